@@ -1,0 +1,45 @@
+# The checkout's own environment is .venv; nothing is installed outside it, and no command needs root.
+PYTHON ?= python3
+BIN := .venv/bin
+# More arguments for pytest: make test ARGS="-k bundle -x"
+ARGS ?=
+
+.PHONY: help demo test setup lint format lock clean
+
+help:
+	@echo "make demo    set up, then export the embedded model for this machine and read a picture with the bundle"
+	@echo "make test    set up, then run the tests (ARGS=... goes to pytest)"
+	@echo "make setup   make or update .venv (PYTHON=python3.11 chooses the interpreter)"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  let ruff rewrite the files"
+	@echo "make lock    resolve the locked versions again"
+	@echo "make clean   remove .venv, out/ and the caches of the tools"
+
+setup:
+	@$(PYTHON) .ci/setup.py
+
+demo: setup
+	$(BIN)/edgekit export digits --target host --output out/digits --force
+	$(BIN)/edgekit run out/digits edgekit/embedded/digits/data/seven.png
+
+test:
+	@$(PYTHON) .ci/setup.py --tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy plugins/*/edgekit_*
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python .ci/lock.py
+
+clean:
+	rm -rf .venv out dist .pytest_cache .mypy_cache .ruff_cache
+	find edgekit plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
