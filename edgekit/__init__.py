@@ -1,0 +1,90 @@
+"""edgekit: export a pretrained model to the fastest artifact a device can run within an accuracy budget, with proof.
+
+```python
+result = edgekit.export("./my-checkpoint", target="host", data="./val", max_drop=0.01)
+print(result.report.shipped.name, result.bundle.path)
+
+with edgekit.open(result.bundle.path).session() as session:
+    outputs = session.run(feeds)
+```
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgekit.api import benchmark, export, plan, verify
+    from edgekit.artifact import Bundle, open
+    from edgekit.choose import Result
+    from edgekit.errors import (
+        AccuracyFailure,
+        ArtifactError,
+        BuildError,
+        DeviceError,
+        EdgekitError,
+        EnvironmentFault,
+        PerformanceFailure,
+        UnsupportedError,
+        UsageError,
+    )
+    from edgekit.project import Project
+    from edgekit.result import Report
+
+_HOMES = {
+    "export": "api",
+    "plan": "api",
+    "verify": "api",
+    "benchmark": "api",
+    "open": "artifact",
+    "Bundle": "artifact",
+    "Result": "choose",
+    "Project": "project",
+    "Report": "result",
+    "EdgekitError": "errors",
+    "UsageError": "errors",
+    "EnvironmentFault": "errors",
+    "UnsupportedError": "errors",
+    "AccuracyFailure": "errors",
+    "PerformanceFailure": "errors",
+    "DeviceError": "errors",
+    "ArtifactError": "errors",
+    "BuildError": "errors",
+}
+
+__all__ = [
+    "AccuracyFailure",
+    "ArtifactError",
+    "BuildError",
+    "Bundle",
+    "DeviceError",
+    "EdgekitError",
+    "EnvironmentFault",
+    "PerformanceFailure",
+    "Project",
+    "Report",
+    "Result",
+    "UnsupportedError",
+    "UsageError",
+    "__version__",
+    "benchmark",
+    "export",
+    "open",
+    "plan",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # `import edgekit` does no work: each public name loads its module when it is first asked for.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgekit' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f"edgekit.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,114 @@
+"""What can go wrong, and the exit code each fault has on the command line.
+
+    EdgekitError
+    ├── UsageError          2   a bad reference, file, option or value
+    ├── EnvironmentFault    3   a plugin or package is missing, broken or claimed twice
+    ├── UnsupportedError    4   this model cannot run on this target with these passes (all problems, not the first)
+    ├── AccuracyFailure     5   the gate on quality failed; the report was written first
+    ├── PerformanceFailure  6   a latency, size or regression budget was missed; the report was written first
+    ├── DeviceError         7   the device is unreachable, lost, out of memory or full
+    ├── ArtifactError       8   a bundle is incomplete, altered, from a newer schema or for another machine
+    └── BuildError          9   a pass or a compiler failed
+
+0 is success, 1 a bug in edgekit (the only case that shows a trace), 130 an interruption.
+Vendor exceptions are translated where they are raised, with the cause chained.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgekitError(Exception):
+    """Say what happened (`message`), what to do next (`hint`) and the facts around it (`context`)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context = context
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the form that `--json` prints."""
+        return {
+            "error": type(self).__name__,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "hint": self.hint,
+            "context": {key: _plain(value) for key, value in self.context.items()},
+        }
+
+
+class UsageError(EdgekitError):
+    """A reference, file, option or value is wrong."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(EdgekitError):
+    """A plugin or package is missing, does not import, or is claimed twice."""
+
+    exit_code = 3
+
+
+class UnsupportedError(EdgekitError):
+    """Model, target and passes do not go together; `problems` lists every reason."""
+
+    exit_code = 4
+
+    def __init__(
+        self, message: str, *, problems: Iterable[str] = (), hint: str | None = None, **context: object
+    ) -> None:
+        self.problems = tuple(problems)
+        text = message if not self.problems else message + "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(text, hint=hint, **context)
+
+    def to_dict(self) -> dict[str, object]:
+        return {**super().to_dict(), "problems": list(self.problems)}
+
+
+class AccuracyFailure(EdgekitError):
+    """Quality fell below what the user allows. The report exists already."""
+
+    exit_code = 5
+
+
+class PerformanceFailure(EdgekitError):
+    """A budget on latency, size or regression was missed. The report exists already."""
+
+    exit_code = 6
+
+
+class DeviceError(EdgekitError):
+    """The device is unreachable, lost, out of memory, or its disk is full."""
+
+    exit_code = 7
+
+
+class ArtifactError(EdgekitError):
+    """A bundle is incomplete, altered, too new, or made for another machine."""
+
+    exit_code = 8
+
+
+class BuildError(EdgekitError):
+    """A pass or a compiler failed."""
+
+    exit_code = 9
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Give ` Did you mean 'x'?` for the known words closest to `word`, or the empty string."""
+    close = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
+    if not close:
+        return ""
+    return " Did you mean " + " or ".join(f"'{name}'" for name in close) + "?"

@@ -1,0 +1,165 @@
+"""A model on its way to a device: its graphs, its assets and the steps that made it.
+
+A Model owns a folder: graph files, `assets/` (what the device needs beside the graph) and `model.json`.
+A pass reads one Model and writes another in a fresh folder; it never edits its input.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ASSETS = "assets"
+RECORD_FILE = "model.json"
+
+
+class Original(Protocol):
+    """Run the model as its author wrote it, in its own framework: the truth that every candidate is held against."""
+
+    @property
+    def framework(self) -> str:
+        """Name framework and version for people: `torch 2.13.0`."""
+        ...
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give the outputs under the names that the exported graph has."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reference(Record):
+    """Say which model to load, and what the user allows while loading it."""
+
+    ref: str
+    """`./folder`, `hf:org/name`, `model.onnx`, `package.module:factory`, or the name of an embedded model."""
+    task: str | None = None
+    processor: str | None = None
+    """A folder or file with the tokenizer or image processor, for a model that brings none."""
+    inputs: tuple[TensorSpec, ...] = ()
+    """Input specs for a plain module whose examples are not given otherwise."""
+    revision: str | None = None
+    offline: bool = False
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Step(Record):
+    """One line of lineage: what was done, with which settings and tools, from which bytes to which, in how long."""
+
+    name: str
+    config: Mapping[str, Any]
+    tools: Mapping[str, str]
+    before: str
+    after: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part(Record):
+    """One graph of a model; most models have one, named `model`."""
+
+    name: str
+    file: str
+    """Relative to the model's folder, and inside it."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.file)
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            raise UsageError(f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.")
+
+
+@dataclass(frozen=True)
+class Model(Record):
+    """Describe a model in `folder`; of format `torch` it lives in memory and has no parts yet."""
+
+    format: str
+    """`torch`, `onnx`, or what a plugin's pass gives."""
+    parts: tuple[Part, ...] = ()
+    task: str | None = None
+    precision: str = "f32"
+    """The precision asked for: f32, f16, bf16, i8, i8-dynamic, or a mix such as `i8+bf16`."""
+    steps: tuple[Step, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What later steps and the bundle must know: architecture, parameters, what the user trusted."""
+    folder: Path = field(default=Path(), metadata=TRANSIENT)
+    module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
+    """The live framework object of a `torch` model."""
+    original: Original | None = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        if len(set(names)) != len(names):
+            raise UsageError(f"two parts of the model have one name: {', '.join(names)}.")
+
+    @property
+    def part(self) -> Part:
+        """Give the one part of a single-graph model."""
+        if len(self.parts) != 1:
+            names = ", ".join(part.name for part in self.parts)
+            raise ArtifactError(
+                f"one graph is expected, the {self.format} model has {len(self.parts)}{f' ({names})' if names else ''}."
+            )
+        return self.parts[0]
+
+    @property
+    def graph(self) -> Path:
+        """Give the path of the one graph file of a single-graph model."""
+        return self.folder / self.part.file
+
+    @property
+    def assets(self) -> Path:
+        return self.folder / ASSETS
+
+    def files(self) -> tuple[Path, ...]:
+        """List every file of the model but its record, sorted. Raises ArtifactError for a model without a folder."""
+        if self.folder == Path():  # the default, which would be the working directory and all below it
+            raise ArtifactError(f"the {self.format} model has no folder, so it has no files.")
+        record = self.folder / RECORD_FILE
+        return tuple(sorted(path for path in self.folder.rglob("*") if path.is_file() and path != record))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Give the SHA-256 over the names and bytes of the files; it is read once, so take it when they are final."""
+        return digest_of([[path.relative_to(self.folder).as_posix(), digest_of_file(path)] for path in self.files()])
+
+    def with_step(self, step: Step) -> Model:
+        return replace(self, steps=(*self.steps, step))
+
+    def save(self) -> None:
+        """Write `model.json` into the folder, whole or not at all."""
+        path = self.folder / RECORD_FILE
+        aside = path.with_name(f".{RECORD_FILE}.{os.getpid()}")
+        try:
+            aside.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Read the model that `save` wrote. Raises ArtifactError for a record or a graph file that is not there."""
+        path = folder / RECORD_FILE
+        try:
+            model = replace(cls.from_dict(json.loads(path.read_text()), str(path)), folder=folder)
+        except (OSError, ValueError, UsageError) as error:
+            raise ArtifactError(f"cannot read the model record '{path}': {error}.") from error
+        for part in model.parts:
+            if not (folder / part.file).is_file():
+                raise ArtifactError(f"the model in '{folder}' lacks its graph file '{part.file}'.")
+        return model

@@ -1,0 +1,209 @@
+"""THE CONTRACT: what a plugin author implements. Four protocols and the small values they exchange.
+
+A plugin is a distribution with an entry point in one of these groups; `edgekit.testing` holds the test classes that
+prove it.
+
+    edgekit.backends   a Backend: compiles a model for a target and runs it       (name = the backend's name)
+    edgekit.passes     a Pass: model in, model out                                (name = the pass's name)
+    edgekit.sources    a Source: reference in, model out                          (name = the scheme)
+    edgekit.targets    a module whose folder holds target TOML files
+
+A backend's module is imported to list or plan, so its top level imports neither its runtime nor a framework. Build
+side and device side are different modules: what `open` needs is the runtime and numpy only.
+Raise edgekit's errors; translate your runtime's exceptions at this boundary and chain them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from edgekit._privacy import no_telemetry as no_telemetry  # for plugins: call it before importing a runtime
+from edgekit._record import Record as Record  # for plugins: the base of their options
+from edgekit.data import Feeds
+from edgekit.model import Model, Reference
+from edgekit.spec import TensorSpec
+from edgekit.spec import check_feeds as check_feeds  # for plugins: what `run` and `bind` owe
+from edgekit.target import Target
+
+if TYPE_CHECKING:
+    import numpy as np
+
+API = 1
+"""The contract's version; a plugin states the one it was written for."""
+
+Evidence = Literal["parsed", "aot_compiled", "built_on_device", "measured_on_device"]
+
+
+@dataclass(frozen=True)
+class Probe(Record):
+    """What a backend finds on this machine."""
+
+    available: bool
+    versions: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    hint: str | None = None
+    """The command that mends it, when it is not available."""
+
+
+@dataclass(frozen=True)
+class Support(Record):
+    """Every reason why a backend cannot take a model for a target; none means it can."""
+
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Precision(Record):
+    """The precision that really runs, asked of the runtime."""
+
+    main: str
+    """The type in which most of the arithmetic runs: f32, f16, bf16 or i8."""
+    layers: Mapping[str, int] = field(default_factory=dict)
+    """How many executed layers run in each type."""
+
+
+@dataclass(frozen=True)
+class Built(Record):
+    """What a backend built, as files below the work directory."""
+
+    files: tuple[str, ...]
+    """Relative to the work directory; the first is the one to open."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    requires: Mapping[str, Any] = field(default_factory=dict)
+    """Facts the opening machine must have: `arch`, `isa` (all of), `isa_any` (one of), `packages` (name -> range)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The runtime options to open with, resolved."""
+    evidence: Evidence = "parsed"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Payload(Record):
+    """A compiled model as a bundle holds it: what `Backend.open` is given."""
+
+    folder: Path
+    files: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Path:
+        return self.folder / self.files[0]
+
+
+@dataclass(frozen=True)
+class LayerTime(Record):
+    """One executed layer: its name in the graph, its kind, its precision and its time."""
+
+    name: str
+    kind: str
+    precision: str
+    time_ms: float
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded model, ready to run. Close it, or use it as a context manager."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def precision(self) -> Precision:
+        """Ask the runtime what really runs."""
+        ...
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Check the feeds, run once, give every output; the caller owns the arrays. Raises UsageError for bad feeds."""
+        ...
+
+    def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        """Give a call that does one complete, synchronised inference on `feeds`: the only thing that is timed."""
+        ...
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+        """Give the time of each executed layer, or raise UnsupportedError."""
+        ...
+
+    def close(self) -> None: ...
+    def __enter__(self) -> Session: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A runtime: what it takes, how it compiles, how it runs."""
+
+    api: int
+    name: str
+    summary: str
+    accepts: frozenset[str]
+    """Model formats it builds from, as `onnx`."""
+    options: type[Record]
+    """The frozen dataclass of its runtime options; unknown keys in a target or recipe are errors."""
+
+    def probe(self) -> Probe:
+        """Say what is here; never raises, under a second, imports its runtime at most."""
+        ...
+
+    def supports(self, model: Model, target: Target) -> Support:
+        """Say what is in the way, all of it. Pure: no device, no compile; at planning a model has no parts yet."""
+        ...
+
+    def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
+        """Compile into `workdir` (exists, empty). Raises BuildError or UnsupportedError; leaves the input alone."""
+        ...
+
+    def open(self, payload: Payload) -> Session:
+        """Load what was built. The device side: its runtime and numpy only."""
+        ...
+
+
+@runtime_checkable
+class Pass(Protocol):
+    """A transformation: a frozen dataclass, a Record, whose fields are its config."""
+
+    name: ClassVar[str]
+    accepts: ClassVar[frozenset[str]]
+    gives: ClassVar[str]
+    needs_samples: ClassVar[bool]
+
+    def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
+        """Write the new model into `workdir` (exists, empty), assets included, with its Step added."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place that models come from."""
+
+    scheme: str
+    gives: str
+    """The format of its models: `torch` is a live module, which is exported to ONNX. The plan is made before anything
+    is loaded."""
+
+    def claims(self, ref: str) -> bool:
+        """Say whether `ref` has this source's form; cheap, imports no framework."""
+        ...
+
+    def check(self, reference: Reference) -> None:
+        """Raise UsageError for what can be seen without a framework: a missing file, a folder without a model."""
+        ...
+
+    def digest(self, reference: Reference) -> str | None:
+        """Give a digest of all that decides the loaded model, without a framework; None when only loading can tell."""
+        ...
+
+    def load(self, reference: Reference, workdir: Path) -> Model:
+        """Load it, with its assets in `workdir/assets` and `original` set."""
+        ...

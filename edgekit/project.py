@@ -1,0 +1,238 @@
+"""The project: everything an export needs to know, as `edgekit.toml` keeps it and the command line overrides it.
+
+A build pipeline keeps the file in version control; then `edgekit export --target jetson` alone does the job. A plan
+that `--dry-run` prints is such a file too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit._record import Record
+from edgekit.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE = "edgekit.toml"
+
+DEFAULT_MAX_DROP = 0.01
+"""One point of a metric between 0 and 1."""
+DEFAULT_MIN_AGREEMENT = 0.99
+"""Share of samples with the original's top answer, or the least cosine to its output, where there are no labels."""
+
+_PATHS = ("model", "data", "calibration", "processor", "output", "recipe")
+
+
+@dataclass(frozen=True)
+class Project(Record):
+    """What to export, for which target, held against which data, within which budgets."""
+
+    model: str | None = None
+    task: str | None = None
+    target: str = "host"
+    output: str | None = None
+
+    data: str | None = None
+    """Evaluation data, and calibration data where `calibration` is not given: the two never share a sample."""
+    calibration: str | None = None
+    split: str | None = None
+    text_columns: tuple[str, ...] = ()
+    label_column: str | None = None
+    metric: str | None = None
+    max_samples: int = 2000
+    calibration_samples: int = 300
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+
+    recipe: str | None = None
+    backends: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    """`backend/recipe` names; empty takes the target's."""
+    processor: str | None = None
+    inputs: tuple[str, ...] = ()
+    """Input specs as `name:dtype[dims]`, for a plain module without examples."""
+    shapes: Mapping[str, int | str] = field(default_factory=dict)
+    """A number fixes a free size, "dynamic" leaves it free."""
+    opset: int | None = None
+
+    bench: bool = True
+    bench_seconds: float = 2.0
+    seed: int = 0
+
+    revision: str | None = None
+    offline: bool = False
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+    targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What differs for one target: `[targets.jetson] max_drop = 0.02`."""
+
+    def __post_init__(self) -> None:
+        _within("max_drop", self.max_drop, 0.0, 1.0)
+        _within("min_agreement", self.min_agreement, 0.0, 1.0)
+        for name in ("max_samples", "calibration_samples"):
+            _within(name, getattr(self, name), 1, None)
+        for name in ("max_latency_ms", "max_size_mb", "bench_seconds"):
+            _within(name, getattr(self, name), 1e-9, None)
+        for name, size in self.shapes.items():
+            if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
+                raise UsageError(
+                    f"the shape {name}={size} is not possible.", hint=f"give a number, as {name}=1, or {name}=dynamic"
+                )
+
+    def for_target(self) -> Project:
+        """Apply what `targets` says of the chosen target."""
+        over = self.targets.get(self.target)
+        if over is None:
+            return self
+        return Project.from_dict({**self.to_dict(), **over}, f"[targets.{self.target}]")
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Project:
+    """Read the project file (`path`, else `edgekit.toml` or `[tool.edgekit]` here, else nothing) and apply the
+    overrides.
+
+    What the file says of the chosen target comes between the file's own values and the overrides.
+    Relative paths in a file are taken from the file's folder. Raises UsageError for a bad file or key.
+    """
+    overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
+    data, where = _read(path)
+    if overrides.get("target"):
+        data["target"] = overrides["target"]
+    project = Project.from_dict(data, where).for_target()
+    return Project.from_dict({**project.to_dict(), **overrides}, "the options") if overrides else project
+
+
+def write_template(path: Path) -> None:
+    """Write a commented project file. Raises UsageError where one exists."""
+    if path.exists():
+        raise UsageError(f"'{path}' exists already.", hint="edit it, or remove it first")
+    path.write_text(TEMPLATE)
+
+
+def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
+    """Give the project file that stands for `project`; defaults that decide nothing are left out."""
+    plain = Project()
+    lines = []
+    for name, value in project.to_dict().items():
+        if name in ("targets", "shapes") or (value == plain.to_dict()[name] and name not in ("target",)):
+            continue
+        lines += [f"# {line}" for line in (comments or {}).get(name, "").splitlines()]
+        lines.append(f"{name} = {_toml(value)}")
+    if project.shapes:
+        lines += ["", "[shapes]", *(f"{_key(name)} = {_toml(size)}" for name, size in project.shapes.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _read(path: Path | None) -> tuple[dict[str, Any], str]:
+    if path is None:
+        if Path(FILE).is_file():
+            path = Path(FILE)
+        elif Path("pyproject.toml").is_file():
+            data = _toml_file(Path("pyproject.toml")).get("tool", {}).get("edgekit")
+            return (dict(data), "pyproject.toml [tool.edgekit]") if isinstance(data, dict) else ({}, "the options")
+        else:
+            return {}, "the options"
+    data = _toml_file(path)
+    if path.name == "pyproject.toml":
+        data = data.get("tool", {}).get("edgekit", {})
+    folder = path.parent
+    for name in _PATHS:
+        value = data.get(name)
+        # A name such as `digits`, `hf:org/name` or `int8-static` is no path; what lies beside the file is.
+        is_text = isinstance(value, str) and folder != Path() and not Path(value).is_absolute()
+        if is_text and (name == "output" or value.startswith(".") or (folder / value).exists()):
+            data[name] = str(folder / value)
+    return data, str(path)
+
+
+def _toml_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return dict(tomllib.load(file))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no project file '{path}'.", hint="write one with `edgekit init`") from error
+    except OSError as error:
+        raise UsageError(f"cannot read '{path}': {error.strerror}.", hint="give the path of a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"'{path}' is not valid TOML: {error}.",
+            hint='correct that line; text is written in quotes, as key = "text"',
+        ) from error
+
+
+def _within(name: str, value: float | None, low: float, high: float | None) -> None:
+    if value is not None and (value < low or (high is not None and value > high)):
+        bounds = f"between {low:g} and {high:g}" if high is not None else "positive"
+        raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() else f'"{name}"'
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"'
+
+
+TEMPLATE = """\
+# edgekit.toml: what `edgekit export` needs to know. Options on the command line override it.
+
+# The model: a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model.
+model = "./my-checkpoint"
+
+# The task is read from the model where it can be; a wrong name is answered with the known ones.
+# task = "image-classification"
+
+# Where the model will run: `host` is this machine; `edgekit targets` lists the others.
+target = "host"
+
+# Where the bundle goes.
+# output = "out/my-checkpoint"
+
+# Labelled samples of your own: an image folder, csv, tsv, jsonl, parquet, npz, a `datasets` folder, or
+# package.module:function. They decide what may be shipped. Without `calibration`, a part of them calibrates int8
+# and the rest evaluates.
+data = "./val"
+# calibration = "./train"
+# split = "test"
+# text_columns = ["sentence"]
+# label_column = "label"
+
+# Budgets. max_drop is absolute: 0.01 is one point of accuracy. Missing one fails the export.
+max_drop = 0.01
+# min_agreement = 0.99     # without labels: share of samples with the original's top answer
+# max_latency_ms = 5.0     # p50, one inference
+# max_size_mb = 25.0
+
+# One recipe instead of the target's candidates (`edgekit recipes` lists them).
+# recipe = "int8-static"
+
+# Fix or free sizes of the graph.
+# [shapes]
+# batch = 1
+# sequence = 128
+
+# What differs for one target.
+# [targets.jetson]
+# max_drop = 0.02
+"""

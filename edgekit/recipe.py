@@ -1,0 +1,139 @@
+"""Recipes: a named, ordered list of passes with their config. Built-ins below, others in TOML files.
+
+name = "int8-careful"
+summary = "int8 for the large convolutions only"
+
+[[passes]]
+name = "quantize-static"
+config = { operators = ["Conv"], exclude = ["/head/conv"] }
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit._record import Record
+from edgekit.errors import UsageError, nearest
+from edgekit.target import Target
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class PassConfig(Record):
+    """Name a pass and the settings that differ from its defaults."""
+
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe(Record):
+    """An ordered list of passes that follow the export to the model's graph."""
+
+    name: str
+    summary: str
+    passes: tuple[PassConfig, ...] = ()
+    precision: str = "f32"
+    """The precision that the passes give; backends decide by it whether the target can run the recipe."""
+
+    @property
+    def needs_samples(self) -> bool:
+        """Say whether a pass calibrates on data."""
+        return any(step.name == "quantize-static" for step in self.passes)
+
+
+BUILTIN = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("fp32", "the exported graph, every operator in fp32"),
+        Recipe(
+            "fp16",
+            "fp16 weights and arithmetic; norms, softmax and reductions stay in fp32",
+            (PassConfig("cast", {"dtype": "f16"}),),
+            "f16",
+        ),
+        Recipe(
+            "bf16",
+            "fp32 weights, arithmetic in bf16 where the processor has it",
+            (PassConfig("cast", {"dtype": "bf16"}),),
+            "bf16",
+        ),
+        Recipe(
+            "int8-static",
+            "int8 activations and weights by calibration, Q/DQ form; MatMul, Gemm and Conv only",
+            (PassConfig("quantize-static"),),
+            "i8",
+        ),
+        Recipe(
+            "int8-static-bf16",
+            "int8-static, and bf16 for the operators that stay in float",
+            (PassConfig("quantize-static"), PassConfig("cast", {"dtype": "bf16"})),
+            "i8+bf16",
+        ),
+        Recipe(
+            "int8-dynamic",
+            "int8 weights, activations quantized as the model runs; MatMul and Gemm only, so not for convolutions",
+            (PassConfig("quantize-dynamic"),),
+            "i8-dynamic",
+        ),
+    )
+}
+
+
+def load(name: str) -> Recipe:
+    """Give a built-in recipe by name, or read one from a TOML file. Raises UsageError with the nearest names."""
+    if name in BUILTIN:
+        return BUILTIN[name]
+    if not name.endswith(".toml"):
+        raise UsageError(
+            f"there is no recipe '{name}'.{nearest(name, BUILTIN)}",
+            hint=f"built in: {', '.join(BUILTIN)}; or give the path of a .toml file",
+        )
+    path = Path(name)
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe '{path}': {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"'{path}' is not valid TOML: {error}.") from error
+    found = Recipe.from_dict({"name": path.stem, **data}, str(path))
+    if found.name in BUILTIN:
+        raise UsageError(f"{path}: the name '{found.name}' is a built-in recipe's.", hint="give it another name")
+    return found if "precision" in data else replace(found, precision=_precision(found.passes))
+
+
+def _precision(passes: tuple[PassConfig, ...]) -> str:
+    """Give the precision that our own passes leave; a recipe with others should say its own."""
+    gives = {"quantize-static": "i8", "quantize-dynamic": "i8-dynamic"}
+    found = [gives.get(step.name) or (step.config.get("dtype", "") if step.name == "cast" else "") for step in passes]
+    return "+".join(filter(None, found)) or "f32"
+
+
+def resolve(recipe: Recipe, target: Target) -> Recipe:
+    """Fill in what the target decides: the flavour of int8 that its processor is fast and exact on.
+
+    x86 multiplies u8 by s8; without VNNI or AMX the 16-bit sum of two products saturates, so weights get 7 bits
+    (`reduce_range`). ARM's dot product takes s8 by s8.
+    """
+    isa = set(target.device.isa)
+    arm = target.device.arch == "aarch64"
+    flavour = {
+        "activations": "s8" if arm else "u8",
+        "reduce_range": not arm and not isa & {"avx_vnni", "avx512_vnni", "amx_int8"},
+    }
+    passes = []
+    for step in recipe.passes:
+        defaults = flavour if step.name in ("quantize-static", "quantize-dynamic") else {}
+        if step.name == "quantize-dynamic":
+            defaults = {"reduce_range": flavour["reduce_range"]}
+        passes.append(PassConfig(step.name, {**defaults, **step.config}))
+    return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)

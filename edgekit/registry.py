@@ -1,0 +1,172 @@
+"""Find plugins by their entry points: list without importing, import one on use.
+
+Two distributions that claim one name, and a plugin written for another contract, are errors that name both sides; they
+are raised when that name is used, so that a list can always be shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from edgekit._record import Record
+from edgekit.errors import EdgekitError, EnvironmentFault, UsageError, nearest
+from edgekit.plugin import API, Backend, Pass, Source
+
+KINDS = {"backend": "edgekit.backends", "pass": "edgekit.passes", "source": "edgekit.sources"}
+
+KNOWN_PLUGINS = {"onnxruntime": "edgekit-onnxruntime", "openvino": "edgekit-openvino", "tensorrt": "edgekit-tensorrt"}
+"""Backends of this project, so that a missing one can be answered with the line that installs it."""
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """List the installed plugins of a kind (`backend`, `pass`, `source`), importing none."""
+    return tuple(sorted(_table(KINDS[kind])))
+
+
+def distribution(kind: str, name: str) -> str:
+    """Give `distribution version` of an installed plugin, for people."""
+    return " and ".join(_owner(point) for point in _points(kind, name))
+
+
+def collisions() -> tuple[str, ...]:
+    """Say which names two distributions claim; using such a name is an EnvironmentFault."""
+    found = []
+    for kind, group in KINDS.items():
+        for name, points in sorted(_table(group).items()):
+            if len(points) > 1:
+                found.append(_collision(kind, name, points))
+    return tuple(found)
+
+
+@functools.cache
+def backend(name: str) -> Backend:
+    """Import and give a backend. Raises UsageError if unknown, EnvironmentFault if missing or broken."""
+    plugin: Backend = _made("backend", name)
+    api = getattr(plugin, "api", None)
+    if api != API:
+        package = distribution("backend", name).split()[0]
+        raise EnvironmentFault(
+            f"the backend '{name}' ({distribution('backend', name)}) is written for plugin contract "
+            f"{api if api is not None else 'unknown'}, this edgekit has {API}.",
+            hint=f"pip install --upgrade edgekit {package}",
+        )
+    _check_face("backend", name, plugin, Backend, plugin.name if hasattr(plugin, "name") else name)
+    return plugin
+
+
+@functools.cache
+def pass_type(name: str) -> type[Pass]:
+    """Import and give the class of a pass. Raises UsageError if unknown, EnvironmentFault if broken."""
+    found = _load("pass", name)
+    _check_face("pass", name, found, Pass, getattr(found, "name", name))
+    if not (isinstance(found, type) and issubclass(found, Record) and dataclasses.is_dataclass(found)):
+        raise EnvironmentFault(
+            f"the pass '{name}' ({distribution('pass', name)}) is not a frozen dataclass that inherits Record.",
+            hint=_tell("pass", name),
+        )
+    return found
+
+
+@functools.cache
+def sources() -> tuple[Source, ...]:
+    """Import and give every source, sorted by scheme."""
+    found = []
+    for name in names("source"):
+        source: Source = _made("source", name)
+        _check_face("source", name, source, Source, getattr(source, "scheme", name))
+        found.append(source)
+    return tuple(found)
+
+
+def forget() -> None:
+    """Read the installed plugins anew when next asked: for tests that install some."""
+    for cached in (_table, backend, pass_type, sources):
+        cached.cache_clear()
+
+
+@functools.cache
+def _table(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    table: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=group):
+        others = table.get(point.name, ())
+        # One distribution can be seen twice (an editable install and its build folder); only different values collide.
+        if all(other.value != point.value for other in others):
+            table[point.name] = (*others, point)
+    return table
+
+
+def _owner(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+
+
+def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
+    table = _table(KINDS[kind])
+    if name in table:
+        return table[name]
+    if kind == "backend" and name in KNOWN_PLUGINS:
+        raise EnvironmentFault(f"the backend '{name}' is not installed.", hint=f"pip install {KNOWN_PLUGINS[name]}")
+    known = ", ".join(sorted(table)) or "none"
+    likely = {*table, *KNOWN_PLUGINS} if kind == "backend" else set(table)
+    raise UsageError(
+        f"there is no {kind} '{name}'.{nearest(name, likely)}", hint=f"installed: {known} (see `edgekit plugins`)"
+    )
+
+
+def _collision(kind: str, name: str, points: tuple[EntryPoint, ...]) -> str:
+    owners = " and ".join(sorted(f"{_owner(point)} ({point.value})" for point in points))
+    return f"two packages claim the {kind} '{name}': {owners}."
+
+
+def _load(kind: str, name: str) -> Any:
+    points = _points(kind, name)
+    if len(points) > 1:
+        packages = sorted(_owner(point).split()[0] for point in points)
+        raise EnvironmentFault(
+            _collision(kind, name, points),
+            hint="uninstall one of them: " + " or ".join(f"pip uninstall {p}" for p in packages),
+        )
+    try:
+        return points[0].load()
+    except Exception as error:  # a module can fail in any way, a runtime that lacks a library included
+        raise _broken(kind, name, error) from error
+
+
+def _made(kind: str, name: str) -> Any:
+    found = _load(kind, name)
+    if not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except EdgekitError:
+        raise
+    except Exception as error:
+        raise _broken(kind, name, error) from error
+
+
+def _broken(kind: str, name: str, error: Exception) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the {kind} '{name}' ({distribution(kind, name)}) does not import: {type(error).__name__}: {error}.",
+        hint=f"pip install --force-reinstall {distribution(kind, name).split()[0]}, or see `edgekit doctor`",
+    )
+
+
+def _check_face(kind: str, name: str, plugin: Any, protocol: type, own_name: str) -> None:
+    """Raise EnvironmentFault unless `plugin` has every member of the protocol and the name it is installed as."""
+    members = {**getattr(protocol, "__annotations__", {}), **vars(protocol)}
+    missing = sorted(m for m in members if not m.startswith("_") and not hasattr(plugin, m))
+    who = f"the {kind} '{name}' ({distribution(kind, name)})"
+    if missing:
+        raise EnvironmentFault(
+            f"{who} does not fulfil edgekit.plugin.{protocol.__name__}: it has no {', '.join(missing)}.",
+            hint=_tell(kind, name),
+        )
+    if own_name != name:
+        raise EnvironmentFault(f"{who} calls itself '{own_name}'.", hint=_tell(kind, name))
+
+
+def _tell(kind: str, name: str) -> str:
+    package = distribution(kind, name).split()[0]
+    return f"pip install --upgrade {package}, or tell its author, who can prove it with edgekit.testing"

@@ -1,0 +1,148 @@
+"""Tensor names, element types and shapes, and the check of what is fed against them.
+
+The text form is `name:dtype[dim,dim,...]`, where a dim is a whole number or a symbol: `images:f32[1,3,H,W]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit._record import Record
+from edgekit.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NUMPY_NAMES = {
+    "f64": "float64",
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",  # no numpy dtype: bound through the runtime's own type
+    "i8": "int8",
+    "u8": "uint8",
+    "i16": "int16",
+    "u16": "uint16",
+    "i32": "int32",
+    "u32": "uint32",
+    "i64": "int64",
+    "u64": "uint64",
+    "bool": "bool",
+    "str": "object",
+}
+"""Our short names of element types, and numpy's."""
+
+SHORT_NAMES = {numpy: short for short, numpy in NUMPY_NAMES.items()}
+
+_TEXT = re.compile(
+    r"^(?P<name>.+):(?P<dtype>\w+)\[(?P<shape>[^\[\]]*)\]$"
+)  # a name may hold colons, as TensorFlow's do
+
+_NUMBER = re.compile(r"^-?[0-9]+$")
+
+
+@dataclass(frozen=True)
+class TensorSpec(Record):
+    """Describe one tensor; a shape entry is a size or the name of a size that is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in NUMPY_NAMES:
+            raise UsageError(
+                f"tensor '{self.name}': unknown element type '{self.dtype}'.{nearest(self.dtype, NUMPY_NAMES)}",
+                hint="known types: " + ", ".join(NUMPY_NAMES),
+            )
+        for dim in self.shape:
+            if dim == "" or (isinstance(dim, int) and (isinstance(dim, bool) or dim < 0)):
+                raise UsageError(
+                    f"tensor '{self.name}': {dim!r} is no size.", hint="give a whole number, or a name for a free size"
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> TensorSpec:
+        """Read the text form, as in `images:f32[1,3,H,W]`."""
+        match = _TEXT.match(text.strip())
+        if not match:
+            raise UsageError(
+                f"cannot read the tensor '{text}'.",
+                hint="write it as name:dtype[dims], for example images:f32[1,3,224,224]",
+            )
+        inside = match["shape"].strip()
+        dims = [dim.strip() for dim in inside.split(",")] if inside else []
+        return cls(match["name"], match["dtype"], tuple(int(dim) if _NUMBER.match(dim) else dim for dim in dims))
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.dtype}[{','.join(map(str, self.shape))}]"
+
+    @property
+    def numpy_dtype(self) -> str:
+        return NUMPY_NAMES[self.dtype]
+
+    @property
+    def is_static(self) -> bool:
+        return all(isinstance(dim, int) for dim in self.shape)
+
+    def resolve(self, sizes: Mapping[str, int], default: int = 1) -> tuple[int, ...]:
+        """Give a shape of numbers: symbols from `sizes`, others `default`."""
+        return tuple(dim if isinstance(dim, int) else sizes.get(dim, default) for dim in self.shape)
+
+
+@dataclass(frozen=True)
+class ShapeRange(Record):
+    """Bound a free size: the least, the one to optimise for, and the greatest."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise UsageError(f"a shape range needs 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.")
+
+
+def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> None:
+    """Raise UsageError, naming every fault, unless `feeds` holds exactly `specs` with their types and shapes."""
+    problems: list[str] = []
+    batch: int | None = None
+    expected = {spec.name: spec for spec in specs}
+    for name in feeds:
+        if name not in expected:
+            problems.append(f"there is no input '{name}'.{nearest(name, expected)}")
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, spec in expected.items():
+        if name not in feeds:
+            problems.append(f"the input '{name}' is missing")
+            continue
+        array = feeds[name]
+        dtype = str(getattr(array, "dtype", type(array).__name__))
+        if dtype != spec.numpy_dtype and not (spec.dtype == "str" and dtype.startswith(("<U", "|S", "object"))):
+            problems.append(f"input '{name}' is {dtype}, the model takes {spec.numpy_dtype}")
+            continue
+        shape = tuple(array.shape)
+        if len(shape) != len(spec.shape):
+            problems.append(f"input '{name}' has shape {list(shape)}, the model takes {spec}")
+            continue
+        if shape and shape[0] == 1 and isinstance(spec.shape[0], int) and shape[1:] and spec.shape[0] > 1:
+            batch = spec.shape[0]
+        for given, wanted in zip(shape, spec.shape, strict=True):
+            if isinstance(wanted, int) and given != wanted:
+                problems.append(f"input '{name}' has shape {list(shape)}, the model takes {spec}")
+                break
+            if isinstance(wanted, str) and sizes.setdefault(wanted, (given, name))[0] != given:
+                first, other = sizes[wanted]
+                problems.append(f"'{wanted}' is {given} in input '{name}' but {first} in '{other}'")
+                break
+    if problems:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        hint = "the model takes " + ", ".join(str(spec) for spec in specs)
+        if batch is not None:
+            hint = (
+                f"the model takes {batch} samples at once and was given one: give arrays of {batch}, or leave the "
+                "batch free with --shape batch=dynamic"
+            )
+        raise UsageError(f"the inputs do not fit the model:{lines}", hint=hint)
