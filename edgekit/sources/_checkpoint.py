@@ -1,0 +1,189 @@
+"""A Hugging Face checkpoint as files: which decide, whether they are whole, and whether reading them would run code.
+
+Nothing here imports a framework: a safetensors header is JSON behind an 8-byte length
+(https://huggingface.co/docs/safetensors, "Format").
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekit._record import digest_of, digest_of_file
+from edgekit.errors import UsageError
+from edgekit.model import Reference
+
+SAFETENSORS = "model.safetensors"
+BIN = "pytorch_model.bin"
+SENTENCE_MODULES = "modules.json"
+
+_SETTINGS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    SENTENCE_MODULES,
+)
+"""Files beside the weights that decide what the model computes or how its inputs are made."""
+
+_OTHER_FORMATS = {
+    "*.gguf": "GGUF (llama.cpp)",
+    "tf_model.h5": "TensorFlow",
+    "flax_model.msgpack": "Flax",
+    "*.onnx": "ONNX: give the .onnx file itself",
+    "*.ckpt": "a training checkpoint: save it with save_pretrained",
+    "adapter_config.json": "an adapter (LoRA): merge it into its base model first",
+}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; UsageError names the file when it is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read '{path}': {error}.", hint="the file may be truncated; copy it again") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"'{path}' holds no JSON object.")
+    return data
+
+
+def check(folder: Path, reference: Reference) -> None:
+    """Raise UsageError for a folder that is no checkpoint, is not whole, or would run code that was not allowed."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UsageError(
+            f"'{folder}' is no Hugging Face model: it has no config.json.{_other_format(folder)}",
+            hint="give the folder that holds config.json and the weights, as save_pretrained writes it",
+        )
+    settings = read_json(config)
+    if (folder / SENTENCE_MODULES).is_file() and "model_type" not in settings:
+        raise UsageError(
+            f"'{folder}' keeps its transformer in a subfolder, an old layout of sentence-transformers.",
+            hint="load it with sentence-transformers and save it again",
+        )
+    _refuse_code(config, settings, reference)
+    files = weights(folder)
+    if not files:
+        raise UsageError(
+            f"'{folder}' has a config.json but no weights.{_other_format(folder)}",
+            hint=f"it should hold {SAFETENSORS}, or shards and their index; a partial download or Git LFS lacks them",
+        )
+    for file in files:
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+        elif file.stat().st_size < 1024 and file.read_bytes().startswith(b"version https://git-lfs"):
+            raise _pointer(file)
+
+
+def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -> None:
+    remote = settings.get("auto_map")
+    if remote and not reference.trust_remote_code:
+        names = (
+            ", ".join(sorted({str(value) for value in remote.values()})) if isinstance(remote, dict) else str(remote)
+        )
+        raise UsageError(
+            f"'{config}' asks to run the checkpoint's own Python code ({names}), which is refused.",
+            hint="read that code, then allow it with --trust-remote-code",
+        )
+
+
+def _other_format(folder: Path) -> str:
+    for pattern, meaning in _OTHER_FORMATS.items():
+        found = sorted(folder.glob(pattern))
+        if found:
+            return f" '{found[0].name}' is {meaning}."
+    return ""
+
+
+def weights(folder: Path) -> tuple[Path, ...]:
+    """List the weight files that transformers would read: safetensors before .bin, shards by their index.
+
+    Raises UsageError for a shard that the index names and that is missing.
+    """
+    for single in (SAFETENSORS, BIN):
+        index = folder / f"{single}.index.json"
+        if (folder / single).is_file():
+            return (folder / single,)
+        if index.is_file():
+            return _shards(folder, index)
+    return ()
+
+
+def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
+    mapping = read_json(index).get("weight_map")
+    if not isinstance(mapping, dict) or not mapping:
+        raise UsageError(f"'{index}' names no shards.")
+    names = sorted({str(name) for name in mapping.values()})
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"'{index.name}' names {len(names)} shards; missing from '{folder}': {', '.join(missing)}.",
+            hint="copy or download them again",
+        )
+    return tuple(folder / name for name in names)
+
+
+def check_safetensors(path: Path) -> None:
+    """Raise UsageError unless the file's header is readable and its tensors end where the file ends."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if start + file.read(16) and b"version https://git-lfs".startswith(start):
+            raise _pointer(path)
+        if len(start) < 8 or not 2 <= length <= 100_000_000:  # the format's own limit on headers
+            raise UsageError(f"'{path}' is not a safetensors file.", hint="it may be truncated; copy it again")
+        file.seek(8)
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"the header of '{path}' cannot be read.", hint="the file may be truncated; copy it again"
+        ) from error
+    if size < 8 + length + end:
+        raise UsageError(
+            f"'{path}' is truncated: it has {size:,} bytes, its header promises {8 + length + end:,}.",
+            hint="copy or download it again",
+        )
+
+
+def _pointer(path: Path) -> UsageError:
+    return UsageError(f"'{path}' is a Git LFS pointer, not the weights.", hint="run `git lfs pull` in that folder")
+
+
+def digest(folder: Path, reference: Reference) -> str:
+    """Give the SHA-256 over what decides the model: settings, weights, sentence modules, code where it is allowed."""
+    files = {folder / name for name in _SETTINGS if (folder / name).is_file()} | set(weights(folder))
+    if (folder / SENTENCE_MODULES).is_file():
+        files |= {path for path in folder.glob("[0-9]*_*/*") if path.is_file()}
+    if reference.trust_remote_code:
+        files |= set(folder.glob("*.py"))
+    names = {path.relative_to(folder).as_posix(): digest_of_file(path) for path in files}
+    return digest_of([names, *_options(reference)])
+
+
+def _options(reference: Reference) -> list[Any]:
+    return [reference.task, processor_digest(reference), reference.trust_remote_code, reference.allow_pickle]
+
+
+def processor_digest(reference: Reference) -> dict[str, str]:
+    """Give the digests of the tokenizer or processor files that the user named; empty when none is."""
+    if not reference.processor:
+        return {}
+    path = Path(reference.processor)
+    files = [path] if path.is_file() else [path / name for name in _SETTINGS if (path / name).is_file()]
+    return {file.name: digest_of_file(file) for file in files}

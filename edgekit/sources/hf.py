@@ -1,0 +1,108 @@
+"""Hugging Face checkpoints: a folder, `hf:org/name` of the hub, or the name of a model embedded in this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgekit import _privacy
+from edgekit.errors import EnvironmentFault, UsageError
+from edgekit.model import ASSETS, Model, Reference
+from edgekit.sources import _checkpoint, _hub, _sentence
+from edgekit.sources._processor import check_processor, with_processor
+from edgekit.tasks.config import TaskConfig
+
+_WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+EMBEDDED = Path(__file__).parent.parent / "embedded"
+
+
+class HuggingFace:
+    """Load a transformers checkpoint in fp32, with its tokenizer or image processor as assets."""
+
+    scheme = "hf"
+    gives = "torch"
+
+    def claims(self, ref: str) -> bool:
+        if ref.startswith(_hub.SCHEME):
+            return True
+        path = Path(ref)
+        if path.suffix in _WEIGHT_FILES and path.is_file():
+            return True  # to say what is missing
+        return path.is_dir() or (EMBEDDED / ref / "config.json").is_file()
+
+    def check(self, reference: Reference) -> None:
+        """Find what is wrong with the files; a hub model is looked for only if the network must not be used."""
+        check_processor(reference)
+        if reference.ref.startswith(_hub.SCHEME):
+            _hub.name_of(reference.ref)
+            if not _hub.offline(reference):
+                return
+        folder = self._folder(reference)
+        _checkpoint.check(folder, reference)
+        if reference.task in (None, "sentence-similarity"):
+            _sentence.read_head(folder)
+
+    def digest(self, reference: Reference) -> str | None:
+        """Hash the files that decide; fetches a hub model, imports no framework."""
+        return _checkpoint.digest(self._folder(reference), reference)
+
+    def load(self, reference: Reference, workdir: Path) -> Model:
+        """Load the model in eval mode and fp32. Raises UsageError, UnsupportedError or EnvironmentFault."""
+        self.check(reference)
+        folder = self._folder(reference)
+        _checkpoint.check(folder, reference)
+        _privacy.no_telemetry()
+        _require()
+        from edgekit.sources._lean import import_transformers
+        from edgekit.sources._quiet import quiet
+
+        with quiet():
+            import_transformers()
+            from edgekit.sources import _transformers
+
+            loaded = _transformers.load(folder, reference)
+            config = _task_config(folder, loaded, reference, workdir / ASSETS)
+        config.save(workdir / ASSETS)
+        return Model(
+            format="torch",
+            task=loaded.task,
+            facts={**loaded.facts, "source": _checkpoint.digest(folder, reference)},
+            folder=workdir,
+            module=loaded.module,
+            original=loaded.original,
+        )
+
+    def _folder(self, reference: Reference) -> Path:
+        if reference.ref.startswith(_hub.SCHEME):
+            return _hub.folder(reference)
+        path = Path(reference.ref)
+        if path.is_file():
+            raise UsageError(
+                f"'{path}' holds weights without their network.",
+                hint="give the folder with its config.json, or package.module:factory that loads them",
+            )
+        if path.is_dir():
+            return path
+        if (EMBEDDED / reference.ref / "config.json").is_file():
+            return EMBEDDED / reference.ref
+        raise UsageError(f"there is no folder '{reference.ref}'.", hint="give the path of a checkpoint, or hf:org/name")
+
+
+def _require() -> None:
+    """Raise EnvironmentFault with the install line unless the build packages are there."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "transformers", "optimum", "onnx") if find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(
+            f"loading a Hugging Face model needs {', '.join(missing)}.", hint="pip install 'edgekit[build]'"
+        )
+
+
+def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
+    from edgekit.sources._transformers import labels
+
+    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer)
+    where = Path(reference.processor) if reference.processor else folder
+    return with_processor(base, where, assets, reference, inputs=loaded.inputs, config=loaded.config)

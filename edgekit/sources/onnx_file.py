@@ -1,0 +1,99 @@
+"""ONNX files, taken as they are: checked, copied whole, never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit import _privacy
+from edgekit._record import digest_of, digest_of_file
+from edgekit.errors import EnvironmentFault, UsageError, nearest
+from edgekit.model import ASSETS, Model, Reference
+from edgekit.sources import _checkpoint
+from edgekit.sources._processor import check_processor, with_processor
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TaskConfig
+
+TASK = "tensor"
+"""The task of a graph of which nothing else is known: tensors in, tensors out."""
+
+
+class OnnxFile:
+    """Load an ONNX file, external data included."""
+
+    scheme = "onnx"
+    gives = "onnx"
+
+    def claims(self, ref: str) -> bool:
+        return ref.endswith(".onnx")
+
+    def check(self, reference: Reference) -> None:
+        """Find a missing or empty file, without reading it."""
+        path = Path(reference.ref)
+        if not path.is_file():
+            others = {file.name for file in path.parent.glob("*.onnx")} if path.parent.is_dir() else set()
+            raise UsageError(
+                f"there is no file '{path}'.{nearest(path.name, others)}", hint="give the path of a .onnx file"
+            )
+        if path.stat().st_size == 0:
+            raise UsageError(f"'{path}' is empty.", hint="copy it again")
+        check_processor(reference)
+
+    def digest(self, reference: Reference) -> str | None:
+        """Hash the file and its external data, the processor and the options."""
+        _require()
+        from edgekit.passes import _onnx
+
+        path = Path(reference.ref)
+        names = _onnx.external_files(_onnx.load(path, weights=False))
+        files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
+        return digest_of([digest_of_file(path), files, reference.task, _checkpoint.processor_digest(reference)])
+
+    def load(self, reference: Reference, workdir: Path) -> Model:
+        """Copy and check the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
+        self.check(reference)
+        _privacy.no_telemetry()
+        _require()
+        from edgekit.passes import _onnx
+        from edgekit.sources._onnx_original import open_original
+
+        path = Path(reference.ref)
+        proto = _onnx.load(path)
+        if broken := _onnx.non_finite(proto):
+            raise UsageError(
+                f"the weights of '{path}' are broken: '{broken}' has values that are NaN or infinite.",
+                hint="export the model again from a sound checkpoint",
+            )
+        _onnx.check(path)
+        graph = workdir / _onnx.GRAPH_FILE
+        _onnx.copy_graph(path, graph)
+        part = _onnx.part_of(proto)
+        _task_config(reference, part.inputs, workdir).save(workdir / ASSETS)
+        facts = {
+            "architecture": f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
+            "parameters": _onnx.parameter_count(proto),
+            "opset": _onnx.opset_of(proto),
+        }
+        original = open_original(graph, proto)
+        return Model(
+            format="onnx",
+            parts=(part,),
+            task=reference.task or TASK,
+            precision=_onnx.precision_of(proto),
+            facts=facts,
+            folder=workdir,
+            original=original,
+        )
+
+
+def _task_config(reference: Reference, inputs: tuple[TensorSpec, ...], workdir: Path) -> TaskConfig:
+    base = TaskConfig(task=reference.task or TASK)
+    if not reference.processor:
+        return base
+    return with_processor(base, Path(reference.processor), workdir / ASSETS, reference, inputs=inputs)
+
+
+def _require() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("onnx") is None:
+        raise EnvironmentFault("reading an ONNX file needs the package onnx.", hint="pip install 'edgekit[build]'")
