@@ -1,0 +1,99 @@
+"""Lower precision without calibration: f16 in the graph itself, or a mark that floats run in bf16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from edgekit._privacy import no_telemetry
+from edgekit._record import Record
+from edgekit.errors import BuildError, UnsupportedError
+from edgekit.model import Model
+from edgekit.passes._half import to_half
+from edgekit.passes._onnx import copy_graph, load, opset_of, save
+from edgekit.passes._prepare import LARGE_BYTES, infer_types
+from edgekit.passes._rewrite import Rewrite, quiet
+
+if TYPE_CHECKING:
+    from edgekit.data import Feeds
+
+
+@dataclass(frozen=True)
+class Cast(Record):
+    """Cast weights and arithmetic to f16 (norms, softmax and reductions stay in f32), or mark the model for bf16."""
+
+    name: ClassVar[str] = "cast"
+    accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
+    gives: ClassVar[str] = "onnx"
+    needs_samples: ClassVar[bool] = False
+
+    dtype: Literal["f16", "bf16"] = "f16"
+
+    def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
+        """Write the model into `workdir`, with the inputs and outputs it had; `samples` are not used.
+
+        Raises UnsupportedError for a model that is not f32 or whose weights do not fit f16.
+        """
+        no_telemetry()
+        rewrite = Rewrite(self.name, self.to_dict(), ("onnx",))
+        if self.dtype == "bf16":
+            return self._mark(model, workdir, rewrite)
+        if model.precision != "f32":
+            raise UnsupportedError(
+                f"f16 starts from an f32 model, this one is {model.precision}.",
+                hint="a quantized model can run its float operators in bf16: cast with dtype bf16",
+            )
+        notes: list[str] = []
+        for part in model.parts:
+            with quiet():
+                found = _halve(model.folder / part.file, workdir / part.file)
+            notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
+        return rewrite.finish(model, workdir, precision="f16", notes=notes)
+
+    def _mark(self, model: Model, workdir: Path, rewrite: Rewrite) -> Model:
+        """Copy the graphs as they are: bf16 is a choice of the runtime, made from the model's precision."""
+        if "bf16" in model.precision.split("+") or "f16" in model.precision.split("+"):
+            raise UnsupportedError(
+                f"the model is {model.precision} already, it cannot be marked bf16.", hint="cast once in a recipe"
+            )
+        for part in model.parts:
+            (workdir / part.file).parent.mkdir(parents=True, exist_ok=True)
+            copy_graph(model.folder / part.file, workdir / part.file)
+        precision = "bf16" if model.precision == "f32" else f"{model.precision}+bf16"
+        note = "the graph is unchanged: the runtime runs its float operators in bf16"
+        return rewrite.finish(model, workdir, precision=precision, notes=(note,))
+
+
+def _halve(source: Path, target: Path) -> list[str]:
+    proto = load(source)
+    _lift_constants(proto.graph)
+    try:
+        proto = infer_types(proto, target.parent, large=proto.ByteSize() > LARGE_BYTES)
+    except Exception as error:  # onnx's inference raises errors of its own
+        raise BuildError(f"onnx cannot infer the types in '{source.name}': {error}") from error
+    done = to_half(proto)
+    if not done.half:
+        raise UnsupportedError("no operator of this graph runs in f16.", hint="take the recipe fp32 or int8-static")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save(proto, target)
+    return [
+        f"{done.half} operators in f16, {done.kept} kept as they were, {done.casts} casts between them",
+        f"opset {opset_of(proto)}",
+        *done.notes,
+    ]
+
+
+def _lift_constants(graph: Any) -> None:
+    """Make initializers of Constant nodes, so that weights are found where they are looked for."""
+    kept = []
+    for node in graph.node:
+        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
+        if node.op_type == "Constant" and value is not None:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(value)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
