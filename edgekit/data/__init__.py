@@ -1,0 +1,25 @@
+"""Samples: where calibration and evaluation data come from, read lazily and drawn deterministically.
+
+`load` takes an image folder, csv, tsv, jsonl, parquet, npz, a folder written by `datasets.save_to_disk`, or
+`package.module:function`. What is on disk stays there: rows are read when they are asked for. Turning samples into
+feeds is the task's part (`edgekit.tasks`).
+"""
+
+from edgekit.data.feeds import Feeds
+from edgekit.data.load import READABLE, load
+from edgekit.data.picture import UnreadableImage, check_pictures, open_picture
+from edgekit.data.samples import DataRef, Rows, Sample, Samples, require_labels
+
+__all__ = [
+    "READABLE",
+    "DataRef",
+    "Feeds",
+    "Rows",
+    "Sample",
+    "Samples",
+    "UnreadableImage",
+    "check_pictures",
+    "load",
+    "open_picture",
+    "require_labels",
+]

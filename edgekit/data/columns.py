@@ -1,0 +1,146 @@
+"""Decide what a table's columns are: which hold text, pictures, the label; and whether the first row names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.data.picture import SUFFIXES
+from edgekit.data.samples import DataRef
+from edgekit.errors import UsageError, nearest
+
+HEAD_ROWS = 200
+"""So many rows are looked at to decide."""
+
+LABELS = ("label", "labels", "class", "target", "score", "y", "category", "sentiment", "stars", "rating", "output")
+"""Names of label columns, the surest first; case does not matter."""
+
+LABEL_ENDING = re.compile(r"[_. -](label|class|target|score)$")
+
+TEXTS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "context"),
+    ("query", "passage"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("text",),
+    ("sentence",),
+    ("content",),
+    ("review",),
+    ("document",),
+    ("question",),
+    ("query",),
+    ("title",),
+)
+"""Names of text columns and of pairs, the surest first: GLUE's names and the usual ones."""
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What each column is for."""
+
+    names: tuple[str, ...]
+    text: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+    label: str | None = None
+
+
+def is_number(text: str) -> bool:
+    return NUMBER.fullmatch(text.strip()) is not None
+
+
+def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
+    """Tell whether the first row names the columns: by names asked for, by numbers below words, by well-known names."""
+    first = [cell.strip() for cell in rows[0]]
+    asked = {*data.text_columns, *filter(None, [data.label_column])}
+    if asked & set(first):
+        return True
+    if any(is_number(cell) or not cell for cell in first) or len(set(first)) < len(first):
+        return False
+    if any(_numeric([row[index] for row in rows[1:] if index < len(row)]) for index in range(len(first))):
+        return True
+    known = {*LABELS, *(name for names in TEXTS for name in names)}
+    return any(cell.lower() in known for cell in first)
+
+
+def find_columns(
+    names: Sequence[str], head: Sequence[Mapping[str, Any]], data: DataRef, where: str, *, named: bool = True
+) -> Columns:
+    """Find the text, picture and label columns by what the user asks for, then by name, then by content.
+
+    `named` is False for a table whose first row is data. Raises UsageError for a column that is not there, and for a
+    table without any column that a model could be fed from.
+    """
+    for asked in (*data.text_columns, *filter(None, [data.label_column])):
+        if asked not in names:
+            raise UsageError(
+                f"'{where}' has no column '{asked}'.{nearest(asked, names)}", hint=f"its columns: {', '.join(names)}"
+            )
+    values = {name: [row.get(name) for row in head if row.get(name) not in (None, "")] for name in names}
+    pictures = tuple(name for name in names if name != data.label_column and _pictures(values[name]))
+    words = [
+        name
+        for name in names
+        if name not in pictures and values[name] and all(isinstance(v, str) for v in values[name])
+    ]
+    label = data.label_column or _label(names, values, words, named)
+    text = data.text_columns or _texts([name for name in words if name != label], values)
+    others = [name for name in names if name != label and name not in words and values[name]]
+    if not text and not pictures and not others:
+        raise UsageError(
+            f"'{where}' has no column to feed a model from.",
+            hint=f"its columns: {', '.join(names) or 'none'}; name those that hold the text with --text-column",
+        )
+    return Columns(tuple(names), tuple(text), pictures, label)
+
+
+def _label(names: Sequence[str], values: Mapping[str, list[Any]], words: Sequence[str], named: bool) -> str | None:
+    if named:
+        lower = {name.lower(): name for name in reversed(names)}
+        for known in LABELS:
+            if known in lower and len(names) > 1:
+                return lower[known]
+        endings = [name for name in names if LABEL_ENDING.search(name.lower())]
+        return endings[-1] if endings and len(names) > 1 else None
+    # Without names: beside text, the last column that is none; or the one with few, short, repeated words.
+    texts = [name for name in words if _sentences(values[name])]
+    if not texts:
+        return None
+    rest = [name for name in names if name not in words]
+    short = [name for name in words if name not in texts and len(set(values[name])) <= max(2, len(values[name]) // 2)]
+    found = rest or short
+    return found[-1] if found else None
+
+
+def _texts(words: Sequence[str], values: Mapping[str, list[Any]]) -> tuple[str, ...]:
+    lower = {name.lower(): name for name in words}
+    for known in TEXTS:
+        if all(name in lower for name in known):
+            return tuple(lower[name] for name in known)
+    sentences = tuple(name for name in words if _sentences(values[name]))
+    return sentences or tuple(words)
+
+
+def _sentences(values: Sequence[Any]) -> bool:
+    return sum(" " in value.strip() for value in values) * 2 > len(values)
+
+
+def _pictures(values: Sequence[Any]) -> bool:
+    def is_picture(value: Any) -> bool:
+        if isinstance(value, str):
+            return value.lower().endswith(SUFFIXES) and "\n" not in value
+        return isinstance(value, bytes) or (isinstance(value, Mapping) and set(value) == {"bytes", "path"})
+
+    return bool(values) and all(map(is_picture, values))
+
+
+def _numeric(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell.strip()]
+    return bool(filled) and all(map(is_number, filled))

@@ -1,0 +1,86 @@
+"""Feeds: what passes calibrate on: the model's inputs, made one at a time from samples and a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgekit._record import Record, digest_of
+from edgekit.data.content import digest_of_content
+from edgekit.data.picture import UnreadableImage, check_pictures
+from edgekit.data.samples import Sample, Samples
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Feeder(Protocol):
+    """The piece of a task that makes feeds (`edgekit.tasks.Task`)."""
+
+    @property
+    def config(self) -> Record: ...
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]: ...
+
+
+class Feeds:
+    """A re-iterable of feeds, made lazily: each a dict from input name to an array with its batch dimension."""
+
+    def __init__(
+        self, make: Callable[[], Iterator[dict[str, np.ndarray]]], count: Callable[[], int], digest: Callable[[], str]
+    ) -> None:
+        self._make = make
+        self._count = count
+        self._digest = digest
+        self._known: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, samples: Samples, task: Feeder) -> Feeds:
+        """Make the inputs of every inference that the samples need: one or several a sample, equally many for each."""
+
+        def per_sample() -> int:
+            return len(task.feeds(samples[0])) if len(samples) else 0
+
+        def make() -> Iterator[dict[str, np.ndarray]]:
+            expected: int | None = None
+            for index, sample in enumerate(samples):
+                try:
+                    made = task.feeds(sample)
+                except UnreadableImage as fault:
+                    check_pictures(samples, first=fault)
+                    raise
+                if expected is None:
+                    expected = len(made)
+                elif len(made) != expected:
+                    raise UsageError(
+                        f"sample {index} of '{samples.source}' needs {len(made)} inferences, others {expected}.",
+                        hint="give every sample the same number of texts",
+                    )
+                yield from made
+
+        return cls(
+            make,
+            lambda: len(samples) * per_sample(),
+            lambda: digest_of([samples.digest, task.config.to_dict()]),
+        )
+
+    @classmethod
+    def from_arrays(cls, feeds: Sequence[Mapping[str, np.ndarray]]) -> Feeds:
+        """Wrap feeds that are in memory; their arrays already have the batch dimension."""
+        held = [dict(feed) for feed in feeds]
+        return cls(lambda: (dict(feed) for feed in held), lambda: len(held), lambda: digest_of_content(held))
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self._make()
+
+    def __len__(self) -> int:
+        if "count" not in self._known:
+            self._known["count"] = self._count()
+        return int(self._known["count"])
+
+    @property
+    def digest(self) -> str:
+        """Give the SHA-256 of what the feeds are made from; computed once."""
+        if "digest" not in self._known:
+            self._known["digest"] = self._digest()
+        return str(self._known["digest"])

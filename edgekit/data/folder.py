@@ -1,0 +1,93 @@
+"""Rows of an image folder: one subfolder a class, or flat and unlabelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit._record import digest_of, digest_of_file
+from edgekit.data.picture import SUFFIXES
+from edgekit.data.samples import Sample
+
+
+class ImageFolder:
+    """The pictures below a folder, sorted; the label is the name of the subfolder at the top."""
+
+    kind = "image folder"
+
+    def __init__(self, folder: Path, notes: tuple[str, ...] = ()) -> None:
+        self.source = str(folder)
+        self._folder = folder
+        self._digests: dict[int, str] = {}
+        classes = [(child.name, tuple(pictures(child))) for child in _children(folder) if child.is_dir()]
+        flat = [child for child in _children(folder) if is_picture(child)]
+        found = [(label, path) for label, paths in classes for path in paths]
+        self.labels: Sequence[Any] | None
+        if found:
+            self._paths = [path for _, path in found]
+            self.labels = [label for label, _ in found]
+            if flat:
+                notes = (*notes, f"{len(flat)} images outside the class folders of '{folder}' are left out")
+            if empty := [label for label, paths in classes if not paths]:
+                notes = (*notes, f"folders without images: {', '.join(empty)}")
+        else:
+            self._paths = flat
+            self.labels = None
+        self.notes = notes
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample({"image": self._paths[index]}, None if self.labels is None else self.labels[index])
+
+    def digest(self, indexes: Sequence[int] | None) -> str:
+        chosen = range(len(self)) if indexes is None else indexes
+        return digest_of([[self._name(index), self._file_digest(index)] for index in chosen])
+
+    def _name(self, index: int) -> str:
+        return self._paths[index].relative_to(self._folder).as_posix()
+
+    def _file_digest(self, index: int) -> str:
+        if index not in self._digests:
+            self._digests[index] = digest_of_file(self._paths[index])
+        return self._digests[index]
+
+
+class OneImage:
+    """A single picture as a data set of one."""
+
+    kind = "image"
+    labels: Sequence[Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.source = str(path)
+        self._path = path
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample({"image": self._path})
+
+    def digest(self, indexes: Sequence[int] | None) -> str:
+        return digest_of([digest_of_file(self._path), indexes])
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def pictures(folder: Path) -> Iterator[Path]:
+    """Yield the pictures below `folder` at any depth, sorted, hidden ones left out."""
+    for child in _children(folder):
+        if child.is_dir():
+            yield from pictures(child)
+        elif is_picture(child):
+            yield child
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if not child.name.startswith((".", "__")))

@@ -1,0 +1,144 @@
+"""From a reference to samples: find out which kind of data it names, and open it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgekit.data.folder import ImageFolder, OneImage, is_picture, pictures
+from edgekit.data.picture import SUFFIXES
+from edgekit.data.samples import DataRef, Rows, Samples
+from edgekit.data.split import choose_split, is_split
+from edgekit.errors import UsageError, nearest
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+FILES = (*TABLES, ".parquet", ".npz")
+
+READABLE = (
+    "an image folder, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
+)
+"""What `load` takes, for messages and manuals."""
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def load(data: DataRef | str) -> Samples:
+    """Open the data that a reference names.
+
+    Raises UsageError for what is missing, empty, damaged, of an unknown kind or without a usable column, and
+    EnvironmentFault where a package is missing to read it.
+    """
+    if isinstance(data, str):
+        data = DataRef(data)
+    path = Path(data.ref).expanduser()
+    if not path.exists():
+        if _FUNCTION.fullmatch(data.ref):
+            return Samples(_function(data))
+        raise _missing(data.ref, path)
+    return Samples(_folder(path, data) if path.is_dir() else _file(path, data))
+
+
+def _missing(ref: str, path: Path) -> UsageError:
+    if ref.startswith("hf:"):
+        return UsageError(
+            f"data is read from disk, not from the hub: '{ref}'.",
+            hint="load it with datasets, save it with save_to_disk, and give that folder",
+        )
+    parent = path.parent
+    if not parent.is_dir():
+        return UsageError(
+            f"there is no data at '{ref}': the folder '{parent}' does not exist.", hint=f"give {READABLE}"
+        )
+    near = nearest(path.name, [child.name for child in parent.iterdir()])
+    return UsageError(f"there is no data at '{ref}'.{near}", hint=f"give {READABLE}")
+
+
+def _function(data: DataRef) -> Rows:
+    from edgekit.data.function import FromFunction
+
+    if data.split is not None:
+        raise UsageError(f"'{data.ref}' is a function: it has no split '{data.split}'.", hint="leave out the split")
+    return FromFunction(data.ref)
+
+
+def _file(path: Path, data: DataRef) -> Rows:
+    suffix = path.suffix.lower()
+    if path.stat().st_size == 0:
+        raise UsageError(f"'{path}' is empty.", hint=f"give {READABLE}")
+    if suffix == ".npz":
+        from edgekit.data.npz import Npz
+
+        return Npz(path, data)
+    if data.split is not None:
+        raise UsageError(f"'{path}' is one file: it has no split '{data.split}'.", hint="leave out the split")
+    if suffix in SUFFIXES:
+        return OneImage(path)
+    if suffix in TABLES:
+        from edgekit.data.table import Table
+
+        return Table(path, data)
+    if suffix == ".parquet":
+        from edgekit.data.columnar import read_parquet
+
+        return read_parquet(path, [path], data)
+    raise UsageError(f"'{path}' is of a kind that is not read ('{suffix or path.name}').", hint=f"give {READABLE}")
+
+
+def _folder(path: Path, data: DataRef) -> Rows:
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        from edgekit.data.columnar import read_dataset
+
+        return read_dataset(path, data)
+    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    folders = [child.name for child in children if child.is_dir()]
+    notes: tuple[str, ...] = ()
+    if folders and all(map(is_split, folders)) and next(pictures(path), None) and not any(map(is_picture, children)):
+        name, notes = choose_split(folders, data.split, str(path))
+        return _images(path / name, notes)
+    if next(pictures(path), None) is not None:
+        if data.split is not None:
+            choose_split([name for name in folders if is_split(name)], data.split, str(path))
+            return _images(path / data.split, ())
+        return _images(path, ())
+    files = [child for child in (*children, *sorted((path / "data").glob("*"))) if child.suffix.lower() in FILES]
+    if files:
+        return _tables(path, files, data)
+    if not children:
+        raise UsageError(f"the folder '{path}' is empty.", hint=f"give {READABLE}")
+    raise UsageError(
+        f"the folder '{path}' holds neither images ({', '.join(SUFFIXES)}) nor tables ({', '.join(FILES)}).",
+        hint=f"give {READABLE}",
+    )
+
+
+def _images(path: Path, notes: tuple[str, ...]) -> Rows:
+    rows = ImageFolder(path, notes)
+    if not len(rows):
+        raise UsageError(f"the folder '{path}' holds no images.", hint=f"it reads {', '.join(SUFFIXES)}")
+    return rows
+
+
+def _tables(path: Path, files: list[Path], data: DataRef) -> Rows:
+    """Read a split's table from a folder of files named after splits: `train.csv`, `test-00000-of-00002.parquet`."""
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(re.split(r"[-.]", file.name)[0], []).append(file)
+    if data.split is None and len(by_split) > 1 and not all(map(is_split, by_split)):
+        names = ", ".join(file.name for file in files)
+        raise UsageError(f"the folder '{path}' holds several tables: {names}.", hint="give the path of one of them")
+    name, notes = choose_split(list(by_split), data.split, str(path))
+    chosen = by_split[name]
+    if all(file.suffix.lower() == ".parquet" for file in chosen):
+        from edgekit.data.columnar import read_parquet
+
+        rows = read_parquet(path, chosen, data)
+        rows.notes = notes
+        return rows
+    if len(chosen) > 1:
+        raise UsageError(
+            f"the folder '{path}' holds several tables: {', '.join(file.name for file in chosen)}.",
+            hint="give the path of one of them",
+        )
+    table = _file(chosen[0], DataRef(data.ref, None, data.text_columns, data.label_column))
+    table.notes = (*table.notes, *notes)
+    return table

@@ -1,0 +1,116 @@
+"""Open pictures with Pillow, from a path, bytes or an array. What is done with the pixels is the task's part."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data.samples import Samples
+from edgekit.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+MOST_NAMED = 3
+"""So many of the pictures that do not open are named in a message; the rest are counted."""
+
+
+class UnreadableImage(UsageError):
+    """A picture does not open; `name` says which, `reason` why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(
+            f"the image '{name}' does not open: {reason}.", hint="replace it, or remove it from the data", image=name
+        )
+
+
+def open_picture(value: Any, name: str = "image") -> Image:
+    """Give the decoded picture of a path, encoded bytes, a uint8 array ([H,W], [H,W,C], [C,H,W]) or a Pillow image.
+
+    It is turned upright where its Exif says how, as transformers' pipelines do.
+
+    Raises UnreadableImage where it does not decode, UsageError for a value that is no picture.
+    """
+    pillow = _pillow()
+    if isinstance(value, pillow.Image):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, (str, Path)):
+        return _decode(Path(value), str(value))
+    if isinstance(value, (bytes, bytearray)):
+        return _decode(io.BytesIO(value), name)
+    if hasattr(value, "__array__"):
+        return _from_array(value, name)
+    raise UsageError(f"'{name}' is a {type(value).__name__}, not a picture: give a path, bytes or a uint8 array.")
+
+
+def check_pictures(samples: Samples, *, first: UnreadableImage | None = None) -> None:
+    """Decode every picture. Raises UnreadableImage for one that does not open, UsageError that counts several."""
+    faults: list[UnreadableImage] = []
+    for index, sample in enumerate(samples):
+        for name, value in sample.fields.items():
+            if isinstance(value, (Path, bytes)):
+                try:
+                    open_picture(value, f"{name} of sample {index}")
+                except UnreadableImage as fault:
+                    faults.append(fault)
+    if not faults and first is not None:
+        raise first
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        names = ", ".join(f"'{fault.name}'" for fault in faults[:MOST_NAMED])
+        more = f" and {len(faults) - MOST_NAMED} more" if len(faults) > MOST_NAMED else ""
+        raise UsageError(
+            f"{len(faults)} of {len(samples)} images in '{samples.source}' do not open: {names}{more}.",
+            hint="replace them, or remove them from the data",
+            images=len(faults),
+        ) from faults[0]
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise EnvironmentFault(
+            "reading images needs Pillow, which is not installed.", hint="pip install 'edgekit[tasks]'"
+        ) from error
+    return Image
+
+
+def _decode(file: Any, name: str) -> Image:
+    pillow = _pillow()
+    from PIL import ImageOps
+
+    try:
+        with pillow.open(file) as picture:
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except FileNotFoundError as error:
+        raise UnreadableImage(name, "there is no such file") from error
+    except pillow.UnidentifiedImageError as error:
+        raise UnreadableImage(name, "it is empty or in no known image format") from error
+    except (
+        Exception
+    ) as error:  # decoders raise what they like on damaged files: OSError, SyntaxError, ValueError, struct.error
+        raise UnreadableImage(name, str(error).rstrip(".") or type(error).__name__) from error
+
+
+def _from_array(value: Any, name: str) -> Image:
+    import numpy as np
+
+    pixels = np.asarray(value)
+    if pixels.ndim == 3 and pixels.shape[-1] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (3, 4))):
+        raise UsageError(
+            f"the array '{name}' is {pixels.dtype} of shape {list(np.shape(value))}, not a picture.",
+            hint="give uint8 pixels [height, width] or [height, width, 3]; an array named as the input is fed as it is",
+        )
+    return _pillow().fromarray(np.ascontiguousarray(pixels))  # type: ignore[no-any-return]

@@ -1,0 +1,178 @@
+"""The values of a data set: one Sample, the reference to many, and Samples, the lazy sequence that is drawn from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edgekit._record import digest_of
+from edgekit.data.content import digest_of_content
+from edgekit.data.draw import classes_of, draw
+from edgekit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One raw example: named fields (a path, text, number, bytes or array each) and its label, None for none."""
+
+    fields: Mapping[str, Any]
+    label: Any = None
+    text: tuple[str, ...] = ()
+    """The fields that hold the text, in order, where the reader knows them."""
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """Say which data to read and how."""
+
+    ref: str
+    split: str | None = None
+    text_columns: tuple[str, ...] = ()
+    label_column: str | None = None
+
+
+class Rows(Protocol):
+    """What a reader gives: the rows of one data set, read on demand, fastest in ascending order."""
+
+    kind: str
+    """`image folder`, `csv`, ...: for people."""
+    source: str
+    labels: Sequence[Any] | None
+    """Every row's label, None for a row without; None where no row has one."""
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+    def digest(self, indexes: Sequence[int] | None) -> str:
+        """Give the SHA-256 of the content of those rows (None: of all)."""
+        ...
+
+
+class Samples:
+    """A re-iterable, lazily read sequence of Sample; `take` and `split` give further ones on the same rows."""
+
+    def __init__(self, rows: Rows, indexes: Sequence[int] | None = None) -> None:
+        self._rows = rows
+        self._indexes = indexes
+
+    @classmethod
+    def from_feeds(
+        cls, feeds: Sequence[Mapping[str, Any]], labels: Sequence[Any] | None = None, *, source: str = "arrays"
+    ) -> Samples:
+        """Make samples of arrays in memory, one mapping from input name to array each."""
+        if labels is not None and len(labels) != len(feeds):
+            raise UsageError(f"there are {len(feeds)} samples and {len(labels)} labels.")
+        return cls(_InMemory(source, tuple(feeds), labels))
+
+    @property
+    def kind(self) -> str:
+        return self._rows.kind
+
+    @property
+    def source(self) -> str:
+        return self._rows.source
+
+    @functools.cached_property
+    def labels(self) -> Sequence[Any] | None:
+        """Give every sample's label in order; None where no sample has one."""
+        labels = self._rows.labels
+        if labels is None or self._indexes is None:
+            return labels
+        chosen = [labels[index] for index in self._indexes]
+        return chosen if any(label is not None for label in chosen) else None
+
+    @property
+    def labelled(self) -> bool:
+        return self.labels is not None
+
+    @functools.cached_property
+    def classes(self) -> tuple[Any, ...]:
+        """Give the distinct labels of the whole data set, sorted; empty for none and for measurements."""
+        return (classes_of(self._rows.labels) or ()) if self._rows.labels is not None else ()
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Say what a reader of results should know of these samples: one class only, labels missing, a split chosen."""
+        notes = [*self._rows.notes]
+        if self.labels is not None:
+            missing = sum(label is None for label in self.labels)
+            if missing:
+                notes.append(f"{missing} of {len(self)} samples have no label")
+            classes = classes_of(self.labels)
+            if classes is not None and len(classes) == 1 and len(self) > 1:
+                notes.append(f"every sample has the same label, '{classes[0]}': this says little about accuracy")
+        return tuple(notes)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Give the SHA-256 of the samples' content; computed once."""
+        return self._rows.digest(self._indexes)
+
+    def __len__(self) -> int:
+        return len(self._rows) if self._indexes is None else len(self._indexes)
+
+    def __getitem__(self, index: int) -> Sample:
+        size = len(self)
+        if not -size <= index < size:
+            raise IndexError(f"sample {index} of {size}")
+        index %= size
+        return self._rows[index if self._indexes is None else self._indexes[index]]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def take(self, count: int, seed: int = 0) -> Samples:
+        """Draw `count` samples, or all where there are fewer; the classes keep their shares."""
+        return self._pick(draw(count, len(self), seed, self.labels))
+
+    def split(self, calibration: int, seed: int = 0) -> tuple[Samples, Samples]:
+        """Draw `calibration` samples, leave the others for evaluation. Raises UsageError where none would be left."""
+        size = len(self)
+        if calibration >= size:
+            raise UsageError(
+                f"{calibration} calibration samples of {size} in '{self.source}' leave none to evaluate on.",
+                hint="ask for fewer, or give calibration data of its own",
+            )
+        chosen = draw(calibration, size, seed, self.labels)
+        taken = set(chosen)
+        return self._pick(chosen), self._pick([index for index in range(size) if index not in taken])
+
+    def _pick(self, positions: Sequence[int]) -> Samples:
+        own = self._indexes
+        return Samples(self._rows, list(positions) if own is None else [own[index] for index in positions])
+
+
+def require_labels(samples: Samples, purpose: str) -> None:
+    """Raise UsageError unless there are labels; `purpose` completes "labels are needed ...": `to compute AUC`."""
+    if samples.labelled:
+        return
+    how = (
+        "sort the images into one folder a class"
+        if samples.kind == "image folder"
+        else "name the column or array with --label-column, or call it 'label'"
+    )
+    raise UsageError(f"labels are needed {purpose}, and '{samples.source}' ({samples.kind}) has none.", hint=how)
+
+
+class _InMemory:
+    kind = "arrays"
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, source: str, feeds: Sequence[Mapping[str, Any]], labels: Sequence[Any] | None) -> None:
+        self.source = source
+        self._feeds = feeds
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self._feeds[index], None if self.labels is None else self.labels[index])
+
+    def digest(self, indexes: Sequence[int] | None) -> str:
+        chosen = range(len(self)) if indexes is None else indexes
+        return digest_of([digest_of_content([self[index].fields, self[index].label]) for index in chosen])

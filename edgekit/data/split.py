@@ -1,0 +1,34 @@
+"""Choose the split of a data set that has several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekit.errors import UsageError, nearest
+
+ALIASES = (("validation", "val", "valid", "dev"), ("test", "testing"), ("train", "training"))
+"""Names that mean the same, in the order of choice where none is asked for: what a model did not train on first."""
+
+
+def is_split(name: str) -> bool:
+    return any(name.lower() in names for names in ALIASES)
+
+
+def choose_split(names: Sequence[str], asked: str | None, where: str) -> tuple[str, tuple[str, ...]]:
+    """Give the split to read and the notes on it. Raises UsageError for one that is not there."""
+    if asked is not None:
+        wanted = next((aliases for aliases in ALIASES if asked.lower() in aliases), (asked,))
+        for name in (asked, *wanted):
+            if name in names:
+                return name, ()
+        raise UsageError(
+            f"'{where}' has no split '{asked}'.{nearest(asked, names)}",
+            hint=f"its splits: {', '.join(names) or 'none'}",
+        )
+    if len(names) == 1:
+        return names[0], ()
+    for aliases in ALIASES:
+        for name in names:
+            if name.lower() in aliases:
+                return name, (f"'{where}' has the splits {', '.join(names)}; '{name}' was read, as none was asked for",)
+    raise UsageError(f"'{where}' has several splits: {', '.join(names)}.", hint=f"choose one: --split {names[0]}")

@@ -1,0 +1,220 @@
+"""Rows of csv, tsv and jsonl files: an index of offsets in memory, the rows on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgekit._record import digest_of, digest_of_file
+from edgekit.data.columns import HEAD_ROWS, Columns, find_columns, has_header, is_number
+from edgekit.data.samples import DataRef, Sample
+from edgekit.errors import UsageError
+
+BOM = b"\xef\xbb\xbf"
+
+
+class Table:
+    """The rows of one text table."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, data: DataRef) -> None:
+        self.source = str(path)
+        self.kind = path.suffix.lower().lstrip(".")
+        self._path = path
+        self._format: _Delimited | _JsonLines = (
+            _JsonLines(path, data) if self.kind in ("jsonl", "ndjson") else _Delimited(path, data)
+        )
+        self._columns = self._format.columns
+        self._offsets = array("Q")
+        self.labels: Sequence[Any] | None = self._index()
+        self._options = [self._columns.text, self._columns.label]
+        self._file: BinaryIO | None = None
+        self._digest: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> Sample:
+        if self._file is None:
+            self._file = self._path.open("rb")
+        start, end = self._offsets[index], self._offsets[index + 1]
+        self._file.seek(start)
+        row = self._format.parse(self._file.read(end - start))
+        return sample_of(row, self._columns, self._path.parent)
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self._file.close()  # type: ignore[union-attr]
+
+    def digest(self, indexes: Sequence[int] | None) -> str:
+        if self._digest is None:
+            self._digest = digest_of_file(self._path)
+        return digest_of([self._digest, self._options, indexes])
+
+    def _index(self) -> list[Any] | None:
+        labels: list[Any] = []
+        end = 0
+        label, seen = self._columns.label, False
+        for start, stop, row in self._format.rows():
+            end = stop
+            self._offsets.append(start)
+            value = row.get(label) if label is not None else None
+            seen = seen or value is not None
+            labels.append(value)
+        self._offsets.append(end)
+        if not labels:
+            raise UsageError(f"'{self.source}' has no rows.", hint="give a table with at least one sample")
+        return labels if seen else None
+
+
+def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:
+    """Make a Sample of a row: the label apart, paths of pictures from `folder` on."""
+    fields = {name: value for name, value in row.items() if name != columns.label}
+    for name in columns.pictures:
+        if isinstance(fields.get(name), str):
+            fields[name] = folder / fields[name]
+    label = row.get(columns.label) if columns.label is not None else None
+    return Sample(fields, label, columns.text)
+
+
+class _Lines:
+    """Iterate over a file's lines as text, knowing where it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        with self.path.open("rb") as file:
+            for line in file:
+                self.offset += len(line)
+                self.number += 1
+                yield decode(line, self.path, self.number)
+
+
+def decode(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.removeprefix(BOM).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"'{path}' is not UTF-8 text (line {number}).", hint=f"convert it: iconv -f LATIN1 -t UTF-8 '{path}'"
+        ) from error
+
+
+class _Delimited:
+    def __init__(self, path: Path, data: DataRef) -> None:
+        self._path = path
+        first = next(iter(_Lines(path)), "")
+        self._dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        if (
+            path.suffix.lower() != ".tsv"
+        ):  # text/tab-separated-values (IANA) has no quotes; a csv of a European Excel has semicolons
+            self._dialect = {"delimiter": ";" if ";" in first and "," not in first else ","}
+        head = [row for _, _, _, row in islice(self._raw(), HEAD_ROWS)]
+        if not head:
+            raise UsageError(f"'{path}' is empty.", hint="give a table with at least one sample")
+        self._header = has_header(head, data)
+        names = [name.strip() for name in head[0]] if self._header else [f"c{index}" for index in range(len(head[0]))]
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise UsageError(f"'{path}' has two columns of the name '{twice[0]}'.", hint="rename one")
+        body = head[1:] if self._header else head
+        if not body:
+            raise UsageError(f"'{path}' has a header and no rows.", hint="give a table with at least one sample")
+        self._names = names
+        self._numeric = {
+            name
+            for index, name in enumerate(names)
+            if any(row[index : index + 1] != [""] for row in body)
+            and all(is_number(row[index]) for row in body if index < len(row) and row[index])
+        }
+        rows = [self._typed(row) for row in body]
+        self.columns = find_columns(names, rows, data, str(path), named=self._header)
+
+    def rows(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        for index, (start, end, number, row) in enumerate(self._raw()):
+            if index == 0 and self._header:
+                continue
+            if len(row) != len(self._names):
+                raise UsageError(
+                    f"'{self._path}' line {number} has {len(row)} columns, the first row has {len(self._names)}.",
+                    hint="mend the row; a csv field with a comma or a line break needs quotes",
+                )
+            yield start, end, self._typed(row)
+
+    def parse(self, row: bytes) -> dict[str, Any]:
+        # Not splitlines(): it also splits at characters that are part of a text, as U+2028.
+        lines = (line + "\n" for line in row.removeprefix(BOM).decode().split("\n"))
+        return self._typed(next(csv.reader(lines, **self._dialect)))
+
+    def _raw(self) -> Iterator[tuple[int, int, int, list[str]]]:
+        """Yield (start, end, last line's number, cells) of every row that is not blank."""
+        lines = _Lines(self._path)
+        reader = csv.reader(iter(lines), **self._dialect)
+        while True:
+            start = lines.offset
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UsageError(f"'{self._path}' line {lines.number}: {error}.") from error
+            if row:
+                yield start, lines.offset, lines.number, row
+
+    def _typed(self, row: Sequence[str]) -> dict[str, Any]:
+        return {
+            name: _number(cell) if name in self._numeric else (cell or None)
+            for name, cell in zip(self._names, row, strict=False)
+        }
+
+
+def _number(cell: str) -> int | float | str | None:
+    cell = cell.strip()
+    if not is_number(cell):
+        return cell or None
+    return int(cell) if cell.lstrip("+-").isdigit() else float(cell)
+
+
+class _JsonLines:
+    def __init__(self, path: Path, data: DataRef) -> None:
+        self._path = path
+        head = [row for _, _, row in islice(self.rows(), HEAD_ROWS)]
+        if not head:
+            raise UsageError(f"'{path}' is empty.", hint="give a file with one JSON object a line")
+        names = list(dict.fromkeys(name for row in head for name in row))
+        self.columns = find_columns(names, head, data, str(path))
+
+    def rows(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        lines = _Lines(self._path)
+        start = 0
+        for line in lines:
+            if line.strip():
+                yield start, lines.offset, self._object(line, lines.number)
+            start = lines.offset
+
+    def parse(self, row: bytes) -> dict[str, Any]:
+        return dict(json.loads(row.removeprefix(BOM).partition(b"\n")[0]))
+
+    def _object(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise UsageError(
+                f"'{self._path}' line {number} is not JSON: {reason}.",
+                hint='write each line as {"text": "...", "label": ...}',
+            ) from error
+        if not isinstance(value, dict):
+            raise UsageError(
+                f"'{self._path}' line {number} is not a JSON object.",
+                hint='write each line as {"text": "...", "label": ...}',
+            )
+        return value

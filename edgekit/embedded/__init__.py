@@ -1,0 +1,33 @@
+"""The models that come inside the package: checkpoints with their own data, so that a first export needs no network.
+
+An embedded model is a folder here that holds a Hugging Face checkpoint and, in `data/`, a `calibration.npz` that it may
+be quantized with, an `evaluation.npz` that it never saw in training, and a picture to try. This module says where.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from edgekit.errors import UsageError, nearest
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    """List the embedded models, sorted."""
+    return tuple(sorted(path.parent.name for path in _FOLDER.glob("*/config.json")))
+
+
+def folder(name: str) -> Path:
+    """Give the folder of an embedded model. Raises UsageError for an unknown name."""
+    if name not in names():
+        raise UsageError(
+            f"there is no embedded model '{name}'.{nearest(name, names())}", hint=f"embedded: {', '.join(names())}"
+        )
+    return _FOLDER / name
+
+
+def data(name: str, split: Literal["calibration", "evaluation"]) -> Path:
+    """Give the data file of a split: npz with `image` uint8 [N,H,W] or [N,H,W,3] and `label` int64 [N]."""
+    return folder(name) / "data" / f"{split}.npz"

@@ -1,0 +1,224 @@
+"""Tasks: raw sample to feeds, outputs to an answer, and the metric. This runs on the device too: numpy, and Pillow and
+`tokenizers` on use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgekit.data import Sample
+from edgekit.errors import UsageError, nearest
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.tasks.tensor import Preparation
+
+__all__ = [
+    "GENERIC",
+    "OWN",
+    "ImageConfig",
+    "Prediction",
+    "TabularConfig",
+    "Task",
+    "TaskConfig",
+    "TextConfig",
+    "check",
+    "known",
+    "load",
+]
+
+TENSOR = "tensor"
+
+_METRICS = {
+    "image-classification": "accuracy",
+    "text-classification": "accuracy",
+    "audio-classification": "accuracy",
+    "tabular-classification": "auc",
+}
+"""The metric of each classification, where the user names none."""
+
+OWN = (
+    *_METRICS,
+    "sentence-similarity",
+    "feature-extraction",
+    "fill-mask",
+    "token-classification",
+    "text-generation",
+    TENSOR,
+)
+"""Tasks with pre- and postprocessing of their own."""
+
+GENERIC = (
+    "audio-frame-classification",
+    "audio-xvector",
+    "automatic-speech-recognition",
+    "depth-estimation",
+    "document-question-answering",
+    "image-segmentation",
+    "image-text-to-text",
+    "image-to-image",
+    "image-to-text",
+    "inpainting",
+    "keypoint-detection",
+    "mask-generation",
+    "masked-im",
+    "multiple-choice",
+    "object-detection",
+    "question-answering",
+    "reinforcement-learning",
+    "semantic-segmentation",
+    "text-to-audio",
+    "text-to-image",
+    "text2text-generation",
+    "time-series-forecasting",
+    "visual-question-answering",
+    "zero-shot-image-classification",
+    "zero-shot-object-detection",
+)
+"""Tasks that optimum exports and that are compared by their outputs here, as `tensor` is."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one sample's outputs say: the value that is compared with a label, and the scores behind it."""
+
+    value: Any
+    """A class index, a similarity, or None where the task has no single answer."""
+    scores: np.ndarray | None = None
+    """Class probabilities, for metrics that rank."""
+
+
+class Task(Protocol):
+    """One task's way from a sample to an answer."""
+
+    @property
+    def config(self) -> TaskConfig: ...
+    @property
+    def metric(self) -> str | None:
+        """Name the metric in use where labels exist; None where the task has none."""
+        ...
+
+    @property
+    def compares_top(self) -> bool:
+        """Say whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
+        ...
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        """Give the inputs of each inference that the sample needs (a pair may need two), each of batch size 1."""
+        ...
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        """Read the outputs of those inferences."""
+        ...
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        """Give the answer for a person, as plain JSON values; tasks on tokens say more when they see the sample."""
+        ...
+
+    def label(self, raw: Any) -> Any:
+        """Turn a label as the data has it (a name, a number, text) into what `Prediction.value` is compared with.
+
+        Raises UsageError for a label that the model does not have.
+        """
+        ...
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        """Compute the metric. Raises UsageError where it is undefined, as AUC on one class."""
+        ...
+
+
+def known() -> tuple[str, ...]:
+    """List every task's name, sorted."""
+    return tuple(sorted({*OWN, *GENERIC}))
+
+
+def check(name: str) -> str:
+    """Give the task's name back. Raises UsageError, with the nearest names, for an unknown one."""
+    if name.removesuffix("-with-past") not in known():
+        raise UsageError(f"there is no task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
+    return name
+
+
+def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes: Sequence[Any] = ()) -> Task:
+    """Give the task of `config`, reading tokenizer and labels from `assets`, for a graph with these inputs.
+
+    `classes` are the data's labels (`samples.classes`): their names count where the model has none of its own.
+    Raises UsageError for an unknown task or metric.
+    """
+    from edgekit.tasks.labels import Classes
+    from edgekit.tasks.metrics import CLASS_METRICS, NUMBER_METRICS, check_metric
+
+    task = check(config.task)
+    if task in _METRICS:
+        from edgekit.tasks.classification import Classification, Regression
+
+        metric = config.metric or (_METRICS[task] if len(config.labels) <= 2 else "accuracy")
+        check_metric(metric, (*CLASS_METRICS, *NUMBER_METRICS), task)
+        prepare = _preparation(config, assets, inputs)
+        if metric in NUMBER_METRICS:
+            return Regression(config, prepare, metric)
+        return Classification(config, prepare, Classes.of(config.labels, classes), metric)
+    if task in ("sentence-similarity", "feature-extraction"):
+        return _embedding(config, assets, inputs)
+    if config.metric is not None:
+        check_metric(config.metric, (), task)
+    if task in ("token-classification", "fill-mask", "text-generation"):
+        return _on_tokens(config, assets, inputs, Classes.of(config.labels))
+    from edgekit.tasks.tensor import Raw
+
+    return Raw(config, _preparation(config, assets, inputs))
+
+
+def _embedding(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
+    from edgekit.tasks.metrics import NUMBER_METRICS, check_metric
+    from edgekit.tasks.similarity import Embedding
+    from edgekit.tasks.text import Texts
+
+    metric = config.metric or ("spearman" if config.task == "sentence-similarity" else None)
+    if metric is not None:
+        check_metric(metric, NUMBER_METRICS, config.task)
+    prepare = _preparation(config, assets, inputs)
+    if not isinstance(prepare, Texts):
+        return Embedding(config, prepare, metric)
+    return Embedding(config, replace(prepare, separate=True), metric, padded=prepare.length is not None)
+
+
+def _on_tokens(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes: Any) -> Task:
+    from edgekit.tasks.text import Texts
+    from edgekit.tasks.tokens import FillMask, TextGeneration, TokenClassification
+
+    prepare = _preparation(config, assets, inputs)
+    if config.task == "token-classification":
+        return TokenClassification(config, prepare, classes)
+    if config.task == "fill-mask":
+        return FillMask(config, prepare, compares_top=False)
+    if isinstance(prepare, Texts):
+        # The next token follows the last place, which must not be padding.
+        prepare = replace(prepare, pad_side="left")
+    return TextGeneration(config, prepare)
+
+
+def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Preparation:
+    """Choose how inputs are made: by what the model brings, whatever its task."""
+    if config.image is not None:
+        from edgekit.tasks.image import Pictures
+
+        return Pictures(config.image, inputs)
+    names = {spec.name for spec in inputs}
+    if config.text is not None or ("input_ids" in names and (assets / TOKENIZER).is_file()):
+        from edgekit.tasks.text import Texts
+
+        return Texts(config.text or TextConfig(), assets, inputs)
+    if config.tabular is not None or config.task == "tabular-classification":
+        from edgekit.tasks.tabular import Numbers
+
+        return Numbers(config.tabular or TabularConfig(), inputs)
+    from edgekit.tasks.tensor import Tensors
+
+    return Tensors(inputs, config.facts.get("image") or config.facts.get("text"))

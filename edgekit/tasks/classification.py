@@ -1,0 +1,136 @@
+"""One class for a sample: a picture, a text, a table's row, a sound. Or one number for it, where a model regresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import Sample
+from edgekit.errors import UsageError
+from edgekit.tasks import metrics
+from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.labels import Classes
+from edgekit.tasks.tensor import Preparation, output_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.tasks import Prediction
+
+TOP = 5
+
+ACTIVATION = "activation"
+"""The fact that says what the output is: `logits`, or `probabilities`. Without it, one output is taken for a logit, and
+several for probabilities where they are positive and sum to one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """The class with the highest score."""
+
+    config: TaskConfig
+    prepare: Preparation
+    classes: Classes
+    metric: str | None
+    compares_top: bool = True
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        return self.prepare(sample)
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        from edgekit.tasks import Prediction
+
+        scores = self._probabilities(outputs)
+        self.classes.check_count(len(scores))
+        return Prediction(int(scores.argmax()), scores)
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        scores = self._probabilities(outputs)
+        # argsort of the negative is stable: equal scores keep the order of the classes, as argmax takes the first.
+        order = (-scores).argsort(kind="stable")[:TOP]
+        top = [{"label": self.classes.name(int(index)), "score": float(scores[index])} for index in order]
+        return {**top[0], "top": top}
+
+    def label(self, raw: Any) -> int:
+        return self.classes.index(raw)
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        assert self.metric is not None
+        beyond = [label for label in labels if predictions and label >= len(predictions[0].scores)]  # type: ignore[arg-type]  # predict gives them
+        if beyond:
+            raise UsageError(
+                f"the data has the label {beyond[0]}, and the model has {len(predictions[0].scores)} classes.",  # type: ignore[arg-type]
+                hint="classes count from 0; name the label column with --label-column",
+            )
+        return metrics.score(self.metric, predictions, labels)
+
+    def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """Give float64 [classes]."""
+        import numpy as np
+
+        array = output_of(outputs, self.config.output)
+        scores = np.asarray(array, dtype=np.float64)
+        if (
+            scores.ndim == 0
+            or scores.size != max(scores.shape)
+            or scores.shape[0] != (scores.size if scores.ndim == 1 else 1)
+        ):
+            raise UsageError(
+                f"an output of shape {list(array.shape)} holds no scores of classes, which are [1, classes].",
+                hint="name the output that does in the task's record, or take --task tensor",
+            )
+        scores = scores.reshape(-1)
+        known = self.config.facts.get(ACTIVATION)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if len(scores) == 1:
+                positive = scores[0] if known == "probabilities" else 1 / (1 + np.exp(-scores[0]))
+                return np.array([1 - positive, positive])
+            if known == "probabilities" or (known is None and (scores >= 0).all() and abs(scores.sum() - 1) < 1e-3):
+                return scores
+            powers = np.exp(scores - scores.max())
+            return np.asarray(powers / powers.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """One number, as a cross-encoder gives for the similarity of a pair."""
+
+    config: TaskConfig
+    prepare: Preparation
+    metric: str | None
+    compares_top: bool = False
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        return self.prepare(sample)
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        from edgekit.tasks import Prediction
+
+        array = output_of(outputs, self.config.output)
+        if array.size != 1:
+            raise UsageError(
+                f"an output of shape {list(array.shape)} is not one number, which {self.metric} needs.",
+                hint="for a classifier take --metric accuracy",
+            )
+        return Prediction(float(array.reshape(())))
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        return {"value": self.predict(outputs).value}
+
+    def label(self, raw: Any) -> float:
+        return number(raw)
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        assert self.metric is not None
+        return metrics.score(self.metric, predictions, labels)
+
+
+def number(raw: Any) -> float:
+    """Read a label that is a measurement. Raises UsageError for another."""
+    try:
+        return float(raw)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the label '{raw}' is no number, which a correlation needs.", hint="name the column with --label-column"
+        ) from error

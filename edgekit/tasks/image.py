@@ -1,0 +1,128 @@
+"""Pictures to one float tensor, as transformers' slow image processors do it: Pillow and numpy only.
+
+The steps and their order, the rounding of sizes, the zero padding of small crops and the types follow transformers 4.57
+(`image_transforms.py`); the tests hold the result against its processors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import Sample, open_picture
+from edgekit.errors import UsageError
+from edgekit.spec import TensorSpec, check_feeds
+from edgekit.tasks.config import ImageConfig
+from edgekit.tasks.tensor import fit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+FIELDS = ("image", "images", "img", "picture", "pixel_values", "x", "file", "path")
+"""Names that a sample's picture has, the surest first."""
+
+MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
+
+
+def pixels(picture: Image, config: ImageConfig) -> np.ndarray:
+    """Convert, resize, crop, rescale, normalise and lay out one picture; gives float32 [1,C,H,W] or [1,H,W,C]."""
+    import numpy as np
+
+    if picture.mode != MODES[config.channels]:
+        picture = picture.convert(MODES[config.channels])
+    if config.size is not None:
+        height, width = _resized((picture.height, picture.width), config)
+        picture = picture.resize((width, height), resample=config.resample)
+    array = np.asarray(picture)
+    array = array[..., None] if array.ndim == 2 else array
+    if config.channels == "bgr":
+        array = array[..., ::-1]
+    if config.crop is not None:
+        array = _crop(array, config.crop[0], config.crop[-1])
+    # The product in float64 and then float32, as transformers' rescale: float32 all through differs in the last place.
+    scaled = (array.astype(np.float64) * config.rescale).astype(np.float32)
+    if config.mean is not None or config.std is not None:
+        mean, std = np.array(config.mean or (0.0,), np.float32), np.array(config.std or (1.0,), np.float32)
+        scaled = np.asarray((scaled - mean) / std, np.float32)
+    if config.layout == "nchw":
+        scaled = scaled.transpose(2, 0, 1)
+    return np.ascontiguousarray(scaled[None])
+
+
+def _resized(size: tuple[int, int], config: ImageConfig) -> tuple[int, int]:
+    assert config.size is not None
+    if config.resize == "exact":
+        return config.size[0], config.size[-1]
+    height, width = size
+    edge = config.size[0]
+    if width <= height:
+        return int(edge * height / width), edge
+    return edge, int(edge * width / height)
+
+
+def _crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Cut the centre out; pad a smaller picture with zeros first (the odd row on top, the odd column left)."""
+    import numpy as np
+
+    rows, columns = array.shape[:2]
+    top, left = (rows - height) // 2, (columns - width) // 2
+    if top < 0 or left < 0:
+        canvas = np.zeros((max(rows, height), max(columns, width), array.shape[2]), array.dtype)
+        above, before = ceil((canvas.shape[0] - rows) / 2), ceil((canvas.shape[1] - columns) / 2)
+        canvas[above : above + rows, before : before + columns] = array
+        array, top, left = canvas, top + above, left + before
+    return array[max(0, top) : top + height, max(0, left) : left + width]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Make the image input of a model, from a picture or from pixels that are prepared already."""
+
+    config: ImageConfig
+    inputs: Sequence[TensorSpec]
+
+    def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        spec = self._spec()
+        field, value = self._find(sample)
+        if field == spec.name and _is_prepared(value, spec):
+            feeds = {spec.name: fit(value, spec)}
+        else:
+            feeds = {spec.name: fit(pixels(open_picture(value, field), self.config), spec)}
+        for other in self.inputs:
+            if other.name != spec.name and other.name in sample.fields:
+                feeds[other.name] = fit(sample.fields[other.name], other)
+        check_feeds(self.inputs, feeds)
+        return [feeds]
+
+    def _spec(self) -> TensorSpec:
+        for spec in self.inputs:
+            if spec.name == self.config.input:
+                return spec
+        images = [spec for spec in self.inputs if len(spec.shape) == 4]
+        if len(images) == 1:
+            return images[0]
+        known = ", ".join(map(str, self.inputs))
+        raise UsageError(f"the model has no image input '{self.config.input}'.", hint=f"its inputs: {known}")
+
+    def _find(self, sample: Sample) -> tuple[str, Any]:
+        spec = self._spec()
+        for name in (spec.name, *FIELDS):
+            if name in sample.fields:
+                return name, sample.fields[name]
+        files = [name for name, value in sample.fields.items() if isinstance(value, (Path, bytes)) or _is_array(value)]
+        if len(files) == 1:
+            return files[0], sample.fields[files[0]]
+        known = ", ".join(sample.fields) or "nothing"
+        raise UsageError("the sample has no picture.", hint=f"name its column or array 'image'; the sample has {known}")
+
+
+def _is_prepared(value: Any, spec: TensorSpec) -> bool:
+    return _is_array(value) and value.dtype.kind == "f" and value.ndim >= len(spec.shape) - 1
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and getattr(value, "ndim", 0) >= 2

@@ -1,0 +1,149 @@
+"""Metrics, in numpy alone: the device has no scikit-learn. Each is tested against scikit-learn or scipy.
+
+Where a metric is undefined they raise UsageError: a number made up there would decide a gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.tasks import Prediction
+
+CLASS_METRICS = ("accuracy", "f1", "f1-macro", "auc")
+NUMBER_METRICS = ("spearman", "pearson")
+METRICS = (*CLASS_METRICS, *NUMBER_METRICS)
+
+
+def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
+    """Give the share of values that equal their labels."""
+    import numpy as np
+
+    _same_length(values, labels)
+    return float(np.mean(np.asarray(values) == np.asarray(labels)))
+
+
+def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary") -> float:
+    """Give F1 = 2 tp / (2 tp + fp + fn) of class 1 (`binary`), or its mean over the classes that occur (`macro`).
+
+    Raises UsageError for `binary` where class 1 is neither among the labels nor predicted.
+    """
+    import numpy as np
+
+    _same_length(values, labels)
+    got, wanted = np.asarray(values), np.asarray(labels)
+    classes = [1] if average == "binary" else sorted(set(got.tolist()) | set(wanted.tolist()))
+    scores = []
+    for number in classes:
+        hits = int(np.sum((got == number) & (wanted == number)))
+        total = int(np.sum(got == number) + np.sum(wanted == number))
+        if total == 0:
+            raise UsageError(
+                "F1 is undefined: no sample is labelled with class 1 and none was predicted as it.",
+                hint="give samples of both classes, or take --metric accuracy",
+            )
+        scores.append(2 * hits / total)
+    return float(np.mean(scores))
+
+
+def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
+    """Give the area under the ROC curve of class 1's scores: the Mann-Whitney statistic of the ranks, ties at half.
+
+    Raises UsageError unless both classes, 0 and 1, are among the labels.
+    """
+    import numpy as np
+
+    _same_length(scores, labels)
+    positive = np.asarray(labels) == 1
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        only = "1" if count else "0"
+        raise UsageError(
+            f"AUC is undefined: all {len(labels)} labelled samples are of class {only}.",
+            hint="give samples of both classes, or take --metric accuracy",
+        )
+    ranks = _ranks(np.asarray(scores, dtype=np.float64))
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def pearson(values: Sequence[float], labels: Sequence[float]) -> float:
+    """Give the linear correlation. Raises UsageError where one side does not vary."""
+    return _correlation(*_varying(values, labels))
+
+
+def spearman(values: Sequence[float], labels: Sequence[float]) -> float:
+    """Give the correlation of the ranks, ties at their mean rank. Raises UsageError where one side does not vary."""
+    x, y = _varying(values, labels)
+    return _correlation(_ranks(x), _ranks(y))
+
+
+def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+    """Compute a metric by name. Raises UsageError where it is undefined for these predictions."""
+    values = [prediction.value for prediction in predictions]
+    if metric == "accuracy":
+        return accuracy(values, labels)
+    if metric in NUMBER_METRICS:
+        if any(value is None for value in values):
+            raise UsageError(
+                f"{metric} needs one number a sample, and this model gives none for some.",
+                hint="similarity compares two texts: name both columns with --text-column A --text-column B",
+            )
+        return spearman(values, labels) if metric == "spearman" else pearson(values, labels)
+    counts = {len(prediction.scores) for prediction in predictions if prediction.scores is not None}
+    if metric == "auc":
+        if counts != {2}:
+            raise UsageError(
+                f"AUC compares two classes, and the model has {max(counts, default=0)}.",
+                hint="take --metric accuracy or --metric f1",
+            )
+        return auc([float(prediction.scores[1]) for prediction in predictions if prediction.scores is not None], labels)
+    return f1(values, labels, average="macro" if metric == "f1-macro" or max(counts, default=2) > 2 else "binary")
+
+
+def check_metric(metric: str, known: Sequence[str], task: str) -> str:
+    """Give `metric` back. Raises UsageError unless it is one that the task can compute."""
+    if metric not in known:
+        what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"there is no metric '{metric}'"
+        raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"{task} knows {', '.join(known) or 'none'}")
+    return metric
+
+
+def _varying(values: Sequence[float], labels: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    _same_length(values, labels)
+    x, y = np.asarray(values, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    for side, name in ((x, "the model's values"), (y, "the labels")):
+        if np.all(side == side[0]):
+            raise UsageError(
+                f"a correlation is undefined: {name} are all {side[0]:g}.", hint="give samples whose labels differ"
+            )
+    return x, y
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    import numpy as np
+
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1.0, 1.0))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Give ranks from 1; equal values share the mean of theirs."""
+    import numpy as np
+
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.asarray(((ends - counts + 1 + ends) / 2)[group], dtype=np.float64)
+
+
+def _same_length(values: Sequence[Any], labels: Sequence[Any]) -> None:
+    if len(values) != len(labels):
+        raise UsageError(f"there are {len(values)} predictions and {len(labels)} labels.")
+    if not len(values):
+        raise UsageError("a metric needs at least one labelled sample.", hint="give labelled data")

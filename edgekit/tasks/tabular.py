@@ -1,0 +1,94 @@
+"""Columns of numbers to one float tensor [1, columns]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import Sample
+from edgekit.errors import UsageError, nearest
+from edgekit.spec import TensorSpec, check_feeds
+from edgekit.tasks.config import TabularConfig
+from edgekit.tasks.tensor import Tensors, fit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KEYS = ("id", "index", "idx", "row", "key", "unnamed: 0", "")
+"""Columns that number the rows: left out where the table has more columns than the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """Take the named columns, or every column of numbers where none is named and their count is the model's."""
+
+    config: TabularConfig
+    inputs: Sequence[TensorSpec]
+
+    def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        import numpy as np
+
+        spec = self._spec()
+        if spec is None or not self._is_row(sample, spec):
+            return Tensors(self.inputs)(sample)
+        row = np.array([self._number(sample, name) for name in self._columns(sample, spec)], dtype=np.float64)
+        if self.config.mean is not None or self.config.std is not None:
+            row = (row - np.asarray(self.config.mean or 0.0)) / np.asarray(self.config.std or 1.0)
+        feeds = {spec.name: fit(row[None], spec)}
+        check_feeds(self.inputs, feeds)
+        return [feeds]
+
+    def columns(self, sample: Sample) -> tuple[str, ...]:
+        """Name the columns in the order in which the model takes them; none where the sample holds arrays."""
+        spec = self._spec()
+        return () if spec is None or not self._is_row(sample, spec) else self._columns(sample, spec)
+
+    def _is_row(self, sample: Sample, spec: TensorSpec) -> bool:
+        return spec.name not in sample.fields and not any(map(_is_vector, sample.fields.values()))
+
+    def _spec(self) -> TensorSpec | None:
+        """Give the input that takes the whole row; None for a model with an input a column."""
+        named = [spec for spec in self.inputs if spec.name == self.config.input]
+        return (named or list(self.inputs))[0] if named or len(self.inputs) == 1 else None
+
+    def _columns(self, sample: Sample, spec: TensorSpec) -> tuple[str, ...]:
+        if self.config.columns:
+            for name in self.config.columns:
+                if name not in sample.fields:
+                    raise UsageError(
+                        f"the data has no column '{name}'.{nearest(name, sample.fields)}",
+                        hint=f"it has {', '.join(sample.fields)}",
+                    )
+            return self.config.columns
+        found = tuple(name for name, value in sample.fields.items() if value is None or _is_number(value))
+        width = spec.shape[-1] if spec.shape else None
+        if isinstance(width, int) and len(found) != width:
+            without = tuple(name for name in found if name.strip().lower() not in KEYS)
+            if len(without) != width:
+                raise UsageError(
+                    f"the model takes {width} numbers and the data has {len(found)} columns of numbers: "
+                    f"{', '.join(found) or 'none'}.",
+                    hint="remove the columns that are no features, or name the label with --label-column",
+                )
+            return without
+        return found
+
+    def _number(self, sample: Sample, name: str) -> float:
+        value = sample.fields[name]
+        if not _is_number(value):
+            what = "is empty" if value in (None, "") else f"holds '{value}', which is no number,"
+            raise UsageError(
+                f"the column '{name}' {what} in a sample.", hint="fill or drop such rows before they reach the model"
+            )
+        return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, (bool, int, float)):
+        return True
+    return hasattr(value, "dtype") and value.ndim == 0 and value.dtype.kind in "biuf"
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (hasattr(value, "ndim") and value.ndim >= 1)

@@ -1,0 +1,163 @@
+"""Texts to token tensors with the `tokenizers` package, as transformers' AutoTokenizer does it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.data import Sample
+from edgekit.errors import ArtifactError, EnvironmentFault, UsageError, nearest
+from edgekit.spec import TensorSpec, check_feeds
+from edgekit.tasks.config import TOKENIZER, TextConfig
+from edgekit.tasks.tensor import fit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+IDS = "input_ids"
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Make a text model's inputs from the one or two texts of a sample, or from the token ids that it has."""
+
+    config: TextConfig
+    assets: Path
+    inputs: Sequence[TensorSpec]
+    separate: bool = False
+    """One inference for each text, instead of one for the pair."""
+    pad_side: Literal["left", "right"] | None = None
+
+    def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        if IDS in sample.fields:
+            return [self._complete({name: sample.fields[name] for name in self._names & set(sample.fields)})]
+        texts = self.texts(sample)
+        groups = [(text,) for text in texts] if self.separate else [texts]
+        return [self.encode(group) for group in groups]
+
+    def texts(self, sample: Sample) -> tuple[str, ...]:
+        """Find the one or two texts: the configured columns, those the reader found, or every field that is text."""
+        names = self.config.columns or sample.text
+        names = names or tuple(name for name, value in sample.fields.items() if isinstance(value, str))
+        known = ", ".join(sample.fields) or "nothing"
+        for name in names:
+            if name not in sample.fields:
+                raise UsageError(
+                    f"the sample has no text '{name}'.{nearest(name, sample.fields)}", hint=f"it has {known}"
+                )
+        if not 1 <= len(names) <= 2:
+            found = f"{len(names)} texts ({', '.join(names)})" if names else "no text"
+            raise UsageError(
+                f"the sample has {found} where one text or a pair is needed.",
+                hint=f"name the columns with --text-column; the sample has {known}",
+            )
+        values = [sample.fields[name] for name in names]
+        # An empty cell of a table reads as None; an empty text is a text.
+        return tuple("" if value is None else str(value) for value in values)
+
+    def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Tokenize one text or a pair into the model's inputs, each [1, tokens]."""
+        encoding = self.tokenizer.encode(*texts)
+        return self._complete(
+            {
+                IDS: [encoding.ids],
+                "attention_mask": [encoding.attention_mask],
+                "token_type_ids": [encoding.type_ids],
+            }
+        )
+
+    def from_ids(self, ids: Sequence[int]) -> dict[str, np.ndarray]:
+        """Make the model's inputs of token ids: cut at the front and padded where the length is fixed."""
+        length = self.length
+        missing = 0 if length is None else length - len(ids)
+        kept = list(ids)[-missing:] if missing < 0 else list(ids)
+        missing = max(missing, 0)
+        padding, real = [self.config.pad_id] * missing, [1] * len(kept)
+        left = (self.pad_side or self.config.pad_side) == "left"
+        return self._complete(
+            {
+                IDS: [padding + kept if left else kept + padding],
+                "attention_mask": [[0] * missing + real if left else real + [0] * missing],
+            }
+        )
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """Open `assets/tokenizer.json`, with this model's truncation and padding and not those saved in the file."""
+        path = self.assets / TOKENIZER
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise EnvironmentFault(
+                "tokenizing text needs the package tokenizers, which is not installed.",
+                hint="pip install 'edgekit[tasks]'",
+            ) from error
+        if not path.is_file():
+            raise ArtifactError(
+                f"the model brings no '{TOKENIZER}', so its text cannot be tokenized.",
+                hint="export it with --processor FOLDER, or feed token ids (npz with the inputs' names)",
+            )
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the package raises a bare Exception
+            raise ArtifactError(f"cannot read the tokenizer '{path}': {error}.") from error
+        length = self.length
+        limit = min(filter(None, [self.config.max_length, length]), default=None)
+        if limit is None:
+            tokenizer.no_truncation()
+        else:
+            tokenizer.enable_truncation(max_length=limit)
+        if length is None:
+            tokenizer.no_padding()
+        else:
+            side = self.pad_side or self.config.pad_side
+            token = tokenizer.id_to_token(self.config.pad_id) or "[PAD]"
+            tokenizer.enable_padding(
+                direction=side,
+                pad_id=self.config.pad_id,
+                pad_type_id=self.config.pad_type_id,
+                pad_token=token,
+                length=length,
+            )
+        return tokenizer
+
+    @property
+    def length(self) -> int | None:
+        """Give the number of tokens that every input is padded to: the graph's where it is fixed, else the config's."""
+        for spec in self.inputs:
+            if spec.name == IDS and len(spec.shape) == 2 and isinstance(spec.shape[1], int):
+                return spec.shape[1]
+        return self.config.pad_to
+
+    @property
+    def _names(self) -> set[str]:
+        return {spec.name for spec in self.inputs}
+
+    def _complete(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Take what the graph asks for, and make what a tokenizer does not give."""
+        import numpy as np
+
+        ids = np.atleast_2d(np.asarray(given[IDS]))
+        mask = np.atleast_2d(np.asarray(given.get("attention_mask", np.ones_like(ids))))
+        # transformers' decoders count positions from the first real token; a padded place gets 1. Same as 0, 1, 2, ...
+        # where nothing is padded on the left.
+        positions = np.where(mask == 0, 1, np.cumsum(mask, axis=-1) - 1)
+        made = {
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(ids),
+            "position_ids": positions,
+            **given,
+        }
+        feeds = {}
+        for spec in self.inputs:
+            if spec.name not in made:
+                raise UsageError(
+                    f"the model needs the input '{spec}', which a tokenizer does not give.",
+                    hint="give arrays named as the inputs (npz), or another task with --task",
+                )
+            feeds[spec.name] = fit(made[spec.name], spec)
+        check_feeds(self.inputs, feeds)
+        return feeds

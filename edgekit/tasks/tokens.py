@@ -1,0 +1,156 @@
+"""A prediction for each token: its class, the word behind a mask, or the one that comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import Sample
+from edgekit.errors import UsageError
+from edgekit.tasks.classification import TOP
+from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.labels import Classes
+from edgekit.tasks.tensor import Preparation, output_of
+from edgekit.tasks.text import IDS, Texts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.tasks import Prediction
+
+MASKS = ("[MASK]", "<mask>")
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTask:
+    """What the tasks on tokens share: logits [1, tokens, size], and no metric, since labels of words need aligning."""
+
+    config: TaskConfig
+    prepare: Preparation
+    classes: Classes = Classes()  # noqa: RUF009  # frozen
+    metric: str | None = None
+    compares_top: bool = True
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        return self.prepare(sample)
+
+    def label(self, raw: Any) -> Any:
+        return raw
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        raise UsageError(f"'{self.config.task}' has no metric: its answers are compared with the original's.")
+
+    def logits(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """Give [tokens, size]."""
+        array = output_of(outputs, self.config.output)
+        if array.ndim != 3 or array.shape[0] != 1:
+            raise UsageError(
+                f"the output has shape {list(array.shape)}, not [1, tokens, size].", hint="take --task tensor"
+            )
+        first: np.ndarray = array[0]
+        return first
+
+    def texts(self) -> Texts:
+        if not isinstance(self.prepare, Texts):
+            raise UsageError("the model brings no tokenizer, so its answer is token numbers only.")
+        return self.prepare
+
+
+class TokenClassification(TokenTask):
+    """The class of each token."""
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        from edgekit.tasks import Prediction
+
+        return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        """Give the label of each token; with the sample, beside the token's text and place."""
+        labels = [self.classes.name(index) for index in self.predict(outputs).value]
+        if sample is None or IDS in sample.fields:
+            return {"labels": labels}
+        texts = self.texts().texts(sample)
+        encoding = self.texts().tokenizer.encode(*texts)
+        tokens = zip(labels, encoding.offsets, encoding.special_tokens_mask, strict=True)
+        found = [
+            {"text": texts[0][start:end], "start": start, "end": end, "label": label}
+            for label, (start, end), special in tokens
+            if not special and end > start
+        ]
+        return {"tokens": found}
+
+
+class FillMask(TokenTask):
+    """The words behind the mask."""
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        from edgekit.tasks import Prediction
+
+        # Where the mask is the outputs do not tell, so whole outputs are compared (compares_top is off).
+        return Prediction(None)
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        """Give the best words for each mask in the sample. Raises UsageError where it has none."""
+        if sample is None:
+            raise UsageError("the words behind a mask need the text beside the outputs.")
+        tokenizer = self.texts().tokenizer
+        masks = {tokenizer.token_to_id(token) for token in MASKS} - {None}
+        ids = self.feeds(sample)[0][IDS][0].tolist()
+        places = [place for place, token in enumerate(ids) if token in masks]
+        if not places:
+            known = next((token for token in MASKS if tokenizer.token_to_id(token) is not None), "its mask token")
+            raise UsageError("the text has no mask.", hint=f"write {known} where a word is to be found")
+        logits = self.logits(outputs)
+        filled = [[_candidate(tokenizer, *pair) for pair in _top(logits[place])] for place in places]
+        return {"masks": filled}
+
+
+class TextGeneration(TokenTask):
+    """The next token of a causal model without a cache."""
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        """Give the most likely next token; texts are padded on the left, so the last place is the text's."""
+        from edgekit.tasks import Prediction
+
+        return Prediction(int(self.logits(outputs)[-1].argmax()))
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        best = list(_top(self.logits(outputs)[-1]))
+        if not isinstance(self.prepare, Texts) or (sample is not None and IDS in sample.fields):
+            return {"next": best[0][0], "top": [{"token": token, "score": score} for token, score in best]}
+        candidates = [_candidate(self.prepare.tokenizer, *pair) for pair in best]
+        return {"next": candidates[0]["text"], "top": candidates}
+
+    def generate(
+        self, run: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]], sample: Sample, tokens: int = 32
+    ) -> dict[str, Any]:
+        """Continue the sample's text greedily, running the whole text again for each token; `run` is `session.run`."""
+        texts = self.texts()
+        first = self.feeds(sample)[0]
+        ids = first[IDS][0].tolist()
+        if "attention_mask" in first:
+            ids = [token for token, real in zip(ids, first["attention_mask"][0].tolist(), strict=True) if real]
+        given = len(ids)
+        end = self.config.facts.get("eos_token_id")
+        for _ in range(tokens):
+            feeds = texts.from_ids(ids)
+            best = self.predict([run(feeds)]).value
+            if end is not None and best == int(end):
+                break
+            ids.append(best)
+        tokenizer = texts.tokenizer
+        return {"text": tokenizer.decode(ids), "new": tokenizer.decode(ids[given:]), "tokens": len(ids) - given}
+
+
+def _top(logits: np.ndarray) -> list[tuple[int, float]]:
+    import numpy as np
+
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max())
+    order = (-wide).argsort(kind="stable")[:TOP]
+    return [(int(index), float(powers[index] / powers.sum())) for index in order]
+
+
+def _candidate(tokenizer: Any, token: int, score: float) -> dict[str, Any]:
+    return {"text": tokenizer.decode([token]), "token": token, "score": score}
