@@ -1,0 +1,21 @@
+"""Measure compiled models: in their own processes, warm, by turns, with every raw latency kept and the noise told."""
+
+from __future__ import annotations
+
+from edgekit.bench.comparison import Comparison, faster
+from edgekit.bench.environment import environment
+from edgekit.bench.outcome import Entry, Outcome, Round, Settings
+from edgekit.bench.process import Worker
+from edgekit.bench.schedule import benchmark
+
+__all__ = [
+    "Comparison",
+    "Entry",
+    "Outcome",
+    "Round",
+    "Settings",
+    "Worker",
+    "benchmark",
+    "environment",
+    "faster",
+]

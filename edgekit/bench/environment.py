@@ -1,0 +1,79 @@
+"""The machine and the software that a number belongs to."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edgekit import host
+from edgekit.result import Environment
+
+ALWAYS = ("edgekit", "numpy")
+
+_X86 = ("x86_64", "amd64", "i686", "i386")
+
+
+def environment(packages: Iterable[str] = (), *, root: Path = Path("/")) -> Environment:
+    """Read the environment: host, versions of `packages` (and edgekit's and numpy's), governor, emulation, the time in
+    UTC.
+
+    A package that is not installed is left out.
+    """
+    return Environment(
+        host=host.probe(root),
+        packages=_versions((*ALWAYS, *packages)),
+        governor=governor(root),
+        emulated=emulated(root),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def governor(root: Path = Path("/")) -> str | None:
+    """Give the frequency governor of the processors (`performance`), several joined by commas, None where there is none
+    to read.
+    """
+    found = set()
+    for path in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        try:
+            found.add(path.read_text().strip())
+        except OSError:
+            continue
+    return ", ".join(sorted(found - {""})) or None
+
+
+def emulated(root: Path = Path("/"), machine: str | None = None) -> bool:
+    """Say whether this process's instructions are emulated. True is certain; False means that no sign of it was found.
+
+    The signs: the executable behind the process is qemu (its user mode answers for `/proc/self` but not for
+    `/proc/thread-self`); the kernel's list of processors is of another family than the one that `uname` claims, which
+    user mode emulation forges; or a processor that names itself QEMU's emulated one. An ARM board emulated whole shows
+    none of them.
+    """
+    machine = (machine or platform.machine()).lower()
+    try:
+        if "qemu" in (root / "proc/thread-self/exe").readlink().name:
+            return True
+    except OSError:
+        pass
+    try:
+        cpuinfo = (root / "proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return False
+    looks_x86 = "vendor_id" in cpuinfo and "flags\t" in cpuinfo
+    looks_arm = "CPU implementer" in cpuinfo
+    if (looks_x86 and machine not in _X86) or (looks_arm and machine in _X86):
+        return True
+    return "QEMU TCG" in cpuinfo or "QEMU Virtual CPU" in cpuinfo
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return dict(sorted(found.items()))

@@ -1,0 +1,127 @@
+"""What to measure, how, and what came out: values only; `edgekit.bench.schedule` does the measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._record import Record
+from edgekit.bench.percentile import percentiles_ms
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.plugin import LayerTime, Payload
+from edgekit.result import Measurement
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCENARIO = "single-stream"
+"""One inference at a time, the next on completion of the last: MLPerf's SingleStream."""
+
+
+@dataclass(frozen=True)
+class Settings(Record):
+    """How long to measure. A model is done when it has both minima, or the maximum."""
+
+    min_seconds: float = 2.0
+    min_count: int = 64
+    """Inferences; 64 is what p90 needs."""
+    max_seconds: float = 30.0
+    """Timed seconds of one model after which it is done whatever its count; a round that is running is finished."""
+    round_ms: float = 200.0
+    lead_in_ms: float = 20.0
+    """Untimed calls before each round, where models take turns."""
+    warmup_min_seconds: float = 0.5
+    warmup_max_seconds: float = 10.0
+    profile: bool = False
+    cold_start: bool = True
+    seed: int = 0
+    """For the resampling in `faster`."""
+
+    def __post_init__(self) -> None:
+        if min(self.round_ms, self.max_seconds) <= 0 or self.min_count < 1 or self.min_seconds < 0:
+            raise UsageError("a benchmark needs positive round_ms, max_seconds and min_count.")
+        if self.min_seconds > self.max_seconds:
+            raise UsageError(f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}).")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One compiled model to measure, on real input."""
+
+    name: str
+    backend: str
+    """A registered backend's name, or `package.module:Class`."""
+    payload: Payload
+    feeds: Mapping[str, np.ndarray] | Path
+    """Input name to array, or an npz file of them."""
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Give the feeds. Raises UsageError when their file cannot be read."""
+        if isinstance(self.feeds, Mapping):
+            return self.feeds
+        import numpy as np
+
+        try:
+            with np.load(self.feeds, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, AttributeError) as error:  # AttributeError: a single .npy has no files
+            raise UsageError(f"cannot read the inputs in '{self.feeds}': {error}.") from error
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of one model."""
+
+    cycle: int
+    """Rounds of different models with the same number ran next to each other."""
+    count: int
+    seconds: float
+    median_ns: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out for one entry: a measurement, or the fault that ended it."""
+
+    name: str
+    measurement: Measurement | None
+    latencies_ns: np.ndarray
+    """Every timed latency in order, int64 [count]."""
+    rounds: tuple[Round, ...]
+    layers: tuple[LayerTime, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Why something that was asked for is not there."""
+    fault: EdgekitError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.fault is None
+
+    def save_latencies(self, path: Path) -> None:
+        """Write the raw latencies in nanoseconds, one a line."""
+        path.write_text("".join(f"{value}\n" for value in self.latencies_ns.tolist()))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The numbers that follow from the rounds alone."""
+
+    count: int
+    seconds: float
+    percentiles_ms: Mapping[str, float]
+    mean_ms: float
+    throughput_per_s: float
+
+
+def summarise(latencies_ns: np.ndarray, rounds: Sequence[Round]) -> Summary:
+    """Sum up the timed rounds; throughput is counted inferences over the rounds' wall time, not 1000 / mean."""
+    seconds = sum(one.seconds for one in rounds)
+    return Summary(
+        count=len(latencies_ns),
+        seconds=seconds,
+        percentiles_ms=percentiles_ms(latencies_ns),
+        mean_ms=float(latencies_ns.mean()) / 1e6,
+        throughput_per_s=len(latencies_ns) / seconds,
+    )

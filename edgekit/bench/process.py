@@ -1,0 +1,293 @@
+"""The parent's end of a measuring process: start it, ask it, stop it, and put its death into words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from edgekit import errors
+from edgekit.errors import DeviceError, EdgekitError, UsageError
+from edgekit.plugin import LayerTime, Payload, Precision
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_START = (
+    # The child sees the modules its parent sees, and nothing more: a json.py in the working directory must not get in.
+    "import sys; sys.path[:] = sys.argv[2:]; del sys.argv[2:]; "
+    "from edgekit.bench.worker import main; main(int(sys.argv[1]))"
+)
+
+_SIGNALS = {
+    "SIGILL": "an illegal instruction: it was built for a processor that has more instructions than this one",
+    "SIGSEGV": "it read or wrote memory that is not its own",
+    "SIGBUS": "a memory access that the hardware refused, or a file that shrank while it was mapped",
+    "SIGFPE": "an arithmetic fault",
+    "SIGABRT": "it gave up by itself",
+    "SIGKILL": "something outside killed it, perhaps the system because memory ran out",
+    "SIGTERM": "something outside asked it to end",
+}
+
+_HINTS = {
+    "SIGILL": "install another version of {backend}, one built for this processor (`edgekit doctor` shows both)",
+    "SIGKILL": "free some memory or give a smaller model or batch; `dmesg | tail` says whether the system killed it",
+}
+
+
+class Worker:
+    """A fresh process with one loaded model. Use it as a context manager; start it from a thread that outlives it.
+
+    `backend` is a registered backend's name, or `package.module:Class`. Every method raises the EdgekitError that the
+    plugin raised there, or DeviceError when the process died, hung for longer than `patience_s`, or the runtime failed.
+    """
+
+    def __init__(self, backend: str, *, patience_s: float = 600) -> None:
+        self.backend = backend
+        self.patience_s = patience_s
+        self._doing = "starting"
+        self._buffer = b""
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-bench-")
+        self._log = Path(self._folder.name) / "log"
+        self.raw_file = Path(self._folder.name) / "latencies.i64"
+        """The latencies of every round in order, native int64 nanoseconds."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the process; `open` does it when it is not running yet."""
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(os.getpid()), *path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # What a runtime leaves in the temporary folder goes with ours, also when it is killed.
+                env=os.environ | {"TMPDIR": self._folder.name},
+                bufsize=0,
+            )
+
+    def open(self, payload: Payload, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Load the model, bind `feeds` and run once; give `cold_start`, `shapes` and `threads`."""
+        if self._process is None:
+            self.start()
+        record = payload.to_dict() | {"folder": str(payload.folder.absolute())}
+        found: dict[str, Any] = self._ask(
+            "open", "loading the model", backend=self.backend, payload=record, **self._write(feeds)
+        )
+        return found
+
+    def warm(self, *, min_seconds: float, max_seconds: float) -> dict[str, Any]:
+        """Run until the latency is steady; give `count`, `converged`, `seconds` and the last window's `median_ns`."""
+        found: dict[str, Any] = self._ask("warm", "warming up", min_seconds=min_seconds, max_seconds=max_seconds)
+        return found
+
+    def round(self, milliseconds: float, *, lead_in_ms: float = 0.0, most: int = 1_000_000) -> dict[str, Any]:
+        """Time a round; give `count`, `seconds`, `median_ns`, `cpu_seconds` and `preempted`. Latencies go to
+        `raw_file`.
+        """
+        found: dict[str, Any] = self._ask(
+            "round",
+            "measuring",
+            file=str(self.raw_file),
+            milliseconds=milliseconds,
+            lead_in_ms=lead_in_ms,
+            most=most,
+        )
+        return found
+
+    def latencies_ns(self) -> np.ndarray:
+        """Give the latencies of all rounds so far, int64 [count]."""
+        import numpy as np
+
+        return np.fromfile(self.raw_file, dtype=np.int64)
+
+    def precision(self) -> Precision:
+        """Ask the runtime what precision really runs."""
+        return Precision.from_dict(self._ask("precision", "telling its precision"))
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+        """Give the time of each executed layer; raises UnsupportedError where the backend cannot tell."""
+        layers = self._ask("profile", "profiling", **self._write(feeds))
+        return tuple(LayerTime.from_dict(layer) for layer in layers)
+
+    def peak_memory_mb(self) -> float | None:
+        """Give the peak of resident memory so far, in MB of 10^6 bytes; interpreter, numpy and runtime are in it."""
+        peak: float | None = self._ask("memory", "telling its memory")
+        return peak
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once on other feeds and give every output: `Session.run`, in the other process."""
+        import numpy as np
+
+        outputs = Path(self._folder.name) / "outputs.npz"
+        names = self._ask("run", "running", outputs=str(outputs), **self._write(feeds))
+        with np.load(outputs, allow_pickle=False) as arrays:
+            return {name: arrays[str(index)] for index, name in enumerate(names)}
+
+    def pause(self) -> None:
+        """Stop the process until `resume`, so that it uses no processor while another is measured.
+
+        Waiting on its pipe is not enough: onnxruntime's threads go on spinning for about 40 ms after an inference, on a
+        whole core.
+        """
+        if sys.platform == "linux" and self._process is not None:  # elsewhere a stopped orphan would stay for ever
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on after `pause`."""
+        if sys.platform == "linux" and self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End the process, kindly first, and remove its files; safe to call at any time, more than once."""
+        self.resume()
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(OSError):
+                process.stdin.write(b'{"command": "close"}\n')
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+        self._folder.cleanup()
+
+    def kill(self) -> None:
+        """End the process at once, as after Ctrl-C."""
+        if self._process is not None:
+            self._process.kill()
+        self.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
+
+    def _write(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Write feeds where the process can read them; names travel in the request, as an archive cannot hold every
+        name.
+        """
+        import numpy as np
+
+        path = Path(self._folder.name) / "feeds.npz"
+        arrays: dict[str, Any] = {}
+        for index, array in enumerate(feeds.values()):
+            value = np.asarray(array)
+            arrays[str(index)] = value.astype(str) if value.dtype == object else value
+        np.savez(path, **arrays)
+        return {"feeds": str(path), "names": list(feeds)}
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise UsageError("the measuring process is not running: open a model first, and not after close.")
+        return self._process
+
+    def _ask(self, command: str, doing: str, **arguments: Any) -> Any:
+        process = self._running()
+        self._doing = doing
+        assert process.stdin is not None
+        line = json.dumps({"command": command, **arguments}) + "\n"
+        try:
+            process.stdin.write(line.encode())
+        except OSError:  # the pipe is broken: it is dead, and how it died says more
+            raise self._death(process) from None
+        answer = json.loads(self._line(process))
+        if "fault" in answer:
+            raise _fault(answer["fault"])
+        if "crash" in answer:
+            raise DeviceError(
+                f"'{self.backend}' failed while {doing}: {answer['crash']}.",
+                hint="the trace is in the context; `edgekit doctor` checks the runtime",
+                backend=self.backend,
+                trace=answer["trace"],
+            )
+        return answer["ok"]
+
+    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+        assert process.stdout is not None
+        descriptor = process.stdout.fileno()
+        end = time.monotonic() + self.patience_s
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                process.kill()
+                raise DeviceError(
+                    f"'{self.backend}' gave no answer for {self.patience_s:g} s while {self._doing}.",
+                    hint="give a smaller model, or more time",
+                    backend=self.backend,
+                    log=self._log_text(),
+                )
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise self._death(process)
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _death(self, process: subprocess.Popen[bytes]) -> DeviceError:
+        """Say how the process died: the signal and its meaning, or the exit code, and the log's last lines."""
+        code = process.wait()
+        said = self._last_lines()
+        tail = f" Its last lines:\n{said}" if said else ""
+        if code >= 0:
+            return DeviceError(
+                f"the process that ran '{self.backend}' ended with exit code {code} while {self._doing}.{tail}",
+                hint="`edgekit doctor` checks the runtime",
+                backend=self.backend,
+                log=self._log_text(),
+            )
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-code).name
+            meaning = f" ({_SIGNALS[name]})" if name in _SIGNALS else ""
+            return DeviceError(
+                f"the process that ran '{self.backend}' was killed by {name}{meaning} while {self._doing}.{tail}",
+                hint=_HINTS.get(name, "`edgekit doctor` checks the runtime").format(backend=self.backend),
+                backend=self.backend,
+                signal=name,
+                log=self._log_text(),
+            )
+        return DeviceError(f"the process that ran '{self.backend}' was killed by signal {-code} while {self._doing}.")
+
+    def _log_text(self, most: int = 10_000) -> str:
+        with contextlib.suppress(OSError):
+            return self._log.read_text(errors="replace")[-most:]
+        return ""
+
+    def _last_lines(self, count: int = 8) -> str:
+        """Give the last lines that the runtime wrote before Python's dump of the stacks, which the context keeps."""
+        lines = self._log_text().partition("Fatal Python error:")[0].splitlines()
+        return "\n".join(f"  {line}" for line in lines[-count:] if line.strip())
+
+
+def _fault(data: Mapping[str, Any]) -> EdgekitError:
+    """Make the error anew that was raised in the other process."""
+    kind = getattr(errors, str(data["error"]), EdgekitError)
+    if not (isinstance(kind, type) and issubclass(kind, EdgekitError)):
+        kind = EdgekitError
+    made: EdgekitError = kind(data["message"], hint=data["hint"], **data["context"])
+    return made
