@@ -1,0 +1,78 @@
+"""The verbs as Python functions, with typed results: what the command line does, a build pipeline can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit import choose, measure, pipeline
+from edgekit.choose import Result
+from edgekit.data import DataRef
+from edgekit.errors import UsageError
+from edgekit.pipeline import Plan
+from edgekit.progress import Progress
+from edgekit.project import Project
+from edgekit.result import Report
+
+
+def export(
+    model: Any = None,
+    *,
+    target: str = "host",
+    data: str | Path | None = None,
+    output: str | Path | None = None,
+    max_drop: float | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Result:
+    """Export a model to the fastest artifact that keeps its quality, as a bundle in `output`.
+
+    `model` is a reference (a folder, `hf:org/name`, a .onnx file, `package.module:factory`) or a live
+    `torch.nn.Module`, alone or as (module, example_inputs); `options` are the other keys of `edgekit.toml`.
+    Raises the errors of `edgekit.errors`; AccuracyFailure and PerformanceFailure come after the report was written.
+    """
+    project, module = _project(
+        model, {"target": target, "data": data, "output": output, "max_drop": max_drop, **options}
+    )
+    return choose.export(project, force=force, progress=progress, module=module)
+
+
+def plan(model: Any = None, *, target: str = "host", data: str | Path | None = None, **options: Any) -> Plan:
+    """Say what `export` would do, without doing it."""
+    project, module = _project(model, {"target": target, "data": data, **options})
+    return pipeline.plan(project, live=module is not None)
+
+
+def verify(
+    bundle: str | Path, *, data: str | Path | None = None, max_drop: float | None = None, **options: Any
+) -> Report:
+    """Hold a bundle against its stored samples, and against labelled `data`; `report.ok` tells."""
+    columns = {key: options.pop(key) for key in ("split", "text_columns", "label_column") if key in options}
+    ref = None if data is None else DataRef(str(data), **columns)
+    return measure.verify(bundle, data=ref, max_drop=max_drop, **options)
+
+
+def benchmark(bundles: str | Path | Sequence[str | Path], **options: Any) -> Report:
+    """Time one bundle, or several interleaved."""
+    paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
+    return measure.benchmark(paths, **options)
+
+
+def _project(model: Any, options: dict[str, Any]) -> tuple[Project, Any]:
+    """Split a model argument into the project's reference and a live module."""
+    plain = {
+        key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None
+    }
+    if model is None or isinstance(model, (str, Path)):
+        named = {"model": str(model)} if model is not None else {}
+        return Project.from_dict({**named, **plain}, "edgekit.export"), None
+    module = model[0] if isinstance(model, tuple) and len(model) == 2 else model
+    # Duck-typed: the light core does not import torch to ask.
+    if not (hasattr(module, "state_dict") and callable(module)):
+        raise UsageError(
+            f"'{type(model).__name__}' is no model.",
+            hint="give a path, a reference, a torch.nn.Module, or (module, example_inputs)",
+        )
+    return Project.from_dict({"model": type(module).__name__, **plain}, "edgekit.export"), model

@@ -1,0 +1,361 @@
+"""The bundle: a folder with the compiled model, what the device needs beside it, and the proof.
+
+    manifest.json     what it is, what it requires, and the hash of every file
+    model/            the payload, as the backend built it
+    assets/           task.json, tokenizer.json
+    samples/          a few inputs, and the original model's outputs on them
+    report.json       every candidate, measured; report.md is the same for people
+
+It is written aside and renamed into place; opening it checks every hash and what it requires before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from edgekit import cache, registry
+from edgekit import host as _host
+from edgekit._record import Record, digest_of, digest_of_file
+from edgekit.errors import ArtifactError, DeviceError, UsageError
+from edgekit.model import Step
+from edgekit.plugin import Evidence, Payload, Precision, Session
+from edgekit.spec import TensorSpec
+from edgekit.target import Target
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.result import Report
+    from edgekit.tasks import Task
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+SAMPLES = "samples"
+
+
+@dataclass(frozen=True)
+class File(Record):
+    """A file of the bundle: its relative path, size and SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest(Record):
+    """What a bundle says of itself."""
+
+    name: str
+    model: str
+    """The reference that was exported."""
+    task: str | None
+    backend: str
+    recipe: str
+    target: Target
+    asked: str
+    effective: Precision | None
+    evidence: Evidence
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    payload: tuple[str, ...]
+    """Paths of the payload, the one to open first."""
+    options: Mapping[str, Any]
+    requires: Mapping[str, Any]
+    lineage: tuple[Step, ...]
+    trusted: tuple[str, ...] = ()
+    """What the user allowed that is not safe by itself: pickles, remote code."""
+    deviation: float = 0.0
+    """Relative L2 difference to the original that the artifact had when it was made: what the device is held
+    against.
+    """
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    files: tuple[File, ...] = ()
+    schema: int = SCHEMA
+
+    @property
+    def digest(self) -> str:
+        """Give the SHA-256 that identifies what runs: the payload and the assets, not the report."""
+        return digest_of([[f.path, f.sha256] for f in self.files if f.path.startswith(("model/", "assets/"))])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, its files checked."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def payload(self) -> Payload:
+        m = self.manifest
+        return Payload(self.path, m.payload, m.inputs, m.outputs, m.options)
+
+    @property
+    def size_mb(self) -> float:
+        """Size of the payload and the assets, in MB of 10^6 bytes."""
+        return sum(f.bytes for f in self.manifest.files if f.path.startswith(("model/", "assets/"))) / 1e6
+
+    def session(self) -> Session:
+        """Load the model. Raises EnvironmentFault when its backend is missing."""
+        return registry.backend(self.manifest.backend).open(self.payload)
+
+    def task(self) -> Task:
+        """Give the task: how samples become feeds and outputs an answer."""
+        from edgekit import tasks
+
+        assets = self.path / "assets"
+        config = tasks.TaskConfig.load(assets) or tasks.TaskConfig(self.manifest.task or "tensor")
+        return tasks.load(config, assets, self.manifest.inputs)
+
+    def report(self) -> Report:
+        from edgekit.result import Report
+
+        return Report.load(self.path / REPORT)
+
+    def samples(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """Read the stored samples: feeds, and the original model's outputs on them."""
+        import numpy as np
+
+        pairs = []
+        for feeds in sorted((self.path / SAMPLES).glob("*.inputs.npz")):
+            outputs = feeds.with_name(feeds.name.replace(".inputs.", ".outputs."))
+            with np.load(feeds, allow_pickle=False) as i, np.load(outputs, allow_pickle=False) as o:
+                pairs.append(({k: i[k] for k in i.files}, {k: o[k] for k in o.files}))
+        return pairs
+
+
+def open(path: str | Path, *, check: bool = True) -> Bundle:
+    """Open a bundle; `check` hashes every file and holds `requires` against this machine.
+
+    Raises ArtifactError for a bundle that is incomplete, altered, from a newer schema or for another machine.
+    """
+    path = Path(path)
+    manifest = _read_manifest(path)
+    if check:
+        check_files(path, manifest)
+        problems = unmet(manifest.requires)
+        if problems:
+            lines = "".join(f"\n  - {problem}" for problem in problems)
+            raise ArtifactError(
+                f"the bundle '{path}' was made for '{manifest.target.name}' and does not run here:{lines}",
+                hint="run it on its device, or export again with `--target host` on this machine",
+            )
+    return Bundle(path, manifest)
+
+
+def unmet(requires: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say which of a bundle's requirements this machine does not meet."""
+    here = _host.probe()
+    problems = []
+    if "arch" in requires and requires["arch"] != here.arch:
+        problems.append(f"it needs {requires['arch']}, this machine is {here.arch}")
+    else:
+        missing = sorted(set(requires.get("isa", ())) - set(here.isa))
+        if missing:
+            problems.append(f"this processor lacks {', '.join(missing)}")
+        any_of = requires.get("isa_any", ())
+        if any_of and not set(any_of) & set(here.isa):
+            problems.append(f"this processor has none of {', '.join(any_of)}")
+    for package, wanted in dict(requires.get("packages", {})).items():
+        problems += _package_problem(package, wanted)
+    return tuple(problems)
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse, before any work, an output that exists or cannot be written. `force` replaces a bundle, and nothing
+    else.
+    """
+    try:
+        _check_place(path, force=force)
+        _try_write(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DeviceError(
+                f"the disk is full: '{path}' cannot be written.", hint="free some space, or give another --output"
+            ) from error
+        reason = error.strerror or str(error)
+        raise UsageError(f"cannot write '{path}': {reason}.", hint="choose another folder with --output") from error
+
+
+def _check_place(path: Path, *, force: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"the output '{path}' exists and is a file.", hint="choose another folder with --output")
+    if path.exists() and any(path.iterdir()):
+        if not (path / MANIFEST).exists():
+            raise UsageError(
+                f"the output '{path}' exists and is not a bundle.", hint="choose another folder with --output"
+            )
+        if not force:
+            raise UsageError(
+                f"the output '{path}' exists.", hint="replace it with --force, or choose another with --output"
+            )
+
+
+def _try_write(path: Path) -> None:
+    """Make and remove a folder where the bundle will be staged: permission bits alone do not tell (root, /proc)."""
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is not a folder")
+    if not os.access(parent, os.W_OK):
+        raise PermissionError(errno.EACCES, f"'{parent}' is not writable")
+    trial = _stage(parent / path.name)
+    trial.mkdir()
+    trial.rmdir()
+
+
+@contextlib.contextmanager
+def staging(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a folder beside `path` that takes its place when the block ends well and vanishes when it does not.
+
+    Only with `force` it replaces a folder with files in it, also one that came to be while the block ran.
+    """
+    with cache.disk_faults(path, "the bundle"):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(path)
+        stage = _stage(path)
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        stage.mkdir()
+        try:
+            yield stage
+            _take_place(stage, path, old if force else None)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _stage(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
+
+
+def _take_place(stage: Path, path: Path, old: Path | None) -> None:
+    """Rename `stage` to `path`, moving what is there to `old`; without `old` only an empty folder gives way."""
+    while True:
+        if old is not None:
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(old)
+        try:
+            stage.rename(path)  # the kernel refuses to rename over a folder that holds something
+            return
+        except BaseException as error:
+            if old is not None and old.exists() and not path.exists():
+                old.rename(path)
+            if not isinstance(error, OSError) or error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            if old is None:
+                raise UsageError(
+                    f"the output '{path}' came to exist during this export: another one wrote it.",
+                    hint="choose another --output, or replace it with --force; the steps are cached",
+                ) from error
+            shutil.rmtree(old, ignore_errors=True)  # another export with --force was faster: the last one stays
+
+
+def seal(stage: Path, manifest: Manifest) -> Manifest:
+    """Hash every file below `stage` that the manifest does not list yet, and write it: the last file of a bundle."""
+    from dataclasses import replace
+
+    listed = {file.path for file in manifest.files}
+    paths = sorted(p for p in stage.rglob("*") if p.is_file() and p.name != MANIFEST)
+    new = [p for p in paths if p.relative_to(stage).as_posix() not in listed]
+    added = [File(p.relative_to(stage).as_posix(), p.stat().st_size, digest_of_file(p)) for p in new]
+    files = tuple(sorted((*manifest.files, *added), key=lambda file: file.path))
+    sealed = replace(manifest, files=files)
+    (stage / MANIFEST).write_text(json.dumps(sealed.to_dict(), indent=1) + "\n")
+    return sealed
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Remove what a killed run left beside the output; an old bundle that lost its place is put back first."""
+    for old in path.absolute().parent.glob(f".{path.name}.*.old"):
+        pid = old.name.rsplit(".", 2)[1]
+        if not path.exists() and pid.isdigit() and not cache.alive(int(pid)):
+            old.rename(path)
+    cache.remove_leftovers(path.absolute().parent, f".{path.name}.")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    if not file.is_file():
+        what = "there is no bundle at" if not path.exists() else "this is not a bundle (it has no manifest.json):"
+        raise UsageError(f"{what} '{path}'.", hint="make one with `edgekit export MODEL --output DIR`")
+    try:
+        data = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"the manifest '{file}' cannot be read: {error}.", hint="copy or export the bundle again"
+        ) from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ArtifactError(
+            f"the bundle '{path}' has schema {schema}, this edgekit reads up to {SCHEMA}.",
+            hint="pip install --upgrade edgekit",
+        )
+    try:
+        return Manifest.from_dict(data, str(file))
+    except UsageError as error:
+        raise ArtifactError(
+            f"the manifest is damaged. {error.message}", hint="copy or export the bundle again"
+        ) from error
+
+
+def check_files(path: Path, manifest: Manifest) -> None:
+    """Hash every file. Raises ArtifactError, naming each that is missing, altered or outside the bundle."""
+    listed = {file.path for file in manifest.files}
+    problems = [f"the manifest names '{name}' but not its hash" for name in manifest.payload if name not in listed]
+    root = path.resolve()
+    for file in manifest.files:
+        where = path / file.path
+        if (
+            PurePosixPath(file.path).is_absolute()
+            or ".." in PurePosixPath(file.path).parts
+            or root not in where.resolve().parents
+        ):
+            problems.append(f"'{file.path}' lies outside the bundle")
+        elif not where.is_file():
+            problems.append(f"'{file.path}' is missing")
+        elif where.stat().st_size != file.bytes:
+            problems.append(f"'{file.path}' has {where.stat().st_size} bytes, the manifest says {file.bytes}")
+        elif digest_of_file(where) != file.sha256:
+            problems.append(f"'{file.path}' was altered: its SHA-256 is not the manifest's")
+    if problems:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        raise ArtifactError(
+            f"the bundle '{path}' is not as it was made:{lines}", hint="copy or export the bundle again"
+        )
+
+
+def _package_problem(package: str, wanted: str) -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        return [f"it needs the package {package}{wanted}, which is not installed (pip install '{package}{wanted}')"]
+    for clause in filter(None, wanted.split(",")):
+        match = re.match(r"\s*(>=|<|==)\s*([\d.]+)", clause)
+        if not match:
+            continue
+        have, limit = _numbers(found), _numbers(match[2])
+        good = {">=": have >= limit, "<": have < limit, "==": have[: len(limit)] == limit}[match[1]]
+        if not good:
+            return [f"it needs {package}{wanted}, {found} is installed (pip install '{package}{wanted}')"]
+    return []
+
+
+@functools.cache
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])

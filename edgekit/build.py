@@ -1,0 +1,234 @@
+"""Carry out a plan: load, export, apply passes, compile.
+
+Every step is cached under a digest of all that decides it (settings, tool versions, our own code, the bytes it
+starts from), so what two candidates share is made once and a killed run loses one step at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgekit import cache, registry
+from edgekit._record import digest_of, digest_of_file
+from edgekit.data import Feeds
+from edgekit.errors import BuildError, EdgekitError, UsageError, nearest
+from edgekit.evaluation import example_feeds
+from edgekit.model import Model, Original, Reference
+from edgekit.pipeline import LIVE, Plan, PlannedCandidate, reference, source_for
+from edgekit.plugin import Built, Payload
+from edgekit.progress import Progress
+from edgekit.spec import TensorSpec
+from edgekit.target import Target
+
+TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript", "onnxruntime", "numpy")
+"""Packages whose version can change what a step makes."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A candidate's payload as the cache holds it, and the typed model it was compiled from."""
+
+    model: Model
+    built: Built
+    folder: Path
+    key: str
+
+    @property
+    def payload(self) -> Payload:
+        return Payload(self.folder, self.built.files, self.built.inputs, self.built.outputs, self.built.options)
+
+    @property
+    def size_mb(self) -> float:
+        """Size of the payload, in MB of 10^6 bytes."""
+        return sum((self.folder / name).stat().st_size for name in self.built.files) / 1e6
+
+
+class Build(contextlib.ExitStack):
+    """One export under way; as a context manager it removes its work folders at the end."""
+
+    def __init__(self, plan: Plan, progress: Progress, module: Any = None) -> None:
+        super().__init__()
+        self.plan = plan
+        self.progress = progress
+        self.module = module
+        self._loaded: Model | None = None
+
+    @functools.cached_property
+    def reference(self) -> Reference:
+        if self.plan.source == LIVE:
+            return Reference(
+                ref=self.plan.project.model or "live",
+                task=self.plan.project.task,
+                processor=self.plan.project.processor,
+                inputs=tuple(TensorSpec.parse(text) for text in self.plan.project.inputs),
+            )
+        return reference(self.plan.project)
+
+    @functools.cached_property
+    def source_digest(self) -> str | None:
+        return None if self.plan.source == LIVE else source_for(self.reference).digest(self.reference)
+
+    def loaded(self) -> Model:
+        """Load the original model, once."""
+        if self._loaded is None:
+            work = self.enter_context(cache.workdir("load"))
+            with self.progress.step(f"loading {self.reference.ref}"):
+                if self.plan.source in (LIVE, "module"):
+                    from edgekit.sources import torch_module
+
+                    # A plain module without examples of its own is traced on the user's first sample.
+                    given = None if self.reference.inputs else example_feeds(self.plan.project)
+                    if self.plan.source == LIVE:
+                        self._loaded = torch_module.load_live(self.module, self.reference, work, examples=given)
+                    else:
+                        self._loaded = torch_module.TorchModule().load(self.reference, work, examples=given)
+                else:
+                    self._loaded = source_for(self.reference).load(self.reference, work)
+        return self._loaded
+
+    def original(self) -> Original:
+        """Give the original model in its own framework."""
+        original = self.loaded().original
+        if original is None:
+            raise EdgekitError(f"the source of '{self.reference.ref}' gives no original model to compare with.")
+        return original
+
+    def exported(self) -> Model:
+        """Give the model's graph in full precision, its free sizes fixed as planned."""
+        config = {
+            "shapes": dict(self.plan.shapes),
+            **({"opset": self.plan.project.opset} if self.plan.project.opset else {}),
+        }
+        if self.source_digest is None:
+            work = self.enter_context(cache.workdir("export"))
+            return self._known_sizes(self._export(config, work))
+        key = {
+            "source": self.plan.source,
+            "source_code": _code(type(source_for(self.reference))),
+            "reference": self.reference.to_dict(),
+            "files": self.source_digest,
+        }
+        return self._known_sizes(
+            self._cached("export", {**key, "config": config}, lambda work: self._export(config, work))
+        )
+
+    def _known_sizes(self, model: Model) -> Model:
+        """Raise UsageError for a size that the user names and neither the graph nor the target has."""
+        sizes = model.facts.get("sizes")
+        known = {*(sizes or ()), *self.plan.target.shapes}
+        for name in self.plan.project.shapes:
+            if sizes is not None and name not in known:
+                raise UsageError(
+                    f"the model has no free size '{name}'.{nearest(name, known)}",
+                    hint=f"its free sizes: {', '.join(sizes) or 'none, every size is fixed'}",
+                )
+        return model
+
+    def _export(self, config: Mapping[str, Any], work: Path) -> Model:
+        model = self.loaded()
+        kind = registry.pass_type("export")
+        if model.format not in kind.accepts:  # a plugin's own format, which its passes and backends know
+            shutil.copytree(model.folder, work, dirs_exist_ok=True)
+            return replace(model, folder=work)
+        with self.progress.step("exporting the graph"):
+            made: Model = kind.from_dict(config, "export").apply(model, None, work)  # type: ignore[attr-defined]
+            return made
+
+    def with_passes(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Model:
+        """Apply a recipe's passes in order."""
+        for step in candidate.recipe.passes:
+            kind = registry.pass_type(step.name)
+            instance = kind.from_dict(step.config, f"recipe '{candidate.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
+            given = feeds if kind.needs_samples else None
+            key = {"config": instance.to_dict(), "input": model.digest, "samples": given.digest if given else None}
+            start = model
+
+            def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
+                with self.progress.step(f"{instance.name} ({candidate.recipe.name})"), _blamed(instance.name):
+                    return instance.apply(start, given, work)  # type: ignore[no-any-return]
+
+            made = self._cached(step.name, {**key, "code": _code(kind)}, apply)
+            # The cache knows the step by its bytes; the lineage is this run's.
+            model = replace(made, task=model.task, steps=(*model.steps, *made.steps[len(start.steps) :]))
+        return model
+
+    def compiled(self, model: Model, candidate: PlannedCandidate, goal: Target) -> Compiled:
+        """Compile a typed model with the candidate's backend. Raises UnsupportedError or BuildError."""
+        backend = registry.backend(candidate.backend)
+        options = dict(goal.options.get(candidate.backend, {}))
+        config = {
+            "backend": registry.distribution("backend", candidate.backend),
+            "versions": dict(backend.probe().versions),
+            "code": _code(type(backend)),
+            "target": [goal.name, goal.device.to_dict(), dict(goal.shapes), goal.static_shapes_only],
+            "options": options,
+            "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
+        }
+
+        def make(work: Path) -> None:
+            (work / "payload").mkdir()
+            with self.progress.step(f"building {candidate.name}"):
+                built = backend.build(model, goal, options, work / "payload")
+            (work / "built.json").write_text(json.dumps(built.to_dict()))
+
+        key = digest_of(["build", config])
+        folder, _ = cache.fetch(key, "build", make)
+        built = Built.from_dict(json.loads((folder / "built.json").read_text()), "built.json")
+        return Compiled(model, built, folder / "payload", key)
+
+    def _cached(self, step: str, key: Mapping[str, Any], make: Any) -> Model:
+        def fill(work: Path) -> None:
+            (work / "model").mkdir()
+            made: Model = make(work / "model")
+            made.save()
+
+        whole = digest_of([step, dict(key), tool_versions(), _code(registry.pass_type(step))])
+        folder, _ = cache.fetch(whole, step, fill)
+        return Model.load(folder / "model")
+
+
+@contextlib.contextmanager
+def _blamed(name: str) -> Iterator[None]:
+    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
+    trace.
+    """
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except Exception as error:
+        owner = registry.distribution("pass", name)
+        if owner.split()[0] == "edgekit":
+            raise
+        raise BuildError(
+            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
+            hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
+        ) from error
+
+
+@functools.cache
+def tool_versions() -> dict[str, str]:
+    """Give the versions of the packages that can change what a step makes; absent ones are left out."""
+    found = {}
+    for name in TOOLS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+@functools.cache
+def _code(kind: type) -> str:
+    """Digest the folder of source files that a plugin's class lives in: a changed plugin must not find its old
+    results.
+    """
+    folder = Path(inspect.getfile(kind)).parent
+    return digest_of([[path.name, digest_of_file(path)] for path in sorted(folder.glob("*.py"))])

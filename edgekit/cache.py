@@ -1,0 +1,178 @@
+"""The step cache: what was computed is kept under a digest of all that decides it, so that a killed export loses one
+step at most.
+
+An entry is a folder that is written aside and renamed into place, with the hash of every file in it; one that does not
+match is thrown away and made again. Two exports that need the same step at once wait for each other on a file lock,
+which the kernel releases when a process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit._record import Record, digest_of_file
+from edgekit.errors import BuildError, DeviceError, UsageError
+
+_RECORD = "entry.json"
+
+
+@dataclass(frozen=True)
+class Entry(Record):
+    """One cached step."""
+
+    key: str
+    step: str
+    created: str
+    files: dict[str, str]
+    """SHA-256 by relative path."""
+    bytes: int
+
+
+def folder() -> Path:
+    """Give the cache folder: `$EDGEKIT_CACHE_DIR`, or `edgekit` in the user's cache directory."""
+    if explicit := os.environ.get("EDGEKIT_CACHE_DIR"):
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgekit"
+
+
+def fetch(key: str, step: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
+    """Give the folder of the step with this key and whether it was there; `make` fills an empty folder when it was not.
+
+    Nothing of a failed or interrupted `make` stays. Raises UsageError when the cache cannot be written, DeviceError
+    on a full disk.
+    """
+    root = folder()
+    final = root / "steps" / key[:2] / key
+    with disk_faults(root, "the cache"):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(root / "locks" / key):
+            if _sound(final):
+                return final, True
+            shutil.rmtree(final, ignore_errors=True)
+            with workdir(step) as work:
+                make(work)
+                _seal(work, key, step)
+                work.rename(final)
+    return final, False
+
+
+@contextlib.contextmanager
+def workdir(step: str) -> Iterator[Path]:
+    """Give an empty folder on the cache's disk for the time of the block; leftovers of dead processes are cleared
+    first.
+    """
+    root = folder() / "work"
+    with disk_faults(root, "the cache"):
+        root.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(root)
+        work = Path(tempfile.mkdtemp(prefix=f"{step}.{os.getpid()}.", dir=root))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def usage() -> tuple[Entry, ...]:
+    """List the entries, oldest first."""
+    entries = []
+    for path in folder().glob(f"steps/*/*/{_RECORD}"):
+        with contextlib.suppress(OSError, ValueError, UsageError):
+            entries.append(Entry.from_dict(json.loads(path.read_text()), str(path)))
+    return tuple(sorted(entries, key=lambda entry: (entry.created, entry.key)))
+
+
+def clear() -> int:
+    """Remove every entry; give the bytes that were freed. Steps that are being made are left alone."""
+    freed = 0
+    for entry in usage():
+        path = folder() / "steps" / entry.key[:2] / entry.key
+        shutil.rmtree(path, ignore_errors=True)
+        freed += entry.bytes
+    if (folder() / "work").is_dir():
+        remove_leftovers(folder() / "work")
+    return freed
+
+
+def remove_leftovers(root: Path, prefix: str = "") -> None:
+    """Remove folders named `PREFIX*.PID.*` in `root` whose process is gone: a killed run could not do it itself."""
+    for path in root.glob(f"{prefix}*"):
+        parts = path.name.rsplit(".", 2)
+        if len(parts) == 3 and parts[1].isdigit() and not alive(int(parts[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def disk_faults(path: Path, what: str) -> Iterator[None]:
+    """Turn the disk's own refusals while writing `what` below `path` into our errors."""
+    try:
+        yield
+    except BuildError as error:  # a pass or a compiler that failed because the disk is full did not fail by itself
+        if _full(error.__cause__):
+            raise _disk_full(path, what) from error
+        raise
+    except OSError as error:
+        if _full(error):
+            raise _disk_full(path, what) from error
+        where = error.filename or path
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            reason = "the file system is read-only" if error.errno == errno.EROFS else "permission denied"
+            raise UsageError(
+                f"cannot write {what} to '{where}': {reason}.",
+                hint="choose another place with --output, or with --cache-dir for the cache",
+            ) from error
+        raise
+
+
+def _full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _disk_full(where: Path, what: str) -> DeviceError:
+    return DeviceError(
+        f"the disk is full: {what} could not be written to '{where}'.",
+        hint="free some space (`edgekit cache clear` empties edgekit's cache), or give another --output or --cache-dir",
+    )
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _seal(work: Path, key: str, step: str) -> None:
+    files = {p.relative_to(work).as_posix(): digest_of_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
+    size = sum((work / name).stat().st_size for name in files)
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    (work / _RECORD).write_text(json.dumps(Entry(key, step, now, files, size).to_dict()))
+
+
+def _sound(path: Path) -> bool:
+    try:
+        entry = Entry.from_dict(json.loads((path / _RECORD).read_text()))
+        return all(digest_of_file(path / name) == sha for name, sha in entry.files.items())
+    except (OSError, ValueError, UsageError):
+        return False
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process with this number runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,181 @@
+"""Verify and benchmark finished bundles on the machine they are on: the device side needs no framework for either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import artifact, bench, data
+from edgekit.artifact import Bundle
+from edgekit.data import DataRef, Samples
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.progress import Progress, Silent
+from edgekit.project import DEFAULT_MAX_DROP
+from edgekit.quality import Deviation
+from edgekit.result import Candidate, Check, Quality, Report
+
+if TYPE_CHECKING:
+    from edgekit.plugin import Session
+    from edgekit.tasks import Task
+
+PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino")
+
+ROUNDING = 1e-3
+"""What another processor's order of sums may add to the difference that the artifact had when it was made."""
+
+
+def verify(
+    path: str | Path,
+    *,
+    data: DataRef | None = None,
+    max_drop: float | None = None,
+    max_samples: int = 2000,
+    progress: Progress | None = None,
+) -> Report:
+    """Hold a bundle against its stored samples, and against labelled data if given; `failures` of the report says
+    what failed.
+
+    The metric's drop is taken from the original's score in the bundle's own report, so it needs the data it was
+    exported with.
+    """
+    progress = progress or Silent()
+    bundle = artifact.open(path)
+    with bundle.session() as session:
+        quality = _against_samples(bundle, session, progress)
+        if data is not None:
+            quality = _against_data(bundle, session, data, quality, max_drop, max_samples, progress)
+        candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", session)
+    failures = tuple(check.meaning for check in quality.checks if not check.passed)
+    return _report("verify", bundle, (candidate,), failures)
+
+
+def benchmark(
+    paths: Sequence[str | Path], *, seconds: float = 5.0, profile: bool = False, progress: Progress | None = None
+) -> Report:
+    """Time one bundle, or several interleaved, on their first stored sample."""
+    if not paths:
+        raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")
+    bundles = [artifact.open(path) for path in paths]
+    entries = []
+    for bundle in bundles:
+        stored = bundle.samples()
+        if not stored:
+            raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, stored[0][0]))
+    settings = bench.Settings(min_seconds=seconds, profile=profile)
+    outcomes = bench.benchmark(entries, settings, progress or Silent())
+    candidates = []
+    for bundle, outcome in zip(bundles, outcomes, strict=True):
+        if outcome.fault is not None:
+            raise outcome.fault
+        measured = outcome.measurement
+        effective = measured.precision if measured else None
+        made = _candidate(bundle, None, "passed", None)
+        candidates.append(replace(made, measurement=measured, effective=effective, layers=outcome.layers))
+    return _report("bench", bundles[0], tuple(candidates), ())
+
+
+def _against_samples(bundle: Bundle, session: Session, progress: Progress) -> Quality:
+    stored = bundle.samples()
+    deviation = Deviation()
+    with progress.step("verifying the stored samples", len(stored)) as tick:
+        for feeds, outputs in stored:
+            deviation.add(outputs, session.run(feeds))
+            tick()
+    limit = 2 * bundle.manifest.deviation + ROUNDING
+    meaning = (
+        f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
+        f"{bundle.manifest.deviation:.2g} when it was made, at most {limit:.2g} here"
+    )
+    check = Check("stored samples", deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
+    return Quality(
+        samples=len(stored),
+        labelled=0,
+        max_abs=deviation.max_abs,
+        rel_l2=deviation.rel_l2,
+        cosine=deviation.cosine,
+        agreement=None,
+        checks=(check,),
+        reference="the bundle's stored samples",
+    )
+
+
+def _against_data(
+    bundle: Bundle,
+    session: Session,
+    ref: DataRef,
+    quality: Quality,
+    max_drop: float | None,
+    max_samples: int,
+    progress: Progress,
+) -> Quality:
+    task = bundle.task()
+    samples = data.load(ref).take(max_samples, 0)
+    score = _score(task, session, samples, progress)
+    original, note = _original_score(bundle, samples)
+    found = replace(quality, labelled=len(samples), metric=task.metric, score=score, notes=(*quality.notes, *note))
+    if original is None:
+        return found
+    allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    drop = original - score
+    meaning = f"{task.metric} {score:.4f} against {original:.4f} of the original, {100 * allowed:g} points may be lost"
+    check = Check(f"{task.metric} drop", drop, allowed, drop <= allowed + 1e-9, meaning)
+    return replace(found, original_score=original, drop=drop, checks=(*quality.checks, check))
+
+
+def _score(task: Task, session: Session, samples: Samples, progress: Progress) -> float:
+    data.require_labels(samples, "verifying the metric")
+    if task.metric is None:
+        raise UsageError(f"the task '{task.config.task}' has no metric to verify labelled data with.")
+    predictions, labels = [], []
+    with progress.step(f"verifying {samples.source}", len(samples)) as tick:
+        for sample in samples:
+            predictions.append(task.predict([session.run(feeds) for feeds in task.feeds(sample)]))
+            labels.append(task.label(sample.label))
+            tick()
+    return task.score(predictions, labels)
+
+
+def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
+    report = bundle.report()
+    quality = report.shipped.quality if report.shipped else None
+    if quality is None or quality.original_score is None:
+        return None, ("the bundle was exported without labels: there is no score of the original to compare with",)
+    if report.data.get("evaluation_digest") != samples.digest:
+        return None, (
+            "these are not the samples the bundle was exported with: the original's score on them is not known",
+        )
+    return quality.original_score, ()
+
+
+def _candidate(bundle: Bundle, quality: Quality | None, status: str, session: Session | None) -> Candidate:
+    m = bundle.manifest
+    return Candidate(
+        name=str(bundle.path),
+        backend=m.backend,
+        recipe=m.recipe,
+        status=status,  # type: ignore[arg-type]  # one of the literals, chosen by the callers above
+        reason="",
+        asked=m.asked,
+        effective=session.precision if session else m.effective,
+        size_mb=bundle.size_mb,
+        quality=quality,
+    )
+
+
+def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failures: tuple[str, ...]) -> Report:
+    m = bundle.manifest
+    return Report(
+        kind=kind,  # type: ignore[arg-type]
+        model=m.model,
+        task=m.task,
+        target=m.target.name,
+        evidence="measured_on_device" if kind == "bench" else m.evidence,
+        environment=bench.environment(PACKAGES),
+        candidates=candidates,
+        artifact=m.digest,
+        lineage=m.lineage,
+        failures=failures,
+    )

@@ -1,0 +1,230 @@
+"""From a project to a plan: target, source, recipes and backends resolved, and the whole chain checked.
+
+Nothing heavy is imported here: a plan is made in a moment, prints, and can be run later. `build.py` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgekit import host as _host
+from edgekit import recipe, registry, target
+from edgekit._record import Record
+from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
+from edgekit.model import Model, Reference
+from edgekit.plugin import Source
+from edgekit.project import Project, to_toml
+from edgekit.recipe import Recipe
+from edgekit.spec import TensorSpec
+from edgekit.target import Target
+
+LIVE = "live"
+"""The source of a module that the caller holds in memory."""
+
+TEXT_LENGTH = 128
+"""Tokens that a text graph gets where the target wants fixed shapes and the user names no length."""
+
+
+@dataclass(frozen=True)
+class PlannedCandidate(Record):
+    """One way to try: a backend, a resolved recipe, and what is known to be in its way."""
+
+    backend: str
+    recipe: Recipe
+    problems: tuple[str, ...] = ()
+    baseline: bool = False
+    """Measured for comparison only: what the user asked for must not be slower."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.backend}/{self.recipe.name}"
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """What an export will do. Its TOML form is a project file that does just this."""
+
+    project: Project
+    target: Target
+    source: str
+    candidates: tuple[PlannedCandidate, ...]
+    shapes: Mapping[str, int] = field(default_factory=dict)
+    mismatches: tuple[str, ...] = ()
+    """Why measurements here do not count for the target; empty when they do."""
+
+    @property
+    def possible(self) -> tuple[PlannedCandidate, ...]:
+        return tuple(c for c in self.candidates if not c.problems and not c.baseline)
+
+    def to_toml(self) -> str:
+        """Give the plan as a project file, with what was found as comments."""
+        lines = [f"target: {self.target.summary}"]
+        if self.mismatches:
+            lines.append("not measured here: " + "; ".join(self.mismatches))
+        notes = [f"will try {c.name}: {c.recipe.summary}" for c in self.possible]
+        notes += [f"left out {c.name}: {'; '.join(c.problems)}" for c in self.candidates if c.problems]
+        project = replace(
+            self.project, candidates=tuple(c.name for c in self.possible), recipe=None, backends=(), targets={}
+        )
+        return to_toml(project, {"target": "\n".join(lines), "candidates": "\n".join(notes)})
+
+
+def plan(project: Project, *, live: bool = False) -> Plan:
+    """Resolve target, source, recipes and backends, and check what can be checked before any work.
+
+    `live` says that the model is an object in memory. Raises UsageError, EnvironmentFault or, when no candidate is
+    left, UnsupportedError with every reason.
+    """
+    goal = target.load(project.target)
+    found = None if live else source_for(reference(project))
+    shapes = {name: size for name, size in goal.shapes.items() if isinstance(size, int)}
+    shapes |= {name: size for name, size in project.shapes.items() if isinstance(size, int)}
+    shapes = {name: size for name, size in shapes.items() if project.shapes.get(name) != "dynamic"}
+    if goal.static_shapes_only:
+        shapes.setdefault("sequence", TEXT_LENGTH)
+    candidates = _candidates(project, goal, _exported_format(found))
+    made = Plan(project, goal, found.scheme if found else LIVE, candidates, shapes, goal.mismatches(_host.probe()))
+    if not made.possible:
+        _refuse(made)
+    return made
+
+
+def reference(project: Project) -> Reference:
+    """Give what the source is asked for."""
+    if not project.model:
+        raise UsageError(
+            "no model is given.", hint="name it: `edgekit export ./my-checkpoint`, or put `model` into edgekit.toml"
+        )
+    return Reference(
+        ref=project.model,
+        task=project.task,
+        processor=project.processor,
+        inputs=tuple(TensorSpec.parse(text) for text in project.inputs),
+        revision=project.revision,
+        offline=project.offline,
+        trust_remote_code=project.trust_remote_code,
+        allow_pickle=project.allow_pickle,
+    )
+
+
+def source_for(ref: Reference) -> Source:
+    """Give the source that claims a reference, its obvious faults checked."""
+    for source in registry.sources():
+        if source.claims(ref.ref):
+            source.check(ref)
+            return source
+    named = [path.name for path in (Path(__file__).parent / "embedded").iterdir() if (path / "config.json").is_file()]
+    is_path = ref.ref.startswith((".", "/", "~")) or "/" in ref.ref
+    raise UsageError(
+        f"there is no folder or file '{ref.ref}'."
+        if is_path
+        else f"'{ref.ref}' is no model that edgekit can find.{nearest(ref.ref, named)}",
+        hint="give a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model",
+    )
+
+
+def _exported_format(source: Source | None) -> str:
+    """Give the format that recipes start from: torch is exported to ONNX, a plugin's own format stays what it is."""
+    return "onnx" if source is None or source.gives == "torch" else source.gives
+
+
+def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCandidate, ...]:
+    if project.candidates:
+        pairs = [_pair(text) for text in project.candidates]
+    else:
+        backends = project.backends or goal.backends
+        names = (project.recipe,) if project.recipe else None
+        pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b, tuple(recipe.BUILTIN))]
+    planned = []
+    for backend, name in dict.fromkeys(pairs):
+        made = recipe.resolve(recipe.load(name), goal)
+        planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
+    return (*planned, *_baselines(planned, goal, project, start))
+
+
+def _baselines(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:
+    """Add full precision beside the lossy recipes that the user asked for, where they can be measured: never slower."""
+    if not project.bench or goal.mismatches(_host.probe()) or any(not c.recipe.passes for c in planned):
+        return []
+    made = recipe.resolve(recipe.load("fp32"), goal)
+    backends = dict.fromkeys(c.backend for c in planned if not c.problems)
+    return [PlannedCandidate(b, made, _problems(b, made, goal, project, start), baseline=True) for b in backends]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    backend, slash, name = text.partition("/")
+    if not slash or not name:
+        raise UsageError(
+            f"'{text}' is no candidate.", hint="write it as backend/recipe, for example onnxruntime/int8-static"
+        )
+    return backend, name
+
+
+def _problems(name: str, made: Recipe, goal: Target, project: Project, start: str) -> tuple[str, ...]:
+    absent = absence(name)
+    if absent:
+        return (absent,)
+    backend = registry.backend(name)
+    gives, problems = _through(made, start)
+    problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
+    if not has_data(project):
+        asked = project.recipe or project.candidates
+        if any(registry.pass_type(step.name).needs_samples for step in made.passes):
+            problems += ("it calibrates on data, and none is given",)
+        elif made.passes and not asked:
+            problems += ("it can lose accuracy, and no data is given to find out",)
+    return problems
+
+
+def absence(name: str) -> str | None:
+    """Say why a backend cannot be used on this machine, with the line that mends it; None when it can."""
+    try:
+        probe = registry.backend(name).probe()
+    except EnvironmentFault as fault:
+        return f"{fault.message} ({fault.hint})"
+    if probe.available:
+        return None
+    return f"{'; '.join(probe.problems) or 'it is not available'} ({probe.hint})"
+
+
+def _through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
+    """Follow a model's format through the passes; say which pass does not take what it is given."""
+    problems = []
+    for step in made.passes:
+        kind = registry.pass_type(step.name)
+        if start not in kind.accepts:
+            problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
+        start = kind.gives
+    return start, tuple(problems)
+
+
+def has_data(project: Project) -> bool:
+    return bool(project.data or project.calibration or embedded_data(project.model))
+
+
+def embedded_data(model: str | None) -> Path | None:
+    """Give the data folder of an embedded model, None for any other."""
+    if not model or Path(model).exists():
+        return None
+    folder = Path(__file__).parent / "embedded" / model / "data"
+    return folder if model.isidentifier() and folder.is_dir() else None
+
+
+def _refuse(made: Plan) -> None:
+    reasons = [f"{c.name}: {'; '.join(c.problems)}" for c in made.candidates]
+    if all("none is given" in reason for reason in reasons):
+        raise UsageError(
+            f"the recipe '{made.candidates[0].recipe.name}' calibrates on data, and none is given.",
+            hint="give samples with --data DIR, or a recipe that needs none: --recipe int8-dynamic, fp16, bf16 or fp32",
+        )
+    missing = [c for c in made.candidates if "not installed" in " ".join(c.problems)]
+    if missing and len(missing) == len(made.candidates):
+        names = sorted({c.backend for c in missing})
+        lines = " ".join(registry.KNOWN_PLUGINS.get(name, name) for name in names)
+        raise EnvironmentFault(
+            f"the target '{made.target.name}' needs the backend {' or '.join(names)}, which is not installed.",
+            hint=f"pip install {lines}",
+        )
+    raise UnsupportedError(f"nothing can be built for '{made.target.name}'.", problems=reasons)

@@ -1,0 +1,196 @@
+"""What was found: measurements, quality, candidates, and the Report that holds them. Values only; `report/` renders
+them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit._record import Record
+from edgekit.errors import UsageError
+from edgekit.host import Host
+from edgekit.model import Step
+from edgekit.plugin import Evidence, LayerTime, Precision
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Environment(Record):
+    """The machine and software that a number belongs to."""
+
+    host: Host
+    packages: Mapping[str, str]
+    governor: str | None = None
+    emulated: bool = False
+    created: str = ""
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class ColdStart(Record):
+    """From nothing to the first answer in a fresh process, in milliseconds."""
+
+    import_ms: float
+    load_ms: float
+    first_inference_ms: float
+
+
+@dataclass(frozen=True)
+class Noise(Record):
+    """Whether something else used the processor while we measured."""
+
+    noisy: bool
+    reasons: tuple[str, ...] = ()
+    foreign_cpu_share: float | None = None
+    """Share of the machine's processor time that other processes took, 0 to 1."""
+    steal_share: float | None = None
+    """Share that the hypervisor took, 0 to 1."""
+    round_spread: float | None = None
+    """(largest - smallest) / median of the rounds' medians."""
+
+
+@dataclass(frozen=True)
+class Measurement(Record):
+    """One benchmark of one artifact. Latencies are model-only, of a bound call, on real input."""
+
+    scenario: str
+    warmup_count: int
+    converged: bool
+    count: int
+    seconds: float
+    percentiles_ms: Mapping[str, float]
+    """Only those that the count supports."""
+    mean_ms: float
+    throughput_per_s: float
+    """Inferences per second as counted over the timed region (not 1000 / mean)."""
+    peak_memory_mb: float | None
+    cold_start: ColdStart | None
+    noise: Noise
+    shapes: Mapping[str, tuple[int, ...]]
+    threads: int | None
+    precision: Precision | None = None
+    energy_j: float | None = None
+    energy_reason: str | None = "no power sensor was read"
+    raw_file: str | None = None
+    """The raw latencies in nanoseconds, one a line, beside the report."""
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """One condition: a value held against a limit."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    meaning: str
+    """In words: `accuracy 0.9917 against 0.9944 of the original: 0.28 points lost, 1 point allowed`."""
+
+
+@dataclass(frozen=True)
+class Quality(Record):
+    """A candidate's outputs against the original model's on the same samples, and the task's metric where there are
+    labels.
+    """
+
+    samples: int
+    labelled: int
+    max_abs: float
+    rel_l2: float
+    cosine: float
+    """The least cosine over samples."""
+    agreement: float | None
+    """Share of samples with the same top answer; None where the task has none."""
+    metric: str | None = None
+    original_score: float | None = None
+    score: float | None = None
+    drop: float | None = None
+    """original_score - score: positive is a loss, in the metric's own unit (0.01 is one point)."""
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
+    reference: str = ""
+    """What the outputs were held against: `torch 2.13.0`."""
+
+    @property
+    def ok(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Candidate(Record):
+    """One way to build the model for the target, and how it fared."""
+
+    name: str
+    """`backend/recipe`."""
+    backend: str
+    recipe: str
+    status: Literal[
+        "shipped", "passed", "failed-gate", "over-budget", "slower", "baseline", "unsupported", "build-failed"
+    ]
+    """`slower`: a recipe that was asked for, but is slower than the `baseline`, full precision, measured beside it."""
+    reason: str
+    """Why it was shipped, or why it lost."""
+    asked: str = "f32"
+    effective: Precision | None = None
+    size_mb: float | None = None
+    quality: Quality | None = None
+    measurement: Measurement | None = None
+    layers: tuple[LayerTime, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report(Record):
+    """All that is known of one export, verification or benchmark."""
+
+    kind: Literal["export", "verify", "bench"]
+    model: str
+    task: str | None
+    target: str
+    evidence: Evidence
+    environment: Environment
+    candidates: tuple[Candidate, ...]
+    artifact: str | None = None
+    """Digest of the bundle's payload."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Where the samples came from: reference, digest, counts of calibration and evaluation."""
+    lineage: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    """Gates and budgets that were missed; empty when all is right."""
+    schema: int = SCHEMA
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    @property
+    def shipped(self) -> Candidate | None:
+        return next((candidate for candidate in self.candidates if candidate.status == "shipped"), None)
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """Read a report file, or the report of a bundle's folder. Raises UsageError when it is none."""
+        if path.is_dir():
+            path = path / "report.json"
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"there is no report at '{path}'.", hint="give a report.json, or the folder of a bundle"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read the report '{path}': {error}.") from error
+        if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+            raise UsageError(
+                f"'{path}' has report schema {data['schema']}, this edgekit reads up to {SCHEMA}.",
+                hint="pip install --upgrade edgekit",
+            )
+        return cls.from_dict(data, str(path))
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")

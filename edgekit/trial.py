@@ -1,0 +1,126 @@
+"""One export's trials: the original is run once, then every candidate is built and held against it.
+
+What cannot be built is kept with its reason. Measuring and choosing among those that were built is `choose.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit import bench, cache, quality, registry
+from edgekit._record import digest_of
+from edgekit.build import Build, Compiled, tool_versions
+from edgekit.errors import BuildError, EdgekitError, UnsupportedError
+from edgekit.evaluation import Evaluation
+from edgekit.model import Model
+from edgekit.originals import Originals, record
+from edgekit.pipeline import PlannedCandidate
+from edgekit.plugin import Precision
+from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
+from edgekit.result import Candidate, Quality
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate that was built and held against the original, and measured where it could be."""
+
+    planned: PlannedCandidate
+    compiled: Compiled
+    quality: Quality
+    effective: Precision
+    outcome: bench.Outcome | None = None
+
+    @property
+    def p50_ms(self) -> float | None:
+        measured = self.outcome.measurement if self.outcome else None
+        return measured.percentiles_ms.get("p50", measured.mean_ms) if measured else None
+
+
+def run_original(build: Build, model: Model, evaluation: Evaluation) -> Originals:
+    """Run the original on the evaluation samples, or take its outputs from the cache."""
+
+    def run(work: Path) -> None:
+        record(build.original(), evaluation.task, evaluation.samples, work, build.progress)
+
+    if build.source_digest is None:
+        # The user's own code may have changed where no digest can see it: its outputs are computed each time.
+        work = build.enter_context(cache.workdir("originals"))
+        run(work)
+        return Originals(work)
+    decides = [build.source_digest, model.digest, evaluation.samples.digest, evaluation.task.config.to_dict()]
+    folder, _ = cache.fetch(digest_of(["originals", decides, tool_versions()]), "originals", run)
+    return Originals(folder)
+
+
+def try_all(
+    build: Build, model: Model, evaluation: Evaluation, originals: Originals
+) -> tuple[list[Tried], list[Candidate]]:
+    """Build and verify every candidate; those that cannot be built are kept with the reason.
+
+    Raises UnsupportedError or BuildError when none could be built.
+    """
+    tried: list[Tried] = []
+    lost: list[Candidate] = []
+    faults: list[EdgekitError] = []
+    for planned in build.plan.candidates:
+        if planned.problems:
+            lost.append(_lost(planned, "unsupported", "; ".join(planned.problems)))
+            continue
+        try:
+            tried.append(_try(build, planned, model, evaluation, originals))
+        except (UnsupportedError, BuildError) as fault:
+            faults.append(fault)
+            status = "unsupported" if isinstance(fault, UnsupportedError) else "build-failed"
+            lost.append(_lost(planned, status, _reason(fault)))
+            build.progress.note(f"{planned.name}: {_reason(fault)}")
+    if not tried:
+        failed = [fault for fault in faults if isinstance(fault, BuildError)]
+        if failed:
+            raise failed[0]
+        reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
+        raise UnsupportedError(f"nothing can be built for '{build.plan.target.name}'.", problems=reasons) from faults[0]
+    return tried, lost
+
+
+def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals) -> Tried:
+    project, goal = build.plan.project, build.plan.target
+    backend = registry.backend(planned.backend)
+    typed = build.with_passes(model, planned, evaluation.feeds)
+    support = backend.supports(typed, goal)
+    if not support.ok:
+        raise UnsupportedError("; ".join(support.problems))
+    compiled = build.compiled(typed, planned, goal)
+
+    def check(work: Path) -> None:
+        with backend.open(compiled.payload) as session:
+            title = f"verifying {planned.name}"
+            judged = quality.evaluate(session, evaluation.task, evaluation.samples, originals, build.progress, title)
+            found = {"quality": judged.to_dict(), "effective": session.precision.to_dict()}
+        (work / "quality.json").write_text(json.dumps(found))
+
+    decides = [compiled.key, originals.digest, evaluation.samples.digest, evaluation.task.config.to_dict()]
+    folder, _ = cache.fetch(digest_of(["quality", quality.VERSION, decides]), "quality", check)
+    found = json.loads((folder / "quality.json").read_text())
+    judged = quality.gate(
+        Quality.from_dict(found["quality"]),
+        typed.precision,
+        max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
+        min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
+    )
+    return Tried(planned, compiled, judged, Precision.from_dict(found["effective"]))
+
+
+def _reason(fault: EdgekitError) -> str:
+    """Give a message in one line: its list of problems would be an entry in the middle of a table."""
+    problems = getattr(fault, "problems", ())
+    if not problems:
+        return fault.message
+    first = fault.message.partition("\n")[0].rstrip(".:")
+    return f"{first}: {'; '.join(problems)}"
+
+
+def _lost(planned: PlannedCandidate, status: Any, reason: str) -> Candidate:
+    return Candidate(planned.name, planned.backend, planned.recipe.name, status, reason, asked=planned.recipe.precision)
