@@ -1,0 +1,55 @@
+"""Reports for people: plain text, Markdown, and one self-contained HTML page. The values are in `edgekit.result`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import UsageError, nearest
+from edgekit.result import Report
+
+SUFFIXES = (".html", ".md", ".txt", ".json")
+
+
+def check(path: Path) -> None:
+    """Raise UsageError unless a report can be written to `path`: a known suffix, in a folder that is there."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(
+            f"'{path}': a report is not written as '{path.suffix}'.{nearest(path.suffix, SUFFIXES)}",
+            hint=f"end the name with one of {', '.join(SUFFIXES)}",
+        )
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = "is a folder" if path.is_dir() else "is in a folder that does not exist"
+        raise UsageError(f"'{path}' {what}.", hint="give a file name in a folder that exists")
+
+
+def write(report: Report, path: Path, *, folder: Path | None = None) -> None:
+    """Write `report` to `path` as its suffix says; `folder` is where the report's raw latencies lie.
+
+    Written aside and renamed, so that a killed run leaves the old file or the new one.
+    """
+    import os
+
+    check(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        if path.suffix == ".json":
+            report.save(aside)
+        else:
+            aside.write_text(_render(report, path.suffix, folder), encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _render(report: Report, suffix: str, folder: Path | None) -> str:
+    if suffix == ".html":
+        from edgekit.report import html
+
+        return html.render(report, folder)
+    if suffix == ".md":
+        from edgekit.report import markdown
+
+        return markdown.render(report)
+    from edgekit.report import text
+
+    return text.render(report)

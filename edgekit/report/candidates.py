@@ -1,0 +1,79 @@
+"""The candidates as rows of text, in the order in which every form of a report shows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgekit.report import figures
+from edgekit.result import Candidate, Report
+
+STATUS = {
+    "shipped": "shipped",
+    "passed": "passed",
+    "failed-gate": "failed gate",
+    "over-budget": "over budget",
+    "slower": "slower",
+    "baseline": "baseline",
+    "unsupported": "unsupported",
+    "build-failed": "build failed",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate as cells of text; '-' is a value that is not there."""
+
+    name: str
+    status: str
+    p50: str
+    p90: str
+    ratio: str
+    size: str
+    precision: str
+    score: str
+    drop: str
+    agreement: str
+    reason: str
+
+
+def row(candidate: Candidate, best_p50: float | None) -> Row:
+    """Give a candidate's cells; its ratio is against `best_p50`."""
+    p50, quality = figures.percentile(candidate, "p50"), candidate.quality
+    drop = quality.drop if quality else None
+    agreement = quality.agreement if quality else None
+    return Row(
+        name=figures.clean(candidate.name),
+        status=STATUS[candidate.status],
+        p50=figures.significant(p50),
+        p90=figures.significant(figures.percentile(candidate, "p90")),
+        ratio=figures.ratio(p50 / best_p50 if p50 is not None and best_p50 else None),
+        size=figures.significant(candidate.size_mb),
+        precision=figures.precision(figures.effective(candidate)),
+        score=f"{quality.score:.4f}" if quality and quality.score is not None else figures.NONE,
+        drop=f"{100 * drop:.2f}".replace("-0.00", "0.00") if drop is not None else figures.NONE,
+        agreement=f"{100 * agreement:.1f}%" if agreement is not None else figures.NONE,
+        reason=figures.clean(candidate.reason),
+    )
+
+
+def rows(report: Report) -> tuple[Row, ...]:
+    """Give every candidate's cells: the shipped one first, then the measured by latency, then the rest."""
+    best = reference_p50(report)
+    return tuple(row(candidate, best) for candidate in ordered(report))
+
+
+def ordered(report: Report) -> tuple[Candidate, ...]:
+    def place(candidate: Candidate) -> tuple[bool, float]:
+        p50 = figures.percentile(candidate, "p50")
+        return candidate.status != "shipped", math.inf if p50 is None else p50
+
+    return tuple(sorted(report.candidates, key=place))
+
+
+def reference_p50(report: Report) -> float | None:
+    """Give the latency that ratios are against: the shipped candidate's, else the least."""
+    if report.shipped is not None:
+        return figures.percentile(report.shipped, "p50")
+    found = [p50 for candidate in report.candidates if (p50 := figures.percentile(candidate, "p50")) is not None]
+    return min(found, default=None)

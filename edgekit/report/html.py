@@ -1,0 +1,173 @@
+"""A report as one HTML page that needs nothing else: inline style and drawings, no script; for screen and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from edgekit.report import candidates, figures, plot
+from edgekit.result import Candidate, Report
+
+
+def render(report: Report, folder: Path | None = None) -> str:
+    """Give the page; raw latencies that measurements name are read from `folder`, where it is given and holds them."""
+    word, words = figures.verdict(report)
+    bad = not report.ok or word == "NOTHING SHIPPED"
+    body = [
+        f'<span class="badge{" bad" if bad else ""}">{escape(word)}</span>',
+        f"<h1>{escape(words)}</h1>",
+        "".join(f'<p class="fail">{escape(figures.clean(failure))}</p>' for failure in report.failures),
+        _cards(report),
+        _summary(report),
+        _candidates(report),
+        _distributions(report, folder),
+        _section("Environment", _definitions(figures.environment(report.environment))),
+        _section("Noise", _definitions(_noise(report))),
+        _section("Data", _definitions(figures.facts(report))),
+        _section("Lineage", _list("ol", (f"<b>{escape(n)}</b> {escape(w)}" for n, w in figures.lineage(report)))),
+        _section("Notes", _list("ul", (escape(figures.clean(note)) for note in report.notes))),
+    ]
+    style = Path(__file__).with_name("page.css").read_text()
+    title = escape(f"{word.capitalize()}: {words}")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{title}</title><style>{style}</style></head>\n<body><main>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _chosen(report: Report) -> Candidate | None:
+    return report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
+
+
+def _cards(report: Report) -> str:
+    chosen = _chosen(report)
+    if chosen is None:
+        return ""
+    cards = []
+    p50 = figures.percentile(chosen, "p50")
+    if p50 is not None and chosen.measurement:
+        cards.append((figures.ms(p50), "latency, p50"))
+        baselines = [other for c in report.candidates if c.recipe == "fp32" and (other := figures.percentile(c, "p50"))]
+        if baselines and chosen.recipe != "fp32":
+            cards.append((figures.ratio(min(baselines) / p50), "as fast as the fastest fp32"))
+        cards.append((f"{figures.significant(chosen.measurement.throughput_per_s)}/s", "inferences"))
+    if chosen.quality and chosen.quality.score is not None and chosen.quality.metric:
+        cards.append((f"{chosen.quality.score:.4f}", f"{chosen.quality.metric}, {figures.points(chosen.quality.drop)}"))
+    elif chosen.quality and chosen.quality.agreement is not None:
+        cards.append((f"{100 * chosen.quality.agreement:.2f}%", "the original's top answer"))
+    elif chosen.quality:
+        cards.append((f"{chosen.quality.cosine:.5f}", "least cosine to the original"))
+    if chosen.size_mb is not None:
+        cards.append((figures.mb(chosen.size_mb), f"in {figures.precision(figures.effective(chosen))}"))
+    inner = "".join(f'<div class="card"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in cards)
+    return f'<div class="cards">{inner}</div>'
+
+
+def _summary(report: Report) -> str:
+    chosen = _chosen(report)
+    entries: list[tuple[str, str]] = []
+    if chosen is not None:
+        entries += [("speed", speed)] if (speed := figures.speed(report)) else []
+        if chosen.quality:
+            entries += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
+            entries += [
+                ("check", ("passed: " if check.passed else "FAILED: ") + figures.clean(check.meaning))
+                for check in chosen.quality.checks
+            ]
+            entries += [("note", figures.clean(note)) for note in chosen.quality.notes]
+        entries += [("size", size)] if (size := figures.footprint(chosen)) else []
+        entries.append(("runs in", figures.running(chosen)))
+        if chosen.measurement:
+            entries.append(("measured", figures.measurement(chosen.measurement)))
+    return _definitions([*entries, ("evidence", figures.EVIDENCE[report.evidence])])
+
+
+def _candidates(report: Report) -> str:
+    if not report.candidates:
+        return ""
+    found = candidates.ordered(report)
+    longest = max((_reach(candidate) for candidate in found), default=0.0)
+    metric = figures.metric_name(report.candidates)
+    blocks = [_candidate(report, candidate, longest, metric) for candidate in found]
+    hint = (
+        "Bars are the p50 latency, whiskers reach to the p90. Ratios are to the shipped candidate." if longest else ""
+    )
+    return _section("Candidates", (f'<p class="hint">{hint}</p>' if hint else "") + "".join(blocks))
+
+
+def _candidate(report: Report, candidate: Candidate, longest: float, metric: str) -> str:
+    row = candidates.row(candidate, candidates.reference_p50(report))
+    bad = candidate.status not in ("shipped", "passed", "baseline")
+    kind = "shipped" if candidate.status == "shipped" else "bad" if bad else ""
+    p50, p90 = figures.percentile(candidate, "p50"), figures.percentile(candidate, "p90")
+    time = f"<b>{row.p50}</b> ms &nbsp; {row.ratio}" if p50 is not None else "not measured"
+    cells = [
+        (f"p90 {row.p90} ms", row.p90),
+        (f"{row.size} MB", row.size),
+        (f"runs in {row.precision}", row.precision),
+        (f"{metric} {row.score}", row.score),
+        (f"drop {row.drop} points", row.drop),
+        (f"agreement {row.agreement}", row.agreement),
+    ]
+    shown = "".join(f"<span>{escape(words)}</span>" for words, value in cells if value != figures.NONE)
+    bar = (
+        plot.bar(p50, p90, longest, kind="best" if kind == "shipped" else "out" if bad else "bar")
+        if p50 is not None and longest
+        else ""
+    )
+    reason = f'<div class="reason">{escape(row.reason)}</div>' if row.reason else ""
+    return (
+        f'<div class="candidate"><div class="head"><span class="name">{escape(row.name)}</span>'
+        f'<span class="status {kind}">{escape(row.status)}</span><span class="time">{time}</span></div>{bar}'
+        f'<div class="figures">{shown}</div>{reason}</div>'
+    )
+
+
+def _reach(candidate: Candidate) -> float:
+    return max(figures.percentile(candidate, "p50") or 0.0, figures.percentile(candidate, "p90") or 0.0)
+
+
+def _distributions(report: Report, folder: Path | None) -> str:
+    """Draw the raw latencies of each candidate on one common axis."""
+    series = []
+    for candidate in candidates.ordered(report):
+        raw = plot.read_latencies(folder, candidate.measurement.raw_file if candidate.measurement else None)
+        if raw:
+            series.append((figures.clean(candidate.name), raw, "best" if candidate.status == "shipped" else "bar"))
+    if not series:
+        return ""
+    low = min(min(raw) for _, raw, _ in series)
+    high = max(plot.quantile(raw, 0.99) for _, raw, _ in series)
+    blocks = [
+        f'<div class="candidate"><div class="head"><span class="name">{escape(name)}</span>'
+        f'<span class="time">{len(raw)} inferences</span></div>{plot.histogram(raw, low, high, kind=kind)}</div>'
+        for name, raw, kind in series
+    ]
+    hint = "How the single latencies are spread, on one logarithmic axis for all; the slowest hundredth is left out."
+    return _section("Latency distribution", f'<p class="hint">{hint}</p>' + "".join(blocks) + plot.axis(low, high))
+
+
+def _noise(report: Report) -> list[tuple[str, str]]:
+    return [(figures.clean(c.name), figures.noise(c.measurement)) for c in report.candidates if c.measurement]
+
+
+def _section(title: str, inner: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{inner}</section>" if inner else ""
+
+
+def _definitions(entries: Sequence[tuple[str, str]]) -> str:
+    def mark(words: str) -> str:
+        return ' class="fail"' if words.startswith("FAILED") else ' class="warn"' if words.startswith("NOISY") else ""
+
+    inner = "".join(f"<dt>{escape(name)}</dt><dd{mark(words)}>{escape(words)}</dd>" for name, words in entries)
+    return f"<dl>{inner}</dl>" if inner else ""
+
+
+def _list(tag: str, lines: Iterable[str]) -> str:
+    inner = "".join(f"<li>{line}</li>" for line in lines)
+    return f"<{tag}>{inner}</{tag}>" if inner else ""

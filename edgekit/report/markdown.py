@@ -1,0 +1,80 @@
+"""A report as Markdown: fit for a pull request's comment or a model card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from edgekit.report import candidates, figures
+from edgekit.result import Report
+
+
+def render(report: Report) -> str:
+    """Give the report as GitHub's Markdown."""
+    word, words = figures.verdict(report)
+    blocks = [f"# {word.capitalize()}: {escape(words)}"]
+    blocks += [f"**Failed:** {escape(failure)}" for failure in report.failures]
+    chosen = report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
+    summary: list[tuple[str, str]] = []
+    if chosen is not None:
+        summary += [("speed", speed)] if (speed := figures.speed(report)) else []
+        if chosen.quality:
+            summary += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
+            summary += [
+                ("check", ("passed: " if check.passed else "FAILED: ") + check.meaning)
+                for check in chosen.quality.checks
+            ]
+            summary += [("note", note) for note in chosen.quality.notes]
+        summary += [("size", size)] if (size := figures.footprint(chosen)) else []
+        summary += [("runs in", figures.running(chosen))]
+    blocks.append(items([*summary, ("evidence", figures.EVIDENCE[report.evidence])]))
+    if report.candidates:
+        blocks += ["## Candidates", _candidates(report)]
+    measured = [candidate for candidate in report.candidates if candidate.measurement]
+    if measured:
+        lines = [("noise", words) for words, _ in figures.noises(report)]
+        how = (report.shipped or measured[0]).measurement or measured[0].measurement
+        blocks += ["## Measurement", items([("how", figures.measurement(how)), *lines] if how else lines)]
+    for title, entries in (
+        ("Environment", figures.environment(report.environment)),
+        ("Data", figures.facts(report)),
+        ("Lineage", figures.lineage(report)),
+    ):
+        if entries:
+            blocks += [f"## {title}", items(entries)]
+    if report.notes:
+        blocks += ["## Notes", "\n".join(f"- {escape(note)}" for note in report.notes)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
+    """Give a table; columns named in `numbers` are aligned to the right."""
+    lines = ["| " + " | ".join(header) + " |"]
+    lines.append("|" + "|".join(" ---: " if name in numbers else " --- " for name in header) + "|")
+    lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def items(entries: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{escape(name)}**: {escape(words)}" for name, words in entries)
+
+
+def escape(text: str) -> str:
+    """Keep a name or a reason from becoming markup, and on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", figures.clean(text)).replace("&", "&amp;")
+
+
+def _candidates(report: Report) -> str:
+    metric = figures.metric_name(report.candidates)
+    header = (
+        "candidate", "status", "p50 ms", "p90 ms", "ratio", "MB", "runs in", metric, "drop, points", "agreement", "why",
+    )  # fmt: skip
+    cells = [
+        (row.name, row.status, row.p50, row.p90, row.ratio, row.size, row.precision, row.score, row.drop, row.agreement,
+         row.reason or figures.NONE)
+        for row in candidates.rows(report)
+    ]  # fmt: skip
+    keep = [i for i in range(len(header)) if i < 2 or any(row[i] != figures.NONE for row in cells)]
+    shown = tuple(header[i] for i in keep)
+    numbers = tuple(name for name in shown if name not in ("candidate", "status", "runs in", "why"))
+    return table(shown, [tuple(row[i] for i in keep) for row in cells], numbers)

@@ -1,0 +1,95 @@
+"""Small drawings as inline SVG: widths are percentages and heights pixels, so that text keeps its size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+BINS = 80
+HEIGHT = 44
+"""Pixels of a histogram."""
+
+
+def bar(p50: float, p90: float | None, longest: float, *, kind: str) -> str:
+    """Draw one latency bar, with a whisker to the p90; `kind` is best, bar or out."""
+    width = 100 * p50 / longest
+    reach = 100 * (p90 if p90 is not None else p50) / longest
+    return (
+        f'<svg height="14" role="img" aria-label="p50 {p50:.3g} ms"><rect class="{kind}" '
+        f'width="{max(width, 0.4):.2f}%" height="12" y="1" rx="2"/>'
+        f'<line class="whisker" x1="{width:.2f}%" x2="{reach:.2f}%" y1="7" y2="7"/>'
+        f'<line class="whisker" x1="{reach:.2f}%" x2="{reach:.2f}%" y1="3" y2="11"/></svg>'
+    )
+
+
+def histogram(values: Sequence[float], low: float, high: float, *, kind: str) -> str:
+    """Draw how `values` are spread between `low` and `high`, on a logarithmic axis; those beyond are left out."""
+    counts = [0] * BINS
+    for value in values:
+        if low <= value <= high:
+            counts[min(BINS - 1, int(place(value, low, high) * BINS))] += 1
+    most = max(counts) or 1
+    step = 100 / BINS
+    rects = "".join(
+        f'<rect x="{i * step:.3f}%" y="{HEIGHT - h:.1f}" width="{step * 0.9:.3f}%" height="{h:.1f}"/>'
+        for i, count in enumerate(counts)
+        if count and (h := max(1.0, HEIGHT * count / most))
+    )
+    baseline = f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>'
+    return f'<svg height="{HEIGHT + 2}" role="img" aria-label="histogram"><g class="{kind}">{rects}</g>{baseline}</svg>'
+
+
+def axis(low: float, high: float) -> str:
+    """Draw the axis below histograms, in milliseconds."""
+    marks = "".join(
+        f'<text x="{100 * place(tick, low, high):.2f}%" y="14" text-anchor="middle">{tick:g} ms</text>'
+        for tick in ticks(low, high)
+    )
+    return f'<svg height="18" aria-hidden="true">{marks}</svg>'
+
+
+def place(value: float, low: float, high: float) -> float:
+    """Give where a value lies on the logarithmic axis, 0 to 1: runs of 0.2 ms and of 20 ms are both to be seen."""
+    return math.log(value / low) / math.log(high / low) if high > low > 0 else 0.5
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Give at most `most` round numbers within the inner part of the axis, so that no label is cut at an edge."""
+    if not high > low > 0:
+        return [low]
+    decades = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [float(f"{d * f:.6g}") for d in decades for f in factors if 0.06 <= place(d * f, low, high) <= 0.94]
+        if 2 <= len(found) <= most:
+            return found
+    return _even(low, high, most) if high / low < 10 else found[:: -(-len(found) // most)]
+
+
+def _even(low: float, high: float, most: int) -> list[float]:
+    """Give evenly spaced round numbers: a narrow range holds too few of 1, 2, 5."""
+    span = high - low
+    step = 10 ** math.floor(math.log10(span / most))
+    for factor in (1, 2, 5, 10, 20):
+        first = math.ceil((low + 0.06 * span) / (step * factor))
+        last = math.floor((high - 0.06 * span) / (step * factor))
+        if last - first < most:
+            return [float(f"{n * step * factor:.6g}") for n in range(first, last + 1)]
+    return []
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Give the value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def read_latencies(folder: Path | None, file: str | None) -> list[float]:
+    """Read raw latencies, nanoseconds in a .npy file or one a line, as milliseconds; empty where they are not there."""
+    if folder is None or not file or not (path := folder / file).is_file():
+        return []
+    if path.suffix == ".npy":
+        import numpy as np
+
+        return [float(value) for value in np.load(path, allow_pickle=False) / 1e6]
+    return [float(line) / 1e6 for line in path.read_text().split()]

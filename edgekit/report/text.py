@@ -1,0 +1,212 @@
+"""A report as plain text: the verdict, all candidates, then what stands behind the numbers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from edgekit.report import candidates, figures
+from edgekit.report.candidates import Row
+from edgekit.result import Candidate, Report
+
+_COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_STATUS_COLOUR = {"shipped": "green", "failed gate": "red", "over budget": "yellow", "build failed": "red"}
+_REASON_LEAST = 32
+"""Columns below which a reason is no column any more but stands under its row."""
+_LAYERS_SHOWN = 15
+
+
+def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
+    """Give the report as text of at most `width` columns, with ANSI colours when asked."""
+    page = _Page(width, colour)
+    _verdict(page, report)
+    if report.candidates:
+        page.heading(_table_title(report))
+        page.lines += candidates_table(report, width, colour)
+    for candidate in report.candidates:
+        _layers(page, candidate)
+    _behind(page, report)
+    return "\n".join(page.lines)
+
+
+def candidates_table(report: Report, width: int = 100, colour: bool = False) -> list[str]:
+    """Give the table of all candidates.
+
+    A reason stands in a column of its own where there is room, else with the status under its row; where not even the
+    numbers have room beside the name, they stand under it.
+    """
+    cells = candidates.rows(report)
+    columns = _columns(report, cells)
+    left = width - _size(columns)
+    if left >= _REASON_LEAST:
+        return _wide(cells, columns, width, left, colour)
+    columns = [column for column in columns if column[1] != "status"]
+    beside = _size(columns) - 2 <= width
+    shown = columns if beside else columns[1:]
+    header = "  ".join(_fit(title, size, field) for title, field, size in shown)
+    lines = [paint(header if beside else f"    {header}", "dim", colour)]
+    for cell in cells:
+        line = "  ".join(_cell(cell, field, size, colour) for _, field, size in shown).rstrip()
+        lines += [line] if beside else [cell.name, f"    {line}"]
+        first, *more = textwrap.wrap(
+            f"{cell.status}: {cell.reason}" if cell.reason else cell.status,
+            width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False,
+        )  # fmt: skip
+        style = _STATUS_COLOUR.get(cell.status)
+        painted = "    " + paint(cell.status, style, colour)
+        lines += [first.replace(f"    {cell.status}", painted, 1), *more]
+    return lines
+
+
+def _wide(
+    cells: Sequence[Row], columns: Sequence[tuple[str, str, int]], width: int, left: int, colour: bool
+) -> list[str]:
+    header = "  ".join(_fit(title, size, field) for title, field, size in columns)
+    lines = [paint(f"{header}  why", "dim", colour)]
+    for cell in cells:
+        line = "  ".join(_cell(cell, field, size, colour) for _, field, size in columns)
+        first, *more = textwrap.wrap(cell.reason, left, break_on_hyphens=False) or [""]
+        lines += [f"{line}  {first}".rstrip(), *(" " * (width - left) + text for text in more)]
+    return lines
+
+
+def _size(columns: Sequence[tuple[str, str, int]]) -> int:
+    return sum(size for _, _, size in columns) + 2 * len(columns)
+
+
+def paint(text: str, style: str | None, colour: bool) -> str:
+    return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m" if colour and style else text
+
+
+class _Page:
+    """Lines in the making, of at most `width` columns."""
+
+    def __init__(self, width: int, colour: bool) -> None:
+        self.lines: list[str] = []
+        self.width = width
+        self.colour = colour
+
+    def heading(self, text: str) -> None:
+        self.lines += ["", *(paint(line, "bold", self.colour) for line in textwrap.wrap(text, self.width))]
+
+    def entry(self, name: str, words: str, style: str | None = None, indent: int = 12) -> None:
+        """Write `name  words`, the words wrapped beside the name."""
+        room = max(20, self.width - indent)
+        wrapped = textwrap.wrap(words, room, break_on_hyphens=False, break_long_words=True) or [""]
+        label = f"  {name}".ljust(indent)
+        if len(f"  {name}") >= indent:
+            label = f"  {name} "
+            wrapped = textwrap.wrap(words, max(20, self.width - indent), initial_indent=" " * (len(label) - indent),
+                                    break_on_hyphens=False)  # fmt: skip
+            wrapped = [wrapped[0].lstrip(), *wrapped[1:]] if wrapped else [""]
+        self.lines.append(paint(label, style or "dim", self.colour) + wrapped[0])
+        self.lines += [" " * indent + text for text in wrapped[1:]]
+
+
+def _verdict(page: _Page, report: Report) -> None:
+    word, words = figures.verdict(report)
+    style = "green" if report.ok and word != "NOTHING SHIPPED" else "red"
+    first, *more = textwrap.wrap(words, page.width - len(word) - 2) or [""]
+    page.lines.append(f"{paint(paint(word, 'bold', page.colour), style, page.colour)}  {first}")
+    page.lines += [" " * (len(word) + 2) + text for text in more]
+    for failure in report.failures:
+        page.entry("failed", figures.clean(failure), "red")
+    if chosen := _subject(report):
+        _chosen(page, report, chosen)
+    page.entry("evidence", figures.EVIDENCE[report.evidence])
+
+
+def _subject(report: Report) -> Candidate | None:
+    return report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
+
+
+def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
+    if speed := figures.speed(report):
+        page.entry("speed", speed)
+    if chosen.quality:
+        page.entry("quality", figures.quality(chosen.quality))
+        page.entry("outputs", figures.differences(chosen.quality))
+        for check in chosen.quality.checks:
+            page.entry("check", ("passed: " if check.passed else "FAILED: ") + figures.clean(check.meaning))
+        for note in chosen.quality.notes:
+            page.entry("note", figures.clean(note), "yellow")
+    if footprint := figures.footprint(chosen):
+        page.entry("size", footprint)
+    page.entry("runs in", figures.running(chosen))
+
+
+def _table_title(report: Report) -> str:
+    if report.kind == "export":
+        return f"Candidates ({len(report.candidates)}); latency in ms, size in MB, drop in points, ratio to the shipped"
+    return "Results; latency in ms, size in MB, drop in points, ratio to the fastest"
+
+
+def _columns(report: Report, cells: Sequence[Row]) -> list[tuple[str, str, int]]:
+    titles = {
+        "name": "candidate",
+        "status": "status",
+        "p50": "p50",
+        "p90": "p90",
+        "ratio": "ratio",
+        "size": "MB",
+        "precision": "runs in",
+        "score": figures.metric_name(report.candidates),
+        "drop": "drop",
+        "agreement": "agree",
+    }
+    shown = []
+    for field, title in titles.items():
+        values = [getattr(cell, field) for cell in cells]
+        if field in ("name", "status") or any(value != figures.NONE for value in values):
+            shown.append((title, field, max(len(title), *map(len, values))))
+    return shown
+
+
+def _fit(text: str, size: int, field: str) -> str:
+    return text.ljust(size) if field in ("name", "status", "precision") else text.rjust(size)
+
+
+def _cell(row: Row, field: str, size: int, colour: bool) -> str:
+    value = getattr(row, field)
+    return paint(_fit(value, size, field), _STATUS_COLOUR.get(value) if field == "status" else None, colour)
+
+
+def _layers(page: _Page, candidate: Candidate) -> None:
+    if not candidate.layers:
+        return
+    total = sum(layer.time_ms for layer in candidate.layers) or 1.0
+    slowest = sorted(candidate.layers, key=lambda layer: -layer.time_ms)[:_LAYERS_SHOWN]
+    page.heading(f"Slowest layers of {figures.clean(candidate.name)}, {len(slowest)} of {len(candidate.layers)}")
+    for layer in slowest:
+        time = f"{figures.significant(layer.time_ms):>7} ms  {100 * layer.time_ms / total:5.1f}%"
+        words = f"  {time}  {layer.precision:<5} {layer.kind:<18} {figures.clean(layer.name)}"
+        page.lines.append(words if len(words) <= page.width else words[: page.width - 3] + "...")
+
+
+def _behind(page: _Page, report: Report) -> None:
+    chosen = _subject(report)
+    measured = [candidate for candidate in report.candidates if candidate.measurement]
+    if measured:
+        page.heading("Measurement")
+        first = (report.shipped or measured[0]).measurement or measured[0].measurement
+        if first is not None:
+            page.entry("how", figures.measurement(first))
+        for words, noisy in figures.noises(report):
+            page.entry("noise", words, "yellow" if noisy else None)
+    for title, entries in (
+        ("Environment", figures.environment(report.environment)),
+        ("Data", figures.facts(report)),
+        ("Lineage", figures.lineage(report)),
+    ):
+        if entries:
+            page.heading(title)
+            for name, words in entries:
+                page.entry(name, words, indent=max(12, min(24, 4 + max(len(entry[0]) for entry in entries))))
+    # Those of the shipped candidate stand beside its quality.
+    notes = [note for note in report.notes if not (chosen and chosen.quality and note in chosen.quality.notes)]
+    if notes:
+        page.heading("Notes")
+        for note in notes:
+            page.lines += textwrap.wrap(
+                figures.clean(note), page.width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+            )
