@@ -1,0 +1,118 @@
+"""The command line: `edgekit VERB`. A verb's module is imported only when the verb is used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+import click
+
+from edgekit.cli.failure import Terminated
+from edgekit.cli.group import Example, Option, Verbs
+
+VERBS = {
+    "export": (
+        "edgekit.cli.export:export",
+        "Take a model to the fastest artifact its target can run within the budget.",
+    ),
+    "init": ("edgekit.cli.init:init", "Write a commented edgekit.toml to start from."),
+    "run": ("edgekit.cli.run:run", "Give a bundle's answer for an image, a text or arrays."),
+    "verify": ("edgekit.cli.prove:verify", "Hold a bundle's outputs against the original model's."),
+    "bench": ("edgekit.cli.prove:bench", "Measure the latency of one or more bundles on this machine."),
+    "compare": ("edgekit.cli.compare:compare", "Lay two or more reports or bundles side by side."),
+    "inspect": ("edgekit.cli.inspect:inspect", "Say what a bundle, a report, a model file or a target is."),
+    "targets": ("edgekit.cli.listing:targets", "List the devices that can be built for, or show one."),
+    "recipes": ("edgekit.cli.listing:recipes", "List the built-in recipes, or show one."),
+    "plugins": ("edgekit.cli.listing:plugins", "List the installed backends, passes and sources."),
+    "doctor": ("edgekit.cli.doctor:doctor", "Check this machine and say what to mend, and how."),
+    "cache": ("edgekit.cli.cache:cache", "Show, list or clear the cache of built steps."),
+}
+"""Each verb's place and its line of help."""
+
+FAMILIES = {
+    "Build": ("export", "init"),
+    "Use and prove": ("run", "verify", "bench", "compare"),
+    "Look": ("inspect", "targets", "recipes", "plugins"),
+    "Upkeep": ("doctor", "cache"),
+}
+
+EXAMPLES = (
+    Example(
+        "edgekit export digits --target host --output out/digits", "Export the embedded example model to this machine:"
+    ),
+    Example(
+        "edgekit export ./my-checkpoint --data ./val --max-drop 0.01 --output out/mine",
+        "Export your own checkpoint, losing at most one point on your data:",
+    ),
+    Example("edgekit run out/mine cat.jpg", "Ask the bundle:"),
+    Example("edgekit bench out/mine", "Measure it again:"),
+)
+
+ENVIRONMENT = {
+    "EDGEKIT_CACHE_DIR": "where built steps are kept",
+    "EDGEKIT_TARGETS": "folders with target files of your own",
+    "HF_HOME": "where the hub's downloads are kept",
+    "HF_HUB_OFFLINE": "1: never use the network for models",
+    "NO_COLOR": "any value: no colour",
+}
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"edgekit {version('edgekit')}")
+        ctx.exit()
+
+
+@click.group(
+    "edgekit",
+    cls=Verbs,
+    table=VERBS,
+    families=FAMILIES,
+    help="Take a pretrained model to the fastest artifact that a device can run, with proof.",
+    description=(
+        "edgekit exports a model for a target, tries the target's candidates (runtimes and precisions), drops "
+        "those that "
+        "lose more quality than allowed, measures the rest, and ships the fastest in a bundle that runs without torch.",
+        "Results are printed on stdout, progress and messages on stderr. Each verb has its manual: edgekit "
+        "VERB --help.",
+    ),
+    examples=EXAMPLES,
+    environment=ENVIRONMENT,
+    options_metavar="",
+    subcommand_metavar="VERB [OPTIONS] [ARGUMENTS]",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    cls=Option,
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Print the version and exit.",
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    with contextlib.suppress(ValueError):  # not the main thread: the caller owns the signals
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main()
+    finally:
+        # What a runtime prints while Python shuts down must not follow the result on stdout.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            os.dup2(2, 1)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated

@@ -1,0 +1,90 @@
+"""Read what a Hugging Face folder says of itself, without a framework: config, files, and the weights' headers."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit._record import Record
+from edgekit.errors import UsageError
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_PROCESSORS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "preprocessor_config.json",
+               "processor_config.json", "modules.json")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CheckpointFacts(Record):
+    """What is shown of a Hugging Face folder."""
+
+    model_type: str
+    architectures: tuple[str, ...]
+    saved_by: str
+    labels: int | None
+    remote_code: bool
+    weights: tuple[str, ...]
+    parameters: int
+    types: dict[str, int]
+    """Parameters by element type, as the headers of the safetensors files have it."""
+    pickles: tuple[str, ...]
+    processors: tuple[str, ...]
+
+
+def read(folder: Path) -> CheckpointFacts:
+    """Read the facts of `folder`. Raises UsageError when its config or a weight file cannot be read."""
+    config = _json(folder / "config.json")
+    types: Counter[str] = Counter()
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        types += _tensors(file)
+    labels = config.get("id2label")
+    return CheckpointFacts(
+        model_type=str(config.get("model_type", "unknown")),
+        architectures=tuple(config.get("architectures") or ()),
+        saved_by=f"transformers {config['transformers_version']}" if "transformers_version" in config else "unknown",
+        labels=len(labels) if isinstance(labels, dict) else None,
+        remote_code="auto_map" in config,
+        weights=tuple(file.name for file in files),
+        parameters=sum(types.values()),
+        types=dict(types.most_common()),
+        pickles=tuple(sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)),
+        processors=tuple(name for name in _PROCESSORS if (folder / name).is_file()),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read '{path}': {error}.") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"'{path}' holds no table.")
+    return data
+
+
+def _tensors(path: Path) -> Counter[str]:
+    """Count the parameters by type from a safetensors header: eight bytes of length, then JSON."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > path.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(size))
+        found: Counter[str] = Counter()
+        longest = 0
+        for name, entry in header.items():
+            if name != "__metadata__":
+                found[str(entry["dtype"]).lower()] += math.prod(entry["shape"])
+                longest = max(longest, entry["data_offsets"][1])
+        if 8 + size + longest > path.stat().st_size:
+            raise ValueError("the file is cut off")
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise UsageError(
+            f"'{path}' is no sound safetensors file: {error}.", hint="download or save it again"
+        ) from error
+    return found

@@ -1,0 +1,197 @@
+"""The one place where a failure becomes a message on stderr and an exit code.
+
+Every other exception than the ones named here is a bug in edgekit: its trace is shown and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from edgekit.errors import BuildError, DeviceError, EdgekitError, UsageError
+
+BUG = 1
+USAGE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+BROKEN_PIPE = 141
+"""128 + SIGPIPE: what a shell reports for any other program whose reader went away."""
+
+
+class Carried(Exception):
+    """Carry an exception through click, which would turn it into an exit code of its own."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: unwind as for Ctrl-C, so that nothing half written stays."""
+
+
+def tell(error: BaseException, as_json: bool) -> int:
+    """Print `error` in words and give the exit code; with `as_json` its facts are printed on stdout as well."""
+    if isinstance(error, Carried):
+        error = error.error
+    if isinstance(error, BrokenPipeError):
+        _silence_stdout()
+        return BROKEN_PIPE
+    if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
+        click.echo("interrupted", err=True)
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    known = translate(error)
+    if known is None:
+        return _bug(error, as_json)
+    _line("error", known.message)
+    _line("hint", known.hint or _next(known))
+    if as_json:
+        _json(_facts(known))
+    return known.exit_code
+
+
+def _next(error: EdgekitError) -> str:
+    """Say what helps with any error of its kind, for one that knows nothing better."""
+    from edgekit.errors import ArtifactError, UnsupportedError
+
+    if isinstance(error, ArtifactError):
+        return "copy or export the bundle again"
+    if isinstance(error, UsageError):
+        return "`edgekit VERB --help` says what each verb takes"
+    if isinstance(error, UnsupportedError):
+        return "choose another --backend, --recipe or --target; `edgekit plugins` and `edgekit targets` list them"
+    if isinstance(error, BuildError):
+        return "run it again with --verbose to see all that was said"
+    return "`edgekit doctor` checks this machine"
+
+
+def translate(error: BaseException) -> EdgekitError | None:
+    """Give the EdgekitError that `error` amounts to, or None for a bug."""
+    if isinstance(error, EdgekitError):
+        return _deeper(error) if isinstance(error, BuildError) else error
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, MemoryError):
+        return DeviceError(
+            "this machine ran out of memory.",
+            hint="close other programs, give a smaller --calibration-samples or --max-samples, or use a larger machine",
+        )
+    if isinstance(error, OSError):
+        return _of_system(error)
+    return None
+
+
+def _of_system(error: OSError) -> EdgekitError | None:
+    where = f" while writing '{error.filename}'" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DeviceError(
+            f"the disk is full{where}.",
+            hint="free some space (`edgekit cache clear` empties edgekit's cache), or give another --output or "
+            "--cache-dir",
+        )
+    if error.errno == errno.ENOMEM:
+        return translate(MemoryError())
+    if error.errno == errno.EROFS:
+        return UsageError(
+            f"'{error.filename}' is on a read-only file system.",
+            hint="give an --output or --cache-dir that can be written",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UsageError(
+            f"no permission to use '{error.filename}'.",
+            hint="give an --output or --cache-dir that you may write, or mend the permissions",
+        )
+    return None
+
+
+def _deeper(error: BuildError) -> EdgekitError:
+    """Prefer what the system said: a compiler that fails because the disk is full did not fail by itself."""
+    for cause in _causes(error):
+        if isinstance(cause, (OSError, MemoryError)) and isinstance(found := translate(cause), DeviceError):
+            return found
+    return error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    from edgekit.errors import nearest
+
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "edgekit"
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        known = [name for param in context.command.params for name in param.opts] if context else []
+        message = f"there is no option '{error.option_name}'.{nearest(error.option_name, known)}"
+    elif isinstance(error, click.MissingParameter):
+        found = re.match(r"Missing (.+?)\.(?:\s|$)", message)
+        message = f"the {found[1]} is missing." if found else message
+    return UsageError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
+
+
+def _facts(error: EdgekitError) -> dict[str, Any]:
+    """Give the error's facts, and the report that was written before a gate failed."""
+    import json
+
+    from edgekit._record import Record
+
+    written = error.context.get("report")
+    if isinstance(written, Record):
+        del error.context["report"]
+        return {**error.to_dict(), "report": written.to_dict()}
+    facts: dict[str, Any] = error.to_dict()
+    if isinstance(written, (str, os.PathLike)) and os.path.isfile(written):  # noqa: PTH113  # pathlib is slow to import
+        with open(written, encoding="utf-8") as file:  # noqa: PTH123
+            facts["report"] = json.load(file)
+    return facts
+
+
+def _bug(error: BaseException, as_json: bool) -> int:
+    import traceback
+
+    traceback.print_exception(type(error), error, error.__traceback__)
+    name = f"{type(error).__name__}: {error}"
+    _line("error", f"this is a bug in edgekit: {name}")
+    hint = "please report it with the trace above and the output of `edgekit doctor --json`"
+    _line("hint", hint)
+    if as_json:
+        _json({"error": "Bug", "exit_code": BUG, "message": name, "hint": hint, "context": {}})
+    return BUG
+
+
+def _line(kind: str, text: str) -> None:
+    colour = {"error": "red", "hint": "cyan"}[kind]
+    plain = bool(os.environ.get("NO_COLOR"))
+    label = f"{kind}:" if plain else click.style(f"{kind}:", fg=colour, bold=True)
+    click.echo(f"{label} {text}", err=True)
+
+
+def _json(value: dict[str, Any]) -> None:
+    import json
+
+    try:
+        click.echo(json.dumps(value, indent=1))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    """Point stdout nowhere, so that Python's last flush at exit does not complain."""
+    import io
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, io.UnsupportedOperation):  # a test's stdout has no descriptor
+        return

@@ -1,0 +1,182 @@
+"""The verb that says what a thing is: a bundle, a report, a model file or folder, a recipe, a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import options
+from edgekit.cli.group import verb
+from edgekit.cli.listing import columns, describe_target
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Bundle
+
+
+@verb(
+    "inspect",
+    "Say what a bundle, a report, a model file or a target is.",
+    description=(
+        "THING is a bundle's folder, a report.json, an .onnx file, a Hugging Face folder, or a target's name "
+        "or .toml file. No framework is "
+        "imported and no weights are loaded: files are read as far as they describe themselves.",
+        "Of a bundle every hash is checked, and what it requires is held against this machine. With --report a "
+        "report is written "
+        "as a page, Markdown or text.",
+    ),
+    examples=(
+        ("edgekit inspect out/digits", "A bundle:"),
+        ("edgekit inspect out/digits/report.json --report report.html", "A report, as a page too:"),
+        ("edgekit inspect model.onnx", "A model file:"),
+    ),
+    exits=(0, 1, 2, 8),
+)
+@click.argument("thing", metavar="THING")
+@options.report_option
+@options.json_option
+def inspect(thing: str, report_files: tuple[Path, ...], as_json: bool) -> None:
+    from edgekit.cli.show import check_files
+    from edgekit.errors import UsageError
+
+    path = Path(thing)
+    kind = _kind(path)
+    check_files(report_files)
+    if report_files and kind not in ("bundle", "report"):
+        raise UsageError(f"'{thing}' has no report to write.", hint="give a bundle or a report.json with --report")
+    if kind == "bundle":
+        _bundle(path, report_files, as_json)
+    elif kind == "report":
+        _report(path, report_files, as_json)
+    else:
+        _other(kind, thing, as_json)
+
+
+def _kind(path: Path) -> str:
+    from edgekit.errors import UsageError
+
+    if path.is_dir():
+        for file, kind in (("manifest.json", "bundle"), ("config.json", "checkpoint"), ("report.json", "report")):
+            if (path / file).is_file():
+                return kind
+        names = sorted(entry.name for entry in path.iterdir())[:6]
+        raise UsageError(
+            f"'{path}' is neither a bundle nor a Hugging Face folder: it has no manifest.json and no config.json.",
+            hint=f"it holds {', '.join(names)}" if names else "it is empty",
+        )
+    if path.suffix == ".json":
+        return "report"
+    return "onnx" if path.suffix == ".onnx" else "target"
+
+
+def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
+    from edgekit import artifact
+    from edgekit.cli import output
+    from edgekit.cli.show import write_files
+    from edgekit.errors import ArtifactError
+
+    bundle = artifact.open(path, check=False)
+    problems = artifact.unmet(bundle.manifest.requires)
+    try:
+        artifact.check_files(path, bundle.manifest)
+        fault = None
+    except ArtifactError as error:
+        fault = error
+    if report_files:
+        write_files(bundle.report(), report_files, path)
+    if not as_json:
+        output.emit(_describe_bundle(bundle, problems, sound=fault is None))
+    elif fault is None:
+        output.emit_json(
+            {"kind": "bundle", "manifest": bundle.manifest.to_dict(), "unmet": list(problems), "sound": True}
+        )
+    if fault is not None:
+        raise fault
+
+
+def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) -> str:
+    from edgekit.report import figures
+
+    m = bundle.manifest
+    layers = "".join(
+        f", {count} layers in {name}" for name, count in (m.effective.layers.items() if m.effective else ())
+    )
+    requires = {name: value for name, value in m.requires.items() if value not in (None, (), [], {})}
+    entries = {
+        "model": f"{m.model}" + (f", {m.task}" if m.task else ""),
+        "backend": f"{m.backend}, recipe {m.recipe}",
+        "target": f"{m.target.name}: {m.target.summary}",
+        "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
+        "inputs": ", ".join(map(str, m.inputs)),
+        "outputs": ", ".join(map(str, m.outputs)),
+        "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
+        "options": ", ".join(f"{name} = {value}" for name, value in m.options.items()),
+        "requires": "; ".join(f"{name}: {_flat(value)}" for name, value in requires.items()) or "nothing",
+        "here": "; ".join(problems) or "this machine meets what it requires",
+        "files": "as they were made" if sound else "NOT as they were made",
+        "evidence": figures.EVIDENCE[m.evidence],
+        "trusted": ", ".join(m.trusted),
+        "versions": ", ".join(f"{name} {version}" for name, version in m.versions.items()),
+        "digest": m.digest,
+        "created": m.created,
+    }
+    lines = [f"bundle {m.name}", "", columns((name, words) for name, words in entries.items() if words), "", "lineage"]
+    for step in m.lineage:
+        config = ", ".join(f"{name}={value}" for name, value in step.config.items())
+        tools = ", ".join(f"{name} {version}" for name, version in step.tools.items())
+        words = "; ".join(filter(None, (f"{figures.significant(step.seconds)} s", config, tools, *step.notes)))
+        lines.append(columns([(step.name, words)]))
+    lines += ["", "files"]
+    lines += [f"  {file.bytes:>12,}  {file.sha256[:12]}  {figures.clean(file.path)}" for file in m.files]
+    return "\n".join(lines)
+
+
+def _report(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
+    from edgekit.cli import output
+    from edgekit.cli.show import write_files
+    from edgekit.report import text
+    from edgekit.result import Report
+
+    report = Report.load(path)
+    write_files(report, report_files, path if path.is_dir() else path.parent)
+    if as_json:
+        output.emit_json(report.to_dict())
+    else:
+        output.emit(text.render(report, width=output.width(), colour=output.colour_wanted()))
+
+
+def _other(kind: str, thing: str, as_json: bool) -> None:
+    from edgekit.cli import output
+
+    if kind == "target":
+        from edgekit import target
+
+        found = target.load(thing)
+        output.emit_json({"kind": "target", **found.to_dict()}) if as_json else output.emit(describe_target(found))
+        return
+    facts: Any
+    if kind == "onnx":
+        from edgekit.cli import onnx_facts
+
+        facts = onnx_facts.read(Path(thing))
+    else:
+        from edgekit.cli import checkpoint_facts
+
+        facts = checkpoint_facts.read(Path(thing))
+    if as_json:
+        output.emit_json({"kind": kind, **facts.to_dict()})
+        return
+    title = "ONNX file" if kind == "onnx" else "Hugging Face folder"
+    entries = [(name.replace("_", " "), _flat(value)) for name, value in facts.to_dict().items()]
+    output.emit(f"{title} {thing}\n\n" + columns((name, words) for name, words in entries if words))
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_flat(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_flat, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)

@@ -1,0 +1,194 @@
+"""The verbs that list what there is: targets, recipes, plugins."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import options
+from edgekit.cli.group import verb
+
+if TYPE_CHECKING:
+    from edgekit.target import Target
+
+
+@verb(
+    "targets",
+    "List the devices that can be built for, or show one.",
+    description=(
+        "Without NAME every target is listed with a line about it. With NAME, or the path of a .toml file, all "
+        "that is known of the "
+        "target is shown, with where each fact comes from.",
+        "Targets of your own are .toml files in ./targets, in a folder of $EDGEKIT_TARGETS, or in "
+        "edgekit/targets of your config "
+        "directory; one of the same name as a built-in one takes its place.",
+    ),
+    examples=(
+        ("edgekit targets", "All:"),
+        ("edgekit targets host", "This machine:"),
+        ("edgekit targets ./board.toml", "A file of your own:"),
+    ),
+    exits=(0, 1, 2),
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@options.json_option
+def targets(name: str | None, as_json: bool) -> None:
+    from edgekit import target
+    from edgekit.cli import output
+    from edgekit.errors import EdgekitError
+
+    if name is not None:
+        found = target.load(name)
+        output.emit_json(found.to_dict()) if as_json else output.emit(describe_target(found))
+        return
+    rows, faults = [], {}
+    for known, path in target.available().items():
+        try:
+            rows.append(target.load(str(path)))
+        except EdgekitError as error:  # one bad file must not hide the others
+            faults[known] = error.message
+    if as_json:
+        output.emit_json({"targets": [row.to_dict() for row in rows], "faults": faults})
+        return
+    output.emit(columns((row.name, row.summary) for row in rows) or "there are no targets")
+    for known, message in faults.items():
+        output.emit(f"{known}: cannot be read: {message}")
+
+
+def describe_target(found: Target) -> str:
+    """Give all that is known of a target, each fact with its evidence."""
+    device = found.device.to_dict()
+    facts = {name: value for name, value in device.items() if value not in (None, [], {})}
+    entries = {
+        "backends": ", ".join(found.backends),
+        "precisions": ", ".join(found.precisions),
+        **{f"candidates, {name}": ", ".join(recipes) for name, recipes in found.candidates.items()},
+        **{f"device, {name}": _plain(value) for name, value in facts.items()},
+        **{f"limit, {name}": _plain(value) for name, value in found.limits.to_dict().items() if value is not None},
+        **{f"shape, {name}": _plain(value) for name, value in found.to_dict()["shapes"].items()},
+        **{f"options, {name}": _plain(value) for name, value in found.options.items()},
+        "shapes": "fixed shapes only" if found.static_shapes_only else "free shapes are possible",
+        **{f"evidence, {name}": value for name, value in found.evidence.items()},
+    }
+    body = columns((name, words) for name, words in entries.items() if words)
+    notes = "".join(f"\n  - {note}" for note in found.notes)
+    return f"{found.name}: {found.summary}\n\n{body}" + (f"\n\nnotes:{notes}" if notes else "")
+
+
+@verb(
+    "recipes",
+    "List the built-in recipes, or show one.",
+    description=(
+        "A recipe is a named list of passes that follow the export to a graph, such as a quantization. With "
+        "NAME, or the path of "
+        "a .toml file, its passes and their settings are shown.",
+    ),
+    examples=(("edgekit recipes", "All:"), ("edgekit recipes int8-static", "One:")),
+    exits=(0, 1, 2),
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@options.json_option
+def recipes(name: str | None, as_json: bool) -> None:
+    from edgekit import recipe
+    from edgekit.cli import output
+
+    if name is None:
+        if as_json:
+            output.emit_json([found.to_dict() for found in recipe.BUILTIN.values()])
+        else:
+            output.emit(columns((found.name, found.summary) for found in recipe.BUILTIN.values()))
+        return
+    found = recipe.load(name)
+    if as_json:
+        output.emit_json(found.to_dict())
+        return
+    needs = "calibration data" if found.needs_samples else "no data"
+    lines = [f"{found.name}: {found.summary}", f"gives {found.precision}; needs {needs}"]
+    lines += [f"  {index}. {step.name}  {_plain(step.config)}".rstrip() for index, step in enumerate(found.passes, 1)]
+    output.emit("\n".join([*lines, *([] if found.passes else ["  no passes: the graph as it was exported"])]))
+
+
+@verb(
+    "plugins",
+    "List the installed backends, passes and sources.",
+    description=(
+        "Backends are probed: their versions and devices are shown, or what is in the way and the line that mends it. "
+        "Passes and sources are listed without importing them.",
+    ),
+    examples=(("edgekit plugins", "All:"), ("edgekit plugins --json", "For a script:")),
+    exits=(0, 1, 3),
+)
+@options.json_option
+def plugins(as_json: bool) -> None:
+    from edgekit import registry
+    from edgekit.cli import output
+
+    with output.job({}):
+        backends = [_backend(name) for name in registry.names("backend")]
+    kinds = {kind: {n: registry.distribution(kind, n) for n in registry.names(kind)} for kind in ("pass", "source")}
+    missing = {
+        name: f"pip install {dist}"
+        for name, dist in registry.KNOWN_PLUGINS.items()
+        if name not in registry.names("backend")
+    }
+    if as_json:
+        output.emit_json(
+            {"backends": backends, "passes": kinds["pass"], "sources": kinds["source"], "missing": missing}
+        )
+        return
+    output.emit("backends")
+    for backend in backends:
+        versions = ", ".join(f"{package} {version}" for package, version in backend["versions"].items())
+        state = f"{versions}; devices: {', '.join(backend['devices'])}" if backend["available"] else "NOT available"
+        output.emit(columns([(backend["name"], f"{backend['distribution']}: {backend['summary']}; {state}")]))
+        for problem in backend["problems"]:
+            output.emit(f"    {problem}" + (f" ({backend['hint']})" if backend["hint"] else ""))
+    if missing:
+        output.emit(columns((name, f"not installed: {line}") for name, line in missing.items()))
+    for kind, found in (("passes", kinds["pass"]), ("sources", kinds["source"])):
+        output.emit(f"\n{kind}\n" + columns(found.items()))
+
+
+def _backend(name: str) -> dict[str, Any]:
+    from edgekit import registry
+    from edgekit.errors import EdgekitError
+
+    facts: dict[str, Any] = {"name": name, "distribution": registry.distribution("backend", name), "summary": ""}
+    try:
+        backend = registry.backend(name)
+    except EdgekitError as error:
+        return {
+            **facts,
+            "available": False,
+            "versions": {},
+            "devices": [],
+            "problems": [error.message],
+            "hint": error.hint,
+        }
+    return {**facts, "summary": backend.summary, **backend.probe().to_dict()}
+
+
+def columns(rows: Iterable[tuple[str, str]]) -> str:
+    """Give two columns, the second one wrapped beside the first."""
+    from edgekit.cli.output import width
+
+    found = list(rows)
+    first = min(28, max((len(name) for name, _ in found), default=0))
+    lines = []
+    for name, words in found:
+        indent = " " * (first + 4)
+        wrapped = textwrap.wrap(words, max(30, width() - len(indent)), break_on_hyphens=False) or [""]
+        lines.append(f"  {name.ljust(first)}  {wrapped[0]}".rstrip())
+        lines += [indent + text for text in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {_plain(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(item) for item in value)
+    return str(value)

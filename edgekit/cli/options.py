@@ -1,0 +1,246 @@
+"""The options that verbs share, and what the user really typed of them.
+
+An option's default is never written over the project file: `typed` gives only what stood on the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgekit.cli.group import Option
+from edgekit.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MODEL = "Model"
+_TARGET = "Target"
+_DATA = "Data"
+_BUDGET = "Budget"
+_BUILD = "Build"
+_BENCH = "Benchmark"
+
+FIELDS = {
+    "model": "model",
+    "task": "task",
+    "processor": "processor",
+    "revision": "revision",
+    "offline": "offline",
+    "trust_remote_code": "trust_remote_code",
+    "allow_pickle": "allow_pickle",
+    "target": "target",
+    "data": "data",
+    "calibration_data": "calibration",
+    "split": "split",
+    "text_column": "text_columns",
+    "label_column": "label_column",
+    "metric": "metric",
+    "calibration_samples": "calibration_samples",
+    "max_samples": "max_samples",
+    "max_drop": "max_drop",
+    "min_agreement": "min_agreement",
+    "max_latency_ms": "max_latency_ms",
+    "max_size_mb": "max_size_mb",
+    "recipe": "recipe",
+    "backend": "backends",
+    "candidate": "candidates",
+    "input": "inputs",
+    "shape": "shapes",
+    "opset": "opset",
+    "output": "output",
+    "seed": "seed",
+    "bench": "bench",
+    "bench_seconds": "bench_seconds",
+}
+"""The parameter of a verb, and the field of the project file that it overrides."""
+
+
+def typed(ctx: click.Context) -> dict[str, Any]:
+    """Give the parameters that the user typed, without those left at their defaults."""
+    source = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) is source}
+
+
+def overrides(ctx: click.Context) -> dict[str, Any]:
+    """Give the fields of the project file that the command line overrides, with their values.
+
+    Raises UsageError for a shape that is not NAME=VALUE and for two different models.
+    """
+    given = typed(ctx)
+    if "model_argument" in given:
+        if given.get("model", given["model_argument"]) != given["model_argument"]:
+            raise UsageError(
+                f"two models are given: '{given['model_argument']}' and '{given['model']}'.",
+                hint="give the model once, as an argument or with --model",
+            )
+        given["model"] = given["model_argument"]
+    values = {field: given[name] for name, field in FIELDS.items() if name in given}
+    if "shapes" in values:
+        values["shapes"] = dict(_shape(text) for text in values["shapes"])
+    return values
+
+
+def _shape(text: str) -> tuple[str, int | str]:
+    name, equals, value = text.partition("=")
+    name, value = name.strip(), value.strip()
+    if equals and name and (value == "dynamic" or (value.isdigit() and int(value) > 0)):
+        return name, value if value == "dynamic" else int(value)
+    raise UsageError(
+        f"cannot read the shape '{text}'.",
+        hint="write it as name=size or name=dynamic, for example --shape sequence=128",
+    )
+
+
+def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def _option(*names: str, group: str, unset: str | None = None, **kwargs: Any) -> Callable[[F], F]:
+    return click.option(*names, cls=Option, group=group, unset=unset, **kwargs)
+
+
+def model_options(function: F) -> F:
+    """Add what says which model to load and what is allowed while loading it."""
+    return _stack(
+        click.argument("model_argument", metavar="[MODEL]", required=False),
+        _option("-m", "--model", metavar="REF", group=_MODEL, unset="the project file's",
+                help="The model: a Hugging Face folder, hf:org/name, model.onnx, package.module:factory, or an "
+                     "embedded name such as digits."),
+        _option("--task", metavar="TASK", group=_MODEL, unset="inferred from the model",
+                help="The model's task, for example text-classification or image-classification."),
+        _option("--processor", metavar="PATH", group=_MODEL, unset="the model's own files",
+                help="A folder or file with the tokenizer or the image processor."),
+        _option("--input", metavar="SPEC", multiple=True, group=_MODEL, unset="read from the model",
+                help="An input of a plain module, as name:dtype[dims], for example x:f32[1,3,32,32]. Repeatable."),
+        _option("--revision", metavar="REV", group=_MODEL, unset="main",
+                help="The branch, tag or commit of a model on the hub."),
+        _option("--offline", is_flag=True, group=_MODEL, unset="off",
+                help="Use the hub's local cache only; never the network."),
+        _option("--trust-remote-code", is_flag=True, group=_MODEL, unset="off",
+                help="Let the checkpoint run its own Python code. The bundle records it."),
+        _option("--allow-pickle", is_flag=True, group=_MODEL, unset="off",
+                help="Load pickled weights, which can run any code. The bundle records it."),
+    )(function)  # fmt: skip
+
+
+def target_options(function: F) -> F:
+    """Add what says what to build for, and from which project file."""
+    return _stack(
+        _option("-t", "--target", metavar="NAME", group=_TARGET, unset="host, or the project file's",
+                help="The device to build for: a name from `edgekit targets`, or the path of a .toml file."),
+        _option("--shape", metavar="NAME=SIZE", multiple=True, group=_TARGET, unset="the target's and the task's",
+                help="Fix the free size NAME, or free it with NAME=dynamic. Repeatable."),
+        _option("--project", metavar="FILE", type=click.Path(path_type=Path), group=_TARGET,
+                unset="./edgekit.toml, or [tool.edgekit] in ./pyproject.toml, where there is one",
+                help="The project file; options on the command line override it."),
+    )(function)  # fmt: skip
+
+
+def data_options(function: F) -> F:
+    """Add what says which samples to judge on."""
+    return _stack(
+        _option("--data", metavar="REF", group=_DATA, unset="an embedded model's own data; none otherwise",
+                help="Samples to evaluate: an image folder, csv, tsv, jsonl, parquet, npz, a datasets folder, "
+                     "or package.module:function."),
+        _option("--split", metavar="NAME", group=_DATA, unset="the evaluation split where there is one",
+                help="The split of the data to evaluate on."),
+        _option("--text-column", metavar="NAME", multiple=True, group=_DATA, unset="found by content",
+                help="A column with text; twice for a pair. Repeatable."),
+        _option("--label-column", metavar="NAME", group=_DATA, unset="found by name",
+                help="The column with the label."),
+        _option("--max-samples", metavar="N", type=click.IntRange(min=1), group=_DATA, unset="2000",
+                help="Evaluate on at most N samples, drawn with the seed."),
+    )(function)  # fmt: skip
+
+
+def calibration_options(function: F) -> F:
+    """Add what says how to calibrate, and by which metric to judge."""
+    return _stack(
+        _option("--calibration-data", metavar="REF", group=_DATA, unset="samples of --data that are not evaluated",
+                help="Samples to calibrate int8 on."),
+        _option("--calibration-samples", metavar="N", type=click.IntRange(min=1), group=_DATA, unset="300",
+                help="Calibrate on N samples."),
+        _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
+                help="The metric on labelled samples: accuracy, f1, auc, spearman or pearson."),
+        _option("--seed", metavar="N", type=int, group=_DATA, unset="0", help="Seed of every draw of samples."),
+    )(function)  # fmt: skip
+
+
+def quality_options(function: F) -> F:
+    """Add the gate on quality."""
+    return _stack(
+        _option("--max-drop", metavar="X", type=click.FloatRange(min=0), group=_BUDGET,
+                unset="0.01, one point", help="The loss of the metric that is allowed, absolute."),
+        _option("--min-agreement", metavar="X", type=click.FloatRange(0, 1), group=_BUDGET,
+                unset="decided by the task",
+                help="Without labels: the share of samples on which the answer must be the original's."),
+    )(function)  # fmt: skip
+
+
+def budget_options(function: F) -> F:
+    """Add the budgets on time and size."""
+    return _stack(
+        _option("--max-latency-ms", metavar="MS", type=click.FloatRange(min=0, min_open=True), group=_BUDGET,
+                unset="the target's, or none", help="The p50 latency that may not be exceeded."),
+        _option("--max-size-mb", metavar="MB", type=click.FloatRange(min=0, min_open=True), group=_BUDGET,
+                unset="the target's, or none", help="The size of the bundle's payload that may not be exceeded."),
+    )(function)  # fmt: skip
+
+
+def build_options(function: F) -> F:
+    """Add what narrows the candidates and how they are built and measured."""
+    return _stack(
+        _option("--recipe", metavar="NAME", group=_BUILD, unset="every recipe of the target",
+                help="Build this recipe only: a name from `edgekit recipes`, or the path of a .toml file."),
+        _option("--backend", metavar="NAME", multiple=True, group=_BUILD,
+                unset="every installed one that the target names",
+                help="Use this backend. Repeatable."),
+        _option("--candidate", metavar="BACKEND/RECIPE", multiple=True, group=_BUILD, unset="the target's",
+                help="Try exactly this candidate. Repeatable."),
+        _option("--opset", metavar="N", type=click.IntRange(min=7), group=_BUILD, unset="decided by the exporter",
+                help="The ONNX operator set to export to."),
+        _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
+                help="Measure the candidates, or ship the first that passes, unmeasured."),
+        _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",
+                help="The least time to measure each candidate for."),
+    )(function)  # fmt: skip
+
+
+def output_options(function: F) -> F:
+    """Add what every job has: JSON, verbosity, and the cache's place."""
+    return _stack(
+        _option("--cache-dir", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), group="Output",
+                unset="$EDGEKIT_CACHE_DIR, or edgekit in the user's cache directory",
+                help="Where built steps are kept."),
+        json_option,
+        _option("-v", "--verbose", is_flag=True, group="Output", unset="off",
+                help="Show the steps' details and the frameworks' own messages."),
+        _option("-q", "--quiet", is_flag=True, group="Output", unset="off", help="Show no progress."),
+    )(function)  # fmt: skip
+
+
+def report_option(function: F) -> F:
+    """Add the files that the report is written to besides."""
+    return _option("--report", "report_files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
+                   group="Output", unset="none",
+                   help="Write the report here too, as the suffix says: .html, .md, .txt or .json. Repeatable."
+                   )(function)  # fmt: skip
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return _option("--json", "as_json", is_flag=True, group="Output", unset="off",
+                   help="Print the result as JSON on stdout.")(function)  # fmt: skip
+
+
+def given(ctx: click.Context) -> Mapping[str, Any]:
+    """Give every parameter with its value, for `output.job`."""
+    return ctx.params

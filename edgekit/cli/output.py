@@ -1,0 +1,134 @@
+"""What a job may print and where: the result on stdout, everything else on stderr.
+
+Vendors print on stdout from Python and from C. While a job runs, both are led to stderr, so that `--json` stays clean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from edgekit.progress import Progress
+
+
+@dataclass(frozen=True)
+class Work:
+    """A running job: how it tells of itself."""
+
+    progress: Progress
+
+
+@contextlib.contextmanager
+def job(given: Mapping[str, Any]) -> Iterator[Work]:
+    """Run a job under the options in `given`: `quiet`, `verbose`, `cache_dir`; its stray prints go to stderr."""
+    from edgekit.cli.progress import choose
+
+    verbose = bool(given.get("verbose"))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cache_at(given.get("cache_dir")))
+        if not verbose:
+            stack.enter_context(_calm())
+        stack.enter_context(_stdout_to_stderr())
+        yield Work(stack.enter_context(choose(quiet=bool(given.get("quiet")), verbose=verbose)))
+
+
+@contextlib.contextmanager
+def cache_at(folder: object) -> Iterator[None]:
+    """Keep the cache at `folder` for the time of the block; None leaves it where it is."""
+    with _variable("EDGEKIT_CACHE_DIR", str(folder)) if folder else contextlib.nullcontext():
+        yield
+
+
+def emit(text: str) -> None:
+    """Print a result on stdout."""
+    click.echo(text)
+
+
+def emit_json(value: Any) -> None:
+    """Print a result on stdout as JSON; NaN and infinities, which JSON has not, become null."""
+    click.echo(json.dumps(_finite(value), indent=1, ensure_ascii=False))
+
+
+def colour_wanted() -> bool:
+    """Say whether stdout takes colour: a terminal, and NO_COLOR not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int:
+    """Give the columns to write in: the terminal's, `$COLUMNS`, or 100 where there is no terminal."""
+    import shutil
+
+    return max(60, min(160, shutil.get_terminal_size((100, 24)).columns))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    ours = sys.stdout
+    ours.flush()
+    saved: int | None = None
+    with contextlib.suppress(OSError, io.UnsupportedOperation):
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = ours
+        if saved is not None:
+            _flush_c_streams()
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def _flush_c_streams() -> None:
+    """Write out what C code printed into its buffers while descriptor 1 still leads to stderr."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Keep the frameworks' warnings and log lines off the terminal: what matters is in the report. `-v` shows them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(), _variable("TRANSFORMERS_VERBOSITY", "error"), _variable("TQDM_DISABLE", "1"):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,149 @@
+"""Draw progress on stderr: a live display on a terminal, one line a step elsewhere, nothing when asked to be quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from edgekit.progress import Progress, Silent, Tick
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+
+@contextlib.contextmanager
+def choose(*, quiet: bool, verbose: bool) -> Iterator[Progress]:
+    """Give the progress that fits this terminal, for the time of the block."""
+    stream = sys.stderr
+    if quiet:
+        yield Silent()
+    elif stream.isatty() and os.environ.get("TERM") != "dumb" and _rich_is_here():
+        with _display() as display:
+            yield Live(display)
+    else:
+        yield Lines(stream, verbose)
+
+
+class Lines:
+    """One line when a step begins, with the seconds since the job began: fit for the log of a build pipeline."""
+
+    def __init__(self, stream: TextIO, verbose: bool = False) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._start = time.perf_counter()
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
+        self._write(title)
+        begun = time.perf_counter()
+        self._depth += 1
+
+        def tick(count: int = 1, detail: str = "") -> None:
+            if self._verbose and detail:
+                self._write(detail)
+
+        try:
+            yield tick
+        finally:
+            self._depth -= 1
+            if self._verbose:
+                self._write(f"{title}: {time.perf_counter() - begun:.1f} s")
+
+    def note(self, text: str) -> None:
+        self._write(f"note: {text}")
+
+    def _write(self, text: str) -> None:
+        elapsed = time.perf_counter() - self._start
+        print(f"[{elapsed:7.1f} s] {'  ' * self._depth}{text}", file=self._stream, flush=True)
+
+
+class Live:
+    """A row for each running step: its elapsed time, a bar and an estimate where the total is known.
+
+    Finished steps stay as lines.
+    """
+
+    def __init__(self, display: RichProgress) -> None:
+        self._display = display
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
+        indent = "  " * self._depth
+        task = self._display.add_task(indent + title, total=total, detail="", bar=total is not None)
+        begun = time.perf_counter()
+        self._depth += 1
+        done = False
+
+        def tick(count: int = 1, detail: str = "") -> None:
+            self._display.update(task, advance=count, detail=detail)
+
+        try:
+            yield tick
+            done = True
+        finally:
+            self._depth -= 1
+            self._display.remove_task(task)
+            mark = "[green]✓[/green]" if done else "[red]✗[/red]"
+            self._say(f"{mark} {indent}", title, f"  [dim]{time.perf_counter() - begun:.1f} s[/dim]")
+
+    def note(self, text: str) -> None:
+        self._say("[yellow]![/yellow] ", text, "")
+
+    def _say(self, before: str, text: str, after: str) -> None:
+        from rich.markup import escape
+
+        self._display.console.print(f"{before}{escape(text)}{after}", highlight=False)
+
+
+def _rich_is_here() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("rich") is not None  # a device has edgekit and a plugin only
+
+
+def _display() -> RichProgress:
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class WhenCounted(ProgressColumn):
+        """Show the bar and the estimate of steps whose total is known; an endless pulse says nothing."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self._bar = BarColumn(bar_width=24)
+
+        def render(self, task: Task) -> Any:
+            return self._bar.render(task) if task.fields["bar"] else Text("")
+
+    class Estimate(ProgressColumn):
+        """Say how long the rest will take, once that can be told."""
+
+        max_refresh = 0.5
+
+        def render(self, task: Task) -> Text:
+            left = task.time_remaining if task.fields["bar"] else None
+            return Text("" if left is None else f"{_duration(left)} left", style="dim")
+
+    return RichProgress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        WhenCounted(),
+        TimeElapsedColumn(),
+        Estimate(),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds + 0.5)
+    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60:02} s"

@@ -1,0 +1,109 @@
+"""The verbs that prove a finished bundle on the machine they run on: verify and bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekit.cli import options
+from edgekit.cli.group import Option, verb
+from edgekit.cli.show import check_files, show
+
+
+@verb(
+    "verify",
+    "Hold a bundle's outputs against the original model's.",
+    description=(
+        "BUNDLE carries a few inputs with the original model's outputs on them; its own outputs on this "
+        "machine are held against those. "
+        "With --data it is also judged on labelled samples: the metric is compared with the original's score that the "
+        "export wrote down, so give the data that the bundle was exported with.",
+        "Neither needs torch or the original model. The first lines say whether it passed; the exit code is 5 "
+        "when it did not.",
+    ),
+    examples=(
+        ("edgekit verify out/digits", "Against the stored samples:"),
+        ("edgekit verify out/mine --data ./val --max-drop 0.005", "And against labelled data:"),
+    ),
+    exits=(0, 1, 2, 3, 5, 7, 8),
+)
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@options.data_options
+@click.option(
+    "--max-drop", cls=Option, metavar="X", type=click.FloatRange(min=0), group="Budget", unset="0.01, one point",
+    help="The loss of the metric that is allowed, absolute.",
+)  # fmt: skip
+@options.report_option
+@options.output_options
+@click.pass_context
+def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
+    from edgekit.cli import output
+    from edgekit.errors import AccuracyFailure, UsageError
+
+    check_files(given["report_files"])
+    if given["data"] is None and (stray := sorted(set(options.typed(ctx)) & _OF_DATA)):
+        raise UsageError(f"--{stray[0].replace('_', '-')} says how to judge data, but no --data is given.")
+    with output.job(given) as work:
+        from edgekit import measure
+        from edgekit.data import DataRef
+
+        columns = {field: given[name] for name, field in _COLUMNS.items() if given[name]}
+        ref = None if given["data"] is None else DataRef(given["data"], **columns)
+        limits = {name: given[name] for name in ("max_drop", "max_samples") if given[name] is not None}
+        report = measure.verify(bundle, data=ref, progress=work.progress, **limits)
+    if report.ok:
+        show(report, given, folder=bundle)
+        return
+    if not given["as_json"]:
+        show(report, given, folder=bundle)
+    raise AccuracyFailure(
+        f"the bundle '{bundle}' does not give what the original gives: {'; '.join(report.failures)}.",
+        hint="copy or export the bundle again; if it still fails on this machine only, report the processor "
+        "and `edgekit doctor --json`",
+        report=report,
+    )
+
+
+_COLUMNS = {"split": "split", "text_column": "text_columns", "label_column": "label_column"}
+_OF_DATA = {*_COLUMNS, "max_samples", "max_drop"}
+
+
+@verb(
+    "bench",
+    "Measure the latency of one or more bundles on this machine.",
+    description=(
+        "Each BUNDLE is run in a process of its own, on its first stored input, warmed up until its times are "
+        "steady. Several bundles "
+        "take turns, so that a change of the machine's clock or load meets all of them. What is timed is one "
+        "complete inference "
+        "of a bound call: no preprocessing, no copying of feeds.",
+        "Percentiles are given only where the number of inferences supports them. The report says when other "
+        "processes used the "
+        "processor: then measure again on a quiet machine.",
+    ),
+    examples=(
+        ("edgekit bench out/digits", "One bundle:"),
+        ("edgekit bench out/int8 out/fp32 --seconds 10", "Two in turn, at least ten seconds each:"),
+        ("edgekit bench out/mine --profile", "With the time of each layer:"),
+    ),
+    exits=(0, 1, 2, 3, 7, 8),
+)
+@click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--seconds", cls=Option, metavar="S", type=click.FloatRange(min=0, min_open=True), default=5.0, group="Benchmark",
+    unset="5.0", help="The least time to measure each bundle for.",
+)  # fmt: skip
+@click.option("--profile", cls=Option, is_flag=True, group="Benchmark", unset="off", help="Time each layer too.")
+@options.report_option
+@options.output_options
+def bench(bundles: tuple[Path, ...], seconds: float, profile: bool, **given: Any) -> None:
+    from edgekit.cli import output
+
+    check_files(given["report_files"])
+    with output.job(given) as work:
+        from edgekit import measure
+
+        report = measure.benchmark(bundles, seconds=seconds, profile=profile, progress=work.progress)
+    show(report, given)

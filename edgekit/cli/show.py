@@ -1,0 +1,43 @@
+"""Print a report, and write it to the files that the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.result import Report
+
+
+def show(report: Report, given: Mapping[str, Any], *, bundle: Path | None = None, folder: Path | None = None) -> None:
+    """Write the report's files and print it: as text, or as JSON, for an export with the place of its bundle.
+
+    `folder` is where the report's raw latencies lie.
+    """
+    from edgekit.cli import output
+    from edgekit.report import text
+
+    write_files(report, given["report_files"], folder or bundle)
+    if given["as_json"]:
+        facts = report.to_dict()
+        output.emit_json({"bundle": str(bundle), "report": facts} if bundle is not None else facts)
+        return
+    output.emit(text.render(report, width=output.width(), colour=output.colour_wanted()))
+    if bundle is not None:
+        output.emit(f"\nbundle: {bundle}\nnext:   edgekit run {bundle} INPUT")
+
+
+def write_files(report: Report, paths: Sequence[Path], folder: Path | None = None) -> None:
+    from edgekit import report as reports
+
+    for path in paths:
+        reports.write(report, path, folder=folder)
+
+
+def check_files(paths: Sequence[Path]) -> None:
+    """Refuse, before any work, a report file of an unknown kind or in a folder that is not there."""
+    from edgekit import report as reports
+
+    for path in paths:
+        reports.check(path)
