@@ -1,0 +1,41 @@
+"""What plugin authors prove their plugins with: conformance classes, a fake plugin in pure numpy, small tools.
+
+    from edgekit.testing import BackendTests, PassTests, SourceTests     # inherit them; they need pytest
+    from edgekit.testing import import_blocker, install, installed
+
+Nothing of edgekit imports this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgekit.testing.blocking import FRAMEWORKS, import_blocker
+from edgekit.testing.install import fake_plugin, install, installed
+
+if TYPE_CHECKING:
+    from edgekit.testing.backend import BackendTests
+    from edgekit.testing.passes import PassTests
+    from edgekit.testing.source import SourceTests
+
+__all__ = [
+    "FRAMEWORKS",
+    "BackendTests",
+    "PassTests",
+    "SourceTests",
+    "fake_plugin",
+    "import_blocker",
+    "install",
+    "installed",
+]
+
+_CLASSES = {"BackendTests": "backend", "PassTests": "passes", "SourceTests": "source"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the test classes on use: they need pytest, which a child process that runs the fake plugin may lack."""
+    if name in _CLASSES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_CLASSES[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,0 +1,81 @@
+"""The tiny model that proves a backend: one linear layer, its right outputs, and the way from it to a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgekit import host
+from edgekit.model import Model
+from edgekit.plugin import Backend, Built, Payload, Session
+from edgekit.spec import TensorSpec
+from edgekit.target import Device, Target
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def linear_weight() -> np.ndarray:
+    """Give the [4,3] weight of the tiny model `y = x @ weight + bias`."""
+    import numpy as np
+
+    return np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+
+
+def linear_bias() -> np.ndarray:
+    """Give the [3] bias of the tiny model."""
+    import numpy as np
+
+    return np.array([0.5, -0.25, 0.125], dtype=np.float32)
+
+
+class LinearModel:
+    """Give the model, its feeds and what is right; a backend's tests override what is different there."""
+
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("x", "f32", ("N", 4)),)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("y", "f32", ("N", 3)),)
+    tolerance: ClassVar[float] = 1e-5
+
+    def model(self, folder: Path) -> Model:
+        """Write the linear layer from `inputs` to `outputs` into `folder` (exists, empty), in an accepted format."""
+        raise NotImplementedError("write the tiny model")
+
+    def target(self) -> Target:
+        """Give the target to build for: this machine."""
+        here = host.probe()
+        return Target("host", "this machine", device=Device(arch=here.arch, isa=here.isa, cores=here.cores))
+
+    def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """Give one set of inputs, different for each seed."""
+        import numpy as np
+
+        return {"x": np.random.default_rng(seed).standard_normal((2, 4)).astype(np.float32)}
+
+    def expected(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give the right outputs, computed by numpy."""
+        return {"y": feeds["x"] @ linear_weight() + linear_bias()}
+
+    def _empty(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _model(self, tmp_path: Path) -> Model:
+        return self.model(self._empty(tmp_path / "model"))
+
+    def _built(self, backend: Backend, tmp_path: Path) -> Built:
+        return backend.build(self._model(tmp_path), self.target(), {}, self._empty(tmp_path / "built"))
+
+    def _payload(self, backend: Backend, tmp_path: Path) -> Payload:
+        built = self._built(backend, tmp_path)
+        return Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
+
+    def _session(self, backend: Backend, tmp_path: Path) -> Session:
+        return backend.open(self._payload(backend, tmp_path))
+
+    def _assert_close(self, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+        import numpy as np
+
+        assert set(found) == set(expected)
+        for name, array in expected.items():
+            assert found[name].dtype == array.dtype
+            np.testing.assert_allclose(found[name], array, rtol=self.tolerance, atol=self.tolerance)

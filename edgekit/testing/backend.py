@@ -1,0 +1,279 @@
+"""Prove a backend: inherit BackendTests in a pytest module, give it the backend and one tiny model.
+
+class TestMyRuntime(BackendTests):
+    runtime = ("myruntime",)
+
+    @pytest.fixture
+    def backend(self):
+        return MyRuntime()
+
+    def model(self, folder):
+        ...  # write the linear layer below in a format that the backend accepts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from edgekit import registry
+from edgekit._record import Record, digest_of_file
+from edgekit.errors import ArtifactError, EdgekitError, UnsupportedError, UsageError
+from edgekit.model import Model
+from edgekit.plugin import API, Backend, Built, Precision, Probe
+from edgekit.testing._child import block, find, in_child
+from edgekit.testing._linear import LinearModel, linear_bias, linear_weight
+from edgekit.testing.blocking import FRAMEWORKS
+
+__all__ = ["BackendTests", "linear_bias", "linear_weight"]
+
+if TYPE_CHECKING:
+    pass
+
+REQUIREMENTS = {"arch", "isa", "isa_any", "packages"}
+
+
+class BackendTests(LinearModel):
+    """Hold a backend to the contract. Override `backend` and `model`; the rest where the backend differs."""
+
+    runtime: ClassVar[tuple[str, ...]] = ()
+    """Import names of the runtime: absent after importing the plugin, and made absent to test how `probe` answers."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """Give the backend under test."""
+        raise NotImplementedError("give the fixture `backend`")
+
+    # What the backend says of itself
+
+    def test_face_is_complete(self, backend: Backend) -> None:
+        assert isinstance(backend, Backend)
+        assert backend.api == API
+        assert backend.name and backend.summary
+        assert isinstance(backend.accepts, frozenset) and backend.accepts
+        assert issubclass(backend.options, Record)
+        assert dataclasses.is_dataclass(backend.options)
+        assert backend.options.from_dict({}).to_dict() is not None, "every option needs a default"
+
+    def test_entry_point_leads_to_it(self, backend: Backend) -> None:
+        if backend.name in registry.names("backend"):
+            assert type(registry.backend(backend.name)) is type(backend)
+
+    def test_probe_finds_the_runtime_here(self, backend: Backend) -> None:
+        probe = backend.probe()
+        assert isinstance(probe, Probe)
+        assert probe.available, f"{probe.problems}; {probe.hint}"
+        assert probe.devices and probe.versions
+        assert Probe.from_dict(json.loads(json.dumps(probe.to_dict()))) == probe
+
+    def test_importing_and_planning_load_no_runtime(self, backend: Backend, tmp_path: Path) -> None:
+        answer = in_child(
+            tmp_path / "home",
+            f"{find(backend)}\n"
+            "from edgekit.model import Model\n"
+            "from edgekit.target import Target\n"
+            "backend.supports(Model(sorted(backend.accepts)[0]), Target('t', 'a target'))\n"
+            f"print(json.dumps([name for name in {self.runtime + FRAMEWORKS!r} if name in sys.modules]))",
+        )
+        assert answer == []
+
+    def test_probe_without_the_runtime_says_what_to_install(self, backend: Backend, tmp_path: Path) -> None:
+        if not self.runtime:
+            pytest.skip("the backend has no runtime of its own")
+        answer = in_child(
+            tmp_path / "home",
+            f"{block(self.runtime)}\n{find(backend)}\nprint(json.dumps(backend.probe().to_dict()))",
+        )
+        probe = Probe.from_dict(answer)  # type: ignore[arg-type]  # JSON
+        assert not probe.available
+        assert probe.problems
+        assert probe.hint and "install" in probe.hint
+
+    def test_open_without_the_runtime_says_what_to_install(self, backend: Backend, tmp_path: Path) -> None:
+        if not self.runtime:
+            pytest.skip("the backend has no runtime of its own")
+        payload = self._payload(backend, tmp_path)
+        answer = in_child(
+            tmp_path / "home",
+            f"{block(self.runtime)}\n{find(backend)}\n"
+            "from edgekit.errors import EnvironmentFault\n"
+            "from edgekit.plugin import Payload\n"
+            "try:\n"
+            f"    backend.open(Payload.from_dict(json.loads({json.dumps(payload.to_dict())!r})))\n"
+            "except EnvironmentFault as error:\n"
+            "    print(json.dumps(error.hint))",
+        )
+        assert isinstance(answer, str) and "install" in answer
+
+    # supports
+
+    def test_supports_the_tiny_model(self, backend: Backend, tmp_path: Path) -> None:
+        assert backend.supports(self._model(tmp_path), self.target()).problems == ()
+
+    def test_supports_answers_before_the_model_has_parts(self, backend: Backend) -> None:
+        assert backend.supports(Model(sorted(backend.accepts)[0]), self.target()).problems == ()
+
+    def test_supports_refuses_an_unknown_format(self, backend: Backend, tmp_path: Path) -> None:
+        model = dataclasses.replace(self._model(tmp_path), format="clay-tablet")
+        support = backend.supports(model, self.target())
+        assert not support.ok
+        assert "clay-tablet" in " ".join(support.problems)
+        with pytest.raises(UnsupportedError, match="clay-tablet"):
+            backend.build(model, self.target(), {}, self._empty(tmp_path / "built"))
+        assert not any((tmp_path / "built").iterdir())
+
+    # build
+
+    def test_build_lists_what_it_wrote(self, backend: Backend, tmp_path: Path) -> None:
+        built = self._built(backend, tmp_path)
+        work = tmp_path / "built"
+        assert built.files
+        assert {p.relative_to(work).as_posix() for p in work.rglob("*") if p.is_file()} == set(built.files)
+        assert built.inputs == self.inputs
+        assert built.outputs == self.outputs
+        assert set(built.requires) <= REQUIREMENTS
+        assert Built.from_dict(json.loads(json.dumps(built.to_dict()))) == built
+        backend.options.from_dict(built.options)
+
+    def test_build_leaves_its_input_alone(self, backend: Backend, tmp_path: Path) -> None:
+        model = self._model(tmp_path)
+        before = {path: digest_of_file(path) for path in model.files()}
+        backend.build(model, self.target(), {}, self._empty(tmp_path / "built"))
+        assert {path: digest_of_file(path) for path in model.files()} == before
+
+    def test_build_refuses_an_unknown_option(self, backend: Backend, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="no_such_option"):
+            backend.build(self._model(tmp_path), self.target(), {"no_such_option": 1}, self._empty(tmp_path / "built"))
+        assert not any((tmp_path / "built").iterdir())
+
+    # run
+
+    def test_run_gives_the_right_outputs(self, backend: Backend, tmp_path: Path) -> None:
+        with self._session(backend, tmp_path) as session:
+            assert session.inputs == self.inputs
+            assert session.outputs == self.outputs
+            for seed in range(3):
+                feeds = self.feeds(seed)
+                self._assert_close(session.run(feeds), self.expected(feeds))
+
+    def test_outputs_belong_to_the_caller(self, backend: Backend, tmp_path: Path) -> None:
+        with self._session(backend, tmp_path) as session:
+            first = session.run(self.feeds(1))
+            session.run(self.feeds(2))
+            session.bind(self.feeds(3))()
+            self._assert_close(first, self.expected(self.feeds(1)))
+        self._assert_close(first, self.expected(self.feeds(1)))
+        for array in first.values():
+            array[...] = 0  # writable
+
+    def test_feeds_may_be_strided_and_stay_as_they_were(self, backend: Backend, tmp_path: Path) -> None:
+        import numpy as np
+
+        feeds = {name: np.asfortranarray(array) for name, array in self.feeds().items()}
+        copies = {name: array.copy() for name, array in feeds.items()}
+        with self._session(backend, tmp_path) as session:
+            self._assert_close(session.run(feeds), self.expected(copies))
+            session.bind(feeds)()
+        for name, copy in copies.items():
+            assert np.array_equal(feeds[name], copy)
+
+    @pytest.mark.parametrize("fault", ["missing", "unknown", "dtype", "rank"])
+    @pytest.mark.parametrize("verb", ["run", "bind"])
+    def test_bad_feeds_are_usage_errors(self, backend: Backend, tmp_path: Path, fault: str, verb: str) -> None:
+        feeds = self.feeds()
+        name = next(iter(feeds))
+        if fault == "missing":
+            del feeds[name]
+        elif fault == "unknown":
+            feeds["no_such_input"] = feeds[name]
+        elif fault == "dtype":
+            feeds[name] = feeds[name].astype("complex64")
+        else:
+            feeds[name] = feeds[name][None]
+        with self._session(backend, tmp_path) as session:
+            with pytest.raises(UsageError, match="no_such_input" if fault == "unknown" else name):
+                getattr(session, verb)(feeds)
+            self._assert_close(session.run(self.feeds()), self.expected(self.feeds()))
+
+    def test_bound_call_can_be_repeated_between_runs(self, backend: Backend, tmp_path: Path) -> None:
+        with self._session(backend, tmp_path) as session:
+            call = session.bind(self.feeds(1))
+            for seed in range(3):
+                assert call() is None
+                self._assert_close(session.run(self.feeds(seed)), self.expected(self.feeds(seed)))
+
+    def test_sessions_do_not_disturb_each_other(self, backend: Backend, tmp_path: Path) -> None:
+        payload = self._payload(backend, tmp_path)
+        with backend.open(payload) as one, backend.open(payload) as other:
+            self._assert_close(one.run(self.feeds(1)), self.expected(self.feeds(1)))
+            self._assert_close(other.run(self.feeds(2)), self.expected(self.feeds(2)))
+
+    # What really ran
+
+    def test_precision_is_asked_of_the_runtime(self, backend: Backend, tmp_path: Path) -> None:
+        with self._session(backend, tmp_path) as session:
+            precision = session.precision
+        assert isinstance(precision, Precision)
+        assert precision.main in {"f32", "f16", "bf16", "i8"}
+        assert precision.layers.get(precision.main, 0) > 0
+
+    def test_profile_times_layers_or_says_why_not(self, backend: Backend, tmp_path: Path) -> None:
+        with self._session(backend, tmp_path) as session:
+            try:
+                layers = session.profile(self.feeds())
+            except UnsupportedError as error:
+                assert error.message
+                return
+        assert layers
+        assert all(layer.name and layer.kind and layer.precision and layer.time_ms >= 0 for layer in layers)
+        assert any(layer.time_ms > 0 for layer in layers)
+
+    # The end, and damage
+
+    def test_closed_session_refuses_work(self, backend: Backend, tmp_path: Path) -> None:
+        session = self._session(backend, tmp_path)
+        call = session.bind(self.feeds())
+        session.close()
+        session.close()
+        for use in (lambda: session.run(self.feeds()), lambda: session.bind(self.feeds()), call):
+            with pytest.raises(EdgekitError, match="closed"):
+                use()
+
+    @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "missing"])
+    def test_damaged_payload_is_an_artifact_error(self, backend: Backend, tmp_path: Path, damage: str) -> None:
+        payload = self._payload(backend, tmp_path)
+        if damage == "missing":
+            payload.main.unlink()
+        else:
+            data = payload.main.read_bytes()
+            payload.main.write_bytes(
+                {"truncated": data[: len(data) // 2], "garbage": b"\x00\xffgarbage" * 99}.get(damage, b"")
+            )
+        with pytest.raises(ArtifactError):
+            backend.open(payload)
+
+    def test_device_side_needs_no_framework_and_no_home(self, backend: Backend, tmp_path: Path) -> None:
+        import numpy as np
+
+        payload = self._payload(backend, tmp_path)
+        feeds = self.feeds()
+        np.savez(tmp_path / "feeds.npz", **feeds)  # type: ignore[arg-type]  # its stub takes keywords for allow_pickle
+        answer = in_child(
+            tmp_path / "home",
+            f"{block(FRAMEWORKS)}\n{find(backend)}\n"
+            "import numpy as np\n"
+            "from edgekit.plugin import Payload\n"
+            f"payload = Payload.from_dict(json.loads({json.dumps(payload.to_dict())!r}))\n"
+            f"feeds = dict(np.load({str(tmp_path / 'feeds.npz')!r}))\n"
+            "with backend.open(payload) as session:\n"
+            "    outputs = session.run(feeds)\n"
+            "    session.bind(feeds)()\n"
+            "print(json.dumps({name: array.tolist() for name, array in outputs.items()}))",
+        )
+        assert isinstance(answer, dict)
+        expected = self.expected(feeds)
+        self._assert_close({name: np.asarray(v, expected[name].dtype) for name, v in answer.items()}, expected)

@@ -1,0 +1,151 @@
+"""Prove a pass: inherit PassTests in a pytest module, give it the pass and a small model.
+
+class TestMyPass(PassTests):
+    def subject(self):
+        return MyPass()
+
+    def model(self, folder):
+        ...  # write a small model in a format that the pass accepts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit import registry
+from edgekit._record import Record, digest_of_file
+from edgekit.data import Feeds
+from edgekit.errors import UsageError
+from edgekit.model import ASSETS, RECORD_FILE, Model
+from edgekit.plugin import Pass
+
+
+class PassTests:
+    """Hold a pass to the contract. Override `subject` and `model`, and `samples` for a pass that calibrates."""
+
+    repeatable = True
+    """Whether equal inputs give equal bytes; the cache and every digest rest on it."""
+
+    def subject(self) -> Any:
+        """Give the pass under test, configured."""
+        raise NotImplementedError("give the pass")
+
+    def model(self, folder: Path) -> Model:
+        """Write a model that the pass accepts into `folder` (exists, empty)."""
+        raise NotImplementedError("write a small model")
+
+    def samples(self) -> Feeds | None:
+        """Give feeds that fit the model, for a pass that needs them."""
+        return None
+
+    # What the pass says of itself
+
+    def test_face_is_complete(self) -> None:
+        subject = self.subject()
+        assert isinstance(subject, Pass)
+        assert isinstance(subject, Record)
+        assert dataclasses.is_dataclass(subject)
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", subject.name)
+        assert isinstance(subject.accepts, frozenset) and subject.accepts
+        assert subject.gives
+        assert isinstance(subject.needs_samples, bool)
+
+    def test_it_cannot_be_changed(self) -> None:
+        subject = self.subject()
+        for field in dataclasses.fields(subject):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(subject, field.name, None)
+        assert type(subject).__dataclass_params__.frozen
+
+    def test_entry_point_leads_to_it(self) -> None:
+        subject = self.subject()
+        if subject.name in registry.names("pass"):
+            assert registry.pass_type(subject.name) is type(subject)
+
+    def test_config_survives_json(self) -> None:
+        subject = self.subject()
+        assert type(subject).from_dict(json.loads(json.dumps(subject.to_dict()))) == subject
+
+    def test_config_refuses_an_unknown_key(self) -> None:
+        with pytest.raises(UsageError, match="no_such_setting"):
+            type(self.subject()).from_dict({"no_such_setting": 1})
+
+    # What it makes
+
+    def test_gives_the_format_it_names(self, tmp_path: Path) -> None:
+        made = self._applied(tmp_path)
+        assert made.format == self.subject().gives
+        assert made.parts, "the model has no graph"
+        for part in made.parts:
+            assert (made.folder / part.file).is_file()
+
+    def test_writes_into_its_own_folder_only(self, tmp_path: Path) -> None:
+        made = self._applied(tmp_path)
+        assert made.folder == tmp_path / "made"
+        assert {path.name for path in tmp_path.iterdir()} == {"model", "made"}
+
+    def test_leaves_its_input_alone(self, tmp_path: Path) -> None:
+        model = self._model(tmp_path)
+        before = {path: digest_of_file(path) for path in model.files()}
+        self.subject().apply(model, self.samples(), self._empty(tmp_path / "made"))
+        assert {path: digest_of_file(path) for path in model.files()} == before
+
+    def test_keeps_assets_and_task(self, tmp_path: Path) -> None:
+        model = self._model(tmp_path)
+        self._empty(model.assets)
+        (model.assets / "labels.txt").write_text("one\ntwo\n")
+        made = self.subject().apply(model, self.samples(), self._empty(tmp_path / "made"))
+        assert (made.folder / ASSETS / "labels.txt").read_text() == "one\ntwo\n"
+        assert made.task == model.task
+
+    def test_adds_one_line_of_lineage(self, tmp_path: Path) -> None:
+        model, subject = self._model(tmp_path), self.subject()
+        made = subject.apply(model, self.samples(), self._empty(tmp_path / "made"))
+        assert made.steps[:-1] == model.steps
+        step = made.steps[-1]
+        assert step.name == subject.name
+        assert json.loads(json.dumps(step.config)) == subject.to_dict()
+        assert step.tools, "the tools and their versions are part of the lineage"
+        assert step.seconds >= 0
+        fresh = dataclasses.replace(made)  # so that the digest is taken of the files as they are now
+        assert (step.before, step.after) == (model.digest, fresh.digest)
+
+    def test_the_model_it_gives_can_be_saved_and_loaded(self, tmp_path: Path) -> None:
+        made = self._applied(tmp_path)
+        assert not (made.folder / RECORD_FILE).exists(), "the pipeline saves the record"
+        made.save()
+        again = Model.load(made.folder)
+        assert (again.parts, again.precision, again.digest) == (made.parts, made.precision, made.digest)
+
+    def test_equal_inputs_give_equal_bytes(self, tmp_path: Path) -> None:
+        if not self.repeatable:
+            pytest.skip("the pass says that it is not repeatable")
+        one = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "one"))
+        other = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "other"))
+        assert one.digest == other.digest
+
+    def test_samples_are_demanded_when_needed(self, tmp_path: Path) -> None:
+        if not self.subject().needs_samples:
+            pytest.skip("the pass needs no samples")
+        with pytest.raises(UsageError):
+            self.subject().apply(self._model(tmp_path), None, self._empty(tmp_path / "made"))
+        assert not any((tmp_path / "made").iterdir())
+
+    # Steps of the tests
+
+    def _empty(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _model(self, tmp_path: Path) -> Model:
+        return self.model(self._empty(tmp_path / "model"))
+
+    def _applied(self, tmp_path: Path) -> Model:
+        made: Model = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "made"))
+        return made
