@@ -1,0 +1,157 @@
+"""ONNX Runtime as an edgekit backend. Importing this imports neither the runtime nor a framework."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UnsupportedError
+from edgekit.model import Model
+from edgekit.plugin import API, Built, Payload, Probe, Session, Support, no_telemetry
+from edgekit.target import Target
+from edgekit_onnxruntime.options import Options
+
+__all__ = ["OnnxRuntime"]
+
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+"""Who provides the module `onnxruntime`."""
+
+INSTALL = "pip install onnxruntime"
+WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
+PRECISIONS = {"f32", "f16", "i8", "i8-dynamic"}
+
+
+class OnnxRuntime:
+    """Compile for and run on ONNX Runtime."""
+
+    api = API
+    name = "onnxruntime"
+    summary = "ONNX Runtime: x86-64 and 64-bit ARM processors"
+    accepts = frozenset({"onnx"})
+    options = Options
+
+    def probe(self) -> Probe:
+        """Say which ONNX Runtime is here and which execution providers it has."""
+        versions = _versions()
+        problem = _known_crash(versions)
+        if problem:
+            return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
+        try:
+            no_telemetry()
+            import onnxruntime
+
+            devices = tuple(onnxruntime.get_available_providers())
+        except Exception as error:
+            return Probe(False, versions, (), _import_problems(error, versions), _install_hint(versions))
+        return Probe(True, versions or {"onnxruntime": str(onnxruntime.__version__)}, devices)
+
+    def supports(self, model: Model, target: Target) -> Support:
+        """List what is in the way; where the graph is there, its operators are read too."""
+        problems = [*_format_problems(self, model), *_precision_problems(model), *_target_problems(target)]
+        if not problems and model.parts:
+            from edgekit_onnxruntime import graph
+
+            problems = [*_shape_problems(model, target), *graph.problems(graph.read(model.graph))]
+        return Support(tuple(problems))
+
+    def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
+        """Prove that the runtime loads the graph, then copy it, external data included."""
+        chosen = Options.from_dict(options, "onnxruntime options")
+        support = self.supports(model, target)
+        if not support.ok:
+            raise UnsupportedError(
+                f"ONNX Runtime cannot run this model on '{target.name}':",
+                problems=support.problems,
+                hint="choose another recipe or backend (see `edgekit plugins`)",
+            )
+        from edgekit_onnxruntime.build import build
+
+        return build(model, target, chosen, workdir)
+
+    def open(self, payload: Payload) -> Session:
+        """Load what `build` made; needs onnxruntime and numpy only."""
+        from edgekit_onnxruntime.session import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(payload)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _known_crash(versions: Mapping[str, str]) -> str | None:
+    """Recognise, before importing it, the one release that dies with SIGILL on ARM cores without dot product."""
+    from edgekit import host
+
+    if (
+        platform.machine() == "aarch64"
+        and versions.get("onnxruntime") == "1.21.0"
+        and "dotprod" not in host.probe().isa
+    ):
+        return "onnxruntime 1.21.0 crashes at import on this processor (Cortex-A53, A72 and their kin)"
+    return None
+
+
+def _import_problems(error: Exception, versions: Mapping[str, str]) -> tuple[str, ...]:
+    if platform.machine() not in WHEELS:
+        return (f"there are no onnxruntime wheels for {platform.machine()}: it needs a 64-bit system",)
+    if not versions or isinstance(error, ModuleNotFoundError):
+        return (f"onnxruntime is not installed ({error})",)
+    return (f"onnxruntime is installed but does not import: {type(error).__name__}: {error}",)
+
+
+def _install_hint(versions: Mapping[str, str]) -> str:
+    if platform.machine() not in WHEELS:
+        return f"install a 64-bit operating system (aarch64), then {INSTALL}"
+    return f"pip install --force-reinstall {next(iter(versions))}" if versions else INSTALL
+
+
+def _format_problems(backend: OnnxRuntime, model: Model) -> list[str]:
+    problems = []
+    if model.format not in backend.accepts:
+        problems.append(f"ONNX Runtime builds from onnx, the model is '{model.format}'")
+    if len(model.parts) > 1:
+        names = ", ".join(part.name for part in model.parts)
+        problems.append(f"the model has {len(model.parts)} graphs ({names}), this backend runs models of one graph")
+    for part in model.parts:
+        problems += [
+            f"'{spec.name}' is bf16, a type that arrays fed to ONNX Runtime cannot have"
+            for spec in (*part.inputs, *part.outputs)
+            if spec.dtype == "bf16"
+        ]
+    return problems
+
+
+def _precision_problems(model: Model) -> list[str]:
+    asked = model.precision.split("+")
+    problems = [
+        f"the precision '{part}' is unknown to ONNX Runtime (it has {', '.join(sorted(PRECISIONS))})"
+        for part in asked
+        if part not in PRECISIONS | {"bf16"}
+    ]
+    if "bf16" in asked:
+        problems.append("ONNX Runtime has no bf16 arithmetic on processors (asked for: " + model.precision + ")")
+    return problems
+
+
+def _target_problems(target: Target) -> list[str]:
+    arch = target.device.arch
+    if arch is not None and arch not in WHEELS:
+        return [f"there are no onnxruntime wheels for {arch}: it needs a 64-bit x86 or ARM system"]
+    return []
+
+
+def _shape_problems(model: Model, target: Target) -> list[str]:
+    if not target.static_shapes_only:
+        return []
+    free = [str(spec) for spec in model.part.inputs if not spec.is_static]
+    return [f"'{target.name}' takes fixed shapes only; free sizes are in {', '.join(free)}"] if free else []

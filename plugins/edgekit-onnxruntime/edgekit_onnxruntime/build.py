@@ -1,0 +1,125 @@
+"""The build side: prove that ONNX Runtime loads the graph, say what opening it needs, and lay down the payload."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit import host
+from edgekit.errors import BuildError, EdgekitError, UnsupportedError
+from edgekit.model import Model
+from edgekit.plugin import Built
+from edgekit.target import Target
+from edgekit_onnxruntime import graph
+from edgekit_onnxruntime.options import CPU, Options
+from edgekit_onnxruntime.session import load
+
+FILE = "model.onnx"
+NO_SATURATION = ("avx_vnni", "avx512_vnni", "amx_int8")
+"""x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
+
+
+def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
+    """Write `model.onnx` and its external data into `workdir`.
+
+    Raises UnsupportedError naming each operator and node that the runtime lacks, BuildError for what it rejects.
+    """
+    proto = graph.read(model.graph)
+    requires = _requires(model, proto, target, options)
+    _prove(model.graph, proto, options)
+    return Built(
+        files=_lay_down(model.graph, graph.external_files(proto), workdir),
+        inputs=model.part.inputs,
+        outputs=model.part.outputs,
+        requires=requires,
+        options=options.to_dict(),
+        evidence="parsed" if target.mismatches(host.probe()) else "built_on_device",
+        notes=_notes(model, target),
+    )
+
+
+def _requires(model: Model, proto: Any, target: Target, options: Options) -> dict[str, Any]:
+    package = "onnxruntime-gpu" if options.provider.startswith(("CUDA", "Tensorrt")) else "onnxruntime"
+    requires: dict[str, Any] = {"packages": {package: f">={graph.floor(proto)}"}}
+    device = target.device
+    if device.arch:
+        requires["arch"] = device.arch
+    wide = graph.wide_weights(proto, model.graph.parent) if device.arch == "x86_64" else None
+    if wide is not None and options.provider == CPU:
+        if not set(device.isa) & set(NO_SATURATION):
+            raise UnsupportedError(
+                f"ONNX Runtime cannot run this model right on '{target.name}':",
+                problems=[
+                    f"the int8 weight '{wide}' uses all eight bits, and this processor has none of"
+                    f" {', '.join(NO_SATURATION)}: sums of products saturate"
+                ],
+                hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
+            )
+        requires["isa_any"] = list(NO_SATURATION)
+    return requires
+
+
+def _notes(model: Model, target: Target) -> tuple[str, ...]:
+    if "f16" in model.precision.split("+") and target.device.arch == "x86_64":
+        return ("weights are f16; ONNX Runtime's x86 kernels compute them in f32, with casts around",)
+    return ()
+
+
+def _prove(path: Path, proto: Any, options: Options) -> None:
+    """Load the graph, as the device will."""
+    try:
+        load(path, options)
+    except EdgekitError:
+        raise
+    except Exception as error:
+        message = str(error)
+        version = re.search(r"Opset (\d+) is under development.*?is till opset (\d+)", message, re.S)
+        ir_version = re.search(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)", message)
+        if match := version or ir_version:
+            what = "opset" if version else "IR version"
+            raise UnsupportedError(
+                f"the graph has {what} {match[1]}, the ONNX Runtime here reads up to {match[2]}.",
+                hint=f"export with a lower {what}, or pip install --upgrade onnxruntime",
+            ) from error
+        if graph.is_lacking(message):
+            problems = graph.lacking(proto, lambda data: _fault(data, options)) or [_last_line(message)]
+            raise UnsupportedError(
+                "ONNX Runtime lacks operators of this model:",
+                problems=problems,
+                hint="replace these operators in the model, or choose another backend (see `edgekit plugins`)",
+            ) from error
+        raise BuildError(f"ONNX Runtime cannot load '{path.name}': {_last_line(message)}") from error
+
+
+def _fault(data: bytes, options: Options) -> str | None:
+    try:
+        load(data, options)
+    except Exception as error:
+        return str(error)
+    return None
+
+
+def _last_line(message: str) -> str:
+    """Drop the source locations and symbols that the runtime puts before what it has to say."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return re.sub(r"/onnxruntime_src/\S+ .*?\) ", "", " ".join(lines[-3:]))
+
+
+def _lay_down(source: Path, external: tuple[str, ...], workdir: Path) -> tuple[str, ...]:
+    names = [FILE]
+    try:
+        for location in external:
+            if PurePosixPath(location).is_absolute() or ".." in PurePosixPath(location).parts or location == FILE:
+                raise BuildError(f"the graph keeps weights in '{location}', outside its own folder.")
+            file = workdir / location
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.parent / location, file)
+            names.append(location)
+        shutil.copyfile(source, workdir / FILE)
+    except BaseException:
+        for path in workdir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+    return tuple(names)

@@ -1,0 +1,114 @@
+"""Read ONNX Runtime's profile: which kernels ran, on which types, and for how long."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.plugin import LayerTime, Precision
+
+TYPES = {
+    "float": "f32",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "double": "f64",
+    "int8": "i8",
+    "uint8": "i8",
+    "int16": "i16",
+    "uint16": "i16",
+    "int32": "i32",
+    "uint32": "i32",
+    "int64": "i64",
+    "uint64": "i64",
+    "string": "str",
+}
+"""ONNX Runtime's words for element types, and ours; u8 and s8 are one precision."""
+
+INTEGER = {
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "QAttention",
+    "ConvInteger",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM",
+}
+"""Kernels that multiply in int8, whatever the type of their first input."""
+
+FLOAT = {
+    "Conv",
+    "ConvTranspose",
+    "FusedConv",
+    "NhwcFusedConv",
+    "MatMul",
+    "FusedMatMul",
+    "TransposeMatMul",
+    "Gemm",
+    "FusedGemm",
+    "MatMulNBits",
+    "Attention",
+    "MultiHeadAttention",
+    "GroupQueryAttention",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Einsum",
+}
+
+CONTAINERS = {"If", "Loop", "Scan"}
+"""Their time is that of the kernels within, which are listed too."""
+
+SUFFIX = "_kernel_time"
+
+
+def events(file: Path) -> list[dict[str, Any]]:
+    """Give the kernel events of a profile file, in the order in which they ran."""
+    found = json.loads(file.read_text())
+    kernels = [event for event in found if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
+    return [event for event in kernels if event["args"]["op_name"] not in CONTAINERS]
+
+
+def precision(found: Iterable[Mapping[str, Any]]) -> Precision:
+    """Count kernels by type; the main type is the one in which most convolutions and matrix products ran."""
+    layers: Counter[str] = Counter()
+    heavy: Counter[str] = Counter()
+    for event in found:
+        kind, of = event["args"]["op_name"], _precision_of(event)
+        layers[of] += 1
+        if kind in INTEGER or kind in FLOAT:
+            heavy[of] += 1
+    # A graph without products (a pure table look-up) is named after the float type it mostly runs in.
+    counted = heavy or Counter({name: count for name, count in layers.items() if name in ("f32", "f16", "bf16", "i8")})
+    main = max(sorted(counted), key=lambda name: counted[name]) if counted else "f32"
+    return Precision(main, dict(sorted(layers.items())))
+
+
+def layer_times(found: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> tuple[LayerTime, ...]:
+    """Give the median time of each kernel over the last `runs`; what runs several times within one run is summed."""
+    by_node: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for event in found:
+        by_node.setdefault((event["name"], event["args"].get("node_index", "")), []).append(event)
+    times = []
+    for (name, _), of_node in by_node.items():
+        each = max(1, round(len(of_node) / (warmup + runs)))
+        times_us = [event["dur"] for event in of_node]
+        sums_us = [sum(times_us[at : at + each]) for at in range(0, len(times_us), each)][-runs:]
+        kind = of_node[0]["args"]["op_name"]
+        time_ms = statistics.median(sums_us) / 1000
+        times.append(LayerTime(name[: -len(SUFFIX)], kind, _precision_of(of_node[0]), time_ms))
+    return tuple(times)
+
+
+def _precision_of(event: Mapping[str, Any]) -> str:
+    args = event["args"]
+    if args["op_name"] in INTEGER:
+        return "i8"
+    shapes = args.get("input_type_shape") or args.get("output_type_shape") or []
+    first = next((name for entry in shapes for name in entry), "unknown")
+    return TYPES.get(first, first)

@@ -1,0 +1,35 @@
+"""What a user can tune in ONNX Runtime. Precision is not among it: that lives in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgekit.errors import UsageError
+from edgekit.plugin import Record
+
+CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Options(Record):
+    """Runtime options; an unknown key in a target or recipe is an error."""
+
+    threads: int | None = None
+    """Threads within an operator; None takes the processors that the opening process may use."""
+    allow_spinning: bool = True
+    """Let idle threads spin: off saves power and costs 5 to 42 % of latency."""
+    graph_level: Literal["disabled", "basic", "extended", "all"] = "all"
+    provider: str = CPU
+    """The execution provider that must come first; when it does not, opening fails instead of falling back."""
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"onnxruntime: 'threads' is {self.threads}, at least 1 is needed.")
+        if not self.provider.endswith("ExecutionProvider"):
+            raise UsageError(
+                f"onnxruntime: '{self.provider}' is not the name of an execution provider.",
+                hint=f"the default is {CPU}",
+            )

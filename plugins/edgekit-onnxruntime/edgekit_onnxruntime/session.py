@@ -1,0 +1,240 @@
+"""The device side: load, run, bind, profile. Needs onnxruntime and numpy, nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import host
+from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.plugin import LayerTime, Payload, Precision, no_telemetry
+from edgekit.spec import TensorSpec, check_feeds
+from edgekit_onnxruntime import kernels
+from edgekit_onnxruntime.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WARMUP_RUNS = 2
+PROFILED_RUNS = 10
+KNOWN_SHAPES = 1024
+"""How many sets of fed shapes are remembered as checked; text of every length must not grow memory for ever."""
+
+
+def runtime() -> Any:
+    """Import and give onnxruntime. Raises EnvironmentFault when it is missing or broken."""
+    no_telemetry()
+    try:
+        import onnxruntime
+    except Exception as error:  # a broken build raises more than ImportError
+        raise EnvironmentFault(f"onnxruntime does not import: {error}.", hint="pip install onnxruntime") from error
+    return onnxruntime
+
+
+def load(model: Path | bytes, options: Options, profile_prefix: str | None = None) -> Any:
+    """Give an InferenceSession whose first provider is the one asked for.
+
+    Raises EnvironmentFault when the provider is not here; the runtime's own exceptions pass through.
+    """
+    ort = runtime()
+    available = ort.get_available_providers()
+    if options.provider not in available:
+        raise EnvironmentFault(
+            f"this onnxruntime has no {options.provider} (it has {', '.join(available)}).",
+            hint="install the onnxruntime package that carries it, or set the option 'provider'",
+        )
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads or host.probe().cores
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    levels = {"disabled": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
+    settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[options.graph_level]}")
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.allow_spinning else "0")
+    settings.log_severity_level = 4  # its errors reach us as exceptions; printing them too would say all twice
+    if profile_prefix is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = profile_prefix
+    source = model if isinstance(model, bytes) else str(model)
+    session = ort.InferenceSession(source, settings, providers=[(options.provider, dict(options.provider_options))])
+    session.disable_fallback()
+    if session.get_providers()[0] != options.provider:
+        raise EnvironmentFault(
+            f"onnxruntime fell back from {options.provider} to {session.get_providers()[0]}.",
+            hint="check the driver of the device with `edgekit doctor`",
+        )
+    return session
+
+
+class OnnxRuntimeSession:
+    """A graph loaded in ONNX Runtime."""
+
+    def __init__(self, payload: Payload) -> None:
+        self.inputs: tuple[TensorSpec, ...] = payload.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        self._options = Options.from_dict(payload.options, "onnxruntime options")
+        self._main = payload.main
+        self._names = [spec.name for spec in payload.outputs]
+        self._checked: set[object] = set()
+        self._precision: Precision | None = None
+        self._session: Any = _open(payload, self._options)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once; the outputs are the caller's."""
+        session = self._session or self._open_session()
+        self._check(feeds)
+        try:
+            outputs = session.run(self._names, feeds)
+        except Exception as error:
+            raise _run_fault(error) from error
+        return dict(zip(self._names, outputs, strict=True))
+
+    def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        """Give a call on bound inputs and, where the shapes of the outputs are known, bound outputs."""
+        import numpy as np
+
+        session = self._open_session()
+        outputs = self.run(feeds)  # gives the shapes of the outputs, and faults come before the clock runs
+        value = runtime().OrtValue
+        binding = session.io_binding()
+        # A bound value only borrows the array's memory, and the binding does not keep it: our copies live in the call.
+        held = [value.ortvalue_from_numpy(np.array(feeds[spec.name], order="C")) for spec in self.inputs]
+        for spec, fed in zip(self.inputs, held, strict=True):
+            binding.bind_ortvalue_input(spec.name, fed)
+        for spec in self.outputs:
+            array = outputs[spec.name]
+            if spec.is_static and spec.dtype != "str":
+                place = value.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type)
+                binding.bind_ortvalue_output(spec.name, place)
+            else:
+                binding.bind_output(spec.name)
+        call = session.run_with_iobinding
+
+        def bound() -> None:
+            if self._session is None:
+                held.clear()
+                raise _closed()
+            call(binding)
+
+        return bound
+
+    @property
+    def threads(self) -> int:
+        """Tell how many threads an operator may use."""
+        return int(self._open_session().get_session_options().intra_op_num_threads)
+
+    @property
+    def precision(self) -> Precision:
+        """Run once under the profiler and read which kernels ran on which types."""
+        if self._precision is None:
+            self._open_session()
+            self._precision = kernels.precision(self._profile(self._some_feeds(), runs=1))
+        return self._precision
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+        """Time each kernel in a second session under ONNX Runtime's profiler; medians over ten runs."""
+        self._open_session()
+        self._check(feeds)
+        return kernels.layer_times(self._profile(feeds, WARMUP_RUNS + PROFILED_RUNS), WARMUP_RUNS, PROFILED_RUNS)
+
+    def close(self) -> None:
+        """Release the model; safe to call twice."""
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _open_session(self) -> Any:
+        if self._session is None:
+            raise _closed()
+        return self._session
+
+    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
+        # Types and shapes that passed once need no second look: it keeps a run within microseconds of the runtime.
+        try:
+            key: object = tuple([(name, array.dtype, array.shape) for name, array in feeds.items()])
+        except AttributeError:
+            key = None
+        if key is None or key not in self._checked:
+            check_feeds(self.inputs, feeds)
+            if len(self._checked) >= KNOWN_SHAPES:
+                self._checked.clear()
+            self._checked.add(key)
+
+    def _profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> list[dict[str, Any]]:
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            session = load(self._main, self._options, profile_prefix=str(Path(folder) / "profile"))
+            try:
+                for _ in range(runs):
+                    session.run(self._names, dict(feeds))
+            except Exception as error:
+                raise _run_fault(error) from error
+            finally:
+                file = Path(session.end_profiling())
+            return kernels.events(file)
+
+    def _some_feeds(self) -> dict[str, np.ndarray]:
+        """Make inputs that the graph accepts: the kernels, and so the precision, hang on types and not on values."""
+        import numpy as np
+
+        fault: EdgekitError | None = None
+        free = any(not spec.is_static for spec in self.inputs)
+        for size in (1, 16, 64, 224, 640) if free else (1,):
+            for fill in (0, 1):
+                feeds = {
+                    spec.name: np.full(spec.resolve({}, size), "" if spec.dtype == "str" else fill, spec.numpy_dtype)
+                    for spec in self.inputs
+                }
+                try:
+                    self.run(feeds)
+                except UsageError as error:
+                    fault = error
+                else:
+                    return feeds
+        raise UnsupportedError("the precision cannot be told: the graph takes none of the inputs tried.") from fault
+
+
+def _open(payload: Payload, options: Options) -> Any:
+    for name in payload.files:
+        if not (payload.folder / name).is_file():
+            raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
+    try:
+        session = load(payload.main, options)
+    except EdgekitError:
+        raise
+    except Exception as error:
+        if "NOT_IMPLEMENTED" in str(error) or "not a registered" in str(error) or "under development" in str(error):
+            raise UnsupportedError(
+                f"this onnxruntime cannot run the model: {error}", hint="pip install --upgrade onnxruntime"
+            ) from error
+        if _out_of_memory(error):
+            raise DeviceError("there is not enough memory to load the model.") from error
+        raise ArtifactError(
+            f"'{payload.main.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
+        ) from error
+    found = {value.name for value in session.get_inputs()} | {value.name for value in session.get_outputs()}
+    missing = [spec.name for spec in (*payload.inputs, *payload.outputs) if spec.name not in found]
+    if missing:
+        raise ArtifactError(
+            f"'{payload.main.name}' has no {', '.join(missing)}, which the manifest names.",
+            hint="export the bundle again",
+        )
+    return session
+
+
+def _run_fault(error: Exception) -> EdgekitError:
+    if _out_of_memory(error):
+        return DeviceError(f"the device ran out of memory: {error}", hint="feed a smaller batch")
+    return UsageError(f"the model fails on these inputs: {error}", hint="check the values and sizes that are fed")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "bad_alloc" in str(error) or "Failed to allocate memory" in str(error)
+
+
+def _closed() -> UsageError:
+    return UsageError("the session is closed.", hint="open the bundle again")

@@ -1,0 +1,509 @@
+"""ONNX Runtime as a backend: the contract, then what is particular to this runtime, on real graphs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from edgekit_onnxruntime import OnnxRuntime, graph
+from edgekit_onnxruntime.options import Options
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+
+from edgekit import host
+from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.model import Model, Part
+from edgekit.plugin import Payload
+from edgekit.spec import TensorSpec
+from edgekit.target import Device, Target
+from edgekit.testing.backend import BackendTests, linear_bias, linear_weight
+
+FLOAT = TensorProto.FLOAT
+SHORT = {FLOAT: "f32", TensorProto.FLOAT16: "f16", TensorProto.INT64: "i64", TensorProto.BFLOAT16: "bf16"}
+CONV_X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+def value(name, shape, dtype=FLOAT):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def write(folder, nodes, inputs, outputs, weights=(), precision="f32", opsets=(("", 17),), ir_version=8, **save):
+    """Write a graph of onnx.helper's making and give the Model of it."""
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(a, n) for n, a in weights])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets])
+    proto.ir_version = ir_version
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(proto, str(folder / "model.onnx"), **save)
+    return model_of(folder, precision, inputs, outputs)
+
+
+def model_of(folder, precision, inputs, outputs):
+    def specs(values):
+        return tuple(
+            TensorSpec(
+                v.name,
+                SHORT.get(v.type.tensor_type.elem_type, "f32"),
+                tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim),
+            )
+            for v in values
+        )
+
+    return Model("onnx", (Part("model", "model.onnx", specs(inputs), specs(outputs)),), None, precision, folder=folder)
+
+
+def conv_net(folder):
+    """Write Conv, Relu, Flatten, MatMul: [N,3,8,8] to [N,10]."""
+    rng = np.random.default_rng(1)
+    weights = [
+        ("w", rng.standard_normal((8, 3, 3, 3)).astype(np.float32)),
+        ("b", rng.standard_normal(8).astype(np.float32)),
+        ("f", rng.standard_normal((512, 10)).astype(np.float32) * 0.1),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv", pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("Flatten", ["r"], ["v"], "flatten"),
+        helper.make_node("MatMul", ["v", "f"], ["y"], "fc"),
+    ]
+    return write(folder, nodes, [value("x", ["N", 3, 8, 8])], [value("y", ["N", 10])], weights), dict(weights)
+
+
+def conv_expected(x, weights):
+    """Compute the net of `conv_net` by numpy."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    conv = np.einsum("nchwij,ocij->nohw", windows, weights["w"]) + weights["b"][None, :, None, None]
+    return np.maximum(conv, 0).reshape(len(x), -1) @ weights["f"]
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self):
+        self._batches = iter([{"x": CONV_X + 0.1 * i} for i in range(4)])
+
+    def get_next(self):
+        return next(self._batches, None)
+
+
+def int8_net(folder, reduce_range=False):
+    model, weights = conv_net(folder / "float")
+    quantize_static(
+        str(model.graph),
+        str(folder / "model.onnx"),
+        Batches(),
+        per_channel=True,
+        reduce_range=reduce_range,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "MatMul"],
+        extra_options={"ForceQuantizeNoInputCheck": False},
+    )
+    return replace(model, folder=folder, precision="i8"), weights
+
+
+def host_target(**device):
+    here = host.probe()
+    facts = {"arch": here.arch, "isa": here.isa, "cores": here.cores} | device
+    return Target("host", "this machine", device=Device(**facts))
+
+
+def build(model, tmp_path, target=None, **options):
+    work = tmp_path / "built"
+    work.mkdir()
+    return OnnxRuntime().build(model, target or host_target(), options, work)
+
+
+def session(model, tmp_path, **options):
+    built = build(model, tmp_path, **options)
+    return OnnxRuntime().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options))
+
+
+class TestContract(BackendTests):
+    runtime = ("onnxruntime",)
+
+    @pytest.fixture
+    def backend(self):
+        return OnnxRuntime()
+
+    def model(self, folder):
+        return write(
+            folder,
+            [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "linear")],
+            [value("x", ["N", 4])],
+            [value("y", ["N", 3])],
+            [("w", linear_weight()), ("b", linear_bias())],
+        )
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"thread": 2}, "threads"),
+        ({"threads": 0}, "threads"),
+        ({"graph_level": "al"}, "all"),
+        ({"provider": "cpu"}, "cpu"),
+    ],
+)
+def test_bad_options_name_the_right_ones(options, names):
+    with pytest.raises(UsageError, match=names):
+        Options.from_dict(options)
+
+
+@pytest.mark.parametrize("options", [{"threads": 1}, {"allow_spinning": False}, {"graph_level": "disabled"}])
+def test_options_reach_the_runtime_and_leave_the_outputs(options, tmp_path):
+    model, weights = conv_net(tmp_path / "model")
+    with session(model, tmp_path, **options) as opened:
+        settings = opened._session.get_session_options()
+        assert settings.intra_op_num_threads == options.get("threads", host.probe().cores)
+        spinning = settings.get_session_config_entry("session.intra_op.allow_spinning")
+        assert spinning == ("0" if options.get("allow_spinning") is False else "1")
+        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
+
+
+def test_a_provider_that_is_not_here_is_no_fallback(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    with pytest.raises(EnvironmentFault, match="CUDAExecutionProvider"):
+        build(model, tmp_path, provider="CUDAExecutionProvider")
+    assert not any((tmp_path / "built").iterdir())
+
+
+# What it supports
+
+
+def test_support_lists_every_problem_at_once():
+    model = Model("torch", precision="bf16+i7")
+    problems = OnnxRuntime().supports(model, host_target(arch="armv7l")).problems
+    assert [word for word in ("'torch'", "i7", "no bf16", "armv7l") if word in " ".join(problems)] == [
+        "'torch'",
+        "i7",
+        "no bf16",
+        "armv7l",
+    ]
+
+
+def test_several_graphs_are_refused(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    model = replace(model, parts=(model.part, replace(model.part, name="decoder")))
+    assert "2 graphs (model, decoder)" in OnnxRuntime().supports(model, host_target()).problems[0]
+
+
+def test_free_sizes_are_refused_where_shapes_must_be_fixed(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    target = replace(host_target(), static_shapes_only=True)
+    assert "x:f32[N,3,8,8]" in OnnxRuntime().supports(model, target).problems[0]
+
+
+def test_dynamic_int8_convolutions_are_refused_with_the_reason(tmp_path):
+    model, _ = conv_net(tmp_path / "float")
+    quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"))
+    support = OnnxRuntime().supports(replace(model, folder=tmp_path, precision="i8-dynamic"), host_target())
+    assert "conv_quant" in support.problems[0]
+    assert "slower" in support.problems[0]
+
+
+def test_dynamic_int8_products_run_in_int8(tmp_path):
+    model, weights = conv_net(tmp_path / "float")
+    quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"), op_types_to_quantize=["MatMul"])
+    with session(replace(model, folder=tmp_path, precision="i8-dynamic"), tmp_path) as opened:
+        expected = conv_expected(CONV_X, weights)
+        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
+        assert 1e-6 < error < 0.03
+        assert {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}["DynamicQuantizeMatMul"] == "i8"
+
+
+# Operators that the runtime lacks
+
+
+def test_foreign_operators_are_named_with_domain_and_node(tmp_path):
+    nodes = [
+        helper.make_node("Swish9", ["x"], ["m"], "first", domain="acme"),
+        helper.make_node("Swish9", ["m"], ["y"], domain="acme"),
+    ]
+    model = write(tmp_path, nodes, [value("x", [1])], [value("y", [1])], opsets=(("", 17), ("acme", 1)))
+    with pytest.raises(UnsupportedError) as caught:
+        build(model, tmp_path)
+    assert len(caught.value.problems) == 2
+    assert "Swish9 of domain 'acme' (node 'first')" in caught.value.problems[0]
+    assert "node that gives 'y'" in caught.value.problems[1]
+    assert not any((tmp_path / "built").iterdir())
+
+
+def test_a_function_of_the_model_is_no_foreign_operator(tmp_path):
+    model = write(
+        tmp_path,
+        [helper.make_node("Twice", ["x"], ["y"], "twice", domain="acme")],
+        [value("x", [2])],
+        [value("y", [2])],
+        opsets=(("", 17), ("acme", 1)),
+    )
+    proto = onnx.load(str(model.graph))
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    proto.functions.append(helper.make_function("acme", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    onnx.save(proto, str(model.graph))
+    with session(model, tmp_path) as opened:
+        assert opened.run({"x": np.array([1, 2], np.float32)})["y"].tolist() == [2, 4]
+
+
+def test_unknown_and_unimplemented_operators_are_all_named(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], "fine"),
+        helper.make_node("Frobnicate", ["r"], ["f"], "unknown"),
+        helper.make_node("NoSuchFusion", ["f"], ["n"], "contrib", domain="com.microsoft"),
+        helper.make_node("Cast", ["r"], ["i"], "cast", to=TensorProto.INT16),
+        helper.make_node("Resize", ["i", "", "s"], ["z"], "resize", mode="cubic"),
+    ]
+    scales = ("s", np.ones(4, np.float32))
+    outputs = [value("n", None), value("z", None, TensorProto.INT16)]
+    model = write(
+        tmp_path, nodes, [value("x", [1, 1, 4, 4])], outputs, [scales], opsets=(("", 17), ("com.microsoft", 1))
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        build(model, tmp_path)
+    text = "\n".join(caught.value.problems)
+    for words in (
+        "Frobnicate",
+        "'unknown'",
+        "NoSuchFusion",
+        "com.microsoft",
+        "'contrib'",
+        "Resize",
+        "'resize'",
+        "int16",
+    ):
+        assert words in text
+    assert "fine" not in text
+    assert "cast" not in text
+    assert caught.value.__cause__ is not None
+
+
+def test_bf16_products_are_named_as_lacking(tmp_path):
+    kind = TensorProto.BFLOAT16
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], "down", to=kind),
+        helper.make_node("MatMul", ["a", "a"], ["m"], "product"),
+        helper.make_node("Cast", ["m"], ["y"], "up", to=FLOAT),
+    ]
+    model = write(tmp_path, nodes, [value("x", [4, 4])], [value("y", [4, 4])])
+    with pytest.raises(UnsupportedError, match=r"MatMul of domain 'ai.onnx' \(node 'product'\).*bfloat16"):
+        build(model, tmp_path)
+
+
+def test_a_newer_opset_says_which_one_is_read(tmp_path):
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    model = write(tmp_path, relu, [value("x", [1])], [value("y", [1])], opsets=(("", 99),))
+    with pytest.raises(UnsupportedError, match="opset 99") as caught:
+        build(model, tmp_path)
+    assert "upgrade onnxruntime" in caught.value.hint
+
+
+def test_a_graph_that_is_wrong_in_itself_is_a_build_error(tmp_path):
+    add = [helper.make_node("Add", ["x", "k"], ["y"], "add")]
+    model = write(tmp_path, add, [value("x", [1])], [value("y", [1])], [("k", np.array([1], np.int64))])
+    with pytest.raises(BuildError, match="add") as caught:
+        build(model, tmp_path)
+    assert caught.value.__cause__ is not None
+    assert not any((tmp_path / "built").iterdir())
+
+
+def test_a_file_that_is_no_graph_is_a_build_error(tmp_path):
+    model, _ = conv_net(tmp_path)
+    model.graph.write_bytes(b"garbage" * 99)
+    with pytest.raises(BuildError, match=r"model\.onnx"):
+        build(model, tmp_path)
+
+
+# What is built
+
+
+def test_external_data_travels_with_the_graph(tmp_path):
+    source = tmp_path / "source"
+    model, weights = conv_net(source)
+    (source / "w").mkdir()
+    onnx.save(
+        onnx.load(str(model.graph)),
+        str(model.graph),
+        save_as_external_data=True,
+        location="w/data.bin",
+        size_threshold=16,
+    )
+    built = build(model, tmp_path)
+    assert built.files == ("model.onnx", "w/data.bin")
+    shutil.rmtree(source)
+    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
+    with OnnxRuntime().open(payload) as opened:
+        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
+    data = tmp_path / "built" / "w" / "data.bin"
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(ArtifactError):
+        OnnxRuntime().open(payload)
+    data.unlink()
+    with pytest.raises(ArtifactError, match=r"w/data\.bin"):
+        OnnxRuntime().open(payload)
+
+
+@pytest.mark.parametrize(("opset", "ir_version", "floor"), [(17, 8, "1.20"), (22, 10, "1.21"), (23, 11, "1.23")])
+def test_the_required_release_follows_opset_and_ir_version(opset, ir_version, floor, tmp_path):
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    shape = [value("x", [1])], [value("y", [1])]
+    model = write(tmp_path, relu, *shape, opsets=(("", opset),), ir_version=ir_version)
+    assert graph.floor(graph.read(model.graph)) == floor
+
+
+def test_the_release_is_required_by_name(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    assert build(model, tmp_path).requires["packages"] == {"onnxruntime": ">=1.20"}
+
+
+def test_evidence_says_whether_this_is_the_target(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    assert build(model, tmp_path).evidence == "built_on_device"
+    other = "aarch64" if host.probe().arch == "x86_64" else "x86_64"
+    shutil.rmtree(tmp_path / "built")
+    built = build(model, tmp_path, host_target(arch=other, isa=()))
+    assert built.evidence == "parsed"
+    assert built.requires["arch"] == other
+
+
+def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
+    model, _ = int8_net(tmp_path / "model")
+    built = build(model, tmp_path, host_target(arch="x86_64", isa=("avx2", "avx512_vnni")))
+    assert set(built.requires["isa_any"]) == {"avx_vnni", "avx512_vnni", "amx_int8"}
+    shutil.rmtree(tmp_path / "built")
+    with pytest.raises(UnsupportedError, match="saturate") as caught:
+        build(model, tmp_path, host_target(arch="x86_64", isa=("avx2",)))
+    assert "reduce_range" in caught.value.hint
+
+
+def test_seven_bit_weights_run_on_any_x86(tmp_path):
+    model, _ = int8_net(tmp_path / "model", reduce_range=True)
+    built = build(model, tmp_path, host_target(arch="x86_64", isa=("avx2",)))
+    assert "isa_any" not in built.requires
+
+
+# What really runs
+
+
+def test_float_runs_in_f32_and_agrees_with_numpy(tmp_path):
+    model, weights = conv_net(tmp_path / "model")
+    with session(model, tmp_path) as opened:
+        assert opened.precision.main == "f32"
+        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
+        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
+    assert kinds["MatMul"] == "f32"
+    assert {"Conv", "FusedConv", "NhwcFusedConv"} & set(kinds)
+
+
+def test_static_int8_runs_in_int8(tmp_path):
+    model, weights = int8_net(
+        tmp_path / "model", reduce_range=not set(host.probe().isa) & {"avx512_vnni", "avx_vnni", "amx_int8"}
+    )
+    with session(model, tmp_path) as opened:
+        assert opened.precision.main == "i8"
+        expected = conv_expected(CONV_X, weights)
+        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
+        assert 1e-6 < error < 0.05
+        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
+    assert kinds["QLinearConv"] == "i8"
+
+
+def test_f16_on_x86_is_told_as_the_f32_that_it_is(tmp_path):
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float16)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], "down", to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["h", "w"], ["m"], "product"),
+        helper.make_node("Cast", ["m"], ["y"], "up", to=FLOAT),
+    ]
+    model = write(tmp_path, nodes, [value("x", [2, 64])], [value("y", [2, 64])], [("w", weight)], "f16")
+    x = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
+    built = build(model, tmp_path)
+    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
+    with OnnxRuntime().open(payload) as opened:
+        np.testing.assert_allclose(opened.run({"x": x})["y"], x @ weight.astype(np.float32), rtol=0.02, atol=0.05)
+        if host.probe().arch == "x86_64":
+            assert opened.precision.main == "f32"
+            assert "f32" in built.notes[0]
+
+
+# Feeds
+
+
+def test_sizes_may_change_from_run_to_run(tmp_path):
+    model, weights = conv_net(tmp_path / "model")
+    with session(model, tmp_path) as opened:
+        for count in (1, 2, 1):
+            x = CONV_X[:count]
+            np.testing.assert_allclose(opened.run({"x": x})["y"], conv_expected(x, weights), rtol=1e-4, atol=1e-4)
+        with pytest.raises(UsageError, match=r"\[2, 3, 8, 4\]"):
+            opened.run({"x": CONV_X[..., :4]})
+        with pytest.raises(UsageError, match="list"):
+            opened.run({"x": [[1.0]]})
+        with pytest.raises(UsageError, match="float64"):
+            opened.profile({"x": CONV_X.astype(np.float64)})
+
+
+def test_a_value_that_the_graph_cannot_take_is_a_usage_error(tmp_path):
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["y"], "lookup")]
+    ids = value("ids", ["N"], TensorProto.INT64)
+    model = write(tmp_path, nodes, [ids], [value("y", ["N", 2])], [("table", np.eye(3, 2, dtype=np.float32))])
+    with session(model, tmp_path) as opened:
+        with pytest.raises(UsageError, match="lookup") as caught:
+            opened.run({"ids": np.array([7])})
+        assert caught.value.__cause__ is not None
+        assert opened.run({"ids": np.array([1])})["y"].tolist() == [[0, 1]]
+        assert opened.precision.layers
+
+
+def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["y"], "lookup")]
+    ids = value("ids", ["N"], TensorProto.INT64)
+    model = write(tmp_path, nodes, [ids], [value("y", ["N", 2])], [("table", np.eye(3, 2, dtype=np.float32))])
+    fed = np.array([1, 2])
+    with session(model, tmp_path) as opened:
+        call = opened.bind({"ids": fed})
+        fed[:] = 7  # would be out of the table's bounds
+        call()
+
+
+def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    built = build(model, tmp_path)
+    other = (TensorSpec("logits", "f32", ("N", 10)),)
+    with pytest.raises(ArtifactError, match="logits"):
+        OnnxRuntime().open(Payload(tmp_path / "built", built.files, built.inputs, other, built.options))
+
+
+# The probe
+
+
+def test_probe_names_version_and_provider():
+    probe = OnnxRuntime().probe()
+    assert probe.versions["onnxruntime"] == onnxruntime.__version__
+    assert "CPUExecutionProvider" in probe.devices
+
+
+def test_probe_on_32_bit_arm_says_that_there_are_no_wheels(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "armv7l")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    probe = OnnxRuntime().probe()
+    assert not probe.available
+    assert "armv7l" in probe.problems[0]
+    assert "64-bit" in probe.hint
+
+
+def test_probe_knows_the_release_that_crashes_on_old_arm_cores(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.21.0")
+    monkeypatch.setattr(host, "probe", lambda: replace(host_facts, isa=("neon",)))
+    probe = OnnxRuntime().probe()
+    assert not probe.available
+    assert "1.21.0" in probe.problems[0]
+
+
+host_facts = host.probe()
