@@ -1,0 +1,161 @@
+"""OpenVINO as an edgekit backend. Importing this imports neither the runtime nor a framework."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UnsupportedError
+from edgekit.model import Model
+from edgekit.plugin import API, Built, Payload, Probe, Session, Support, no_telemetry
+from edgekit.target import Target
+from edgekit_openvino.options import Options
+
+__all__ = ["OpenVino"]
+
+INSTALL = "pip install openvino"
+WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
+PRECISIONS = {"f32", "f16", "bf16", "i8", "i8-dynamic"}
+BF16 = ("avx512_bf16", "amx_bf16")
+"""x86 instruction sets, either of which gives OpenVINO bf16 arithmetic."""
+ARM_GLIBC = (2, 35)
+"""What the aarch64 wheels of 2026 need."""
+
+
+class OpenVino:
+    """Compile for and run on OpenVINO."""
+
+    api = API
+    name = "openvino"
+    summary = "OpenVINO: Intel and other x86-64 processors, 64-bit ARM, Intel graphics and NPUs"
+    accepts = frozenset({"onnx"})
+    options = Options
+
+    def probe(self) -> Probe:
+        """Say which OpenVINO is here and which devices it finds."""
+        versions = _versions()
+        try:
+            no_telemetry()
+            import openvino
+
+            core = openvino.Core()
+            devices = tuple(_full_name(core, device) for device in core.available_devices)
+        except Exception as error:
+            return Probe(False, versions, (), _import_problems(error, versions), _install_hint(versions))
+        if not devices:
+            return Probe(False, versions, (), ("OpenVINO finds no device",), "pip install --force-reinstall openvino")
+        return Probe(True, versions or {"openvino": str(openvino.__version__)}, devices)
+
+    def supports(self, model: Model, target: Target) -> Support:
+        """List what is in the way; where the graph is there, its operators are read too."""
+        problems = [*_format_problems(self, model), *_precision_problems(model, target), *_target_problems(target)]
+        if not problems and model.parts:
+            from edgekit_openvino import graph
+
+            problems = [*_shape_problems(model, target), *graph.problems(graph.read(model.graph))]
+        return Support(tuple(problems))
+
+    def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
+        """Convert to OpenVINO's IR and prove that it compiles."""
+        chosen = Options.from_dict(options, "openvino options")
+        support = self.supports(model, target)
+        if not support.ok:
+            raise UnsupportedError(
+                f"OpenVINO cannot run this model on '{target.name}':",
+                problems=support.problems,
+                hint="choose another recipe or backend (see `edgekit plugins`)",
+            )
+        from edgekit_openvino.build import build
+
+        return build(model, target, chosen, workdir)
+
+    def open(self, payload: Payload) -> Session:
+        """Load what `build` made; needs openvino and numpy only."""
+        from edgekit_openvino.session import OpenVinoSession
+
+        return OpenVinoSession(payload)
+
+
+def _versions() -> dict[str, str]:
+    try:
+        return {"openvino": metadata.version("openvino")}
+    except metadata.PackageNotFoundError:
+        return {}
+
+
+def _full_name(core: Any, device: str) -> str:
+    try:
+        return f"{device}: {core.get_property(device, 'FULL_DEVICE_NAME')}"
+    except Exception:
+        return device  # its driver answers no questions; it is there all the same
+
+
+def _import_problems(error: Exception, versions: Mapping[str, str]) -> tuple[str, ...]:
+    machine = platform.machine()
+    if machine not in WHEELS:
+        return (f"there are no openvino wheels for {machine}: it needs a 64-bit system",)
+    glibc = tuple(int(part) for part in platform.libc_ver()[1].split(".") if part.isdigit())
+    if machine in ("aarch64", "arm64") and glibc and glibc < ARM_GLIBC:
+        return (f"the openvino wheels for {machine} need glibc 2.35, this system has {platform.libc_ver()[1]}",)
+    if not versions or isinstance(error, ModuleNotFoundError):
+        return (f"openvino is not installed ({error})",)
+    return (f"openvino is installed but does not work: {type(error).__name__}: {error}",)
+
+
+def _install_hint(versions: Mapping[str, str]) -> str:
+    if platform.machine() not in WHEELS:
+        return f"install a 64-bit operating system (aarch64), then {INSTALL}"
+    return "pip install --force-reinstall openvino" if versions else INSTALL
+
+
+def _format_problems(backend: OpenVino, model: Model) -> list[str]:
+    problems = []
+    if model.format not in backend.accepts:
+        problems.append(f"OpenVINO builds from onnx here, the model is '{model.format}'")
+    if len(model.parts) > 1:
+        names = ", ".join(part.name for part in model.parts)
+        problems.append(f"the model has {len(model.parts)} graphs ({names}), this backend runs models of one graph")
+    for part in model.parts:
+        problems += [
+            f"'{spec.name}' is {spec.dtype}, a type that this backend does not feed or fetch"
+            for spec in (*part.inputs, *part.outputs)
+            if spec.dtype in ("bf16", "str")
+        ]
+    return problems
+
+
+def _precision_problems(model: Model, target: Target) -> list[str]:
+    asked = model.precision.split("+")
+    problems = [
+        f"the precision '{part}' is unknown to OpenVINO (it has {', '.join(sorted(PRECISIONS))})"
+        for part in asked
+        if part not in PRECISIONS
+    ]
+    if "bf16" not in asked:
+        return problems
+    device = target.device
+    if not Options.from_dict(target.options.get("openvino", {})).on_cpu:
+        problems.append("OpenVINO has bf16 arithmetic on processors only")
+    elif device.arch not in (None, "x86_64"):
+        problems.append(f"OpenVINO has bf16 arithmetic on x86 only, '{target.name}' is {device.arch}")
+    elif not set(device.isa) & set(BF16):
+        has = ", ".join(device.isa) or "no instruction set listed"
+        problems.append(f"bf16 needs {' or '.join(BF16)}; '{target.name}' has {has}")
+    return problems
+
+
+def _target_problems(target: Target) -> list[str]:
+    arch = target.device.arch
+    if arch is not None and arch not in WHEELS:
+        return [f"there are no openvino wheels for {arch}: it needs a 64-bit x86 or ARM system"]
+    return []
+
+
+def _shape_problems(model: Model, target: Target) -> list[str]:
+    if not target.static_shapes_only:
+        return []
+    free = [str(spec) for spec in model.part.inputs if not spec.is_static]
+    return [f"'{target.name}' takes fixed shapes only; free sizes are in {', '.join(free)}"] if free else []

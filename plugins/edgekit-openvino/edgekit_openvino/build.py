@@ -1,0 +1,149 @@
+"""The build side: convert ONNX to OpenVINO's IR, prove that it compiles, and say what opening it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit import host
+from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
+from edgekit.model import Model
+from edgekit.plugin import Built
+from edgekit.target import Target
+from edgekit_openvino import BF16, graph
+from edgekit_openvino.options import Options
+from edgekit_openvino.session import compile_model, reads_in, runtime
+
+FILES = ("model.xml", "model.bin")
+NO_SATURATION = ("avx_vnni", "avx512_vnni", "amx_int8")
+"""x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
+
+Float = Literal["f32", "bf16", "f16"]
+
+
+def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
+    """Write `model.xml` and `model.bin` into `workdir`.
+
+    Raises UnsupportedError naming each operator and node that OpenVINO lacks, BuildError when it fails otherwise.
+    """
+    options, notes = _pinned(model, target, options)
+    proto = graph.read(model.graph)
+    requires = _requires(model, proto, target, options)
+    converted = _convert(model, proto)
+    _prove(converted, options)
+    try:
+        runtime().save_model(converted, str(workdir / FILES[0]), compress_to_fp16=False)
+    except BaseException:
+        for name in FILES:
+            (workdir / name).unlink(missing_ok=True)
+        raise
+    return Built(
+        files=FILES,
+        inputs=model.part.inputs,
+        outputs=model.part.outputs,
+        requires=requires,
+        options=options.to_dict(),
+        evidence="parsed" if target.mismatches(host.probe()) else "built_on_device",
+        notes=notes,
+    )
+
+
+def _pinned(model: Model, target: Target, options: Options) -> tuple[Options, tuple[str, ...]]:
+    """Settle the type of the float arithmetic: left alone, OpenVINO takes bf16 where it can, silently."""
+    asked = model.precision.split("+")
+    notes = []
+    chosen: Float = "f32"
+    if "bf16" in asked:
+        chosen = "bf16"
+    elif "f16" in asked:
+        if _has_f16(target, options):
+            chosen = "f16"
+        else:
+            notes.append("weights are f16; on this processor OpenVINO computes them in f32")
+    if "i8-dynamic" in asked:
+        notes.append("OpenVINO runs dynamically quantized products in f32: nothing is gained over f32 but size")
+    if options.inference_precision not in (None, chosen):
+        raise UsageError(
+            f"the option inference_precision = '{options.inference_precision}' contradicts the model,"
+            f" which is {model.precision}.",
+            hint="leave the option out, and choose a recipe with the precision wanted",
+        )
+    return replace(options, inference_precision=chosen), tuple(notes)
+
+
+def _has_f16(target: Target, options: Options) -> bool:
+    if not options.on_cpu:
+        return True
+    wanted = "avx512_fp16" if target.device.arch == "x86_64" else "fp16"
+    return wanted in target.device.isa
+
+
+def _requires(model: Model, proto: Any, target: Target, options: Options) -> dict[str, Any]:
+    # The IR of a release is read by later ones; nothing promises the other way round.
+    release = ".".join(runtime().__version__.split(".")[:2])
+    requires: dict[str, Any] = {"packages": {"openvino": f">={release}"}}
+    device = target.device
+    if device.arch:
+        requires["arch"] = device.arch
+    if not options.on_cpu:
+        return requires
+    if options.inference_precision == "f16":
+        requires["isa"] = ["avx512_fp16" if device.arch == "x86_64" else "fp16"]
+    wide = graph.wide_weights(proto, model.graph.parent) if device.arch == "x86_64" else None
+    if wide is not None:
+        if not set(device.isa) & set(NO_SATURATION):
+            raise UnsupportedError(
+                f"OpenVINO cannot run this model right on '{target.name}':",
+                problems=[
+                    f"the int8 weight '{wide}' uses all eight bits, and this processor has none of"
+                    f" {', '.join(NO_SATURATION)}: sums of products saturate"
+                ],
+                hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
+            )
+        requires["isa_any"] = list(NO_SATURATION)
+    if options.inference_precision == "bf16":
+        requires["isa_any"] = list(BF16)  # every processor with one of these has a member of the other list too
+    return requires
+
+
+def _convert(model: Model, proto: Any) -> Any:
+    """Convert with convert_model: read_model leaves Q/DQ unfused, each zero point a layer of its own (2026.4)."""
+    ov = runtime()
+    try:
+        converted = ov.convert_model(str(model.graph))
+    except Exception as error:
+        problems = graph.lacking(proto, str(error))
+        if problems:
+            raise UnsupportedError(
+                "OpenVINO lacks operators of this model:",
+                problems=problems,
+                hint="replace these operators in the model, or choose another backend (see `edgekit plugins`)",
+            ) from error
+        raise BuildError(f"OpenVINO cannot convert '{model.graph.name}':\n{_last_lines(error)}") from error
+    for specs, ports in ((model.part.inputs, converted.inputs), (model.part.outputs, converted.outputs)):
+        if len(specs) != len(ports):
+            raise BuildError(
+                f"OpenVINO made {len(ports)} tensors ({', '.join(map(str, ports))}) of {', '.join(map(str, specs))}."
+            )
+        for index, spec in enumerate(specs):
+            if not any(spec.name in port.get_names() for port in ports):
+                ports[index].get_tensor().add_names({spec.name})
+    return converted
+
+
+def _prove(converted: Any, options: Options) -> None:
+    """Compile, as the device will; in f32 where this machine has not got the device's arithmetic."""
+    if not reads_in(options):
+        options = replace(options, inference_precision="f32")
+    try:
+        compile_model(converted, options)
+    except EdgekitError:
+        raise
+    except Exception as error:
+        raise BuildError(f"OpenVINO cannot compile the model for {options.device}:\n{_last_lines(error)}") from error
+
+
+def _last_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-4:])

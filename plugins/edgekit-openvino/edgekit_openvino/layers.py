@@ -1,0 +1,97 @@
+"""Read OpenVINO's executable graph and counters: which layers run, in which types, and for how long."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.plugin import LayerTime, Precision
+
+HEAVY = {
+    "Convolution",
+    "Deconvolution",
+    "GroupConvolution",
+    "FullyConnected",
+    "MatMul",
+    "Gemm",
+    "MHA",
+    "ScaledDotProductAttention",
+    "ScaledDotProductAttentionWithKVCache",
+    "LSTMCell",
+    "LSTMSequence",
+    "GRUCell",
+    "GRUSequence",
+    "RNNCell",
+    "RNNSeq",
+}
+"""Layers that hold most of the arithmetic, by the executable graph's names for them."""
+
+QUANTIZERS = {"FakeQuantize", "Pooling"}
+"""Lighter layers that compute in int8 where a graph is quantized."""
+
+NOT_EXECUTED = {"Input", "Output", "Const", "Parameter", "Result"}
+
+
+CONTAINERS = {"If", "Loop", "TensorIterator"}
+"""Layers whose inner graphs are not listed; their own type is that of a condition or counter."""
+
+
+def precision(graph: Any, inference: str = "f32") -> Precision:
+    """Count layers by type; the main type is the one in which most convolutions and matrix products run.
+
+    `inference` is the type that the compiled model was given for floats: what runs within containers.
+    """
+    counted: Counter[str] = Counter()
+    heavy: Counter[str] = Counter()
+    layers = [layer for layer in _layers(graph) if layer[1] not in CONTAINERS]
+    quantized = any(of == "i8" and kind in (*HEAVY, *QUANTIZERS) for _, kind, of in layers)
+    for _, kind, of in layers:
+        # Truth values run as u8 too; a graph that is not quantized has no other.
+        counted["bool" if of == "boolean" or (of == "i8" and not quantized) else of] += 1
+        if kind in HEAVY:
+            heavy[of] += 1
+    # A graph without products (a pure table look-up) is named after the float type it mostly runs in.
+    main = heavy or Counter({name: count for name, count in counted.items() if name in ("f32", "f16", "bf16", "i8")})
+    return Precision(
+        max(sorted(main), key=lambda name: main[name]) if main else inference,
+        dict(sorted(counted.items())),
+    )
+
+
+def layer_times(runs: Sequence[Sequence[Any]], graph: Any) -> tuple[LayerTime, ...]:
+    """Give the median time of each executed layer over `runs`, each a request's profiling information."""
+    types = {name: of for name, _, of in _layers(graph)}
+    times_ms: dict[str, list[float]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        for layer in run:
+            if layer.status.name == "EXECUTED":
+                times_ms.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1000)
+                kinds[layer.node_name] = layer.node_type, _short(layer.exec_type.rpartition("_")[2])
+    return tuple(
+        LayerTime(name, kinds[name][0], types.get(name, kinds[name][1]), statistics.median(found))
+        for name, found in times_ms.items()
+    )
+
+
+def _layers(graph: Any) -> list[tuple[str, str, str]]:
+    """List name, kind and type of the layers that run: constants, and what is folded from them, are left out."""
+    found = []
+    constant: set[str] = set()
+    for layer in graph.get_ordered_ops():
+        facts = layer.get_rt_info()
+        name, kind = layer.get_friendly_name(), facts["layerType"].astype(str)
+        sources = [value.get_source_output().get_node().get_friendly_name() for value in layer.inputs()]
+        if kind == "Const" or (sources and constant.issuperset(sources)):
+            constant.add(name)
+        elif kind not in NOT_EXECUTED:
+            found.append((name, kind, _short(facts["runtimePrecision"].astype(str))))
+    return found
+
+
+def _short(name: str) -> str:
+    """Give our word for a type; u8 and s8 are one precision."""
+    name = name.lower()
+    return "i8" if name in ("u8", "i8") else name

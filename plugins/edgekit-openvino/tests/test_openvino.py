@@ -1,0 +1,546 @@
+"""OpenVINO as a backend: the contract, then what is particular to this runtime, on real graphs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_openvino import OpenVino
+from edgekit_openvino.options import Options
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+
+from edgekit import host
+from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.model import Model, Part
+from edgekit.plugin import Payload
+from edgekit.spec import TensorSpec
+from edgekit.target import Device, Target
+from edgekit.testing.backend import BackendTests, linear_bias, linear_weight
+
+FLOAT = TensorProto.FLOAT
+SHORT = {FLOAT: "f32", TensorProto.INT32: "i32", TensorProto.INT64: "i64", TensorProto.BOOL: "bool"}
+CONV_X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+def value(name, shape, dtype=FLOAT):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def write(folder, nodes, inputs, outputs, weights=(), precision="f32", opsets=(("", 17),), ir_version=8, **save):
+    """Write a graph of onnx.helper's making and give the Model of it."""
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(a, n) for n, a in weights])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets])
+    proto.ir_version = ir_version
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(proto, str(folder / "model.onnx"), **save)
+    return model_of(folder, precision, inputs, outputs)
+
+
+def model_of(folder, precision, inputs, outputs):
+    def specs(values):
+        return tuple(
+            TensorSpec(
+                v.name,
+                SHORT.get(v.type.tensor_type.elem_type, "f32"),
+                tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim),
+            )
+            for v in values
+        )
+
+    return Model("onnx", (Part("model", "model.onnx", specs(inputs), specs(outputs)),), None, precision, folder=folder)
+
+
+def conv_net(folder):
+    """Write Conv, Relu, Flatten, MatMul: [N,3,8,8] to [N,10]."""
+    rng = np.random.default_rng(1)
+    weights = [
+        ("w", rng.standard_normal((8, 3, 3, 3)).astype(np.float32)),
+        ("b", rng.standard_normal(8).astype(np.float32)),
+        ("f", rng.standard_normal((512, 10)).astype(np.float32) * 0.1),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv", pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("Flatten", ["r"], ["v"], "flatten"),
+        helper.make_node("MatMul", ["v", "f"], ["y"], "fc"),
+    ]
+    return write(folder, nodes, [value("x", ["N", 3, 8, 8])], [value("y", ["N", 10])], weights), dict(weights)
+
+
+def conv_expected(x, weights):
+    """Compute the net of `conv_net` by numpy."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    conv = np.einsum("nchwij,ocij->nohw", windows, weights["w"]) + weights["b"][None, :, None, None]
+    return np.maximum(conv, 0).reshape(len(x), -1) @ weights["f"]
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self):
+        self._batches = iter([{"x": CONV_X + 0.1 * i} for i in range(4)])
+
+    def get_next(self):
+        return next(self._batches, None)
+
+
+def int8_net(folder, reduce_range=False):
+    model, weights = conv_net(folder / "float")
+    quantize_static(
+        str(model.graph),
+        str(folder / "model.onnx"),
+        Batches(),
+        per_channel=True,
+        reduce_range=reduce_range,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "MatMul"],
+        extra_options={"ForceQuantizeNoInputCheck": False},
+    )
+    return replace(model, folder=folder, precision="i8"), weights
+
+
+def host_target(**device):
+    here = host.probe()
+    facts = {"arch": here.arch, "isa": here.isa, "cores": here.cores} | device
+    return Target("host", "this machine", device=Device(**facts))
+
+
+def build(model, tmp_path, target=None, **options):
+    work = tmp_path / "built"
+    work.mkdir()
+    return OpenVino().build(model, target or host_target(), options, work)
+
+
+def session(model, tmp_path, **options):
+    built = build(model, tmp_path, **options)
+    return OpenVino().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options))
+
+
+class TestContract(BackendTests):
+    runtime = ("openvino",)
+
+    @pytest.fixture
+    def backend(self):
+        return OpenVino()
+
+    def model(self, folder):
+        return write(
+            folder,
+            [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "linear")],
+            [value("x", ["N", 4])],
+            [value("y", ["N", 3])],
+            [("w", linear_weight()), ("b", linear_bias())],
+        )
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"thread": 2}, "threads"),
+        ({"threads": 0}, "threads"),
+        ({"hint": "latenc"}, "latency"),
+        ({"device": ""}, "device"),
+    ],
+)
+def test_bad_options_name_the_right_ones(options, names):
+    with pytest.raises(UsageError, match=names):
+        Options.from_dict(options)
+
+
+@pytest.mark.parametrize("options", [{"threads": 1}, {"hint": "throughput", "streams": 2}, {}])
+def test_options_reach_the_runtime_and_leave_the_outputs(options, tmp_path):
+    model, weights = conv_net(tmp_path / "model")
+    with session(model, tmp_path, **options) as opened:
+        compiled = opened._compiled
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == options.get("threads", host.probe().cores)
+        assert compiled.get_property("NUM_STREAMS") == options.get("streams", 1)
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
+
+
+def test_a_device_that_is_not_here_is_named(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    with pytest.raises(EnvironmentFault, match=r"GPU\.7.*finds CPU"):
+        build(model, tmp_path, device="GPU.7")
+    assert not any((tmp_path / "built").iterdir())
+
+
+def test_the_precision_is_not_an_option(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    with pytest.raises(UsageError, match="contradicts"):
+        build(model, tmp_path, inference_precision="bf16")
+
+
+# What it supports
+
+
+def test_support_lists_every_problem_at_once():
+    problems = OpenVino().supports(Model("torch", precision="i7"), host_target(arch="armv7l")).problems
+    text = " ".join(problems)
+    assert all(word in text for word in ("'torch'", "i7", "armv7l"))
+
+
+@pytest.mark.parametrize(
+    ("device", "word"),
+    [
+        ({"arch": "x86_64", "isa": ("avx2", "avx512_vnni")}, "avx512_vnni"),
+        ({"arch": "x86_64", "isa": ()}, "no instruction set"),
+        ({"arch": "aarch64", "isa": ("neon", "bf16")}, "x86 only"),
+    ],
+)
+def test_bf16_needs_a_processor_that_has_it(device, word):
+    model = Model("onnx", precision="i8+bf16")
+    assert word in OpenVino().supports(model, host_target(**device)).problems[0]
+    assert OpenVino().supports(model, host_target(arch="x86_64", isa=("amx_bf16",))).ok
+    assert OpenVino().supports(model, host_target(arch="x86_64", isa=("avx512_bf16",))).ok
+
+
+def test_bf16_is_refused_on_graphics():
+    target = replace(host_target(isa=("amx_bf16",)), options={"openvino": {"device": "GPU"}})
+    assert "processors only" in OpenVino().supports(Model("onnx", precision="bf16"), target).problems[0]
+
+
+def test_several_graphs_are_refused(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    model = replace(model, parts=(model.part, replace(model.part, name="decoder")))
+    assert "2 graphs (model, decoder)" in OpenVino().supports(model, host_target()).problems[0]
+
+
+def test_free_sizes_are_refused_where_shapes_must_be_fixed(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    target = replace(host_target(), static_shapes_only=True)
+    assert "x:f32[N,3,8,8]" in OpenVino().supports(model, target).problems[0]
+
+
+# Operators that the runtime lacks
+
+
+def test_foreign_operators_are_named_with_domain_and_node(tmp_path):
+    nodes = [
+        helper.make_node("Swish9", ["x"], ["m"], "first", domain="acme"),
+        helper.make_node("Swish9", ["m"], ["y"], domain="acme"),
+    ]
+    model = write(tmp_path, nodes, [value("x", [1])], [value("y", [1])], opsets=(("", 17), ("acme", 1)))
+    with pytest.raises(UnsupportedError) as caught:
+        build(model, tmp_path)
+    assert len(caught.value.problems) == 2
+    assert "Swish9 of domain 'acme' (node 'first')" in caught.value.problems[0]
+    assert "node that gives 'y'" in caught.value.problems[1]
+    assert not any((tmp_path / "built").iterdir())
+
+
+def test_unknown_operators_are_all_named(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], "fine"),
+        helper.make_node("Frobnicate", ["r"], ["f"], "unknown"),
+        helper.make_node("NoSuchFusion", ["f"], ["n"], "contrib", domain="com.microsoft"),
+        helper.make_node("NoSuchFusion", ["n"], ["z"], "again", domain="com.microsoft"),
+    ]
+    opsets = (("", 17), ("com.microsoft", 1))
+    model = write(tmp_path, nodes, [value("x", [1, 4])], [value("z", [1, 4])], opsets=opsets)
+    with pytest.raises(UnsupportedError) as caught:
+        build(model, tmp_path)
+    assert len(caught.value.problems) == 3
+    text = "\n".join(caught.value.problems)
+    for words in ("Frobnicate of domain 'ai.onnx' (node 'unknown')", "com.microsoft", "'contrib'", "'again'"):
+        assert words in text
+    assert caught.value.__cause__ is not None
+
+
+def test_an_operator_on_types_it_lacks_is_named_with_the_reason(tmp_path):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], "cast", to=TensorProto.INT16),
+        helper.make_node("Resize", ["i", "", "s"], ["z"], "resize", mode="cubic"),
+        helper.make_node("Resize", ["x", "", "s"], ["y"], "innocent", mode="cubic"),
+    ]
+    outputs = [value("z", None, TensorProto.INT16), value("y", None)]
+    model = write(tmp_path, nodes, [value("x", [1, 1, 4, 4])], outputs, [("s", np.ones(4, np.float32))])
+    with pytest.raises(UnsupportedError, match=r"node 'resize'.*element type") as caught:
+        build(model, tmp_path)
+    assert "innocent" not in str(caught.value)
+
+
+def test_a_file_that_is_no_graph_is_a_build_error(tmp_path):
+    model, _ = conv_net(tmp_path)
+    model.graph.write_bytes(b"garbage" * 99)
+    with pytest.raises(BuildError, match=r"model\.onnx"):
+        build(model, tmp_path)
+
+
+def test_a_graph_that_is_wrong_in_itself_is_an_error_with_its_node(tmp_path):
+    add = [helper.make_node("Add", ["x", "k"], ["y"], "add")]
+    model = write(tmp_path, add, [value("x", [1])], [value("y", [1])], [("k", np.array([1], np.int64))])
+    with pytest.raises(UnsupportedError, match=r"Add.*'add'"):
+        build(model, tmp_path)
+    assert not any((tmp_path / "built").iterdir())
+
+
+# What is built
+
+
+def test_external_data_is_taken_in(tmp_path):
+    source = tmp_path / "source"
+    model, weights = conv_net(source)
+    onnx.save(
+        onnx.load(str(model.graph)),
+        str(model.graph),
+        save_as_external_data=True,
+        location="data.bin",
+        size_threshold=16,
+    )
+    built = build(model, tmp_path)
+    shutil.rmtree(source)
+    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
+    with OpenVino().open(payload) as opened:
+        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
+    data = tmp_path / "built" / "model.bin"
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(ArtifactError):
+        OpenVino().open(payload)
+    data.unlink()
+    with pytest.raises(ArtifactError, match=r"model\.bin"):
+        OpenVino().open(payload)
+
+
+def test_tensor_names_and_types_stay_as_in_the_onnx(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["a"], ["kept"], "relu"),
+        helper.make_node("Identity", ["kept"], ["same"], "copy"),
+        helper.make_node("Greater", ["a", "b"], ["more"], "greater"),
+        helper.make_node("Cast", ["ids"], ["wide"], "cast", to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["a"], ["sum"], "sum", keepdims=0),
+    ]
+    inputs = [
+        value("ids", ["N"], TensorProto.INT32),
+        value("b", [2]),
+        value("a", [2]),
+        value("unused", [3]),
+        value("scalar", []),
+    ]
+    nodes.append(helper.make_node("Add", ["scalar", "sum"], ["total"], "add"))
+    outputs = [
+        value("more", [2], TensorProto.BOOL),
+        value("same", [2]),
+        value("kept", [2]),
+        value("wide", ["N"], TensorProto.INT64),
+        value("total", []),
+    ]
+    model = write(tmp_path / "model", nodes, inputs, outputs)
+    feeds = {
+        "a": np.array([-1, 2], np.float32),
+        "b": np.array([0, 0], np.float32),
+        "ids": np.array([5, 6, 7], np.int32),
+        "unused": np.zeros(3, np.float32),
+        "scalar": np.array(0.5, np.float32),
+    }
+    with session(model, tmp_path) as opened:
+        for _ in range(2):
+            found = opened.run(feeds)
+            assert list(found) == ["more", "same", "kept", "wide", "total"]
+            assert found["more"].tolist() == [False, True]
+            assert found["more"].dtype == np.bool_
+            assert found["kept"].tolist() == found["same"].tolist() == [0, 2]
+            assert found["wide"].tolist() == [5, 6, 7]
+            assert found["wide"].dtype == np.int64
+            assert found["total"].tolist() == 1.5
+
+
+def test_evidence_says_whether_this_is_the_target(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    assert build(model, tmp_path).evidence == "built_on_device"
+    other = "aarch64" if host.probe().arch == "x86_64" else "x86_64"
+    shutil.rmtree(tmp_path / "built")
+    built = build(model, tmp_path, host_target(arch=other, isa=()))
+    assert built.evidence == "parsed"
+    assert built.requires["arch"] == other
+
+
+def test_a_bf16_bundle_can_be_built_without_bf16_here(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    built = build(replace(model, precision="bf16"), tmp_path, host_target(arch="x86_64", isa=("amx_bf16",)))
+    assert built.requires["isa_any"] == ["avx512_bf16", "amx_bf16"]
+    assert built.options["inference_precision"] == "bf16"
+
+
+def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
+    model, _ = int8_net(tmp_path / "model")
+    built = build(model, tmp_path, host_target(arch="x86_64", isa=("avx2", "avx512_vnni")))
+    assert set(built.requires["isa_any"]) == {"avx_vnni", "avx512_vnni", "amx_int8"}
+    shutil.rmtree(tmp_path / "built")
+    with pytest.raises(UnsupportedError, match="saturate") as caught:
+        build(model, tmp_path, host_target(arch="x86_64", isa=("avx2",)))
+    assert "reduce_range" in caught.value.hint
+
+
+# What really runs
+
+
+def test_float_runs_in_f32_and_agrees_with_numpy(tmp_path):
+    model, weights = conv_net(tmp_path / "model")
+    with session(model, tmp_path) as opened:
+        assert opened.precision.main == "f32"
+        assert set(opened.precision.layers) == {"f32"}
+        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
+        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
+    assert kinds["Convolution"] == "f32"
+    assert kinds["FullyConnected"] == "f32"
+
+
+def test_bf16_runs_in_bf16_when_asked_and_only_then(tmp_path):
+    if not set(host.probe().isa) & {"avx512_bf16", "amx_bf16"}:
+        pytest.skip("this processor has no bf16 arithmetic")
+    model, weights = conv_net(tmp_path / "model")
+    expected = conv_expected(CONV_X, weights)
+    with session(replace(model, precision="bf16"), tmp_path) as opened:
+        assert opened.precision.main == "bf16"
+        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
+        assert 1e-4 < error < 0.02
+        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
+    assert kinds["Convolution"] == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_what_runs_in_a_loop_is_told_as_what_the_model_was_given(precision, tmp_path):
+    if precision == "bf16" and not {"avx512_bf16", "amx_bf16"} & set(host.probe().isa):
+        pytest.skip("this processor has no bf16")
+    boolean, whole = TensorProto.BOOL, TensorProto.INT64
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("MatMul", ["s", "w"], ["m"]),
+            helper.make_node("Tanh", ["m"], ["t"]),
+        ],
+        "body",
+        [value("i", [], whole), value("go", [], boolean), value("s", [1, 8])],
+        [value("on", [], boolean), value("t", [1, 8])],
+    )
+    nodes = [helper.make_node("Loop", ["n", "yes", "x"], ["y"], body=body)]
+    weights = [("w", np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)), ("yes", np.array(True))]
+    inputs = [value("x", [1, 8]), value("n", [], whole)]
+    with session(write(tmp_path / "m", nodes, inputs, [value("y", [1, 8])], weights, precision), tmp_path) as opened:
+        assert opened.precision.main == precision
+
+
+def test_truth_values_are_not_told_as_int8(tmp_path):
+    inputs = [value("x", ["N", 8]), value("c", ["N", 8], TensorProto.BOOL)]
+    nodes = [
+        helper.make_node("Where", ["c", "x", "zero"], ["kept"]),
+        helper.make_node("MatMul", ["kept", "w"], ["y"]),
+    ]
+    weights = [("w", np.ones((8, 8), np.float32)), ("zero", np.float32(0))]
+    with session(write(tmp_path / "m", nodes, inputs, [value("y", ["N", 8])], weights), tmp_path) as opened:
+        assert opened.precision.main == "f32"
+        assert "i8" not in opened.precision.layers
+
+
+def test_arithmetic_that_the_processor_lacks_is_refused_not_replaced(tmp_path):
+    lacking = [
+        name
+        for name, flags in (("f16", {"avx512_fp16", "fp16"}), ("bf16", {"avx512_bf16", "amx_bf16"}))
+        if not set(host.probe().isa) & flags
+    ]
+    if not lacking:
+        pytest.skip("this processor has every type")
+    model, _ = conv_net(tmp_path / "model")
+    built = build(model, tmp_path)
+    options = {**built.options, "inference_precision": lacking[0]}
+    with pytest.raises(ArtifactError, match=f"is to compute in {lacking[0]}"):
+        OpenVino().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs, options))
+
+
+@pytest.mark.parametrize("precision", ["i8", "i8+bf16"])
+def test_static_int8_runs_in_int8(precision, tmp_path):
+    isa = set(host.probe().isa)
+    if precision == "i8+bf16" and not isa & {"avx512_bf16", "amx_bf16"}:
+        pytest.skip("this processor has no bf16 arithmetic")
+    model, weights = int8_net(tmp_path / "model", reduce_range=not isa & {"avx512_vnni", "avx_vnni", "amx_int8"})
+    with session(replace(model, precision=precision), tmp_path) as opened:
+        assert opened.precision.main == "i8"
+        expected = conv_expected(CONV_X, weights)
+        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
+        assert 1e-6 < error < 0.05
+        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
+    assert kinds["Convolution"] == "i8"
+    assert kinds["FullyConnected"] == "i8"
+
+
+def test_dynamic_int8_is_told_as_the_f32_that_it_is(tmp_path):
+    model, weights = conv_net(tmp_path / "float")
+    quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"), op_types_to_quantize=["MatMul"])
+    built = build(replace(model, folder=tmp_path, precision="i8-dynamic"), tmp_path)
+    assert "f32" in built.notes[0]
+    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
+    with OpenVino().open(payload) as opened:
+        assert opened.precision.main == "f32"
+        expected = conv_expected(CONV_X, weights)
+        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
+        assert error < 0.03
+
+
+# Feeds
+
+
+def test_sizes_may_change_from_run_to_run(tmp_path):
+    model, weights = conv_net(tmp_path / "model")
+    with session(model, tmp_path) as opened:
+        for count in (1, 2, 1):
+            x = CONV_X[:count]
+            np.testing.assert_allclose(opened.run({"x": x})["y"], conv_expected(x, weights), rtol=1e-4, atol=1e-4)
+        with pytest.raises(UsageError, match=r"\[2, 3, 8, 4\]"):
+            opened.run({"x": CONV_X[..., :4]})
+        with pytest.raises(UsageError, match="list"):
+            opened.run({"x": [[1.0]]})
+        with pytest.raises(UsageError, match="float64"):
+            opened.profile({"x": CONV_X.astype(np.float64)})
+
+
+def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    fed = CONV_X.copy()
+    with session(model, tmp_path) as opened:
+        call = opened.bind({"x": fed})
+        tensor = dict(zip(call.__code__.co_freevars, call.__closure__, strict=True))["held"].cell_contents["x"]
+        fed[:] = 0
+        call()
+        assert np.array_equal(tensor, CONV_X)
+
+
+def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
+    model, _ = conv_net(tmp_path / "model")
+    built = build(model, tmp_path)
+    other = (TensorSpec("logits", "f32", ("N", 10)),)
+    with pytest.raises(ArtifactError, match="logits"):
+        OpenVino().open(Payload(tmp_path / "built", built.files, built.inputs, other, built.options))
+
+
+# The probe
+
+
+def test_probe_names_version_and_processor():
+    probe = OpenVino().probe()
+    assert probe.versions["openvino"].startswith("20")
+    assert any(device.startswith("CPU: ") for device in probe.devices)
+
+
+def test_probe_on_32_bit_arm_says_that_there_are_no_wheels(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "armv7l")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    probe = OpenVino().probe()
+    assert not probe.available
+    assert "armv7l" in probe.problems[0]
+    assert "64-bit" in probe.hint
+
+
+def test_probe_on_an_old_arm_system_names_the_library_it_lacks(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.31"))
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "glibc 2.35" in OpenVino().probe().problems[0]
