@@ -1,0 +1,132 @@
+"""Noise: told by the kernel's counts, in words; a busy neighbour is made by really running one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekit.bench import benchmark
+from edgekit.bench.noise import Reading, Tally, read
+
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+
+
+def proc(root: Path, **times: str) -> Path:
+    (root / "proc").mkdir(parents=True, exist_ok=True)
+    lines = ["cpu  1 1 1 1 1 1 1 1 0 0", *(f"{name} {value}" for name, value in times.items()), "intr 5", "ctxt 7"]
+    (root / "proc/stat").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def tally(*, busy: float, own: float, steal: float = 0.0, total: float = 4.0, **extra: float) -> Tally:
+    made = Tally()
+    throttled = extra.get("throttled")
+    after = Reading(100 + total, 10 + busy, 1 + steal, None if throttled is None else 5 + throttled)
+    before = Reading(100, 10, 1, None if throttled is None else 5)
+    made.add(before, after, own=own, seconds=2.0, preempted=int(extra.get("preempted", 0)))
+    return made
+
+
+def test_counts_are_read_for_the_processors_we_may_use(tmp_path):
+    stat = {f"cpu{core}": "100 10 20 800 30 5 5 40 7 0" for core in CORES}
+    found = read(proc(tmp_path, **stat, cpu4095="999999 0 0 0 0 0 0 0 0 0"))
+    hertz = os.sysconf("SC_CLK_TCK")
+    assert found.total == pytest.approx(len(CORES) * 1010 / hertz)
+    assert found.busy == pytest.approx(len(CORES) * 140 / hertz)
+    assert found.steal == pytest.approx(len(CORES) * 40 / hertz)
+    assert found.throttled is None
+
+
+def test_the_quota_of_the_control_group_is_read(tmp_path):
+    root = proc(tmp_path, **{f"cpu{CORES[0]}": "1 1 1 1 1 1 1 1 0 0"})
+    (root / "proc/self").mkdir()
+    (root / "proc/self/cgroup").write_text("0::/user/box\n")
+    (root / "sys/fs/cgroup/user/box").mkdir(parents=True)
+    (root / "sys/fs/cgroup/user/box/cpu.stat").write_text("usage_usec 9\nnr_throttled 2\nthrottled_usec 2500000\n")
+    assert read(root).throttled == 2.5
+
+
+def test_hidden_counts_are_none(tmp_path):
+    assert read(tmp_path) is None
+    assert read(proc(tmp_path)) is None, "a /proc/stat without our processors tells nothing"
+
+
+def test_a_quiet_machine_is_not_called_noisy():
+    found = tally(busy=2.05, own=2.0, preempted=3).verdict([10, 10.2, 9.9, 10.1])
+    assert not found.noisy and found.reasons == ()
+    assert found.foreign_cpu_share == pytest.approx(0.0125) and found.steal_share == 0
+    assert found.round_spread == pytest.approx(0.3 / 10.1)
+
+
+def test_counting_errors_do_not_make_a_share_negative():
+    assert tally(busy=1.9, own=2.0).verdict([1, 1]).foreign_cpu_share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("made", "medians", "words"),
+    [
+        (tally(busy=3.8, own=1.8, preempted=400), [1, 1], "other processes took 50% .*pre-empted 200 times a second"),
+        (tally(busy=2, own=2, steal=0.4), [1, 1], "hypervisor took 10%"),
+        (tally(busy=2, own=2, throttled=0.5), [1, 1], "quota kept the model waiting for 0.50 s"),
+        (tally(busy=2, own=2), [10, 14, 10], "medians of 3 rounds differ by 40%"),
+    ],
+)
+def test_each_disturbance_is_named(made, medians, words):
+    found = made.verdict(medians)
+    assert found.noisy and len(found.reasons) == 1
+
+    assert re.search(words, found.reasons[0])
+
+
+@pytest.mark.parametrize(("preempted", "noisy"), [(4, False), (400, True)])
+def test_without_counts_the_share_is_unknown_and_said(preempted, noisy):
+    made = Tally()
+    made.add(None, None, own=1.0, seconds=2.0, preempted=preempted)
+    found = made.verdict([1, 1])
+    assert found.noisy is noisy and found.foreign_cpu_share is None and found.steal_share is None
+    assert "unknown" in found.reasons[-1]
+
+
+def test_one_round_has_no_spread():
+    assert tally(busy=1, own=1).verdict([5]).round_spread is None
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc/stat")
+def test_a_busy_neighbour_is_detected(entry, quick):
+    """A process that spins is foreign however little our model computes; its absence is told by the smaller share."""
+    (before,) = benchmark([entry(sleep_ms=1)], quick)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbour:
+        try:
+            time.sleep(0.2)
+            (outcome,) = benchmark([entry(sleep_ms=1)], quick)
+        finally:
+            neighbour.kill()
+    noise = outcome.measurement.noise
+    assert noise.noisy
+    assert any("other processes took" in reason for reason in noise.reasons)
+    assert noise.foreign_cpu_share > 0.5 / len(CORES) or before.measurement.noise.noisy
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc/stat")
+def test_our_own_work_is_not_foreign(entry, quick):
+    """A model that computes all the time, beside another that waits its turn, on a machine with nothing else to do."""
+    before = read()
+    time.sleep(0.5)
+    after = read()
+    idle = 1 - (after.busy - before.busy) / (after.total - before.total)
+    outcomes = benchmark([entry("one", repeats=50), entry("two", repeats=50)], quick)
+    share = max(one.measurement.noise.foreign_cpu_share for one in outcomes)
+    if idle < 0.97 or share > 0.05:
+        busy = read()
+        time.sleep(0.5)
+        now = read()
+        others = (now.busy - busy.busy) / (now.total - busy.total)
+        if idle < 0.97 or others > 0.03:
+            pytest.skip(f"this machine is busy with other work: {max(1 - idle, others):.0%} of it")
+    assert share <= 0.05

@@ -1,0 +1,255 @@
+"""The measuring process: what it answers, what cannot disturb it, and how its death is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.bench import Worker
+from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.plugin import LayerTime, Precision
+from edgekit.spec import TensorSpec
+
+MATMUL = "edgekit_bench_backends:Matmul"
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def gone(pid: int, within_s: float = 5) -> bool:
+    """Wait until a process is no more (a zombie that its parent has not buried counts as gone)."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_it_opens_warms_measures_and_tells(payload, feeds):
+    model = payload()
+    with Worker(MATMUL) as worker:
+        opened = worker.open(model, feeds)
+        assert opened["shapes"] == {"x": [1, 64]} and opened["threads"] == 1
+        assert all(value > 0 for value in opened["cold_start"].values())
+        warmed = worker.warm(min_seconds=0, max_seconds=1)
+        assert warmed["count"] > 5 and warmed["seconds"] > 0.2
+        first = worker.round(10)
+        second = worker.round(1000, most=7)
+        latencies = worker.latencies_ns()
+        assert second["count"] == 7 and len(latencies) == first["count"] + 7
+        assert np.median(latencies[-7:]) == second["median_ns"]
+        assert latencies[: first["count"]].sum() <= first["seconds"] * 1e9
+        assert worker.precision() == Precision("f32", {"f32": 1})
+        assert worker.profile(feeds) == (LayerTime("matmul", "MatMul", "f32", 0.5),)
+        assert 5 < worker.peak_memory_mb() < 1000
+        pid = worker.pid
+    assert gone(pid)
+
+
+def test_outputs_come_back_whatever_their_names_and_types(payload, feeds):
+    outputs = (TensorSpec("file", "f32", (1, 8)), TensorSpec("labels/0:str", "str", (2,)))
+    model = replace(payload(), inputs=(TensorSpec("file", "f32", (1, 64)),), outputs=outputs)
+    given = {"file": feeds["x"]}
+    with Worker(MATMUL) as worker:
+        worker.open(model, given)
+        found = worker.run(given)
+    with np.load(model.main) as weights:
+        np.testing.assert_array_equal(found["file"], feeds["x"] @ weights["w"])
+    assert found["labels/0:str"].tolist() == ["cat", "dog"]
+
+
+def test_what_a_runtime_prints_does_not_disturb(payload, feeds):
+    with Worker(MATMUL) as worker:
+        worker.open(payload(at="call", what="talk"), feeds)
+        assert worker.round(1, most=5)["count"] == 5
+
+
+def test_imports_made_while_loading_count_as_import(payload, feeds):
+    with Worker(MATMUL) as worker:
+        cold = worker.open(payload(at="open", what="heavy"), feeds)["cold_start"]
+    assert cold["import_ms"] > 200, "the module that is imported inside `open` takes 200 ms"
+    assert 50 <= cold["load_ms"] < 200, "its sleep of 50 ms is loading"
+
+
+def test_no_framework_is_imported(payload, feeds, tmp_path, monkeypatch):
+    poison = tmp_path / "poison"
+    poison.mkdir()
+    for name in ("torch", "transformers", "optimum", "onnx"):
+        (poison / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    monkeypatch.syspath_prepend(str(poison))
+    with Worker(MATMUL) as worker:
+        worker.open(payload(), feeds)
+        worker.round(1)
+        worker.run(feeds)
+
+
+def test_a_module_in_the_working_directory_does_not_get_in(payload, feeds, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    with Worker(MATMUL) as worker:
+        worker.open(payload(), feeds)
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "words"),
+    [
+        ("illegal", "SIGILL", "illegal instruction"),
+        ("segfault", "SIGSEGV", "memory that is not its own"),
+        ("out-of-memory", "SIGKILL", "memory ran out"),
+    ],
+)
+def test_death_by_a_signal_is_told(payload, feeds, what, name, words):
+    with pytest.raises(DeviceError) as caught, Worker(MATMUL) as worker:
+        worker.open(payload(at="open", what=what), feeds)
+    message = caught.value.message
+    assert name in message and words in message and MATMUL in message and "while loading the model" in message
+    assert caught.value.hint and caught.value.context["signal"] == name
+    if what == "illegal":
+        assert "libfast: using avx9000 kernels" in message, "the last lines of the log say what happened"
+
+
+def test_an_exit_is_told(payload, feeds):
+    with pytest.raises(DeviceError, match="ended with exit code 3 while measuring"), Worker(MATMUL) as worker:
+        worker.open(payload(), feeds)
+        worker._ask("open", "measuring", backend=MATMUL, payload=_leaving(payload), **worker._write(feeds))
+
+
+def _leaving(payload) -> dict[str, object]:
+    return payload(at="open", what="leave").to_dict()
+
+
+def test_a_hanging_runtime_is_ended(payload, feeds):
+    with pytest.raises(DeviceError, match=r"no answer for 1 s while loading"), Worker(MATMUL, patience_s=1) as worker:
+        worker.start()
+        pid = worker.pid
+        worker.open(payload(at="open", what="hang"), feeds)
+    assert gone(pid)
+
+
+def test_our_errors_cross_whole(payload, feeds):
+    with pytest.raises(ArtifactError, match="another machine") as caught, Worker(MATMUL) as worker:
+        worker.open(payload(at="open", what="refuse"), feeds)
+    assert caught.value.hint == "build it again" and caught.value.context == {"arch": "riscv64"}
+
+
+def test_problems_cross_once(payload, feeds):
+    with pytest.raises(UnsupportedError) as caught, Worker(MATMUL) as worker:
+        worker.open(payload(at="profile", what="cannot-profile"), feeds)
+        worker.profile(feeds)
+    assert caught.value.message.count("no counters") == 1
+
+
+def test_a_vendor_error_is_ours_with_its_trace(payload, feeds):
+    with pytest.raises(DeviceError, match=r"RuntimeError: .*bad stride") as caught, Worker(MATMUL) as worker:
+        worker.open(payload(at="bind", what="vendor"), feeds)
+    assert "_vendor" in str(caught.value.context["trace"])
+
+
+def test_feeds_that_do_not_fit_are_a_usage_error(payload, feeds):
+    with pytest.raises(UsageError, match="there is no input 'z'"), Worker(MATMUL) as worker:
+        worker.open(payload(), feeds)
+        worker.run({"z": feeds["x"]})
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind", "words"),
+    [
+        ("tensorrt", EnvironmentFault, "not installed"),
+        ("onxruntime", UsageError, "Did you mean 'onnxruntime'"),
+        ("no_such_module:Backend", UsageError, "no_such_module"),
+        ("edgekit_bench_backends:Nothing", UsageError, "Nothing"),
+    ],
+)
+def test_an_unknown_backend_is_named(payload, feeds, backend, kind, words):
+    with pytest.raises(kind, match=words), Worker(backend) as worker:
+        worker.open(payload(), feeds)
+
+
+def test_asking_a_closed_worker_is_an_error(payload, feeds):
+    worker = Worker(MATMUL)
+    worker.open(payload(), feeds)
+    worker.close()
+    worker.close()
+    with pytest.raises(UsageError, match="not running"):
+        worker.round(1)
+
+
+@linux
+def test_a_paused_worker_uses_no_processor(payload, feeds):
+    with Worker(MATMUL) as worker:
+        worker.open(payload(at="call", what="spin"), feeds)
+        time.sleep(0.4)
+        used = []
+        for pause in (False, True):
+            worker.round(1, most=1)
+            if pause:
+                worker.pause()
+            before = cpu_seconds(worker.pid)
+            time.sleep(0.25)
+            used.append(cpu_seconds(worker.pid) - before)
+            worker.resume()
+            time.sleep(0.4)
+        assert used[0] > 0.05, "left alone its thread goes on spinning"
+        assert used[1] < 0.015, "at most the one tick of 10 ms in which it was stopped"
+        assert worker.round(1, most=1)["count"] == 1
+
+
+@linux
+@pytest.mark.parametrize("state", ["idle", "paused", "busy"])
+def test_it_dies_with_its_parent(payload, feeds, state, tmp_path):
+    """A parent that is killed outright cannot tidy up; its worker must not go on."""
+    model = payload(**({"at": "bind", "what": "hang"} if state == "busy" else {}))
+    np.savez(tmp_path / "feeds.npz", **feeds)
+    script = f"""
+        import json, sys
+        from pathlib import Path
+        import numpy as np
+        from edgekit.bench import Worker
+        from edgekit.plugin import Payload
+        worker = Worker({MATMUL!r})
+        worker.start()
+        print(worker.pid, flush=True)
+        worker.open(Payload.from_dict(json.loads({_json(model)!r})), dict(np.load({str(tmp_path / "feeds.npz")!r})))
+        {"worker.pause()" if state == "paused" else ""}
+        print("open", flush=True)
+        sys.stdin.read()
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        if state == "busy":
+            time.sleep(0.5)
+        else:
+            assert parent.stdout.readline() == "open\n"
+        assert Path(f"/proc/{pid}").exists()
+        parent.send_signal(signal.SIGKILL)
+    assert gone(pid)
+
+
+def _json(model) -> str:
+    import json
+
+    return json.dumps(model.to_dict())

@@ -1,0 +1,239 @@
+"""What is read without a framework: requirements, ONNX files, checkpoints; and what the doctor makes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.cli import checkpoint_facts, checkup, onnx_facts, requirement
+from edgekit.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("version", "clause", "fits"),
+    [
+        ("2.13.0", ">=2.6", True),
+        ("2.13.0+cpu", "<2.14", True),
+        ("2.14.0", "<2.14", False),
+        ("4.57", "==4.57.0", True),
+        ("4.57.6", "==4.57.*", True),
+        ("4.58.1", "==4.57.*", False),
+        ("4.58.1", "!=4.57.*", True),
+        ("2.1.9", "~=2.1.0", True),
+        ("2.2.0", "~=2.1.0", False),
+        ("2.9", "~=2.1", True),
+        ("3.0", "~=2.1", False),
+        ("1.0", ">1.0", False),
+        ("1.0.1", ">1.0", True),
+        ("1.0", "===1.0", True),
+        ("1.0.0", "===1.0", False),
+    ],
+)
+def test_clauses(version, clause, fits):
+    assert requirement.satisfies(version, clause) is fits
+
+
+def test_requirements_read():
+    found = requirement.read('Torch_Vision[extra] (>=0.2,<1) ; extra == "build" and python_version >= "3"')
+    assert (found.name, found.clauses) == ("torch-vision", (">=0.2", "<1"))
+    assert found.applies("build") and not found.applies(None) and not found.applies("dev")
+    old = requirement.read("tomli>=2; python_version < '3'")
+    assert not old.applies(None)
+    assert requirement.read("numpy").clauses == ()
+    assert requirement.read("x @ https://example.org/x.whl") is None
+
+
+def test_every_installed_requirement_reads_as_packaging_reads_it():
+    """Hold our reader against the real one on every requirement that is installed here."""
+    packaging = pytest.importorskip("packaging.requirements")
+    from importlib.metadata import distributions, version
+
+    checked = 0
+    for distribution in distributions():
+        for line in distribution.requires or []:
+            theirs, ours = packaging.Requirement(line), requirement.read(line)
+            assert ours is not None and ours.name == requirement.normal(theirs.name), line
+            assert ours.applies(None) == (theirs.marker is None or theirs.marker.evaluate({"extra": ""})), line
+            for extra in (theirs.marker and re.findall(r'extra == "([^"]+)"', str(theirs.marker))) or ():
+                assert ours.applies(extra) == theirs.marker.evaluate({"extra": extra}), line
+            if not ours.applies(None):
+                continue
+            try:
+                installed = version(theirs.name)
+            except ModuleNotFoundError:
+                continue
+            assert (ours.broken_by(installed) == ()) == theirs.specifier.contains(installed, prereleases=True), line
+            checked += 1
+    assert checked > 20
+
+
+@pytest.fixture
+def distributions(tmp_path, monkeypatch):
+    """Install made-up distributions, metadata only, on a path of their own."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(name: str, version: str, *requires: str) -> None:
+        folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {line}" for line in requires)]
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n")
+
+    return install
+
+
+def findings(found):
+    return {finding.name: finding for finding in found}
+
+
+def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
+    distributions(
+        "edgekit", "9.9", "click", 'madeup-torch<2.14,>=2.6; extra == "build"', 'madeup-onnx; extra == "build"',
+        'madeup-missing>=1; extra == "build"',
+    )  # fmt: skip
+    distributions("madeup-torch", "2.14.1")
+    distributions("madeup-onnx", "1.0", "madeup-helper<5,>=4.2")
+    distributions("madeup-helper", "5.1")
+    found = findings(checkup._packages())
+    bad = found["package madeup-torch"]
+    assert bad.state == "broken"
+    assert bad.words == "2.14.1 is installed, but edgekit needs <2.14"
+    assert bad.hint == "pip install 'madeup-torch>=2.6,<2.14'"
+    clash = found["package madeup-helper"]
+    assert clash.words == "5.1 is installed, but madeup-onnx needs <5"
+    assert clash.hint == "pip install 'madeup-helper>=4.2,<5'"
+    missing = found["build packages"]
+    assert (missing.state, missing.words) == ("broken", "not installed: madeup-missing")
+    assert found["package madeup-onnx"].state == "ok"
+
+
+def test_a_device_without_the_build_side_is_well(distributions):
+    distributions("edgekit", "9.9", 'madeup-torch>=2.6; extra == "build"')
+    (first, *_) = checkup._packages()
+    assert (first.name, first.state, first.hint) == ("build packages", "ok", "pip install 'edgekit[build]'")
+
+
+def test_a_plugin_that_kills_python_is_named():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+    assert checkup._child(code) == (None, "it crashed with signal 4")
+    assert checkup._child("raise ImportError('libx is missing')") == (None, "libx is missing")
+
+
+def test_a_full_or_readonly_cache_disk_is_broken(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12, 10**6))
+    assert checkup._disk().state == "broken"
+
+
+def test_the_doctor_on_this_machine(shell):
+    done = shell("doctor", "--json")
+    facts = json.loads(done.stdout)
+    found = {f["name"]: f for f in (facts["findings"] if done.returncode == 0 else facts["report"]["findings"])}
+    assert done.returncode == (3 if any(f["state"] == "broken" for f in found.values()) else 0)
+    assert found["plugin onnxruntime"]["state"] == "ok", found
+    assert found["python"]["state"] == "ok" and sys.executable in found["python"]["words"]
+    assert "switches off" in found["telemetry"]["words"]
+    text = shell("doctor")
+    assert text.returncode == done.returncode
+    assert "plugin onnxruntime" in text.stdout
+
+
+def test_the_doctor_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom edgekit.cli import checkup\nlist(checkup.look(imports=False))\n"
+        "print([n for n in ('numpy','torch','onnx','onnxruntime','openvino','transformers') if n in sys.modules])"
+    )
+    found, fault = checkup._child(code + f"\nprint({checkup._MARK!r} + '{{}}')")
+    assert found == {}, fault
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_onnx_facts_agree_with_onnx(assets):
+    onnx = pytest.importorskip("onnx")
+    for path in (assets / "fastestdet/FastestDet.onnx", assets / "silero-vad/silero_vad.onnx"):
+        facts, proto = onnx_facts.read(path), onnx.load(path)
+        graph = proto.graph
+        inner = list(_graphs(graph))
+        assert facts.nodes == sum(len(each.node) for each in inner)
+        assert facts.opsets == {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
+        names = {weight.name for weight in graph.initializer}
+        weights = [weight for each in inner for weight in each.initializer]
+        weights += [a.t for each in inner for node in each.node for a in node.attribute if a.HasField("t")]
+        assert facts.weights == len(weights)
+        assert [text.split(":")[0] for text in facts.inputs] == [i.name for i in graph.input if i.name not in names]
+        assert facts.parameters == sum(math.prod(weight.dims) for weight in weights) > 200_000
+        assert facts.operators["Conv"] == sum(node.op_type == "Conv" for each in inner for node in each.node)
+
+
+def _graphs(graph):
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+
+
+def test_onnx_facts_name_external_files(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.ones((64, 64), np.float16), "w")
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [info("x", onnx.TensorProto.FLOAT16, ["batch", 64])],
+        [info("y", onnx.TensorProto.FLOAT16, ["batch", 64])],
+        [weight],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    facts = onnx_facts.read(path)
+    assert (facts.external, facts.inputs, facts.types) == (("m.data",), ("x:f16[batch,64]",), {"f16": 4096})
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is no model", b"\x08\x07\x3a\xff\xff\x03cut"])
+def test_onnx_facts_refuse_what_is_none(content, tmp_path, run):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"m\.onnx"):
+        onnx_facts.read(path)
+    assert run("inspect", path).exit_code == 2
+
+
+@pytest.fixture
+def digits(tmp_path) -> Path:
+    import edgekit
+
+    copy = tmp_path / "digits"
+    shutil.copytree(Path(edgekit.__file__).parent / "embedded" / "digits", copy)
+    return copy
+
+
+def test_checkpoint_facts(digits, run):
+    facts = checkpoint_facts.read(digits)
+    assert facts.labels == 10
+    assert facts.weights == ("model.safetensors",)
+    assert facts.parameters > 1000
+    (digits / "extra.bin").touch()
+    assert checkpoint_facts.read(digits).pickles == ("extra.bin",)
+    assert "architectures" in run("inspect", digits).stdout
+
+
+def test_a_truncated_checkpoint_is_refused(digits):
+    weights = digits / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UsageError, match="cut off"):
+        checkpoint_facts.read(digits)
+    weights.write_bytes(b"\xff" * 20)
+    with pytest.raises(UsageError, match="no sound safetensors"):
+        checkpoint_facts.read(digits)

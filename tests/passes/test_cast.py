@@ -1,0 +1,245 @@
+"""Casting: f16 that loads and agrees, with f32 kept where f16 overflows; bf16 as a mark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edgekit.errors import UnsupportedError
+from edgekit.model import Model
+from edgekit.passes.cast import Cast
+from edgekit.testing.passes import PassTests
+
+SEED = np.random.default_rng(2)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return SEED.standard_normal(shape).astype(np.float32)
+
+
+def work(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def distance(before: np.ndarray, after: np.ndarray) -> float:
+    return float(np.linalg.norm(before - after) / np.linalg.norm(before))
+
+
+def runs_in(model: Model) -> dict[str, str]:
+    """Say of each operator kind whether its nodes give f16, f32 or both."""
+    proto = onnx.shape_inference.infer_shapes(onnx.load(model.graph))
+    types = {v.name: v.type.tensor_type.elem_type for v in (*proto.graph.value_info, *proto.graph.output)}
+    found: dict[str, set[str]] = {}
+    for node in proto.graph.node:
+        names = {1: "f32", 10: "f16"}
+        found.setdefault(node.op_type, set()).update(names[types[n]] for n in node.output if types.get(n) in names)
+    return {kind: "+".join(sorted(made)) for kind, made in found.items()}
+
+
+@pytest.fixture
+def halve(make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path) -> Callable[..., Model]:
+    """Build a graph, cast it, check it, and hold its outputs against the original's within 1e-2."""
+
+    def build(
+        nodes: Sequence[Any], inputs: Sequence[str], outputs: Sequence[str], constants: Any, feed: Any, **values: Any
+    ) -> Model:
+        model = make_model(make_graph(nodes, inputs, outputs, constants, **values), tmp_path / "in")
+        made = Cast().apply(model, None, work(tmp_path / "out"))
+        onnx.checker.check_model(str(made.graph), full_check=True)
+        for before, after in zip(run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed), strict=True):
+            assert before.dtype == after.dtype
+            assert distance(before, after) < 1e-2
+        assert made.parts == model.parts
+        return made
+
+    return build
+
+
+class TestContract(PassTests):
+    @pytest.fixture(autouse=True)
+    def _builders(self, make_graph: Callable[..., Any], make_model: Callable[..., Model]) -> None:
+        self.proto = make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Softmax", ["h"], ["y"])],
+            ["x:f32[N,16]"],
+            ["y:f32[N,4]"],
+            {"w": floats(16, 4)},
+        )
+        self.write = make_model
+
+    def subject(self) -> Cast:
+        return Cast()
+
+    def model(self, folder: Path) -> Model:
+        return self.write(self.proto, folder)
+
+
+class TestBf16Contract(TestContract):
+    def subject(self) -> Cast:
+        return Cast(dtype="bf16")
+
+
+@pytest.mark.parametrize("runtime", ["run_onnxruntime", "run_openvino"])
+def test_minilm_agrees(
+    minilm: Model, sentence: Any, runtime: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    run = request.getfixturevalue(runtime)
+    made = Cast().apply(minilm, None, work(tmp_path / "out"))
+    feed = sentence("A woman is slicing an onion, slowly and with great care.")
+    assert distance(run(minilm.graph, feed)[0], run(made.graph, feed)[0]) < 2e-3
+    assert made.graph.stat().st_size < 0.51 * minilm.graph.stat().st_size
+    assert made.precision == "f16"
+    found = runs_in(made)
+    assert (found["MatMul"], found["LayerNormalization"], found["Softmax"]) == ("f16", "f32", "f32")
+
+
+@pytest.mark.parametrize("runtime", ["run_onnxruntime", "run_openvino"])
+def test_resnet_agrees(resnet: Model, cifar: Any, runtime: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    run = request.getfixturevalue(runtime)
+    made = Cast().apply(resnet, None, work(tmp_path / "out"))
+    feed = {"images": cifar("test", 5)[0]}
+    (before,), (after,) = run(resnet.graph, feed), run(made.graph, feed)
+    assert distance(before, after) < 3e-3
+    assert (before.argmax(1) == after.argmax(1)).all()
+    found = runs_in(made)
+    assert (found["Conv"], found["Add"], found["ReduceMean"]) == ("f16", "f16", "f32")
+
+
+def test_a_norm_in_pieces_does_not_overflow(halve: Callable[..., Model]) -> None:
+    # Values near 1000: their squares are beyond f16, and its least normal value swallows the epsilon.
+    made = halve(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["h"]),
+            helper.make_node("ReduceMean", ["h"], ["mean"], axes=[-1]),
+            helper.make_node("Sub", ["h", "mean"], ["d"]),
+            helper.make_node("Pow", ["d", "two"], ["sq"]),
+            helper.make_node("ReduceMean", ["sq"], ["var"], axes=[-1]),
+            helper.make_node("Add", ["var", "eps"], ["safe"]),
+            helper.make_node("Sqrt", ["safe"], ["dev"]),
+            helper.make_node("Div", ["d", "dev"], ["n"]),
+            helper.make_node("MatMul", ["n", "v"], ["y"]),
+        ],
+        ["x:f32[4,16]"],
+        ["y:f32[4,8]"],
+        {"w": 250 * floats(16, 32), "v": floats(32, 8), "two": np.float32(2), "eps": np.float32(1e-12)},
+        {"x": floats(4, 16)},
+    )
+    found = runs_in(made)
+    assert found["MatMul"] == "f16"
+    assert {found[kind] for kind in ("Sub", "Pow", "Add", "Sqrt", "Div")} == {"f32"}
+    graph = onnx.load(made.graph).graph
+    assert sum(node.op_type == "Cast" for node in graph.node) == 4  # x, h, n, y: none within the norm
+
+
+def test_a_mask_beyond_f16_is_not_clipped(halve: Callable[..., Model]) -> None:
+    made = halve(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["scores"]),
+            helper.make_node("Where", ["mask", "scores", "fill"], ["masked"]),
+            helper.make_node("Clip", ["masked", "fill"], ["clipped"]),
+            helper.make_node("Softmax", ["clipped"], ["y"]),
+        ],
+        ["x:f32[3,16]", "mask:bool[3,8]"],
+        ["y:f32[3,8]"],
+        {"w": floats(16, 8), "fill": np.float32(np.finfo(np.float32).min)},
+        # A row that is masked whole: with -inf in place of the fill, its softmax would be NaN.
+        {"x": floats(3, 16), "mask": np.array([[True] * 8, [True] * 4 + [False] * 4, [False] * 8])},
+    )
+    assert runs_in(made)["Where"] == "f32"
+    assert "2 operators stay in f32 because a constant of theirs is beyond f16" in made.steps[-1].notes
+
+
+def test_inner_graphs_keep_f32(halve: Callable[..., Model]) -> None:
+    def branch(name: str, kind: str) -> Any:
+        nodes = [helper.make_node(kind, ["h", "w"], [name])]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(name, 1, [2, 16])])
+
+    made = halve(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["h"]),
+            helper.make_node("If", ["c"], ["i"], then_branch=branch("t", "MatMul"), else_branch=branch("e", "Gemm")),
+            helper.make_node("MatMul", ["i", "w"], ["y"]),
+        ],
+        ["c:bool[]", "x:f32[2,16]"],
+        ["y:f32[2,16]"],
+        {"w": floats(16, 16)},
+        {"c": np.array(False), "x": floats(2, 16)},
+    )
+    assert {tensor.data_type for tensor in onnx.load(made.graph).graph.initializer} == {1, 10}
+
+
+def test_scales_of_resize_and_integers_stay_as_they_are(halve: Callable[..., Model]) -> None:
+    weight = onnx.numpy_helper.from_array(floats(4, 2, 3, 3))
+    made = halve(
+        [
+            helper.make_node("Constant", [], ["w"], value=weight),
+            helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+            helper.make_node("Resize", ["c", "", "scales"], ["r"], mode="nearest"),
+            helper.make_node("Cast", ["k"], ["kf"], to=1),
+            helper.make_node("Mul", ["r", "kf"], ["y"]),
+        ],
+        ["x:f32[N,2,6,6]", "k:i64[]"],
+        ["y:f32[N,4,12,12]"],
+        {"scales": np.array([1, 1, 2, 2], np.float32)},
+        {"x": floats(1, 2, 6, 6), "k": np.array(3)},
+    )
+    found = runs_in(made)
+    assert (found["Conv"], found["Resize"]) == ("f16", "f16")
+
+
+def test_names_that_look_cast_do_no_harm(halve: Callable[..., Model]) -> None:
+    halve(
+        [helper.make_node("MatMul", ["x", "x_f16"], ["y_f16"]), helper.make_node("Relu", ["y_f16"], ["y"])],
+        ["x:f32[2,16]"],
+        ["y:f32[2,4]", "y_f16:f32[2,4]"],
+        {"x_f16": floats(16, 4)},
+        {"x": floats(2, 16)},
+    )
+
+
+def test_weights_that_vanish_are_counted(halve: Callable[..., Model]) -> None:
+    weights = floats(16, 4)
+    weights[0, :3] = 1e-9
+    made = halve(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        ["x:f32[2,16]"],
+        ["y:f32[2,4]"],
+        {"w": weights},
+        {"x": floats(2, 16)},
+    )
+    assert "3 of 64 weights are below the least f16 and became 0" in made.steps[-1].notes
+
+
+def test_a_graph_without_f16_operators_is_refused(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
+    proto = make_graph([helper.make_node("Softmax", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {})
+    with pytest.raises(UnsupportedError, match="no operator"):
+        Cast().apply(make_model(proto, tmp_path / "in"), None, work(tmp_path / "out"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+class TestBf16:
+    @pytest.mark.parametrize(
+        ("before", "after"), [("f32", "bf16"), ("i8", "i8+bf16"), ("i8-dynamic", "i8-dynamic+bf16")]
+    )
+    def test_marks_the_model_and_leaves_the_graph(self, resnet: Model, before: str, after: str, tmp_path: Path) -> None:
+        made = Cast(dtype="bf16").apply(replace(resnet, precision=before), None, work(tmp_path / "out"))
+        assert made.precision == after
+        assert made.graph.read_bytes() == resnet.graph.read_bytes()
+        assert "the graph is unchanged" in made.steps[-1].notes[0]
+
+    @pytest.mark.parametrize("precision", ["bf16", "i8+bf16", "f16"])
+    def test_is_refused_twice(self, resnet: Model, precision: str, tmp_path: Path) -> None:
+        with pytest.raises(UnsupportedError, match="already"):
+            Cast(dtype="bf16").apply(replace(resnet, precision=precision), None, work(tmp_path / "out"))
+
+
+def test_f16_does_not_follow_int8(resnet: Model, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="starts from an f32 model, this one is i8"):
+        Cast().apply(replace(resnet, precision="i8"), None, work(tmp_path / "out"))

@@ -1,0 +1,201 @@
+"""The export pass: sizes, lineage, assets, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit._record import digest_of_file
+from edgekit.errors import BuildError, UsageError
+from edgekit.model import Model, Reference
+from edgekit.passes import _onnx, _shapes
+from edgekit.passes.export import Export
+from edgekit.sources.hf import HuggingFace
+from edgekit.sources.onnx_file import OnnxFile
+from edgekit.tasks.config import TaskConfig
+
+SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return HuggingFace().load(Reference(ref=str(SAVED_BY_5 / "bert")), tmp_path_factory.mktemp("bert"))
+
+
+def inputs(model: Model) -> dict[str, tuple[int | str, ...]]:
+    return {spec.name: spec.shape for spec in model.part.inputs}
+
+
+def test_sizes_stay_free_unless_named(bert, tmp_path):
+    made = Export().apply(bert, None, tmp_path)
+    assert set(inputs(made).values()) == {("batch_size", "sequence_length")}
+    assert made.part.outputs[0].shape == ("batch_size", 3)
+    assert TaskConfig.load(made.assets) == TaskConfig.load(bert.assets)
+
+
+@pytest.mark.parametrize("names", [("batch", "sequence"), ("batch_size", "sequence_length")])
+def test_named_sizes_become_numbers_and_texts_are_padded_to_them(bert, tmp_path, names):
+    made = Export(shapes=dict(zip(names, (1, 16), strict=True))).apply(bert, None, tmp_path)
+    assert set(inputs(made).values()) == {(1, 16)}
+    assert made.part.outputs[0].shape == (1, 3)
+    text = TaskConfig.load(made.assets).text
+    assert (text.pad_to, text.max_length) == (16, 16)
+    assert made.steps[-1].notes == ("the size 'batch_size' is fixed", "the size 'sequence_length' is fixed")
+    proto = onnx.load(made.graph)
+    assert not [dim for value in proto.graph.value_info for dim in _shapes._dims(value) if dim.dim_param]
+
+
+def test_lineage_tells_what_was_done(bert, tmp_path):
+    made = Export(shapes={"sequence": 8}).apply(bert, None, tmp_path)
+    step = made.steps[-1]
+    assert (step.name, step.config) == ("export", {"opset": 18, "shapes": {"sequence": 8}})
+    assert step.tools.keys() >= {"torch", "transformers", "optimum", "onnx"}
+    assert step.before == bert.facts["source"] and step.after == made.digest
+    assert step.seconds > 0
+    assert made.facts["opset"] == 18 and made.facts["parameters"] == bert.facts["parameters"]
+    made.save()
+    assert Model.load(tmp_path).part == made.part
+
+
+def test_the_same_model_exports_to_the_same_bytes(bert, tmp_path):
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made.append(Export().apply(bert, None, tmp_path / name))
+    assert made[0].digest == made[1].digest
+
+
+def test_nothing_is_printed(bert, tmp_path, capfd):
+    Export().apply(bert, None, tmp_path)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "Warning" not in printed.err and "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_the_opset_is_the_one_asked_for(bert, tmp_path, opset):
+    made = Export(opset=opset).apply(bert, None, tmp_path)
+    assert _onnx.opset_of(onnx.load(made.graph)) == opset
+
+
+def test_opsets_out_of_range_are_refused():
+    with pytest.raises(UsageError, match="opset 9 cannot be exported") as caught:
+        Export(opset=9)
+    assert "17 to 22" in caught.value.hint
+
+
+def test_an_opset_that_the_exporter_does_not_write_is_an_error(tmp_path):
+    """torch's exporter writes 18 where it cannot convert down, and only logs it."""
+    import torch
+
+    from edgekit.sources.torch_module import load_live
+
+    class Mean(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(1)
+
+    model = load_live((Mean(), torch.ones(1, 4)), Reference(ref="live"), tmp_path)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BuildError, match="opset 18 where 17 was asked for"):
+        Export(opset=17).apply(model, None, tmp_path / "out")
+
+
+def picture_graph(path: Path) -> Path:
+    """Make an ONNX graph whose output's sides are computed from its input's."""
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["out"]),
+    ]
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    sides = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"]),
+        helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 4, "oh", "ow"]),
+    ]
+    graph = helper.make_graph(nodes, "g", sides[:1], sides[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def test_an_onnx_model_only_gets_its_sizes_fixed(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    model = OnnxFile().load(Reference(ref=str(picture_graph(tmp_path / "m.onnx"))), tmp_path / "in")
+    before = digest_of_file(model.graph)
+    made = Export(shapes={"n": 1, "h": 8, "w": 6, "sequence": 128}).apply(model, None, tmp_path / "out")
+    assert (made.part.inputs[0].shape, made.part.outputs[0].shape) == ((1, 3, 8, 6), (1, 4, 4, 3))
+    assert digest_of_file(model.graph) == before
+    assert made.steps[-1].before == model.digest
+    assert made.original is model.original
+
+
+def test_nameless_sizes_have_names_to_fix_them_by():
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None]) for name in ("x", "y")]
+    values[0].type.tensor_type.shape.dim[1].dim_value = -1
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert _onnx.part_of(proto).inputs[0].shape == ("x_0", "x_1")
+    assert _shapes.fix_shapes(proto, {"x_0": 2, "x_1": 5}) == ("x_0", "x_1")
+    assert _onnx.part_of(proto).outputs[0].shape == (2, 5)
+
+
+def test_sizes_that_contradict_the_graph_are_refused(tmp_path):
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    weight = numpy_helper.from_array(np.ones((1, 5), np.float32), "w")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "m"]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(UsageError, match="the size 'm' must be at least 1"):
+        _shapes.fix_shapes(proto, {"m": 0})
+    with pytest.raises(BuildError, match="sizes do not fit"):
+        _shapes.fix_shapes(proto, {"m": 3, "n": 2})
+
+
+def test_weights_beyond_one_file_go_beside_it(bert, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    made = Export().apply(bert, None, tmp_path)
+    monkeypatch.setattr(_onnx, "SINGLE_FILE_BYTES", 1000)
+    proto = onnx.load(made.graph)
+    _onnx.save(proto, tmp_path / "out" / "model.onnx")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.onnx", "model.onnx.data"}
+    again = _onnx.load(tmp_path / "out" / "model.onnx")
+    wanted = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(made.graph).graph.initializer}
+    for tensor in again.graph.initializer:
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), wanted[tensor.name])
+    assert _onnx.part_of(again) == made.part
+
+
+def test_tensors_are_renamed_wherever_they_are_used():
+    branch = [
+        helper.make_graph(
+            [helper.make_node("Identity", ["x"], [f"{name}_out"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, [2])],
+        )
+        for name in ("then", "else")
+    ]
+    node = helper.make_node("If", ["flag"], ["y"], then_branch=branch[0], else_branch=branch[1])
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("flag", TensorProto.BOOL, []), helper.make_tensor_value_info("x", 1, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    _onnx.rename(proto, {"x": "samples", "y": "answers"})
+    onnx.checker.check_model(proto, full_check=True)
+    assert [spec.name for spec in (*_onnx.part_of(proto).inputs, *_onnx.part_of(proto).outputs)] == [
+        "flag",
+        "samples",
+        "answers",
+    ]
+
+
+def test_config_reads_back():
+    config = json.loads(json.dumps(Export(shapes={"batch": 1}).to_dict()))
+    assert Export.from_dict(config) == Export(shapes={"batch": 1})

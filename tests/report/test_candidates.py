@@ -1,0 +1,25 @@
+"""Every status that a candidate can have, in every form of the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args, get_type_hints
+
+import pytest
+
+from edgekit.report import candidates, html, markdown, text
+from edgekit.result import Candidate
+
+STATUSES = get_args(get_type_hints(Candidate)["status"])
+
+
+def test_every_status_has_words():
+    assert set(candidates.STATUS) == set(STATUSES)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_is_drawn(report, status):
+    first, *others = report.candidates
+    made = replace(report, candidates=(replace(first, status=status), *others))
+    for drawn in (text.render(made, width=160, colour=False), markdown.render(made), html.render(made)):
+        assert candidates.STATUS[status] in drawn

@@ -1,0 +1,84 @@
+"""Reports side by side: ratios to the baseline, what is not like with like, and the gate on regressions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgekit.errors import UsageError
+from edgekit.report.compare import compare, markdown, regressions, render
+
+
+def with_p50(report, p50):
+    shipped = report.shipped
+    measurement = replace(shipped.measurement, percentiles_ms={"p50": p50}, throughput_per_s=1000 / p50)
+    return replace(report, candidates=(replace(shipped, measurement=measurement),))
+
+
+def test_the_last_is_the_baseline(report):
+    found = compare([("new", with_p50(report, 1.45)), ("old", report)])
+    assert [row.source for row in found.rows] == ["old", "new"]
+    assert found.rows[0].ratios["p50"] == 1.0
+    assert found.rows[1].ratios["p50"] == pytest.approx(0.5)
+    assert found.differences == ()
+
+
+def test_of_a_benchmark_every_bundle_is_compared(report):
+    bench = replace(report, kind="bench", candidates=report.candidates[:3])
+    found = compare([("new", bench), ("old", report)])
+    assert len(found.rows) == 4
+    assert len(compare([("only", bench), ("only", bench)]).rows) == 6
+
+
+def test_what_differs_is_said(report):
+    host = replace(report.environment.host, cpu="Other", cores=4)
+    packages = {**report.environment.packages, "openvino": "2026.5.0"}
+    other = replace(report, target="xeon", environment=replace(report.environment, host=host, packages=packages))
+    found = compare([("new", other), ("old", report)])
+    said = "\n".join(found.differences)
+    for words in ("target: xeon in new, host in old", "processor: Other", "cores: 4", "package openvino: 2026.5.0"):
+        assert words in said
+    for page in (render(found), markdown(found)):
+        assert "Not like with like:" in page and "xeon in new" in page
+
+
+def test_regressions_by_direction(report):
+    slower = compare([("new", with_p50(report, 3.19)), ("old", with_p50(report, 2.90))])
+    assert regressions(slower, {"p50": 0.05}) == (
+        "new: p50 3.19 against 2.90 of the baseline: 10.0% worse, 5% allowed",
+    )
+    assert regressions(slower, {"p50": 0.11}) == ()
+    assert len(regressions(slower, {"throughput": 0.05})) == 1
+    faster = compare([("new", with_p50(report, 2.0)), ("old", with_p50(report, 2.90))])
+    assert regressions(faster, {"p50": 0.0, "throughput": 0.0, "size": 0.0, "score": 0.0, "drop": 0.0}) == ()
+
+
+def test_noise_is_said_beside_a_regression(report):
+    shipped = report.shipped
+    noisy = replace(
+        shipped.measurement, noise=replace(shipped.measurement.noise, noisy=True), percentiles_ms={"p50": 9.0}
+    )
+    found = compare([("new", replace(report, candidates=(replace(shipped, measurement=noisy),))), ("old", report)])
+    assert "measured under noise" in regressions(found, {"p50": 0.05})[0]
+    assert "Measured under noise: new" in render(found)
+
+
+@pytest.mark.parametrize("width", [70, 120, 160])
+def test_the_table_fits_or_becomes_a_list(width, report):
+    page = render(compare([("new", report), ("old", report)]), width=width)
+    assert max(map(len, page.splitlines())) <= width
+    assert page.count("2.90") == 2
+
+
+def test_refusals(report):
+    with pytest.raises(UsageError, match="two or more"):
+        compare([("only", report)])
+    lost = replace(report, candidates=tuple(replace(c, status="failed-gate") for c in report.candidates))
+    with pytest.raises(UsageError, match="'lost' ships nothing"):
+        compare([("lost", lost), ("old", report)])
+    found = compare([("new", report), ("old", report)])
+    with pytest.raises(UsageError, match=r"Did you mean .*'p90'"):
+        regressions(found, {"p9": 0.1})
+    with pytest.raises(UsageError, match="has no p99"):
+        regressions(found, {"p99": 0.1})

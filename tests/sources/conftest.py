@@ -1,0 +1,62 @@
+"""Tiny checkpoints and how a source and the export are put together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.model import Model, Reference
+from edgekit.passes.export import Export
+
+SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Give a private copy of a BERT classifier with its tokenizer, to be spoiled."""
+    return Path(shutil.copytree(SAVED_BY_5 / "bert", tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., Model]:
+    """Load a reference with a source into a fresh folder."""
+
+    def run(source: Any, ref: str | Path, **options: Any) -> Model:
+        work = tmp_path / f"loaded{len(list(tmp_path.glob('loaded*')))}"
+        work.mkdir()
+        return source.load(Reference(ref=str(ref), **options), work)
+
+    return run
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Callable[..., Model]:
+    """Export a loaded model into a fresh folder."""
+
+    def run(model: Model, **config: Any) -> Model:
+        work = tmp_path / f"exported{len(list(tmp_path.glob('exported*')))}"
+        work.mkdir()
+        return Export(**config).apply(model, None, work)
+
+    return run
+
+
+@pytest.fixture
+def run_graph() -> Callable[[Model, Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Run an exported graph with onnxruntime."""
+
+    def run(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(str(model.graph), options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    return run

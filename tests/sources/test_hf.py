@@ -1,0 +1,378 @@
+"""Hugging Face checkpoints: what a sound one gives, and what each spoiled one is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.model import Reference
+from edgekit.sources.hf import HuggingFace
+from edgekit.tasks.config import TaskConfig
+
+SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
+
+
+def edit(path: Path, **changes) -> None:
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, **changes}))
+
+
+def edit_weights(folder: Path, change) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    state = load_file(file)
+    change(state)
+    save_file(state, file, metadata={"format": "pt"})
+
+
+def test_embedded_model_comes_with_labels_and_processing(load, export, run_graph):
+    model = load(HuggingFace(), "digits")
+    config = TaskConfig.load(model.assets)
+    assert (model.task, model.facts["architecture"]) == ("image-classification", "ResNetForImageClassification")
+    assert config.labels == tuple("0123456789")
+    assert (config.image.size, config.image.resize, config.output) == ((64, 64), "exact", "logits")
+    exported = export(model)
+    # Pictures have one size and three channels, so the graph has too; the number of pictures stays free.
+    assert str(exported.part.inputs[0]) == "pixel_values:f32[batch_size,3,64,64]"
+    feeds = {"pixel_values": np.random.default_rng(0).standard_normal((3, 3, 64, 64), np.float32)}
+    np.testing.assert_allclose(run_graph(exported, feeds)["logits"], model.original.run(feeds)["logits"], atol=1e-4)
+
+
+def test_text_model_brings_tokenizer_and_limit(load):
+    config = TaskConfig.load(load(HuggingFace(), SAVED_BY_5 / "bert").assets)
+    assert config.labels == ("bad", "fair", "good")
+    assert config.text.inputs == ("input_ids", "attention_mask", "token_type_ids")
+    assert (config.text.max_length, config.text.pad_id) == (32, 0)
+
+
+def test_task_can_be_named(load):
+    model = load(HuggingFace(), SAVED_BY_5 / "bert", task="feature-extraction")
+    ids = np.array([[2, 5, 3]])
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    assert model.original.run(feeds)["last_hidden_state"].shape == (1, 3, 32)
+
+
+def test_processor_may_live_elsewhere(load, checkpoint, tmp_path):
+    (tmp_path / "tokenizer").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.move(checkpoint / name, tmp_path / "tokenizer" / name)
+    bare = TaskConfig.load(load(HuggingFace(), checkpoint).assets)
+    assert bare.text is None and "no tokenizer" in bare.facts["text"]
+    helped = load(HuggingFace(), checkpoint, processor=str(tmp_path / "tokenizer"))
+    assert TaskConfig.load(helped.assets).text.max_length == 32
+    with pytest.raises(UsageError, match="there is no processor"):
+        HuggingFace().check(Reference(ref=str(checkpoint), processor=str(tmp_path / "nowhere")))
+
+
+def without_config(folder):
+    (folder / "config.json").unlink()
+
+
+def without_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def only_gguf(folder):
+    without_weights(folder)
+    (folder / "model.gguf").write_bytes(b"GGUF")
+
+
+def broken_json(folder):
+    (folder / "config.json").write_text('{"model_type": "bert"')
+
+
+def truncated(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def header_only(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+
+
+def empty(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def pointer(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+def missing_shard(folder):
+    shutil.move(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
+def remote_code(folder):
+    edit(folder / "config.json", auto_map={"AutoModel": "modeling_mine.MyModel"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "hint"),
+    [
+        (without_config, "has no config.json", None),
+        (without_weights, "a config.json but no weights", "model.safetensors"),
+        (only_gguf, "'model.gguf' is GGUF", None),
+        (broken_json, "cannot read .*config.json", "truncated"),
+        (truncated, "is truncated: it has [0-9,]+ bytes, its header promises", "again"),
+        (header_only, "header of .* cannot be read", "truncated"),
+        (empty, "is not a safetensors file", "truncated"),
+        (pointer, "is a Git LFS pointer", "git lfs pull"),
+        (missing_shard, "model-00002-of-00002.safetensors", "again"),
+        (remote_code, r"own Python code \(modeling_mine.MyModel\)", "--trust-remote-code"),
+    ],
+)
+def test_spoiled_files_are_found_without_a_framework(checkpoint, spoil, message, hint):
+    spoil(checkpoint)
+    with pytest.raises(UsageError, match=message) as caught:
+        HuggingFace().check(Reference(ref=str(checkpoint)))
+    assert hint is None or hint in caught.value.hint
+
+
+def nan_weight(folder):
+    def change(state):
+        state["bert.encoder.layer.1.output.dense.weight"][0, 0] = float("nan")
+
+    edit_weights(folder, change)
+
+
+def infinite_weight(folder):
+    def change(state):
+        state["classifier.bias"][1] = float("inf")
+
+    edit_weights(folder, change)
+
+
+def without_head(folder):
+    edit_weights(folder, lambda state: [state.pop(name) for name in ("classifier.weight", "classifier.bias")])
+
+
+def other_shape(folder):
+    edit(folder / "config.json", intermediate_size=40)
+
+
+def other_type(folder):
+    edit(folder / "config.json", model_type="brt")
+
+
+def no_class(folder):
+    edit(folder / "config.json", architectures=["BertForNothing"])
+
+
+def bad_tokenizer(folder):
+    (folder / "tokenizer.json").write_text('{"model": 1}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (nan_weight, "1 of 1,536 values of 'bert.encoder.layer.1.output.dense.weight' are NaN"),
+        (infinite_weight, "'classifier.bias' are NaN or infinite"),
+        (without_head, "lacks weights .*: classifier.bias, classifier.weight"),
+        (other_shape, "the weights of .* cannot be read"),
+        (other_type, "model type 'brt', which transformers 4.57"),
+        (no_class, "cannot be told from its class 'BertForNothing'"),
+        (bad_tokenizer, "the tokenizer of .* cannot be read"),
+    ],
+)
+def test_spoiled_contents_are_named(load, checkpoint, spoil, message):
+    spoil(checkpoint)
+    with pytest.raises(UsageError, match=message):
+        load(HuggingFace(), checkpoint)
+
+
+def test_missing_pooler_matters_only_where_it_is_used(load, checkpoint):
+    edit_weights(checkpoint, lambda state: [state.pop(f"bert.pooler.dense.{kind}") for kind in ("weight", "bias")])
+    assert load(HuggingFace(), checkpoint, task="feature-extraction").task == "feature-extraction"
+    with pytest.raises(UsageError, match=r"lacks weights .*pooler.dense.bias"):
+        load(HuggingFace(), checkpoint)
+
+
+def test_tasks_that_do_not_fit_are_refused(load, checkpoint):
+    with pytest.raises(UsageError, match=r"there is no task 'text-clasification'. Did you mean 'text-classification'"):
+        load(HuggingFace(), checkpoint, task="text-clasification")
+    with pytest.raises(UsageError, match="lacks weights that the task 'question-answering' needs"):
+        load(HuggingFace(), checkpoint, task="question-answering")
+    with pytest.raises(UnsupportedError, match=r"no model class for the task|does not export"):
+        load(HuggingFace(), checkpoint, task="image-segmentation")
+    with pytest.raises(UsageError, match="how its token vectors are pooled"):
+        load(HuggingFace(), checkpoint, task="sentence-similarity")
+
+
+def as_pickle(folder: Path, extra=None) -> Path:
+    import torch
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    state = load_file(file)
+    file.unlink()
+    torch.save(state if extra is None else {**state, "extra": extra}, folder / "pytorch_model.bin")
+    return folder / "pytorch_model.bin"
+
+
+def test_weights_only_files_are_read(load, checkpoint):
+    plain = load(HuggingFace(), checkpoint).original
+    ids = np.array([[2, 5, 3]])
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    before = plain.run(feeds)["logits"]
+    as_pickle(checkpoint)
+    after = load(HuggingFace(), checkpoint)
+    np.testing.assert_array_equal(after.original.run(feeds)["logits"], before)
+    assert "trusted" not in after.facts
+
+
+class Touch:
+    """Unpickles by making a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_pickles_do_not_run(load, checkpoint, tmp_path):
+    file = as_pickle(checkpoint, Touch(tmp_path / "ran"))
+    with pytest.raises(UsageError, match="is a pickle that runs code") as caught:
+        load(HuggingFace(), checkpoint)
+    assert str(file) in caught.value.message and "--allow-pickle" in caught.value.hint
+    assert not (tmp_path / "ran").exists()
+
+
+def test_allowed_pickles_are_recorded(load, checkpoint, tmp_path):
+    as_pickle(checkpoint)
+    assert load(HuggingFace(), checkpoint, allow_pickle=True).facts["trusted"] == ["pickle: pytorch_model.bin"]
+
+
+def test_allowed_code_runs_and_is_recorded(checkpoint, tmp_path):
+    """In a child process: transformers keeps the modules of trusted code for good."""
+    (checkpoint / "modeling_mine.py").write_text(
+        "from transformers import BertForSequenceClassification\n"
+        "class Mine(BertForSequenceClassification):\n"
+        "    def forward(self, *args, **kwargs):\n"
+        "        result = super().forward(*args, **kwargs)\n"
+        "        result.logits = result.logits * 0 + 7\n"
+        "        return result\n"
+    )
+    edit(checkpoint / "config.json", auto_map={"AutoModelForSequenceClassification": "modeling_mine.Mine"})
+    (tmp_path / "work").mkdir()
+    script = (
+        "import sys, numpy as np; from pathlib import Path; from edgekit.model import Reference\n"
+        "from edgekit.sources.hf import HuggingFace\n"
+        f"reference = Reference(ref={str(checkpoint)!r}, trust_remote_code=True)\n"
+        f"model = HuggingFace().load(reference, Path({str(tmp_path / 'work')!r}))\n"
+        "ids = np.array([[2, 5, 3]])\n"
+        "feeds = dict(input_ids=ids, attention_mask=ids * 0 + 1, token_type_ids=ids * 0)\n"
+        "print(model.facts['trusted'], model.original.run(feeds)['logits'].tolist())\n"
+    )
+    found = python(script, HF_HOME=str(tmp_path / "home"))
+    assert found == "['remote code: modeling_mine.py'] [[7.0, 7.0, 7.0]]"
+
+
+def python(script: str, **environment: str) -> str:
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_checks_and_digests_import_no_framework(checkpoint):
+    script = (
+        "import sys; from edgekit.model import Reference; from edgekit.sources.hf import HuggingFace\n"
+        f"source, reference = HuggingFace(), Reference(ref={str(checkpoint)!r})\n"
+        "source.check(reference); assert len(source.digest(reference)) == 64\n"
+        "print([name for name in ('torch', 'transformers', 'onnx', 'numpy', 'optimum') if name in sys.modules])"
+    )
+    assert python(script) == "[]"
+
+
+def test_digest_follows_what_decides(checkpoint, tmp_path):
+    source, reference = HuggingFace(), Reference(ref=str(checkpoint))
+    first = source.digest(reference)
+    (checkpoint / "README.md").write_text("words")
+    assert source.digest(reference) == first
+    moved = shutil.copytree(checkpoint, tmp_path / "moved")
+    assert source.digest(Reference(ref=str(moved))) == first
+    seen = {first, source.digest(Reference(ref=str(checkpoint), task="feature-extraction"))}
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        with (checkpoint / name).open("ab") as file:
+            file.write(b" ")
+        seen.add(source.digest(reference))
+    assert len(seen) == 5
+
+
+def test_weight_files_alone_are_explained(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"x")
+    source = HuggingFace()
+    assert source.claims(str(tmp_path / "model.pt"))
+    with pytest.raises(UsageError, match="holds weights without their network") as caught:
+        source.check(Reference(ref=str(tmp_path / "model.pt")))
+    assert "package.module:factory" in caught.value.hint
+
+
+def random_checkpoint(folder: Path, model) -> Path:
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_an_architecture_whose_examples_need_a_processor_says_so(tmp_path, load):
+    import transformers
+
+    sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**sizes))
+    folder = random_checkpoint(tmp_path / "dinov2", model)
+    with pytest.raises(UnsupportedError, match="example inputs for the architecture 'dinov2'") as caught:
+        load(HuggingFace(), folder)
+    assert "preprocessor_config.json" in caught.value.hint
+    settings = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 28}, "crop_size": 28}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert load(HuggingFace(), folder).task == "image-classification"
+
+
+def test_a_task_that_optimum_does_not_infer_is_told_by_the_class(tmp_path, load):
+    import transformers
+
+    sizes = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = transformers.DeiTForImageClassification(transformers.DeiTConfig(intermediate_size=16, **sizes))
+    assert load(HuggingFace(), random_checkpoint(tmp_path / "deit", model)).task == "image-classification"
+
+
+def test_dense_outputs_have_sizes_of_their_own(tmp_path, load, export, run_graph):
+    """optimum names the sides of a segmentation map as those of the picture, and they are a quarter."""
+    import transformers
+
+    sizes = {"hidden_sizes": [8, 16, 32, 64], "depths": [1] * 4, "num_attention_heads": [1, 2, 4, 8]}
+    config = transformers.SegformerConfig(decoder_hidden_size=16, num_labels=3, **sizes)
+    folder = random_checkpoint(tmp_path / "segformer", transformers.SegformerForSemanticSegmentation(config))
+    model = load(HuggingFace(), folder)
+    free = export(model)
+    assert free.part.outputs[0].shape == ("batch_size", 3, "logits_height", "logits_width")
+    fixed = export(model, shapes={"height": 64, "width": 96})
+    assert fixed.part.inputs[0].shape == ("batch_size", 3, 64, 96)
+    feeds = {"pixel_values": np.random.default_rng(0).standard_normal((2, 3, 64, 96), np.float32)}
+    found = run_graph(fixed, feeds)["logits"]
+    assert found.shape == (2, 3, 16, 24)
+    assert fixed.part.outputs[0].shape[2:] in ((16, 24), ("logits_height", "logits_width"))
+    np.testing.assert_allclose(found, model.original.run(feeds)["logits"], atol=1e-4)
+
+
+def test_models_of_several_graphs_are_refused(tmp_path, load):
+    import transformers
+
+    config = transformers.T5Config(d_model=16, d_ff=24, num_layers=1, num_heads=2, d_kv=8, vocab_size=40)
+    folder = random_checkpoint(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
+    with pytest.raises(UnsupportedError, match="needs an encoder and a decoder graph"):
+        load(HuggingFace(), folder)

@@ -1,0 +1,91 @@
+"""Every mapped image processor gives the pixels that transformers' own gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import transformers
+from PIL import Image
+
+from edgekit.errors import UsageError
+from edgekit.sources._image import image_config
+from edgekit.tasks.image import pixels
+
+CASES = [
+    ("ViTImageProcessor", {}),
+    ("ViTImageProcessor", {"size": {"height": 48, "width": 40}, "resample": 3, "do_normalize": False}),
+    ("ViTImageProcessor", {"do_resize": False, "do_rescale": False}),
+    ("SiglipImageProcessor", {}),
+    ("SegformerImageProcessor", {}),
+    ("DeiTImageProcessor", {}),
+    ("DeiTImageProcessor", {"do_center_crop": False}),
+    ("BeitImageProcessor", {"size": {"height": 64, "width": 64}, "crop_size": {"height": 60, "width": 50}}),
+    ("EfficientNetImageProcessor", {}),
+    ("EfficientNetImageProcessor", {"rescale_factor": 1 / 127.5, "rescale_offset": True, "include_top": False}),
+    ("EfficientNetImageProcessor", {"do_normalize": False, "do_center_crop": True}),
+    ("ConvNextImageProcessor", {}),
+    ("ConvNextImageProcessor", {"size": {"shortest_edge": 100}}),
+    ("ConvNextImageProcessor", {"size": {"shortest_edge": 100}, "crop_pct": 0.95}),
+    ("BitImageProcessor", {}),
+    ("CLIPImageProcessor", {"size": {"shortest_edge": 80}, "crop_size": {"height": 72, "width": 72}}),
+    ("CLIPImageProcessor", {"crop_size": {"height": 300, "width": 300}}),
+    ("LevitImageProcessor", {}),
+    ("MobileNetV1ImageProcessor", {}),
+    ("MobileNetV2ImageProcessor", {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}),
+    ("MobileViTImageProcessor", {}),
+]
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    """Give a picture with edges, wider than high and of odd sizes."""
+    y, x = np.mgrid[0:157, 0:211]
+    waves = np.stack(
+        [np.sin(x / 7) + np.cos(y / 5), np.sin((x + y) / 11) * 2, (x // 16 + y // 16) % 2 * 2 - 1], axis=-1
+    )
+    return Image.fromarray(((waves + 2) * 63).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("kind", "settings"), CASES, ids=[f"{i}-{kind}" for i, (kind, _) in enumerate(CASES)])
+def test_pixels_are_those_of_transformers(kind, settings, picture):
+    processor = getattr(transformers, kind)(**settings)
+    wanted = np.asarray(processor(picture, return_tensors="np")["pixel_values"])
+    config, why = image_config(processor.to_dict(), model_type=None)
+    assert config is not None, why
+    np.testing.assert_allclose(pixels(picture, config), wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [case for case in CASES if not case[1]], ids=lambda value: str(value))
+def test_defaults_are_those_of_transformers(kind, settings, picture):
+    """A file that names only its class means the class's defaults."""
+    wanted = np.asarray(getattr(transformers, kind)()(picture, return_tensors="np")["pixel_values"])
+    config, _ = image_config({"image_processor_type": kind}, model_type=None)
+    np.testing.assert_allclose(pixels(picture, config), wanted, atol=2e-6)
+
+
+def test_old_and_new_names_of_a_class_are_one():
+    named = [
+        image_config({"image_processor_type": f"ViTImageProcessor{end}"}, model_type=None)
+        for end in ("", "Fast", "Pil")
+    ]
+    assert named == [image_config({"feature_extractor_type": "ViTFeatureExtractor"}, model_type=None)] * 3
+    assert named[0] == image_config({}, model_type="vit")
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"image_processor_type": "PixtralImageProcessor"}, "PixtralImageProcessor has no equivalent"),
+        ({"image_processor_type": "ViTImageProcessor", "size": {"longest_edge": 9, "shortest_edge": 4}}, "bounds both"),
+        ({"image_processor_type": "ViTImageProcessor", "do_pad": True}, "pads"),
+        ({}, "unknown class"),
+    ],
+)
+def test_what_has_no_equivalent_is_left_out_and_said(settings, why):
+    config, reason = image_config(settings, model_type=None)
+    assert config is None and why in reason
+
+
+def test_sizes_that_are_none_are_refused():
+    with pytest.raises(UsageError, match="'large' is no image size"):
+        image_config({"image_processor_type": "ViTImageProcessor", "size": "large"}, model_type=None)

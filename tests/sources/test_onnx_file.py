@@ -1,0 +1,157 @@
+"""ONNX files are taken as they are, or refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.errors import BuildError, UnsupportedError, UsageError
+from edgekit.model import Reference
+from edgekit.sources.onnx_file import OnnxFile
+from edgekit.tasks.config import TaskConfig
+
+
+def linear(weight: np.ndarray | None = None, *, op: str = "MatMul", domain: str = "") -> onnx.ModelProto:
+    """Make a graph of one product: x [batch, 4] to y [batch, 3]."""
+    weight = np.arange(12, dtype=np.float32).reshape(4, 3) if weight is None else weight
+    node = helper.make_node(op, ["x", "w"], ["y"], name="only", domain=domain)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.acme", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="us")
+
+
+def saved(path: Path, proto: onnx.ModelProto, **options) -> Path:
+    onnx.save(proto, path, **options)
+    return path
+
+
+def test_the_file_is_copied_byte_for_byte_and_run_as_it_is(tmp_path, load):
+    path = saved(tmp_path / "model.onnx", linear())
+    model = load(OnnxFile(), path)
+    assert model.graph.read_bytes() == path.read_bytes()
+    assert (model.format, model.task, model.facts["opset"], model.facts["parameters"]) == ("onnx", "tensor", 18, 12)
+    assert [str(spec) for spec in (*model.part.inputs, *model.part.outputs)] == ["x:f32[batch,4]", "y:f32[batch,3]"]
+    x = np.eye(4, dtype=np.float32)
+    np.testing.assert_array_equal(model.original.run({"x": x})["y"], np.arange(12).reshape(4, 3))
+    assert model.original.framework.startswith("onnxruntime ")
+    with pytest.raises(BuildError, match="does not run"):
+        model.original.run({"x": x[:, :2]})
+
+
+def test_external_data_comes_along(tmp_path, load, run_graph):
+    path = tmp_path / "model.onnx"
+    saved(path, linear(), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    source = OnnxFile()
+    first = source.digest(Reference(ref=str(path)))
+    model = load(source, path)
+    x = {"x": np.eye(4, dtype=np.float32)}
+    np.testing.assert_array_equal(run_graph(model, x)["y"], model.original.run(x)["y"])
+    assert [file.name for file in model.files()] == ["task.json", "model.onnx"]
+    data = tmp_path / "weights.bin"
+    data.write_bytes(bytes(len(data.read_bytes())))
+    assert source.digest(Reference(ref=str(path))) != first
+    data.unlink()
+    with pytest.raises(UsageError, match=r"keeps weights in 'weights\.bin', which is not beside it"):
+        load(source, path)
+
+
+def test_the_precision_is_the_files_own(tmp_path, load):
+    assert load(OnnxFile(), saved(tmp_path / "f32.onnx", linear())).precision == "f32"
+    half = linear(np.ones((4, 3), np.float16))
+    for value in (*half.graph.input, *half.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    assert load(OnnxFile(), saved(tmp_path / "f16.onnx", half)).precision == "f16"
+    quantized = linear()
+    quantized.graph.node[0].input[0] = "d"
+    scale = [numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.uint8(128), "z")]
+    quantized.graph.initializer.extend(scale)
+    quantized.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]))
+    quantized.graph.node.insert(0, helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]))
+    assert load(OnnxFile(), saved(tmp_path / "i8.onnx", quantized)).precision == "i8"
+
+
+def test_operators_that_the_runtime_lacks_are_named(tmp_path, load):
+    path = saved(tmp_path / "model.onnx", linear(op="Frobnicate", domain="com.acme"))
+    with pytest.raises(UnsupportedError) as caught:
+        load(OnnxFile(), path)
+    assert caught.value.problems == ("operator 'com.acme:Frobnicate' (node 'only')",)
+    assert str(tmp_path) not in caught.value.message
+
+
+def spoiled(path: Path, how: str) -> Path:
+    weight = np.ones((4, 3), np.float32)
+    if how == "nan":
+        weight[1, 1] = np.nan
+        return saved(path, linear(weight))
+    if how == "invalid":
+        proto = linear()
+        proto.graph.node[0].input[1] = "nothing"
+        return saved(path, proto)
+    content = saved(path, linear()).read_bytes()
+    path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "text": b"not a model at all"}[how])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("nan", "'w' has values that are NaN"),
+        ("invalid", "is not a valid ONNX model: .*nothing"),
+        ("empty", "is empty"),
+        ("truncated", "is not a readable ONNX file"),
+        ("text", "is not (a readable ONNX file|an ONNX model)"),
+    ],
+)
+def test_spoiled_files_are_refused(tmp_path, load, how, message):
+    with pytest.raises(UsageError, match=message):
+        load(OnnxFile(), spoiled(tmp_path / "model.onnx", how))
+
+
+def test_a_missing_file_is_answered_with_its_neighbours(tmp_path):
+    saved(tmp_path / "model.onnx", linear())
+    with pytest.raises(UsageError, match=r"there is no file .*Did you mean 'model\.onnx'"):
+        OnnxFile().check(Reference(ref=str(tmp_path / "mdoel.onnx")))
+
+
+def test_masks_of_minus_infinity_are_sound(tmp_path, load):
+    proto = linear()
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(-np.inf, np.float32), "fill"))
+    load(OnnxFile(), saved(tmp_path / "model.onnx", proto))
+
+
+@pytest.mark.parametrize(("shape", "layout"), [(["n", 3, "h", "w"], "nchw"), (["n", "h", "w", 3], "nhwc")])
+def test_a_processor_can_be_named(tmp_path, load, export, shape, layout):
+    node = helper.make_node("Relu", ["pictures"], ["y"])
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("pictures", "y")]
+    graph = helper.make_graph([node], "g", sides[:1], sides[1:])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = saved(tmp_path / "model.onnx", proto)
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 20, "width": 30}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    given = {"processor": str(tmp_path / "preprocessor_config.json"), "task": "image-classification"}
+    model = load(OnnxFile(), path, **given)
+    image = TaskConfig.load(model.assets).image
+    assert (image.input, image.layout, image.size) == ("pictures", layout, (20, 30))
+    fixed = export(model).part.inputs[0].shape
+    assert fixed == (("n", 3, 20, 30) if layout == "nchw" else ("n", 20, 30, 3))
+    assert OnnxFile().digest(Reference(ref=str(path))) != OnnxFile().digest(Reference(ref=str(path), **given))
+
+
+def test_a_detector_from_elsewhere_runs_as_it_is(assets, load, export, run_graph):
+    path = assets / "fastestdet" / "FastestDet.onnx"
+    model = load(OnnxFile(), path)
+    exported = export(model)
+    assert exported.graph.read_bytes() == path.read_bytes()
+    feeds = {"input.1": np.random.default_rng(0).random((1, 3, 352, 352), np.float32)}
+    np.testing.assert_allclose(run_graph(exported, feeds)["758"], model.original.run(feeds)["758"], atol=1e-4)

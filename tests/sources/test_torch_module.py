@@ -1,0 +1,175 @@
+"""Plain torch modules: how their inputs, outputs and free sizes are found, and what a user's mistake is told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.errors import BuildError, UnsupportedError, UsageError
+from edgekit.model import Reference
+from edgekit.sources.torch_module import TorchModule, load_live
+from edgekit.spec import TensorSpec
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.standard_normal((3, 3, 32, 32), np.float32)
+SCALE = np.full((3, 5), 2, np.float32)
+
+
+@pytest.fixture(autouse=True)
+def in_the_users_folder(tmp_path, monkeypatch) -> None:
+    """Stand where a package `mine` with the user's networks is."""
+    (tmp_path / "mine").mkdir()
+    shutil.copy(Path(__file__).parent / "user_networks.py", tmp_path / "mine" / "nets.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "mine.nets", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+
+
+def reference(name: str, *inputs: str, **options) -> Reference:
+    return Reference(ref=f"mine.nets:{name}", inputs=tuple(map(TensorSpec.parse, inputs)), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "feeds", "described"),
+    [
+        ("with_example", (), {"x": X}, ["x:f32[batch,3,32,32]", "output:f32[batch,5]"]),
+        ("bare", ("images:f32[batch,3,H,W]",), {"images": X}, ["images:f32[batch,3,H,W]", "output:f32[batch,5]"]),
+        (
+            "with_dict",
+            (),
+            {"x": X, "scale": SCALE},
+            ["scale:f32[batch,5]", "x:f32[batch,3,32,32]", "logits:f32[batch,5]", "features:f32[batch,5]"],
+        ),
+        ("with_attribute", (), {"x": X[:, :, :16, :16]}, ["x:f32[batch,3,16,16]", "output:f32[batch,5]"]),
+        ("one_only", (), {"x": np.ones((1, 4), np.float32)}, ["x:f32[1,4]", "output:f32[1,4]"]),
+        (
+            "recurrent",
+            ("x:f32[batch,time,4]",),
+            {"x": RANDOM.standard_normal((3, 7, 4), np.float32)},
+            ["x:f32[batch,time,4]", "output_0:f32[batch,time,6]", "output_1:f32[1,batch,6]"],
+        ),
+        (
+            "any_number",
+            (),
+            {"input_0": np.ones((3, 4), np.float32), "input_1": np.ones((3, 3), np.float32)},
+            ["input_0:f32[batch,4]", "input_1:f32[batch,3]", "output_0:f32[batch,4]", "output_1:f32[batch,3]"],
+        ),
+    ],
+)
+def test_modules_export_as_they_run(name, inputs, feeds, described, tmp_path, export, run_graph):
+    (tmp_path / "work").mkdir()
+    model = TorchModule().load(reference(name, *inputs), tmp_path / "work")
+    exported = export(model)
+    assert [str(spec) for spec in (*exported.part.inputs, *exported.part.outputs)] == described
+    wanted = model.original.run(feeds)
+    found = run_graph(exported, feeds)
+    assert list(found) == list(wanted)
+    for output, array in wanted.items():
+        np.testing.assert_allclose(found[output], array, atol=1e-5)
+
+
+def test_feeds_from_data_serve_as_examples(tmp_path, export):
+    model = TorchModule().load(reference("bare"), tmp_path, examples={"x": X[:1]})
+    assert str(export(model).part.inputs[0]) == "x:f32[batch,3,32,32]"
+
+
+def test_a_batch_of_one_only_is_said(tmp_path, export):
+    model = TorchModule().load(reference("one_only"), tmp_path)
+    assert any("the batch is fixed to 1" in note for note in export(model).steps[-1].notes)
+
+
+@pytest.mark.parametrize(
+    ("ref", "message", "hint"),
+    [
+        (reference("bare"), "nothing says what 'Net' takes", "--input"),
+        (reference("fails"), r"RuntimeError: the weights are on another disk \(nets\.py, line [0-9]+\)", "nn.Module"),
+        (reference("no_module"), "gives a int, not an nn.Module", "return"),
+        (reference("nothing"), "'mine.nets' has no 'nothing'", "mine.nets:nothing"),
+        (reference("broken_weights"), "1 of 40 values of 'head.weight' are NaN", "checkpoint"),
+        (
+            reference("wrong_example"),
+            r"does not run on its example inputs \(float32\[1, 4, 8, 8\]\): RuntimeError",
+            "--input",
+        ),
+        (reference("too_many"), "hold 3 tensors, Net.forward takes 2: x, scale", "one example"),
+        (reference("no_tensor"), "an example input is a str", "tensors"),
+        (reference("with_example", "x:f32[batch,1,32,32]"), r"is float32\[1, 3, 32, 32\], its description says", None),
+        (Reference(ref="mine.absent:net"), "'mine.absent' does not import: ModuleNotFoundError", "import mine.absent"),
+        (Reference(ref="nowhere:net"), "no package or module 'nowhere'", "run from the folder"),
+    ],
+    ids=lambda value: value.ref if isinstance(value, Reference) else "",
+)
+def test_mistakes_are_told_in_the_users_terms(ref, message, hint, tmp_path):
+    with pytest.raises(UsageError, match=message) as caught:
+        TorchModule().load(ref, tmp_path)
+    assert hint is None or hint in caught.value.hint
+
+
+def test_branches_on_values_fail_the_export(tmp_path, export):
+    model = TorchModule().load(reference("branching"), tmp_path)
+    with pytest.raises(BuildError, match="cannot be exported to ONNX") as caught:
+        export(model)
+    assert "branch" in caught.value.hint and caught.value.__cause__ is not None
+
+
+def test_only_dotted_names_are_claimed():
+    source = TorchModule()
+    assert source.claims("package.module:factory") and source.claims("nets:Class.make")
+    assert not any(source.claims(ref) for ref in ("./nets.py", "hf:org/name", "model.onnx", "C:/models"))
+
+
+def test_a_live_module_is_left_as_it_is(tmp_path, export, run_graph):
+    from tests.sources.user_networks import Net
+
+    net = Net().train()
+    model = load_live((net, torch.randn(1, 3, 32, 32)), Reference(ref="live"), tmp_path)
+    exported = export(model)
+    assert net.training
+    feeds = {"x": X}
+    # In training mode the dropout would make these differ from run to run.
+    np.testing.assert_allclose(
+        run_graph(exported, feeds)["output"], net.eval()(torch.from_numpy(X)).detach(), atol=1e-5
+    )
+
+
+def test_a_part_of_a_transformers_model_is_a_plain_module(tmp_path, export, run_graph):
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.T5Config(vocab_size=20, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    net = transformers.T5EncoderModel(config).eval()
+    ids = torch.arange(6)[None]
+    model = load_live((net, {"input_ids": ids}), Reference(ref="live"), tmp_path)
+    (got,) = run_graph(export(model), {"input_ids": ids.numpy()}).values()
+    (want,) = model.original.run({"input_ids": ids.numpy()}).values()
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    with pytest.raises(UnsupportedError, match="with its decoder only") as caught:
+        load_live(net, Reference(ref="live"), tmp_path)
+    assert "example inputs" in caught.value.hint
+
+
+def test_a_live_transformers_model_goes_the_way_of_its_checkpoint(tmp_path, export):
+    from transformers import AutoModelForImageClassification
+
+    folder = Path(__file__).parent.parent / "fixtures" / "transformers5" / "vit"
+    net = AutoModelForImageClassification.from_pretrained(folder)
+    model = load_live(net, Reference(ref="live", processor=str(folder)), tmp_path)
+    exported = export(model)
+    assert (exported.task, exported.facts["exporter"]) == ("image-classification", "optimum")
+    assert str(exported.part.inputs[0]) == "pixel_values:f32[batch_size,3,32,32]"
+
+
+def test_resnet20_answers_as_its_author_published(assets, tmp_path, export, run_graph):
+    from tests.nets import resnet20
+
+    net = resnet20(assets / "resnet-cifar10" / "resnet20.safetensors").eval()
+    spec = TensorSpec.parse("images:f32[batch,3,32,32]")
+    model = load_live(net, Reference(ref="live", inputs=(spec,)), tmp_path)
+    exported = export(model)
+    np.testing.assert_allclose(
+        run_graph(exported, {"images": X})["output"], model.original.run({"images": X})["output"], atol=1e-4
+    )

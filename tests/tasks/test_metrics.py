@@ -1,0 +1,103 @@
+"""Metrics against scikit-learn and scipy, on the predictions of models trained here on real data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as reference
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.linear_model import LogisticRegression
+
+from edgekit.errors import UsageError
+from edgekit.tasks import Prediction, metrics
+
+
+@pytest.fixture(scope="module")
+def binary():
+    """Give real labels, predictions and scores of two classes."""
+    data, target = load_breast_cancer(return_X_y=True)
+    model = LogisticRegression(max_iter=20000, C=1e-4).fit(data[:200], target[:200])
+    scores = model.predict_proba(data[200:])
+    return target[200:], scores.argmax(1), scores
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Give real labels and predictions of ten classes; few training samples, so that there are errors."""
+    data, target = load_digits(return_X_y=True)
+    model = LogisticRegression(max_iter=5000).fit(data[:60] / 16, target[:60])
+    return target[60:], model.predict(data[60:] / 16)
+
+
+def test_accuracy(binary, digits):
+    for labels, values, *_ in (binary, digits):
+        assert metrics.accuracy(values, labels) == reference.accuracy_score(labels, values)
+
+
+def test_f1(binary, digits):
+    labels, values, _ = binary
+    assert metrics.f1(values, labels) == pytest.approx(reference.f1_score(labels, values), abs=1e-15)
+    labels, values = digits
+    expected = reference.f1_score(labels, values, average="macro")
+    assert metrics.f1(values, labels, average="macro") == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize("digits_kept", [17, 2, 1])
+def test_auc_with_and_without_ties(binary, digits_kept):
+    labels, _, scores = binary
+    rounded = np.round(scores[:, 1], digits_kept)
+    assert metrics.auc(rounded, labels) == pytest.approx(reference.roc_auc_score(labels, rounded), abs=1e-12)
+
+
+def test_auc_on_credit_data(assets):
+    path = assets / "data-uci-credit" / "UCI_Credit_Card.csv"
+    table = np.loadtxt(path, delimiter=",", skiprows=1)[:8000]
+    labels = table[:, -1].astype(int)
+    score = table[:, 6]  # X6, the last repayment status: eleven values, so nearly everything is tied
+    assert len(np.unique(score)) == 11
+    assert metrics.auc(score, labels) == pytest.approx(reference.roc_auc_score(labels, score), abs=1e-12)
+
+
+def test_spearman_and_pearson(assets):
+    import csv
+
+    with (assets / "data-stsb" / "stsb-en-test.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    labels = [float(row[2]) for row in rows]
+    overlap = [len(set(a.split()) & set(b.split())) / len(set(a.split()) | set(b.split())) for a, b, _ in rows]
+    assert len(set(overlap)) < len(overlap)
+    assert metrics.spearman(overlap, labels) == pytest.approx(stats.spearmanr(overlap, labels)[0], abs=1e-12)
+    assert metrics.pearson(overlap, labels) == pytest.approx(stats.pearsonr(overlap, labels)[0], abs=1e-12)
+
+
+def test_undefined_cases_say_so(binary):
+    _, _, scores = binary
+    with pytest.raises(UsageError, match=r"AUC is undefined: all 5 labelled samples are of class 0"):
+        metrics.auc(scores[:5, 1], [0] * 5)
+    with pytest.raises(UsageError, match="of class 1"):
+        metrics.auc(scores[:5, 1], [1] * 5)
+    with pytest.raises(UsageError, match="F1 is undefined"):
+        metrics.f1([0, 0], [0, 0])
+    with pytest.raises(UsageError, match="the labels are all 2"):
+        metrics.spearman([0.1, 0.2], [2, 2])
+    with pytest.raises(UsageError, match=r"the model's values are all 0\.5"):
+        metrics.pearson([0.5, 0.5], [1, 2])
+    with pytest.raises(UsageError, match="at least one"):
+        metrics.accuracy([], [])
+    with pytest.raises(UsageError, match="2 predictions and 1 labels"):
+        metrics.accuracy([1, 2], [1])
+
+
+def test_scoring_by_name(binary, digits):
+    labels, values, scores = binary
+    predictions = [Prediction(int(value), row) for value, row in zip(values, scores, strict=True)]
+    assert metrics.score("auc", predictions, labels) == pytest.approx(reference.roc_auc_score(labels, scores[:, 1]))
+    assert metrics.score("f1", predictions, labels) == pytest.approx(reference.f1_score(labels, values))
+    macro = reference.f1_score(labels, values, average="macro")
+    assert metrics.score("f1-macro", predictions, labels) == pytest.approx(macro)
+    three = [Prediction(0, np.array([0.6, 0.2, 0.2]))]
+    with pytest.raises(UsageError, match="AUC compares two classes, and the model has 3"):
+        metrics.score("auc", three, [0])
+    with pytest.raises(UsageError, match="spearman needs one number a sample"):
+        metrics.score("spearman", [Prediction(None)], [1.0])

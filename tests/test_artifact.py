@@ -1,0 +1,148 @@
+"""The bundle: written whole or not at all, and opened only as it was made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from edgekit import artifact, target
+from edgekit.artifact import Manifest
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.spec import TensorSpec
+
+
+def write(path, requires=None, text="payload"):
+    with artifact.staging(path) as stage:
+        (stage / "model").mkdir()
+        (stage / "model" / "model.onnx").write_text(text)
+        spec = TensorSpec.parse("x:f32[1,2]")
+        manifest = Manifest(
+            name="b",
+            model="m",
+            task=None,
+            backend="onnxruntime",
+            recipe="fp32",
+            target=target.load("host"),
+            asked="f32",
+            effective=None,
+            evidence="parsed",
+            inputs=(spec,),
+            outputs=(spec,),
+            payload=("model/model.onnx",),
+            options={},
+            requires=requires or {},
+            lineage=(),
+        )
+        artifact.seal(stage, manifest)
+    return path
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def edit(path, **changes):
+    file = path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_what_was_written_opens(tmp_path):
+    bundle = artifact.open(write(tmp_path / "b"))
+    assert bundle.manifest.inputs == (TensorSpec("x", "f32", (1, 2)),)
+    assert bundle.payload.main.read_text() == "payload"
+    assert bundle.size_mb == pytest.approx(7e-6)
+
+
+def test_the_digest_is_of_what_runs(tmp_path):
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", text="other")
+    same = write(tmp_path / "c")
+    digests = [artifact.open(path).manifest.digest for path in (a, b, same)]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(UsageError, match="there is no bundle"):
+        artifact.open(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="not a bundle"):
+        artifact.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: (b / "model/model.onnx").write_text("paylord"), "altered"),
+        (lambda b: (b / "model/model.onnx").write_text("pay"), "has 3 bytes, the manifest says 7"),
+        (lambda b: (b / "model/model.onnx").unlink(), "missing"),
+        (lambda b: (b / "manifest.json").write_text("{"), "cannot be read"),
+        (lambda b: (b / "manifest.json").write_text("[]"), "damaged"),
+        (lambda b: edit(b, schema=99), "schema 99"),
+        (lambda b: edit(b, surprise=1), "unknown key 'surprise'"),
+        (lambda b: edit(b, files=[]), "not its hash"),
+        (lambda b: edit(b, files=[{"path": "../../etc/passwd", "bytes": 1, "sha256": ""}]), "outside the bundle"),
+        (lambda b: edit(b, payload=["../x"]), "not its hash"),
+        (lambda b: edit(b, requires={"arch": "riscv64"}), "riscv64"),
+        (lambda b: edit(b, requires={"isa": ["amx_nope"]}), "lacks amx_nope"),
+        (lambda b: edit(b, requires={"isa_any": ["nope1", "nope2"]}), "none of nope1, nope2"),
+        (lambda b: edit(b, requires={"packages": {"numpy": ">=99.0"}}), "needs numpy>=99.0"),
+        (lambda b: edit(b, requires={"packages": {"no-such-package": ">=1"}}), "not installed"),
+    ],
+)
+def test_a_bundle_that_is_not_as_it_was_made_is_refused(tmp_path, damage, message):
+    path = write(tmp_path / "b")
+    damage(path)
+    with pytest.raises(ArtifactError, match=message):
+        artifact.open(path)
+
+
+def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
+    path = write(tmp_path / "b")
+    (tmp_path / "outside").write_text("payload")
+    (path / "model/model.onnx").unlink()
+    (path / "model/model.onnx").symlink_to(tmp_path / "outside")
+    with pytest.raises(ArtifactError, match="outside the bundle"):
+        artifact.open(path)
+
+
+def test_packages_in_range_are_met():
+    assert artifact.unmet({"packages": {"numpy": ">=1.26,<99"}}) == ()
+
+
+def test_a_failed_write_leaves_the_old_bundle_and_nothing_else(tmp_path):
+    path = write(tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt), artifact.staging(path) as stage:
+        (stage / "half").write_text("x")
+        raise KeyboardInterrupt
+    assert artifact.open(path) and names(tmp_path) == ["b"]
+
+
+def test_a_killed_write_is_cleared_by_the_next(tmp_path):
+    code = f"""
+    import os, pathlib
+    from edgekit import artifact
+    with artifact.staging(pathlib.Path({str(tmp_path / "b")!r})) as stage:
+        (stage / "half").write_text("x")
+        os.kill(os.getpid(), 9)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
+    assert len(names(tmp_path)) == 1
+    write(tmp_path / "b")
+    assert names(tmp_path) == ["b"]
+
+
+def test_outputs_that_exist(tmp_path):
+    bundle = write(tmp_path / "b")
+    with pytest.raises(UsageError, match="exists") as caught:
+        artifact.check_output(bundle, force=False)
+    assert "--force" in (caught.value.hint or "")
+    artifact.check_output(bundle, force=True)
+    artifact.check_output(tmp_path / "new" / "deep", force=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match="not a bundle"):
+        artifact.check_output(tmp_path / "mine", force=True)
+    with pytest.raises(UsageError, match="is a file"):
+        artifact.check_output(tmp_path / "mine" / "thesis.txt", force=True)

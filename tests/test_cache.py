@@ -1,0 +1,107 @@
+"""The step cache: sound after failures, kills, damage and two exports at once."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from edgekit import cache
+from edgekit.errors import DeviceError, UsageError
+
+
+def write(text: str):
+    def make(work: Path) -> None:
+        (work / "sub").mkdir()
+        (work / "sub" / "file.txt").write_text(text)
+
+    return make
+
+
+def refuse(work: Path) -> None:
+    raise AssertionError("the step was made again")
+
+
+def test_a_step_is_made_once():
+    folder, hit = cache.fetch("aa11", "step", write("one"))
+    assert (folder / "sub/file.txt").read_text() == "one" and not hit
+    again, hit = cache.fetch("aa11", "step", refuse)
+    assert again == folder and hit
+
+
+@pytest.mark.parametrize("damage", ["alter", "truncate", "remove"])
+def test_a_damaged_entry_is_made_again(damage):
+    folder, _ = cache.fetch("ab", "step", write("sound"))
+    file = folder / "sub/file.txt"
+    ways = {"alter": lambda: file.write_text("other"), "truncate": lambda: file.write_text(""), "remove": file.unlink}
+    ways[damage]()
+    folder, hit = cache.fetch("ab", "step", write("sound"))
+    assert not hit and (folder / "sub/file.txt").read_text() == "sound"
+
+
+def test_a_failed_step_leaves_nothing():
+    def fail(work: Path) -> None:
+        (work / "half").write_text("x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.fetch("ac", "step", fail)
+    assert not list((cache.folder() / "work").iterdir())
+    assert not list((cache.folder() / "steps").glob("*/*"))
+
+
+def test_leftovers_of_a_killed_run_are_collected():
+    code = """
+    import os, signal
+    from edgekit import cache
+    def die(work):
+        (work / "half").write_text("x" * 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    cache.fetch("ad", "step", die)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
+    assert len(list((cache.folder() / "work").iterdir())) == 1
+    cache.fetch("ad", "step", write("whole"))
+    assert not list((cache.folder() / "work").iterdir())
+
+
+def test_two_processes_make_a_step_once(tmp_path):
+    code = f"""
+    import time, pathlib
+    from edgekit import cache
+    def make(work):
+        time.sleep(0.5)
+        (work / "file").write_text("x")
+        with pathlib.Path({str(tmp_path / "made")!r}).open("a") as log:
+            log.write("made\\n")
+    cache.fetch("ae", "step", make)
+    """
+    children = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)]) for _ in range(3)]
+    assert [child.wait() for child in children] == [0, 0, 0]
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
+def test_usage_and_clear():
+    cache.fetch("af", "first", write("12345"))
+    cache.fetch("b0", "second", write("1234567"))
+    assert [(entry.step, entry.bytes) for entry in cache.usage()] == [("first", 5), ("second", 7)]
+    assert cache.clear() == 12
+    assert cache.usage() == ()
+
+
+def test_a_full_disk_and_a_read_only_one_are_said():
+    with pytest.raises(DeviceError, match="disk is full"), cache.disk_faults(Path("x"), "the bundle"):
+        raise OSError(errno.ENOSPC, "No space left on device", "x/model.onnx")
+    with pytest.raises(UsageError, match="read-only"), cache.disk_faults(Path("x"), "the bundle"):
+        raise OSError(errno.EROFS, "Read-only file system", "x")
+
+
+def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
+    assert cache.folder().name == "cache"
+    monkeypatch.delenv("EDGEKIT_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.folder() == tmp_path / "edgekit"

@@ -1,0 +1,111 @@
+"""Models: their files, their digest and their record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.model import RECORD_FILE, Model, Part, Step
+from edgekit.spec import TensorSpec
+
+SPEC = (TensorSpec("x", "f32", ("N", 4)),)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "labels.txt").write_text("a\n")
+    return Model("onnx", (Part("model", "model.onnx", SPEC, SPEC),), "task", folder=tmp_path)
+
+
+def test_paths(model: Model) -> None:
+    assert model.graph == model.folder / "model.onnx"
+    assert [path.name for path in model.files()] == ["labels.txt", "model.onnx"]
+
+
+def test_digest_is_of_names_and_bytes_and_not_of_the_record(model: Model) -> None:
+    first = replace(model).digest
+    model.save()
+    assert replace(model).digest == first
+    (model.folder / "assets" / RECORD_FILE).write_text("an asset of this name is a file as any other")
+    second = replace(model).digest
+    assert second != first
+    (model.assets / "labels.txt").rename(model.assets / "names.txt")
+    assert replace(model).digest not in (first, second)
+
+
+def test_save_and_load(model: Model) -> None:
+    step = Step("export", {"opset": 17}, {"torch": "2"}, "a", "b", 0.5)
+    told = replace(model.with_step(step), precision="f16", facts={"parameters": 5})
+    told.save()
+    assert Model.load(model.folder) == told
+    assert sorted(path.name for path in model.folder.iterdir()) == ["assets", "model.json", "model.onnx"]
+
+
+def test_failed_save_leaves_the_old_record(model: Model) -> None:
+    model.save()
+    before = (model.folder / RECORD_FILE).read_text()
+    with pytest.raises(TypeError, match="facts"):
+        replace(model, facts={"live": object()}).save()
+    assert (model.folder / RECORD_FILE).read_text() == before
+    assert len(list(model.folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "truncated", "another key", "graph gone", "graph outside", "not a table"]
+)
+def test_damaged_records_are_artifact_errors(model: Model, damage: str) -> None:
+    model.save()
+    path = model.folder / RECORD_FILE
+    data = json.loads(path.read_text())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_text(path.read_text()[:40])
+    elif damage == "another key":
+        path.write_text(json.dumps({**data, "extra": 1}))
+    elif damage == "graph gone":
+        model.graph.unlink()
+    elif damage == "graph outside":
+        data["parts"][0]["file"] = "../model.onnx"
+        path.write_text(json.dumps(data))
+    else:
+        path.write_text("[]")
+    with pytest.raises(ArtifactError, match=r"model\.json|model\.onnx"):
+        Model.load(model.folder)
+
+
+def test_one_graph_is_expected_where_one_is_asked_for(model: Model) -> None:
+    two = replace(model, parts=(*model.parts, Part("decoder", "decoder.onnx", SPEC, SPEC)))
+    with pytest.raises(ArtifactError, match=r"the onnx model has 2 \(model, decoder\)"):
+        _ = two.part
+    with pytest.raises(ArtifactError, match="the torch model has 0"):
+        _ = Model("torch").graph
+
+
+def test_a_model_without_a_folder_has_no_files(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    monkeypatch.chdir(model.folder)
+    with pytest.raises(ArtifactError, match="has no folder"):
+        _ = Model("torch").digest
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../model.onnx", "a/../../b", "", "."])
+def test_graphs_stay_inside_the_folder(file: str) -> None:
+    with pytest.raises(UsageError, match="not inside the model's folder"):
+        Part("model", file, SPEC, SPEC)
+
+
+def test_parts_have_different_names() -> None:
+    with pytest.raises(UsageError, match="two parts of the model have one name"):
+        Model("onnx", (Part("model", "a", (), ()), Part("model", "b", (), ())))
+
+
+def test_live_objects_are_neither_saved_nor_compared(model: Model) -> None:
+    live = replace(model, module=object())
+    assert live == model
+    assert "module" not in live.to_dict() and "folder" not in live.to_dict()

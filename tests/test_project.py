@@ -1,0 +1,98 @@
+"""edgekit.toml: what is read, what overrides what, and what a bad key is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit import project
+from edgekit.errors import UsageError
+from edgekit.project import Project
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_a_file_the_defaults_hold(here):
+    assert project.load() == Project()
+
+
+def test_the_file_in_the_folder_is_found(here):
+    (here / "edgekit.toml").write_text('model = "m"\nmax_drop = 0.02\n')
+    assert project.load().max_drop == 0.02
+
+
+def test_pyproject_is_found_where_there_is_no_own_file(here):
+    (here / "pyproject.toml").write_text('[tool.edgekit]\nmodel = "from-pyproject"\n')
+    assert project.load().model == "from-pyproject"
+    (here / "edgekit.toml").write_text('model = "own"\n')
+    assert project.load().model == "own"
+
+
+def test_options_override_the_target_which_overrides_the_file(here):
+    (here / "edgekit.toml").write_text(
+        'model = "m"\nmax_drop = 0.01\nrecipe = "fp32"\n[targets.jetson]\nmax_drop = 0.02\nrecipe = "fp16"\n'
+    )
+    assert project.load().max_drop == 0.01
+    chosen = project.load(overrides={"target": "jetson", "recipe": "int8-static", "max_size_mb": None})
+    assert (chosen.target, chosen.max_drop, chosen.recipe) == ("jetson", 0.02, "int8-static")
+
+
+def test_paths_are_taken_from_the_files_folder(here):
+    (here / "sub").mkdir()
+    (here / "sub" / "val").mkdir()
+    file = here / "sub" / "edgekit.toml"
+    file.write_text('model = "./ckpt"\ndata = "val"\nrecipe = "int8-static"\noutput = "out"\n')
+    found = project.load(Path("sub/edgekit.toml"))
+    assert (found.model, found.data, found.recipe, found.output) == ("sub/ckpt", "sub/val", "int8-static", "sub/out")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle = 'x'", "unknown key 'modle'. Did you mean 'model'"),
+        ("max_drop = 2.0", "between 0 and 1"),
+        ("max_drop = 'much'", "expected a number"),
+        ("max_samples = 0", "must be positive"),
+        ("shapes = { batch = 0 }", "batch=0 is not possible"),
+        ("shapes = { batch = 'free' }", "batch=free is not possible"),
+        ("model = ", "not valid TOML"),
+        ("[targets.host]\nmodl = 1", r"\[targets.host\]: unknown key 'modl'"),
+    ],
+)
+def test_a_bad_file_is_told_what_is_wrong(here, text, message):
+    (here / "edgekit.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        project.load()
+
+
+def test_a_missing_file_is_told_the_next_command(here):
+    with pytest.raises(UsageError) as caught:
+        project.load(Path("no.toml"))
+    assert "edgekit init" in (caught.value.hint or "")
+
+
+def test_the_template_is_a_valid_project(here):
+    project.write_template(Path("edgekit.toml"))
+    found = project.load()
+    assert (found.model, found.data, found.max_drop) == ("./my-checkpoint", "./val", 0.01)
+    with pytest.raises(UsageError, match="exists already"):
+        project.write_template(Path("edgekit.toml"))
+
+
+def test_a_project_survives_its_toml(here):
+    made = Project(
+        model='we"ird\\name',
+        data="val",
+        text_columns=("a", "b"),
+        max_drop=0.005,
+        candidates=("onnxruntime/fp32",),
+        shapes={"batch": 1, "sequence.length": "dynamic"},
+        offline=True,
+    )
+    (here / "edgekit.toml").write_text(project.to_toml(made, {"target": "two\nlines"}))
+    assert project.load(Path("edgekit.toml")) == made

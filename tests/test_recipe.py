@@ -1,0 +1,115 @@
+"""Recipes: the built-in ones, files, and what the target decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit import recipe, registry
+from edgekit.errors import UsageError
+from edgekit.recipe import BUILTIN, PassConfig, Recipe
+from edgekit.target import Device, Target
+
+ARM = Target("arm", "t", device=Device(arch="aarch64", isa=("neon", "dotprod")))
+VNNI = Target("vnni", "t", device=Device(arch="x86_64", isa=("avx2", "avx512_vnni")))
+AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
+
+
+def write(folder: Path, text: str, name: str = "mine") -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_built_ins_are_known_by_name_and_survive_json(name: str) -> None:
+    found = recipe.load(name)
+    assert found.name == name and found.summary
+    assert Recipe.from_dict(found.to_dict()) == found
+    assert recipe._precision(found.passes) == found.precision
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+@pytest.mark.parametrize("goal", [ARM, VNNI, AVX2], ids=lambda goal: goal.name)
+def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> None:
+    for step in recipe.resolve(recipe.load(name), goal).passes:
+        kind = registry.pass_type(step.name)
+        made = kind.from_dict(step.config)
+        assert {key: made.to_dict()[key] for key in step.config} == dict(step.config)
+
+
+def test_only_calibration_needs_samples() -> None:
+    assert {name for name, found in BUILTIN.items() if found.needs_samples} == {"int8-static", "int8-static-bf16"}
+
+
+@pytest.mark.parametrize(
+    ("goal", "activations", "reduce_range"), [(ARM, "s8", False), (VNNI, "u8", False), (AVX2, "u8", True)]
+)
+def test_the_target_decides_the_flavour_of_int8(goal: Target, activations: str, reduce_range: bool) -> None:
+    static = recipe.resolve(BUILTIN["int8-static"], goal).passes[0]
+    assert static.config == {"activations": activations, "reduce_range": reduce_range}
+    dynamic = recipe.resolve(BUILTIN["int8-dynamic"], goal).passes[0]
+    assert dynamic.config == {"reduce_range": reduce_range}
+
+
+def test_what_a_recipe_says_wins_and_resolving_twice_changes_nothing() -> None:
+    mine = Recipe("mine", "m", (PassConfig("quantize-static", {"activations": "s8"}),), "i8")
+    once = recipe.resolve(mine, AVX2)
+    assert once.passes[0].config == {"activations": "s8", "reduce_range": True}
+    assert recipe.resolve(once, AVX2) == once
+    assert recipe.resolve(BUILTIN["fp16"], AVX2) == BUILTIN["fp16"]
+
+
+def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:
+    example = (recipe.__doc__ or "").split("\n\n", 1)[1]
+    found = recipe.load(write(tmp_path, example, "int8-careful"))
+    assert found.name == "int8-careful"
+    assert found.passes == (PassConfig("quantize-static", {"operators": ["Conv"], "exclude": ["/head/conv"]}),)
+    assert registry.pass_type("quantize-static").from_dict(found.passes[0].config)
+    assert found.needs_samples
+    assert found.precision == "i8", "read from its passes"
+
+
+@pytest.mark.parametrize(
+    ("passes", "precision"),
+    [
+        ("[]", "f32"),
+        ('[{ name = "cast", config = { dtype = "f16" } }]', "f16"),
+        ('[{ name = "quantize-static" }, { name = "cast", config = { dtype = "bf16" } }]', "i8+bf16"),
+        ('[{ name = "quantize-dynamic" }]', "i8-dynamic"),
+    ],
+)
+def test_precision_follows_from_the_passes_unless_stated(tmp_path: Path, passes: str, precision: str) -> None:
+    text = f'summary = "s"\npasses = {passes}\n'
+    assert recipe.load(write(tmp_path, text)).precision == precision
+    assert recipe.load(write(tmp_path, text + 'precision = "f8"\n')).precision == "f8"
+    assert recipe.load(write(tmp_path, text)).name == "mine", "the file's name, where it says none"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('summary = "s"\npasess = []', r"unknown key 'pasess'\. Did you mean 'passes'"),
+        ('summary = "s"\npasses = [{ nam = "cast" }]', r"passes\[0\]: unknown key 'nam'"),
+        ("passes = []", "the key 'summary' is missing"),
+        ('name = "fp16"\nsummary = "s"', "the name 'fp16' is a built-in recipe's"),
+        ("summary =", "is not valid TOML"),
+    ],
+)
+def test_faults_in_a_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        recipe.load(write(tmp_path, text))
+    assert "mine.toml" in caught.value.message
+
+
+def test_unknown_recipe_names_the_nearest_and_the_known() -> None:
+    with pytest.raises(UsageError, match=r"no recipe 'int8'\. Did you mean 'int8-") as caught:
+        recipe.load("int8")
+    for name in BUILTIN:
+        assert name in (caught.value.hint or "")
+
+
+def test_missing_file() -> None:
+    with pytest.raises(UsageError, match=r"cannot read the recipe 'none\.toml'"):
+        recipe.load("none.toml")

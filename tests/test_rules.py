@@ -1,0 +1,262 @@
+"""The rules of the house, read off the syntax trees: who may import whom, where, and when.
+
+Every import counts, at the top of a module, inside a function and for types alike. A new module must be given its
+layer here.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "edgekit"
+PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgekit_*"))}
+
+LAYERS = (
+    {"errors", "_privacy", "progress"},
+    {"_record", "embedded"},
+    {"spec", "host"},
+    {"model", "target", "project", "cache", "data"},
+    {"recipe", "plugin"},
+    {"registry", "result", "tasks"},
+    {"artifact", "device", "bench", "report", "sources", "passes"},
+    {"pipeline", "originals"},
+    {"quality", "evaluation", "build"},
+    {"measure", "trial"},
+    {"ship"},
+    {"choose"},
+    {"api"},
+    {"cli"},
+)
+"""From the ground up. A module may import its own layer and those below."""
+
+TESTING = "testing"
+HEAVY_ROOMS = {"sources", "passes"}
+
+ROOMS = {
+    "click": {"cli"},
+    "rich": {"cli", "report"},
+    "PIL": {"data", "tasks"},
+    "pyarrow": {"data"},
+    "tokenizers": {"tasks"},
+    "pytest": {TESTING},
+}
+"""Packages beside numpy and tomli that may be imported outside the heavy rooms, and where."""
+
+AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"target", "project", "recipe"}}
+"""Packages that may be imported when a module loads: click draws the commands, tomli is the library's place on 3.10."""
+
+BUILD_SIDE_OF_PLUGINS = {"graph.py", "build.py"}
+RUNTIMES = {"edgekit_onnxruntime": "onnxruntime", "edgekit_openvino": "openvino", "edgekit_tensorrt": "tensorrt"}
+
+
+@dataclass(frozen=True)
+class Import:
+    file: Path
+    line: int
+    module: str
+    """The whole dotted name, down to a module or to a name in one."""
+    late: bool
+    """Inside a function, or for the type checker only."""
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
+    def layer(self) -> str | None:
+        """The module or subpackage of edgekit that it reaches; None for `edgekit` itself and for others."""
+        parts = self.module.split(".")
+        if parts[0] != "edgekit" or len(parts) < 2 or not exists(parts[1]):
+            return None
+        return parts[1]
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def exists(name: str) -> bool:
+    return (PACKAGE / f"{name}.py").is_file() or (PACKAGE / name / "__init__.py").is_file()
+
+
+def imports(file: Path) -> Iterator[Import]:
+    """Yield every import of a file, each name of `from x import a, b` on its own."""
+    yield from walk(file, ast.parse(file.read_text(), str(file)), late=False)
+
+
+def walk(file: Path, node: ast.AST, *, late: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        inside = late or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or for_types(child)
+        if isinstance(child, ast.Import):
+            yield from (Import(file, child.lineno, alias.name, late) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            module = child.module or ""
+            if child.level:  # the package of the file, up one folder for each further dot
+                folder = file.relative_to(ROOT).parent
+                for _ in range(child.level - 1):
+                    folder = folder.parent
+                module = ".".join([*folder.parts, *filter(None, [module])])
+            yield from (Import(file, child.lineno, f"{module}.{alias.name}", late) for alias in child.names)
+        yield from walk(file, child, late=inside)
+
+
+def for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def place(file: Path) -> str:
+    """Give the module or subpackage of edgekit that a file belongs to."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def core() -> list[Import]:
+    files = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+    return [found for file in files for found in imports(file)]
+
+
+def third_party(found: Import) -> bool:
+    return found.top != "edgekit" and found.top not in sys.stdlib_module_names
+
+
+def listed(broken: list[Import]) -> str:
+    return "\n" + "\n".join(map(str, broken))
+
+
+def test_every_module_has_one_layer() -> None:
+    placed = [name for layer in LAYERS for name in layer]
+    here = {place(path) for path in PACKAGE.rglob("*.py")} - {"__init__", TESTING}
+    assert sorted(placed) == sorted(here), (
+        "give each new module or subpackage a layer in LAYERS, and take gone ones out"
+    )
+
+
+def test_lower_layers_never_import_higher_ones() -> None:
+    rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    broken = [
+        found
+        for found in core()
+        if found.layer in rank and place(found.file) in rank and rank[found.layer] > rank[place(found.file)]
+    ]
+    assert not broken, listed(broken)
+
+
+def test_nothing_imports_testing() -> None:
+    plugins = [one for name, home in PLUGINS.items() for path in (home / name).rglob("*.py") for one in imports(path)]
+    outside = [one for one in core() if place(one.file) != TESTING]
+    broken = [one for one in [*outside, *plugins] if one.layer == TESTING]
+    assert not broken, listed(broken)
+
+
+def test_only_the_heavy_rooms_import_frameworks() -> None:
+    broken = [
+        found
+        for found in core()
+        if third_party(found)
+        and found.top not in {"numpy", "tomli"}
+        and place(found.file) not in HEAVY_ROOMS | ROOMS.get(found.top, set())
+    ]
+    assert not broken, listed(broken)
+
+
+def test_third_parties_are_imported_on_use() -> None:
+    # A private module of a heavy room may be all torch; that it is reached on use only is shown by test_startup.py.
+    broken = [
+        found
+        for found in core()
+        if third_party(found)
+        and not found.late
+        and place(found.file) not in AT_THE_TOP.get(found.top, set())
+        and not (place(found.file) in HEAVY_ROOMS and found.file.name.startswith("_"))
+    ]
+    assert not broken, listed(broken)
+
+
+def test_the_heavy_rooms_are_entered_on_use() -> None:
+    broken = [
+        found
+        for found in core()
+        if found.layer in HEAVY_ROOMS and place(found.file) not in HEAVY_ROOMS and not found.late
+    ]
+    assert not broken, listed(broken)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_import_public_names_their_runtime_and_numpy(plugin: str) -> None:
+    found = [one for path in sorted((PLUGINS[plugin] / plugin).rglob("*.py")) for one in imports(path)]
+    assert found, f"{plugin} has no module"
+    private = [
+        one for one in found if one.top == "edgekit" and any(part[0] == "_" for part in one.module.split(".")[1:])
+    ]
+    assert not private, listed(private)
+    allowed = {"edgekit", "numpy", plugin, RUNTIMES[plugin]}
+    foreign = [
+        one
+        for one in found
+        if third_party(one)
+        and one.top not in allowed
+        and not (one.top == "onnx" and one.file.name in BUILD_SIDE_OF_PLUGINS)
+    ]
+    assert not foreign, listed(foreign)
+    early = [one for one in found if third_party(one) and one.top != plugin and not one.late]
+    assert not early, "a plugin is imported to be listed, so these belong inside functions:" + listed(early)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_never_import_each_other(plugin: str) -> None:
+    others = set(PLUGINS) - {plugin}
+    broken = [one for path in PLUGINS[plugin].rglob("*.py") for one in imports(path) if one.top in others]
+    assert not broken, listed(broken)
+
+
+def test_the_device_side_of_a_plugin_never_reaches_its_build_side() -> None:
+    broken = []
+    for plugin, folder in PLUGINS.items():
+        build_side = {f"{plugin}.{Path(name).stem}" for name in BUILD_SIDE_OF_PLUGINS}
+        broken += [
+            one
+            for one in imports(folder / plugin / "session.py")
+            if any(one.module.startswith(side) for side in build_side)
+        ]
+    assert not broken, listed(broken)
+
+
+def test_the_library_never_configures_logging() -> None:
+    calls = {"basicConfig", "dictConfig", "fileConfig", "addHandler", "setLevel", "disable"}
+    broken = []
+    # A command line may say where its lines go; _quiet lowers the levels of third parties and restores them.
+    exempt = {*(PACKAGE / "cli").rglob("*.py"), PACKAGE / "sources" / "_quiet.py"}
+    for path in sorted(set(PACKAGE.rglob("*.py")) - exempt):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in calls:
+                owner = ast.unparse(node.func.value)
+                if "log" in owner.lower():
+                    broken.append(f"{path.relative_to(ROOT)}:{node.lineno} {owner}.{node.func.attr}")
+    assert not broken, broken
+
+
+def test_the_rules_see_each_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prove the reader itself, or every rule above could pass by seeing nothing."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    file = tmp_path / "edgekit" / "bench" / "some.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "import os.path\nfrom edgekit import cli\nfrom . import steady\nfrom ..spec import TensorSpec\n"
+        "if TYPE_CHECKING:\n    import numpy\n"
+        "def work():\n    with a:\n        import torch.nn as nn\n"
+        "class B:\n    import rich\n"
+    )
+    assert [(one.module, one.late) for one in imports(file)] == [
+        ("os.path", False),
+        ("edgekit.cli", False),
+        ("edgekit.bench.steady", False),
+        ("edgekit.spec.TensorSpec", False),
+        ("numpy", True),
+        ("torch.nn", True),
+        ("rich", False),
+    ]
