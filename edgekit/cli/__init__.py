@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 
 import click
 
-from edgekit.cli.failure import Terminated
 from edgekit.cli.group import Example, Option, Verbs
+from edgekit.cli.interruption import Interruption
 
 VERBS = {
     "export": (
@@ -103,16 +102,12 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
-    with contextlib.suppress(ValueError):  # not the main thread: the caller owns the signals
-        signal.signal(signal.SIGTERM, _terminate)
+    interruption = Interruption()
+    interruption.listen()
     try:
-        cli.main()
+        cli.main(obj=interruption)
     finally:
         # What a runtime prints while Python shuts down must not follow the result on stdout.
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             os.dup2(2, 1)
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated

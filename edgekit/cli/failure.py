@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from edgekit.cli.interruption import Terminated
 from edgekit.errors import BuildError, DeviceError, EdgekitError, UsageError
 
 BUG = 1
@@ -30,10 +31,6 @@ class Carried(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: unwind as for Ctrl-C, so that nothing half written stays."""
 
 
 def tell(error: BaseException, as_json: bool) -> int:

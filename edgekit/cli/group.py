@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from edgekit.cli import failure
+from edgekit.cli.interruption import Interruption
 from edgekit.errors import nearest
 
 EXIT_CODES = {
@@ -151,6 +152,10 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except (KeyboardInterrupt, OSError) as error:
             raise failure.Carried(error) from error  # click would turn these into an exit code of its own
+        except Exception as error:
+            if isinstance(ctx.obj, Interruption) and ctx.obj.asked:  # whoever caught the interrupt raised this instead
+                raise failure.Carried(ctx.obj.asked()) from error
+            raise
 
     def main(
         self,

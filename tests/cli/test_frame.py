@@ -12,7 +12,7 @@ import time
 import click
 import pytest
 
-from edgekit.cli import FAMILIES, VERBS, cli, failure
+from edgekit.cli import FAMILIES, VERBS, cli, failure, interruption
 from edgekit.cli.group import EXIT_CODES
 from edgekit.errors import AccuracyFailure, BuildError, DeviceError, EdgekitError, UsageError
 
@@ -148,7 +148,7 @@ def test_our_errors_become_words_and_codes(kind, failing):
         (OSError(30, "Read-only file system", "/cd/rom"), 2, "'/cd/rom' is on a read-only file system"),
         (PermissionError(13, "Permission denied", "/secret"), 2, "no permission to use '/secret'"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (failure.Terminated(), 143, "interrupted"),
+        (interruption.Terminated(), 143, "interrupted"),
     ],
 )
 def test_what_the_system_says_becomes_words(error, code, words, failing):
@@ -213,3 +213,64 @@ def test_an_interruption_unwinds(sent, code, tmp_path):
 
 def test_usage_error_of_ours_keeps_its_hint():
     assert failure.translate(UsageError("a", hint="b")).hint == "b"
+
+
+IMPORTS = """
+import sys, time
+from pathlib import Path
+from edgekit import target
+from edgekit.cli import main
+
+def load():
+    import slow
+    Path("whole").write_text(str(slow.value))
+    time.sleep(60)
+
+target.available = load
+sys.argv = ["edgekit", "targets"]
+main()
+"""
+SLOW = "import time\nfrom pathlib import Path\nPath('begun').touch()\ntime.sleep(1)\nvalue = 1\n"
+
+
+@pytest.fixture
+def importing(tmp_path):
+    """Start `edgekit` and wait until it is inside the import of a slow module."""
+    (tmp_path / "imports.py").write_text(IMPORTS)
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = subprocess.Popen([sys.executable, "imports.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_an_interruption_waits_for_an_import_to_end(importing, tmp_path):
+    os.kill(importing.pid, signal.SIGINT)
+    _, stderr = importing.communicate(timeout=30)
+    assert (importing.returncode, stderr) == (130, "interrupted\n")
+    assert (tmp_path / "whole").read_text() == "1", "the module was loaded whole"
+
+
+def test_a_second_interruption_does_not_wait(importing, tmp_path):
+    os.kill(importing.pid, signal.SIGINT)
+    time.sleep(0.1)
+    os.kill(importing.pid, signal.SIGINT)
+    _, stderr = importing.communicate(timeout=30)
+    assert (importing.returncode, stderr) == (130, "interrupted\n")
+    assert not (tmp_path / "whole").exists()
+
+
+def test_an_interruption_that_a_library_turns_into_another_error_is_one(tmp_path):
+    script = tmp_path / "turns.py"
+    script.write_text(
+        "import os, signal\nfrom edgekit import target\nfrom edgekit.cli import main\n"
+        "def turn():\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGINT)\n        while True: pass\n"
+        "    except KeyboardInterrupt as error:\n        raise ModuleNotFoundError('no module') from error\n"
+        "target.available = turn\nimport sys; sys.argv = ['edgekit', 'targets']\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
