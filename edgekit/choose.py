@@ -194,4 +194,5 @@ def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
         quality=t.quality,
         measurement=t.outcome.measurement if t.outcome else None,
         layers=t.outcome.layers if t.outcome else (),
+        notes=t.compiled.built.notes,
     )

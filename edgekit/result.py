@@ -141,6 +141,8 @@ class Candidate(Record):
     quality: Quality | None = None
     measurement: Measurement | None = None
     layers: tuple[LayerTime, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What its backend had to say about the build."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def report(made: Plan, model: Model, evaluation: Evaluation, candidates: tuple[C
     shipped = next((c for c in candidates if c.status == "shipped"), None)
     measured = any(c.measurement is not None for c in ((shipped,) if shipped else candidates))
     evidence: Evidence = "measured_on_device" if measured else "parsed"
-    notes = [*_absence_notes(made), *evaluation.notes, *_mismatch_notes(made), *_quality_notes(candidates)]
+    notes = [*_absence_notes(made), *evaluation.notes, *_mismatch_notes(made), *_candidate_notes(candidates)]
     return Report(
         kind="export",
         model=made.project.model or "live module",
@@ -165,11 +165,12 @@ def _mismatch_notes(made: Plan) -> list[str]:
     ]
 
 
-def _quality_notes(candidates: Sequence[Candidate]) -> list[str]:
+def _candidate_notes(candidates: Sequence[Candidate]) -> list[str]:
     notes: list[str] = []
     for candidate in candidates:
         if candidate.quality:
             notes += [note for note in candidate.quality.notes if note not in notes]
+        notes += [f"{candidate.name}: {note}" for note in candidate.notes]
     return notes
 
 
