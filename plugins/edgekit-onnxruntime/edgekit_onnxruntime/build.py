@@ -27,7 +27,9 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     Raises UnsupportedError naming each operator and node that the runtime lacks, BuildError for what it rejects.
     """
     proto = graph.read(model.graph)
-    requires = _requires(model, proto, target, options)
+    here = not target.mismatches(host.probe())
+    wide = graph.wide_weights(proto, model.graph.parent) if _may_saturate(target, options) else None
+    requires = _requires(proto, target, options, wide, here=here)
     _prove(model.graph, proto, options)
     return Built(
         files=_lay_down(model.graph, graph.external_files(proto), workdir),
@@ -35,36 +37,48 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         outputs=model.part.outputs,
         requires=requires,
         options=options.to_dict(),
-        evidence="parsed" if target.mismatches(host.probe()) else "built_on_device",
-        notes=_notes(model, target),
+        evidence="built_on_device" if here else "parsed",
+        notes=_notes(model, target, wide),
     )
 
 
-def _requires(model: Model, proto: Any, target: Target, options: Options) -> dict[str, Any]:
+def _may_saturate(target: Target, options: Options) -> bool:
+    """Say whether eight-bit weights ask something of the target's processor."""
+    return target.device.arch == "x86_64" and options.provider == CPU
+
+
+def _sums_are_wide(target: Target) -> bool:
+    return bool(set(target.device.isa) & set(NO_SATURATION))
+
+
+def _requires(proto: Any, target: Target, options: Options, wide: str | None, *, here: bool) -> dict[str, Any]:
+    """List what opening needs. Raises UnsupportedError for weights that saturate where nobody would see it."""
     package = "onnxruntime-gpu" if options.provider.startswith(("CUDA", "Tensorrt")) else "onnxruntime"
     requires: dict[str, Any] = {"packages": {package: f">={graph.floor(proto)}"}}
     device = target.device
     if device.arch:
         requires["arch"] = device.arch
-    wide = graph.wide_weights(proto, model.graph.parent) if device.arch == "x86_64" else None
-    if wide is not None and options.provider == CPU:
-        if not set(device.isa) & set(NO_SATURATION):
-            raise UnsupportedError(
-                f"ONNX Runtime cannot run this model right on '{target.name}':",
-                problems=[
-                    f"the int8 weight '{wide}' uses all eight bits, and this processor has none of"
-                    f" {', '.join(NO_SATURATION)}: sums of products saturate"
-                ],
-                hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
-            )
+    if wide is not None and _sums_are_wide(target):
         requires["isa_any"] = list(NO_SATURATION)
+    elif wide is not None and not here:
+        raise UnsupportedError(
+            f"ONNX Runtime cannot run this model right on '{target.name}':",
+            problems=[
+                f"the int8 weight '{wide}' uses all eight bits, and its processor has none of"
+                f" {', '.join(NO_SATURATION)}: sums of products saturate"
+            ],
+            hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
+        )
     return requires
 
 
-def _notes(model: Model, target: Target) -> tuple[str, ...]:
+def _notes(model: Model, target: Target, wide: str | None) -> tuple[str, ...]:
+    notes = []
     if "f16" in model.precision.split("+") and target.device.arch == "x86_64":
-        return ("weights are f16; ONNX Runtime's x86 kernels compute them in f32, with casts around",)
-    return ()
+        notes.append("weights are f16; ONNX Runtime's x86 kernels compute them in f32, with casts around")
+    if wide is not None and not _sums_are_wide(target):
+        notes.append(f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor")
+    return tuple(notes)
 
 
 def _prove(path: Path, proto: Any, options: Options) -> None:

@@ -29,7 +29,11 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     """
     options, notes = _pinned(model, target, options)
     proto = graph.read(model.graph)
-    requires = _requires(model, proto, target, options)
+    here = not target.mismatches(host.probe())
+    wide = graph.wide_weights(proto, model.graph.parent) if _may_saturate(target, options) else None
+    requires = _requires(target, options, wide, here=here)
+    if wide is not None and not _sums_are_wide(target):
+        notes += (f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor",)
     converted = _convert(model, proto)
     _prove(converted, options)
     try:
@@ -44,7 +48,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         outputs=model.part.outputs,
         requires=requires,
         options=options.to_dict(),
-        evidence="parsed" if target.mismatches(host.probe()) else "built_on_device",
+        evidence="built_on_device" if here else "parsed",
         notes=notes,
     )
 
@@ -79,7 +83,17 @@ def _has_f16(target: Target, options: Options) -> bool:
     return wanted in target.device.isa
 
 
-def _requires(model: Model, proto: Any, target: Target, options: Options) -> dict[str, Any]:
+def _may_saturate(target: Target, options: Options) -> bool:
+    """Say whether eight-bit weights ask something of the target's processor."""
+    return target.device.arch == "x86_64" and options.on_cpu
+
+
+def _sums_are_wide(target: Target) -> bool:
+    return bool(set(target.device.isa) & set(NO_SATURATION))
+
+
+def _requires(target: Target, options: Options, wide: str | None, *, here: bool) -> dict[str, Any]:
+    """List what opening needs. Raises UnsupportedError for weights that saturate where nobody would see it."""
     # The IR of a release is read by later ones; nothing promises the other way round.
     release = ".".join(runtime().__version__.split(".")[:2])
     requires: dict[str, Any] = {"packages": {"openvino": f">={release}"}}
@@ -90,18 +104,17 @@ def _requires(model: Model, proto: Any, target: Target, options: Options) -> dic
         return requires
     if options.inference_precision == "f16":
         requires["isa"] = ["avx512_fp16" if device.arch == "x86_64" else "fp16"]
-    wide = graph.wide_weights(proto, model.graph.parent) if device.arch == "x86_64" else None
-    if wide is not None:
-        if not set(device.isa) & set(NO_SATURATION):
-            raise UnsupportedError(
-                f"OpenVINO cannot run this model right on '{target.name}':",
-                problems=[
-                    f"the int8 weight '{wide}' uses all eight bits, and this processor has none of"
-                    f" {', '.join(NO_SATURATION)}: sums of products saturate"
-                ],
-                hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
-            )
+    if wide is not None and _sums_are_wide(target):
         requires["isa_any"] = list(NO_SATURATION)
+    elif wide is not None and not here:
+        raise UnsupportedError(
+            f"OpenVINO cannot run this model right on '{target.name}':",
+            problems=[
+                f"the int8 weight '{wide}' uses all eight bits, and its processor has none of"
+                f" {', '.join(NO_SATURATION)}: sums of products saturate"
+            ],
+            hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
+        )
     if options.inference_precision == "bf16":
         requires["isa_any"] = list(BF16)  # every processor with one of these has a member of the other list too
     return requires

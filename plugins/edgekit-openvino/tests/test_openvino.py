@@ -88,6 +88,10 @@ class Batches(CalibrationDataReader):
         return next(self._batches, None)
 
 
+SATURATES = not set(host.probe().isa) & {"avx512_vnni", "avx_vnni", "amx_int8"}
+"""Whether this processor adds products of eight-bit weights in 16 bits."""
+
+
 def int8_net(folder, reduce_range=False):
     model, weights = conv_net(folder / "float")
     quantize_static(
@@ -375,9 +379,19 @@ def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
     built = build(model, tmp_path, host_target(arch="x86_64", isa=("avx2", "avx512_vnni")))
     assert set(built.requires["isa_any"]) == {"avx_vnni", "avx512_vnni", "amx_int8"}
     shutil.rmtree(tmp_path / "built")
+    elsewhere = host_target(arch="x86_64", isa=("avx2",), board="another machine")
     with pytest.raises(UnsupportedError, match="saturate") as caught:
-        build(model, tmp_path, host_target(arch="x86_64", isa=("avx2",)))
+        build(model, tmp_path, elsewhere)
     assert "reduce_range" in caught.value.hint
+
+
+@pytest.mark.skipif(not SATURATES or host.probe().arch != "x86_64", reason="sums of products do not saturate here")
+def test_full_range_int8_is_measured_where_it_saturates(tmp_path):
+    """Here the gate sees what saturation costs; elsewhere nobody would."""
+    model, _ = int8_net(tmp_path / "model")
+    built = build(model, tmp_path)
+    assert any("saturate" in note for note in built.notes)
+    assert "isa_any" not in built.requires
 
 
 # What really runs
@@ -461,7 +475,7 @@ def test_static_int8_runs_in_int8(precision, tmp_path):
     isa = set(host.probe().isa)
     if precision == "i8+bf16" and not isa & {"avx512_bf16", "amx_bf16"}:
         pytest.skip("this processor has no bf16 arithmetic")
-    model, weights = int8_net(tmp_path / "model", reduce_range=not isa & {"avx512_vnni", "avx_vnni", "amx_int8"})
+    model, weights = int8_net(tmp_path / "model", reduce_range=SATURATES)
     with session(replace(model, precision=precision), tmp_path) as opened:
         assert opened.precision.main == "i8"
         expected = conv_expected(CONV_X, weights)
