@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgekit.bench import benchmark
-from edgekit.bench.noise import Reading, Tally, read
+from edgekit.bench.noise import FOREIGN_LIMIT, Reading, Tally, read
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
@@ -115,18 +116,23 @@ def test_a_busy_neighbour_is_detected(entry, quick):
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc/stat")
 def test_our_own_work_is_not_foreign(entry, quick):
-    """A model that computes all the time, beside another that waits its turn, on a machine with nothing else to do."""
+    """A model that computes all the time, beside another that waits its turn: counted as foreign, it would be half.
+
+    Neighbours only ever add, so the least of several tries tells what is ours.
+    """
+    settings = replace(quick, min_seconds=1.0)  # less is too few of the kernel's ticks to tell a share by
+    shares = []
+    while len(shares) < 6 and min(shares, default=1.0) > FOREIGN_LIMIT:
+        outcomes = benchmark([entry("one", repeats=50), entry("two", repeats=50)], settings)
+        shares.append(max(one.measurement.noise.foreign_cpu_share for one in outcomes))
+    if min(shares) > FOREIGN_LIMIT and (others := busy_share()) > FOREIGN_LIMIT:
+        pytest.skip(f"this machine is busy with other work: {others:.0%} of it")
+    assert min(shares) <= FOREIGN_LIMIT
+
+
+def busy_share() -> float:
+    """Give the share of the processors that is used while we do nothing."""
     before = read()
-    time.sleep(0.5)
+    time.sleep(2)
     after = read()
-    idle = 1 - (after.busy - before.busy) / (after.total - before.total)
-    outcomes = benchmark([entry("one", repeats=50), entry("two", repeats=50)], quick)
-    share = max(one.measurement.noise.foreign_cpu_share for one in outcomes)
-    if idle < 0.97 or share > 0.05:
-        busy = read()
-        time.sleep(0.5)
-        now = read()
-        others = (now.busy - busy.busy) / (now.total - busy.total)
-        if idle < 0.97 or others > 0.03:
-            pytest.skip(f"this machine is busy with other work: {max(1 - idle, others):.0%} of it")
-    assert share <= 0.05
+    return (after.busy - before.busy) / (after.total - before.total)

@@ -14,59 +14,62 @@ SLOW_IN_INT8 = '''
 import torch
 
 
-class Waves(torch.nn.Module):
-    """A convolution of one channel between sines, which have no integer kernel: Q/DQ only adds to its work."""
+class Gates(torch.nn.Module):
+    """A gain a channel and a leaky rectifier, again and again.
+
+    In float the two are one pass over memory; in int8 they are two, and the second looks up each byte in a table.
+    """
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(1, 1, 1) for _ in range(24))
+        self.gains = torch.nn.ModuleList(torch.nn.Conv2d(32, 32, 1, groups=32) for _ in range(12))
 
     def forward(self, x):
-        for conv in self.convs:
-            x = torch.sin(conv(x)) + x
+        for gain in self.gains:
+            x = torch.nn.functional.leaky_relu(gain(x), 0.3)
         return x.mean(dim=(2, 3))
 
 
 def net():
-    return Waves().eval(), torch.zeros(1, 1, 64, 64)
+    return Gates().eval(), torch.zeros(1, 32, 64, 64)
 '''
 
 
 @pytest.fixture(scope="module")
-def waves(tmp_path_factory):
+def gates(tmp_path_factory):
     """Give a folder with a net that static int8 slows down, and data for it."""
     import numpy as np
 
-    folder = tmp_path_factory.mktemp("waves")
-    (folder / "waves.py").write_text(SLOW_IN_INT8)
+    folder = tmp_path_factory.mktemp("gates")
+    (folder / "gates.py").write_text(SLOW_IN_INT8)
     rng = np.random.default_rng(0)
-    np.savez(folder / "data.npz", x=rng.standard_normal((40, 1, 64, 64), dtype=np.float32))
+    np.savez(folder / "data.npz", x=rng.standard_normal((40, 32, 64, 64), dtype=np.float32))
     return folder
 
 
-ARGUMENTS = ("export", "waves:net", "--data", "data.npz", "--backend", "onnxruntime", "--min-agreement", "0.5", *BRIEF)
+ARGUMENTS = ("export", "gates:net", "--data", "data.npz", "--backend", "onnxruntime", "--min-agreement", "0.5", *BRIEF)
 
 
-def test_int8_that_is_slower_is_refused_when_asked_for(waves, command):
-    failed = command(*ARGUMENTS, "--recipe", "int8-static", "-o", "out/int8", "--json", cwd=waves, code=6)
+def test_int8_that_is_slower_is_refused_when_asked_for(gates, command):
+    failed = command(*ARGUMENTS, "--recipe", "int8-static", "-o", "out/int8", "--json", cwd=gates, code=6)
     facts = failed.json
     assert "is slower than full precision here and is not shipped" in facts["message"]
     assert "leave out --recipe" in failed.stderr
-    assert not (waves / "out" / "int8").exists()
-    report = Report.load(waves / "out" / "int8.report.json")
+    assert not (gates / "out" / "int8").exists()
+    report = Report.load(gates / "out" / "int8.report.json")
     assert Report.from_dict(facts["report"]) == report
     found = {c.name: c for c in report.candidates}
     assert found["onnxruntime/int8-static"].status == "slower"
     assert found["onnxruntime/fp32"].status == "baseline"
     assert report.evidence == "measured_on_device"
     times = {name: c.measurement.percentiles_ms["p50"] for name, c in found.items()}
-    assert times["onnxruntime/int8-static"] > 1.3 * times["onnxruntime/fp32"]
-    assert (waves / "out" / "int8.report.md").read_text()
+    assert times["onnxruntime/int8-static"] > 1.1 * times["onnxruntime/fp32"], "less could be noise"
+    assert (gates / "out" / "int8.report.md").read_text()
 
 
-def test_the_same_without_a_recipe_ships_full_precision(waves, command):
-    made = command(*ARGUMENTS, "-o", "out/free", "--json", cwd=waves)
+def test_the_same_without_a_recipe_ships_full_precision(gates, command):
+    made = command(*ARGUMENTS, "-o", "out/free", "--json", cwd=gates)
     assert made.report.shipped.name == "onnxruntime/fp32"
     lost = next(c for c in made.report.candidates if c.name == "onnxruntime/int8-static")
     assert lost.status == "passed"

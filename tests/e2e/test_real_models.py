@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import edgekit
+from edgekit.choose import WIDEST_TIE
 from edgekit.result import Report
 from edgekit.testing.install import install
 
@@ -53,10 +54,15 @@ def test_minilm_keeps_its_spearman(sentences, command, place):
     assert shipped.quality.labelled == 300
     assert 0.75 < shipped.quality.original_score < 0.9
     assert shipped.quality.score >= shipped.quality.original_score - 0.005
-    times = {name: c.measurement.percentiles_ms["p50"] for name, c in by_name(report).items()}
-    assert times[shipped.name] < max(times.values())
-    asked = command("run", made.json["bundle"], "A man is eating.", "Someone eats.", "--json")
-    assert asked.json["answer"]["similarity"] > 0.5
+    passed = [c for c in report.candidates if c.status in ("shipped", "passed")]
+    fastest = min(c.measurement.percentiles_ms["p50"] for c in passed)
+    assert shipped.measurement.percentiles_ms["p50"] <= (1 + WIDEST_TIE) * fastest
+
+    def similarity(first: str, second: str) -> float:
+        return command("run", made.json["bundle"], first, second, "--json").json["answer"]["similarity"]
+
+    alike = similarity("A man plays a guitar.", "Someone is playing an instrument.")
+    assert alike > 0.4 > similarity("A man plays a guitar.", "The stock market fell today.")
 
 
 @pytest.mark.slow

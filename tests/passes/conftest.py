@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit import recipe, target
 from edgekit.data import Feeds
 from edgekit.model import Model
 from edgekit.passes._onnx import part_of, save
@@ -67,6 +68,12 @@ def optimized_kinds() -> Callable[[Path, Path], list[str]]:
         return [node.op_type for node in onnx.load(scratch / "optimized.onnx").graph.node]
 
     return kinds
+
+
+@pytest.fixture(scope="session")
+def exact() -> Mapping[str, Any]:
+    """Give the flavour of int8 whose sums do not saturate on this machine's processor: what a recipe resolves to here."""
+    return recipe.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
 
 
 @pytest.fixture(scope="session")

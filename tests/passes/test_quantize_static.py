@@ -76,8 +76,8 @@ class TestContract(PassTests):
 
 
 @pytest.fixture(scope="module")
-def resnet_int8(resnet: Model, cifar_feeds: Feeds, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return QuantizeStatic().apply(resnet, cifar_feeds, tmp_path_factory.mktemp("resnet-int8"))
+def resnet_int8(resnet: Model, cifar_feeds: Feeds, exact: Any, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return QuantizeStatic(**exact).apply(resnet, cifar_feeds, tmp_path_factory.mktemp("resnet-int8"))
 
 
 class TestResNet:
@@ -118,8 +118,8 @@ class TestResNet:
 
 
 @pytest.fixture(scope="module")
-def minilm_int8(minilm: Model, stsb_feeds: Feeds, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return QuantizeStatic().apply(minilm, stsb_feeds, tmp_path_factory.mktemp("minilm-int8"))
+def minilm_int8(minilm: Model, stsb_feeds: Feeds, exact: Any, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return QuantizeStatic(**exact).apply(minilm, stsb_feeds, tmp_path_factory.mktemp("minilm-int8"))
 
 
 class TestMiniLM:
@@ -169,10 +169,10 @@ class TestMiniLM:
 
 class TestGraphs:
     def test_old_opset_is_raised_where_scales_per_channel_need_it(
-        self, make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path
+        self, make_graph: Any, make_model: Any, run_onnxruntime: Any, exact: Any, tmp_path: Path
     ) -> None:
         model = make_model(perceptron(make_graph, opset=11, ir_version=6), tmp_path / "in")
-        made = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
+        made = QuantizeStatic(**exact).apply(model, rows(), work(tmp_path / "out"))
         assert onnx.load(made.graph).opset_import[0].version == 13
         assert "opset raised from 11 to 13" in made.steps[-1].notes
         feed = {"x": floats(3, 16)}

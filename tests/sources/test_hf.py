@@ -227,7 +227,8 @@ def test_weights_only_files_are_read(load, checkpoint):
     before = plain.run(feeds)["logits"]
     as_pickle(checkpoint)
     after = load(HuggingFace(), checkpoint)
-    np.testing.assert_array_equal(after.original.run(feeds)["logits"], before)
+    # Not to the bit: where the weights lie in memory decides the order of sums.
+    np.testing.assert_allclose(after.original.run(feeds)["logits"], before, rtol=1e-5, atol=1e-6)
     assert "trusted" not in after.facts
 
 
