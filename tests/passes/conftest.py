@@ -72,7 +72,7 @@ def optimized_kinds() -> Callable[[Path, Path], list[str]]:
 
 @pytest.fixture(scope="session")
 def exact() -> Mapping[str, Any]:
-    """Give the flavour of int8 whose sums do not saturate on this machine's processor: what a recipe resolves to here."""
+    """Give the flavour of int8 whose sums do not saturate on this machine's processor: as a recipe has it."""
     return recipe.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
 
 

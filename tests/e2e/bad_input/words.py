@@ -50,6 +50,14 @@ case(
     "--candidate",
     "onnxruntim/fp32",
 )
+case(
+    "a recipe that does not suit the model",
+    4,
+    r"dynamic int8 does not suit this graph.*ConvInteger",
+    r"--recipe",
+    *_DIGITS[:-1],
+    *("--recipe", "int8-dynamic", "--backend", "onnxruntime"),
+)
 case("no such metric", 2, r"'acuracy'.*'accuracy'", r".", *_DIGITS, "--metric", "acuracy")
 case("a budget below zero", 2, r"-1", r"edgekit export --help", *_DIGITS, "--max-drop", "-1")
 case("a shape that is no number", 2, r"the shape 'batch=two'", r"name=size", *_DIGITS, "--shape", "batch=two")
