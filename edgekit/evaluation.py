@@ -63,7 +63,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
         calibration, samples = samples.split(count, project.seed) if len(samples) > 1 else (samples, samples)
     available = len(samples)
     samples = samples.take(project.max_samples, project.seed)
-    notes = [*samples.notes]
+    notes = [*samples.notes, *data.advise(calibration, samples)]
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
     if config.labels != own:

@@ -5,6 +5,7 @@
 feeds is the task's part (`edgekit.tasks`).
 """
 
+from edgekit.data.advice import advise
 from edgekit.data.feeds import Feeds
 from edgekit.data.load import READABLE, load
 from edgekit.data.picture import UnreadableImage, check_pictures, open_picture
@@ -18,6 +19,7 @@ __all__ = [
     "Sample",
     "Samples",
     "UnreadableImage",
+    "advise",
     "check_pictures",
     "load",
     "open_picture",

@@ -1,0 +1,33 @@
+"""What is wrong with a choice of calibration samples that can be seen from the samples themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from edgekit.data.content import digest_of_content
+from edgekit.data.draw import classes_of
+from edgekit.data.samples import Samples
+
+
+def advise(calibration: Samples, evaluation: Samples) -> tuple[str, ...]:
+    """Say what makes ranges or scores less true than they look: copies, one class only, samples on both sides.
+
+    Samples are compared by content, without their labels.
+    """
+    notes = []
+    counted = Counter(digest_of_content(sample.fields) for sample in calibration)
+    size = len(calibration)
+    if size > 1 and len(counted) == 1:
+        notes.append(f"all {size} calibration samples are the same: their ranges are those of one sample")
+    elif copies := size - len(counted):
+        notes.append(f"{copies} of {size} calibration samples are copies of others: they add nothing to the ranges")
+    classes = classes_of(calibration.labels) if calibration.labels is not None else None
+    if classes is not None and len(classes) == 1 and size > 1:
+        notes.append(f"every calibration sample has the same label, '{classes[0]}': others may lie outside the ranges")
+    shared = sum(digest_of_content(sample.fields) in counted for sample in evaluation)
+    if shared:
+        notes.append(
+            f"{shared} of {len(evaluation)} evaluation samples are calibration samples too: int8 is judged on what it "
+            "was fitted to"
+        )
+    return tuple(notes)
