@@ -111,6 +111,17 @@ class LayerTime(Record):
     time_ms: float
 
 
+@dataclass(frozen=True)
+class LayerCost(Record):
+    """One layer, and what quantizing it alone does to the model's outputs."""
+
+    name: str
+    """The node's name in the graph."""
+    kind: str
+    rel_l2: float
+    """||outputs with this layer quantized - float outputs|| / ||float outputs|| on calibration samples."""
+
+
 @runtime_checkable
 class Session(Protocol):
     """A loaded model, ready to run. Close it, or use it as a context manager."""
@@ -180,6 +191,18 @@ class Pass(Protocol):
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the new model into `workdir` (exists, empty), assets included, with its Step added."""
+        ...
+
+
+@runtime_checkable
+class Repairable(Pass, Protocol):
+    """A lossy pass that can leave layers alone, and say what each of them costs: misses of the gate are repaired."""
+
+    exclude: tuple[str, ...]
+    """Names of the layers to leave in float."""
+
+    def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
+        """Measure what each layer costs, the most expensive first; `workdir` (exists, empty) is scratch."""
         ...
 
 

@@ -1,23 +1,34 @@
 """Find the range of every activation by running samples, one at a time, in memory that does not grow with their number.
 
 The reduction happens inside the graph: each tensor of interest gets a ReduceMin and a ReduceMax, and one vector of
-scalars comes back per sample. onnxruntime's own calibrators are not used: MinMax keeps every sample's outputs until the
-end (its `max_intermediate_outputs` forgets them instead of merging), Percentile and Entropy keep whole activations.
+scalars comes back per sample. Methods that leave outliers out run the samples a second time, and count the values
+between those extremes (`_histogram.py`). onnxruntime's own calibrators are not used: MinMax keeps every sample's
+outputs until the end (its `max_intermediate_outputs` forgets them instead of merging), Percentile and Entropy keep
+whole activations.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import cache
+from edgekit._record import Record, digest_of
 from edgekit.errors import BuildError, UsageError
+from edgekit.passes import _histogram
 from edgekit.passes._onnx import save
 from edgekit.spec import TensorSpec, check_feeds
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgekit.data import Feeds
+    from edgekit.passes._prepare import Prepared
 
 STATISTICS = "edgekit_statistics"
 
@@ -26,58 +37,210 @@ GROUP = 1024
 table's row do not, and averaging such small extremes would clip most rows."""
 
 
+VERSION = 1
+"""Raised when what is found on the same samples changes, so that cached ranges of the old kind are not taken."""
+
+FETCH_BYTES = 64_000_000
+"""Activations of one sample that are held at once to be counted; with more, the sample is run more than once."""
+
+SETTLED = 0.05
+SETTLED_SHARE = 0.95
+"""Ranges have settled when so many of them are within SETTLED of what they end as."""
+
+
+@dataclass(frozen=True)
+class Method(Record):
+    """How ranges are taken from the values that were seen."""
+
+    name: str = "minmax"
+    """`minmax`, `mean`, `percentile`, `entropy` or `mse`."""
+    percent: float = 99.99
+    levels: int = 256
+
+    @property
+    def counts_values(self) -> bool:
+        """Say whether it needs histograms: the samples are run twice."""
+        return self.name in ("percentile", "entropy", "mse")
+
+    def clip(self, counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
+        """Take the range of one tensor from its histogram."""
+        if self.name == "percentile":
+            return _histogram.percentile(counts, low, high, self.percent)
+        choose = _histogram.entropy if self.name == "entropy" else _histogram.mean_square
+        return choose(counts, low, high, self.levels)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What running the samples told: (lowest, highest) of each tensor as float32 scalars."""
+
+    ranges: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    count: int
+    """Samples that were run."""
+    notes: tuple[str, ...] = ()
+
+
+def known_ranges(
+    prepared: Prepared,
+    tensors: Sequence[str],
+    feeds: Feeds,
+    inputs: Sequence[TensorSpec],
+    *,
+    method: Method,
+    limit: int,
+    source: str,
+) -> Calibration:
+    """Give what `find_ranges` finds, from the step cache where the same samples were run through the same graph.
+
+    `source` is the digest of the model that `prepared` was made from.
+    """
+    import numpy as np
+    import onnxruntime
+
+    def make(work: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=work) as scratch:
+            file = Path(scratch) / "statistics.onnx" if prepared.large else None
+            found = find_ranges(prepared.proto, tensors, feeds, inputs, method=method, limit=limit, file=file)
+        np.save(work / "ranges.npy", np.array([found.ranges[name] for name in tensors], np.float32))
+        (work / "facts.json").write_text(json.dumps({"count": found.count, "notes": found.notes}))
+
+    decides = [VERSION, onnxruntime.__version__, source, list(tensors), feeds.digest, method.to_dict(), limit]
+    folder, _ = cache.fetch(digest_of(["ranges", decides]), "calibrate", make)
+    ranges = np.load(folder / "ranges.npy", allow_pickle=False)
+    facts = json.loads((folder / "facts.json").read_text())
+    return Calibration(_by_name(tensors, *ranges.T), facts["count"], tuple(facts["notes"]))
+
+
 def find_ranges(
     graph: Any,
     tensors: Sequence[str],
     feeds: Iterable[Mapping[str, np.ndarray]],
     inputs: Sequence[TensorSpec],
     *,
-    method: str,
+    method: Method,
     limit: int,
     file: Path | None,
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
-    """Give (lowest, highest) of each tensor as float32 scalars, and how many samples were run.
+) -> Calibration:
+    """Run at most `limit` samples and give the range of each tensor.
 
-    `graph` is an onnx.ModelProto and is left alone; the one with reductions goes through `file`, where it is too large
-    for one protobuf message, and through memory otherwise.
-    `minmax` takes the extremes over all samples; `mean` their average over groups of at least GROUP elements.
+    `graph` is an onnx.ModelProto and is left alone; the one that is run goes through `file`, where it is too large for
+    one protobuf message, and through memory otherwise. `minmax` takes the extremes over all samples; `mean` their
+    average over groups of at least GROUP elements; the others run the samples again to count the values between the
+    extremes, so `feeds` must give them twice.
     Raises UsageError for no or unfit samples, BuildError where a tensor is not finite.
     """
-    import numpy as np
-    import onnxruntime
-
-    counted = _with_statistics(graph, tensors)
-    if file is not None:
-        save(counted, file)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Without an arena, samples of differing length do not pile up blocks of every size.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.enable_cpu_mem_arena = False
-    session = onnxruntime.InferenceSession(
-        counted.SerializeToString() if file is None else file, options, providers=["CPUExecutionProvider"]
-    )
-    del counted
-    wanted = {value.name for value in session.get_inputs()}
-    extremes = Extremes(len(tensors), least=1 if method == "minmax" else GROUP, averaged=method == "mean")
+    extremes = Extremes(len(tensors), least=1 if method.name != "mean" else GROUP, averaged=method.name == "mean")
+    session = _session(_with_statistics(graph, tensors), file)
+    history: list[tuple[int, np.ndarray, np.ndarray]] = []
+    largest = [0] * len(tensors)
     count = 0
-    for feed in itertools.islice(iter(feeds), limit):
-        check_feeds(inputs, feed)
-        try:
-            (found,) = session.run([STATISTICS], {name: value for name, value in feed.items() if name in wanted})
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise BuildError(f"calibration sample {count} does not run: {error}") from error
-        low, high, sizes = found.reshape(-1, 3).T.astype(np.float64)
-        _refuse_non_finite(low + high, tensors, count)
+    for low, high, sizes in _statistics(session, tensors, itertools.islice(iter(feeds), limit), inputs):
         extremes.add(low, high, sizes)
+        largest = [max(before, int(size)) for before, size in zip(largest, sizes, strict=True)]
         count += 1
+        if count & (count - 1) == 0:  # at powers of two
+            history.append((count, *extremes.result()))
     if count == 0:
         raise UsageError(
             "static quantization needs samples and got none.",
             hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
         )
-    pairs = zip(*(side.astype(np.float32) for side in extremes.result()), strict=True)
-    return {name: (np.array(lo), np.array(hi)) for name, (lo, hi) in zip(tensors, pairs, strict=True)}, count
+    del session
+    low, high = extremes.result()
+    notes = _settled(history, low, high, count)
+    if method.counts_values:
+        histograms = _histogram.Histograms(low, high)
+        _count_values(graph, tensors, itertools.islice(iter(feeds), limit), histograms, largest, file)
+        low, high = histograms.ranges(method.clip)
+    return Calibration(_by_name(tensors, low, high), count, notes)
+
+
+def _by_name(
+    tensors: Sequence[str], lowest: np.ndarray, highest: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    import numpy as np
+
+    pairs = zip(lowest.astype(np.float32), highest.astype(np.float32), strict=True)
+    return {name: (np.array(low), np.array(high)) for name, (low, high) in zip(tensors, pairs, strict=True)}
+
+
+def _session(proto: Any, file: Path | None) -> Any:
+    import onnxruntime
+
+    if file is not None:
+        save(proto, file)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Without an arena, samples of differing length do not pile up blocks of every size.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.enable_cpu_mem_arena = False
+    return onnxruntime.InferenceSession(
+        proto.SerializeToString() if file is None else file, options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _statistics(
+    session: Any, tensors: Sequence[str], feeds: Iterable[Mapping[str, np.ndarray]], inputs: Sequence[TensorSpec]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield each sample's lowest values, highest values and numbers of elements, one for each tensor."""
+    import numpy as np
+
+    for number, feed in enumerate(feeds):
+        check_feeds(inputs, feed)
+        (found,) = _run(session, [STATISTICS], feed, number)
+        low, high, sizes = found.reshape(-1, 3).T.astype(np.float64)
+        _refuse_non_finite(low + high, tensors, number)
+        yield low, high, sizes
+
+
+def _run(session: Any, names: Sequence[str], feed: Mapping[str, np.ndarray], number: int) -> list[np.ndarray]:
+    wanted = {value.name for value in session.get_inputs()}
+    try:
+        found: list[np.ndarray] = session.run(names, {name: value for name, value in feed.items() if name in wanted})
+    except Exception as error:  # onnxruntime's own exceptions share no public base
+        raise BuildError(f"calibration sample {number} does not run: {error}") from error
+    return found
+
+
+def _count_values(
+    graph: Any,
+    tensors: Sequence[str],
+    feeds: Iterable[Mapping[str, np.ndarray]],
+    histograms: _histogram.Histograms,
+    largest: Sequence[int],
+    file: Path | None,
+) -> None:
+    """Run the samples once more and count every tensor's values, few tensors at a time where they are large."""
+    session = _session(_with_values(graph, tensors), file)
+    groups: list[list[int]] = []
+    held = FETCH_BYTES
+    for index, size in enumerate(largest):
+        held += 4 * size
+        if held > FETCH_BYTES or not groups:
+            groups.append([])
+            held = 4 * size
+        groups[-1].append(index)
+    for number, feed in enumerate(feeds):
+        for group in groups:
+            values = _run(session, [f"{STATISTICS}_{index}" for index in group], feed, number)
+            for index, array in zip(group, values, strict=True):
+                histograms.add(index, array)
+
+
+def _settled(
+    history: Sequence[tuple[int, np.ndarray, np.ndarray]], low: np.ndarray, high: np.ndarray, count: int
+) -> tuple[str, ...]:
+    """Say how many samples were enough: from when on nearly all ranges were nearly what they ended as."""
+    import numpy as np
+
+    if count < 2:
+        return ("the ranges come from one sample: give more",)
+    width = np.maximum(high - low, np.finfo(np.float32).tiny)
+    for seen, lowest, highest in history:
+        near = np.abs(highest - lowest - width) <= SETTLED * width
+        if near.mean() >= SETTLED_SHARE and seen <= count // 2:
+            return (f"after {seen} of {count} samples the ranges had settled (95% of them within 5%)",)
+    return (f"the ranges were still widening at {count} samples: more may serve the accuracy",)
 
 
 class Extremes:
@@ -150,6 +313,20 @@ def _with_statistics(graph: Any, tensors: Sequence[str]) -> Any:
             scalars.append(base + kind + "_1")
     augmented.graph.node.append(helper.make_node("Concat", scalars, [STATISTICS], axis=0))
     augmented.graph.output.append(helper.make_tensor_value_info(STATISTICS, TensorProto.FLOAT, [len(scalars)]))
+    return augmented
+
+
+def _with_values(graph: Any, tensors: Sequence[str]) -> Any:
+    """Copy `graph` with each tensor as an output of its own, in place of the outputs it had."""
+    from onnx import ModelProto, TensorProto, helper
+
+    augmented = ModelProto()
+    augmented.CopyFrom(graph)
+    del augmented.graph.output[:]
+    for index, name in enumerate(tensors):
+        output = f"{STATISTICS}_{index}"
+        augmented.graph.node.append(helper.make_node("Identity", [name], [output]))
+        augmented.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     return augmented
 
 

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import ASSETS, Model
-from edgekit.passes._calibrate import Extremes, find_ranges
+from edgekit.passes._calibrate import Extremes, Method, find_ranges
 from edgekit.passes.quantize_static import QuantizeStatic
 from edgekit.spec import TensorSpec
 from edgekit.testing.passes import PassTests
@@ -455,18 +455,21 @@ import numpy as np, onnx
 from pathlib import Path
 from edgekit._privacy import no_telemetry
 no_telemetry()
-from edgekit.passes._calibrate import Extremes, find_ranges
+from edgekit.passes._calibrate import Method, find_ranges
 from edgekit.spec import TensorSpec
-count, folder = int(sys.argv[1]), Path(sys.argv[2])
-feeds = ({"x": np.ones((1, 64, 64, 64), np.float32)} for _ in range(count))
-_, run = find_ranges(onnx.load(folder / "model.onnx"), ["x", "a", "b"], feeds,
-    [TensorSpec("x", "f32", (1, 64, 64, 64))], method="minmax", limit=count, file=folder / f"{count}.onnx")
-assert run == count
+count, folder, method = int(sys.argv[1]), Path(sys.argv[2]), Method(sys.argv[3])
+class Feeds:
+    def __iter__(self):
+        return ({"x": np.full((1, 64, 64, 64), 1.0 + number % 7, np.float32)} for number in range(count))
+found = find_ranges(onnx.load(folder / "model.onnx"), ["x", "a", "b"], Feeds(),
+    [TensorSpec("x", "f32", (1, 64, 64, 64))], method=method, limit=count, file=folder / f"{count}.onnx")
+assert found.count == count
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def test_memory_does_not_grow_with_the_samples(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["minmax", "entropy"])
+def test_memory_does_not_grow_with_the_samples(method: str, make_graph: Any, make_model: Any, tmp_path: Path) -> None:
     # Three activations of 1 MB a sample: kept, 400 samples would take 1.2 GB.
     proto = make_graph(
         [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["b"])],
@@ -476,7 +479,11 @@ def test_memory_does_not_grow_with_the_samples(make_graph: Any, make_model: Any,
     )
     make_model(proto, tmp_path)
     peaks = [
-        int(subprocess.run([sys.executable, "-c", PEAK, count, tmp_path], check=True, stdout=subprocess.PIPE).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", PEAK, count, tmp_path, method], check=True, stdout=subprocess.PIPE
+            ).stdout
+        )
         for count in ("10", "400")
     ]
     assert peaks[1] < peaks[0] + 15, peaks
@@ -488,8 +495,10 @@ def test_ranges_are_the_true_extremes(make_graph: Any, tmp_path: Path) -> None:
     specs = (TensorSpec("x", "f32", ("N", 4)),)
 
     def find(method: str) -> Any:
-        feeds = ({"x": array} for array in data)
-        return find_ranges(proto, ["x", "y"], feeds, specs, method=method, limit=9, file=tmp_path / "g.onnx")[0]
+        feeds = [{"x": array} for array in data]
+        return find_ranges(
+            proto, ["x", "y"], feeds, specs, method=Method(method), limit=9, file=tmp_path / "g.onnx"
+        ).ranges
 
     extremes = find("minmax")
     assert extremes["x"] == (min(map(np.min, data)), max(map(np.max, data)))
