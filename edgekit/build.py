@@ -11,7 +11,7 @@ import functools
 import inspect
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -185,15 +185,18 @@ class Build(contextlib.ExitStack):
         built = Built.from_dict(json.loads((folder / "built.json").read_text()), "built.json")
         return Compiled(model, built, folder / "payload", key)
 
+    def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
+        """Give the folder that `make` filled for this key, now or before, with the same tools and the same code."""
+        folder, _ = cache.fetch(digest_of([step, dict(key), tool_versions(), _code(kind)]), step, make)
+        return folder
+
     def _cached(self, step: str, key: Mapping[str, Any], make: Any) -> Model:
         def fill(work: Path) -> None:
             (work / "model").mkdir()
             made: Model = make(work / "model")
             made.save()
 
-        whole = digest_of([step, dict(key), tool_versions(), _code(registry.pass_type(step))])
-        folder, _ = cache.fetch(whole, step, fill)
-        return Model.load(folder / "model")
+        return Model.load(self.cached_step(step, key, registry.pass_type(step), fill) / "model")
 
 
 @contextlib.contextmanager

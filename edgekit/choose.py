@@ -19,6 +19,7 @@ from edgekit.evaluation import Evaluation, prepare
 from edgekit.pipeline import Plan, plan
 from edgekit.progress import Progress, Silent
 from edgekit.project import Project
+from edgekit.repair import SUFFIX
 from edgekit.result import Candidate, Report
 from edgekit.trial import Tried
 
@@ -120,6 +121,8 @@ def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried |
     candidates = []
     for t in tried:
         status, reason = standing[t.planned.name]
+        if status == "failed-gate" and t.repair:
+            reason += _after_repair(t)
         if t.planned.baseline:
             status, reason = "baseline", reason or "measured for comparison"
         elif t is winner:
@@ -180,6 +183,15 @@ def _why_lost(t: Tried, winner: Tried) -> str:
     )
 
 
+def _after_repair(t: Tried) -> str:
+    """Say what became of a candidate that missed the gate and could leave layers in float."""
+    assert t.repair is not None
+    left, layers = t.repair.layers_in_float, len(t.repair.costs)
+    if left:
+        return f"; it passes with {left} of {layers} layers in float, as {t.planned.name}{SUFFIX}"
+    return f"; no number of its {layers} layers in float was enough" if layers > 1 else ""
+
+
 def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
     return Candidate(
         name=t.planned.name,
@@ -195,4 +207,5 @@ def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
         measurement=t.outcome.measurement if t.outcome else None,
         layers=t.outcome.layers if t.outcome else (),
         notes=t.compiled.built.notes,
+        repair=t.repair,
     )

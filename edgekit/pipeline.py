@@ -136,7 +136,7 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     else:
         backends = project.backends or goal.backends
         names = (project.recipe,) if project.recipe else None
-        pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b, tuple(recipe.BUILTIN))]
+        pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b, recipe.USUAL)]
     planned = []
     for backend, name in dict.fromkeys(pairs):
         made = recipe.resolve(recipe.load(name), goal)

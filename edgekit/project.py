@@ -65,6 +65,8 @@ class Project(Record):
     """A number fixes a free size, "dynamic" leaves it free."""
     opset: int | None = None
 
+    repair: bool = True
+    """Leave the layers that cost most in float where a candidate misses the gate."""
     bench: bool = True
     bench_seconds: float = 2.0
     seed: int = 0
@@ -128,9 +130,9 @@ def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
         if name in ("targets", "shapes") or (value == plain.to_dict()[name] and name not in ("target",)):
             continue
         lines += [f"# {line}" for line in (comments or {}).get(name, "").splitlines()]
-        lines.append(f"{name} = {_toml(value)}")
+        lines.append(f"{name} = {toml_value(value)}")
     if project.shapes:
-        lines += ["", "[shapes]", *(f"{_key(name)} = {_toml(size)}" for name, size in project.shapes.items())]
+        lines += ["", "[shapes]", *(f"{_key(name)} = {toml_value(size)}" for name, size in project.shapes.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -181,15 +183,16 @@ def _key(name: str) -> str:
     return name if name.replace("_", "").replace("-", "").isalnum() else f'"{name}"'
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Write a plain value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(str(k))} = {toml_value(v)}" for k, v in value.items()) + " }"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{text}"'
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
+from edgekit.project import toml_value
 from edgekit.target import Target
 
 if sys.version_info >= (3, 11):
@@ -72,6 +73,19 @@ BUILTIN = {
             (PassConfig("quantize-static"),),
             "i8",
         ),
+        *(
+            Recipe(
+                f"int8-{method}",
+                f"int8-static, its ranges without outliers: {how}",
+                (PassConfig("quantize-static", {"method": method}),),
+                "i8",
+            )
+            for method, how in (
+                ("percentile", "0.01 % of the values are left out at each end"),
+                ("entropy", "those that keep most of the distribution (least Kullback-Leibler divergence)"),
+                ("mse", "those that change the values least (mean squared error)"),
+            )
+        ),
         Recipe(
             "int8-static-bf16",
             "int8-static, and bf16 for the operators that stay in float",
@@ -86,6 +100,10 @@ BUILTIN = {
         ),
     )
 }
+
+
+USUAL = ("fp32", "fp16", "bf16", "int8-static", "int8-static-bf16", "int8-dynamic")
+"""What is tried for a backend that the target names no candidates for; the others answer a question of the user's."""
 
 
 def load(name: str) -> Recipe:
@@ -109,6 +127,17 @@ def load(name: str) -> Recipe:
     if found.name in BUILTIN:
         raise UsageError(f"{path}: the name '{found.name}' is a built-in recipe's.", hint="give it another name")
     return found if "precision" in data else replace(found, precision=_precision(found.passes))
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Give the recipe file that repeats `recipe`; it has the name of the file it is written to."""
+    lines = [f"summary = {toml_value(recipe.summary)}", f"precision = {toml_value(recipe.precision)}"]
+    for step in recipe.passes:
+        lines += ["", "[[passes]]", f"name = {toml_value(step.name)}"]
+        if step.config:
+            lines += ["", "[passes.config]"]
+            lines += [f"{key} = {toml_value(value)}" for key, value in sorted(step.config.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _precision(passes: tuple[PassConfig, ...]) -> str:

@@ -14,7 +14,7 @@ from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.host import Host
 from edgekit.model import Step
-from edgekit.plugin import Evidence, LayerTime, Precision
+from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 
 SCHEMA = 1
 
@@ -122,6 +122,26 @@ class Quality(Record):
 
 
 @dataclass(frozen=True)
+class Attempt(Record):
+    """One try of a repair: so many layers in float, and what the gate said."""
+
+    layers_in_float: int
+    passed: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Repair(Record):
+    """How a candidate that missed the gate was, or was not, brought back under it."""
+
+    costs: tuple[LayerCost, ...]
+    """Every layer by what quantizing it alone costs, the most expensive first."""
+    layers_in_float: int
+    """So many of them, from the first on, had to stay in float; 0 where no number of them was enough."""
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
 class Candidate(Record):
     """One way to build the model for the target, and how it fared."""
 
@@ -143,6 +163,8 @@ class Candidate(Record):
     layers: tuple[LayerTime, ...] = ()
     notes: tuple[str, ...] = ()
     """What its backend had to say about the build."""
+    repair: Repair | None = None
+    """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the one it became."""
 
 
 @dataclass(frozen=True)

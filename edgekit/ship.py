@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from edgekit import __version__, artifact, bench, registry
+from edgekit import __version__, artifact, bench, recipe, registry
 from edgekit.artifact import Bundle, Manifest
 from edgekit.errors import AccuracyFailure, PerformanceFailure
 from edgekit.evaluation import Evaluation
@@ -133,6 +133,7 @@ def bundle(
         final.save(stage / artifact.REPORT)
         _markdown(final, stage / "report.md")
         (stage / "plan.toml").write_text(made.to_toml())
+        (stage / "recipe.toml").write_text(recipe.to_toml(winner.planned.recipe))
         artifact.seal(stage, sealed)
     return artifact.open(output, check=False)
 

@@ -6,7 +6,7 @@ What cannot be built is kept with its reason. Measuring and choosing among those
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from edgekit.originals import Originals, record
 from edgekit.pipeline import PlannedCandidate
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
-from edgekit.result import Candidate, Quality
+from edgekit.repair import repair, repairable
+from edgekit.result import Candidate, Quality, Repair
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Tried:
     quality: Quality
     effective: Precision
     outcome: bench.Outcome | None = None
+    repair: Repair | None = None
 
     @property
     def p50_ms(self) -> float | None:
@@ -70,7 +72,7 @@ def try_all(
             lost.append(_lost(planned, "unsupported", "; ".join(planned.problems)))
             continue
         try:
-            tried.append(_try(build, planned, model, evaluation, originals))
+            tried += _try_and_repair(build, planned, model, evaluation, originals)
         except (UnsupportedError, BuildError) as fault:
             faults.append(fault)
             status = "unsupported" if isinstance(fault, UnsupportedError) else "build-failed"
@@ -83,6 +85,22 @@ def try_all(
         reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
         raise UnsupportedError(f"nothing can be built for '{build.plan.target.name}'.", problems=reasons) from faults[0]
     return tried, lost
+
+
+def _try_and_repair(
+    build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals
+) -> list[Tried]:
+    """Give the candidate, and where it misses the gate and can be repaired, what it became."""
+
+    def attempt(one: PlannedCandidate) -> Tried:
+        return _try(build, one, model, evaluation, originals)
+
+    first = attempt(planned)
+    if first.quality.ok or planned.baseline or not build.plan.project.repair or repairable(planned) is None:
+        return [first]
+    found, repaired = repair(build, planned, model, evaluation.feeds, attempt)
+    first = replace(first, repair=found)
+    return [first] if repaired is None else [first, replace(repaired, repair=found)]
 
 
 def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals) -> Tried:

@@ -52,6 +52,7 @@ FIELDS = {
     "opset": "opset",
     "output": "output",
     "seed": "seed",
+    "repair": "repair",
     "bench": "bench",
     "bench_seconds": "bench_seconds",
 }
@@ -207,6 +208,8 @@ def build_options(function: F) -> F:
                 help="Try exactly this candidate. Repeatable."),
         _option("--opset", metavar="N", type=click.IntRange(min=7), group=_BUILD, unset="decided by the exporter",
                 help="The ONNX operator set to export to."),
+        _option("--repair/--no-repair", default=True, group=_BUILD, unset="--repair",
+                help="Bring a quantized candidate that misses the gate back by leaving its costliest layers in float."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
                 help="Measure the candidates, or ship the first that passes, unmeasured."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",

@@ -70,6 +70,29 @@ def effective(candidate: Candidate) -> Precision | None:
     return candidate.effective or (candidate.measurement.precision if candidate.measurement else None)
 
 
+LAYERS_SHOWN = 12
+
+
+def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+    """Give, for each candidate that missed the gate and was repaired or tried to be, a title and its costliest layers.
+
+    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name).
+    """
+    found = []
+    for candidate in report.candidates:
+        repair = candidate.repair
+        if repair is None or candidate.status != "failed-gate":
+            continue
+        shown = repair.costs[: max(LAYERS_SHOWN, min(repair.layers_in_float, 2 * LAYERS_SHOWN))]
+        rows = [
+            ("float" if place < repair.layers_in_float else "int8", f"{cost.rel_l2:.1e}", cost.kind, clean(cost.name))
+            for place, cost in enumerate(shown)
+        ]
+        title = f"What quantizing each layer alone costs in {clean(candidate.name)}, {len(rows)} of {len(repair.costs)}"
+        found.append((title, rows))
+    return found
+
+
 def verdict(report: Report) -> tuple[str, str]:
     """Give the first words of a report, and the line that follows them."""
     subject = f"{clean(report.model)} for {clean(report.target)}"

@@ -21,6 +21,7 @@ def render(report: Report, folder: Path | None = None) -> str:
         _cards(report),
         _summary(report),
         _candidates(report),
+        *(_section(title, _repair(layers)) for title, layers in figures.repairs(report)),
         _distributions(report, folder),
         _section("Environment", _definitions(figures.environment(report.environment))),
         _section("Noise", _definitions(_noise(report))),
@@ -130,6 +131,12 @@ def _candidate(report: Report, candidate: Candidate, longest: float, metric: str
 
 def _reach(candidate: Candidate) -> float:
     return max(figures.percentile(candidate, "p50") or 0.0, figures.percentile(candidate, "p90") or 0.0)
+
+
+def _repair(layers: Sequence[tuple[str, str, str, str]]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in ("stays in", "relative L2", "kind", "layer"))
+    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in layers)
+    return f'<div class="table"><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def _distributions(report: Report, folder: Path | None) -> str:

@@ -30,6 +30,8 @@ def render(report: Report) -> str:
     blocks.append(items([*summary, ("evidence", figures.EVIDENCE[report.evidence])]))
     if report.candidates:
         blocks += ["## Candidates", _candidates(report)]
+    for title, layers in figures.repairs(report):
+        blocks += [f"## {escape(title)}", table(("stays in", "relative L2", "kind", "layer"), layers, ("relative L2",))]
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         lines = [("noise", words) for words, _ in figures.noises(report)]

@@ -23,6 +23,7 @@ def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
     if report.candidates:
         page.heading(_table_title(report))
         page.lines += candidates_table(report, width, colour)
+    _repairs(page, report)
     for candidate in report.candidates:
         _layers(page, candidate)
     _behind(page, report)
@@ -181,6 +182,14 @@ def _layers(page: _Page, candidate: Candidate) -> None:
         time = f"{figures.significant(layer.time_ms):>7} ms  {100 * layer.time_ms / total:5.1f}%"
         words = f"  {time}  {layer.precision:<5} {layer.kind:<18} {figures.clean(layer.name)}"
         page.lines.append(words if len(words) <= page.width else words[: page.width - 3] + "...")
+
+
+def _repairs(page: _Page, report: Report) -> None:
+    for title, rows in figures.repairs(report):
+        page.heading(title)
+        for form, cost, kind, name in rows:
+            words = f"  {form:<5}  {cost}  {kind:<8} {name}"
+            page.lines.append(words if len(words) <= page.width else words[: page.width - 3] + "...")
 
 
 def _behind(page: _Page, report: Report) -> None:

@@ -111,7 +111,9 @@ def unpack(archive: Path, to: Path, each: int) -> None:
                 path.write_bytes(file.extractfile(member).read())
 
 
-def test_resnet20_from_a_factory_loses_at_most_a_point(assets, workshop, command):
+@pytest.fixture(scope="module")
+def pictures(assets, workshop):
+    """Give a function that exports a network of the workshop, judged on CIFAR's pictures."""
     unpack(assets / "data-cifar10" / "test.tar.gz", workshop / "test", 50)
     unpack(assets / "data-cifar10" / "train.tar.gz", workshop / "train", 10)
     processor = {
@@ -119,11 +121,20 @@ def test_resnet20_from_a_factory_loses_at_most_a_point(assets, workshop, command
         "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
     }  # fmt: skip
     (workshop / "preprocessor_config.json").write_text(json.dumps(processor))
-    made = command(
-        "export", "shop.nets:resnet20", "--task", "image-classification", "--processor", "preprocessor_config.json",
-        "--data", "test", "--calibration-data", "train", "-o", "out/resnet", "--json", *BRIEF, *CANDIDATES,
-        cwd=workshop, env={"NETWORK_WEIGHTS": str(assets / "resnet-cifar10" / "resnet20.safetensors")},
-    )  # fmt: skip
+    weights = {"NETWORK_WEIGHTS": str(assets / "resnet-cifar10" / "resnet20.safetensors")}
+
+    def export(command, network, output, *more, code=0):
+        return command(
+            "export", f"shop.nets:{network}", "--task", "image-classification",
+            "--processor", "preprocessor_config.json", "--data", "test", "--calibration-data", "train",
+            "-o", f"out/{output}", "--json", *more, cwd=workshop, env=weights, code=code,
+        )  # fmt: skip
+
+    return export
+
+
+def test_resnet20_from_a_factory_loses_at_most_a_point(pictures, workshop, command):
+    made = pictures(command, "resnet20", "resnet", *BRIEF, *CANDIDATES)
     quality = made.report.shipped.quality
     assert quality.labelled == 500
     assert quality.original_score > 0.75
@@ -131,6 +142,35 @@ def test_resnet20_from_a_factory_loses_at_most_a_point(assets, workshop, command
     picture = workshop / "test" / "ship" / "0001.jpg"
     answer = command("run", workshop / "out" / "resnet", picture, "--json").json["answer"]
     assert answer["label"] in {path.name for path in (workshop / "test").iterdir()}
+
+
+def test_int8_that_collapses_is_repaired_by_the_layers_that_cost_most(pictures, workshop, command):
+    only = ("--candidate", "onnxruntime/int8-static", "--no-bench")
+    failed = pictures(command, "resnet20_uneven", "unrepaired", *only, "--no-repair", code=5)
+    assert not (workshop / "out" / "unrepaired").exists()
+    (collapsed,) = failed.report.candidates
+    assert collapsed.status == "failed-gate" and collapsed.repair is None
+    assert collapsed.quality.drop > 0.3
+
+    made = pictures(command, "resnet20_uneven", "repaired", *only)
+    missed, shipped = made.report.candidates
+    assert (missed.name, missed.status) == ("onnxruntime/int8-static", "failed-gate")
+    assert (shipped.name, shipped.status) == ("onnxruntime/int8-static-repaired", "shipped")
+    assert shipped.quality.drop <= 0.01
+    found = missed.repair
+    # Three blocks are spoiled: the convolution that makes the uneven maps, and the one that reads them.
+    assert 3 <= found.layers_in_float <= 8
+    assert f"passes with {found.layers_in_float} of {len(found.costs)} layers in float" in missed.reason
+    assert found.costs[0].rel_l2 > 5 * found.costs[6].rel_l2
+    assert {attempt.layers_in_float: attempt.passed for attempt in found.attempts}[found.layers_in_float]
+    page = (workshop / "out" / "repaired" / "report.md").read_text()
+    assert "What quantizing each layer alone costs" in page and found.costs[0].name in page.replace("\\", "")
+
+    recipe = workshop / "out" / "repaired" / "recipe.toml"
+    again = pictures(command, "resnet20_uneven", "again", "--recipe", recipe, "--backend", "onnxruntime", "--no-bench")
+    assert again.report.shipped.name == "onnxruntime/recipe"
+    digests = {edgekit.open(workshop / "out" / name).manifest.digest for name in ("repaired", "again")}
+    assert len(digests) == 1, "the recipe repeats the bundle"
 
 
 def test_a_detector_is_exported_as_it_is(assets, command, place):
