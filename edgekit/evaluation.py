@@ -13,6 +13,7 @@ from typing import Any
 from edgekit import data, tasks
 from edgekit.data import DataRef, Feeds, Samples
 from edgekit.model import Model
+from edgekit.originals import SYNTHETIC
 from edgekit.pipeline import embedded_data
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
@@ -35,7 +36,13 @@ class Evaluation:
     calibration: Samples | None
     facts: Mapping[str, Any]
     synthetic: bool = False
+    named: str | None = None
+    """The model's own task, where the samples were made up and outputs are compared as tensors."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def task_name(self) -> str:
+        return self.named or self.task.config.task
 
     @property
     def feeds(self) -> Feeds | None:
@@ -158,42 +165,44 @@ def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
-    sizes, tokens = model.facts.get("example_sizes", {}), model.facts.get("vocabulary")
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, sizes, tokens) for seed in seeds]
-    samples = Samples.from_feeds(feeds, source="synthetic")
+    feeds = [synthetic_feeds(model.part.inputs, seed, model.facts) for seed in seeds]
+    samples = Samples.from_feeds(feeds, source=SYNTHETIC)
     task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which says nothing about accuracy; give labelled samples with --data"
     )
-    facts = {"evaluation": "synthetic", "evaluation_samples": SYNTHETIC_SAMPLES, "evaluation_digest": samples.digest}
-    return Evaluation(task, samples, None, facts, synthetic=True, notes=(note,))
+    facts = {"evaluation": SYNTHETIC, "evaluation_samples": SYNTHETIC_SAMPLES, "evaluation_digest": samples.digest}
+    return Evaluation(task, samples, None, facts, synthetic=True, named=task_config(project, model).task, notes=(note,))
 
 
-def synthetic_feeds(
-    specs: tuple[TensorSpec, ...], seed: int, known: Mapping[str, int] | None = None, tokens: int | None = None
-) -> dict[str, Any]:
+def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Make inputs of the right types and shapes: normal floats, small token ids, masks of ones.
 
-    `known` gives free sizes that the model accepts; the others are guessed by their names. Token ids stay below
-    `tokens`, the size of the model's vocabulary.
+    Of the model's `facts`, `example_sizes` gives free sizes that it accepts (the others are guessed by their names),
+    `integers` the lowest and highest value of an input, `vocabulary` the number of tokens.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    feeds = {}
+    known, ranges = facts.get("example_sizes") or {}, facts.get("integers") or {}
+    tokens = min(100, facts.get("vocabulary") or 100)
+    feeds: dict[str, Any] = {}
     for spec in specs:
-        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(known or {})
+        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(known)
         shape = spec.resolve(sizes)
         if spec.dtype in ("f64", "f32", "f16"):
             feeds[spec.name] = rng.standard_normal(shape).astype(spec.numpy_dtype)
+        elif spec.name in ranges:
+            low, high = ranges[spec.name]
+            feeds[spec.name] = rng.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)
         elif "type" in spec.name:
             feeds[spec.name] = np.zeros(shape, spec.numpy_dtype)
         else:
-            feeds[spec.name] = rng.integers(1, min(100, tokens or 100), shape).astype(spec.numpy_dtype)
+            feeds[spec.name] = rng.integers(min(1, tokens - 1), tokens, shape).astype(spec.numpy_dtype)
     return feeds
 
 

@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING
 
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
-from edgekit.errors import BuildError, EdgekitError
+from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Original
 from edgekit.progress import Progress
 from edgekit.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
+
+SYNTHETIC = "synthetic"
+"""The source of samples that were made up because no data was given."""
+
+VERSION = 2
+"""Raised when what `record` writes for the same model and samples changes."""
 
 _ARRAYS = "outputs.zip"
 _FACTS = "originals.json"
@@ -59,7 +65,8 @@ class Originals:
 def record(original: Original, task: Task, samples: Samples, folder: Path, progress: Progress) -> None:
     """Run the original on every sample and write its outputs below `folder`.
 
-    Raises BuildError when the original does not run on a sample or gives values that are not finite.
+    Raises BuildError when the original does not run on a sample or gives values that are not finite, UsageError where
+    the samples were made up.
     """
     inferences: list[list[list[str]]] = []
     with (
@@ -69,7 +76,7 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
         for index, sample in enumerate(samples):
             runs = []
             for run, feeds in enumerate(_feeds(task, sample, samples)):
-                outputs = _run(original, feeds, index)
+                outputs = _run(original, feeds, index, samples.source)
                 for number, array in enumerate(outputs.values()):
                     # A bare name would carry the time of day, and the digest of the same outputs would change with it.
                     archive.writestr(zipfile.ZipInfo(f"{index}.{run}.{number}"), _npy(array))
@@ -88,31 +95,52 @@ def _feeds(task: Task, sample: Sample, samples: Samples) -> list[dict[str, np.nd
         raise
 
 
-def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source: str) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
         outputs = original.run(feeds)
-    except EdgekitError:
+    except (UnsupportedError, EnvironmentFault):
         raise
     except Exception as error:  # the user's own code and framework: any exception is theirs
         shapes = ", ".join(f"{name}{list(array.shape)}" for name, array in feeds.items())
+        reason = (error.message if isinstance(error, EdgekitError) else str(error)).rstrip(".")
+        if source == SYNTHETIC:
+            raise UsageError(
+                f"no data is given, and the model does not run on inputs that were made up ({shapes}): {reason}.",
+                hint="give samples with --data, or say which sizes it takes: --shape NAME=SIZE",
+            ) from error
         raise BuildError(
-            f"the original model does not run on sample {index} ({shapes}): {error}.",
+            f"the original model does not run on sample {index} ({shapes}): {reason}.",
             hint="check that the data and its preprocessing are what the model takes",
         ) from error
     for name, array in outputs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise BuildError(
-                f"the original model itself gives values that are not finite in '{name}' on sample {index}.",
-                hint="check the sample and the weights; no export can be held against such outputs",
+        if array.dtype.kind in "OUS":
+            raise UnsupportedError(
+                f"the output '{name}' holds text, and edgekit compares numbers.",
+                hint="cut that output off the graph; classes get their names back from the labels",
             )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise _not_finite(name, index, source)
     return outputs
+
+
+def _not_finite(name: str, index: int, source: str) -> EdgekitError:
+    if source == SYNTHETIC:
+        return UsageError(
+            f"no data is given, and the model gives values that are not finite in '{name}' on made-up inputs.",
+            hint="give samples with --data",
+        )
+    return BuildError(
+        f"the original model itself gives values that are not finite in '{name}' on sample {index}.",
+        hint="check the sample and the weights; no export can be held against such outputs",
+    )
 
 
 def _npy(array: np.ndarray) -> bytes:
     import numpy as np
 
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    # Not ascontiguousarray, which gives a scalar a dimension.
+    np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
     return buffer.getvalue()

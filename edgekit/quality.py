@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Samples
-from edgekit.errors import UsageError
+from edgekit.errors import BuildError, UsageError
 from edgekit.plugin import Session
 from edgekit.progress import Progress
 from edgekit.result import Check, Quality
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.originals import Originals
 
-VERSION = 1
+VERSION = 2
 """Raised when what `evaluate` computes changes, so that cached results of the old kind are not found."""
 
 PARITY = {"f32": 1e-3}
@@ -87,12 +87,23 @@ def evaluate(
             expected = originals[index]
             outputs = [session.run(feeds) for feeds in task.feeds(sample)]
             for original, output in zip(expected, outputs, strict=True):
-                deviation.add(original, output)
+                _add(deviation, original, output)
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
             labels.append(None if sample.label is None else task.label(sample.label))
             tick()
     return _quality(task, deviation, predictions, truths, labels, originals.framework)
+
+
+def _add(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    """Add an inference; a graph whose outputs are others than the original's was exported wrongly."""
+    try:
+        deviation.add(original, outputs)
+    except UsageError as error:
+        raise BuildError(
+            f"the exported graph is not the original: {error.message}",
+            hint="write the operation that gives it in another way, or give the model as an ONNX file",
+        ) from error
 
 
 def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float) -> Quality:

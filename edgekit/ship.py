@@ -37,7 +37,7 @@ def report(made: Plan, model: Model, evaluation: Evaluation, candidates: tuple[C
     return Report(
         kind="export",
         model=made.project.model or "live module",
-        task=evaluation.task.config.task,
+        task=evaluation.task_name,
         target=made.target.name,
         evidence=evidence,
         environment=bench.environment(PACKAGES),

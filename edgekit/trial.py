@@ -16,7 +16,7 @@ from edgekit.build import Build, Compiled, tool_versions
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import Evaluation
 from edgekit.model import Model
-from edgekit.originals import Originals, record
+from edgekit.originals import VERSION, Originals, record
 from edgekit.pipeline import PlannedCandidate
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
@@ -53,7 +53,7 @@ def run_original(build: Build, model: Model, evaluation: Evaluation) -> Original
         run(work)
         return Originals(work)
     decides = [build.source_digest, model.digest, evaluation.samples.digest, evaluation.task.config.to_dict()]
-    folder, _ = cache.fetch(digest_of(["originals", decides, tool_versions()]), "originals", run)
+    folder, _ = cache.fetch(digest_of(["originals", VERSION, decides, tool_versions()]), "originals", run)
     return Originals(folder)
 
 

@@ -206,7 +206,7 @@ def build_options(function: F) -> F:
                 help="Use this backend. Repeatable."),
         _option("--candidate", metavar="BACKEND/RECIPE", multiple=True, group=_BUILD, unset="the target's",
                 help="Try exactly this candidate. Repeatable."),
-        _option("--opset", metavar="N", type=click.IntRange(min=7), group=_BUILD, unset="decided by the exporter",
+        _option("--opset", metavar="N", type=click.IntRange(17, 22), group=_BUILD, unset="decided by the exporter",
                 help="The ONNX operator set to export to."),
         _option("--repair/--no-repair", default=True, group=_BUILD, unset="--repair",
                 help="Bring a quantized candidate that misses the gate back by leaving its costliest layers in float."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,15 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
 
 
 def _tree(call: Any, dynamic: tuple[dict[int, str], ...]) -> Any:
-    """Give dynamic shapes in the form of the arguments: by name, or the lone *args tuple."""
-    return dict(zip(call.parameters, dynamic, strict=True)) if call.parameters else (dynamic,)
+    """Give dynamic shapes in the form of the arguments: by name, those of **kwargs below its, or the lone *args."""
+    if not call.parameters:
+        return (dynamic,)
+    signature = inspect.signature(call.module.forward).parameters
+    named = dict(zip(call.parameters, dynamic, strict=True))
+    others = {name: shape for name, shape in named.items() if name not in signature}
+    rest = [name for name, parameter in signature.items() if parameter.kind is parameter.VAR_KEYWORD]
+    own = {name: shape for name, shape in named.items() if name in signature}
+    return {**own, rest[0]: others} if others else own
 
 
 def _free_outputs(proto: Any, call: Any) -> None:
@@ -54,12 +62,12 @@ def _free_outputs(proto: Any, call: Any) -> None:
     """
     import torch
 
-    from edgekit.sources._call import name_outputs, run
+    from edgekit.sources._call import run
 
     symbols = sorted({dim for spec in call.specs for dim in spec.shape if isinstance(dim, str)})
     if not symbols or not any(dim.HasField("dim_value") for value in proto.graph.output for dim in _dims(value)):
         return
-    before = name_outputs(run(call.module, call.parameters, call.examples))
+    before = call.named(run(call.module, call.parameters, call.examples))
     for symbol in symbols:
         larger = []
         for spec, example in zip(call.specs, call.examples, strict=True):
@@ -67,7 +75,7 @@ def _free_outputs(proto: Any, call: Any) -> None:
                 example = torch.cat([example, example.narrow(index, 0, 1)], dim=index)
             larger.append(example)
         try:
-            after = name_outputs(run(call.module, call.parameters, tuple(larger)))
+            after = call.named(run(call.module, call.parameters, tuple(larger)))
         except UsageError:
             continue  # a size that the module does not take tells nothing
         for value in proto.graph.output:

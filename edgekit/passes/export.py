@@ -37,11 +37,12 @@ class Export(Record):
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
 
-    opset: int = OPSET
+    opset: int | None = None
+    """None takes OPSET; an ONNX file keeps its own."""
     shapes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.opset not in OPSETS:
+        if self.opset is not None and self.opset not in OPSETS:
             raise UsageError(
                 f"opset {self.opset} cannot be exported.", hint=f"take one from {OPSETS[0]} to {OPSETS[-1]}"
             )
@@ -68,9 +69,14 @@ class Export(Record):
             _onnx.rewrite(proto, graph)
             part = _onnx.part_of(proto)
         facts["opset"] = _onnx.opset_of(proto)
-        if model.format == "torch" and facts["opset"] != self.opset:
+        if model.format == "onnx" and self.opset not in (None, facts["opset"]):
+            raise UsageError(
+                f"the ONNX file has opset {facts['opset']}, and {self.opset} was asked for: a file is taken as it is.",
+                hint="leave --opset out, or convert the file with onnx.version_converter first",
+            )
+        if model.format == "torch" and facts["opset"] != (self.opset or OPSET):
             raise BuildError(
-                f"the exporter wrote opset {facts['opset']} where {self.opset} was asked for.",
+                f"the exporter wrote opset {facts['opset']} where {self.opset or OPSET} was asked for.",
                 hint=f"export with opset {facts['opset']}, or another from {OPSETS[0]} to {OPSETS[-1]}",
             )
         facts.setdefault("parameters", _onnx.parameter_count(proto))
@@ -79,7 +85,7 @@ class Export(Record):
         made = replace(model, format="onnx", parts=(part,), facts=facts, folder=workdir, module=None)
         step = Step(
             name=self.name,
-            config=self.to_dict(),
+            config={**self.to_dict(), "opset": facts["opset"]},
             tools=_onnx.tools(_TOOLS if model.format == "torch" else ("onnx",)),
             before=before,
             after=made.digest,
@@ -95,13 +101,14 @@ class Export(Record):
         route = _export_optimum if model.facts.get("exporter") == "optimum" else _export_dynamo
         try:
             with quiet():
-                return (*route.export(model, graph, self.opset),)
+                return (*route.export(model, graph, self.opset or OPSET),)
         except EdgekitError:
             raise
         except Exception as error:  # the tracers raise whatever the model's code leads them to
             raise BuildError(
                 f"the model cannot be exported to ONNX: {_reason(error)}",
-                hint="an operator or a branch on tensor values may be in the way; --verbose shows more",
+                hint="an operator, a branch on tensor values, or a first dimension that is no batch may be in the way: "
+                "--input name:dtype[dims] says which sizes are free, --verbose shows more",
             ) from error
 
 

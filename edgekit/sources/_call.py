@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from edgekit.errors import UsageError, nearest
+from edgekit.errors import UnsupportedError, UsageError, nearest
 from edgekit.sources._torch import first_line
 from edgekit.spec import SHORT_NAMES, TensorSpec
 
@@ -45,6 +45,10 @@ class Call:
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    def named(self, result: Any) -> dict[str, Any]:
+        """Name the tensors of a result as the graph does: no output has the name of an input."""
+        return _named(self.specs, result)
+
 
 def describe(module: Any, reference_inputs: Sequence[TensorSpec], given: Any, fed: Mapping[str, Any] | None) -> Call:
     """Find out how `module` is called, from the user's specs, the examples it brings (`given`), or feeds from data.
@@ -72,16 +76,36 @@ def describe(module: Any, reference_inputs: Sequence[TensorSpec], given: Any, fe
 
 
 def parameter_names(module: Any) -> tuple[str, ...]:
-    """Name the parameters of forward that take a tensor by position or by name; empty where it takes *args."""
+    """Name the parameters of forward that take a tensor by position or by name; empty where it takes *args.
+
+    Raises UnsupportedError for a compiled module, which has no signature.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"'{type(module).__name__}' is compiled TorchScript, which torch does not export to ONNX any more.",
+            hint="return the nn.Module that it was compiled from, or give an ONNX file",
+        )
     parameters = inspect.signature(module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return ()
     return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY))
 
 
+def _takes_any_name(module: Any) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
 def _from_given(module: Any, given: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     if isinstance(given, Mapping):
-        _known(given, names)
+        if _takes_any_name(module):
+            if not names:
+                raise UsageError(
+                    f"{type(module).__name__}.forward takes nothing but **kwargs, which torch does not export.",
+                    hint="give its arguments names: def forward(self, x, mask)",
+                )
+        else:
+            _known(given, names)
         return tuple(str(name) for name in given) if names else (), tuple(_tensor(item) for item in given.values())
     items = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if names and len(items) > len(names):
@@ -191,23 +215,70 @@ def _settled(
             for is_free, example in zip(free, examples, strict=True)
         )
         try:
-            run(module, parameters, doubled)
-            examples = doubled
+            twice = run(module, parameters, doubled)
+            why = None if _agree(outputs, twice) else "the module answers otherwise when it is given two examples"
         except UsageError:
             if described:
                 raise
+            why = "the module does not run on two examples at once"
+        if why is None:
+            examples = doubled
+        else:
             specs = tuple(
                 TensorSpec(spec.name, spec.dtype, tuple(map(int, example.shape)))
                 for spec, example in zip(specs, examples, strict=True)
             )
-            notes = ("the batch is fixed to 1: the module does not run on two examples at once",)
-    return Call(module, specs, parameters, examples, tuple(name_outputs(outputs)), notes)
+            notes = (f"the batch is fixed to 1: {why}",)
+    return Call(module, specs, parameters, examples, tuple(_named(specs, outputs)), notes)
+
+
+def _agree(once: Any, twice: Any) -> bool:
+    """Say whether the first of two equal examples gets the answer that it gets alone, as far as the shapes can tell."""
+    alone, beside = name_outputs(once), name_outputs(twice)
+    for name, value in alone.items():
+        other = beside.get(name)
+        if other is None or value.dim() == 0 or value.shape[0] != 1 or other.shape[:1] != (2,):
+            continue
+        if value.shape[1:] != other.shape[1:]:
+            return False
+        if value.is_floating_point() and not torch.allclose(value, other[:1], rtol=1e-2, atol=1e-3, equal_nan=True):
+            return False
+    return True
+
+
+def _named(specs: Sequence[TensorSpec], result: Any) -> dict[str, Any]:
+    taken = {spec.name for spec in specs}
+    found = name_outputs(result)
+    for name in [name for name in found if name in taken]:
+        other = f"{name}_output"
+        while other in taken or other in found:
+            other += "_"
+        found = {other if key == name else key: value for key, value in found.items()}
+    return found
+
+
+def integer_ranges(call: Call, real: bool) -> dict[str, list[int]]:
+    """Give the lowest and highest value that made-up integers may have, by input: those of `real` examples.
+
+    Without such, as many as the smallest table of the module has rows: an index beyond it does not run.
+    """
+    rows = [part.num_embeddings for part in call.module.modules() if isinstance(part, torch.nn.Embedding)]
+    found = {}
+    for spec, example in zip(call.specs, call.examples, strict=True):
+        if example.is_floating_point() or example.dtype == torch.bool or not example.numel():
+            continue
+        if real:
+            found[spec.name] = [int(example.min()), int(example.max())]
+        elif rows:
+            found[spec.name] = [0, min(rows) - 1]
+    return found
 
 
 def run(module: Any, parameters: tuple[str, ...], examples: tuple[Any, ...]) -> Any:
+    copies = [example.clone() for example in examples]  # the module may change its inputs in place
     try:
         with torch.no_grad():
-            return module(**dict(zip(parameters, examples, strict=True))) if parameters else module(*examples)
+            return module(**dict(zip(parameters, copies, strict=True))) if parameters else module(*copies)
     except Exception as error:  # the user's own code
         shapes = ", ".join(map(_show, examples))
         raise UsageError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit._record import digest_of, digest_of_file
-from edgekit.errors import UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Reference
 
 SAFETENSORS = "model.safetensors"
@@ -60,7 +60,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, reference: Reference) -> None:
-    """Raise UsageError for a folder that is no checkpoint, is not whole, or would run code that was not allowed."""
+    """Raise UsageError for a folder that is no checkpoint, is not whole, or would run code that was not allowed.
+
+    Raises UnsupportedError for one that is quantized already.
+    """
     config = folder / "config.json"
     if not config.is_file():
         raise UsageError(
@@ -74,6 +77,17 @@ def check(folder: Path, reference: Reference) -> None:
             hint="load it with sentence-transformers and save it again",
         )
     _refuse_code(config, settings, reference)
+    if quantized := settings.get("quantization_config"):
+        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else str(quantized)
+        raise UnsupportedError(
+            f"'{folder}' is quantized already ({method}), in a form that is not exported.",
+            hint="give the checkpoint that it was made from: edgekit quantizes it, and checks what that costs",
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            f"'{folder}' holds an adapter (adapter_config.json) beside a whole model: which counts cannot be told.",
+            hint="merge it (peft: merge_and_unload().save_pretrained(...)), or move the adapter's files elsewhere",
+        )
     files = weights(folder)
     if not files:
         raise UsageError(

@@ -33,6 +33,9 @@ def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: A
     # What the file says of truncation and padding is its author's last call, not a property of the model.
     backend.no_truncation()
     backend.no_padding()
+    sentence = _sentence_settings(folder)
+    if sentence.get("do_lower_case"):
+        _lower(backend)
     assets.mkdir(parents=True, exist_ok=True)
     backend.save(str(assets / TOKENIZER))
     pad = tokenizer.pad_token_id
@@ -46,7 +49,29 @@ def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: A
         pad_type_id=int(tokenizer.pad_token_type_id or 0),
         # The graph sees one text a time or a fixed length, where padding on the left would move positions.
         pad_side="right",
+        prefix=_prompt(folder),
     )
+
+
+def _sentence_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "sentence_bert_config.json"
+    return _checkpoint.read_json(path) if path.is_file() else {}
+
+
+def _lower(backend: Any) -> None:
+    """Lower the text before all else, as sentence-transformers does outside the tokenizer."""
+    from tokenizers import normalizers
+
+    own = backend.normalizer
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+
+
+def _prompt(folder: Path) -> str:
+    """Give what sentence-transformers puts before every text where its caller names no prompt."""
+    path = folder / "config_sentence_transformers.json"
+    settings = _checkpoint.read_json(path) if path.is_file() else {}
+    prompts, name = settings.get("prompts") or {}, settings.get("default_prompt_name")
+    return str(prompts.get(name, "")) if name and isinstance(prompts, dict) else ""
 
 
 def _pad_of(config: Any) -> int:
@@ -110,9 +135,7 @@ def _unreadable(folder: Path, error: Exception) -> UsageError:
 def _max_length(folder: Path, tokenizer: Any, config: Any) -> int | None:
     """Give the least of what sentence-transformers, tokenizer and position table allow; None where nothing limits."""
     limits = [tokenizer.model_max_length]
-    sentence = folder / "sentence_bert_config.json"
-    if sentence.is_file():
-        limits.append(_checkpoint.read_json(sentence).get("max_seq_length"))
+    limits.append(_sentence_settings(folder).get("max_seq_length"))
     limits.append(position_limit(config))
     known = [int(limit) for limit in limits if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT]
     return min(known) if known else None

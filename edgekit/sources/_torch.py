@@ -59,14 +59,11 @@ def versions(*names: str) -> str:
 
 
 def to_torch(feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Give torch tensors; what torch must not write to is copied."""
+    """Give torch tensors of copies: a model may change its inputs in place, and others run on the same feeds."""
     import numpy as np
     import torch
 
-    return {
-        name: torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else np.array(array))
-        for name, array in feeds.items()
-    }
+    return {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
 
 
 SMALL = 50_000_000

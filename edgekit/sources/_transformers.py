@@ -10,11 +10,12 @@ from typing import Any
 import torch
 import transformers
 
-from edgekit.errors import UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Original, Reference
 from edgekit.sources import _checkpoint, _optimum, _sentence, _transformers5
 from edgekit.sources._torch import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
 from edgekit.spec import TensorSpec
+from edgekit.tasks.classification import PROBLEM
 
 _EAGER = ("bart", "musicgen", "whisper")
 """Model types whose fused attention optimum cannot trace (optimum.exporters.onnx.constants)."""
@@ -156,8 +157,31 @@ def _weights(
             **options,
         )
     except Exception as error:  # safetensors' Rust errors, pickle's, torch's and transformers' share no base
+        if "Unrecognized configuration class" in str(error):
+            raise UnsupportedError(
+                f"a model of the type '{config.model_type}' has no form for the task '{task}' in transformers.",
+                hint="leave --task out, or name the task that the checkpoint was saved for",
+            ) from error
         raise _unreadable(folder, error) from error
-    return module.eval(), sorted(info["missing_keys"])
+    missing = set(info["missing_keys"])
+    return module.eval(), sorted(missing - _recomputed(module, config, missing))
+
+
+def _recomputed(module: Any, config: Any, missing: set[str]) -> set[str]:
+    """Give the missing buffers that follow from the configuration, after putting them right; transformers fills what a
+    checkpoint lacks with anything.
+
+    transformers 5 does not save them any more: Swin's table of relative positions is one.
+    """
+    whole = {
+        name: buffer for name, buffer in module.named_buffers() if name in missing and not buffer.is_floating_point()
+    }
+    if whole:
+        with torch.random.fork_rng():
+            fresh = dict(type(module)(config).named_buffers())
+        for name, buffer in whole.items():
+            buffer.copy_(fresh[name])
+    return set(whole)
 
 
 def _unreadable(folder: Path, error: Exception) -> UsageError:
@@ -205,9 +229,23 @@ def _trusted(folder: Path, config: Any, reference: Reference) -> list[str]:
     return found
 
 
+def problem(loaded: Loaded) -> dict[str, str]:
+    """Give the fact that says how a classifier's outputs are meant, where they are not one class of several."""
+    if loaded.task not in ("text-classification", "image-classification", "audio-classification"):
+        return {}
+    kind = getattr(loaded.config, "problem_type", None)
+    if kind == "multi_label_classification":
+        return {PROBLEM: "multi-label"}
+    # transformers fits one output to a number whatever the problem's type.
+    if loaded.config.num_labels == 1:
+        return {PROBLEM: "regression"}
+    return {PROBLEM: "values"} if kind == "regression" else {}
+
+
 def labels(loaded: Loaded) -> tuple[str, ...]:
     """Name the classes by index; empty where the task has none."""
     names = getattr(loaded.config, "id2label", None)
-    if not names or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:
+    numbers = problem(loaded).get(PROBLEM) in ("regression", "values")
+    if not names or numbers or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:
         return ()
     return tuple(str(names[index]) for index in sorted(names))

@@ -101,8 +101,8 @@ def _require() -> None:
 
 
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
-    from edgekit.sources._transformers import labels
+    from edgekit.sources._transformers import labels, problem
 
-    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer)
+    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, facts=problem(loaded))
     where = Path(reference.processor) if reference.processor else folder
     return with_processor(base, where, assets, reference, inputs=loaded.inputs, config=loaded.config)

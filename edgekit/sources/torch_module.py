@@ -67,7 +67,7 @@ def load_live(
 ) -> Model:
     """Load a live nn.Module, or (module, example_inputs); a module in training mode is copied, never changed."""
     _require()
-    from edgekit.sources._call import describe, name_outputs
+    from edgekit.sources._call import describe, integer_ranges
     from edgekit.sources._quiet import quiet
     from edgekit.sources._torch import TorchOriginal, parameter_count, refuse_non_finite, versions
 
@@ -82,7 +82,12 @@ def load_live(
     if reference.processor:
         config = with_processor(config, Path(reference.processor), workdir / ASSETS, reference, inputs=call.specs)
     config.save(workdir / ASSETS)
-    facts = {"architecture": type(module).__name__, "parameters": parameter_count(module), "exporter": "dynamo"}
+    facts = {
+        "architecture": type(module).__name__,
+        "parameters": parameter_count(module),
+        "exporter": "dynamo",
+        "integers": integer_ranges(call, given is not None or bool(examples)),
+    }
     names = tuple(spec.name for spec in call.specs)
     return Model(
         format="torch",
@@ -90,7 +95,7 @@ def load_live(
         facts=facts,
         folder=workdir,
         module=call,
-        original=TorchOriginal(module, versions("torch"), name_outputs, positional=names, parameters=call.parameters),
+        original=TorchOriginal(module, versions("torch"), call.named, positional=names, parameters=call.parameters),
     )
 
 
@@ -114,7 +119,12 @@ def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
     from edgekit.sources import _transformers
 
     loaded = _transformers.load_live(module, reference)
-    config = TaskConfig(task=loaded.task, output=loaded.answer, labels=_transformers.labels(loaded))
+    config = TaskConfig(
+        task=loaded.task,
+        output=loaded.answer,
+        labels=_transformers.labels(loaded),
+        facts=_transformers.problem(loaded),
+    )
     if reference.processor:
         where = Path(reference.processor)
         config = with_processor(config, where, workdir / ASSETS, reference, inputs=loaded.inputs, config=loaded.config)
@@ -137,7 +147,7 @@ def _made(reference: Reference) -> Any:
     with _working_directory_importable():
         try:
             found: Any = importlib.import_module(name)
-        except Exception as error:  # the user's module runs at import
+        except (Exception, SystemExit) as error:  # the user's module runs at import
             raise UsageError(
                 f"'{name}' does not import: {first_line(error)}", hint=f"try `python -c 'import {name}'`"
             ) from error
@@ -153,7 +163,7 @@ def _made(reference: Reference) -> Any:
             return found
         try:
             return found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(
                 f"'{reference.ref}' fails: {first_line(error)}{_where(error)}",
                 hint="it is called without arguments and gives an nn.Module, or (module, example_inputs)",

@@ -156,8 +156,19 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
 
     task = check(config.task)
     if task in _METRICS:
-        from edgekit.tasks.classification import Classification, Regression
+        from edgekit.tasks.classification import PROBLEM, Classification, MultiLabel, Regression
 
+        problem = config.facts.get(PROBLEM)
+        if problem == "multi-label":
+            if config.metric is not None:
+                check_metric(config.metric, (), "classification with several labels at once")
+            return MultiLabel(config, _preparation(config, assets, inputs), Classes.of(config.labels))
+        if problem == "values" and config.metric is None:
+            from edgekit.tasks.tensor import Raw
+
+            return Raw(config, _preparation(config, assets, inputs))
+        if problem == "regression" and config.metric is None:
+            return Regression(config, _preparation(config, assets, inputs), NUMBER_METRICS[0])
         metric = config.metric or (_METRICS[task] if len(config.labels) <= 2 else "accuracy")
         check_metric(metric, (*CLASS_METRICS, *NUMBER_METRICS), task)
         prepare = _preparation(config, assets, inputs)

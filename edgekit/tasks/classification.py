@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 TOP = 5
 
+PROBLEM = "problem"
+"""The fact that says how a classifier's outputs are meant where they are not one class of several: `regression`
+(one number), `values` (several), `multi-label`."""
+
 ACTIVATION = "activation"
 """The fact that says what the output is: `logits`, or `probabilities`. Without it, one output is taken for a logit, and
 several for probabilities where they are positive and sum to one."""
@@ -93,6 +97,46 @@ class Classification:
 
 
 @dataclass(frozen=True, eq=False)
+class MultiLabel:
+    """Any number of classes for a sample: those whose own probability is above one half. It has no metric here."""
+
+    config: TaskConfig
+    prepare: Preparation
+    classes: Classes
+    metric: str | None = None
+    compares_top: bool = True
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        return self.prepare(sample)
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        from edgekit.tasks import Prediction
+
+        scores = self._probabilities(outputs)
+        return Prediction(tuple(bool(score > 0.5) for score in scores), scores)
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        scores = self._probabilities(outputs)
+        order = (-scores).argsort(kind="stable")
+        found = [self.classes.name(int(index)) for index in order if scores[index] > 0.5]
+        top = [{"label": self.classes.name(int(index)), "score": float(scores[index])} for index in order[:TOP]]
+        return {"labels": found, "top": top}
+
+    def label(self, raw: Any) -> Any:
+        return raw
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        raise UsageError("a model of several labels at once has no metric here: its answers are compared.")
+
+    def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        import numpy as np
+
+        logits = np.asarray(output_of(outputs, self.config.output), dtype=np.float64).reshape(-1)
+        with np.errstate(over="ignore"):
+            return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+@dataclass(frozen=True, eq=False)
 class Regression:
     """One number, as a cross-encoder gives for the similarity of a pair."""
 
@@ -132,5 +176,6 @@ def number(raw: Any) -> float:
         return float(raw)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"the label '{raw}' is no number, which a correlation needs.", hint="name the column with --label-column"
+            f"the label '{raw}' is no number, which a correlation needs.",
+            hint="name the column with --label-column; for a classifier with one output take --metric accuracy or auc",
         ) from error

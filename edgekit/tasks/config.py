@@ -49,6 +49,8 @@ class TextConfig(Record):
     pad_id: int = 0
     pad_type_id: int = 0
     pad_side: Literal["left", "right"] = "right"
+    prefix: str = ""
+    """Put before every text, as the prompt that a sentence model was trained with."""
     columns: tuple[str, ...] = ()
     """Columns of a table that hold the text, or the two texts of a pair; empty: found by their content."""
 

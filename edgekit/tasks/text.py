@@ -60,7 +60,7 @@ class Texts:
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Tokenize one text or a pair into the model's inputs, each [1, tokens]."""
-        encoding = self.tokenizer.encode(*texts)
+        encoding = self.tokenizer.encode(*(self.config.prefix + text for text in texts))
         return self._complete(
             {
                 IDS: [encoding.ids],

@@ -78,6 +78,7 @@ class OnnxRuntimeSession:
         self._names = [spec.name for spec in payload.outputs]
         self._checked: set[object] = set()
         self._precision: Precision | None = None
+        self._last: Mapping[str, np.ndarray] | None = None
         self._session: Any = _open(payload, self._options)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -88,6 +89,7 @@ class OnnxRuntimeSession:
             outputs = session.run(self._names, feeds)
         except Exception as error:
             raise _run_fault(error) from error
+        self._last = feeds
         return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
@@ -126,10 +128,10 @@ class OnnxRuntimeSession:
 
     @property
     def precision(self) -> Precision:
-        """Run once under the profiler and read which kernels ran on which types."""
+        """Run once under the profiler, on what ran last, and read which kernels ran on which types."""
         if self._precision is None:
             self._open_session()
-            self._precision = kernels.precision(self._profile(self._some_feeds(), runs=1))
+            self._precision = kernels.precision(self._profile(self._last or self._some_feeds(), runs=1))
         return self._precision
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
@@ -140,7 +142,7 @@ class OnnxRuntimeSession:
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
-        self._session = None
+        self._session = self._last = None
 
     def __enter__(self) -> OnnxRuntimeSession:
         return self
