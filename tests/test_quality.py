@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from edgekit.errors import UsageError
-from edgekit.quality import Deviation, gate
+from edgekit.errors import BuildError, UsageError
+from edgekit.quality import Deviation, _add, gate
 from edgekit.result import Quality
 
 
@@ -55,6 +55,11 @@ def test_other_names_or_shapes_are_refused():
         Deviation().add({"a": np.ones(1)}, {"b": np.ones(1)})
     with pytest.raises(UsageError, match="shape"):
         Deviation().add({"a": np.ones(1)}, {"a": np.ones(2)})
+
+
+def test_a_graph_with_other_outputs_was_exported_wrongly():
+    with pytest.raises(BuildError, match="the exported graph is not the original: the output 'a' has shape"):
+        _add(Deviation(), {"a": np.ones(1)}, {"a": np.ones((1, 1))})
 
 
 def test_full_precision_must_agree_with_the_original():

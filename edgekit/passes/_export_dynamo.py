@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +43,8 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
 
 
 def _tree(call: Any, dynamic: tuple[dict[int, str], ...]) -> Any:
-    """Give dynamic shapes in the form of the arguments: by name, those of **kwargs below its, or the lone *args."""
-    if not call.parameters:
-        return (dynamic,)
-    signature = inspect.signature(call.module.forward).parameters
-    named = dict(zip(call.parameters, dynamic, strict=True))
-    others = {name: shape for name, shape in named.items() if name not in signature}
-    rest = [name for name, parameter in signature.items() if parameter.kind is parameter.VAR_KEYWORD]
-    own = {name: shape for name, shape in named.items() if name in signature}
-    return {**own, rest[0]: others} if others else own
+    """Give dynamic shapes in the form of the arguments: by name, or the lone *args tuple."""
+    return dict(zip(call.parameters, dynamic, strict=True)) if call.parameters else (dynamic,)
 
 
 def _free_outputs(proto: Any, call: Any) -> None:

@@ -199,3 +199,22 @@ def test_tensors_are_renamed_wherever_they_are_used():
 def test_config_reads_back():
     config = json.loads(json.dumps(Export(shapes={"batch": 1}).to_dict()))
     assert Export.from_dict(config) == Export(shapes={"batch": 1})
+
+
+def test_an_onnx_file_keeps_its_operator_set_and_says_which(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "net.onnx"
+    )
+    for name in ("loaded", "made", "refused"):
+        (tmp_path / name).mkdir()
+    model = OnnxFile().load(Reference(ref=str(tmp_path / "net.onnx")), tmp_path / "loaded")
+    made = Export().apply(model, None, tmp_path / "made")
+    assert made.steps[-1].config["opset"] == made.facts["opset"] == 13
+    with pytest.raises(UsageError, match="has opset 13, and 17 was asked for"):
+        Export(opset=17).apply(model, None, tmp_path / "refused")

@@ -6,15 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgekit import tasks
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Reference
 from edgekit.sources.hf import HuggingFace
+from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.text import Texts
 
 SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
 
@@ -377,3 +381,91 @@ def test_models_of_several_graphs_are_refused(tmp_path, load):
     folder = random_checkpoint(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
     with pytest.raises(UnsupportedError, match="needs an encoder and a decoder graph"):
         load(HuggingFace(), folder)
+
+
+def test_buffers_that_follow_from_the_configuration_are_put_right(tmp_path, load):
+    """transformers 5 does not save Swin's table of relative positions, and 4.57 fills what is missing with anything."""
+    import torch
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    sizes = {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
+    torch.manual_seed(0)
+    model = transformers.SwinForImageClassification(transformers.SwinConfig(num_labels=3, **sizes)).eval()
+    folder = random_checkpoint(tmp_path / "swin", model)
+    state = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in state.items() if not name.endswith("relative_position_index")}
+    assert len(kept) < len(state)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    pixels = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(pixels)).logits
+    found = load(HuggingFace(), folder).original.run({"pixel_values": pixels})["logits"]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_quantized_checkpoints_and_adapters_beside_are_refused(checkpoint):
+    source, reference = HuggingFace(), Reference(ref=str(checkpoint))
+    (checkpoint / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"holds an adapter .* beside a whole model") as caught:
+        source.check(reference)
+    assert "merge" in caught.value.hint
+    (checkpoint / "adapter_config.json").unlink()
+    edit(checkpoint / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(UnsupportedError, match=r"is quantized already \(gptq\)"):
+        source.check(reference)
+
+
+def test_a_task_that_the_architecture_has_not(load, checkpoint):
+    with pytest.raises(UnsupportedError, match="type 'bert' has no form for the task 'image-classification'"):
+        load(HuggingFace(), checkpoint, task="image-classification")
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({"problem_type": "multi_label_classification"}, {"labels", "top"}),
+        ({"problem_type": "regression"}, {"outputs"}),
+        ({}, {"label", "score", "top"}),
+    ],
+)
+def test_what_the_outputs_mean_is_read_from_the_checkpoint(settings, answer, load, checkpoint, tmp_path):
+    edit(checkpoint / "config.json", **settings)
+    model = load(HuggingFace(), checkpoint)
+    task = tasks.load(TaskConfig.load(model.assets), model.assets, [TensorSpec.parse("input_ids:i64[1,length]")])
+    logits = np.array([[0.4, -2.0, 3.0]], np.float32)
+    found = task.answer([{"logits": logits}])
+    assert set(found) == answer
+    if "labels" in found:
+        assert len(found["labels"]) == 2
+        assert found["top"][0]["score"] == pytest.approx(1 / (1 + np.exp(-3.0)))
+        assert task.predict([{"logits": logits}]).value == (True, False, True)
+        assert task.metric is None
+
+
+def test_one_output_is_a_number(load, checkpoint, tmp_path):
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(checkpoint, num_labels=1)
+    folder = random_checkpoint(tmp_path / "one", transformers.BertForSequenceClassification(config))
+    model = load(HuggingFace(), folder)
+    config = TaskConfig.load(model.assets)
+    task = tasks.load(config, model.assets, [TensorSpec.parse("input_ids:i64[1,length]")])
+    assert task.answer([{"logits": np.array([[0.25]], np.float32)}]) == {"value": 0.25}
+    assert (task.metric, config.labels) == ("spearman", ())
+
+
+def test_sentence_transformers_lowers_and_prompts_outside_the_tokenizer(load, checkpoint):
+    plain = HuggingFace()
+    (checkpoint / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16, "do_lower_case": True}))
+    prompts = {"prompts": {"query": "find: "}, "default_prompt_name": "query"}
+    (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    model = load(plain, checkpoint, task="feature-extraction")
+    config = TaskConfig.load(model.assets)
+    assert (config.text.prefix, config.text.max_length) == ("find: ", 16)
+    texts = Texts(config.text, model.assets, [TensorSpec.parse("input_ids:i64[1,length]")])
+    assert texts.tokenizer.normalizer is not None
+    first, second = (texts.encode([text])["input_ids"] for text in ("ABC abc", "abc ABC"))
+    np.testing.assert_array_equal(first, second)
+    bare = replace(texts, config=replace(config.text, prefix=""))
+    assert bare.encode(["find: abc"])["input_ids"].tolist() == texts.encode(["abc"])["input_ids"].tolist()

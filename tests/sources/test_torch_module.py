@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from edgekit.errors import BuildError, UnsupportedError, UsageError
+from edgekit.evaluation import synthetic_feeds
 from edgekit.model import Reference
 from edgekit.sources.torch_module import TorchModule, load_live
 from edgekit.spec import TensorSpec
@@ -53,6 +54,15 @@ def reference(name: str, *inputs: str, **options) -> Reference:
             ["x:f32[batch,time,4]", "output_0:f32[batch,time,6]", "output_1:f32[1,batch,6]"],
         ),
         (
+            "same_names",
+            (),
+            {"x": np.ones((3, 4), np.float32)},
+            ["x:f32[batch,4]", "x_output:f32[batch,4]", "same:f32[batch,4]"],
+        ),
+        ("by_batch", (), {"x": np.ones((1, 4), np.float32)}, ["x:f32[1,4]", "output:f32[1,4]"]),
+        ("named", (), {"x": SCALE, "scale": SCALE}, ["x:f32[batch,5]", "scale:f32[batch,5]", "output:f32[batch,5]"]),
+        ("table", (), {"ids": np.ones((3, 5), np.int64)}, ["ids:i64[batch,5]", "output:f32[]"]),
+        (
             "any_number",
             (),
             {"input_0": np.ones((3, 4), np.float32), "input_1": np.ones((3, 3), np.float32)},
@@ -62,6 +72,8 @@ def reference(name: str, *inputs: str, **options) -> Reference:
 )
 def test_modules_export_as_they_run(name, inputs, feeds, described, tmp_path, export, run_graph):
     (tmp_path / "work").mkdir()
+    feeds = {name: array.copy() for name, array in feeds.items()}
+    before = {name: array.copy() for name, array in feeds.items()}
     model = TorchModule().load(reference(name, *inputs), tmp_path / "work")
     exported = export(model)
     assert [str(spec) for spec in (*exported.part.inputs, *exported.part.outputs)] == described
@@ -70,6 +82,22 @@ def test_modules_export_as_they_run(name, inputs, feeds, described, tmp_path, ex
     assert list(found) == list(wanted)
     for output, array in wanted.items():
         np.testing.assert_allclose(found[output], array, atol=1e-5)
+    for feed, array in feeds.items():
+        np.testing.assert_array_equal(array, before[feed], "a model that changes its input changes a copy")
+
+
+def test_made_up_integers_stay_where_the_model_runs(tmp_path):
+    for name in ("given", "described"):
+        (tmp_path / name).mkdir()
+    given = TorchModule().load(reference("table"), tmp_path / "given")
+    assert given.facts["integers"] == {"ids": [3, 6]}
+    described = TorchModule().load(reference("bare_table", "ids:i64[batch,length]"), tmp_path / "described")
+    assert described.facts["integers"] == {"ids": [0, 11]}
+    specs = (TensorSpec.parse("ids:i64[2,500]"),)
+    for model, (low, high) in ((given, (3, 6)), (described, (0, 11))):
+        values = synthetic_feeds(specs, 0, model.facts)["ids"]
+        assert (values.min(), values.max()) == (low, high)
+        model.original.run({"ids": values})
 
 
 def test_feeds_from_data_serve_as_examples(tmp_path, export):
@@ -77,9 +105,18 @@ def test_feeds_from_data_serve_as_examples(tmp_path, export):
     assert str(export(model).part.inputs[0]) == "x:f32[batch,3,32,32]"
 
 
-def test_a_batch_of_one_only_is_said(tmp_path, export):
-    model = TorchModule().load(reference("one_only"), tmp_path)
-    assert any("the batch is fixed to 1" in note for note in export(model).steps[-1].notes)
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("one_only", "does not run on two examples"), ("by_batch", "answers otherwise when it is given two")],
+)
+def test_a_batch_of_one_only_is_said(name, why, tmp_path, export):
+    model = TorchModule().load(reference(name), tmp_path)
+    assert any("the batch is fixed to 1" in note and why in note for note in export(model).steps[-1].notes)
+
+
+def test_compiled_modules_are_refused(tmp_path):
+    with pytest.raises(UnsupportedError, match="compiled TorchScript"):
+        TorchModule().load(reference("scripted"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +124,8 @@ def test_a_batch_of_one_only_is_said(tmp_path, export):
     [
         (reference("bare"), "nothing says what 'Net' takes", "--input"),
         (reference("fails"), r"RuntimeError: the weights are on another disk \(nets\.py, line [0-9]+\)", "nn.Module"),
+        (reference("exits"), r"'mine.nets:exits' fails: SystemExit: 3 \(nets\.py", "nn.Module"),
+        (reference("any_names"), "AnyNames.forward takes nothing but \\*\\*kwargs", "def forward"),
         (reference("no_module"), "gives a int, not an nn.Module", "return"),
         (reference("nothing"), "'mine.nets' has no 'nothing'", "mine.nets:nothing"),
         (reference("broken_weights"), "1 of 40 values of 'head.weight' are NaN", "checkpoint"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -105,3 +107,70 @@ class Branching(nn.Module):
 
 def branching():
     return Branching(), torch.ones(1, 4)
+
+
+class SameNames(nn.Module):
+    """Give an output the name of an input, and another its memory; change the input in place before."""
+
+    def forward(self, x):
+        x += 1
+        return {"x": x * 2, "same": x}
+
+
+class ByBatch(nn.Module):
+    def forward(self, x):
+        return x * 2 if x.shape[0] > 1 else x
+
+
+class Named(nn.Module):
+    def forward(self, x, **more):
+        return x * more["scale"]
+
+
+class AnyNames(nn.Module):
+    def forward(self, **more):
+        return more["x"] * more["scale"]
+
+
+class Table(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(12, 4)
+
+    def forward(self, ids):
+        return self.words(ids).sum(dim=(1, 2)).sum()
+
+
+def same_names():
+    return SameNames(), torch.randn(2, 4)
+
+
+def by_batch():
+    return ByBatch(), torch.randn(1, 4)
+
+
+def named():
+    return Named(), {"x": torch.randn(2, 4), "scale": torch.randn(2, 4)}
+
+
+def any_names():
+    return AnyNames(), {"x": torch.randn(2, 4), "scale": torch.randn(2, 4)}
+
+
+def table():
+    return Table(), torch.randint(3, 7, (2, 5), generator=torch.Generator().manual_seed(0))
+
+
+def bare_table():
+    return Table()
+
+
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather not
+        return torch.jit.trace(Net().eval(), torch.randn(1, 3, 32, 32)), torch.randn(1, 3, 32, 32)
+
+
+def exits():
+    raise SystemExit(3)

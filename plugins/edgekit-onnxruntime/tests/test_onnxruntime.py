@@ -224,6 +224,21 @@ def test_dynamic_int8_products_run_in_int8(tmp_path):
         assert {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}["DynamicQuantizeMatMul"] == "i8"
 
 
+def test_the_precision_of_a_graph_that_takes_few_sizes_is_told_by_what_it_ran(tmp_path):
+    """A reshape to a fixed size takes one length only, which nobody guesses."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["m"], "reshape"),
+        helper.make_node("Relu", ["m"], ["y"], "relu"),
+    ]
+    weights = [("shape", np.array([7, 11], np.int64))]
+    model = write(tmp_path, nodes, [value("x", ["N"])], [value("y", [7, 11])], weights)
+    with session(model, tmp_path) as opened:
+        with pytest.raises(UnsupportedError, match="takes none of the inputs tried"):
+            _ = opened.precision
+        opened.run({"x": np.ones(77, np.float32)})
+        assert opened.precision.main == "f32"
+
+
 # Operators that the runtime lacks
 
 
