@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
     import torch
 
     call = model.module
+    module, parameters = _by_position(call)
     dynamic = tuple({i: dim for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in call.specs)
-    named = bool(call.parameters)
+    named = bool(parameters)
     program = torch.onnx.export(
-        call.module,
+        module,
         args=() if named else call.examples,
-        kwargs=dict(zip(call.parameters, call.examples, strict=True)) if named else None,
+        kwargs=dict(zip(parameters, call.examples, strict=True)) if named else None,
         input_names=[spec.name for spec in call.specs],
         output_names=list(call.outputs),
         # One name for one size in all inputs: a string is what torch turns into Dim.DYNAMIC and back into its name.
-        dynamic_shapes=_tree(call, dynamic) if any(dynamic) else None,
+        dynamic_shapes=_tree(parameters, dynamic) if any(dynamic) else None,
         opset_version=opset,
         dynamo=True,
         verbose=False,
@@ -42,9 +44,28 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
     return tuple(call.notes)
 
 
-def _tree(call: Any, dynamic: tuple[dict[int, str], ...]) -> Any:
+def _by_position(call: Any) -> tuple[Any, tuple[str, ...]]:
+    """Give the module and the names of its arguments; what it takes as **kwargs torch knows by position only."""
+    import torch
+
+    signature = inspect.signature(call.module.forward).parameters
+    if all(name in signature for name in call.parameters):
+        return call.module, call.parameters
+
+    class ByPosition(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = call.module
+
+        def forward(self, *tensors: Any) -> Any:
+            return self.module(**dict(zip(call.parameters, tensors, strict=True)))
+
+    return ByPosition().eval(), ()
+
+
+def _tree(parameters: tuple[str, ...], dynamic: tuple[dict[int, str], ...]) -> Any:
     """Give dynamic shapes in the form of the arguments: by name, or the lone *args tuple."""
-    return dict(zip(call.parameters, dynamic, strict=True)) if call.parameters else (dynamic,)
+    return dict(zip(parameters, dynamic, strict=True)) if parameters else (dynamic,)
 
 
 def _free_outputs(proto: Any, call: Any) -> None:

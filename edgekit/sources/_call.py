@@ -98,15 +98,11 @@ def _takes_any_name(module: Any) -> bool:
 
 def _from_given(module: Any, given: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     if isinstance(given, Mapping):
-        if _takes_any_name(module):
-            if not names:
-                raise UsageError(
-                    f"{type(module).__name__}.forward takes nothing but **kwargs, which torch does not export.",
-                    hint="give its arguments names: def forward(self, x, mask)",
-                )
-        else:
+        any_name = _takes_any_name(module)
+        if not any_name:
             _known(given, names)
-        return tuple(str(name) for name in given) if names else (), tuple(_tensor(item) for item in given.values())
+        by_name = tuple(str(name) for name in given) if names or any_name else ()
+        return by_name, tuple(_tensor(item) for item in given.values())
     items = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if names and len(items) > len(names):
         raise UsageError(

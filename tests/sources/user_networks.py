@@ -151,11 +151,11 @@ def by_batch():
 
 
 def named():
-    return Named(), {"x": torch.randn(2, 4), "scale": torch.randn(2, 4)}
+    return Named(), {"x": torch.randn(2, 5), "scale": torch.randn(2, 5)}
 
 
 def any_names():
-    return AnyNames(), {"x": torch.randn(2, 4), "scale": torch.randn(2, 4)}
+    return AnyNames(), {"x": torch.randn(2, 5), "scale": torch.randn(2, 5)}
 
 
 def table():
