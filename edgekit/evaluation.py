@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, tasks
+from edgekit._record import Record
 from edgekit.data import DataRef, Feeds, Samples
 from edgekit.model import Model
 from edgekit.originals import SYNTHETIC
@@ -20,11 +21,29 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
+from edgekit.tasks.tabular import KEYS
 
 SYNTHETIC_SAMPLES = 8
 
 CALIBRATION_SHARE = 5
 """One sample in this many calibrates where one data set serves both, as long as that is no more than is wanted."""
+
+
+@dataclass(frozen=True)
+class Draw(Record):
+    """Which of the data's samples evaluate: written down, so that the device can be judged on the same ones."""
+
+    calibration: int
+    """So many are drawn to calibrate first, and do not evaluate; 0 where calibration has data of its own."""
+    most: int
+    seed: int
+
+    def parts(self, samples: Samples) -> tuple[Samples, Samples]:
+        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
+        calibration = samples
+        if self.calibration and len(samples) > 1:
+            calibration, samples = samples.split(self.calibration, self.seed)
+        return calibration, samples.take(self.most, self.seed)
 
 
 @dataclass(frozen=True)
@@ -63,13 +82,14 @@ def prepare(project: Project, model: Model) -> Evaluation:
         data.require_labels(samples, f"to compute {project.metric}")
     own, config = config.labels, _named(config, samples)
     task = _ordered(tasks.load(config, model.assets, model.part.inputs, samples.classes), samples, model)
+    apart = 0
+    if calibrated is None:
+        apart = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
+    draw = Draw(apart, project.max_samples, project.seed)
+    available = len(samples) - apart
+    calibration, samples = draw.parts(samples)
     if calibrated is not None:
         calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
-    else:
-        count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-        calibration, samples = samples.split(count, project.seed) if len(samples) > 1 else (samples, samples)
-    available = len(samples)
-    samples = samples.take(project.max_samples, project.seed)
     notes = [*samples.notes, *data.advise(calibration, samples)]
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
@@ -82,6 +102,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
         "evaluation": samples.source,
         "evaluation_samples": len(samples),
         "evaluation_digest": samples.digest,
+        "evaluation_draw": draw.to_dict(),
         "calibration": calibration.source,
         "calibration_samples": len(calibration),
         "calibration_digest": calibration.digest,
@@ -126,7 +147,8 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     if not fields or any(array.dtype.kind not in "fiub" for array in fields.values()):
         return None
     if all(array.ndim == 0 for array in fields.values()):
-        return {"features": np.array([[float(array) for array in fields.values()]], np.float32)}
+        row = {name: float(array) for name, array in fields.items() if name.strip().lower() not in KEYS} or fields
+        return {"features": np.array([[float(value) for value in row.values()]], np.float32)}
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import artifact, bench, data
+from edgekit import artifact, bench, data, host
 from edgekit.artifact import Bundle
 from edgekit.data import DataRef, Samples
 from edgekit.errors import ArtifactError, UsageError
+from edgekit.evaluation import Draw
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
-from edgekit.quality import Deviation
+from edgekit.quality import Deviation, count_of_points, points
 from edgekit.result import Candidate, Check, Quality, Report
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from edgekit.tasks import Task
 
 PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino")
+
+STORED = "stored samples"
+"""The check of outputs against those that travel with the bundle."""
+
+MOST_SAMPLES = 2000
+"""How many samples are judged where neither the user nor the bundle says."""
 
 ROUNDING = 1e-3
 """What another processor's order of sums may add to the difference that the artifact had when it was made."""
@@ -31,24 +38,31 @@ def verify(
     *,
     data: DataRef | None = None,
     max_drop: float | None = None,
-    max_samples: int = 2000,
+    max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Hold a bundle against its stored samples, and against labelled data if given; `failures` of the report says
     what failed.
 
     The metric's drop is taken from the original's score in the bundle's own report, so it needs the data it was
-    exported with.
+    exported with: the same samples of it are drawn again. Raises UsageError where a `max_drop` is given and the
+    original's score on the data is not known.
     """
+    if max_drop is not None and not 0 <= max_drop <= 1:
+        raise UsageError(f"max_drop = {max_drop:g} is not possible: it must be between 0 and 1.")
+    if max_samples is not None and max_samples < 1:
+        raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
     progress = progress or Silent()
     bundle = artifact.open(path)
+    samples = None if data is None else _drawn(bundle, data, max_samples)
     with bundle.session() as session:
         quality = _against_samples(bundle, session, progress)
-        if data is not None:
-            quality = _against_data(bundle, session, data, quality, max_drop, max_samples, progress)
+        if samples is not None:
+            quality = _against_data(bundle, session, samples, quality, max_drop, progress)
         candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", session)
     failures = tuple(check.meaning for check in quality.checks if not check.passed)
-    return _report("verify", bundle, (candidate,), failures)
+    report = _report("verify", bundle, (candidate,), failures)
+    return report if samples is None else replace(report, data=_facts(samples), notes=samples.notes)
 
 
 def benchmark(
@@ -64,7 +78,9 @@ def benchmark(
         if not stored:
             raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, stored[0][0]))
-    settings = bench.Settings(min_seconds=seconds, profile=profile)
+    if len(set(map(str, paths))) < len(paths):
+        raise UsageError("a bundle is named twice.", hint="name each bundle once")
+    settings = bench.Settings(min_seconds=seconds, max_seconds=max(30.0, seconds), profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):
@@ -89,7 +105,7 @@ def _against_samples(bundle: Bundle, session: Session, progress: Progress) -> Qu
         f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
         f"{bundle.manifest.deviation:.2g} when it was made, at most {limit:.2g} here"
     )
-    check = Check("stored samples", deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
+    check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
     return Quality(
         samples=len(stored),
         labelled=0,
@@ -98,52 +114,83 @@ def _against_samples(bundle: Bundle, session: Session, progress: Progress) -> Qu
         cosine=deviation.cosine,
         agreement=None,
         checks=(check,),
-        reference="the bundle's stored samples",
+        reference=original.reference if (original := _exported_quality(bundle)) else "the original model",
     )
 
 
 def _against_data(
     bundle: Bundle,
     session: Session,
-    ref: DataRef,
+    samples: Samples,
     quality: Quality,
     max_drop: float | None,
-    max_samples: int,
     progress: Progress,
 ) -> Quality:
     task = bundle.task()
-    samples = data.load(ref).take(max_samples, 0)
-    score = _score(task, session, samples, progress)
     original, note = _original_score(bundle, samples)
-    found = replace(quality, labelled=len(samples), metric=task.metric, score=score, notes=(*quality.notes, *note))
+    if original is None and max_drop is not None:
+        raise UsageError(
+            f"a loss of at most {max_drop:g} cannot be judged: {note[0]}.",
+            hint="give the data that the bundle was exported with, or leave --max-drop out",
+        )
+    score, labelled = _score(task, session, samples, progress)
+    found = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
     if original is None:
         return found
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
     drop = original - score
-    meaning = f"{task.metric} {score:.4f} against {original:.4f} of the original, {100 * allowed:g} points may be lost"
+    meaning = (
+        f"{task.metric} {score:.4f} against {original:.4f} of the original: {points(drop)}, "
+        f"{count_of_points(allowed)} allowed"
+    )
     check = Check(f"{task.metric} drop", drop, allowed, drop <= allowed + 1e-9, meaning)
     return replace(found, original_score=original, drop=drop, checks=(*quality.checks, check))
 
 
-def _score(task: Task, session: Session, samples: Samples, progress: Progress) -> float:
-    data.require_labels(samples, "verifying the metric")
+def _drawn(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
+    """Draw the samples that the export evaluated on, where the bundle says how; `max_samples` asks for others."""
+    samples = data.load(ref)
+    recorded = bundle.report().data.get("evaluation_draw")
+    draw = Draw.from_dict(recorded, "report.json: evaluation_draw") if recorded else Draw(0, MOST_SAMPLES, 0)
+    return replace(draw, most=max_samples or draw.most).parts(samples)[1]
+
+
+def _facts(samples: Samples) -> dict[str, object]:
+    return {
+        "evaluation": samples.source,
+        "evaluation_samples": len(samples),
+        "evaluation_digest": samples.digest,
+        "labelled": samples.labelled,
+    }
+
+
+def _score(task: Task, session: Session, samples: Samples, progress: Progress) -> tuple[float, int]:
+    """Give the metric, and the number of samples with a label: the others do not count."""
+    data.require_labels(samples, "to verify the metric")
     if task.metric is None:
         raise UsageError(f"the task '{task.config.task}' has no metric to verify labelled data with.")
     predictions, labels = [], []
     with progress.step(f"verifying {samples.source}", len(samples)) as tick:
         for sample in samples:
+            if sample.label is None:
+                tick()
+                continue
             predictions.append(task.predict([session.run(feeds) for feeds in task.feeds(sample)]))
             labels.append(task.label(sample.label))
             tick()
-    return task.score(predictions, labels)
+    return task.score(predictions, labels), len(labels)
+
+
+def _exported_quality(bundle: Bundle) -> Quality | None:
+    shipped = bundle.report().shipped
+    return shipped.quality if shipped else None
 
 
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
-    report = bundle.report()
-    quality = report.shipped.quality if report.shipped else None
+    quality = _exported_quality(bundle)
     if quality is None or quality.original_score is None:
         return None, ("the bundle was exported without labels: there is no score of the original to compare with",)
-    if report.data.get("evaluation_digest") != samples.digest:
+    if bundle.report().data.get("evaluation_digest") != samples.digest:
         return None, (
             "these are not the samples the bundle was exported with: the original's score on them is not known",
         )
@@ -167,15 +214,20 @@ def _candidate(bundle: Bundle, quality: Quality | None, status: str, session: Se
 
 def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failures: tuple[str, ...]) -> Report:
     m = bundle.manifest
+    mismatches = m.target.mismatches(host.probe()) if kind == "bench" else ()
+    notes = (
+        (f"measured on this machine, which is not '{m.target.name}': {'; '.join(mismatches)}",) if mismatches else ()
+    )
     return Report(
         kind=kind,  # type: ignore[arg-type]
         model=m.model,
         task=m.task,
         target=m.target.name,
-        evidence="measured_on_device" if kind == "bench" else m.evidence,
+        evidence="measured_on_device" if kind == "bench" and not mismatches else m.evidence,
         environment=bench.environment(PACKAGES),
         candidates=candidates,
         artifact=m.digest,
         lineage=m.lineage,
         failures=failures,
+        notes=notes,
     )

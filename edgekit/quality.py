@@ -120,7 +120,7 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float)
         passed = quality.drop <= max_drop + 1e-9
         meaning = (
             f"{quality.metric} {quality.score:.4f} against {quality.original_score:.4f} of the original: "
-            f"{_points(quality.drop)}, {_count(max_drop)} allowed"
+            f"{points(quality.drop)}, {count_of_points(max_drop)} allowed"
         )
         checks.append(Check(f"{quality.metric} drop", quality.drop, max_drop, passed, meaning))
     elif quality.agreement is not None:
@@ -153,8 +153,8 @@ def _quality(
         metric = task.metric
         known_labels = [labels[index] for index in known]
         original_score = task.score([truths[index] for index in known], known_labels)
-        finite = deviation.finite
-        score = task.score([predictions[index] for index in known], known_labels) if finite else 0.0
+        if deviation.finite:  # of outputs that are not, no score says anything
+            score = task.score([predictions[index] for index in known], known_labels)
     return Quality(
         samples=len(predictions),
         labelled=len(known),
@@ -176,7 +176,8 @@ def _same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b))
 
 
-def _points(drop: float) -> str:
+def points(drop: float) -> str:
+    """Say a drop of a metric in points, a hundredth of its unit."""
     return (
         f"{100 * drop:.2f} points lost"
         if drop > 0
@@ -186,7 +187,8 @@ def _points(drop: float) -> str:
     )
 
 
-def _count(drop: float) -> str:
+def count_of_points(drop: float) -> str:
+    """Say a share as a number of points: `1 point`, `0.5 points`."""
     points = f"{100 * drop:g}"
     return f"{points} point" if points == "1" else f"{points} points"
 
@@ -196,6 +198,6 @@ def _resolution(quality: Quality, max_drop: float) -> tuple[str, ...]:
     if quality.metric in ("accuracy", "f1") and quality.labelled and max_drop and 1 / quality.labelled > max_drop:
         return (
             f"with {quality.labelled} labelled samples one sample is {100 / quality.labelled:.1f} points: "
-            f"too few to see a loss of {_count(max_drop)}",
+            f"too few to see a loss of {count_of_points(max_drop)}",
         )
     return ()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import Samples
+from edgekit.data import Samples, load
 from edgekit.errors import UsageError
-from edgekit.evaluation import prepare
+from edgekit.evaluation import Draw, example_feeds, prepare
 from edgekit.model import Model, Part
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
@@ -54,8 +54,23 @@ def test_a_functions_dict_may_hold_its_label(tmp_path: Path, monkeypatch: pytest
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    from edgekit.data import load
-
     found = load("labelled_rows:rows")
     assert isinstance(found, Samples)
     assert (found[3].fields, found[3].label) == ({"x": 3}, 1)
+
+
+def test_samples_are_drawn_again_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    np.savez(path, x=np.arange(30, dtype=np.float32).reshape(10, 3), label=np.array([0, 1] * 5))
+    found = prepare(Project(data=str(path), max_samples=5, seed=3), model(tmp_path, "image-classification", ("a", "b")))
+    draw = Draw.from_dict(found.facts["evaluation_draw"])
+    calibration, evaluation = draw.parts(load(str(path)))
+    assert (len(calibration), len(evaluation)) == (2, 5)
+    assert evaluation.digest == found.facts["evaluation_digest"]
+    assert calibration.digest == found.facts["calibration_digest"]
+
+
+def test_a_row_number_is_no_example_feature(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("ID,age,limit,label\n1,30,5,0\n2,40,6,1\n")
+    feeds = example_feeds(Project(data=str(tmp_path / "rows.csv")))
+    assert feeds is not None and feeds["features"].tolist() == [[30.0, 5.0]]

@@ -7,9 +7,14 @@ import math
 import numpy as np
 import pytest
 
+from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
-from edgekit.quality import Deviation, _add, gate
+from edgekit.originals import Originals, record
+from edgekit.progress import Silent
+from edgekit.quality import Deviation, _add, evaluate, gate
 from edgekit.result import Quality
+from edgekit.spec import TensorSpec
+from edgekit.tasks import TaskConfig, load
 
 
 def quality(**over):
@@ -48,6 +53,30 @@ def test_outputs_that_are_not_finite_fail(bad):
     assert math.isinf(deviation.rel_l2)
     found = judged(quality(rel_l2=deviation.rel_l2, agreement=1.0))
     assert not found.ok and "finite" in found.checks[0].name
+
+
+def test_outputs_that_are_not_finite_have_no_score(tmp_path):
+    """A number there would be made up: zero looks like a loss, and with a wide budget like a pass."""
+    folder = tmp_path / "originals"
+    folder.mkdir()
+    x = TensorSpec("x", "f32", ("N", 2))
+    rows = Samples.from_feeds([{"x": np.eye(2, dtype=np.float32)[[k % 2]]} for k in range(4)], [0, 1, 0, 1])
+    task = load(TaskConfig("image-classification", labels=("a", "b")), tmp_path, [x])
+
+    class Model:
+        framework = "numpy"
+
+        def __init__(self, scale):
+            self.scale = scale
+
+        def run(self, feeds):
+            return {"logits": feeds["x"] * self.scale}
+
+    record(Model(1), task, rows, folder, Silent())
+    found = evaluate(Model(np.nan), task, rows, Originals(folder), Silent(), "")
+    assert (found.original_score, found.score, found.drop) == (1.0, None, None)
+    (failed, *_) = (check for check in judged(found, max_drop=1.0).checks if not check.passed)
+    assert failed.name == "finite"
 
 
 def test_other_names_or_shapes_are_refused():

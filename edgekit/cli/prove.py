@@ -58,10 +58,14 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
         return
     if not given["as_json"]:
         show(report, given, folder=bundle)
+    stored = [check for c in report.candidates if c.quality for check in c.quality.checks if not check.passed]
+    broken = any(check.name == measure.STORED for check in stored)
     raise AccuracyFailure(
         f"the bundle '{bundle}' does not give what the original gives: {'; '.join(report.failures)}.",
         hint="copy or export the bundle again; if it still fails on this machine only, report the processor "
-        "and `edgekit doctor --json`",
+        "and `edgekit doctor --json`"
+        if broken
+        else "export it again with this budget, or allow more with --max-drop",
         report=report,
     )
 

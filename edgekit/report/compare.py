@@ -73,6 +73,12 @@ def regressions(comparison: Comparison, allowed: Mapping[str, float]) -> tuple[s
         old = _needed(comparison.baseline, name)
         for row in comparison.rows[1:]:
             new = _needed(row, name)
+            if name in ("score", "drop") and row.metric != comparison.baseline.metric:
+                raise UsageError(
+                    f"the {name} of '{row.source}' is {row.metric}, that of '{comparison.baseline.source}' is "
+                    f"{comparison.baseline.metric}: they cannot be compared.",
+                    hint="export both with the same --metric and data, or leave this value out",
+                )
             worse = new - old if name in LESS_IS_BETTER else old - new
             if worse > share * abs(old):
                 change = f"{100 * worse / abs(old):.1f}%" if old else f"{worse:.4g}"
@@ -179,7 +185,8 @@ def _facts(report: Report) -> dict[str, str]:
     facts = {
         "target": report.target,
         "model": report.model,
-        "evaluation data": str(report.data.get("digest", report.data.get("data", "none"))),
+        "evaluation data": _evaluated_on(report),
+        "metric": next((c.quality.metric for c in report.candidates if c.quality and c.quality.metric), "none"),
         "processor": f"{host.cpu} ({host.arch})",
         "cores": str(host.cores),
         "instruction sets": " ".join(host.isa) or "none known",
@@ -194,8 +201,13 @@ def _facts(report: Report) -> dict[str, str]:
         shapes = {name: list(shape) for name, shape in sorted(measured[0].shapes.items())}
         facts["input shapes"] = ", ".join(f"{name}{shape}" for name, shape in shapes.items())
     if report.kind == "bench":
-        facts.pop("evaluation data")
+        del facts["evaluation data"], facts["metric"]
     return facts
+
+
+def _evaluated_on(report: Report) -> str:
+    digest = str(report.data.get("evaluation_digest", ""))[:12]
+    return f"{report.data.get('evaluation', 'none')}{f' ({digest})' if digest else ''}"
 
 
 def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -204,11 +216,8 @@ def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...
         for n in ("p50", "p90", "p99", "throughput", "size", "score")
         if any(n in row.values for row in comparison.rows)
     ]
-    titles = {
-        "throughput": "per s",
-        "size": "MB",
-        "score": next((r.metric for r in comparison.rows if r.metric), "score"),
-    }
+    metrics = {row.metric for row in comparison.rows if row.metric}
+    titles = {"throughput": "per s", "size": "MB", "score": metrics.pop() if len(metrics) == 1 else "score"}
     header = ["report", "candidate", "runs in"]
     for name in names:
         header += [titles.get(name, name)] if name in ("p99", "score") else [titles.get(name, name), "ratio"]
@@ -217,9 +226,13 @@ def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...
         line = [figures.clean(row.source), figures.clean(row.candidate), row.precision or figures.NONE]
         for name in names:
             value = row.values.get(name)
-            line.append(
-                figures.NONE if value is None else f"{value:.4f}" if name == "score" else figures.significant(value)
-            )
+            if value is not None and name == "score":
+                # Several metrics in one column name themselves.
+                line.append(
+                    f"{value:.4f}" if titles["score"] != "score" or not row.metric else f"{row.metric} {value:.4f}"
+                )
+            else:
+                line.append(figures.significant(value))
             if name not in ("p99", "score"):
                 line.append(figures.ratio(row.ratios.get(name)))
         lines.append(tuple(line))

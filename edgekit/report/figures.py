@@ -98,8 +98,11 @@ def verdict(report: Report) -> tuple[str, str]:
     subject = f"{clean(report.model)} for {clean(report.target)}"
     if report.kind == "bench":
         count = sum(candidate.measurement is not None for candidate in report.candidates)
-        return "MEASURED", f"{count} {'bundle' if count == 1 else 'bundles'} on {clean(report.target)}"
+        where = "" if report.evidence == "measured_on_device" else "another machine than "
+        return "MEASURED", f"{count} {'bundle' if count == 1 else 'bundles'} on {where}{clean(report.target)}"
     if report.kind == "verify":
+        if report.ok and any(c.quality and c.quality.metric and c.quality.drop is None for c in report.candidates):
+            return "NOT JUDGED", f"{subject}: what the metric was for the original is not known"
         return ("VERIFIED" if report.ok else "FAILED"), subject
     if not report.ok:
         return "FAILED", f"{subject}: " + ("nothing was shipped" if report.shipped is None else "a budget was missed")
@@ -117,6 +120,7 @@ def speed(report: Report) -> str | None:
     latency = ", ".join(
         f"{name} {ms(value)}" for name, value in measured.percentiles_ms.items() if name in ("p50", "p90")
     )
+    latency = latency or f"mean {ms(measured.mean_ms)} of {measured.count}, too few for a percentile"
     parts = [f"{latency}; {per_second(measured.throughput_per_s)}"]
     if shipped.recipe == "fp32":
         parts.append(_full_precision(report, shipped))
@@ -143,6 +147,8 @@ def quality(found: Quality) -> str:
         kept = f"{found.metric} {found.score:.4f} against {found.original_score:.4f} of the original{against}: "
         kept += points(found.drop)
         kept += f", on {found.labelled} labelled samples"
+    elif found.metric and found.score is not None:
+        kept = f"{found.metric} {found.score:.4f} on {found.labelled} labelled samples; the original's is not known"
     elif found.agreement is not None:
         kept = f"the original's top answer{against} on {100 * found.agreement:.2f}% of {found.samples} samples"
     else:

@@ -35,6 +35,8 @@ def render(report: Report) -> str:
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         lines = [("noise", words) for words, _ in figures.noises(report)]
+        if report.kind == "bench":
+            lines += [(candidate.name, figures.footprint(candidate)) for candidate in measured]
         how = (report.shipped or measured[0]).measurement or measured[0].measurement
         blocks += ["## Measurement", items([("how", figures.measurement(how)), *lines] if how else lines)]
     for title, entries in (

@@ -197,6 +197,10 @@ def _behind(page: _Page, report: Report) -> None:
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         page.heading("Measurement")
+        if report.kind == "bench":
+            for candidate in measured:
+                name = "size" if len(measured) == 1 else figures.clean(candidate.name)
+                page.entry(name, figures.footprint(candidate))
         first = (report.shipped or measured[0]).measurement or measured[0].measurement
         if first is not None:
             page.entry("how", figures.measurement(first))

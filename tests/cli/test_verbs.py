@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 
 import numpy as np
 import pytest
 
+from edgekit import registry
 from edgekit.result import Report
 
 
@@ -45,11 +47,19 @@ def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
     assert nothing.exit_code == 2 and "no text on stdin" in nothing.stderr
 
 
+def npy(array) -> bytes:
+    """Give what numpy.save writes, whatever the file is called."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("write", "words"),
     [
         (lambda p: None, "there is no file"),
         (lambda p: p.write_text("not an archive"), "cannot read the arrays"),
+        (lambda p: p.write_bytes(npy(np.ones(3))), "cannot read the arrays"),
         (lambda p: np.savez(p, pixel_valeus=np.ones((1, 1, 8, 8), np.float32)), "Did you mean 'pixel_values'?"),
         (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 9), np.float32)), "has shape [1, 1, 8, 9]"),
         (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 8))), "is float64, the model takes float32"),
@@ -244,3 +254,48 @@ def test_only_what_was_typed_overrides_the_project(tmp_path, monkeypatch, made, 
         assert line in result.stdout
     (tmp_path / "plan.toml").write_text(result.stdout)
     assert run("export", "--dry-run", "--project", "plan.toml").stdout == result.stdout
+
+
+def test_text_that_is_no_utf8_is_refused(sentences, run):
+    given = run("run", sentences, "caf\udce9")  # how Python carries a byte that is none
+    assert given.exit_code == 2 and "not UTF-8" in given.stderr
+
+
+def test_a_backend_whose_probe_raises_does_not_hide_the_others(run, monkeypatch):
+    class Broken:
+        summary = "a broken one"
+
+        def probe(self):
+            raise SystemExit(3)
+
+    real = registry.backend
+    monkeypatch.setattr(registry, "names", lambda kind: ("broken", "onnxruntime") if kind == "backend" else ())
+    monkeypatch.setattr(registry, "distribution", lambda kind, name: f"edgekit-{name} 1.0")
+    monkeypatch.setattr(registry, "backend", lambda name: Broken() if name == "broken" else real(name))
+    listed = run("plugins")
+    assert listed.exit_code == 0, listed.stderr
+    assert "its probe failed: SystemExit: 3" in listed.stdout and "onnxruntime" in listed.stdout
+
+
+def test_bench_tells_memory_and_cold_start_and_takes_long(made, run):
+    text = run("bench", made.path, "--seconds", "0.2").stdout
+    assert "MB of memory at peak" in text and "cold start" in text
+    twice = run("bench", made.path, made.path)
+    assert twice.exit_code == 2 and "named twice" in twice.stderr
+
+
+def test_verify_counts_the_samples_that_have_a_label(made, run, tmp_path, monkeypatch):
+    (tmp_path / "some.py").write_text(
+        "import numpy as np\n"
+        "def rows():\n"
+        "    for index in range(6):\n"
+        "        x = np.zeros((1, 8, 8), np.float32)\n"
+        "        x[:, :4] = 1\n"
+        "        yield {'pixel_values': x, 'label': 'top' if index % 3 else None}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = run("verify", made.path, "--data", "some:rows")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("NOT JUDGED")
+    assert "accuracy 1.0000 on 4 labelled samples" in done.stdout
+    assert "2 of 6 samples have no label" in done.stdout

@@ -46,14 +46,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command(place: Path):
-    """Run the installed `edgekit`; `code` is the exit code that it must give."""
+    """Run the installed `edgekit`; `code` is the exit code that it must give, None for any."""
 
-    def run(*args: object, code: int = 0, cwd: Path = place, env: dict[str, str] | None = None) -> Finished:
+    def run(*args: object, code: int | None = 0, cwd: Path = place, env: dict[str, str] | None = None) -> Finished:
         whole = {**os.environ, "EDGEKIT_CACHE_DIR": str(place / "cache"), "HF_HUB_OFFLINE": "1", **(env or {})}
         done = subprocess.run(
-            [COMMAND, *map(str, args)], cwd=cwd, env=whole, capture_output=True, text=True, timeout=300
+            [COMMAND, *map(str, args)], cwd=cwd, env=whole, capture_output=True, text=True, timeout=900
         )
-        assert done.returncode == code, done.stderr
+        assert code is None or done.returncode == code, done.stderr
         return Finished(done.returncode, done.stdout, done.stderr)
 
     return run

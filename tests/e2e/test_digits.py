@@ -118,10 +118,47 @@ def test_a_plan_is_a_project_file_that_does_what_it_says(digits, command, tmp_pa
     assert tomllib_load(out / "plan.toml")["candidates"] == tomllib_load(tmp_path / "plan.toml")["candidates"]
 
 
-def tomllib_load(path: Path) -> dict:
+def test_verify_draws_the_samples_that_the_export_drew(command, place, tmp_path):
+    """One data set calibrates and evaluates: what calibrated must not be judged, and what evaluated must."""
+    out, data = place / "out" / "split", DATA / "evaluation.npz"
+    made = command(
+        "export", "digits", "--data", data, "--max-samples", "300", "--candidate", "onnxruntime/int8-static",
+        "--no-bench", "-o", out, "--json",
+    )  # fmt: skip
+    exported = made.report.shipped.quality
+    assert made.report.data["evaluation_draw"] == {"calibration": 100, "most": 300, "seed": 0}
+    verified = command("verify", out, "--data", data, "--max-drop", "0.01")
+    assert verified.stdout.startswith("VERIFIED")
+    assert f"accuracy {exported.score:.4f} against {exported.original_score:.4f}" in verified.stdout
+    assert "on 300 labelled samples" in verified.stdout and exported.reference in verified.stdout
+    other = ("verify", out, "--data", DATA / "calibration.npz")
+    assert command(*other).stdout.startswith("NOT JUDGED")
+    assert "cannot be judged: these are not the samples" in command(*other, "--max-drop", "0.01", code=2).stderr
+    failed = command("verify", out, "--data", data, "--max-samples", "300", "--max-drop", "0", code=None)
+    assert failed.code == (5 if exported.drop > 0 else 0)
+    assert exported.drop <= 0 or "allow more with --max-drop" in failed.stderr
+
+
+def test_a_plan_runs_from_any_folder(command, tmp_path):
+    (tmp_path / "here").mkdir()
+    np.savez(tmp_path / "here" / "data.npz", **np.load(DATA / "evaluation.npz"))
+    plan = command("export", "digits", "--data", "data.npz", "-o", "out", "--dry-run", cwd=tmp_path / "here")
+    (tmp_path / "plan.toml").write_text(plan.stdout)
+    planned = tomllib_load(tmp_path / "plan.toml")
+    here = {"data": str(tmp_path / "here" / "data.npz"), "output": str(tmp_path / "here" / "out"), "model": "digits"}
+    assert here.items() <= planned.items()
+    again = command("export", "--project", tmp_path / "plan.toml", "--dry-run", cwd=tmp_path)
+    assert tomllib_load_text(again.stdout) == planned
+
+
+def tomllib_load_text(text: str) -> dict:
     from edgekit.project import tomllib
 
-    return tomllib.loads(path.read_text())
+    return tomllib.loads(text)
+
+
+def tomllib_load(path: Path) -> dict:
+    return tomllib_load_text(path.read_text())
 
 
 # The bundle

@@ -82,3 +82,24 @@ def test_refusals(report):
         regressions(found, {"p9": 0.1})
     with pytest.raises(UsageError, match="has no p99"):
         regressions(found, {"p99": 0.1})
+
+
+def with_metric(report, metric, score):
+    shipped = report.shipped
+    return replace(report, candidates=(replace(shipped, quality=replace(shipped.quality, metric=metric, score=score)),))
+
+
+def test_scores_of_two_metrics_are_not_mixed(report):
+    found = compare([("new", with_metric(report, "f1", 0.85)), ("old", with_metric(report, "auc", 0.92))])
+    for page in (render(found, width=160), markdown(found)):
+        assert "f1 0.8500" in page and "auc 0.9200" in page
+    assert any(line.startswith("metric: f1 in new, auc in old") for line in found.differences)
+    with pytest.raises(UsageError, match="the score of 'new' is f1, that of 'old' is auc"):
+        regressions(found, {"score": 0.01})
+    assert regressions(found, {"p50": 0.05}) == ()
+
+
+def test_other_data_is_said(report):
+    other = replace(report, data={**report.data, "evaluation_digest": "f" * 64})
+    (difference,) = compare([("new", other), ("old", report)]).differences
+    assert difference.startswith("evaluation data: ") and "ffffffffffff" in difference
