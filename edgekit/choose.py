@@ -110,7 +110,7 @@ def representative(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
 
 def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried | None]:
     """Decide who is shipped, and say of each why."""
-    standing = {t.planned.name: _standing(made.project, t) for t in tried}
+    standing = {t.planned.name: _standing(made, t) for t in tried}
     passing = [t for t in tried if standing[t.planned.name][0] == "passed"]
     eligible = [t for t in passing if not t.planned.baseline]
     baselines = [t for t in passing if t.planned.baseline and t.p50_ms is not None]
@@ -135,17 +135,23 @@ def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried |
     return candidates, None if quicker else winner
 
 
-def _standing(project: Project, t: Tried) -> tuple[str, str]:
+def _standing(made: Plan, t: Tried) -> tuple[str, str]:
     failed = [check.meaning for check in t.quality.checks if not check.passed]
     if failed:
         return "failed-gate", "; ".join(failed)
     if t.outcome and t.outcome.fault:
         return "build-failed", f"it could not be measured: {t.outcome.fault.message}"
-    over = []
-    if project.max_latency_ms is not None and t.p50_ms is not None and t.p50_ms > project.max_latency_ms:
-        over.append(f"p50 {t.p50_ms:.3g} ms, at most {project.max_latency_ms:g} ms allowed")
-    if project.max_size_mb is not None and t.compiled.size_mb > project.max_size_mb:
-        over.append(f"{t.compiled.size_mb:.3g} MB, at most {project.max_size_mb:g} MB allowed")
+    measured = t.outcome.measurement if t.outcome else None
+    budgets = (
+        ("p50 ", t.p50_ms, "ms", made.latency_budget_ms),
+        ("", t.compiled.size_mb, "MB", made.size_budget_mb),
+        ("peak memory ", measured.peak_memory_mb if measured else None, "MB", made.target.limits.memory_mb),
+    )
+    over = [
+        f"{what}{value:.3g} {unit}, at most {most:g} {unit} allowed"
+        for what, value, unit, most in budgets
+        if value is not None and most is not None and value > most
+    ]
     return ("over-budget", "; ".join(over)) if over else ("passed", "")
 
 

@@ -55,18 +55,32 @@ class Plan(Record):
     """Why measurements here do not count for the target; empty when they do."""
 
     @property
+    def latency_budget_ms(self) -> float | None:
+        """Give the least of what the project and the target allow; None where neither does."""
+        return _least(self.project.max_latency_ms, self.target.limits.latency_ms)
+
+    @property
+    def size_budget_mb(self) -> float | None:
+        """Give the least of what the project and the target allow; None where neither does."""
+        return _least(self.project.max_size_mb, self.target.limits.size_mb)
+
+    @property
     def possible(self) -> tuple[PlannedCandidate, ...]:
         return tuple(c for c in self.candidates if not c.problems and not c.baseline)
 
-    def to_toml(self) -> str:
-        """Give the plan as a project file, with what was found as comments."""
+    def to_toml(self, *, anywhere: bool = False) -> str:
+        """Give the plan as a project file, with what was found as comments; `anywhere` makes its paths absolute."""
         lines = [f"target: {self.target.summary}"]
         if self.mismatches:
             lines.append("not measured here: " + "; ".join(self.mismatches))
         notes = [f"will try {c.name}: {c.recipe.summary}" for c in self.possible]
         notes += [f"left out {c.name}: {'; '.join(c.problems)}" for c in self.candidates if c.problems]
         project = replace(
-            self.project, candidates=tuple(c.name for c in self.possible), recipe=None, backends=(), targets={}
+            self.project.absolute() if anywhere else self.project,
+            candidates=tuple(c.name for c in self.possible),
+            recipe=None,
+            backends=(),
+            targets={},
         )
         return to_toml(project, {"target": "\n".join(lines), "candidates": "\n".join(notes)})
 
@@ -89,6 +103,10 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     if not made.possible:
         _refuse(made)
     return made
+
+
+def _least(*limits: float | None) -> float | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def reference(project: Project) -> Reference:
@@ -167,6 +185,7 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
     if absent:
         return (absent,)
     backend = registry.backend(name)
+    backend.options.from_dict(goal.options.get(name, {}), f"target '{goal.name}', options of {name}")
     gives, problems = _through(made, start)
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):
@@ -213,18 +232,25 @@ def embedded_data(model: str | None) -> Path | None:
 
 
 def _refuse(made: Plan) -> None:
+    if not made.candidates:
+        raise UsageError(
+            f"the target '{made.target.name}' names no backend, and none is given: there is nothing to build with.",
+            hint='write backends = ["onnxruntime"] into its file, or give --backend',
+        )
     reasons = [f"{c.name}: {'; '.join(c.problems)}" for c in made.candidates]
     if all("none is given" in reason for reason in reasons):
         raise UsageError(
             f"the recipe '{made.candidates[0].recipe.name}' calibrates on data, and none is given.",
             hint="give samples with --data DIR, or a recipe that needs none: --recipe int8-dynamic, fp16, bf16 or fp32",
         )
-    missing = [c for c in made.candidates if "not installed" in " ".join(c.problems)]
-    if missing and len(missing) == len(made.candidates):
+    for state in ("not installed", "not written yet"):
+        missing = [c for c in made.candidates if state in " ".join(c.problems)]
+        if len(missing) < len(made.candidates):
+            continue
         names = sorted({c.backend for c in missing})
         lines = " ".join(registry.KNOWN_PLUGINS.get(name, name) for name in names)
         raise EnvironmentFault(
-            f"the target '{made.target.name}' needs the backend {' or '.join(names)}, which is not installed.",
-            hint=f"pip install {lines}",
+            f"the target '{made.target.name}' needs the backend {' or '.join(names)}, which is {state}.",
+            hint=f"pip install {lines}" if state == "not installed" else registry.INSTEAD,
         )
     raise UnsupportedError(f"nothing can be built for '{made.target.name}'.", problems=reasons)

@@ -6,6 +6,7 @@ that `--dry-run` prints is such a file too.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,11 +87,22 @@ class Project(Record):
             _within(name, getattr(self, name), 1, None)
         for name in ("max_latency_ms", "max_size_mb", "bench_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
+        if self.max_latency_ms is not None and not self.bench:
+            raise UsageError(
+                f"max_latency_ms = {self.max_latency_ms:g} cannot be checked: nothing is measured.",
+                hint="leave out --no-bench (bench = false), or the budget",
+            )
         for name, size in self.shapes.items():
             if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
                 raise UsageError(
                     f"the shape {name}={size} is not possible.", hint=f"give a number, as {name}=1, or {name}=dynamic"
                 )
+
+    def absolute(self) -> Project:
+        """Make the paths of what lies on disk absolute, so that the project can be run from any folder."""
+        found = {name: getattr(self, name) for name in _PATHS}
+        there = {name for name, path in found.items() if path and (name == "output" or Path(path).exists())}
+        return Project.from_dict({**self.to_dict(), **{name: str(Path(found[name]).resolve()) for name in there}})
 
     def for_target(self) -> Project:
         """Apply what `targets` says of the chosen target."""
@@ -174,7 +186,7 @@ def _toml_file(path: Path) -> dict[str, Any]:
 
 
 def _within(name: str, value: float | None, low: float, high: float | None) -> None:
-    if value is not None and (value < low or (high is not None and value > high)):
+    if value is not None and not low <= value <= (math.inf if high is None else high):  # nan is in no bounds
         bounds = f"between {low:g} and {high:g}" if high is not None else "positive"
         raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
 

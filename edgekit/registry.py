@@ -17,8 +17,13 @@ from edgekit.plugin import API, Backend, Pass, Source
 
 KINDS = {"backend": "edgekit.backends", "pass": "edgekit.passes", "source": "edgekit.sources"}
 
-KNOWN_PLUGINS = {"onnxruntime": "edgekit-onnxruntime", "openvino": "edgekit-openvino", "tensorrt": "edgekit-tensorrt"}
+KNOWN_PLUGINS = {"onnxruntime": "edgekit-onnxruntime", "openvino": "edgekit-openvino"}
 """Backends of this project, so that a missing one can be answered with the line that installs it."""
+
+PLANNED = {"tensorrt"}
+"""Backends that targets name already and that are not written yet."""
+
+INSTEAD = "take a target or a --backend of onnxruntime or openvino"
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -106,6 +111,8 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
     table = _table(KINDS[kind])
     if name in table:
         return table[name]
+    if kind == "backend" and name in PLANNED:
+        raise EnvironmentFault(f"the backend '{name}' is not written yet.", hint=INSTEAD)
     if kind == "backend" and name in KNOWN_PLUGINS:
         raise EnvironmentFault(f"the backend '{name}' is not installed.", hint=f"pip install {KNOWN_PLUGINS[name]}")
     known = ", ".join(sorted(table)) or "none"
@@ -130,7 +137,7 @@ def _load(kind: str, name: str) -> Any:
         )
     try:
         return points[0].load()
-    except Exception as error:  # a module can fail in any way, a runtime that lacks a library included
+    except (Exception, SystemExit) as error:  # a module can fail in any way, a runtime that lacks a library included
         raise _broken(kind, name, error) from error
 
 
@@ -142,11 +149,11 @@ def _made(kind: str, name: str) -> Any:
         return found()
     except EdgekitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(kind, name, error) from error
 
 
-def _broken(kind: str, name: str, error: Exception) -> EnvironmentFault:
+def _broken(kind: str, name: str, error: BaseException) -> EnvironmentFault:
     return EnvironmentFault(
         f"the {kind} '{name}' ({distribution(kind, name)}) does not import: {type(error).__name__}: {error}.",
         hint=f"pip install --force-reinstall {distribution(kind, name).split()[0]}, or see `edgekit doctor`",

@@ -53,7 +53,7 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
     """Write the report beside the output, and raise: PerformanceFailure if only budgets were missed, else
     AccuracyFailure.
     """
-    path = output.with_name(output.name + ".report.json")
+    path = _failed_report(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     report.save(path)
     _markdown(report, path.with_suffix(".md"))
@@ -66,7 +66,7 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
         )
     over = [c for c in report.candidates if c.status == "over-budget"]
     if over:
-        best = min(over, key=lambda c: c.measurement.percentiles_ms["p50"] if c.measurement else math.inf)
+        best = min(over, key=_latency_ms)
         raise PerformanceFailure(
             f"no candidate that keeps the quality is within the budget; nearest: {best.name} ({best.reason}).",
             hint="raise --max-latency-ms or --max-size-mb, or take a faster target",
@@ -79,6 +79,10 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
         hint="allow more with --max-drop (or --min-agreement without labels), or look at the report",
         report=path,
     )
+
+
+def _failed_report(output: Path) -> Path:
+    return output.with_name(output.name + ".report.json")
 
 
 def bundle(
@@ -135,7 +139,15 @@ def bundle(
         (stage / "plan.toml").write_text(made.to_toml())
         (stage / "recipe.toml").write_text(recipe.to_toml(winner.planned.recipe))
         artifact.seal(stage, sealed)
+    failed = _failed_report(output)
+    for stale in (failed, failed.with_suffix(".md")):  # of an export to this place that failed before
+        stale.unlink(missing_ok=True)
     return artifact.open(output, check=False)
+
+
+def _latency_ms(candidate: Candidate) -> float:
+    measured = candidate.measurement
+    return measured.percentiles_ms.get("p50", measured.mean_ms) if measured else math.inf
 
 
 def _miss(candidate: Candidate) -> float:
@@ -158,11 +170,14 @@ def _absence_notes(made: Plan) -> list[str]:
 
 
 def _mismatch_notes(made: Plan) -> list[str]:
+    budget = made.latency_budget_ms
+    unchecked = [] if budget is None else [f"the latency budget of {budget:g} ms was not checked: nothing was measured"]
     if not made.mismatches:
-        return []
+        return [] if made.project.bench else unchecked
     return [
+        *unchecked,
         f"nothing was measured for '{made.target.name}': {'; '.join(made.mismatches)}. "
-        "Quality was checked here, on the graph that ships; run `edgekit bench` on the device for its speed"
+        "Quality was checked here, on the graph that ships; run `edgekit bench` on the device for its speed",
     ]
 
 

@@ -96,3 +96,18 @@ def test_a_project_survives_its_toml(here):
     )
     (here / "edgekit.toml").write_text(project.to_toml(made, {"target": "two\nlines"}))
     assert project.load(Path("edgekit.toml")) == made
+
+
+def test_a_latency_budget_needs_a_measurement(here):
+    with pytest.raises(UsageError, match="max_latency_ms = 5 cannot be checked: nothing is measured"):
+        Project(max_latency_ms=5, bench=False)
+    for bad in (float("nan"), -1.0):
+        with pytest.raises(UsageError, match=r"max_drop = (nan|-1) is not possible"):
+            Project(max_drop=bad)
+
+
+def test_paths_that_are_there_become_absolute(here):
+    (here / "val").mkdir()
+    made = Project(model="digits", data="val", recipe="int8-static", output="out/x").absolute()
+    assert (made.model, made.recipe) == ("digits", "int8-static")
+    assert (made.data, made.output) == (str(here / "val"), str(here / "out" / "x"))

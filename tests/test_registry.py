@@ -203,7 +203,7 @@ def test_broken_sources_are_environment_faults(tmp_path: Path) -> None:
     ("kind", "name", "message"),
     [
         ("backend", "onxruntime", r"there is no backend 'onxruntime'\. Did you mean 'onnxruntime'"),
-        ("backend", "tensorrtt", r"Did you mean 'tensorrt'"),
+        ("backend", "opnvino", r"Did you mean 'openvino'"),
         ("pass", "quantise-static", r"there is no pass 'quantise-static'\. Did you mean 'quantize-static'"),
     ],
 )

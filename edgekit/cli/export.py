@@ -107,7 +107,7 @@ def _dry_run(project: Any, given: Any) -> None:
     if given["as_json"]:
         output.emit_json(plan.to_dict())
     else:
-        output.emit(plan.to_toml().rstrip("\n"))
+        output.emit(plan.to_toml(anywhere=True).rstrip("\n"))
 
 
 def _show_failed(path: object, given: Any) -> None:

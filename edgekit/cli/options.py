@@ -170,7 +170,7 @@ def calibration_options(function: F) -> F:
         _option("--calibration-samples", metavar="N", type=click.IntRange(min=1), group=_DATA, unset="300",
                 help="Calibrate on N samples."),
         _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
-                help="The metric on labelled samples: accuracy, f1, auc, spearman or pearson."),
+                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman or pearson."),
         _option("--seed", metavar="N", type=int, group=_DATA, unset="0", help="Seed of every draw of samples."),
     )(function)  # fmt: skip
 

@@ -171,7 +171,7 @@ def test_feeds_that_do_not_fit_are_a_usage_error(payload, feeds):
 @pytest.mark.parametrize(
     ("backend", "kind", "words"),
     [
-        ("tensorrt", EnvironmentFault, "not installed"),
+        ("tensorrt", EnvironmentFault, "not written yet"),
         ("onxruntime", UsageError, "Did you mean 'onnxruntime'"),
         ("no_such_module:Backend", UsageError, "no_such_module"),
         ("edgekit_bench_backends:Nothing", UsageError, "Nothing"),

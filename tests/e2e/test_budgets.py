@@ -81,6 +81,9 @@ def test_a_latency_that_nothing_reaches(digits, command, place):
     failed = command("export", "digits", "--max-latency-ms", "0.000001", "-o", out, "--json", *BRIEF, code=6)
     assert not out.exists()
     report = Report.from_dict(json.loads(failed.stdout)["report"])
+    assert out.with_name("hasty.report.md").is_file()
+    command("export", "digits", "--no-bench", "--candidate", "onnxruntime/fp32", "-o", out)
+    assert not list(out.parent.glob("hasty.report.*")), "the report of the failure went when the export passed"
     built = [c for c in report.candidates if c.measurement]
     assert built and {c.status for c in built} == {"over-budget"}
     assert "p50" in built[0].reason and "at most 1e-06 ms allowed" in built[0].reason
@@ -104,3 +107,25 @@ def test_a_size_that_nothing_keeps_is_told_before_any_speed(digits, command, pla
     failed = command("export", "digits", "--max-size-mb", "0.01", "--no-bench", "-o", out, code=6)
     assert "no candidate that keeps the quality is within the budget" in failed.stderr
     assert (place / "out" / "tiny.report.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("limit", "what"),
+    [("size_mb = 0.1", "0.1 MB allowed"), ("memory_mb = 10", "peak memory"), ("latency_ms = 1e-6", "p50")],
+)
+def test_a_target_brings_budgets_of_its_own(limit, what, digits, command, tmp_path):
+    (tmp_path / "small.toml").write_text(f'extends = "host"\nsummary = "a small one"\n[limits]\n{limit}\n')
+    failed = command(
+        "export", "digits", "--target", tmp_path / "small.toml", "--candidate", "onnxruntime/fp32", "-o",
+        tmp_path / "out", "--json", *BRIEF, code=6,
+    )  # fmt: skip
+    (candidate,) = Report.from_dict(failed.json["report"]).candidates
+    assert candidate.status == "over-budget" and what in candidate.reason
+
+
+def test_a_latency_budget_that_nothing_checked_is_told(digits, command, tmp_path):
+    made = command(
+        "export", "digits", "--target", "raspberry-pi-5", "--candidate", "onnxruntime/fp32", "--max-latency-ms", "5",
+        "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert "the latency budget of 5 ms was not checked: nothing was measured" in made.report.notes

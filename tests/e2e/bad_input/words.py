@@ -19,7 +19,14 @@ case(
     "no such task", 2, r"'image-clasification'.*'image-classification'", r".", *_DIGITS, "--task", "image-clasification"
 )
 case("no such backend", 2, r"'onnxruntim'.*'onnxruntime'", r"edgekit plugins", *_DIGITS, "--backend", "onnxruntim")
-case("a backend that is not installed", 3, r"tensorrt", r"pip install", *_DIGITS, "--backend", "tensorrt")
+case(
+    "a backend that is not written yet",
+    3,
+    r"tensorrt, which is not written yet",
+    r"onnxruntime",
+    *_DIGITS,
+    *("--backend", "tensorrt"),
+)
 case(
     "no such recipe", 2, r"'int8-statc'.*'int8-static'", r"built in: fp32, .*\.toml", *_DIGITS, "--recipe", "int8-statc"
 )
@@ -60,6 +67,16 @@ case(
 )
 case("no such metric", 2, r"'acuracy'.*'accuracy'", r".", *_DIGITS, "--metric", "acuracy")
 case("a budget below zero", 2, r"-1", r"edgekit export --help", *_DIGITS, "--max-drop", "-1")
+case("a budget that is no number", 2, r"max_drop = nan", r".", *_DIGITS, "--max-drop", "nan")
+case(
+    "a budget that nothing checks",
+    2,
+    r"max_latency_ms.*nothing is measured",
+    r"--no-bench",
+    *_DIGITS,
+    "--max-latency-ms",
+    "5",
+)
 case("a shape that is no number", 2, r"the shape 'batch=two'", r"name=size", *_DIGITS, "--shape", "batch=two")
 case("a shape the model lacks", 2, r"'bacth'.*'batch", r".", *_DIGITS, "--shape", "bacth=1")
 
