@@ -169,7 +169,7 @@ class Build(contextlib.ExitStack):
             "backend": registry.distribution("backend", candidate.backend),
             "versions": dict(backend.probe().versions),
             "code": _code(type(backend)),
-            "target": [goal.name, goal.device.to_dict(), dict(goal.shapes), goal.static_shapes_only],
+            "target": [goal.name, goal.device.to_dict(), goal.to_dict()["shapes"], goal.static_shapes_only],
             "options": options,
             "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
         }

@@ -95,6 +95,8 @@ class Payload(Record):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    elsewhere: bool = False
+    """Opened on a machine that is not its device, to see what it computes: whatever here computes the graph will do."""
 
     @property
     def main(self) -> Path:

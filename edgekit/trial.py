@@ -113,7 +113,7 @@ def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Eval
     compiled = build.compiled(typed, planned, goal)
 
     def check(work: Path) -> None:
-        with backend.open(compiled.payload) as session:
+        with backend.open(replace(compiled.payload, elsewhere=bool(build.plan.mismatches))) as session:
             title = f"verifying {planned.name}"
             judged = quality.evaluate(session, evaluation.task, evaluation.samples, originals, build.progress, title)
             found = {"quality": judged.to_dict(), "effective": session.precision.to_dict()}

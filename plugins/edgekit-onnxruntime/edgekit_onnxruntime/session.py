@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from edgekit.errors import ArtifactError, DeviceError, EdgekitError, Environment
 from edgekit.plugin import LayerTime, Payload, Precision, no_telemetry
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit_onnxruntime import kernels
-from edgekit_onnxruntime.options import Options
+from edgekit_onnxruntime.options import CPU, Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +75,8 @@ class OnnxRuntimeSession:
         self.inputs: tuple[TensorSpec, ...] = payload.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.outputs
         self._options = Options.from_dict(payload.options, "onnxruntime options")
+        if payload.elsewhere:  # any provider computes the same graph
+            self._options = replace(self._options, provider=CPU, provider_options={})
         self._main = payload.main
         self._names = [spec.name for spec in payload.outputs]
         self._checked: set[object] = set()

@@ -13,7 +13,7 @@ from edgekit.plugin import Built
 from edgekit.target import Target
 from edgekit_openvino import BF16, graph
 from edgekit_openvino.options import Options
-from edgekit_openvino.session import compile_model, reads_in, runtime
+from edgekit_openvino.session import anywhere, compile_model, reads_in, runtime
 
 FILES = ("model.xml", "model.bin")
 NO_SATURATION = ("avx_vnni", "avx512_vnni", "amx_int8")
@@ -35,7 +35,9 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     if wide is not None and not _sums_are_wide(target):
         notes += (f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor",)
     converted = _convert(model, proto)
-    _prove(converted, options)
+    if not here and not reads_in(options):
+        notes += (f"checked on this processor in f32: {_arithmetic(options)} is not here",)
+    _prove(converted, options, here=here)
     try:
         runtime().save_model(converted, str(workdir / FILES[0]), compress_to_fp16=False)
     except BaseException:
@@ -57,13 +59,14 @@ def _pinned(model: Model, target: Target, options: Options) -> tuple[Options, tu
     """Settle the type of the float arithmetic: left alone, OpenVINO takes bf16 where it can, silently."""
     asked = model.precision.split("+")
     notes = []
-    chosen: Float = "f32"
+    # Graphics and NPUs compute in f16 what is not int8.
+    chosen: Float = "f32" if options.on_cpu or "f32" in asked else "f16"
     if "bf16" in asked:
         chosen = "bf16"
     elif "f16" in asked:
         if _has_f16(target, options):
             chosen = "f16"
-        else:
+        elif options.on_cpu:
             notes.append("weights are f16; on this processor OpenVINO computes them in f32")
     if "i8-dynamic" in asked:
         notes.append("OpenVINO runs dynamically quantized products in f32: nothing is gained over f32 but size")
@@ -145,10 +148,14 @@ def _convert(model: Model, proto: Any) -> Any:
     return converted
 
 
-def _prove(converted: Any, options: Options) -> None:
-    """Compile, as the device will; in f32 where this machine has not got the device's arithmetic."""
-    if not reads_in(options):
-        options = replace(options, inference_precision="f32")
+def _arithmetic(options: Options) -> str:
+    return f"{options.inference_precision or 'f32'} on the {'processor' if options.on_cpu else options.device}"
+
+
+def _prove(converted: Any, options: Options, *, here: bool) -> None:
+    """Compile, as the device will; for another machine on this processor in f32 where its arithmetic is not here."""
+    if not here and not reads_in(options):
+        options = anywhere(options)
     try:
         compile_model(converted, options)
     except EdgekitError:

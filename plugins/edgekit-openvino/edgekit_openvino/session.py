@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,7 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
     Raises EnvironmentFault when the device is not here, ArtifactError when it would compute in another type than asked.
     """
     core = runtime().Core()
-    kind = options.device.partition(".")[0]
-    if not any(name.partition(".")[0] == kind for name in core.available_devices):
+    if not _is_here(core, options):
         found = ", ".join(core.available_devices) or "none"
         raise EnvironmentFault(
             f"OpenVINO finds no device {options.device} here (it finds {found}).",
@@ -67,13 +67,21 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
 
 
 def reads_in(options: Options) -> bool:
-    """Say whether the device here computes in the type that the options ask for."""
+    """Say whether the options' device is here and computes in the type that they ask for."""
     names = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
     wanted = names[options.inference_precision or "f32"]
-    try:
-        return wanted in runtime().Core().get_property(options.device, "OPTIMIZATION_CAPABILITIES")
-    except RuntimeError:
-        return True  # the device is missing: compile_model says so better
+    core = runtime().Core()
+    return _is_here(core, options) and wanted in core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
+
+
+def _is_here(core: Any, options: Options) -> bool:
+    kind = options.device.partition(".")[0]
+    return any(name.partition(".")[0] == kind for name in core.available_devices)
+
+
+def anywhere(options: Options) -> Options:
+    """Give options with which every processor computes the same graph, in f32."""
+    return replace(options, device="CPU", inference_precision="f32")
 
 
 class OpenVinoSession:
@@ -83,6 +91,8 @@ class OpenVinoSession:
         self.inputs: tuple[TensorSpec, ...] = payload.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.outputs
         self._options = Options.from_dict(payload.options, "openvino options")
+        if payload.elsewhere and not reads_in(self._options):
+            self._options = anywhere(self._options)
         self._main = payload.main
         self._checked: set[object] = set()
         self._compiled: Any = _open(payload, self._options)
