@@ -14,6 +14,12 @@ from edgekit.errors import UsageError, nearest
 HEAD_ROWS = 200
 """So many rows are looked at to decide."""
 
+LEAST_ROWS = 6
+"""Fewer rows than this do not show which words a column repeats."""
+
+NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
+"""What a column may be called."""
+
 LABELS = ("label", "labels", "class", "target", "score", "y", "category", "sentiment", "stars", "rating", "output")
 """Names of label columns, the surest first; case does not matter."""
 
@@ -57,17 +63,30 @@ def is_number(text: str) -> bool:
 
 
 def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
-    """Tell whether the first row names the columns: by names asked for, by numbers below words, by well-known names."""
+    """Tell whether the first row names the columns: by names asked for, by numbers below words, by well-known names,
+    or by a word above a column of a few others.
+    """
     first = [cell.strip() for cell in rows[0]]
     asked = {*data.text_columns, *filter(None, [data.label_column])}
+    known = {*LABELS, *(name for names in TEXTS for name in names)}
     if asked & set(first):
         return True
-    if any(is_number(cell) or not cell for cell in first) or len(set(first)) < len(first):
+    if any(is_number(cell) or not cell for cell in first):
         return False
-    if any(_numeric([row[index] for row in rows[1:] if index < len(row)]) for index in range(len(first))):
+    if any(cell.lower() in known for cell in first):
         return True
-    known = {*LABELS, *(name for names in TEXTS for name in names)}
-    return any(cell.lower() in known for cell in first)
+    if len(set(first)) < len(first):
+        return False
+    below = [[row[index].strip() for row in rows[1:] if index < len(row)] for index in range(len(first))]
+    if any(map(_numeric, below)):
+        return True
+    return all(map(NAME.fullmatch, first)) and any(map(_stands_alone, first, below))
+
+
+def _stands_alone(name: str, below: Sequence[str]) -> bool:
+    """Say whether a column holds few words, each of them often, and `name` is none of them: a label's name."""
+    distinct = set(below)
+    return len(below) >= LEAST_ROWS and 2 * len(distinct) <= len(below) and name not in distinct
 
 
 def find_columns(

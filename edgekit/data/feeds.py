@@ -70,6 +70,23 @@ class Feeds:
         held = [dict(feed) for feed in feeds]
         return cls(lambda: (dict(feed) for feed in held), lambda: len(held), lambda: digest_of_content(held))
 
+    def evenly(self, count: int) -> Feeds:
+        """Give `count` of these feeds, spread over all of them, or all where there are no more."""
+
+        def make() -> Iterator[dict[str, np.ndarray]]:
+            size = len(self)
+            chosen = {index * size // count for index in range(count)}
+            last = max(chosen)
+            for index, feed in enumerate(self):
+                if index in chosen:
+                    yield feed
+                if index == last:
+                    return
+
+        if count >= len(self):
+            return self
+        return Feeds(make, lambda: count, lambda: digest_of([self.digest, "evenly", count]))
+
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return self._make()
 

@@ -21,8 +21,6 @@ BOM = b"\xef\xbb\xbf"
 class Table:
     """The rows of one text table."""
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, path: Path, data: DataRef) -> None:
         self.source = str(path)
         self.kind = path.suffix.lower().lstrip(".")
@@ -34,6 +32,7 @@ class Table:
         self._offsets = array("Q")
         self.labels: Sequence[Any] | None = self._index()
         self._options = [self._columns.text, self._columns.label]
+        self.notes: tuple[str, ...] = unlabelled(self._columns)
         self._file: BinaryIO | None = None
         self._digest: str | None = None
 
@@ -71,6 +70,15 @@ class Table:
         if not labels:
             raise UsageError(f"'{self.source}' has no rows.", hint="give a table with at least one sample")
         return labels if seen else None
+
+
+def unlabelled(columns: Columns) -> tuple[str, ...]:
+    """Say that a table with text or pictures and something beside it has no column that is called as a label is."""
+    taken = {*columns.text, *columns.pictures}
+    others = [name for name in columns.names if name not in taken and name.lower() not in ("id", "idx", "index")]
+    if columns.label is not None or not others or not (columns.text or columns.pictures):
+        return ()
+    return (f"no column was taken for the label ({', '.join(others[:5])} are there): name it with --label-column",)
 
 
 def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:

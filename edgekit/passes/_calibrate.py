@@ -9,7 +9,6 @@ whole activations.
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,7 +86,6 @@ def known_ranges(
     inputs: Sequence[TensorSpec],
     *,
     method: Method,
-    limit: int,
     source: str,
 ) -> Calibration:
     """Give what `find_ranges` finds, from the step cache where the same samples were run through the same graph.
@@ -100,11 +98,11 @@ def known_ranges(
     def make(work: Path) -> None:
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             file = Path(scratch) / "statistics.onnx" if prepared.large else None
-            found = find_ranges(prepared.proto, tensors, feeds, inputs, method=method, limit=limit, file=file)
+            found = find_ranges(prepared.proto, tensors, feeds, inputs, method=method, file=file)
         np.save(work / "ranges.npy", np.array([found.ranges[name] for name in tensors], np.float32))
         (work / "facts.json").write_text(json.dumps({"count": found.count, "notes": found.notes}))
 
-    decides = [VERSION, onnxruntime.__version__, source, list(tensors), feeds.digest, method.to_dict(), limit]
+    decides = [VERSION, onnxruntime.__version__, source, list(tensors), feeds.digest, method.to_dict()]
     folder, _ = cache.fetch(digest_of(["ranges", decides]), "calibrate", make)
     ranges = np.load(folder / "ranges.npy", allow_pickle=False)
     facts = json.loads((folder / "facts.json").read_text())
@@ -118,10 +116,9 @@ def find_ranges(
     inputs: Sequence[TensorSpec],
     *,
     method: Method,
-    limit: int,
     file: Path | None,
 ) -> Calibration:
-    """Run at most `limit` samples and give the range of each tensor.
+    """Run the samples and give the range of each tensor.
 
     `graph` is an onnx.ModelProto and is left alone; the one that is run goes through `file`, where it is too large for
     one protobuf message, and through memory otherwise. `minmax` takes the extremes over all samples; `mean` their
@@ -134,7 +131,7 @@ def find_ranges(
     history: list[tuple[int, np.ndarray, np.ndarray]] = []
     largest = [0] * len(tensors)
     count = 0
-    for low, high, sizes in _statistics(session, tensors, itertools.islice(iter(feeds), limit), inputs):
+    for low, high, sizes in _statistics(session, tensors, feeds, inputs):
         extremes.add(low, high, sizes)
         largest = [max(before, int(size)) for before, size in zip(largest, sizes, strict=True)]
         count += 1
@@ -150,7 +147,7 @@ def find_ranges(
     notes = _settled(history, low, high, count)
     if method.counts_values:
         histograms = _histogram.Histograms(low, high)
-        _count_values(graph, tensors, itertools.islice(iter(feeds), limit), histograms, largest, file)
+        _count_values(graph, tensors, feeds, histograms, largest, file)
         low, high = histograms.ranges(method.clip)
     return Calibration(_by_name(tensors, low, high), count, notes)
 

@@ -7,7 +7,6 @@ memory that does not grow with their number.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -41,14 +40,13 @@ def layer_costs(
     layers: Collection[str],
     feeds: Iterable[Mapping[str, np.ndarray]],
     *,
-    limit: int,
     file: Path | None = None,
 ) -> tuple[LayerCost, ...]:
     """Give the relative L2 change of the outputs when each of `layers` alone is quantized, the greatest first.
 
     `float_graph` and `quantized` are onnx.ModelProtos with the same node names: the graph before and after. A layer's
-    scales are taken from its Q/DQ pairs there. `limit` feeds are run. The graph that measures goes through `file` where
-    it is too large for one protobuf message, and through memory otherwise.
+    scales are taken from its Q/DQ pairs there. Every feed is run once a layer. The graph that measures goes
+    through `file` where it is too large for one protobuf message, and through memory otherwise.
     """
     import numpy as np
     import onnxruntime
@@ -64,7 +62,7 @@ def layer_costs(
     wanted = {value.name for value in session.get_inputs()}
     names = [value.name for value in session.get_outputs() if value.type in ("tensor(float)", "tensor(double)")]
     changes, reference = np.zeros(len(found)), 0.0
-    for number, feed in enumerate(itertools.islice(iter(feeds), limit)):
+    for number, feed in enumerate(feeds):
         given = {name: value for name, value in feed.items() if name in wanted}
         try:
             exact = session.run(names, given)

@@ -52,8 +52,8 @@ class QuantizeStatic(Record):
     (MiniLM, STS-B Spearman: fp32 0.820, without 0.817, with 0.816)."""
     exclude: tuple[str, ...] = ()
     """Names of nodes to leave in float."""
-    samples: int = 300
-    """At most so many samples are run."""
+    samples: int | None = None
+    """So many of the given inputs are run, evenly spread; None runs all of them."""
     method: Literal["minmax", "mean", "percentile", "entropy", "mse"] = "minmax"
     """`minmax`: the extremes over all samples. `mean`: each sample's extremes, averaged (small samples in groups), as
     NNCF does; outliers move it less, and it clips more (relative L2 error: ResNet-20 minmax 0.04, mean 0.08; MiniLM
@@ -72,7 +72,7 @@ class QuantizeStatic(Record):
             )
         if not 50 < self.percentile <= 100:
             raise UsageError(f"quantize-static: percentile must be above 50 and at most 100, found {self.percentile}.")
-        if self.samples < 1:
+        if self.samples is not None and self.samples < 1:
             raise UsageError(f"quantize-static: samples must be at least 1, found {self.samples}.")
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
@@ -106,7 +106,7 @@ class QuantizeStatic(Record):
             kinds = {node.name: node.op_type for node in prepared.proto.graph.node}
             layers = {name for name in choice.nodes if kinds[name] in self.operators}
             file = Path(scratch) / "switched.onnx" if prepared.large else None
-            return layer_costs(prepared.proto, proto, layers, samples, limit=COST_SAMPLES, file=file)
+            return layer_costs(prepared.proto, proto, layers, samples.evenly(COST_SAMPLES), file=file)
 
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
         if samples is None or len(samples) == 0:
@@ -125,7 +125,7 @@ class QuantizeStatic(Record):
                 hint="take int8-dynamic, which needs no samples for each graph",
             )
         no_telemetry()
-        return samples
+        return samples if self.samples is None else samples.evenly(self.samples)
 
     def _choose(self, graph: Any, exclude: tuple[str, ...]) -> Choice:
         return choose_nodes(graph, self.operators, self.followers, exclude, activation_matmul=self.activation_matmul)
@@ -142,7 +142,6 @@ class QuantizeStatic(Record):
             samples,
             model.part.inputs,
             method=Method(self.method, self.percentile, 128 if self.reduce_range else 256),
-            limit=self.samples,
             source=model.digest,
         )
         proto = quantize(

@@ -28,10 +28,32 @@ FIELDS = ("image", "images", "img", "picture", "pixel_values", "x", "file", "pat
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
 
 
+def _eight_bits(picture: Image) -> Image:
+    """Bring a gray picture of 16 bits to 8; Pillow's own conversion clips it to white.
+
+    Raises UsageError for one whose range nothing tells: 32 bits or floating point.
+    """
+    import numpy as np
+
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+        return picture
+    array = np.asarray(picture)
+    if picture.mode == "F" or array.min(initial=0) < 0 or array.max(initial=0) > 65535:
+        kind = "floating-point numbers" if picture.mode == "F" else "32-bit numbers"
+        raise UsageError(
+            f"a picture of {kind} has no known range: what is white in it cannot be told.",
+            hint="save it with 8 or 16 bits, or give arrays (npz) as the model takes them",
+        )
+    from PIL import Image as pillow
+
+    return pillow.fromarray(np.round(array / 257.0).astype(np.uint8))
+
+
 def pixels(picture: Image, config: ImageConfig) -> np.ndarray:
     """Convert, resize, crop, rescale, normalise and lay out one picture; gives float32 [1,C,H,W] or [1,H,W,C]."""
     import numpy as np
 
+    picture = _eight_bits(picture)
     if picture.mode != MODES[config.channels]:
         picture = picture.convert(MODES[config.channels])
     if config.size is not None:

@@ -179,3 +179,11 @@ def test_a_split_of_a_file_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\na b,1\n")
     with pytest.raises(UsageError, match="has no split 'test'"):
         load(DataRef(str(tmp_path / "a.csv"), split="test"))
+
+
+def test_feeds_spread_over_all_of_them():
+    feeds = Feeds.from_arrays([{"x": np.array([number])} for number in range(10)])
+    some = feeds.evenly(4)
+    assert [int(feed["x"][0]) for feed in some] == [0, 2, 5, 7] == [int(feed["x"][0]) for feed in some]
+    assert len(some) == 4 and some.digest != feeds.digest
+    assert feeds.evenly(10) is feeds and feeds.evenly(99) is feeds

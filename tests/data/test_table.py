@@ -182,3 +182,35 @@ def test_digest_follows_content_and_columns(tmp_path):
     a, b, c = (load(str(tmp_path / f"{name}.csv")).digest for name in "abc")
     assert a == b != c
     assert load(DataRef(str(tmp_path / "a.csv"), text_columns=("label",), label_column="text")).digest != a
+
+
+WORDS = "".join(f"the film number {number} was seen,{'good' if number % 2 else 'bad'}\n" for number in range(12))
+
+
+@pytest.mark.parametrize(
+    ("head", "names", "rows"),
+    [
+        ("comment,verdict\n", ["comment", "verdict"], 12),  # a word above a column of two others
+        ("text,verdict\n", ["text", "verdict"], 12),
+        ("", ["c0", "c1"], 12),
+        ("a film with no name,good\n", ["c0", "c1"], 13),  # a row like the others
+    ],
+)
+def test_headers_of_unknown_words(head, names, rows, tmp_path):
+    (tmp_path / "data.csv").write_text(head + WORDS)
+    samples = load(DataRef(str(tmp_path / "data.csv")))
+    assert len(samples) == rows
+    assert set(samples[0].fields) <= set(names)
+
+
+def test_a_label_column_that_is_not_recognised_is_told(tmp_path):
+    (tmp_path / "data.csv").write_text("tweet,polarity\n" + "so nice a day,1\nso sad a day,0\n" * 4)
+    (note,) = load(DataRef(str(tmp_path / "data.csv"))).notes
+    assert note == "no column was taken for the label (polarity are there): name it with --label-column"
+    assert load(DataRef(str(tmp_path / "data.csv"), label_column="polarity")).notes == ()
+
+
+def test_a_header_that_names_two_columns_alike_is_refused(tmp_path):
+    (tmp_path / "data.csv").write_text("text,text,label\na b,c d,1\n")
+    with pytest.raises(UsageError, match="two columns of the name 'text'"):
+        load(DataRef(str(tmp_path / "data.csv")))

@@ -30,6 +30,9 @@ class Counted:
     def __len__(self) -> int:
         return len(self.feeds)
 
+    def evenly(self, count: int) -> Feeds:
+        return self.feeds.evenly(count)
+
     @property
     def digest(self) -> str:
         return self.feeds.digest

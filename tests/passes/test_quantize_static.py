@@ -338,7 +338,7 @@ class TestSettings:
 
         feeds = Feeds(make, lambda: 50, lambda: "digest")
         made = QuantizeStatic(samples=7).apply(model, feeds, work(tmp_path / "out"))
-        assert len(drawn) == 7
+        assert 40 < max(drawn) < 50, "they are spread over all, and none is drawn behind the last"
         assert "7 samples" in made.steps[-1].notes[0]
 
     def test_quantizing_a_bf16_model_keeps_its_mark(self, model: Model, tmp_path: Path) -> None:
@@ -462,7 +462,7 @@ class Feeds:
     def __iter__(self):
         return ({"x": np.full((1, 64, 64, 64), 1.0 + number % 7, np.float32)} for number in range(count))
 found = find_ranges(onnx.load(folder / "model.onnx"), ["x", "a", "b"], Feeds(),
-    [TensorSpec("x", "f32", (1, 64, 64, 64))], method=method, limit=count, file=folder / f"{count}.onnx")
+    [TensorSpec("x", "f32", (1, 64, 64, 64))], method=method, file=folder / f"{count}.onnx")
 assert found.count == count
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
@@ -496,9 +496,7 @@ def test_ranges_are_the_true_extremes(make_graph: Any, tmp_path: Path) -> None:
 
     def find(method: str) -> Any:
         feeds = [{"x": array} for array in data]
-        return find_ranges(
-            proto, ["x", "y"], feeds, specs, method=Method(method), limit=9, file=tmp_path / "g.onnx"
-        ).ranges
+        return find_ranges(proto, ["x", "y"], feeds, specs, method=Method(method), file=tmp_path / "g.onnx").ranges
 
     extremes = find("minmax")
     assert extremes["x"] == (min(map(np.min, data)), max(map(np.max, data)))

@@ -128,3 +128,17 @@ def test_missing_pillow_names_the_line_to_install(monkeypatch, tmp_path):
     with pytest.raises(Exception, match="needs Pillow") as caught:
         task_for(ImageConfig(), TensorSpec("x", "f32", (1, 3, 8, 8))).feeds(Sample({"image": tmp_path / "a.png"}))
     assert caught.value.exit_code == 3 and "pip install" in caught.value.hint
+
+
+@pytest.mark.parametrize("channels", ["rgb", "gray"])
+def test_sixteen_bits_become_eight(channels):
+    """Pillow's own conversion clips them: a ramp from black to white would be white nearly all over."""
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    found = pixels(Image.fromarray(ramp), ImageConfig(channels=channels))
+    np.testing.assert_allclose(found[0, 0], ramp / 65535, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4), np.float32), np.full((4, 4), 10**6, np.int32)])
+def test_pictures_without_a_known_range_are_refused(array):
+    with pytest.raises(UsageError, match="has no known range"):
+        pixels(Image.fromarray(array), ImageConfig())
