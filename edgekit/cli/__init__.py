@@ -107,6 +107,7 @@ def main() -> None:
     try:
         cli.main(obj=interruption)
     finally:
+        interruption.end()
         # What a runtime prints while Python shuts down must not follow the result on stdout.
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -151,9 +151,12 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, OSError) as error:
+            if isinstance(error, KeyboardInterrupt) and isinstance(ctx.obj, Interruption):
+                ctx.obj.end()
             raise failure.Carried(error) from error  # click would turn these into an exit code of its own
         except Exception as error:
             if isinstance(ctx.obj, Interruption) and ctx.obj.asked:  # whoever caught the interrupt raised this instead
+                ctx.obj.end()
                 raise failure.Carried(ctx.obj.asked()) from error
             raise
 

@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM: unwind at once, but never out of the middle of an import.
+"""Ctrl-C and SIGTERM: unwind at once, but never out of the middle of an import or of a finaliser.
 
-A module that is half imported stays broken, and native code that imports (torch loading numpy) prints the exception
-and goes on as if nothing had been asked. So a signal that arrives during an import is delivered when that has ended; a
-second one does not wait.
+A module that is half imported stays broken, native code that imports (torch loading numpy) prints the exception and
+goes on as if nothing had been asked, and what is raised in a `__del__` is dropped. So a signal that arrives there is
+delivered when that has ended; a second one does not wait. Where an exception was dropped all the same, it is raised
+again after a while.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import signal
 from types import FrameType
 
 RETRY_S = 0.02
+"""Time between two looks at whether an import has ended."""
+
+AGAIN_S = 10.0
+"""Time after which a process that still runs has dropped the exception; unwinding takes less."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,7 +28,6 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked: type[KeyboardInterrupt] | None = None
-        self._waits = False
 
     def listen(self) -> None:
         """Take over the signals of this process; does nothing outside the main thread, whose caller owns them."""
@@ -36,26 +40,28 @@ class Interruption:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         patient = self.asked is None
         self.asked = Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if patient and _is_importing(frame):
-            self._waits = True
-            signal.setitimer(signal.ITIMER_REAL, RETRY_S, RETRY_S)
-        else:
-            self._deliver()
+        self._deliver(frame, patient=patient)
 
     def _try_again(self, number: int, frame: FrameType | None) -> None:
-        if self._waits and not _is_importing(frame):
-            self._deliver()
+        self._deliver(frame, patient=True)
 
-    def _deliver(self) -> None:
-        self._waits = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    def _deliver(self, frame: FrameType | None, *, patient: bool) -> None:
         assert self.asked is not None
+        if patient and _cannot_unwind(frame):
+            signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+            return
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         raise self.asked
 
+    def end(self) -> None:
+        """Raise nothing any more: the exception has arrived."""
+        if self.asked is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
-def _is_importing(frame: FrameType | None) -> bool:
+
+def _cannot_unwind(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

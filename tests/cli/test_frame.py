@@ -274,3 +274,61 @@ def test_an_interruption_that_a_library_turns_into_another_error_is_one(tmp_path
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+FINALISER = """
+import os, signal, time
+from pathlib import Path
+from edgekit import target
+from edgekit.cli import main
+
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            time.sleep(0.0005)
+        Path("closed").touch()
+
+def close():
+    closing = Closing()
+    del closing
+    time.sleep(60)
+
+target.available = close
+import sys; sys.argv = ["edgekit", "targets"]
+main()
+"""
+
+
+def test_an_interruption_is_not_dropped_by_a_finaliser(tmp_path):
+    (tmp_path / "closes.py").write_text(FINALISER)
+    done = subprocess.run([sys.executable, "closes.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert (tmp_path / "closed").exists()
+
+
+SWALLOWS = """
+import os, signal, time
+from edgekit import target
+from edgekit.cli import interruption, main
+
+interruption.AGAIN_S = 0.5
+
+def swallow():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pass  # as native code does that prints what was raised and goes on
+    time.sleep(60)
+
+target.available = swallow
+import sys; sys.argv = ["edgekit", "targets"]
+main()
+"""
+
+
+def test_an_interruption_that_was_dropped_comes_again(tmp_path):
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    done = subprocess.run([sys.executable, "swallows.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
