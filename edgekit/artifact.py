@@ -130,8 +130,12 @@ class Bundle:
         import numpy as np
 
         pairs = []
-        for feeds in sorted((self.path / SAMPLES).glob("*.inputs.npz")):
-            outputs = feeds.with_name(feeds.name.replace(".inputs.", ".outputs."))
+        listed = {file.path for file in self.manifest.files}  # what else lies there was not made with the bundle
+        for name in sorted(name for name in listed if name.startswith(f"{SAMPLES}/") and name.endswith(".inputs.npz")):
+            other = name.replace(".inputs.", ".outputs.")
+            if other not in listed:
+                continue
+            feeds, outputs = self.path / name, self.path / other
             with np.load(feeds, allow_pickle=False) as i, np.load(outputs, allow_pickle=False) as o:
                 pairs.append(({k: i[k] for k in i.files}, {k: o[k] for k in o.files}))
         return pairs
@@ -140,12 +144,14 @@ class Bundle:
 def open(path: str | Path, *, check: bool = True) -> Bundle:
     """Open a bundle; `check` hashes every file and holds `requires` against this machine.
 
-    Raises ArtifactError for a bundle that is incomplete, altered, from a newer schema or for another machine.
+    Raises ArtifactError for a bundle that is incomplete, altered, from a newer schema or for another machine,
+    EnvironmentFault when its backend is missing.
     """
     path = Path(path)
     manifest = _read_manifest(path)
     if check:
         check_files(path, manifest)
+        registry.distribution("backend", manifest.backend)  # raises with the line that installs it
         problems = unmet(manifest.requires)
         if problems:
             lines = "".join(f"\n  - {problem}" for problem in problems)
@@ -294,7 +300,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise UsageError(f"{what} '{path}'.", hint="make one with `edgekit export MODEL --output DIR`")
     try:
         data = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(
             f"the manifest '{file}' cannot be read: {error}.", hint="copy or export the bundle again"
         ) from error

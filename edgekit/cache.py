@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit import host
 from edgekit._record import Record, digest_of_file
 from edgekit.errors import BuildError, DeviceError, UsageError
 
@@ -39,10 +40,21 @@ class Entry(Record):
 
 
 def folder() -> Path:
-    """Give the cache folder: `$EDGEKIT_CACHE_DIR`, or `edgekit` in the user's cache directory."""
+    """Give the cache folder: `$EDGEKIT_CACHE_DIR`, or `edgekit` in the user's cache directory.
+
+    Raises UsageError for a user without a home where none is named.
+    """
     if explicit := os.environ.get("EDGEKIT_CACHE_DIR"):
         return Path(explicit)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgekit"
+    if explicit := os.environ.get("XDG_CACHE_HOME"):
+        return Path(explicit) / "edgekit"
+    home = host.home()
+    if home is None:
+        raise UsageError(
+            "there is no place for the cache: this user has no home folder.",
+            hint="name one with --cache-dir, or in EDGEKIT_CACHE_DIR",
+        )
+    return home / ".cache" / "edgekit"
 
 
 def fetch(key: str, step: str, make: Callable[[Path], None]) -> tuple[Path, bool]:

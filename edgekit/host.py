@@ -105,6 +105,14 @@ class Host(Record):
     """Kinds seen on the PCI bus, as `NVIDIA GPU`; on-chip ones (Jetson, Rockchip) are known by the board instead."""
 
 
+def home() -> Path | None:
+    """Give the user's home folder; None for a user that has none, as in many containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def probe(root: Path = Path("/")) -> Host:
     """Read the facts below `root`; never raises. `libc` and `python` are always this process's own."""
     own = root == Path("/")

@@ -7,6 +7,7 @@ packages (entry point group `edgekit.targets`: a module whose folder holds TOML 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import host as _host
-from edgekit._record import Record
+from edgekit._record import NOT_FINITE, Record
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import ShapeRange
 
@@ -108,7 +109,7 @@ def load(name: str) -> Target:
     Raises UsageError for an unknown target (with the nearest names and where it looked) and for a bad file.
     """
     if _is_path(name):
-        return _read_target(Path(name).expanduser(), ())
+        return _read_target(_expanded(name), ())
     return _read_target(_find(name, tuple(search_path())), ())
 
 
@@ -137,9 +138,10 @@ def builtin_folder() -> Path:
 def _user_places() -> Iterator[tuple[str, Path]]:
     yield "the working directory", Path("targets")
     for folder in filter(None, os.environ.get("EDGEKIT_TARGETS", "").split(os.pathsep)):
-        yield "$EDGEKIT_TARGETS", Path(folder).expanduser()
-    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    yield "the user's config", Path(config) / "edgekit" / "targets"
+        yield "$EDGEKIT_TARGETS", _expanded(folder)
+    home, config = _host.home(), os.environ.get("XDG_CONFIG_HOME")
+    if config or home:
+        yield "the user's config", Path(config or f"{home}/.config") / "edgekit" / "targets"
     yield from _packages()
 
 
@@ -163,6 +165,13 @@ def _packages() -> Iterator[tuple[str, Path]]:
             yield f"the package '{point.name}'", Path(folder)
 
 
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # of a user that is not there: the path as it stands is not there either, and is told so
+        return Path(name)
+
+
 def _is_path(name: str) -> bool:
     return name.endswith(".toml") or "/" in name or os.sep in name
 
@@ -181,9 +190,10 @@ def _find(name: str, places: tuple[tuple[str, Path], ...], besides: Path | None 
         path = folder / f"{name}.toml"
         if path.is_file() and (besides is None or path.resolve() != besides.resolve()):
             return path
+    others = {other: path for other, path in _names(places).items() if other != name}
     looked = ", ".join(f"{folder} ({why})" for why, folder in places)
     raise UsageError(
-        f"there is no target '{name}'.{nearest(name, _names(places))}",
+        f"there is no target '{name}'.{nearest(name, others)}",
         hint=f"list them with `edgekit targets`; looked in {looked}",
     )
 
@@ -211,7 +221,7 @@ def _parent(name: object, path: Path) -> Path:
     if not isinstance(name, str):
         raise UsageError(f"{path}: extends: expected the name of a target, found {name!r}.")
     if _is_path(name):
-        return path.parent / Path(name).expanduser()
+        return path.parent / _expanded(name)
     places = tuple(search_path())
     folders = [folder.resolve() for _, folder in places]
     if path.parent.resolve() in folders:
@@ -234,11 +244,21 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"'{path}' is not valid TOML: {error}.") from error
 
 
+ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "i686", "riscv64")
+
+
 def _check(target: Target, where: str) -> None:
-    """Refuse words that mean nothing, which would otherwise be ignored in silence."""
+    """Refuse words that mean nothing, which would otherwise be ignored in silence, and numbers that cannot be."""
+    for table in (target.device, target.limits):
+        for name, value in table.to_dict().items():
+            if isinstance(value, str) and value in NOT_FINITE:
+                value = math.nan
+            if isinstance(value, (int, float)) and not (value > 0 or (value == 0 and name == "dla")):
+                raise UsageError(f"{where}: {name} = {value} is not possible.", hint="give a number above 0")
     facts = {item.name for item in (*fields(Device), *fields(Target))} - {"device", "evidence"}
     for what, words, known in (
         ("precisions", target.precisions, PRECISIONS),
+        ("device: arch", filter(None, [target.device.arch]), ARCHITECTURES),
         ("device: isa", target.device.isa, set(_host.ISA_FLAGS.values())),
         ("candidates", target.candidates, target.backends),
         ("options", target.options, target.backends),

@@ -9,9 +9,9 @@ import textwrap
 
 import pytest
 
-from edgekit import artifact, target
+from edgekit import artifact, registry, target
 from edgekit.artifact import Manifest
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
 from edgekit.spec import TensorSpec
 
 
@@ -146,3 +146,28 @@ def test_outputs_that_exist(tmp_path):
         artifact.check_output(tmp_path / "mine", force=True)
     with pytest.raises(UsageError, match="is a file"):
         artifact.check_output(tmp_path / "mine" / "thesis.txt", force=True)
+
+
+def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):
+    """A file manager's `._0-0.inputs.npz` is no sample, and neither is an input without its output."""
+    folder = write(tmp_path / "b")
+    bundle = artifact.open(folder)
+    (folder / "samples").mkdir()
+    for name in ("._0-0.inputs.npz", "1-0.inputs.npz"):
+        (folder / "samples" / name).write_bytes(b"none")
+    assert bundle.samples() == []
+
+
+def test_a_manifest_nested_without_end_is_damaged(tmp_path):
+    folder = write(tmp_path / "b")
+    (folder / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifact.open(folder)
+
+
+def test_a_missing_backend_is_told_with_the_line_that_installs_it(tmp_path, monkeypatch):
+    folder = write(tmp_path / "b", requires={"packages": {"onnxruntime": ">=1"}})
+    monkeypatch.setattr(registry, "_table", lambda group: {})
+    with pytest.raises(EnvironmentFault, match="'onnxruntime' is not installed") as caught:
+        artifact.open(folder)
+    assert caught.value.hint == "pip install edgekit-onnxruntime"

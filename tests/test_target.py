@@ -53,7 +53,7 @@ def test_built_in_is_complete(name: str, elsewhere: Path) -> None:
     found = target.load(name)
     assert found.name == name
     assert found.summary and found.backends and found.precisions
-    assert set(found.backends) <= set(registry.KNOWN_PLUGINS)
+    assert set(found.backends) <= {*registry.KNOWN_PLUGINS, *registry.PLANNED}
     assert set(found.candidates) == set(found.backends)
     for names in found.candidates.values():
         assert names and set(names) <= set(recipe.BUILTIN)
@@ -315,3 +315,30 @@ def test_the_board_vouches_for_its_accelerator() -> None:
     machine = replace(host.probe(), board=None, compatible=(), accelerators=())
     assert wanted.mismatches(replace(machine, board="NVIDIA Jetson Orin Nano")) == ()
     assert len(wanted.mismatches(replace(machine, accelerators=("NVIDIA GPU",)))) == 1, "the right GPU, another board"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[device]\narch = "x86"', r"arch: 'x86' is not known\. Did you mean 'x86_64'"),
+        ("[device]\ncores = -3", "cores = -3 is not possible"),
+        ("[limits]\nlatency_ms = 0.0", r"latency_ms = 0\.0 is not possible"),
+        ("[limits]\nsize_mb = nan", "size_mb = nan is not possible"),
+    ],
+)
+def test_facts_that_cannot_be_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(f'summary = "odd"\n{text}\n')
+    with pytest.raises(UsageError, match=message):
+        target.load(str(tmp_path / "odd.toml"))
+
+
+def test_a_user_without_a_home_has_the_other_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("EDGEKIT_TARGETS", "~nobody-of-this-name/targets")
+    monkeypatch.setattr(Path, "home", nobody)
+    assert target.load("host").name == "host"
+    with pytest.raises(UsageError, match="cannot read the target file"):
+        target.load("~nobody-of-this-name/x.toml")

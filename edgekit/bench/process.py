@@ -16,12 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgekit import errors
+from edgekit import cache, errors
 from edgekit.errors import DeviceError, EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
 
 if TYPE_CHECKING:
     import numpy as np
+
+PREFIX = "edgekit-bench"
 
 _START = (
     # The child sees the modules its parent sees, and nothing more: a json.py in the working directory must not get in.
@@ -57,7 +59,9 @@ class Worker:
         self.patience_s = patience_s
         self._doing = "starting"
         self._buffer = b""
-        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-bench-")
+        # Of a process that was killed nobody else clears the folder.
+        cache.remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}.{os.getpid()}.")
         self._log = Path(self._folder.name) / "log"
         self.raw_file = Path(self._folder.name) / "latencies.i64"
         """The latencies of every round in order, native int64 nanoseconds."""

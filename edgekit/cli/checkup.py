@@ -159,7 +159,13 @@ def _light() -> set[str]:
 
     owners = [("edgekit", None), ("edgekit", "tasks"), ("edgekit", "cli")]
     owners += [(registry.distribution("backend", name).split()[0], None) for name in registry.names("backend")]
-    return {wanted.name for owner, extra in owners for wanted in requirement.of(owner, extra)}
+    found: set[str] = set()
+    waiting = {wanted.name for owner, extra in owners for wanted in requirement.of(owner, extra)}
+    while waiting:  # what those need is there too: tokenizers brings huggingface-hub
+        name = waiting.pop()
+        found.add(name)
+        waiting |= {wanted.name for wanted in requirement.of(name)} - found
+    return found
 
 
 def _lower_bound_first(item: tuple[str, set[str]]) -> tuple[bool, str]:

@@ -143,7 +143,8 @@ def plugins(as_json: bool) -> None:
     for backend in backends:
         versions = ", ".join(f"{package} {version}" for package, version in backend["versions"].items())
         state = f"{versions}; devices: {', '.join(backend['devices'])}" if backend["available"] else "NOT available"
-        output.emit(columns([(backend["name"], f"{backend['distribution']}: {backend['summary']}; {state}")]))
+        words = "; ".join(filter(None, [backend["summary"], state]))
+        output.emit(columns([(backend["name"], f"{backend['distribution']}: {words}")]))
         for problem in backend["problems"]:
             output.emit(f"    {problem}" + (f" ({backend['hint']})" if backend["hint"] else ""))
     if missing:
@@ -157,18 +158,15 @@ def _backend(name: str) -> dict[str, Any]:
     from edgekit.errors import EdgekitError
 
     facts: dict[str, Any] = {"name": name, "distribution": registry.distribution("backend", name), "summary": ""}
+    nothing = {"available": False, "versions": {}, "devices": []}
     try:
         backend = registry.backend(name)
+        return {**facts, "summary": backend.summary, **backend.probe().to_dict()}
     except EdgekitError as error:
-        return {
-            **facts,
-            "available": False,
-            "versions": {},
-            "devices": [],
-            "problems": [error.message],
-            "hint": error.hint,
-        }
-    return {**facts, "summary": backend.summary, **backend.probe().to_dict()}
+        return {**facts, **nothing, "problems": [error.message], "hint": error.hint}
+    except (Exception, SystemExit) as error:  # a probe must not raise; one that does must not hide the others
+        problem = f"its probe failed: {type(error).__name__}: {error}"
+        return {**facts, **nothing, "problems": [problem], "hint": "tell its author"}
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> str:

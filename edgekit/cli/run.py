@@ -136,14 +136,25 @@ def _text(given: str) -> str:
         found = sys.stdin.read().strip()
         if not found:
             raise UsageError("there is no text on stdin.", hint="echo 'a text' | edgekit run BUNDLE -")
-        return found
+        return _utf8(found)
     with contextlib.suppress(OSError, ValueError):  # a long text is no file name
         if Path(given).is_file():
             raise UsageError(
                 f"'{given}' is a file, and this model takes text.",
                 hint=f"to ask about what it holds: edgekit run BUNDLE - < {given}",
             )
-    return given
+    return _utf8(given)
+
+
+def _utf8(text: str) -> str:
+    """Give the text back. Raises UsageError for bytes that are none, which Python carries as lone surrogates."""
+    from edgekit.errors import UsageError
+
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the text is not UTF-8.", hint="convert it: iconv -f LATIN1 -t UTF-8") from error
+    return text
 
 
 def _row(text: str) -> dict[str, Any]:
@@ -171,7 +182,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     from edgekit.errors import UsageError
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise ValueError("a single array")
+        with found as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UsageError(f"there is no file '{path}'.") from error
