@@ -145,7 +145,7 @@ def _standing(made: Plan, t: Tried) -> tuple[str, str]:
     budgets = (
         ("p50 ", t.p50_ms, "ms", made.latency_budget_ms),
         ("", t.compiled.size_mb, "MB", made.size_budget_mb),
-        ("peak memory ", measured.peak_memory_mb if measured else None, "MB", made.target.limits.memory_mb),
+        ("peak memory ", measured.peak_memory_mb if measured else None, "MB", made.memory_budget_mb),
     )
     over = [
         f"{what}{value:.3g} {unit}, at most {most:g} {unit} allowed"

@@ -65,6 +65,12 @@ class Plan(Record):
         return _least(self.project.max_size_mb, self.target.limits.size_mb)
 
     @property
+    def memory_budget_mb(self) -> float | None:
+        """Give the target's limit in MB of 10^6 bytes, as memory is measured; the file says it in MiB."""
+        limit = self.target.limits.memory_mb
+        return None if limit is None else limit * 1.048576
+
+    @property
     def possible(self) -> tuple[PlannedCandidate, ...]:
         return tuple(c for c in self.candidates if not c.problems and not c.baseline)
 

@@ -20,6 +20,7 @@ from edgekit import cache
 from edgekit._record import Record, digest_of
 from edgekit.errors import BuildError, UsageError
 from edgekit.passes import _histogram
+from edgekit.passes._instrument import STATISTICS, with_statistics, with_values
 from edgekit.passes._onnx import save
 from edgekit.spec import TensorSpec, check_feeds
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from edgekit.data import Feeds
     from edgekit.passes._prepare import Prepared
-
-STATISTICS = "edgekit_statistics"
 
 GROUP = 1024
 """Elements whose extremes are averaged. A sentence's or an image's activations fill a group each; the few numbers of a
@@ -127,7 +126,7 @@ def find_ranges(
     Raises UsageError for no or unfit samples, BuildError where a tensor is not finite.
     """
     extremes = Extremes(len(tensors), least=1 if method.name != "mean" else GROUP, averaged=method.name == "mean")
-    session = _session(_with_statistics(graph, tensors), file)
+    session = _session(with_statistics(graph, tensors), file)
     history: list[tuple[int, np.ndarray, np.ndarray]] = []
     largest = [0] * len(tensors)
     count = 0
@@ -208,7 +207,7 @@ def _count_values(
     file: Path | None,
 ) -> None:
     """Run the samples once more and count every tensor's values, few tensors at a time where they are large."""
-    session = _session(_with_values(graph, tensors), file)
+    session = _session(with_values(graph, tensors), file)
     groups: list[list[int]] = []
     held = FETCH_BYTES
     for index, size in enumerate(largest):
@@ -283,51 +282,3 @@ def _refuse_non_finite(found: np.ndarray, tensors: Sequence[str], count: int) ->
             f"calibration sample {count} gives the tensor '{tensors[bad[0]]}' a value that is not finite.",
             hint="check the samples' preprocessing, and the model in fp32 with `--recipe fp32`",
         )
-
-
-def _with_statistics(graph: Any, tensors: Sequence[str]) -> Any:
-    """Copy `graph` with one output, a float32 vector [min_0, max_0, size_0, min_1, ...], in place of its own."""
-    from onnx import ModelProto, TensorProto, helper, numpy_helper
-
-    augmented = ModelProto()
-    augmented.CopyFrom(graph)
-    del augmented.graph.output[:]
-    augmented.graph.initializer.append(numpy_helper.from_array(_one(), STATISTICS + "_shape"))
-    scalars = []
-    for index, name in enumerate(tensors):
-        base = f"{STATISTICS}_{index}_"
-        augmented.graph.node.extend(
-            (
-                helper.make_node("ReduceMin", [name], [base + "min"], keepdims=0),
-                helper.make_node("ReduceMax", [name], [base + "max"], keepdims=0),
-                helper.make_node("Size", [name], [base + "integer"]),
-                helper.make_node("Cast", [base + "integer"], [base + "size"], to=TensorProto.FLOAT),
-            )
-        )
-        for kind in ("min", "max", "size"):
-            flat = [base + kind, STATISTICS + "_shape"]
-            augmented.graph.node.append(helper.make_node("Reshape", flat, [base + kind + "_1"]))
-            scalars.append(base + kind + "_1")
-    augmented.graph.node.append(helper.make_node("Concat", scalars, [STATISTICS], axis=0))
-    augmented.graph.output.append(helper.make_tensor_value_info(STATISTICS, TensorProto.FLOAT, [len(scalars)]))
-    return augmented
-
-
-def _with_values(graph: Any, tensors: Sequence[str]) -> Any:
-    """Copy `graph` with each tensor as an output of its own, in place of the outputs it had."""
-    from onnx import ModelProto, TensorProto, helper
-
-    augmented = ModelProto()
-    augmented.CopyFrom(graph)
-    del augmented.graph.output[:]
-    for index, name in enumerate(tensors):
-        output = f"{STATISTICS}_{index}"
-        augmented.graph.node.append(helper.make_node("Identity", [name], [output]))
-        augmented.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-    return augmented
-
-
-def _one() -> np.ndarray:
-    import numpy as np
-
-    return np.array([1], np.int64)

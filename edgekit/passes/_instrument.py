@@ -1,0 +1,60 @@
+"""Graphs that tell of their own tensors: the extremes of each as one vector, or the values themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STATISTICS = "edgekit_statistics"
+"""Name of the vector, and beginning of every name that is added to a graph."""
+
+
+def with_statistics(graph: Any, tensors: Sequence[str]) -> Any:
+    """Copy `graph` with one output, a float32 vector [min_0, max_0, size_0, min_1, ...], in place of its own."""
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+    augmented = ModelProto()
+    augmented.CopyFrom(graph)
+    del augmented.graph.output[:]
+    augmented.graph.initializer.append(numpy_helper.from_array(_one(), STATISTICS + "_shape"))
+    scalars = []
+    for index, name in enumerate(tensors):
+        base = f"{STATISTICS}_{index}_"
+        augmented.graph.node.extend(
+            (
+                helper.make_node("ReduceMin", [name], [base + "min"], keepdims=0),
+                helper.make_node("ReduceMax", [name], [base + "max"], keepdims=0),
+                helper.make_node("Size", [name], [base + "integer"]),
+                helper.make_node("Cast", [base + "integer"], [base + "size"], to=TensorProto.FLOAT),
+            )
+        )
+        for kind in ("min", "max", "size"):
+            flat = [base + kind, STATISTICS + "_shape"]
+            augmented.graph.node.append(helper.make_node("Reshape", flat, [base + kind + "_1"]))
+            scalars.append(base + kind + "_1")
+    augmented.graph.node.append(helper.make_node("Concat", scalars, [STATISTICS], axis=0))
+    augmented.graph.output.append(helper.make_tensor_value_info(STATISTICS, TensorProto.FLOAT, [len(scalars)]))
+    return augmented
+
+
+def with_values(graph: Any, tensors: Sequence[str]) -> Any:
+    """Copy `graph` with each tensor as an output of its own, in place of the outputs it had."""
+    from onnx import ModelProto, TensorProto, helper
+
+    augmented = ModelProto()
+    augmented.CopyFrom(graph)
+    del augmented.graph.output[:]
+    for index, name in enumerate(tensors):
+        output = f"{STATISTICS}_{index}"
+        augmented.graph.node.append(helper.make_node("Identity", [name], [output]))
+        augmented.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    return augmented
+
+
+def _one() -> np.ndarray:
+    import numpy as np
+
+    return np.array([1], np.int64)
