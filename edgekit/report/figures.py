@@ -76,21 +76,25 @@ LAYERS_SHOWN = 12
 def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
     """Give, for each candidate that missed the gate and was repaired or tried to be, a title and its costliest layers.
 
-    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name).
+    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name). Candidates may share one.
     """
-    found = []
+    tables: dict[tuple[tuple[str, str, str, str], ...], list[str]] = {}
+    layers = 0
     for candidate in report.candidates:
         repair = candidate.repair
         if repair is None or candidate.status != "failed-gate":
             continue
+        layers = len(repair.costs)
         shown = repair.costs[: max(LAYERS_SHOWN, min(repair.layers_in_float, 2 * LAYERS_SHOWN))]
-        rows = [
+        rows = tuple(
             ("float" if place < repair.layers_in_float else "int8", f"{cost.rel_l2:.1e}", cost.kind, clean(cost.name))
             for place, cost in enumerate(shown)
-        ]
-        title = f"What quantizing each layer alone costs in {clean(candidate.name)}, {len(rows)} of {len(repair.costs)}"
-        found.append((title, rows))
-    return found
+        )
+        tables.setdefault(rows, []).append(clean(candidate.name))
+    return [
+        (f"What quantizing each layer alone costs in {' and '.join(names)}, {len(rows)} of {layers}", list(rows))
+        for rows, names in tables.items()
+    ]
 
 
 def verdict(report: Report) -> tuple[str, str]:
