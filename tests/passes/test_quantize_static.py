@@ -511,3 +511,19 @@ def test_mean_averages_groups_of_samples() -> None:
     lowest, highest = extremes.result()
     assert (lowest[0], highest[0]) == (-2.0, 5.0)  # three groups of one sample
     assert (lowest[1], highest[1]) == (-3.0, 5.0)  # one group of two; the third is left over
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([5.0] + [1.0] * 63, "after 1 of 64 samples the ranges had settled"),
+        ([float(number) for number in range(1, 65)], "the ranges were still widening at 64 samples"),
+        ([1.0], "the ranges come from one sample"),
+    ],
+)
+def test_how_many_samples_were_enough_is_told(values: list[float], words: str, make_graph: Any, tmp_path: Path) -> None:
+    proto = make_graph([helper.make_node("Neg", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {})
+    feeds = [{"x": np.array([[-value, 0, 0, value]], np.float32)} for value in values]
+    specs = (TensorSpec("x", "f32", ("N", 4)),)
+    found = find_ranges(proto, ["x", "y"], feeds, specs, method=Method(), file=None)
+    assert found.notes[0].startswith(words)
