@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = tuple(sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml")))
 LOCKS = {
-    "build": ("build,cli,dev", "everything: the build side, both plugins, and what tests and checks need"),
-    "device": ("tasks", "the device side: edgekit and its plugins, to run and measure bundles"),
+    "build": ("build,cli,dev", "[build]", "everything: the build side, both plugins, and what tests and checks need"),
+    "device": ("tasks", "", "the device side: edgekit and its plugins, to run and measure bundles"),
 }
 
 # What only torch's CUDA build needs: torch pins these itself, and naming them would force them on a CPU build.
@@ -23,10 +23,10 @@ CUDA = re.compile(r"(nvidia|cuda|triton)\b")
 
 
 def main() -> None:
-    for name, (extras, summary) in LOCKS.items():
+    for name, (extras, of_plugins, summary) in LOCKS.items():
         target = ROOT / "locks" / f"{name}.txt"
         with tempfile.NamedTemporaryFile("w", suffix=".in") as wanted:
-            wanted.write("".join(f"-e {path}\n" for path in (f"{ROOT}[{extras}]", *PLUGINS)))
+            wanted.write("".join(f"-e {path}\n" for path in (f"{ROOT}[{extras}]", *(f"{one}{of_plugins}" for one in PLUGINS))))
             wanted.flush()
             command = [
                 sys.executable,
