@@ -26,7 +26,9 @@ def main() -> None:
     for name, (extras, of_plugins, summary) in LOCKS.items():
         target = ROOT / "locks" / f"{name}.txt"
         with tempfile.NamedTemporaryFile("w", suffix=".in") as wanted:
-            wanted.write("".join(f"-e {path}\n" for path in (f"{ROOT}[{extras}]", *(f"{one}{of_plugins}" for one in PLUGINS))))
+            wanted.write(
+                "".join(f"-e {path}\n" for path in (f"{ROOT}[{extras}]", *(f"{one}{of_plugins}" for one in PLUGINS)))
+            )
             wanted.flush()
             command = [
                 sys.executable,
