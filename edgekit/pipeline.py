@@ -163,7 +163,7 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
         pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b, recipe.USUAL)]
     planned = []
     for backend, name in dict.fromkeys(pairs):
-        made = recipe.resolve(recipe.load(name), goal)
+        made = recipe.resolve(recipe.load(name), goal, backend)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
     return (*planned, *_baselines(planned, goal, project, start))
 
@@ -221,6 +221,7 @@ def _through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
         kind = registry.pass_type(step.name)
         if start not in kind.accepts:
             problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
+        kind.from_dict(step.config, f"recipe '{made.name}', pass '{step.name}'")  # type: ignore[attr-defined]
         start = kind.gives
     return start, tuple(problems)
 

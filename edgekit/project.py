@@ -144,7 +144,7 @@ def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
         lines += [f"# {line}" for line in (comments or {}).get(name, "").splitlines()]
         lines.append(f"{name} = {toml_value(value)}")
     if project.shapes:
-        lines += ["", "[shapes]", *(f"{_key(name)} = {toml_value(size)}" for name, size in project.shapes.items())]
+        lines += ["", "[shapes]", *(f"{toml_key(name)} = {toml_value(size)}" for name, size in project.shapes.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -191,8 +191,10 @@ def _within(name: str, value: float | None, low: float, high: float | None) -> N
         raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
 
 
-def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() else f'"{name}"'
+def toml_key(name: str) -> str:
+    """Write a key as TOML, quoted where it must be."""
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return name if bare else toml_value(name)
 
 
 def toml_value(value: Any) -> str:
@@ -204,7 +206,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(str(k))} = {toml_value(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{toml_key(str(k))} = {toml_value(v)}" for k, v in value.items()) + " }"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{text}"'
 

@@ -1,11 +1,17 @@
 """Recipes: a named, ordered list of passes with their config. Built-ins below, others in TOML files.
 
 name = "int8-careful"
-summary = "int8 for the large convolutions only"
+summary = "int8, the first convolution in float, outliers of the others left out"
 
 [[passes]]
 name = "quantize-static"
-config = { operators = ["Conv"], exclude = ["/head/conv"] }
+config = { method = "mse" }     # for all layers
+
+[passes.operators.Conv]         # for all Conv, before what holds for all
+method = "percentile"
+
+[passes.nodes."/stem/conv"]     # for one node, before what holds for its type
+float = true
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from typing import Any
 
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
-from edgekit.project import toml_value
+from edgekit.project import toml_key, toml_value
 from edgekit.target import Target
 
 if sys.version_info >= (3, 11):
@@ -106,6 +112,10 @@ USUAL = ("fp32", "fp16", "bf16", "int8-static", "int8-static-bf16", "int8-dynami
 """What is tried for a backend that the target names no candidates for; the others answer a question of the user's."""
 
 
+OVERRIDES = "overrides"
+"""The key of a pass's config that holds what differs for operator types and nodes."""
+
+
 def load(name: str) -> Recipe:
     """Give a built-in recipe by name, or read one from a TOML file. Raises UsageError with the nearest names."""
     if name in BUILTIN:
@@ -123,6 +133,8 @@ def load(name: str) -> Recipe:
         raise UsageError(f"cannot read the recipe '{path}': {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"'{path}' is not valid TOML: {error}.") from error
+    if isinstance(data.get("passes"), list):
+        data["passes"] = [_lifted(step) for step in data["passes"]]
     found = Recipe.from_dict({"name": path.stem, **data}, str(path))
     if found.name in BUILTIN:
         raise UsageError(f"{path}: the name '{found.name}' is a built-in recipe's.", hint="give it another name")
@@ -134,10 +146,23 @@ def to_toml(recipe: Recipe) -> str:
     lines = [f"summary = {toml_value(recipe.summary)}", f"precision = {toml_value(recipe.precision)}"]
     for step in recipe.passes:
         lines += ["", "[[passes]]", f"name = {toml_value(step.name)}"]
-        if step.config:
-            lines += ["", "[passes.config]"]
-            lines += [f"{key} = {toml_value(value)}" for key, value in sorted(step.config.items())]
+        plain = {key: value for key, value in step.config.items() if key != OVERRIDES}
+        over = step.config.get(OVERRIDES) or {}
+        tables = {"config": plain, **{f"{kind}.{toml_key(n)}": said for kind in over for n, said in over[kind].items()}}
+        for table, values in tables.items():
+            if values:
+                lines += ["", f"[passes.{table}]"]
+                lines += [f"{key} = {toml_value(value)}" for key, value in sorted(values.items())]
     return "\n".join(lines) + "\n"
+
+
+def _lifted(step: Any) -> Any:
+    """Move what a file says of operator types and nodes into the pass's config, where the pass finds it."""
+    if not isinstance(step, dict) or not isinstance(step.get("config", {}), dict):
+        return step
+    over = {kind: step[kind] for kind in ("operators", "nodes") if kind in step}
+    rest = {key: value for key, value in step.items() if key not in over}
+    return {**rest, "config": {**step.get("config", {}), OVERRIDES: over}} if over else rest
 
 
 def _precision(passes: tuple[PassConfig, ...]) -> str:
@@ -147,22 +172,28 @@ def _precision(passes: tuple[PassConfig, ...]) -> str:
     return "+".join(filter(None, found)) or "f32"
 
 
-def resolve(recipe: Recipe, target: Target) -> Recipe:
-    """Fill in what the target decides: the flavour of int8 that its processor is fast and exact on.
+def resolve(recipe: Recipe, target: Target, backend: str | None = None) -> Recipe:
+    """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there."""
+    passes = []
+    for step in recipe.passes:
+        flavour = _flavour(target, backend) if step.name in ("quantize-static", "quantize-dynamic") else {}
+        if step.name == "quantize-dynamic":
+            flavour = {"reduce_range": flavour["reduce_range"]}
+        passes.append(PassConfig(step.name, {**flavour, **step.config}))
+    return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
+
+
+def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
+    """Give the settings of quantize-static.
 
     x86 multiplies u8 by s8; without VNNI or AMX the 16-bit sum of two products saturates, so weights get 7 bits
-    (`reduce_range`). ARM's dot product takes s8 by s8.
+    (`reduce_range`). ARM's dot product takes s8 by s8. TensorRT refuses zero points other than 0, and int32 biases.
     """
+    if backend == "tensorrt":
+        return {"activations": "s8", "reduce_range": False, "symmetric_activations": True, "quantize_bias": False}
     isa = set(target.device.isa)
     arm = target.device.arch == "aarch64"
-    flavour = {
+    return {
         "activations": "s8" if arm else "u8",
         "reduce_range": not arm and not isa & {"avx_vnni", "avx512_vnni", "amx_int8"},
     }
-    passes = []
-    for step in recipe.passes:
-        defaults = flavour if step.name in ("quantize-static", "quantize-dynamic") else {}
-        if step.name == "quantize-dynamic":
-            defaults = {"reduce_range": flavour["reduce_range"]}
-        passes.append(PassConfig(step.name, {**defaults, **step.config}))
-    return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)

@@ -67,10 +67,51 @@ def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:
     example = (recipe.__doc__ or "").split("\n\n", 1)[1]
     found = recipe.load(write(tmp_path, example, "int8-careful"))
     assert found.name == "int8-careful"
-    assert found.passes == (PassConfig("quantize-static", {"operators": ["Conv"], "exclude": ["/head/conv"]}),)
+    over = {"operators": {"Conv": {"method": "percentile"}}, "nodes": {"/stem/conv": {"float": True}}}
+    assert found.passes == (PassConfig("quantize-static", {"method": "mse", "overrides": over}),)
     assert registry.pass_type("quantize-static").from_dict(found.passes[0].config)
     assert found.needs_samples
     assert found.precision == "i8", "read from its passes"
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_the_file_of_a_recipe_repeats_it(tmp_path: Path, name: str) -> None:
+    made = Recipe("mine", BUILTIN[name].summary, recipe.resolve(BUILTIN[name], AVX2).passes, BUILTIN[name].precision)
+    assert recipe.load(write(tmp_path, recipe.to_toml(made))) == made
+
+
+def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) -> None:
+    over = {
+        "operators": {"Conv": {"method": "minmax"}, "MatMul": {"per_channel": False}},
+        "nodes": {'/head/"odd" \\ né.0/MatMul': {"float": True}, "plain": {"percentile": 99.9, "method": "percentile"}},
+    }
+    config = {"exclude": ["/head/Gemm"], "method": "entropy", "overrides": over}
+    made = Recipe(
+        "mine", "m", (PassConfig("quantize-static", config), PassConfig("cast", {"dtype": "bf16"})), "i8+bf16"
+    )
+    text = recipe.to_toml(made)
+    assert "[passes.operators.Conv]" in text and "[passes.nodes.plain]" in text
+    assert recipe.load(write(tmp_path, text)) == made
+    assert registry.pass_type("quantize-static").from_dict(made.passes[0].config)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[passes.operators.Cnov]\nfloat = true", r"\[passes.operators.Cnov\]: it changes .* Did you mean 'Conv'"),
+        (
+            "[passes.operators.Conv]\nflaot = true",
+            r"overrides: operators.Conv: unknown key 'flaot'. Did you mean 'float'",
+        ),
+        ("[passes.nodes.head]\nmethod = 'maxmin'", r"nodes.head: method: 'maxmin' is not one of"),
+        ("[passes.nodes.head]\npercentile = 3", "percentile must be above 50"),
+        ("[passes.nodes]\nhead = 3", "nodes.head: expected a table, found 3"),
+    ],
+)
+def test_faults_in_overrides_are_named(tmp_path: Path, table: str, message: str) -> None:
+    made = recipe.load(write(tmp_path, f'summary = "s"\n[[passes]]\nname = "quantize-static"\n{table}\n'))
+    with pytest.raises(UsageError, match=message):
+        registry.pass_type("quantize-static").from_dict(made.passes[0].config)
 
 
 @pytest.mark.parametrize(

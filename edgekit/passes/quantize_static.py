@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +17,7 @@ from edgekit.passes._calibrate import Calibration, Method, known_ranges
 from edgekit.passes._costs import layer_costs
 from edgekit.passes._onnx import save
 from edgekit.passes._optimum import PACKAGES, quantize
+from edgekit.passes._overrides import by_node, check_operators, rank
 from edgekit.passes._prepare import Prepared, forget_inference, prepare
 from edgekit.passes._qdq import Choice, choose_nodes, drop_unread_constants, spare_float_readers
 from edgekit.passes._rewrite import Rewrite, quiet
@@ -25,6 +28,38 @@ if TYPE_CHECKING:
 
 COST_SAMPLES = 16
 """Samples on which each layer's cost is measured: the order of the layers settles long before the ranges do."""
+
+
+KNOWN = ("MatMul", "Gemm", "Conv")
+"""Operators that have a fast integer kernel in every runtime."""
+
+MethodName = Literal["minmax", "mean", "percentile", "entropy", "mse"]
+
+
+@dataclass(frozen=True)
+class StaticLayer(Record):
+    """What differs for an operator type or a node; None is what holds for all."""
+
+    float: bool | None = None
+    """Leave it in float."""
+    method: MethodName | None = None
+    """How the ranges of the values that it reads are found."""
+    percentile: builtins.float | None = None
+    per_channel: bool | None = None
+    """A scale for each channel of its weights."""
+    reduce_range: bool | None = None
+    """7-bit weights."""
+
+    def __post_init__(self) -> None:
+        _check_percentile(self.percentile)
+
+
+@dataclass(frozen=True)
+class StaticOverrides(Record):
+    """Settings by operator type and by node name; a node's come before its type's."""
+
+    operators: Mapping[str, StaticLayer] = field(default_factory=dict)
+    nodes: Mapping[str, StaticLayer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,6 +79,8 @@ class QuantizeStatic(Record):
     """7-bit weights, for x86 processors without VNNI or AMX, whose 16-bit sums saturate."""
     symmetric_activations: bool = False
     """Zero point 0, as TensorRT wants."""
+    quantize_bias: bool = True
+    """Biases in 32 bits, as the integer kernels of processors add them; TensorRT takes them in float only."""
     operators: tuple[str, ...] = ("MatMul", "Gemm", "Conv")
     followers: tuple[str, ...] = ("Relu", "Clip", "Add", "MaxPool")
     """Operators quantized where they follow a quantized Conv: they fuse into it, or run between two in integers."""
@@ -54,24 +91,25 @@ class QuantizeStatic(Record):
     """Names of nodes to leave in float."""
     samples: int | None = None
     """So many of the given inputs are run, evenly spread; None runs all of them."""
-    method: Literal["minmax", "mean", "percentile", "entropy", "mse"] = "minmax"
+    method: MethodName = "minmax"
     """`minmax`: the extremes over all samples. `mean`: each sample's extremes, averaged (small samples in groups), as
     NNCF does; outliers move it less, and it clips more (relative L2 error: ResNet-20 minmax 0.04, mean 0.08; MiniLM
     0.14 with both). `percentile`, `entropy` and `mse` leave outliers out by a histogram of all values: a share of them
     at each end, what keeps most information, what rounds and clips least."""
     percentile: float = 99.99
     """For the method `percentile`: the percentage of values that lies below the highest, and above the lowest."""
+    overrides: StaticOverrides | None = None
+    """What differs for an operator type or a node: `[passes.operators.Conv]`, `[passes.nodes."/head/MatMul"]`."""
 
     def __post_init__(self) -> None:
-        known = ("MatMul", "Gemm", "Conv")
-        unknown = sorted(set(self.operators) - set(known))
+        unknown = sorted(set(self.operators) - set(KNOWN))
         if unknown or not self.operators:
             raise UsageError(
-                f"quantize-static: operators can be {', '.join(known)}, found {', '.join(unknown) or 'none'}.",
+                f"quantize-static: operators can be {', '.join(KNOWN)}, found {', '.join(unknown) or 'none'}.",
                 hint="other operators lose accuracy and gain little; those that fuse into a Conv go into `followers`",
             )
-        if not 50 < self.percentile <= 100:
-            raise UsageError(f"quantize-static: percentile must be above 50 and at most 100, found {self.percentile}.")
+        _check_percentile(self.percentile)
+        check_operators(self.overrides, self.operators, self.name)
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"quantize-static: samples must be at least 1, found {self.samples}.")
 
@@ -127,23 +165,23 @@ class QuantizeStatic(Record):
         no_telemetry()
         return samples if self.samples is None else samples.evenly(self.samples)
 
-    def _choose(self, graph: Any, exclude: tuple[str, ...]) -> Choice:
+    def _layers(self, graph: Any) -> dict[str, StaticLayer]:
+        """Give the settings of each node that can be quantized, by name."""
+        plain = StaticLayer(False, self.method, self.percentile, self.per_channel, self.reduce_range)
+        return by_node(graph, self.operators, plain, self.overrides, self.name)
+
+    def _choose(self, graph: Any, exclude: Sequence[str]) -> Choice:
         return choose_nodes(graph, self.operators, self.followers, exclude, activation_matmul=self.activation_matmul)
 
     def _quantized(self, model: Model, samples: Feeds, scratch: Path) -> tuple[Prepared, Choice, Any, Calibration]:
         """Give the float graph, the choice of nodes, the graph as ORTQuantizer leaves it, and the calibration."""
         prepared = prepare(model.graph, scratch / "prepared", least_opset=13)
         graph = prepared.proto.graph
-        choice = self._choose(graph, self.exclude)
+        layers = self._layers(graph)
+        choice = self._choose(graph, (*self.exclude, *(name for name, layer in layers.items() if layer.float)))
         # Of all layers, those that are left in float too: however many those are, the samples are run once.
-        found = known_ranges(
-            prepared,
-            self._choose(graph, ()).activations,
-            samples,
-            model.part.inputs,
-            method=Method(self.method, self.percentile, 128 if self.reduce_range else 256),
-            source=model.digest,
-        )
+        tensors = self._choose(graph, ()).activations
+        found = self._ranges(prepared, self._methods(graph, tensors, layers), samples, model)
         proto = quantize(
             prepared.file,
             scratch / "quantized",
@@ -154,5 +192,66 @@ class QuantizeStatic(Record):
             symmetric_activations=self.symmetric_activations,
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
+            quantize_bias=self.quantize_bias,
+            weights=self._weights(graph, {name: layers[name] for name in choice.nodes if name in layers}),
         )
         return prepared, choice, proto, found
+
+    def _methods(self, graph: Any, tensors: Sequence[str], layers: Mapping[str, StaticLayer]) -> dict[str, Method]:
+        """Give the method for each tensor: that of the layer that reads it, else of the one that makes it.
+
+        Of several readers, one with words of its own comes before one of a type with words of its own, and that before
+        the rest.
+        """
+        readers: dict[str, list[Any]] = {}
+        makers: dict[str, list[Any]] = {}
+        for node in graph.node:
+            if node.name in layers:
+                readers.setdefault(node.input[0], []).append(node)
+                readers.setdefault(node.input[1], []).append(node)
+                makers.setdefault(node.output[0], []).append(node)
+        plain = StaticLayer(method=self.method, percentile=self.percentile)
+        found = {}
+        for name in tensors:
+            nodes = readers.get(name) or makers.get(name) or ()
+            nearest_word = max(nodes, key=lambda node: rank(node, self.overrides), default=None)
+            layer = layers[nearest_word.name] if nearest_word else plain
+            # What does not ask for a percentile is one method, whatever its number.
+            percent = layer.percentile if layer.method == "percentile" else None
+            levels = 128 if self.reduce_range else 256
+            found[name] = Method(layer.method or self.method, percent or self.percentile, levels)
+        return found
+
+    def _ranges(self, prepared: Prepared, wanted: Mapping[str, Method], samples: Feeds, model: Model) -> Calibration:
+        """Find the ranges: the samples are run once for each method."""
+        found = [
+            known_ranges(
+                prepared,
+                [name for name, method in wanted.items() if method == one],
+                samples,
+                model.part.inputs,
+                method=one,
+                source=model.digest,
+            )
+            for one in dict.fromkeys(wanted.values())
+        ]
+        ranges = {name: pair for calibration in found for name, pair in calibration.ranges.items()}
+        notes = dict.fromkeys(note for calibration in found for note in calibration.notes)
+        return Calibration(ranges, found[0].count, tuple(notes))
+
+    def _weights(self, graph: Any, layers: Mapping[str, StaticLayer]) -> dict[str, dict[str, Any]]:
+        """Say of the weights of those layers that differ from the rest how they are quantized."""
+        said = {}
+        for node in graph.node:
+            layer = layers.get(node.name)
+            if layer is None or (layer.per_channel, layer.reduce_range) == (self.per_channel, self.reduce_range):
+                continue
+            transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+            axis = {"axis": 0 if node.op_type == "Conv" or transposed else 1} if layer.per_channel else {}
+            said[node.input[1]] = {"reduce_range": layer.reduce_range, **axis}
+        return said
+
+
+def _check_percentile(percent: float | None) -> None:
+    if percent is not None and not 50 < percent <= 100:
+        raise UsageError(f"quantize-static: percentile must be above 50 and at most 100, found {percent}.")
