@@ -1,5 +1,5 @@
-"""The main job: try every candidate of a target, gate it, measure it beside the others, and ship the fastest that
-passes.
+"""The main job: try every candidate of a target, gate it, measure it beside the others, and ship the best that passes:
+the fastest, unless the user asked for another objective.
 
 A plain loop over the parts: the plan says what to try, `build.py` makes it, `verify.py` judges it, `bench/` times
 all of them interleaved, and `artifact.py` writes the winner with the report of all.
@@ -7,33 +7,23 @@ all of them interleaved, and `artifact.py` writes the winner with the report of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgekit import artifact, bench, cache, ship, trial
+from edgekit import artifact, bench, cache, scenario, ship, trial
 from edgekit.artifact import Bundle
+from edgekit.budget import excesses
 from edgekit.build import Build
 from edgekit.evaluation import Evaluation, prepare
+from edgekit.objective import GOALS, able, beaten_by, best, why_lost, why_shipped
 from edgekit.pipeline import Plan, plan
 from edgekit.progress import Progress, Silent
 from edgekit.project import Project
 from edgekit.repair import SUFFIX
 from edgekit.result import Candidate, Report
 from edgekit.trial import Tried
-
-if TYPE_CHECKING:
-    import numpy as np
-
-TIE = 0.02
-"""Two candidates closer than this are equally fast for a person: the more faithful one is shipped."""
-
-
-WIDEST_TIE = 0.10
-"""However noisy the machine, a difference beyond this is taken as one: else a bad hour would ship the slow
-candidate.
-"""
 
 ROUNDS = 10
 """Turns that each candidate gets at least: fewer pairs cannot tell a difference from the noise."""
@@ -81,8 +71,9 @@ def _measure(made: Plan, tried: Sequence[Tried], evaluation: Evaluation, progres
     """Time every built candidate interleaved, those that failed the gate too: the user sees what the gate costs."""
     if made.mismatches or not made.project.bench:
         return list(tried)
-    feeds = representative(evaluation)
-    entries = [bench.Entry(t.planned.name, t.planned.backend, t.compiled.payload, feeds) for t in tried]
+    inputs = [t.compiled.built.inputs for t in tried]
+    feeds, batch = scenario.feeds(evaluation, made.project.objective, inputs)
+    entries = [bench.Entry(t.planned.name, t.planned.backend, t.compiled.payload, feeds, batch) for t in tried]
     seconds = made.project.bench_seconds
     settings = bench.Settings(
         min_seconds=seconds, max_seconds=max(30.0, seconds), round_ms=min(200, 1e3 * seconds / ROUNDS)
@@ -99,25 +90,17 @@ def _with_raw_file(outcome: bench.Outcome) -> bench.Outcome:
     return replace(outcome, measurement=replace(outcome.measurement, raw_file=file))
 
 
-def representative(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
-    """Give the feeds to time: the sample of median size among the first 64, so that a text is neither short nor
-    long.
-    """
-    several = [evaluation.task.feeds(evaluation.samples[index])[0] for index in range(min(64, len(evaluation.samples)))]
-    several.sort(key=lambda feeds: sum(array.size for array in feeds.values()))
-    return several[len(several) // 2]
-
-
 def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried | None]:
     """Decide who is shipped, and say of each why."""
     standing = {t.planned.name: _standing(made, t) for t in tried}
     passing = [t for t in tried if standing[t.planned.name][0] == "passed"]
     eligible = [t for t in passing if not t.planned.baseline]
     baselines = [t for t in passing if t.planned.baseline and t.p50_ms is not None]
-    measured = [t for t in eligible if t.p50_ms is not None]
-    winner = _fastest(measured) if measured else (eligible[0] if eligible else None)
-    quicker = [b for b in baselines if winner and winner.outcome and not _tied(winner, b)]
-    quicker = [b for b in quicker if winner and (b.p50_ms or 0.0) < (winner.p50_ms or 0.0)]
+    goal = made.project.objective
+    known = able(eligible, goal)
+    winner = best(known, goal) if known else (eligible[0] if eligible else None)
+    # Who asks for the smallest gets it though it be slower than full precision: the report says by how much.
+    quicker = beaten_by(winner, baselines, goal) if winner and winner.measurement and GOALS[goal].timed else None
     candidates = []
     for t in tried:
         status, reason = standing[t.planned.name]
@@ -126,11 +109,11 @@ def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried |
         if t.planned.baseline:
             status, reason = "baseline", reason or "measured for comparison"
         elif t is winner:
-            status, reason = "shipped", _why_shipped(made, t, measured)
+            status, reason = "shipped", _why_shipped(made, t, known, baselines)
             if quicker:
-                status, reason = "slower", _why_lost(t, quicker[0])
+                status, reason = "slower", why_lost(t, quicker, goal)
         elif status == "passed" and winner is not None:
-            reason = _why_lost(t, winner)
+            reason = why_lost(t, winner, goal)
         candidates.append(_candidate(made, t, status, reason))
     return candidates, None if quicker else winner
 
@@ -141,52 +124,15 @@ def _standing(made: Plan, t: Tried) -> tuple[str, str]:
         return "failed-gate", "; ".join(failed)
     if t.outcome and t.outcome.fault:
         return "build-failed", f"it could not be measured: {t.outcome.fault.message}"
-    measured = t.outcome.measurement if t.outcome else None
-    budgets = (
-        ("p50 ", t.p50_ms, "ms", made.latency_budget_ms),
-        ("", t.compiled.size_mb, "MB", made.size_budget_mb),
-        ("peak memory ", measured.peak_memory_mb if measured else None, "MB", made.memory_budget_mb),
-    )
-    over = [
-        f"{what}{value:.3g} {unit}, at most {most:g} {unit} allowed"
-        for what, value, unit, most in budgets
-        if value is not None and most is not None and value > most
-    ]
-    return ("over-budget", "; ".join(over)) if over else ("passed", "")
+    over = excesses(made, t.compiled.size_mb, t.measurement)
+    return ("over-budget", "; ".join(map(str, over))) if over else ("passed", "")
 
 
-def _fastest(measured: Sequence[Tried]) -> Tried:
-    """Take the fastest, or the most faithful of those that are as fast within the noise."""
-    best = min(measured, key=lambda t: t.p50_ms or 0.0)
-    level = [t for t in measured if t is best or _tied(t, best)]
-    return min(level, key=lambda t: (max(t.quality.drop or 0.0, 0.0), t.quality.rel_l2))
-
-
-def _tied(t: Tried, best: Tried) -> bool:
-    assert t.outcome is not None and best.outcome is not None
-    ratio = (t.p50_ms or 0.0) / (best.p50_ms or 1.0)
-    if ratio > 1 + WIDEST_TIE:
-        return False
-    return ratio <= 1 + TIE or bench.faster(best.outcome, t.outcome).verdict != "faster"
-
-
-def _why_shipped(made: Plan, t: Tried, measured: Sequence[Tried]) -> str:
-    if t.p50_ms is None:
-        why = "; ".join(made.mismatches) if made.mismatches else "measuring was switched off"
-        return f"first in the target's order of those that pass; not measured ({why})"
-    faster = [o for o in measured if o is not t and (o.p50_ms or 0.0) < t.p50_ms]
-    if faster:
-        return f"as fast as {faster[0].planned.name} within the noise, and closer to the original"
-    return "the fastest that passes" if len(measured) > 1 else "the only one that passes"
-
-
-def _why_lost(t: Tried, winner: Tried) -> str:
-    if t.p50_ms is None or winner.p50_ms is None:
-        return f"{winner.planned.name} comes first in the target's order"
-    ratio = t.p50_ms / winner.p50_ms
-    return (
-        f"{ratio:.2f}x the time of {winner.planned.name}" if ratio >= 1 else "as fast within the noise, less faithful"
-    )
+def _why_shipped(made: Plan, t: Tried, known: Sequence[Tried], baselines: Sequence[Tried]) -> str:
+    if any(t is one for one in known):
+        return why_shipped(t, known, made.project.objective, beside=baselines)
+    why = "; ".join(made.mismatches) if made.mismatches else "measuring was switched off"
+    return f"first in the target's order of those that pass; not measured ({why})"
 
 
 def _after_repair(t: Tried) -> str:
@@ -210,7 +156,7 @@ def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
         effective=None if made.mismatches else t.effective,
         size_mb=t.compiled.size_mb,
         quality=t.quality,
-        measurement=t.outcome.measurement if t.outcome else None,
+        measurement=t.measurement,
         layers=t.outcome.layers if t.outcome else (),
         notes=t.compiled.built.notes,
         repair=t.repair,

@@ -66,9 +66,11 @@ class Plan(Record):
 
     @property
     def memory_budget_mb(self) -> float | None:
-        """Give the target's limit in MB of 10^6 bytes, as memory is measured; the file says it in MiB."""
+        """Give the least of what the project and the target allow, in MB of 10^6 bytes, as memory is measured; the
+        target's file says it in MiB.
+        """
         limit = self.target.limits.memory_mb
-        return None if limit is None else limit * 1.048576
+        return _least(self.project.max_memory_mb, None if limit is None else limit * 1.048576)
 
     @property
     def possible(self) -> tuple[PlannedCandidate, ...]:
@@ -102,6 +104,8 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     shapes = {name: size for name, size in goal.shapes.items() if isinstance(size, int)}
     shapes |= {name: size for name, size in project.shapes.items() if isinstance(size, int)}
     shapes = {name: size for name, size in shapes.items() if project.shapes.get(name) != "dynamic"}
+    if project.objective == "throughput" and "batch" not in project.shapes and not goal.static_shapes_only:
+        shapes.pop("batch", None)  # the target's batch of one is for the least latency; batches need it free
     if goal.static_shapes_only:
         shapes.setdefault("sequence", TEXT_LENGTH)
     candidates = _candidates(project, goal, _exported_format(found))

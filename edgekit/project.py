@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekit._record import Record
 from edgekit.errors import UsageError
@@ -27,6 +27,9 @@ DEFAULT_MAX_DROP = 0.01
 """One point of a metric between 0 and 1."""
 DEFAULT_MIN_AGREEMENT = 0.99
 """Share of samples with the original's top answer, or the least cosine to its output, where there are no labels."""
+
+Objective = Literal["latency", "throughput", "size", "memory"]
+"""What the best of those that pass is best in."""
 
 _PATHS = ("model", "data", "calibration", "processor", "output", "recipe")
 
@@ -54,6 +57,9 @@ class Project(Record):
     min_agreement: float | None = None
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
+    max_memory_mb: float | None = None
+    """Peak memory of the process that runs the model, interpreter and runtime included."""
+    objective: Objective = "latency"
 
     recipe: str | None = None
     backends: tuple[str, ...] = ()
@@ -85,13 +91,9 @@ class Project(Record):
         _within("min_agreement", self.min_agreement, 0.0, 1.0)
         for name in ("max_samples", "calibration_samples"):
             _within(name, getattr(self, name), 1, None)
-        for name in ("max_latency_ms", "max_size_mb", "bench_seconds"):
+        for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
-        if self.max_latency_ms is not None and not self.bench:
-            raise UsageError(
-                f"max_latency_ms = {self.max_latency_ms:g} cannot be checked: nothing is measured.",
-                hint="leave out --no-bench (bench = false), or the budget",
-            )
+        _measurable(self)
         for name, size in self.shapes.items():
             if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
                 raise UsageError(
@@ -191,6 +193,24 @@ def _within(name: str, value: float | None, low: float, high: float | None) -> N
         raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
 
 
+def _measurable(project: Project) -> None:
+    """Raise UsageError where a budget or the objective asks for what is not measured."""
+    if project.bench:
+        return
+    for name in ("max_latency_ms", "max_memory_mb"):
+        value = getattr(project, name)
+        if value is not None:
+            raise UsageError(
+                f"{name} = {value:g} cannot be checked: nothing is measured.",
+                hint="leave out --no-bench (bench = false), or the budget",
+            )
+    if project.objective in ("throughput", "memory"):
+        raise UsageError(
+            f"the objective {project.objective} cannot be judged: nothing is measured.",
+            hint="leave out --no-bench (bench = false), or the objective",
+        )
+
+
 def toml_key(name: str) -> str:
     """Write a key as TOML, quoted where it must be."""
     bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
@@ -240,6 +260,10 @@ max_drop = 0.01
 # min_agreement = 0.99     # without labels: share of samples with the original's top answer
 # max_latency_ms = 5.0     # p50, one inference
 # max_size_mb = 25.0
+# max_memory_mb = 300.0    # at peak, the interpreter and the runtime included
+
+# What is best among those within the budgets: latency, throughput (samples per second, in batches), size or memory.
+# objective = "latency"
 
 # One recipe instead of the target's candidates (`edgekit recipes` lists them).
 # recipe = "int8-static"

@@ -15,6 +15,7 @@ from edgekit.errors import UsageError
 from edgekit.host import Host
 from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
+from edgekit.project import Objective
 
 SCHEMA = 1
 
@@ -67,7 +68,7 @@ class Measurement(Record):
     """Only those that the count supports."""
     mean_ms: float
     throughput_per_s: float
-    """Inferences per second as counted over the timed region (not 1000 / mean)."""
+    """Samples per second as counted over the timed region (not 1000 / mean)."""
     peak_memory_mb: float | None
     cold_start: ColdStart | None
     noise: Noise
@@ -78,6 +79,13 @@ class Measurement(Record):
     energy_reason: str | None = "no power sensor was read"
     raw_file: str | None = None
     """The raw latencies in nanoseconds, one a line, beside the report."""
+    batch: int = 1
+    """Samples in one inference; latencies are those of the whole inference."""
+
+    @property
+    def p50_ms(self) -> float:
+        """Give the median, or the mean of a run too short for one."""
+        return self.percentiles_ms.get("p50", self.mean_ms)
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,8 @@ class Candidate(Record):
     """What its backend had to say about the build."""
     repair: Repair | None = None
     """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the one it became."""
+    front: bool = False
+    """On the Pareto front of latency, size, memory and lost quality: no other measured one beats it in all."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,8 @@ class Report(Record):
     candidates: tuple[Candidate, ...]
     artifact: str | None = None
     """Digest of the bundle's payload."""
+    objective: Objective = "latency"
+    """What the shipped candidate is the best in, of those that pass."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Where the samples came from: reference, digest, counts of calibration and evaluation."""
     lineage: tuple[Step, ...] = ()

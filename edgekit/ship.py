@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from edgekit import __version__, artifact, bench, recipe, registry
+from edgekit import __version__, artifact, bench, budget, pareto, recipe, registry
 from edgekit.artifact import Bundle, Manifest
 from edgekit.errors import AccuracyFailure, PerformanceFailure
 from edgekit.evaluation import Evaluation
@@ -34,6 +33,10 @@ def report(made: Plan, model: Model, evaluation: Evaluation, candidates: tuple[C
     measured = any(c.measurement is not None for c in ((shipped,) if shipped else candidates))
     evidence: Evidence = "measured_on_device" if measured else "parsed"
     notes = [*_absence_notes(made), *evaluation.notes, *_mismatch_notes(made), *_candidate_notes(candidates)]
+    if made.memory_budget_mb is not None and any(
+        c.measurement and not c.measurement.peak_memory_mb for c in candidates
+    ):
+        notes.append("the memory budget was not checked: this system does not tell a process's peak")
     return Report(
         kind="export",
         model=made.project.model or "live module",
@@ -41,7 +44,8 @@ def report(made: Plan, model: Model, evaluation: Evaluation, candidates: tuple[C
         target=made.target.name,
         evidence=evidence,
         environment=bench.environment(PACKAGES),
-        candidates=candidates,
+        candidates=pareto.marked(candidates),
+        objective=made.project.objective,
         data=evaluation.facts,
         lineage=model.steps,
         notes=tuple(notes),
@@ -61,15 +65,14 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
     if slower:
         raise PerformanceFailure(
             f"{slower[0].name} is slower than full precision here and is not shipped: {slower[0].reason}.",
-            hint="leave out --recipe and --candidate to ship the fastest, or bound the size with --max-size-mb",
+            hint="leave out --recipe and --candidate to ship the fastest, or ask for --objective size",
             report=path,
         )
-    over = [c for c in report.candidates if c.status == "over-budget"]
-    if over:
-        best = min(over, key=_latency_ms)
+    if any(c.status == "over-budget" for c in report.candidates):
+        closest, over = budget.nearest(made, report.candidates)
         raise PerformanceFailure(
-            f"no candidate that keeps the quality is within the budget; nearest: {best.name} ({best.reason}).",
-            hint="raise --max-latency-ms or --max-size-mb, or take a faster target",
+            f"no candidate that keeps the quality is within the budget; nearest: {closest.name} ({closest.reason}).",
+            hint=f"raise {' and '.join(excess.option for excess in over)}, or take another target",
             report=path,
         )
     judged = [c for c in report.candidates if c.quality is not None and c.status != "baseline"]
@@ -145,11 +148,6 @@ def bundle(
     return artifact.open(output, check=False)
 
 
-def _latency_ms(candidate: Candidate) -> float:
-    measured = candidate.measurement
-    return measured.percentiles_ms.get("p50", measured.mean_ms) if measured else math.inf
-
-
 def _miss(candidate: Candidate) -> float:
     """How far a candidate is from passing: the worst of its failed checks, relative to the limit."""
     assert candidate.quality is not None
@@ -170,8 +168,14 @@ def _absence_notes(made: Plan) -> list[str]:
 
 
 def _mismatch_notes(made: Plan) -> list[str]:
-    budget = made.latency_budget_ms
-    unchecked = [] if budget is None else [f"the latency budget of {budget:g} ms was not checked: nothing was measured"]
+    unchecked = [
+        f"the {what} budget of {limit:g} {unit} was not checked: nothing was measured"
+        for what, limit, unit in (
+            ("latency", made.latency_budget_ms, "ms"),
+            ("memory", made.memory_budget_mb, "MB"),
+        )
+        if limit is not None
+    ]
     if not made.mismatches:
         return [] if made.project.bench else unchecked
     return [

@@ -21,7 +21,7 @@ from edgekit.pipeline import PlannedCandidate
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from edgekit.repair import repair, repairable
-from edgekit.result import Candidate, Quality, Repair
+from edgekit.result import Candidate, Measurement, Quality, Repair
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ class Tried:
 
     @property
     def p50_ms(self) -> float | None:
-        measured = self.outcome.measurement if self.outcome else None
-        return measured.percentiles_ms.get("p50", measured.mean_ms) if measured else None
+        return self.measurement.p50_ms if self.measurement else None
+
+    @property
+    def measurement(self) -> Measurement | None:
+        return self.outcome.measurement if self.outcome else None
 
 
 def run_original(build: Build, model: Model, evaluation: Evaluation) -> Originals:

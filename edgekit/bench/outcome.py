@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SCENARIO = "single-stream"
 """One inference at a time, the next on completion of the last: MLPerf's SingleStream."""
 
+BATCHED = "offline"
+"""All samples are there at the start and are taken in batches, the next on completion of the last: MLPerf's Offline."""
+
 
 @dataclass(frozen=True)
 class Settings(Record):
@@ -56,6 +59,8 @@ class Entry:
     payload: Payload
     feeds: Mapping[str, np.ndarray] | Path
     """Input name to array, or an npz file of them."""
+    batch: int = 1
+    """Samples in the feeds: throughput counts each."""
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Give the feeds. Raises UsageError when their file cannot be read."""

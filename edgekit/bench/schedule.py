@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit.bench import noise
-from edgekit.bench.outcome import SCENARIO, Entry, Outcome, Round, Settings, summarise
+from edgekit.bench.outcome import BATCHED, SCENARIO, Entry, Outcome, Round, Settings, summarise
 from edgekit.bench.process import Worker
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime, Precision
@@ -175,18 +175,19 @@ def _measurement(
     found = summarise(latencies, run.rounds)
     opened = run.opened
     return Measurement(
-        scenario=SCENARIO,
+        scenario=SCENARIO if run.entry.batch == 1 else BATCHED,
         warmup_count=int(run.warmed["count"]),
         converged=bool(run.warmed["converged"]),
         count=found.count,
         seconds=found.seconds,
         percentiles_ms=found.percentiles_ms,
         mean_ms=found.mean_ms,
-        throughput_per_s=found.throughput_per_s,
+        throughput_per_s=found.throughput_per_s * run.entry.batch,
         peak_memory_mb=memory_mb,
         cold_start=ColdStart.from_dict(opened["cold_start"]) if settings.cold_start else None,
         noise=run.tally.verdict([one.median_ns for one in run.rounds]),
         shapes={name: tuple(shape) for name, shape in opened["shapes"].items()},
         threads=opened["threads"],
         precision=precision,
+        batch=run.entry.batch,
     )

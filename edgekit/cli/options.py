@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from edgekit.cli.group import Option
 from edgekit.errors import UsageError
+from edgekit.project import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +45,8 @@ FIELDS = {
     "min_agreement": "min_agreement",
     "max_latency_ms": "max_latency_ms",
     "max_size_mb": "max_size_mb",
+    "max_memory_mb": "max_memory_mb",
+    "objective": "objective",
     "recipe": "recipe",
     "backend": "backends",
     "candidate": "candidates",
@@ -187,12 +190,18 @@ def quality_options(function: F) -> F:
 
 
 def budget_options(function: F) -> F:
-    """Add the budgets on time and size."""
+    """Add the budgets on time, size and memory, and what is best within them."""
     return _stack(
         _option("--max-latency-ms", metavar="MS", type=click.FloatRange(min=0, min_open=True), group=_BUDGET,
                 unset="the target's, or none", help="The p50 latency that may not be exceeded."),
         _option("--max-size-mb", metavar="MB", type=click.FloatRange(min=0, min_open=True), group=_BUDGET,
                 unset="the target's, or none", help="The size of the bundle's payload that may not be exceeded."),
+        _option("--max-memory-mb", metavar="MB", type=click.FloatRange(min=0, min_open=True), group=_BUDGET,
+                unset="the target's, or none",
+                help="The peak memory that may not be exceeded, the interpreter and the runtime included."),
+        _option("--objective", metavar="NAME", type=click.Choice(get_args(Objective)), group=_BUDGET, unset="latency",
+                help="What the shipped one is best in, of those that pass: latency, throughput (samples per second, in "
+                     "batches where the graph takes them), size or memory."),
     )(function)  # fmt: skip
 
 

@@ -129,3 +129,70 @@ def test_a_latency_budget_that_nothing_checked_is_told(digits, command, tmp_path
         "-o", tmp_path / "out", "--json",
     )  # fmt: skip
     assert "the latency budget of 5 ms was not checked: nothing was measured" in made.report.notes
+
+
+PLAIN = ("--candidate", "onnxruntime/int8-static", "--candidate", "onnxruntime/fp32")
+
+
+def test_the_smallest_is_shipped_when_asked_for(digits, command, place):
+    made = command(
+        "export", "digits", "--objective", "size", *PLAIN, "-o", place / "out" / "smallest", "--json", *BRIEF
+    )
+    assert made.report.objective == "size"
+    assert made.report.shipped.name == "onnxruntime/int8-static"
+    assert made.report.shipped.reason.startswith("the smallest that passes")
+    lost = next(c for c in made.report.candidates if c.name == "onnxruntime/fp32")
+    assert "x the size of onnxruntime/int8-static" in lost.reason
+
+
+def test_the_leanest_is_shipped_when_asked_for(digits, command, place):
+    made = command(
+        "export", "digits", "--objective", "memory", "--candidate", "openvino/fp32", "--candidate", "onnxruntime/fp32",
+        "-o", place / "out" / "leanest", "--json", *BRIEF,
+    )  # fmt: skip
+    found = {c.name: c.measurement.peak_memory_mb for c in made.report.candidates}
+    # The two runtimes differ by tens of MB, far beyond the 2 % that count as equal.
+    assert made.report.shipped.name == min(found, key=found.get)
+    assert made.report.shipped.reason.startswith("the least memory of those that pass")
+
+
+def test_throughput_is_measured_in_batches(digits, command, place):
+    out = place / "out" / "batches"
+    made = command("export", "digits", "--objective", "throughput", *PLAIN, "-o", out, "--json", *BRIEF)
+    for candidate in made.report.candidates:
+        measured = candidate.measurement
+        assert (measured.scenario, measured.batch) == ("offline", 8)
+        assert measured.shapes["pixel_values"][0] == 8
+        assert measured.throughput_per_s == pytest.approx(8 * measured.count / measured.seconds)
+    shipped = made.report.shipped
+    rates = {c.name: c.measurement.throughput_per_s for c in made.report.candidates}
+    assert rates[shipped.name] > max(rates.values()) / 1.5, "no more than noise can make of a tie"
+    command("verify", out)
+
+
+def test_throughput_of_a_graph_with_a_fixed_batch_is_measured_one_by_one(digits, command, place):
+    made = command(
+        "export", "digits", "--objective", "throughput", "--shape", "batch=1", "--candidate", "onnxruntime/fp32", "-o",
+        place / "out" / "singly", "--json", *BRIEF,
+    )  # fmt: skip
+    measured = made.report.shipped.measurement
+    assert (measured.scenario, measured.batch, measured.shapes["pixel_values"][0]) == ("single-stream", 1, 1)
+
+
+def test_budgets_hold_together_and_the_nearest_miss_is_named(digits, command, place):
+    out = place / "out" / "tight"
+    failed = command(
+        "export", "digits", *PLAIN, "--max-size-mb", "0.2", "--max-memory-mb", "1", "-o", out, "--json", *BRIEF, code=6
+    )
+    report = Report.from_dict(failed.json["report"])
+    for candidate in report.candidates:
+        assert candidate.status == "over-budget"
+        assert "at most 0.2 MB allowed; peak memory" in candidate.reason and "at most 1 MB allowed" in candidate.reason
+    nearest = min(report.candidates, key=lambda c: c.measurement.peak_memory_mb)
+    assert f"nearest: {nearest.name}" in failed.json["message"]
+    assert "raise --max-size-mb and --max-memory-mb" in failed.stderr
+
+
+def test_memory_cannot_be_bounded_unmeasured(digits, command, place):
+    failed = command("export", "digits", "--max-memory-mb", "300", "--no-bench", code=2)
+    assert "nothing is measured" in failed.stderr

@@ -1,0 +1,62 @@
+"""What is fed while candidates are measured: one real sample, or for throughput a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgekit.evaluation import Evaluation
+from edgekit.project import Objective
+from edgekit.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LOOKED_AT = 64
+"""Samples among which the one of median size is sought."""
+
+BATCH = 8
+"""Samples of an inference where throughput counts: enough to share the weights' way from memory, and few enough that
+small devices hold the activations.
+"""
+
+SEARCHED = 512
+"""Samples among which those are sought that can share a batch."""
+
+
+def feeds(
+    evaluation: Evaluation, objective: Objective, inputs: Sequence[Sequence[TensorSpec]]
+) -> tuple[Mapping[str, np.ndarray], int]:
+    """Give what to feed, and how many samples that is; `inputs` are those of every graph that will be measured.
+
+    For throughput a batch of real samples where every graph leaves it free: `BATCH` of those with the shapes of the
+    sample of median size, or as many as there are. Else that sample alone.
+    """
+    import numpy as np
+
+    one = representative(evaluation)
+    if objective != "throughput" or not all(free_batch(specs) for specs in inputs):
+        return one, 1
+    shapes = {name: array.shape for name, array in one.items()}
+    alike: list[Mapping[str, np.ndarray]] = []
+    for index in range(min(SEARCHED, len(evaluation.samples))):
+        for found in evaluation.task.feeds(evaluation.samples[index]):
+            if {name: array.shape for name, array in found.items()} == shapes and len(alike) < BATCH:
+                alike.append(found)
+        if len(alike) == BATCH:
+            break
+    return {name: np.concatenate([found[name] for found in alike]) for name in one}, len(alike)
+
+
+def free_batch(inputs: Sequence[TensorSpec]) -> bool:
+    """Say whether the first size of all inputs is one and the same free one."""
+    firsts = {spec.shape[0] if spec.shape else None for spec in inputs}
+    return len(firsts) == 1 and isinstance(firsts.pop(), str)
+
+
+def representative(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
+    """Give the feeds of the sample of median size among the first, so that a text is neither short nor long."""
+    count = min(LOOKED_AT, len(evaluation.samples))
+    several = [evaluation.task.feeds(evaluation.samples[index])[0] for index in range(count)]
+    several.sort(key=lambda found: sum(array.size for array in found.values()))
+    return several[len(several) // 2]
