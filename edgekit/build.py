@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgekit import cache, registry
+from edgekit import cache, chain, registry
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UsageError, nearest
@@ -29,7 +29,17 @@ from edgekit.progress import Progress
 from edgekit.spec import TensorSpec
 from edgekit.target import Target
 
-TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript", "onnxruntime", "numpy")
+TOOLS = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "optimum",
+    "optimum-onnx",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+)
 """Packages whose version can change what a step makes."""
 
 
@@ -102,24 +112,30 @@ class Build(contextlib.ExitStack):
             raise EdgekitError(f"the source of '{self.reference.ref}' gives no original model to compare with.")
         return original
 
-    def exported(self) -> Model:
-        """Give the model's graph in full precision, its free sizes fixed as planned."""
-        config = {
-            "shapes": dict(self.plan.shapes),
-            **({"opset": self.plan.project.opset} if self.plan.project.opset else {}),
-        }
+    @functools.cached_property
+    def source_key(self) -> Mapping[str, Any] | None:
+        """Give what decides the loaded model; None when only loading can tell."""
         if self.source_digest is None:
-            work = self.enter_context(cache.workdir("export"))
-            return self._known_sizes(self._export(config, work))
-        key = {
+            return None
+        return {
             "source": self.plan.source,
-            "source_code": _code(type(source_for(self.reference))),
+            "source_code": code_of(type(source_for(self.reference))),
             "reference": self.reference.to_dict(),
             "files": self.source_digest,
         }
-        return self._known_sizes(
-            self._cached("export", {**key, "config": config}, lambda work: self._export(config, work))
-        )
+
+    @property
+    def export_config(self) -> Mapping[str, Any]:
+        opset = self.plan.project.opset
+        return {"shapes": dict(self.plan.shapes), **({"opset": opset} if opset else {})}
+
+    def exported(self) -> Model:
+        """Give the model's graph in full precision, its free sizes fixed as planned."""
+        if self.source_key is None:
+            return self._known_sizes(self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
+        key = {**self.source_key, "config": self.export_config}
+        kind = registry.pass_type("export")
+        return self._known_sizes(self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work)))
 
     def _known_sizes(self, model: Model) -> Model:
         """Raise UsageError for a size that the user names and neither the graph nor the target has."""
@@ -133,19 +149,19 @@ class Build(contextlib.ExitStack):
                 )
         return model
 
-    def _export(self, config: Mapping[str, Any], work: Path) -> Model:
-        model = self.loaded()
+    def export(self, model: Model, work: Path) -> Model:
+        """Export a loaded model, or what passes made of it, into `work`."""
         kind = registry.pass_type("export")
         if model.format not in kind.accepts:  # a plugin's own format, which its passes and backends know
             shutil.copytree(model.folder, work, dirs_exist_ok=True)
             return replace(model, folder=work)
         with self.progress.step("exporting the graph"):
-            made: Model = kind.from_dict(config, "export").apply(model, None, work)  # type: ignore[attr-defined]
+            made: Model = kind.from_dict(self.export_config, "export").apply(model, None, work)  # type: ignore[attr-defined]
             return made
 
     def with_passes(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Model:
-        """Apply a recipe's passes in order."""
-        for step in candidate.recipe.passes:
+        """Apply a recipe's passes on graphs in order; those before the export are `live.py`'s."""
+        for step in candidate.recipe.passes[len(chain.live(candidate.recipe)) :]:
             kind = registry.pass_type(step.name)
             instance = kind.from_dict(step.config, f"recipe '{candidate.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
             given = feeds if kind.needs_samples else None
@@ -153,10 +169,10 @@ class Build(contextlib.ExitStack):
             start = model
 
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
-                with self.progress.step(f"{instance.name} ({candidate.recipe.name})"), _blamed(instance.name):
+                with self.progress.step(f"{instance.name} ({candidate.recipe.name})"), blamed(instance.name):
                     return instance.apply(start, given, work)  # type: ignore[no-any-return]
 
-            made = self._cached(step.name, {**key, "code": _code(kind)}, apply)
+            made = self.cached_model(step.name, {**key, "code": code_of(kind)}, kind, apply)
             # The cache knows the step by its bytes; the lineage is this run's.
             model = replace(made, task=model.task, steps=(*model.steps, *made.steps[len(start.steps) :]))
         return model
@@ -168,7 +184,7 @@ class Build(contextlib.ExitStack):
         config = {
             "backend": registry.distribution("backend", candidate.backend),
             "versions": dict(backend.probe().versions),
-            "code": _code(type(backend)),
+            "code": code_of(type(backend)),
             "target": [goal.name, goal.device.to_dict(), goal.to_dict()["shapes"], goal.static_shapes_only],
             "options": options,
             "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
@@ -187,20 +203,21 @@ class Build(contextlib.ExitStack):
 
     def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
         """Give the folder that `make` filled for this key, now or before, with the same tools and the same code."""
-        folder, _ = cache.fetch(digest_of([step, dict(key), tool_versions(), _code(kind)]), step, make)
+        folder, _ = cache.fetch(digest_of([step, dict(key), tool_versions(), code_of(kind)]), step, make)
         return folder
 
-    def _cached(self, step: str, key: Mapping[str, Any], make: Any) -> Model:
+    def cached_model(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], Model]) -> Model:
+        """Give the model that `make` wrote for this key, now or before."""
+
         def fill(work: Path) -> None:
             (work / "model").mkdir()
-            made: Model = make(work / "model")
-            made.save()
+            make(work / "model").save()
 
-        return Model.load(self.cached_step(step, key, registry.pass_type(step), fill) / "model")
+        return Model.load(self.cached_step(step, key, kind, fill) / "model")
 
 
 @contextlib.contextmanager
-def _blamed(name: str) -> Iterator[None]:
+def blamed(name: str) -> Iterator[None]:
     """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
     trace.
     """
@@ -229,7 +246,7 @@ def tool_versions() -> dict[str, str]:
 
 
 @functools.cache
-def _code(kind: type) -> str:
+def code_of(kind: type) -> str:
     """Digest the folder of source files that a plugin's class lives in: a changed plugin must not find its old
     results.
     """

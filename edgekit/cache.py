@@ -94,22 +94,32 @@ def workdir(step: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def partial(key: str, step: str) -> Iterator[Path]:
+    """Give the folder of a long step that is under way, with what a run that was killed left there.
+
+    It stays when the block ends: what it holds is written whole or not at all by who uses it. One process has it at a
+    time. Raises what `fetch` raises.
+    """
+    root = folder()
+    with disk_faults(root, "the cache"), _lock(root / "locks" / key):
+        place = root / "partial" / f"{step}.{key}"
+        place.mkdir(parents=True, exist_ok=True)
+        yield place
+
+
 def usage() -> tuple[Entry, ...]:
     """List the entries, oldest first."""
-    entries = []
-    for path in folder().glob(f"steps/*/*/{_RECORD}"):
-        with contextlib.suppress(OSError, ValueError, UsageError):
-            entries.append(Entry.from_dict(json.loads(path.read_text()), str(path)))
-    return tuple(sorted(entries, key=lambda entry: (entry.created, entry.key)))
+    return tuple(sorted((*_steps(), *_partials()), key=lambda entry: (entry.created, entry.key)))
 
 
 def clear() -> int:
     """Remove every entry; give the bytes that were freed. Steps that are being made are left alone."""
     freed = 0
-    for entry in usage():
-        path = folder() / "steps" / entry.key[:2] / entry.key
-        shutil.rmtree(path, ignore_errors=True)
+    for entry in _steps():
+        shutil.rmtree(folder() / "steps" / entry.key[:2] / entry.key, ignore_errors=True)
         freed += entry.bytes
+    freed += sum(entry.bytes for entry in _partials() if _remove_idle(entry))
     if (folder() / "work").is_dir():
         remove_leftovers(folder() / "work")
     return freed
@@ -162,6 +172,32 @@ def _lock(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _steps() -> Iterator[Entry]:
+    for path in folder().glob(f"steps/*/*/{_RECORD}"):
+        with contextlib.suppress(OSError, ValueError, UsageError):
+            yield Entry.from_dict(json.loads(path.read_text()), str(path))
+
+
+def _partials() -> Iterator[Entry]:
+    """Describe the folders of long steps; they have no hashes, as their files still change."""
+    for path in folder().glob("partial/*.*"):
+        step, _, key = path.name.rpartition(".")
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        made = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.timezone.utc)
+        yield Entry(key, step, made.isoformat(timespec="seconds"), {}, size)
+
+
+def _remove_idle(entry: Entry) -> bool:
+    """Remove the folder of a step under way unless a process works in it; say whether it went."""
+    with (folder() / "locks" / entry.key).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(folder() / "partial" / f"{entry.step}.{entry.key}", ignore_errors=True)
+    return True
 
 
 def _seal(work: Path, key: str, step: str) -> None:

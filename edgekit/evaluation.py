@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit import data, tasks
 from edgekit._record import Record
-from edgekit.data import DataRef, Feeds, Samples
+from edgekit.data import DataRef, Feeds, Problem, Samples, TrainingData
 from edgekit.model import Model
 from edgekit.originals import SYNTHETIC
 from edgekit.pipeline import embedded_data
@@ -54,6 +54,7 @@ class Evaluation:
     samples: Samples
     calibration: Samples | None
     facts: Mapping[str, Any]
+    training: TrainingData | None = None
     synthetic: bool = False
     named: str | None = None
     """The model's own task, where the samples were made up and outputs are compared as tensors."""
@@ -91,6 +92,9 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if calibrated is not None:
         calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
     notes = [*samples.notes, *data.advise(calibration, samples)]
+    training = _training(project, task)
+    if training is not None:
+        notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
     if config.labels != own:
@@ -107,8 +111,29 @@ def prepare(project: Project, model: Model) -> Evaluation:
         "calibration_samples": len(calibration),
         "calibration_digest": calibration.digest,
         "labelled": samples.labelled,
+        **({"training": training.samples.source, "training_samples": len(training.samples)} if training else {}),
     }
-    return Evaluation(task, samples, calibration, facts, notes=tuple(notes))
+    return Evaluation(task, samples, calibration, facts, training, notes=tuple(notes))
+
+
+def _training(project: Project, task: Task) -> TrainingData | None:
+    """Bind the project's training data to the task."""
+    from edgekit.tasks.classification import Classification, MultiLabel, Regression
+
+    if project.train is None:
+        return None
+    samples = data.load(DataRef(project.train, None, project.text_columns, project.label_column, train=True))
+    problems: dict[type, Problem] = {
+        Classification: "classes",
+        MultiLabel: "several-labels",
+        Regression: "numbers",
+    }
+    config, text = task.config, task.config.text
+    picture = config.image.input if config.image and config.image.layout == "nchw" else None
+    padding = {} if text is None else {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id, "position_ids": 1}
+    pad_left = text is not None and text.pad_side == "left"
+    problem = problems.get(type(task), "outputs")
+    return TrainingData(samples, task, problem, config.output, picture, padding, pad_left)
 
 
 def _unused_labels(task: Task) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgekit import chain, recipe, registry, target
 from edgekit import host as _host
-from edgekit import recipe, registry, target
 from edgekit._record import Record
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
 from edgekit.model import Model, Reference
@@ -108,7 +108,7 @@ def plan(project: Project, *, live: bool = False) -> Plan:
         shapes.pop("batch", None)  # the target's batch of one is for the least latency; batches need it free
     if goal.static_shapes_only:
         shapes.setdefault("sequence", TEXT_LENGTH)
-    candidates = _candidates(project, goal, _exported_format(found))
+    candidates = _candidates(project, goal, "torch" if found is None else found.gives)
     made = Plan(project, goal, found.scheme if found else LIVE, candidates, shapes, goal.mismatches(_host.probe()))
     if not made.possible:
         _refuse(made)
@@ -153,11 +153,6 @@ def source_for(ref: Reference) -> Source:
     )
 
 
-def _exported_format(source: Source | None) -> str:
-    """Give the format that recipes start from: torch is exported to ONNX, a plugin's own format stays what it is."""
-    return "onnx" if source is None or source.gives == "torch" else source.gives
-
-
 def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCandidate, ...]:
     if project.candidates:
         pairs = [_pair(text) for text in project.candidates]
@@ -196,7 +191,8 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
         return (absent,)
     backend = registry.backend(name)
     backend.options.from_dict(goal.options.get(name, {}), f"target '{goal.name}', options of {name}")
-    gives, problems = _through(made, start)
+    gives, problems = chain.through(made, start)
+    problems += _training_problems(made, project)
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):
         asked = project.recipe or project.candidates
@@ -218,16 +214,13 @@ def absence(name: str) -> str | None:
     return f"{'; '.join(probe.problems) or 'it is not available'} ({probe.hint})"
 
 
-def _through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
-    """Follow a model's format through the passes; say which pass does not take what it is given."""
-    problems = []
-    for step in made.passes:
-        kind = registry.pass_type(step.name)
-        if start not in kind.accepts:
-            problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
-        kind.from_dict(step.config, f"recipe '{made.name}', pass '{step.name}'")  # type: ignore[attr-defined]
-        start = kind.gives
-    return start, tuple(problems)
+def _training_problems(made: Recipe, project: Project) -> tuple[str, ...]:
+    if not any(chain.trains(step, made) for step in chain.live(made)):
+        return ()
+    lacking = [] if project.train else ["it trains, and no training data is given (--train)"]
+    if not has_data(project):
+        lacking.append("it trains, and no data is given to judge the result on (--data)")
+    return tuple(lacking)
 
 
 def has_data(project: Project) -> bool:
@@ -253,6 +246,11 @@ def _refuse(made: Plan) -> None:
         raise UsageError(
             f"the recipe '{made.candidates[0].recipe.name}' calibrates on data, and none is given.",
             hint="give samples with --data DIR, or a recipe that needs none: --recipe int8-dynamic, fp16, bf16 or fp32",
+        )
+    if all("no training data is given" in reason for reason in reasons):
+        raise UsageError(
+            f"the recipe '{made.candidates[0].recipe.name}' trains, and no training data is given.",
+            hint="give samples that the model may learn from with --train DIR, beside --data to judge the result",
         )
     for state in ("not installed", "not written yet"):
         missing = [c for c in made.candidates if state in " ".join(c.problems)]

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from edgekit._privacy import no_telemetry as no_telemetry  # for plugins: call it before importing a runtime
 from edgekit._record import Record as Record  # for plugins: the base of their options
-from edgekit.data import Feeds
+from edgekit.data import Feeds, TrainingData
 from edgekit.model import Model, Reference
+from edgekit.progress import Progress
 from edgekit.spec import TensorSpec
 from edgekit.spec import check_feeds as check_feeds  # for plugins: what `run` and `bind` owe
 from edgekit.target import Target
@@ -124,6 +125,18 @@ class LayerCost(Record):
     """||outputs with this layer quantized - float outputs|| / ||float outputs|| on calibration samples."""
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a pass that trains is given beside the model."""
+
+    data: TrainingData
+    """The user's training samples, in batches, with labels where they have any."""
+    folder: Path
+    """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
+    progress: Progress
+    seed: int = 0
+
+
 @runtime_checkable
 class Session(Protocol):
     """A loaded model, ready to run. Close it, or use it as a context manager."""
@@ -205,6 +218,23 @@ class Repairable(Pass, Protocol):
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
         """Measure what each layer costs, the most expensive first; `workdir` (exists, empty) is scratch."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Pass, Protocol):
+    """A pass that trains. It accepts and gives `torch`: it works on the live module, before the export, and stands
+    before all passes on graphs.
+
+    Passes on the live module leave the module they are given alone, write no file, and give
+    `edgekit.passes.live.changed`'s model. Equal inputs give equal weights, killed and begun again or not.
+    """
+
+    trains: bool
+    """False is what a pass without this attribute says; a property may tell it from the config."""
+
+    def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
+        """Give the trained model; `training` is there where `trains` is true."""
         ...
 
 

@@ -31,7 +31,7 @@ DEFAULT_MIN_AGREEMENT = 0.99
 Objective = Literal["latency", "throughput", "size", "memory"]
 """What the best of those that pass is best in."""
 
-_PATHS = ("model", "data", "calibration", "processor", "output", "recipe")
+_PATHS = ("model", "data", "calibration", "train", "processor", "output", "recipe")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Project(Record):
     data: str | None = None
     """Evaluation data, and calibration data where `calibration` is not given: the two never share a sample."""
     calibration: str | None = None
+    train: str | None = None
+    """Training data, for recipes that train: never drawn from `data`."""
     split: str | None = None
     text_columns: tuple[str, ...] = ()
     label_column: str | None = None
@@ -250,7 +252,8 @@ target = "host"
 # package.module:function. They decide what may be shipped. Without `calibration`, a part of them calibrates int8
 # and the rest evaluates.
 data = "./val"
-# calibration = "./train"
+# calibration = "./calibration"
+# train = "./train"        # for recipes that train: what pruning costs is won back on it
 # split = "test"
 # text_columns = ["sentence"]
 # label_column = "label"

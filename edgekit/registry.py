@@ -75,6 +75,12 @@ def pass_type(name: str) -> type[Pass]:
     return found
 
 
+def is_live(name: str) -> bool:
+    """Say whether a pass works on the live torch module, before the export."""
+    kind = pass_type(name)
+    return "torch" in kind.accepts and kind.gives == "torch"
+
+
 @functools.cache
 def sources() -> tuple[Source, ...]:
     """Import and give every source, sorted by scheme."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import bench, cache, quality, registry
+from edgekit import bench, cache, chain, live, quality, registry
 from edgekit._record import digest_of
 from edgekit.build import Build, Compiled, tool_versions
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
@@ -94,6 +94,7 @@ def _try_and_repair(
     build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals
 ) -> list[Tried]:
     """Give the candidate, and where it misses the gate and can be repaired, what it became."""
+    model = live.graph(build, model, planned, evaluation)
 
     def attempt(one: PlannedCandidate) -> Tried:
         return _try(build, one, model, evaluation, originals)
@@ -130,6 +131,7 @@ def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Eval
         typed.precision,
         max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
+        retrained=bool(chain.live(planned.recipe)),
     )
     return Tried(planned, compiled, judged, Precision.from_dict(found["effective"]))
 

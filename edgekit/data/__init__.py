@@ -5,21 +5,25 @@
 feeds is the task's part (`edgekit.tasks`).
 """
 
-from edgekit.data.advice import advise
+from edgekit.data.advice import advise, advise_training
 from edgekit.data.feeds import Feeds
 from edgekit.data.load import READABLE, load
 from edgekit.data.picture import UnreadableImage, check_pictures, open_picture
 from edgekit.data.samples import DataRef, Rows, Sample, Samples, require_labels
+from edgekit.data.training import Problem, TrainingData
 
 __all__ = [
     "READABLE",
     "DataRef",
     "Feeds",
+    "Problem",
     "Rows",
     "Sample",
     "Samples",
+    "TrainingData",
     "UnreadableImage",
     "advise",
+    "advise_training",
     "check_pictures",
     "load",
     "open_picture",

@@ -1,4 +1,4 @@
-"""What is wrong with a choice of calibration samples that can be seen from the samples themselves."""
+"""What is wrong with a choice of calibration or training samples that can be seen from the samples themselves."""
 
 from __future__ import annotations
 
@@ -31,3 +31,16 @@ def advise(calibration: Samples, evaluation: Samples) -> tuple[str, ...]:
             "was fitted to"
         )
     return tuple(notes)
+
+
+def advise_training(training: Samples, evaluation: Samples) -> tuple[str, ...]:
+    """Say how many of the evaluation samples are trained on too; they stay on both sides, as the user gave them."""
+    evaluated = Counter(digest_of_content(sample.fields) for sample in evaluation)
+    trained = {digest for sample in training if (digest := digest_of_content(sample.fields)) in evaluated}
+    shared = sum(evaluated[digest] for digest in trained)
+    if not shared:
+        return ()
+    return (
+        f"{shared} of {len(evaluation)} evaluation samples are training samples too: what was trained is judged on "
+        "what it was fitted to",
+    )

@@ -93,7 +93,7 @@ def read_dataset(folder: Path, data: DataRef) -> Columnar:
     top = folder
     if (folder / "dataset_dict.json").is_file():
         splits = [str(name) for name in _json(folder / "dataset_dict.json").get("splits", [])]
-        chosen, notes = choose_split(splits, data.split, str(folder))
+        chosen, notes = choose_split(splits, data.split, str(folder), train=data.train)
         folder = folder / chosen
     elif data.split is not None:
         own = _json(folder / "state.json").get("_split")

@@ -93,7 +93,7 @@ def _folder(path: Path, data: DataRef) -> Rows:
     folders = [child.name for child in children if child.is_dir()]
     notes: tuple[str, ...] = ()
     if folders and all(map(is_split, folders)) and next(pictures(path), None) and not any(map(is_picture, children)):
-        name, notes = choose_split(folders, data.split, str(path))
+        name, notes = choose_split(folders, data.split, str(path), train=data.train)
         return _images(path / name, notes)
     if next(pictures(path), None) is not None:
         if data.split is not None:
@@ -126,7 +126,7 @@ def _tables(path: Path, files: list[Path], data: DataRef) -> Rows:
     if data.split is None and len(by_split) > 1 and not all(map(is_split, by_split)):
         names = ", ".join(file.name for file in files)
         raise UsageError(f"the folder '{path}' holds several tables: {names}.", hint="give the path of one of them")
-    name, notes = choose_split(list(by_split), data.split, str(path))
+    name, notes = choose_split(list(by_split), data.split, str(path), train=data.train)
     chosen = by_split[name]
     if all(file.suffix.lower() == ".parquet" for file in chosen):
         from edgekit.data.columnar import read_parquet

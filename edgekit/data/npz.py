@@ -40,7 +40,7 @@ class Npz:
             ) from error
         if not members:
             raise UsageError(f"'{path}' holds no arrays.", hint="write arrays by input name with numpy.savez")
-        self._members, self.notes = _of_split(members, data.split, path)
+        self._members, self.notes = _of_split(members, data, path)
         self._label = self._find_label(data.label_column)
         self._count = self._length()
         self.labels: Sequence[Any] | None = None
@@ -139,17 +139,17 @@ class _Member:
             return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def _of_split(members: dict[str, _Member], split: str | None, path: Path) -> tuple[dict[str, _Member], tuple[str, ...]]:
+def _of_split(members: dict[str, _Member], data: DataRef, path: Path) -> tuple[dict[str, _Member], tuple[str, ...]]:
     matches = {name: _SPLIT.fullmatch(name) for name in members}
     if not all(matches.values()):
-        if split is not None:
+        if data.split is not None:
             raise UsageError(
                 f"'{path}' has no splits: its arrays are {', '.join(members)}.",
                 hint="leave out the split, or name the arrays train_images, train_labels, test_images, ...",
             )
         return members, ()
     names = dict.fromkeys(match[1] for match in matches.values() if match)
-    chosen, notes = choose_split(list(names), split, str(path))
+    chosen, notes = choose_split(list(names), data.split, str(path), train=data.train)
     return {match[2]: members[name] for name, match in matches.items() if match and match[1] == chosen}, notes
 
 

@@ -31,6 +31,8 @@ class DataRef:
     split: str | None = None
     text_columns: tuple[str, ...] = ()
     label_column: str | None = None
+    train: bool = False
+    """Of several splits, read the one for training where none is named."""
 
 
 class Rows(Protocol):

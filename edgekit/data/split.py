@@ -14,8 +14,12 @@ def is_split(name: str) -> bool:
     return any(name.lower() in names for names in ALIASES)
 
 
-def choose_split(names: Sequence[str], asked: str | None, where: str) -> tuple[str, tuple[str, ...]]:
-    """Give the split to read and the notes on it. Raises UsageError for one that is not there."""
+def choose_split(
+    names: Sequence[str], asked: str | None, where: str, *, train: bool = False
+) -> tuple[str, tuple[str, ...]]:
+    """Give the split to read and the notes on it; `train` prefers the one for training. Raises UsageError for one that
+    is not there.
+    """
     if asked is not None:
         wanted = next((aliases for aliases in ALIASES if asked.lower() in aliases), (asked,))
         for name in (asked, *wanted):
@@ -27,7 +31,7 @@ def choose_split(names: Sequence[str], asked: str | None, where: str) -> tuple[s
         )
     if len(names) == 1:
         return names[0], ()
-    for aliases in ALIASES:
+    for aliases in reversed(ALIASES) if train else ALIASES:
         for name in names:
             if name.lower() in aliases:
                 return name, (f"'{where}' has the splits {', '.join(names)}; '{name}' was read, as none was asked for",)

@@ -58,7 +58,8 @@ class Export(Record):
             _onnx.copy_graph(model.graph, graph)
             before = model.digest
         else:
-            before = str(facts.get("source") or digest_of([facts.get("architecture"), facts.get("parameters")]))
+            loaded = facts.get("source") or digest_of([facts.get("architecture"), facts.get("parameters")])
+            before = model.steps[-1].after if model.steps else str(loaded)
             notes = self._export(model, graph)
         proto = _onnx.load(graph, weights=False)
         config = TaskConfig.load(workdir / ASSETS)

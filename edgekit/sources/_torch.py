@@ -108,12 +108,16 @@ class TorchOriginal:
         tensors = to_torch(feeds)
         try:
             with torch.inference_mode(), _threads(self.module):
-                result = self._call(tensors)
+                found = self.outputs(tensors)
         except Exception as error:  # the model's own code: any exception is its author's
             raise BuildError(f"the original model does not run: {first_line(error)}") from error
-        return {name: tensor.detach().cpu().numpy() for name, tensor in self.read(result).items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
 
-    def _call(self, tensors: dict[str, Any]) -> Any:
+    def outputs(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the outputs by name, as tensors with their gradients."""
+        return self.read(self._call(tensors))
+
+    def _call(self, tensors: Mapping[str, Any]) -> Any:
         if not self.positional:
             return self.module(**tensors)
         values = [tensors[name] for name in self.positional]

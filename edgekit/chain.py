@@ -1,0 +1,48 @@
+"""A recipe's passes in a row: which work on the live torch module, which on graphs, and whether each takes what it is
+given.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from edgekit import registry
+from edgekit.plugin import Pass
+from edgekit.recipe import PassConfig, Recipe
+
+
+def through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
+    """Follow a model's format through the passes; say which pass does not take what it is given.
+
+    A torch model is exported to ONNX where the passes on the live module end.
+    """
+    problems = []
+    for step in made.passes:
+        kind = registry.pass_type(step.name)
+        if start == "torch" and not registry.is_live(step.name):
+            start = "onnx"
+        if registry.is_live(step.name) and start != "torch":
+            problems.append(f"the pass '{step.name}' takes a torch model before its export, the model is '{start}'")
+        elif start not in kind.accepts:
+            problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
+        configured(step, made)
+        start = kind.gives
+    return "onnx" if start == "torch" else start, tuple(problems)
+
+
+def configured(step: PassConfig, made: Recipe) -> Pass:
+    """Give a recipe's pass with its config. Raises UsageError for one that it does not take."""
+    kind: Any = registry.pass_type(step.name)
+    found: Pass = kind.from_dict(step.config, f"recipe '{made.name}', pass '{step.name}'")
+    return found
+
+
+def trains(step: PassConfig, made: Recipe) -> bool:
+    """Say whether a recipe's pass trains on the user's training data."""
+    return bool(getattr(configured(step, made), "trains", False))
+
+
+def live(made: Recipe) -> tuple[PassConfig, ...]:
+    """Give the passes that a recipe begins with and that work on the live module, before the export."""
+    return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), made.passes))

@@ -1,0 +1,113 @@
+"""Training samples as a model takes them: inputs in batches, and labels, read when they are asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from edgekit._record import digest_of
+from edgekit.data.feeds import Feeder, Feeds
+from edgekit.data.picture import UnreadableImage, check_pictures
+from edgekit.data.samples import Sample, Samples
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Problem = Literal["classes", "several-labels", "numbers", "outputs"]
+"""How the answer is meant: one class of several; any number of them; a number; or the outputs are all that is known."""
+
+NO_LABEL = -100
+"""The label of a sample that has none: what torch's cross entropy leaves out."""
+
+
+class Learner(Feeder, Protocol):
+    """The piece of a task that makes feeds and reads labels (`edgekit.tasks.Task`)."""
+
+    def label(self, raw: Any) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Training samples by number, each with the inputs of one inference; a sample that needs several has several."""
+
+    samples: Samples
+    task: Learner
+    problem: Problem = "outputs"
+    answer: str | None = None
+    """The output that answers; None is the first."""
+    picture: str | None = None
+    """The input that is a picture [1,C,H,W], where there is one: it may be shifted and mirrored."""
+    padding: Mapping[str, int] = field(default_factory=dict)
+    """What fills up inputs of different lengths, by name; 0 for the others."""
+    pad_left: bool = False
+
+    def __len__(self) -> int:
+        return len(self.samples) * self._each
+
+    @functools.cached_property
+    def _each(self) -> int:
+        return len(self.task.feeds(self.samples[0])) if len(self.samples) else 0
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Give the SHA-256 of all that decides inputs and labels; computed once."""
+        facts = [self.problem, self.answer, self.picture, sorted(self.padding.items()), self.pad_left]
+        return digest_of([self.samples.digest, list(map(str, self.samples.labels or ())), self._task, facts])
+
+    @property
+    def _task(self) -> Mapping[str, Any]:
+        return self.task.config.to_dict()
+
+    @property
+    def feeds(self) -> Feeds:
+        """Give all inputs in order, as passes calibrate on them."""
+        return Feeds.of(self.samples, self.task)
+
+    @functools.cached_property
+    def labels(self) -> tuple[int, ...] | None:
+        """Give each item's class, NO_LABEL for one without; None where the task has no classes or no sample a label.
+
+        Raises UsageError for a label that the model does not have.
+        """
+        found = self.samples.labels
+        if found is None or self.problem != "classes":
+            return None
+        return tuple(
+            NO_LABEL if label is None else int(self.task.label(label)) for label in found for _ in range(self._each)
+        )
+
+    def inputs(self, index: int) -> dict[str, np.ndarray]:
+        """Give one item's inputs, each [1, ...]."""
+        try:
+            return self.task.feeds(self._sample(index))[index % self._each]
+        except UnreadableImage as fault:
+            check_pictures(self.samples, first=fault)
+            raise
+
+    def batch(self, indexes: Sequence[int]) -> dict[str, np.ndarray]:
+        """Give the inputs of several items as one, [batch, ...], the shorter filled up to the longest."""
+        import numpy as np
+
+        # Rows are read fastest in ascending order.
+        found = {index: self.inputs(index) for index in sorted(set(indexes))}
+        together = {}
+        for name in found[indexes[0]]:
+            arrays = [found[index][name] for index in indexes]
+            together[name] = np.concatenate(self._filled(name, arrays))
+        return together
+
+    def _sample(self, index: int) -> Sample:
+        return self.samples[index // self._each]
+
+    def _filled(self, name: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        import numpy as np
+
+        longest = np.max([array.shape for array in arrays], axis=0)
+        filled = []
+        for array in arrays:
+            missing = [int(size) for size in longest - array.shape]
+            pads = [(gap, 0) if self.pad_left else (0, gap) for gap in missing]
+            filled.append(np.pad(array, pads, constant_values=self.padding.get(name, 0)) if any(missing) else array)
+        return filled
