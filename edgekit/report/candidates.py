@@ -29,17 +29,39 @@ class Row:
     p50: str
     p90: str
     ratio: str
+    rate: str
     size: str
+    memory: str
     precision: str
     score: str
     drop: str
     agreement: str
     reason: str
+    front: bool
+
+
+FRONT = "*"
+LEGEND = (
+    f"{FRONT} on the Pareto front: no other one that was measured is as good in latency, size, memory and quality, and "
+    "better in one"
+)
+
+
+def legend(report: Report) -> str | None:
+    """Say what the mark of the front means; None where there is nothing to compare."""
+    return LEGEND if has_front(report) else None
+
+
+def has_front(report: Report) -> bool:
+    """Say whether several candidates were measured, so that a front among them means something."""
+    return sum(candidate.measurement is not None for candidate in report.candidates) > 1 and any(
+        candidate.front for candidate in report.candidates
+    )
 
 
 def row(candidate: Candidate, best_p50: float | None) -> Row:
     """Give a candidate's cells; its ratio is against `best_p50`."""
-    p50, quality = figures.percentile(candidate, "p50"), candidate.quality
+    p50, quality, measured = figures.percentile(candidate, "p50"), candidate.quality, candidate.measurement
     drop = quality.drop if quality else None
     agreement = quality.agreement if quality else None
     return Row(
@@ -48,12 +70,15 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
         p50=figures.significant(p50),
         p90=figures.significant(figures.percentile(candidate, "p90")),
         ratio=figures.ratio(p50 / best_p50 if p50 is not None and best_p50 else None),
+        rate=figures.significant(measured.throughput_per_s if measured else None),
         size=figures.significant(candidate.size_mb),
+        memory=figures.significant(measured.peak_memory_mb if measured else None),
         precision=figures.precision(figures.effective(candidate)),
         score=f"{quality.score:.4f}" if quality and quality.score is not None else figures.NONE,
         drop=f"{100 * drop:.2f}".replace("-0.00", "0.00") if drop is not None else figures.NONE,
         agreement=f"{100 * agreement:.1f}%" if agreement is not None else figures.NONE,
         reason=figures.clean(candidate.reason),
+        front=candidate.front,
     )
 
 

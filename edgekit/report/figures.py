@@ -38,8 +38,10 @@ def mb(value: float | None) -> str:
     return NONE if value is None else f"{significant(value)} MB"
 
 
-def per_second(value: float) -> str:
-    return f"{significant(value)} per second"
+def per_second(found: Measurement) -> str:
+    if found.batch == 1:
+        return f"{significant(found.throughput_per_s)} per second"
+    return f"{significant(found.throughput_per_s)} samples per second, in batches of {found.batch}"
 
 
 def ratio(value: float | None) -> str:
@@ -68,6 +70,19 @@ def precision(found: Precision | None) -> str:
 
 def effective(candidate: Candidate) -> Precision | None:
     return candidate.effective or (candidate.measurement.precision if candidate.measurement else None)
+
+
+OBJECTIVES = {
+    "latency": "the least latency",
+    "throughput": "the most samples per second",
+    "size": "the smallest payload",
+    "memory": "the least memory at peak",
+}
+
+
+def objective(report: Report) -> str:
+    """Say what the shipped candidate is the best in."""
+    return f"{OBJECTIVES[report.objective]}, of the candidates that pass"
 
 
 LAYERS_SHOWN = 12
@@ -125,7 +140,7 @@ def speed(report: Report) -> str | None:
         f"{name} {ms(value)}" for name, value in measured.percentiles_ms.items() if name in ("p50", "p90")
     )
     latency = latency or f"mean {ms(measured.mean_ms)} of {measured.count}, too few for a percentile"
-    parts = [f"{latency}; {per_second(measured.throughput_per_s)}"]
+    parts = [f"{latency}; {per_second(measured)}"]
     if shipped.recipe == "fp32":
         parts.append(_full_precision(report, shipped))
     for other in report.candidates:
@@ -139,6 +154,8 @@ def _full_precision(report: Report, shipped: Candidate) -> str:
     """Say why no lower precision was shipped; of what was not built nothing is known."""
     lower = [other for other in report.candidates if other.recipe != shipped.recipe and other.quality]
     own = "fp32" if shipped.asked == "f32" else f"the model as it came ({shipped.asked})"
+    if report.objective not in ("latency", "throughput"):
+        return own
     if not lower:
         return f"{own}: no lower precision was built"
     return f"{own} is the fastest that passes: no lower precision was both faster and good enough"
@@ -195,53 +212,13 @@ def measurement(found: Measurement) -> str:
     """Say how a measurement was made."""
     shapes = ", ".join(f"{name}{list(shape)}" for name, shape in found.shapes.items())
     parts = [
-        f"{found.scenario}, {found.count} inferences in {significant(found.seconds)} s after "
-        f"{found.warmup_count} to warm up",
+        f"{found.scenario}, {found.count} inferences{f' of {found.batch} samples' if found.batch > 1 else ''} in "
+        f"{significant(found.seconds)} s after {found.warmup_count} to warm up",
         "steady" if found.converged else "NOT steady when it ended",
     ]
     parts += [f"{found.threads} threads"] if found.threads else []
     parts += [shapes] if shapes else []
     return "; ".join(parts)
-
-
-def noise(measured: Measurement) -> str:
-    """Say whether something else used the processor, and whether the times were steady."""
-    found = measured.noise
-    shares = [
-        f"{words} {100 * value:.1f}%"
-        for words, value in (
-            ("other processes took", found.foreign_cpu_share),
-            ("the hypervisor took", found.steal_share),
-            ("rounds spread", found.round_spread),
-        )
-        if value is not None
-    ]
-    seen = f" ({', '.join(shares)})" if shares else ""
-    words = "NOISY: " + ("; ".join(map(clean, found.reasons)) or f"the processor was shared{seen}")
-    return (words if found.noisy else f"quiet{seen}") + ("" if measured.converged else "; NOT steady when it ended")
-
-
-def noises(report: Report) -> tuple[tuple[str, bool], ...]:
-    """Say the noise of the shipped candidate, or the first, in full; of the others those that met any, several by name
-    only: what disturbs one run disturbs most of it.
-    """
-    measured = [(candidate, candidate.measurement) for candidate in report.candidates if candidate.measurement]
-    measured.sort(key=lambda pair: pair[0] is not report.shipped)
-    if not measured:
-        return ()
-    (subject, first), *others = measured
-    lines = [(f"{clean(subject.name)}: {noise(first)}", first.noise.noisy)]
-    touched = [(candidate, found) for candidate, found in others if found.noise.noisy or not found.converged]
-    if len(touched) == 1:
-        ((other, found),) = touched
-        return (*lines, (f"{clean(other.name)}: {noise(found)}", found.noise.noisy))
-    noisy = [clean(candidate.name) for candidate, found in others if found.noise.noisy]
-    moving = [clean(candidate.name) for candidate, found in others if not found.converged]
-    if noisy:
-        lines.append((f"NOISY too: {', '.join(noisy)}", True))
-    if moving:
-        lines.append((f"NOT steady when it ended: {', '.join(moving)}", True))
-    return tuple(lines)
 
 
 def environment(found: Environment) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, figures, plot
+from edgekit.report import candidates, figures, noise, plot, tradeoff
 from edgekit.result import Candidate, Report
 
 
@@ -21,6 +21,7 @@ def render(report: Report, folder: Path | None = None) -> str:
         _cards(report),
         _summary(report),
         _candidates(report),
+        _section("Trade-offs", tradeoff.render(report)),
         *(_section(title, _repair(layers)) for title, layers in figures.repairs(report)),
         _distributions(report, folder),
         _section("Environment", _definitions(figures.environment(report.environment))),
@@ -56,7 +57,12 @@ def _cards(report: Report) -> str:
         baselines = [other for c in report.candidates if c.recipe == "fp32" and (other := figures.percentile(c, "p50"))]
         if baselines and chosen.recipe != "fp32":
             cards.append((figures.ratio(min(baselines) / p50), "as fast as the fastest fp32"))
-        cards.append((f"{figures.significant(chosen.measurement.throughput_per_s)}/s", "inferences"))
+        cards.append(
+            (
+                f"{figures.significant(chosen.measurement.throughput_per_s)}/s",
+                "inferences" if chosen.measurement.batch == 1 else "samples",
+            )
+        )
     if chosen.quality and chosen.quality.score is not None and chosen.quality.metric:
         cards.append((f"{chosen.quality.score:.4f}", f"{chosen.quality.metric}, {figures.points(chosen.quality.drop)}"))
     elif chosen.quality and chosen.quality.agreement is not None:
@@ -73,6 +79,7 @@ def _summary(report: Report) -> str:
     chosen = _chosen(report)
     entries: list[tuple[str, str]] = []
     if chosen is not None:
+        entries += [("objective", figures.objective(report))] if report.objective != "latency" else []
         entries += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
             entries += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
@@ -109,7 +116,9 @@ def _candidate(report: Report, candidate: Candidate, longest: float, metric: str
     time = f"<b>{row.p50}</b> ms &nbsp; {row.ratio}" if p50 is not None else "not measured"
     cells = [
         (f"p90 {row.p90} ms", row.p90),
+        (f"{row.rate} per s", row.rate if report.objective == "throughput" else figures.NONE),
         (f"{row.size} MB", row.size),
+        (f"{row.memory} MB of memory", row.memory),
         (f"runs in {row.precision}", row.precision),
         (f"{metric} {row.score}", row.score),
         (f"drop {row.drop} points", row.drop),
@@ -121,9 +130,10 @@ def _candidate(report: Report, candidate: Candidate, longest: float, metric: str
         if p50 is not None and longest
         else ""
     )
+    front = '<span class="status">Pareto front</span>' if candidate.front and candidates.has_front(report) else ""
     reason = f'<div class="reason">{escape(row.reason)}</div>' if row.reason else ""
     return (
-        f'<div class="candidate"><div class="head"><span class="name">{escape(row.name)}</span>'
+        f'<div class="candidate"><div class="head"><span class="name">{escape(row.name)}</span>{front}'
         f'<span class="status {kind}">{escape(row.status)}</span><span class="time">{time}</span></div>{bar}'
         f'<div class="figures">{shown}</div>{reason}</div>'
     )
@@ -160,7 +170,7 @@ def _distributions(report: Report, folder: Path | None) -> str:
 
 
 def _noise(report: Report) -> list[tuple[str, str]]:
-    return [(figures.clean(c.name), figures.noise(c.measurement)) for c in report.candidates if c.measurement]
+    return [(figures.clean(c.name), noise.noise(c.measurement)) for c in report.candidates if c.measurement]
 
 
 def _section(title: str, inner: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgekit.report import candidates, figures
+from edgekit.report import candidates, figures, noise
 from edgekit.result import Report
 
 
@@ -17,6 +17,7 @@ def render(report: Report) -> str:
     chosen = report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
     summary: list[tuple[str, str]] = []
     if chosen is not None:
+        summary += [("objective", figures.objective(report))] if report.objective != "latency" else []
         summary += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
             summary += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
@@ -30,11 +31,12 @@ def render(report: Report) -> str:
     blocks.append(items([*summary, ("evidence", figures.EVIDENCE[report.evidence])]))
     if report.candidates:
         blocks += ["## Candidates", _candidates(report)]
+        blocks += [escape(legend)] if (legend := candidates.legend(report)) else []
     for title, layers in figures.repairs(report):
         blocks += [f"## {escape(title)}", table(("stays in", "relative L2", "kind", "layer"), layers, ("relative L2",))]
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
-        lines = [("noise", words) for words, _ in figures.noises(report)]
+        lines = [("noise", words) for words, _ in noise.noises(report)]
         if report.kind == "bench":
             lines += [(candidate.name, figures.footprint(candidate)) for candidate in measured]
         how = (report.shipped or measured[0]).measurement or measured[0].measurement
@@ -69,13 +71,15 @@ def escape(text: str) -> str:
 
 
 def _candidates(report: Report) -> str:
-    metric = figures.metric_name(report.candidates)
+    metric, front = figures.metric_name(report.candidates), candidates.has_front(report)
     header = (
-        "candidate", "status", "p50 ms", "p90 ms", "ratio", "MB", "runs in", metric, "drop, points", "agreement", "why",
+        "candidate", "status", "p50 ms", "p90 ms", "ratio", "per s", "MB", "RAM, MB", "runs in", metric, "drop, points",
+        "agreement", "why",
     )  # fmt: skip
     cells = [
-        (row.name, row.status, row.p50, row.p90, row.ratio, row.size, row.precision, row.score, row.drop, row.agreement,
-         row.reason or figures.NONE)
+        (f"{row.name} {candidates.FRONT}" if row.front and front else row.name, row.status, row.p50, row.p90, row.ratio,
+         row.rate if report.objective == "throughput" else figures.NONE, row.size, row.memory, row.precision, row.score,
+         row.drop, row.agreement, row.reason or figures.NONE)
         for row in candidates.rows(report)
     ]  # fmt: skip
     keep = [i for i in range(len(header)) if i < 2 or any(row[i] != figures.NONE for row in cells)]

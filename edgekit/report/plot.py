@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 BINS = 80
@@ -47,6 +49,75 @@ def axis(low: float, high: float) -> str:
         for tick in ticks(low, high)
     )
     return f'<svg height="18" aria-hidden="true">{marks}</svg>'
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A candidate in a scatter: its place in both directions, 0 to 1 from left and bottom, and how it is marked."""
+
+    x: float
+    y: float
+    label: str
+    kind: str
+    """best, bar or out."""
+    front: bool
+    title: str
+
+
+LEFT, RIGHT = 12.0, 97.0
+"""Percent of a scatter's width between which its dots lie: the numbers of the vertical axis stand before them."""
+
+SCATTER = 220
+"""Pixels of a scatter, its horizontal axis not counted."""
+
+
+def scatter(
+    dots: Sequence[Dot], x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]], title: str
+) -> str:
+    """Draw numbered dots, filled on the front, and the line of the front as far as it shows in these two directions."""
+    lines = "".join(
+        f'<line class="axis" x1="{LEFT}%" x2="100%" y1="{_down(at):.1f}" y2="{_down(at):.1f}"/>'
+        f'<text x="{LEFT - 1}%" y="{_down(at) + 4:.1f}" text-anchor="end">{words}</text>'
+        for at, words in y_ticks
+    )
+    lines += "".join(
+        f'<line class="axis" x1="{_across(at):.2f}%" x2="{_across(at):.2f}%" y1="0" y2="{SCATTER}"/>'
+        f'<text x="{_across(at):.2f}%" y="{SCATTER + 16}" text-anchor="middle">{words}</text>'
+        for at, words in x_ticks
+    )
+    edge = staircase([(dot.x, dot.y) for dot in dots if dot.front])
+    for (x1, y1), (x2, y2) in itertools.pairwise(edge):
+        lines += (
+            f'<line class="front" x1="{_across(x1):.2f}%" x2="{_across(x2):.2f}%" y1="{_down(y1):.1f}" '
+            f'y2="{_down(y2):.1f}"/>'
+        )
+    marks = "".join(
+        f'<g class="dot {dot.kind}{"" if dot.front else " off"}"><title>{dot.title}</title>'
+        f'<circle cx="{_across(dot.x):.2f}%" cy="{_down(dot.y):.1f}" r="9"/>'
+        f'<text x="{_across(dot.x):.2f}%" y="{_down(dot.y) + 4:.1f}" text-anchor="middle">{dot.label}</text></g>'
+        for dot in sorted(dots, key=lambda dot: (dot.front, dot.kind == "best"))
+    )
+    return f'<svg height="{SCATTER + 22}" role="img" aria-label="{title}">{lines}{marks}</svg>'
+
+
+def staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Give the corners of the line that no point lies below and left of, from left to right."""
+    corners: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        if corners and y >= corners[-1][1]:
+            continue
+        corners += [(x, corners[-1][1])] if corners else []
+        corners.append((x, y))
+    return corners
+
+
+def _across(x: float) -> float:
+    # Room for the discs of the outermost dots on both sides.
+    return LEFT + (0.05 + 0.9 * x) * (RIGHT - LEFT)
+
+
+def _down(y: float) -> float:
+    return (0.94 - 0.88 * y) * SCATTER
 
 
 def place(value: float, low: float, high: float) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
-from edgekit.report import candidates, figures
+from edgekit.report import candidates, figures, noise
 from edgekit.report.candidates import Row
 from edgekit.result import Candidate, Report
 
@@ -23,6 +24,8 @@ def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
     if report.candidates:
         page.heading(_table_title(report))
         page.lines += candidates_table(report, width, colour)
+        if legend := candidates.legend(report):
+            page.lines += textwrap.wrap(legend, width)
     _repairs(page, report)
     for candidate in report.candidates:
         _layers(page, candidate)
@@ -37,7 +40,11 @@ def candidates_table(report: Report, width: int = 100, colour: bool = False) -> 
     numbers have room beside the name, they stand under it.
     """
     cells = candidates.rows(report)
+    if candidates.has_front(report):
+        cells = tuple(replace(cell, name=f"{cell.name} {candidates.FRONT}") if cell.front else cell for cell in cells)
     columns = _columns(report, cells)
+    if report.objective != "memory" and width - _size(columns) < _REASON_LEAST:
+        columns = [column for column in columns if column[1] != "memory"]
     left = width - _size(columns)
     if left >= _REASON_LEAST:
         return _wide(cells, columns, width, left, colour)
@@ -122,6 +129,8 @@ def _subject(report: Report) -> Candidate | None:
 
 
 def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
+    if report.objective != "latency":
+        page.entry("objective", figures.objective(report))
     if speed := figures.speed(report):
         page.entry("speed", speed)
     if chosen.quality:
@@ -149,7 +158,9 @@ def _columns(report: Report, cells: Sequence[Row]) -> list[tuple[str, str, int]]
         "p50": "p50",
         "p90": "p90",
         "ratio": "ratio",
+        "rate": "per s",
         "size": "MB",
+        "memory": "RAM",
         "precision": "runs in",
         "score": figures.metric_name(report.candidates),
         "drop": "drop",
@@ -157,6 +168,8 @@ def _columns(report: Report, cells: Sequence[Row]) -> list[tuple[str, str, int]]
     }
     shown = []
     for field, title in titles.items():
+        if field == "rate" and report.objective != "throughput":
+            continue
         values = [getattr(cell, field) for cell in cells]
         if field in ("name", "status") or any(value != figures.NONE for value in values):
             shown.append((title, field, max(len(title), *map(len, values))))
@@ -204,7 +217,7 @@ def _behind(page: _Page, report: Report) -> None:
         first = (report.shipped or measured[0]).measurement or measured[0].measurement
         if first is not None:
             page.entry("how", figures.measurement(first))
-        for words, noisy in figures.noises(report):
+        for words, noisy in noise.noises(report):
             page.entry("noise", words, "yellow" if noisy else None)
     for title, entries in (
         ("Environment", figures.environment(report.environment)),
