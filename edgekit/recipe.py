@@ -117,15 +117,19 @@ OVERRIDES = "overrides"
 
 
 def load(name: str) -> Recipe:
-    """Give a built-in recipe by name, or read one from a TOML file. Raises UsageError with the nearest names."""
+    """Give a built-in recipe by name, or read one from a TOML file, given by its path or by its name in ./recipes.
+
+    Raises UsageError with the nearest names.
+    """
     if name in BUILTIN:
         return BUILTIN[name]
-    if not name.endswith(".toml"):
+    own = available()
+    if not name.endswith(".toml") and name not in own:
         raise UsageError(
-            f"there is no recipe '{name}'.{nearest(name, BUILTIN)}",
+            f"there is no recipe '{name}'.{nearest(name, (*BUILTIN, *own))}",
             hint=f"built in: {', '.join(BUILTIN)}; or give the path of a .toml file",
         )
-    path = Path(name)
+    path = own.get(name, Path(name))
     try:
         with path.open("rb") as file:
             data = tomllib.load(file)
@@ -139,6 +143,11 @@ def load(name: str) -> Recipe:
     if found.name in BUILTIN:
         raise UsageError(f"{path}: the name '{found.name}' is a built-in recipe's.", hint="give it another name")
     return found if "precision" in data else replace(found, precision=_precision(found.passes))
+
+
+def available() -> dict[str, Path]:
+    """List the recipes of the user's own, the TOML files in ./recipes, by name."""
+    return {path.stem: path for path in sorted(Path("recipes").glob("*.toml"))}
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -80,13 +80,18 @@ def describe_target(found: Target) -> str:
 
 @verb(
     "recipes",
-    "List the built-in recipes, or show one.",
+    "List the recipes, or write one out as a file to start from.",
     description=(
-        "A recipe is a named list of passes that follow the export to a graph, such as a quantization. With "
-        "NAME, or the path of "
-        "a .toml file, its passes and their settings are shown.",
+        "A recipe is a named list of passes that follow the export to a graph, such as a quantization. Without NAME "
+        "the built-in ones are listed, and those of your own: .toml files in ./recipes. With NAME, or the path of a "
+        ".toml file, the recipe is written as such a file.",
+        "In a file, [passes.config] holds for all layers; [passes.operators.Conv] comes before it for all Conv, and "
+        '[passes.nodes."/head/MatMul"] before both for one node.',
     ),
-    examples=(("edgekit recipes", "All:"), ("edgekit recipes int8-static", "One:")),
+    examples=(
+        ("edgekit recipes", "All:"),
+        ("edgekit recipes int8-static > mine.toml", "A file to change, then `edgekit export --recipe mine.toml`:"),
+    ),
     exits=(0, 1, 2),
 )
 @click.argument("name", metavar="[NAME]", required=False)
@@ -94,21 +99,26 @@ def describe_target(found: Target) -> str:
 def recipes(name: str | None, as_json: bool) -> None:
     from edgekit import recipe
     from edgekit.cli import output
+    from edgekit.errors import EdgekitError
 
-    if name is None:
-        if as_json:
-            output.emit_json([found.to_dict() for found in recipe.BUILTIN.values()])
-        else:
-            output.emit(columns((found.name, found.summary) for found in recipe.BUILTIN.values()))
+    if name is not None:
+        found = recipe.load(name)
+        needs = "calibration data" if found.needs_samples else "no data"
+        text = f"# {found.name}: needs {needs}\n{recipe.to_toml(found)}".rstrip()
+        output.emit_json(found.to_dict()) if as_json else output.emit(text)
         return
-    found = recipe.load(name)
+    rows, faults = list(recipe.BUILTIN.values()), {}
+    for path in recipe.available().values():
+        try:
+            rows.append(recipe.load(str(path)))
+        except EdgekitError as error:  # one bad file must not hide the others
+            faults[str(path)] = error.message
     if as_json:
-        output.emit_json(found.to_dict())
+        output.emit_json({"recipes": [row.to_dict() for row in rows], "faults": faults})
         return
-    needs = "calibration data" if found.needs_samples else "no data"
-    lines = [f"{found.name}: {found.summary}", f"gives {found.precision}; needs {needs}"]
-    lines += [f"  {index}. {step.name}  {_plain(step.config)}".rstrip() for index, step in enumerate(found.passes, 1)]
-    output.emit("\n".join([*lines, *([] if found.passes else ["  no passes: the graph as it was exported"])]))
+    output.emit(columns((row.name, row.summary) for row in rows))
+    for known, message in faults.items():
+        output.emit(f"{known}: cannot be read: {message}")
 
 
 @verb(

@@ -10,7 +10,7 @@ operators' schemas say what may be f16.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,13 @@ class Half:
     notes: tuple[str, ...]
 
 
-def to_half(proto: Any) -> Half:
-    """Rewrite `proto` in place; its types must be inferred and its constants be initializers."""
+def to_half(proto: Any, keep: Collection[str] = ()) -> Half:
+    """Rewrite `proto` in place; its types must be inferred and its constants be initializers.
+
+    `keep` names nodes that stay in f32.
+    """
     graph = proto.graph
-    plan = _Plan(proto)
+    plan = _Plan(proto, keep)
     suffix = _free_suffix(graph)
     halved = [node for node in graph.node if plan.is_half(node)]
     names = {id(node) for node in halved}
@@ -93,7 +96,7 @@ def to_half(proto: Any) -> Half:
 class _Plan:
     """Decide for each node of a graph, in order, whether it runs in f16."""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: Any, keep: Collection[str]) -> None:
         from edgekit.passes._onnx import opset_of
 
         graph = proto.graph
@@ -102,6 +105,7 @@ class _Plan:
         self.floats = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT}
         self.floats |= {name for name, tensor in self.constants.items() if tensor.data_type == FLOAT}
         self._opset = opset_of(proto)
+        self._keep = frozenset(keep)
         self._readers: dict[str, list[Any]] = {}
         for node in graph.node:
             for name in node.input:
@@ -144,7 +148,7 @@ class _Plan:
 
     def _should_stay(self, node: Any) -> bool:
         """Say whether `node` should run in f32 though it could run in f16."""
-        if _is_kept_type(node):
+        if _is_kept_type(node) or node.name in self._keep:
             return True
         data = [name for name in node.input if name in self.floats]
         if self._has_odd_constant(data, small=node.op_type not in WEIGHTED):

@@ -7,7 +7,7 @@ mappings to it: `operators`, by operator type, and `nodes`, by the node's name i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
 from edgekit._record import Record
@@ -31,17 +31,30 @@ class Floating(Record):
     """The one setting of a layer in passes that either change a layer or leave it alone."""
 
     float: bool | None = None
-    """Leave it in float."""
+    """Leave it in float: what would become int8 as it was, what would become f16 in f32."""
+
+
+@dataclass(frozen=True)
+class FloatOverrides(Record):
+    """Which operator types and nodes are left in float; a node's word comes before its type's."""
+
+    operators: Mapping[str, Floating] = field(default_factory=dict)
+    nodes: Mapping[str, Floating] = field(default_factory=dict)
+
+
+def left_in_float(graph: Any, known: Collection[str], overrides: FloatOverrides | None, where: str) -> list[str]:
+    """Give the names of the nodes that are to be left in float, in graph order. Raises UsageError as `by_node`."""
+    found = by_node(graph, known, Floating(False), overrides, where)
+    return [name for name, layer in found.items() if layer.float]
 
 
 def check_operators(overrides: Overrides[Any] | None, known: Collection[str], where: str) -> None:
     """Raise UsageError for an operator type that the pass does not change."""
     for kind in overrides.operators if overrides else ():
         if kind not in known:
-            found = f"{', '.join(sorted(known))} only.{nearest(kind, known)}"
             raise UsageError(
-                f"{where}: [passes.operators.{kind}]: it changes {found}",
-                hint="name one of these, or leave the table out",
+                f"{where}: [passes.operators.{kind}]: it changes no {kind}.{nearest(kind, known)}",
+                hint=f"it changes {', '.join(sorted(known))}" if len(known) < 10 else "name an ONNX operator",
             )
 
 
@@ -59,8 +72,8 @@ def by_node(graph: Any, known: Collection[str], plain: L, overrides: Overrides[L
             )
         if kinds[name] not in known:
             raise UsageError(
-                f"{where}: the node '{name}' is a {kinds[name]}; it changes {', '.join(sorted(known))} only.",
-                hint="leave its table out",
+                f"{where}: the node '{name}' is a {kinds[name]}, which it does not change.",
+                hint=f"leave its table out: it changes {', '.join(sorted(known))}",
             )
     found = {}
     for name, kind in kinds.items():

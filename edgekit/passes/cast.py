@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgekit._privacy import no_telemetry
 from edgekit._record import Record
-from edgekit.errors import BuildError, UnsupportedError
+from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model
 from edgekit.passes._half import to_half
 from edgekit.passes._onnx import copy_graph, load, opset_of, save
+from edgekit.passes._overrides import FloatOverrides, check_operators, left_in_float
 from edgekit.passes._prepare import LARGE_BYTES, infer_types
 from edgekit.passes._rewrite import Rewrite, quiet
 
@@ -29,6 +30,15 @@ class Cast(Record):
     needs_samples: ClassVar[bool] = False
 
     dtype: Literal["f16", "bf16"] = "f16"
+    overrides: FloatOverrides | None = None
+    """What stays in f32, by operator type or node: `[passes.operators.Softplus]`. For f16 only."""
+
+    def __post_init__(self) -> None:
+        if self.overrides is not None and self.dtype == "bf16":
+            raise UsageError(
+                "cast: bf16 is chosen for a graph as a whole: it takes no settings for operators or nodes.",
+                hint="leave the tables [passes.operators...] and [passes.nodes...] out, or cast to f16",
+            )
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the model into `workdir`, with the inputs and outputs it had; `samples` are not used.
@@ -47,9 +57,31 @@ class Cast(Record):
         notes: list[str] = []
         for part in model.parts:
             with quiet():
-                found = _halve(model.folder / part.file, workdir / part.file)
+                found = self._halve(model.folder / part.file, workdir / part.file)
             notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
         return rewrite.finish(model, workdir, precision="f16", notes=notes)
+
+    def _halve(self, source: Path, target: Path) -> list[str]:
+        from onnx.defs import get_all_schemas
+
+        check_operators(self.overrides, {schema.name for schema in get_all_schemas()}, self.name)
+        proto = load(source)
+        _lift_constants(proto.graph)
+        try:
+            proto = infer_types(proto, target.parent, large=proto.ByteSize() > LARGE_BYTES)
+        except Exception as error:  # onnx's inference raises errors of its own
+            raise BuildError(f"onnx cannot infer the types in '{source.name}': {error}") from error
+        kinds = {node.op_type for node in proto.graph.node}
+        done = to_half(proto, keep=left_in_float(proto.graph, kinds, self.overrides, self.name))
+        if not done.half:
+            raise UnsupportedError("no operator of this graph runs in f16.", hint="take the recipe fp32 or int8-static")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save(proto, target)
+        return [
+            f"{done.half} operators in f16, {done.kept} kept as they were, {done.casts} casts between them",
+            f"opset {opset_of(proto)}",
+            *done.notes,
+        ]
 
     def _mark(self, model: Model, workdir: Path, rewrite: Rewrite) -> Model:
         """Copy the graphs as they are: bf16 is a choice of the runtime, made from the model's precision."""
@@ -63,25 +95,6 @@ class Cast(Record):
         precision = "bf16" if model.precision == "f32" else f"{model.precision}+bf16"
         note = "the graph is unchanged: the runtime runs its float operators in bf16"
         return rewrite.finish(model, workdir, precision=precision, notes=(note,))
-
-
-def _halve(source: Path, target: Path) -> list[str]:
-    proto = load(source)
-    _lift_constants(proto.graph)
-    try:
-        proto = infer_types(proto, target.parent, large=proto.ByteSize() > LARGE_BYTES)
-    except Exception as error:  # onnx's inference raises errors of its own
-        raise BuildError(f"onnx cannot infer the types in '{source.name}': {error}") from error
-    done = to_half(proto)
-    if not done.half:
-        raise UnsupportedError("no operator of this graph runs in f16.", hint="take the recipe fp32 or int8-static")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save(proto, target)
-    return [
-        f"{done.half} operators in f16, {done.kept} kept as they were, {done.casts} casts between them",
-        f"opset {opset_of(proto)}",
-        *done.notes,
-    ]
 
 
 def _lift_constants(graph: Any) -> None:

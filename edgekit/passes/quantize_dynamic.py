@@ -15,12 +15,15 @@ from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.passes._onnx import save
 from edgekit.passes._optimum import PACKAGES, quantize
+from edgekit.passes._overrides import FloatOverrides, check_operators, left_in_float
 from edgekit.passes._prepare import forget_inference, prepare
 from edgekit.passes._qdq import choose_nodes, drop_unread_constants
 from edgekit.passes._rewrite import Rewrite, quiet
 
 if TYPE_CHECKING:
     from edgekit.data import Feeds
+
+OPERATORS = ("MatMul", "Gemm")
 
 ASSUMED_SIZE = 64
 """For a free size other than the batch, when operators are weighed against each other: a sentence, a row of pixels."""
@@ -40,6 +43,11 @@ class QuantizeDynamic(Record):
     """7-bit weights, for x86 processors without VNNI or AMX, whose 16-bit sums saturate."""
     exclude: tuple[str, ...] = ()
     """Names of nodes to leave in float."""
+    overrides: FloatOverrides | None = None
+    """What is left in float, by operator type or node: `[passes.nodes."/head/MatMul"]`."""
+
+    def __post_init__(self) -> None:
+        check_operators(self.overrides, OPERATORS, self.name)
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the int8 model into `workdir`; `samples` are not used.
@@ -72,7 +80,8 @@ class QuantizeDynamic(Record):
                 "dynamically they become ConvInteger, which runs slower than float or not at all.",
                 hint="take int8-static with --data, or fp16 or bf16",
             )
-        choice = choose_nodes(prepared.proto.graph, ("MatMul", "Gemm"), (), self.exclude, activation_matmul=False)
+        exclude = (*self.exclude, *left_in_float(prepared.proto.graph, OPERATORS, self.overrides, self.name))
+        choice = choose_nodes(prepared.proto.graph, OPERATORS, (), exclude, activation_matmul=False)
         proto = quantize(
             prepared.file,
             scratch / "quantized",

@@ -158,6 +158,19 @@ def test_recipes(run, tmp_path):
     assert run("recipes", "int9").exit_code == 2
 
 
+def test_a_recipe_is_written_as_the_file_that_repeats_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.toml").write_text(run("recipes", "int8-percentile").stdout)
+    (tmp_path / "recipes" / "bad.toml").write_text("summary = ")
+    listed = run("recipes")
+    assert listed.exit_code == 0
+    assert "  mine " in listed.stdout and "bad.toml: cannot be read" in listed.stdout
+    found = json.loads(run("recipes", "mine", "--json").stdout)
+    assert found["passes"] == [{"name": "quantize-static", "config": {"method": "percentile"}}]
+    assert {row["name"] for row in json.loads(run("recipes", "--json").stdout)["recipes"]} >= {"mine", "int8-static"}
+
+
 def test_plugins(run):
     facts = json.loads(run("plugins", "--json").stdout)
     found = {backend["name"]: backend for backend in facts["backends"]}

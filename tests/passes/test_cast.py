@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
 from edgekit.passes.cast import Cast
 from edgekit.testing.passes import PassTests
@@ -222,6 +222,38 @@ def test_a_graph_without_f16_operators_is_refused(make_graph: Any, make_model: A
     with pytest.raises(UnsupportedError, match="no operator"):
         Cast().apply(make_model(proto, tmp_path / "in"), None, work(tmp_path / "out"))
     assert not list((tmp_path / "out").iterdir())
+
+
+class TestOverrides:
+    @pytest.fixture
+    def model(self, make_graph: Any, make_model: Any, tmp_path: Path) -> Model:
+        proto = make_graph(
+            [
+                helper.make_node("MatMul", ["x", "w1"], ["h"], name="first"),
+                helper.make_node("Tanh", ["h"], ["t"], name="tanh"),
+                helper.make_node("MatMul", ["t", "w2"], ["y"], name="second"),
+            ],
+            ["x:f32[N,16]"],
+            ["y:f32[N,4]"],
+            {"w1": floats(16, 16), "w2": floats(16, 4)},
+        )
+        return make_model(proto, tmp_path / "in")
+
+    def test_a_node_comes_before_its_type(self, model: Model, tmp_path: Path) -> None:
+        over = {"operators": {"MatMul": {"float": True}}, "nodes": {"first": {"float": False}}}
+        made = Cast.from_dict({"overrides": over}).apply(model, None, work(tmp_path / "out"))
+        types = {t.name.partition("_")[0]: t.data_type for t in onnx.load(made.graph).graph.initializer}
+        assert types == {"w1": 10, "w2": 1}
+
+    def test_unknown_types_and_nodes(self, model: Model, tmp_path: Path) -> None:
+        for over, message in (
+            ({"operators": {"MatMull": {"float": True}}}, "changes no MatMull. Did you mean 'MatMul'"),
+            ({"nodes": {"frist": {"float": True}}}, "no node 'frist'. Did you mean 'first'"),
+        ):
+            with pytest.raises(UsageError, match=message):
+                Cast.from_dict({"overrides": over}).apply(model, None, tmp_path)
+        with pytest.raises(UsageError, match="bf16 is chosen for a graph as a whole"):
+            Cast.from_dict({"dtype": "bf16", "overrides": {"operators": {"MatMul": {"float": True}}}})
 
 
 class TestBf16:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
 from edgekit.passes.quantize_dynamic import QuantizeDynamic
 from edgekit.testing.passes import PassTests
@@ -108,6 +108,15 @@ def test_an_excluded_node_stays_float(make_graph: Any, make_model: Any, tmp_path
     model = make_model(mixed(make_graph, 2), tmp_path / "in")
     made = QuantizeDynamic(exclude=("first",)).apply(model, None, work(tmp_path / "out"))
     assert kinds(made)["MatMulInteger"] == 1
+
+
+def test_a_node_in_overrides_stays_float(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
+    model = make_model(mixed(make_graph, 2), tmp_path / "in")
+    over = {"operators": {"Gemm": {"float": True}}, "nodes": {"second": {"float": False}}}
+    made = QuantizeDynamic.from_dict({"overrides": over}).apply(model, None, work(tmp_path / "out"))
+    assert (kinds(made)["MatMulInteger"], kinds(made)["MatMul"]) == (1, 1)
+    with pytest.raises(UsageError, match="changes no Conv"):
+        QuantizeDynamic.from_dict({"overrides": {"operators": {"Conv": {"float": True}}}})
 
 
 def test_nothing_to_quantize(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
