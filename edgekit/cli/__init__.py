@@ -24,7 +24,7 @@ VERBS = {
     "compare": ("edgekit.cli.compare:compare", "Lay two or more reports or bundles side by side."),
     "inspect": ("edgekit.cli.inspect:inspect", "Say what a bundle, a report, a model file or a target is."),
     "targets": ("edgekit.cli.listing:targets", "List the devices that can be built for, or show one."),
-    "recipes": ("edgekit.cli.listing:recipes", "List the built-in recipes, or show one."),
+    "recipes": ("edgekit.cli.listing:recipes", "List the recipes, or write one out as a file to start from."),
     "plugins": ("edgekit.cli.listing:plugins", "List the installed backends, passes and sources."),
     "doctor": ("edgekit.cli.doctor:doctor", "Check this machine and say what to mend, and how."),
     "cache": ("edgekit.cli.cache:cache", "Show, list or clear the cache of built steps."),
