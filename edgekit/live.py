@@ -75,7 +75,7 @@ def _applied(
             return instance.apply(live, samples, work)  # type: ignore[no-any-return]
         assert evaluation.training is not None, "a plan without training data leaves out what trains"
         folder = stack.enter_context(cache.partial(digest_of([dict(key), tool_versions()]), instance.name))
-        training = Training(evaluation.training, folder, build.progress, build.plan.project.seed)
+        training = Training(evaluation.training, build.loaded(), folder, build.progress, build.plan.project.seed)
         stack.enter_context(blamed(instance.name))
         return instance.apply(live, samples, work, training)  # type: ignore[no-any-return]
 

@@ -131,6 +131,8 @@ class Training:
 
     data: TrainingData
     """The user's training samples, in batches, with labels where they have any."""
+    teacher: Model
+    """The model as it was loaded, live: what the trained one should answer as."""
     folder: Path
     """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
     progress: Progress

@@ -11,13 +11,12 @@ from typing import Any
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, Step
 from edgekit.passes._onnx import tools
-from edgekit.sources._call import Call
 from edgekit.sources._torch import TorchOriginal, parameter_count
 
 
 def module_of(model: Model) -> Any:
     """Give the nn.Module, which is the model's own: copy it (copy.deepcopy) before changing it."""
-    return model.module.module if isinstance(model.module, Call) else model.module
+    return model.module.module if _is_call(model) else model.module
 
 
 def outputs(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,15 +26,15 @@ def outputs(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def takes_batches(model: Model) -> bool:
     """Say whether the module takes several samples at once."""
-    if not isinstance(model.module, Call):
+    if not _is_call(model):
         return True  # transformers models all do
-    return all(spec.shape and isinstance(spec.shape[0], str) for spec in model.module.specs)
+    return all(bool(spec.shape) and isinstance(spec.shape[0], str) for spec in model.module.specs)
 
 
 def with_module(model: Model, module: Any) -> Model:
     """Give the model with another module that is called as the first is, in evaluation mode."""
     module = module.eval()
-    call = replace(model.module, module=module) if isinstance(model.module, Call) else module
+    call = replace(model.module, module=module) if _is_call(model) else module
     facts = {**model.facts, "parameters": parameter_count(module)}
     return replace(model, module=call, original=replace(_original(model), module=module), facts=facts)
 
@@ -70,6 +69,13 @@ def digest_of(module: Any) -> str:
         sha.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         sha.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
     return sha.hexdigest()
+
+
+def _is_call(model: Model) -> bool:
+    """Say whether the model holds a plain module with the way to call it; transformers' models are called by name."""
+    from edgekit.sources._call import Call  # which imports torch
+
+    return isinstance(model.module, Call)
 
 
 def _original(model: Model) -> TorchOriginal:

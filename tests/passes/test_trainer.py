@@ -1,0 +1,118 @@
+"""Recovery of models of transformers: in the hands of their Trainer, and as repeatable as the plain loop."""
+
+from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit import tasks
+from edgekit.data import Samples, TrainingData
+from edgekit.model import Model, Reference
+from edgekit.plugin import Training
+from edgekit.progress import Silent
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TaskConfig, TextConfig
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+pytest.importorskip("optimum.onnxruntime")
+
+from edgekit.passes import live  # noqa: E402  # they need torch
+from edgekit.passes._recover import Recovery, recover  # noqa: E402
+from edgekit.sources.torch_module import load_live  # noqa: E402
+
+SETTINGS = Recovery(epochs=3, batch_size=8, learning_rate=2e-3)
+
+
+@pytest.fixture(scope="module")
+def bert():
+    torch.manual_seed(1)
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, num_labels=2,
+    )  # fmt: skip
+    return transformers.BertForSequenceClassification(config).eval()
+
+
+@pytest.fixture
+def model(bert, tmp_path: Path) -> Model:
+    return load_live(bert, Reference("bert", task="text-classification"), tmp_path)
+
+
+def data() -> TrainingData:
+    """Token ids of different lengths; the label says whether a 7 is among them."""
+    dice = np.random.default_rng(2)
+    rows = [dice.integers(5, 30, dice.integers(3, 9)) for _ in range(40)]
+    specs = tuple(
+        TensorSpec(name, "i64", ("batch", "tokens")) for name in ("input_ids", "attention_mask", "token_type_ids")
+    )
+    task = tasks.load(TaskConfig("text-classification", text=TextConfig(), metric="accuracy"), Path(), specs)
+    samples = Samples.from_feeds([{"input_ids": row[None]} for row in rows], [int(7 in row) for row in rows])
+    return TrainingData(samples, task, "classes")
+
+
+def damaged(model: Model) -> Model:
+    net = copy.deepcopy(live.module_of(model))
+    with torch.no_grad():
+        net.bert.encoder.layer[0].output.dense.weight *= -1
+    return live.with_module(model, net)
+
+
+class Killed(BaseException):
+    pass
+
+
+class Kills(Silent):
+    def __init__(self, at: int | None) -> None:
+        self.left = at
+
+    def step(self, title: str, total: int | None = None):
+        from contextlib import contextmanager
+
+        @contextmanager
+        def open_step():
+            def tick(count: int = 1, detail: str = "") -> None:
+                if self.left is not None and title.startswith("training") and count == 1:
+                    self.left -= 1
+                    if self.left == 0:
+                        raise Killed
+
+            yield tick
+
+        return open_step()
+
+
+def trained(model: Model, folder: Path, *, kill: int | None = None):
+    folder.mkdir(exist_ok=True)
+    return recover(damaged(model), Training(data(), model, folder, Kills(kill)), SETTINGS, stage="s")
+
+
+def test_it_learns_and_repeats_itself_killed_or_not(model: Model, tmp_path: Path) -> None:
+    random.seed(3)
+    np.random.seed(3)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    whole = trained(model, tmp_path / "whole")
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert whole.steps == 15 and whole.last_loss < whole.first_loss
+    for at in (8, 4):
+        with pytest.raises(Killed):
+            trained(model, tmp_path / "broken", kill=at)
+    done = trained(model, tmp_path / "broken")
+    assert live.digest_of(live.module_of(done.model)) == live.digest_of(live.module_of(whole.model))
+    assert {path.name for path in (tmp_path / "broken").iterdir()} == {"s.result", "teacher.0.npy", "teacher.count"}
+
+
+def test_the_plain_loop_would_give_the_same(model: Model, tmp_path: Path) -> None:
+    """The Trainer is only the loop: batches, losses and steps are those of the plain one, but for rounding."""
+    whole = trained(model, tmp_path / "trainer")
+    from dataclasses import replace
+
+    plain = trained(replace(model, facts={**model.facts, "exporter": "dynamo"}), tmp_path / "plain")
+    for one, other in zip(
+        live.module_of(whole.model).parameters(), live.module_of(plain.model).parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
