@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, bench, cache, scenario, ship, trial
+from edgekit import artifact, bench, cache, mixed, scenario, ship, trial
 from edgekit.artifact import Bundle
 from edgekit.budget import excesses
 from edgekit.build import Build
@@ -52,6 +52,8 @@ def export(project: Project, *, force: bool = False, progress: Progress | None =
         evaluation = prepare(project, model)
         originals = trial.run_original(build, model, evaluation)
         tried, lost = trial.try_all(build, model, evaluation, originals)
+        if mixed.wanted(made):
+            tried = mixed.add(build, model, evaluation, originals, tried)
         tried = _measure(made, tried, evaluation, progress)
         candidates, winner = _judge(made, tried)
         report = ship.report(made, model, evaluation, (*candidates, *lost))
@@ -160,4 +162,5 @@ def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
         layers=t.outcome.layers if t.outcome else (),
         notes=t.compiled.built.notes,
         repair=t.repair,
+        mixed=t.mixed,
     )

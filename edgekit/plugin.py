@@ -112,6 +112,9 @@ class LayerTime(Record):
     kind: str
     precision: str
     time_ms: float
+    covers: tuple[str, ...] = ()
+    """Names of operators and tensors of the graph that was built which this layer computes, as far as the runtime keeps
+    them."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,32 @@ class Training:
     """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
     progress: Progress
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class GraphLayer(Record):
+    """A layer that a pass can leave in float, and the names by which a profile may speak of it."""
+
+    name: str
+    """The node's name, as `exclude` takes it."""
+    kind: str
+    names: tuple[str, ...]
+    """Operators and tensors from this layer on, before the pass and after it, up to the next layers."""
+    pairs: tuple[str, ...] = ()
+    """Operators that convert what it reads."""
+    after: tuple[str, ...] = ()
+    """The layers whose results it reads, directly or through other operators."""
+    reads: int | None = None
+    """Elements of its activation input; None where sizes are free."""
+
+
+@dataclass(frozen=True)
+class Anatomy(Record):
+    """A graph as its layers, in the order in which they run."""
+
+    layers: tuple[GraphLayer, ...]
+    elsewhere: tuple[str, ...] = ()
+    """Operators and tensors that stand before every layer."""
 
 
 @runtime_checkable
@@ -237,6 +266,18 @@ class Trainable(Pass, Protocol):
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
         """Give the trained model; `training` is there where `trains` is true."""
+        ...
+
+
+@runtime_checkable
+class Mixable(Pass, Protocol):
+    """A pass that makes layers faster or slower, and can leave layers alone: those that gain no time stay in float."""
+
+    exclude: tuple[str, ...]
+    """Names of the layers to leave in float."""
+
+    def anatomy(self, model: Model, workdir: Path) -> Anatomy:
+        """List the layers that it changes; `workdir` (exists, empty) is scratch."""
         ...
 
 

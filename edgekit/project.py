@@ -76,6 +76,8 @@ class Project(Record):
 
     repair: bool = True
     """Leave the layers that cost most in float where a candidate misses the gate."""
+    mixed: bool = True
+    """Where candidates are measured: leave the layers in float that int8 makes no faster."""
     bench: bool = True
     bench_seconds: float = 2.0
     seed: int = 0

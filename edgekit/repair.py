@@ -7,7 +7,7 @@ passed, then the least number between the last miss and the first pass. Every tr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -63,7 +63,7 @@ def repair(
     def passes(count: int) -> bool:
         build.progress.note(f"{planned.name}: trying {count} of {len(costs)} layers in float")
         try:
-            made[count] = attempt(_leaving(planned, step, [cost.name for cost in costs[:count]]))
+            made[count] = attempt(leaving(planned, step, [cost.name for cost in costs[:count]], SUFFIX))
         except (UnsupportedError, BuildError):
             return False
         attempts.append(_attempt(count, made[count].quality))
@@ -96,8 +96,7 @@ def _costs(
     build: Build, planned: PlannedCandidate, step: PassConfig, model: Model, feeds: Feeds | None
 ) -> tuple[LayerCost, ...]:
     """Ask the pass, once for all candidates whose recipes begin alike."""
-    before = _before(planned, step)
-    start = build.with_passes(model, before, feeds)
+    start = build.with_passes(model, before(planned, step), feeds)
     kind = registry.pass_type(step.name)
     instance: Any = kind.from_dict(step.config, f"recipe '{planned.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
     given = feeds if kind.needs_samples else None
@@ -112,17 +111,18 @@ def _costs(
     return tuple(LayerCost.from_dict(cost) for cost in json.loads((folder / "costs.json").read_text()))
 
 
-def _before(planned: PlannedCandidate, step: PassConfig) -> PlannedCandidate:
+def before(planned: PlannedCandidate, step: PassConfig) -> PlannedCandidate:
+    """Give the candidate with the passes that come before `step`."""
     passes = planned.recipe.passes[: planned.recipe.passes.index(step)]
     return replace(planned, recipe=replace(planned.recipe, passes=passes))
 
 
-def _leaving(planned: PlannedCandidate, step: PassConfig, names: list[str]) -> PlannedCandidate:
+def leaving(planned: PlannedCandidate, step: PassConfig, names: Sequence[str], suffix: str) -> PlannedCandidate:
     """Give the candidate whose pass leaves these layers in float, beside those that it leaves already."""
     exclude = [*step.config.get("exclude", ()), *names]
     changed = PassConfig(step.name, {**step.config, "exclude": exclude})
     passes = tuple(changed if one is step else one for one in planned.recipe.passes)
-    recipe = replace(planned.recipe, name=planned.recipe.name + SUFFIX, passes=passes)
+    recipe = replace(planned.recipe, name=planned.recipe.name + suffix, passes=passes)
     return replace(planned, recipe=recipe)
 
 

@@ -150,6 +150,42 @@ class Repair(Record):
 
 
 @dataclass(frozen=True)
+class LayerChoice(Record):
+    """A layer with what it takes in float and in int8, its conversions and what runs behind it included."""
+
+    name: str
+    kind: str
+    float_ms: float | None
+    """None where the profile does not show the layer."""
+    int8_ms: float | None
+    in_float: bool
+
+
+@dataclass(frozen=True)
+class MixedTrial(Record):
+    """A set of layers that was tried in float, and the latency that was measured."""
+
+    layers_in_float: int
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class Mixed(Record):
+    """What each layer takes in float and in int8, and the mix that was made of them, if one was faster than both."""
+
+    layers: tuple[LayerChoice, ...]
+    """In the order in which they run."""
+    against: str
+    """The candidate in float."""
+    float_ms: float | None = None
+    """Its p50 latency in the trial, and below that of int8 alone; None where no mix promised enough to be tried."""
+    int8_ms: float | None = None
+    trials: tuple[MixedTrial, ...] = ()
+    note: str = ""
+    """Why no mix entered the contest; empty where one did."""
+
+
+@dataclass(frozen=True)
 class Candidate(Record):
     """One way to build the model for the target, and how it fared."""
 
@@ -175,6 +211,8 @@ class Candidate(Record):
     """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the one it became."""
     front: bool = False
     """On the Pareto front of latency, size, memory and lost quality: no other measured one beats it in all."""
+    mixed: Mixed | None = None
+    """Of a quantized candidate whose layers were timed beside the same in float, and of the mix made of the two."""
 
 
 @dataclass(frozen=True)

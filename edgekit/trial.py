@@ -21,7 +21,7 @@ from edgekit.pipeline import PlannedCandidate
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from edgekit.repair import repair, repairable
-from edgekit.result import Candidate, Measurement, Quality, Repair
+from edgekit.result import Candidate, Measurement, Mixed, Quality, Repair
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Tried:
     effective: Precision
     outcome: bench.Outcome | None = None
     repair: Repair | None = None
+    mixed: Mixed | None = None
 
     @property
     def p50_ms(self) -> float | None:
@@ -75,7 +76,7 @@ def try_all(
             lost.append(_lost(planned, "unsupported", "; ".join(planned.problems)))
             continue
         try:
-            tried += _try_and_repair(build, planned, model, evaluation, originals)
+            tried += attempt(build, planned, model, evaluation, originals)
         except (UnsupportedError, BuildError) as fault:
             faults.append(fault)
             status = "unsupported" if isinstance(fault, UnsupportedError) else "build-failed"
@@ -90,19 +91,21 @@ def try_all(
     return tried, lost
 
 
-def _try_and_repair(
+def attempt(
     build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals
 ) -> list[Tried]:
-    """Give the candidate, and where it misses the gate and can be repaired, what it became."""
+    """Build a candidate and hold it against the original; give it, and where it misses the gate and can be repaired,
+    what it became. Raises UnsupportedError or BuildError when it cannot be built.
+    """
     model = live.graph(build, model, planned, evaluation)
 
-    def attempt(one: PlannedCandidate) -> Tried:
-        return _try(build, one, model, evaluation, originals)
+    def one(changed: PlannedCandidate) -> Tried:
+        return _try(build, changed, model, evaluation, originals)
 
-    first = attempt(planned)
+    first = one(planned)
     if first.quality.ok or planned.baseline or not build.plan.project.repair or repairable(planned) is None:
         return [first]
-    found, repaired = repair(build, planned, model, evaluation.feeds, attempt)
+    found, repaired = repair(build, planned, model, evaluation.feeds, one)
     first = replace(first, repair=found)
     return [first] if repaired is None else [first, replace(repaired, repair=found)]
 

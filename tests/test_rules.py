@@ -31,7 +31,7 @@ LAYERS = (
     {"quality", "evaluation", "build"},
     {"repair", "measure", "live"},
     {"trial", "budget", "pareto", "scenario"},
-    {"objective"},
+    {"objective", "mixed"},
     {"ship"},
     {"choose"},
     {"api"},

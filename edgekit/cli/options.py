@@ -57,6 +57,7 @@ FIELDS = {
     "output": "output",
     "seed": "seed",
     "repair": "repair",
+    "mixed": "mixed",
     "bench": "bench",
     "bench_seconds": "bench_seconds",
 }
@@ -222,6 +223,9 @@ def build_options(function: F) -> F:
                 help="The ONNX operator set to export to."),
         _option("--repair/--no-repair", default=True, group=_BUILD, unset="--repair",
                 help="Bring a quantized candidate that misses the gate back by leaving its costliest layers in float."),
+        _option("--mixed/--no-mixed", default=True, group=_BUILD, unset="--mixed",
+                help="Measure each layer in float and in int8, and try candidates that leave those in float that int8 "
+                     "makes no faster."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
                 help="Measure the candidates, or ship the first that passes, unmeasured."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",

@@ -13,15 +13,16 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
+from edgekit.passes._anatomy import anatomy
 from edgekit.passes._calibrate import Calibration, Method, known_ranges
 from edgekit.passes._costs import layer_costs
-from edgekit.passes._onnx import save
+from edgekit.passes._onnx import load, save
 from edgekit.passes._optimum import PACKAGES, quantize
 from edgekit.passes._overrides import by_node, check_operators, rank
 from edgekit.passes._prepare import Prepared, forget_inference, prepare
 from edgekit.passes._qdq import Choice, choose_nodes, drop_unread_constants, spare_float_readers
 from edgekit.passes._rewrite import Rewrite, quiet
-from edgekit.plugin import LayerCost
+from edgekit.plugin import Anatomy, LayerCost
 
 if TYPE_CHECKING:
     from edgekit.data import Feeds
@@ -146,12 +147,27 @@ class QuantizeStatic(Record):
             file = Path(scratch) / "switched.onnx" if prepared.large else None
             return layer_costs(prepared.proto, proto, layers, samples.evenly(COST_SAMPLES), file=file)
 
+    def anatomy(self, model: Model, workdir: Path) -> Anatomy:
+        """List every MatMul, Gemm and Conv that would be quantized; no sample is run."""
+        self._check_model(model)
+        with tempfile.TemporaryDirectory(prefix="anatomy-", dir=workdir) as scratch, quiet():
+            prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=13)
+            graph = prepared.proto.graph
+            kinds = {node.name: node.op_type for node in graph.node}
+            layers = {name for name in self._choose(graph, self.exclude).nodes if kinds[name] in self.operators}
+            return anatomy(graph, load(model.graph, weights=False).graph, layers)
+
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
         if samples is None or len(samples) == 0:
             raise UsageError(
                 "static quantization needs samples to find the ranges of the activations, and there are none.",
                 hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
             )
+        self._check_model(model)
+        no_telemetry()
+        return samples if self.samples is None else samples.evenly(self.samples)
+
+    def _check_model(self, model: Model) -> None:
         if model.precision not in ("f32", "bf16"):
             raise UnsupportedError(
                 f"static quantization starts from an f32 model, this one is {model.precision}.",
@@ -162,8 +178,6 @@ class QuantizeStatic(Record):
                 f"static quantization takes a model of one graph; this one has {len(model.parts)}.",
                 hint="take int8-dynamic, which needs no samples for each graph",
             )
-        no_telemetry()
-        return samples if self.samples is None else samples.evenly(self.samples)
 
     def _layers(self, graph: Any) -> dict[str, StaticLayer]:
         """Give the settings of each node that can be quantized, by name."""

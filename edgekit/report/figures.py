@@ -85,33 +85,6 @@ def objective(report: Report) -> str:
     return f"{OBJECTIVES[report.objective]}, of the candidates that pass"
 
 
-LAYERS_SHOWN = 12
-
-
-def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
-    """Give, for each candidate that missed the gate and was repaired or tried to be, a title and its costliest layers.
-
-    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name). Candidates may share one.
-    """
-    tables: dict[tuple[tuple[str, str, str, str], ...], list[str]] = {}
-    layers = 0
-    for candidate in report.candidates:
-        repair = candidate.repair
-        if repair is None or candidate.status != "failed-gate":
-            continue
-        layers = len(repair.costs)
-        shown = repair.costs[: max(LAYERS_SHOWN, min(repair.layers_in_float, 2 * LAYERS_SHOWN))]
-        rows = tuple(
-            ("float" if place < repair.layers_in_float else "int8", f"{cost.rel_l2:.1e}", cost.kind, clean(cost.name))
-            for place, cost in enumerate(shown)
-        )
-        tables.setdefault(rows, []).append(clean(candidate.name))
-    return [
-        (f"What quantizing each layer alone costs in {' and '.join(names)}, {len(rows)} of {layers}", list(rows))
-        for rows, names in tables.items()
-    ]
-
-
 def verdict(report: Report) -> tuple[str, str]:
     """Give the first words of a report, and the line that follows them."""
     subject = f"{clean(report.model)} for {clean(report.target)}"

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, figures, noise, plot, tradeoff
+from edgekit.report import candidates, figures, layers, noise, plot, tradeoff
 from edgekit.result import Candidate, Report
+
+_REPAIR = ("stays in", "relative L2", "kind", "layer")
+_MIX = ("stays in", "float ms", "int8 ms", "kind", "layer")
 
 
 def render(report: Report, folder: Path | None = None) -> str:
@@ -22,7 +25,8 @@ def render(report: Report, folder: Path | None = None) -> str:
         _summary(report),
         _candidates(report),
         _section("Trade-offs", tradeoff.render(report)),
-        *(_section(title, _repair(layers)) for title, layers in figures.repairs(report)),
+        *(_section(title, _table(_REPAIR, rows)) for title, rows in layers.repairs(report)),
+        *(_section(title, _table(_MIX, rows)) for title, rows in layers.mixes(report)),
         _distributions(report, folder),
         _section("Environment", _definitions(figures.environment(report.environment))),
         _section("Noise", _definitions(_noise(report))),
@@ -143,9 +147,9 @@ def _reach(candidate: Candidate) -> float:
     return max(figures.percentile(candidate, "p50") or 0.0, figures.percentile(candidate, "p90") or 0.0)
 
 
-def _repair(layers: Sequence[tuple[str, str, str, str]]) -> str:
-    head = "".join(f"<th>{title}</th>" for title in ("stays in", "relative L2", "kind", "layer"))
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in layers)
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in header)
+    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in lines)
     return f'<div class="table"><table><tr>{head}</tr>{rows}</table></div>'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgekit.report import candidates, figures, noise
+from edgekit.report import candidates, figures, layers, noise
 from edgekit.result import Report
 
 
@@ -32,8 +32,11 @@ def render(report: Report) -> str:
     if report.candidates:
         blocks += ["## Candidates", _candidates(report)]
         blocks += [escape(legend)] if (legend := candidates.legend(report)) else []
-    for title, layers in figures.repairs(report):
-        blocks += [f"## {escape(title)}", table(("stays in", "relative L2", "kind", "layer"), layers, ("relative L2",))]
+    for title, lossy in layers.repairs(report):
+        blocks += [f"## {escape(title)}", table(("stays in", "relative L2", "kind", "layer"), lossy, ("relative L2",))]
+    for title, timed in layers.mixes(report):
+        header = ("stays in", "float ms", "int8 ms", "kind", "layer")
+        blocks += [f"## {escape(title)}", table(header, timed, ("float ms", "int8 ms"))]
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         lines = [("noise", words) for words, _ in noise.noises(report)]

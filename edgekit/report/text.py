@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgekit.report import candidates, figures, noise
+from edgekit.report import candidates, figures, layers, noise
 from edgekit.report.candidates import Row
 from edgekit.result import Candidate, Report
 
@@ -27,6 +27,7 @@ def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
         if legend := candidates.legend(report):
             page.lines += textwrap.wrap(legend, width)
     _repairs(page, report)
+    _mixes(page, report)
     for candidate in report.candidates:
         _layers(page, candidate)
     _behind(page, report)
@@ -198,10 +199,22 @@ def _layers(page: _Page, candidate: Candidate) -> None:
 
 
 def _repairs(page: _Page, report: Report) -> None:
-    for title, rows in figures.repairs(report):
+    for title, rows in layers.repairs(report):
         page.heading(title)
         for form, cost, kind, name in rows:
             words = f"  {form:<5}  {cost}  {kind:<8} {name}"
+            page.lines.append(words if len(words) <= page.width else words[: page.width - 3] + "...")
+
+
+def _mixes(page: _Page, report: Report) -> None:
+    for title, rows in layers.mixes(report):
+        page.heading(title)
+        size = max(len(kind) for _, _, _, kind, _ in rows)
+        page.lines.append(
+            paint(f"  {'stays in':<8}  {'float':>7}  {'int8':>7}  {'kind':<{size}} layer", "dim", page.colour)
+        )
+        for form, in_float, in_int8, kind, name in rows:
+            words = f"  {form:<8}  {in_float:>7}  {in_int8:>7}  {kind:<{size}} {name}"
             page.lines.append(words if len(words) <= page.width else words[: page.width - 3] + "...")
 
 

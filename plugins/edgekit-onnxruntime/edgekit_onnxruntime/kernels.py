@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -66,6 +67,9 @@ CONTAINERS = {"If", "Loop", "Scan"}
 
 SUFFIX = "_kernel_time"
 
+DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_new_reshape|/\w+Fusion/?)$")
+"""What ONNX Runtime adds to the name of an operator, or of its output, when it rewrites it; more than once at times."""
+
 
 def events(file: Path) -> list[dict[str, Any]]:
     """Give the kernel events of a profile file, in the order in which they ran."""
@@ -101,8 +105,17 @@ def layer_times(found: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> t
         sums_us = [sum(times_us[at : at + each]) for at in range(0, len(times_us), each)][-runs:]
         kind = of_node[0]["args"]["op_name"]
         time_ms = statistics.median(sums_us) / 1000
-        times.append(LayerTime(name[: -len(SUFFIX)], kind, _precision_of(of_node[0]), time_ms))
+        layer = name[: -len(SUFFIX)]
+        times.append(LayerTime(layer, kind, _precision_of(of_node[0]), time_ms, _covers(layer)))
     return tuple(times)
+
+
+def _covers(name: str) -> tuple[str, ...]:
+    """Give the name that a kernel's was made of: that of an operator, of the first or last where several were fused."""
+    found = [name]
+    while (shorter := DECORATION.sub("", found[-1])) != found[-1]:
+        found.append(shorter)
+    return tuple(found)
 
 
 def _precision_of(event: Mapping[str, Any]) -> str:

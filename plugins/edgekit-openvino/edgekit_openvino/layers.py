@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ HEAVY = {
 
 QUANTIZERS = {"FakeQuantize", "Pooling"}
 """Lighter layers that compute in int8 where a graph is quantized."""
+
+PIECES = re.compile(r"(/(WithoutBiases|Dequantization\w+))+$")
+"""What OpenVINO appends to an operator's name for the pieces that it is split into."""
 
 NOT_EXECUTED = {"Input", "Output", "Const", "Parameter", "Result"}
 
@@ -63,6 +67,7 @@ def precision(graph: Any, inference: str = "f32") -> Precision:
 def layer_times(runs: Sequence[Sequence[Any]], graph: Any) -> tuple[LayerTime, ...]:
     """Give the median time of each executed layer over `runs`, each a request's profiling information."""
     types = {name: of for name, _, of in _layers(graph)}
+    covers = _covers(graph)
     times_ms: dict[str, list[float]] = {}
     kinds: dict[str, tuple[str, str]] = {}
     for run in runs:
@@ -71,9 +76,20 @@ def layer_times(runs: Sequence[Sequence[Any]], graph: Any) -> tuple[LayerTime, .
                 times_ms.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1000)
                 kinds[layer.node_name] = layer.node_type, _short(layer.exec_type.rpartition("_")[2])
     return tuple(
-        LayerTime(name, kinds[name][0], types.get(name, kinds[name][1]), statistics.median(found))
+        LayerTime(name, kinds[name][0], types.get(name, kinds[name][1]), statistics.median(found), covers.get(name, ()))
         for name, found in times_ms.items()
     )
+
+
+def _covers(graph: Any) -> dict[str, tuple[str, ...]]:
+    """Give the operators that each layer was fused from, by the layer's name."""
+    found = {}
+    for layer in graph.get_ordered_ops():
+        facts = layer.get_rt_info()
+        fused = facts["originalLayersNames"].astype(str) if "originalLayersNames" in facts else ""
+        names = [name for name in fused.split(",") if name]
+        found[layer.get_friendly_name()] = tuple(dict.fromkeys(PIECES.sub("", name) for name in names))
+    return found
 
 
 def _layers(graph: Any) -> list[tuple[str, str, str]]:

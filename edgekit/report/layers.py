@@ -1,0 +1,72 @@
+"""Tables of layers: what quantizing each costs in quality, and what it takes in float and in int8."""
+
+from __future__ import annotations
+
+from edgekit.report import figures
+from edgekit.result import LayerChoice, Report
+
+LAYERS_SHOWN = 12
+
+
+def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+    """Give, for each candidate that missed the gate and was repaired or tried to be, a title and its costliest layers.
+
+    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name). Candidates may share one.
+    """
+    tables: dict[tuple[tuple[str, str, str, str], ...], list[str]] = {}
+    layers = 0
+    for candidate in report.candidates:
+        repair = candidate.repair
+        if repair is None or candidate.status != "failed-gate":
+            continue
+        layers = len(repair.costs)
+        shown = repair.costs[: max(LAYERS_SHOWN, min(repair.layers_in_float, 2 * LAYERS_SHOWN))]
+        rows = tuple(
+            (
+                "float" if place < repair.layers_in_float else "int8",
+                f"{cost.rel_l2:.1e}",
+                cost.kind,
+                figures.clean(cost.name),
+            )
+            for place, cost in enumerate(shown)
+        )
+        tables.setdefault(rows, []).append(figures.clean(candidate.name))
+    return [
+        (f"What quantizing each layer alone costs in {' and '.join(names)}, {len(rows)} of {layers}", list(rows))
+        for rows, names in tables.items()
+    ]
+
+
+def mixes(report: Report) -> list[tuple[str, list[tuple[str, str, str, str, str]]]]:
+    """Give, for each mix of float and int8 that was made, a title and the layers in which the two differ most.
+
+    A layer is (what it stays in, ms in float, ms in int8, kind, name), those first that int8 makes slower.
+    """
+    tables: dict[tuple[LayerChoice, ...], tuple[str, list[tuple[str, str, str, str, str]]]] = {}
+    for candidate in report.candidates:
+        mixed = candidate.mixed
+        if mixed is None or mixed.layers in tables or not any(layer.in_float for layer in mixed.layers):
+            continue
+        ranked = sorted(mixed.layers, key=lambda layer: -abs(_loss_ms(layer)))[: 2 * LAYERS_SHOWN]
+        rows = [
+            (
+                "float" if one.in_float else "int8",
+                figures.significant(one.float_ms),
+                figures.significant(one.int8_ms),
+                one.kind,
+                figures.clean(one.name),
+            )
+            for one in sorted(ranked, key=lambda layer: -_loss_ms(layer))
+        ]
+        stay = sum(layer.in_float for layer in mixed.layers)
+        title = (
+            f"What each layer takes in {figures.clean(mixed.against)} and in {figures.clean(candidate.name)}, ms, "
+            f"{len(rows)} of {len(mixed.layers)}; {stay} stay in float in the mix"
+        )
+        tables[mixed.layers] = title, rows
+    return list(tables.values())
+
+
+def _loss_ms(layer: LayerChoice) -> float:
+    """Give what int8 costs a layer; 0 where a profile does not show it."""
+    return 0.0 if layer.float_ms is None or layer.int8_ms is None else layer.int8_ms - layer.float_ms
