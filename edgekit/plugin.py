@@ -23,6 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 from edgekit._privacy import no_telemetry as no_telemetry  # for plugins: call it before importing a runtime
 from edgekit._record import Record as Record  # for plugins: the base of their options
 from edgekit.data import Feeds, TrainingData
+from edgekit.layer import Anatomy as Anatomy
+from edgekit.layer import GraphLayer as GraphLayer
+from edgekit.layer import LayerCost as LayerCost
+from edgekit.layer import LayerTime as LayerTime
 from edgekit.model import Model, Reference
 from edgekit.progress import Progress
 from edgekit.spec import TensorSpec
@@ -105,30 +109,6 @@ class Payload(Record):
 
 
 @dataclass(frozen=True)
-class LayerTime(Record):
-    """One executed layer: its name in the graph, its kind, its precision and its time."""
-
-    name: str
-    kind: str
-    precision: str
-    time_ms: float
-    covers: tuple[str, ...] = ()
-    """Names of operators and tensors of the graph that was built which this layer computes, as far as the runtime keeps
-    them."""
-
-
-@dataclass(frozen=True)
-class LayerCost(Record):
-    """One layer, and what quantizing it alone does to the model's outputs."""
-
-    name: str
-    """The node's name in the graph."""
-    kind: str
-    rel_l2: float
-    """||outputs with this layer quantized - float outputs|| / ||float outputs|| on calibration samples."""
-
-
-@dataclass(frozen=True)
 class Training:
     """What a pass that trains is given beside the model."""
 
@@ -140,32 +120,6 @@ class Training:
     """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
     progress: Progress
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class GraphLayer(Record):
-    """A layer that a pass can leave in float, and the names by which a profile may speak of it."""
-
-    name: str
-    """The node's name, as `exclude` takes it."""
-    kind: str
-    names: tuple[str, ...]
-    """Operators and tensors from this layer on, before the pass and after it, up to the next layers."""
-    pairs: tuple[str, ...] = ()
-    """Operators that convert what it reads."""
-    after: tuple[str, ...] = ()
-    """The layers whose results it reads, directly or through other operators."""
-    reads: int | None = None
-    """Elements of its activation input; None where sizes are free."""
-
-
-@dataclass(frozen=True)
-class Anatomy(Record):
-    """A graph as its layers, in the order in which they run."""
-
-    layers: tuple[GraphLayer, ...]
-    elsewhere: tuple[str, ...] = ()
-    """Operators and tensors that stand before every layer."""
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 LAYERS = (
     {"errors", "_privacy", "progress"},
     {"_record", "embedded"},
-    {"spec", "host"},
+    {"spec", "host", "layer"},
     {"model", "target", "project", "cache", "data"},
     {"recipe", "plugin"},
     {"registry", "result", "tasks"},
