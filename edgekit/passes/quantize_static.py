@@ -154,7 +154,8 @@ class QuantizeStatic(Record):
             prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=13)
             graph = prepared.proto.graph
             kinds = {node.name: node.op_type for node in graph.node}
-            layers = {name for name in self._choose(graph, self.exclude).nodes if kinds[name] in self.operators}
+            chosen = self._chosen(graph, self._layers(graph)).nodes
+            layers = {name for name in chosen if kinds[name] in self.operators}
             return anatomy(graph, load(model.graph, weights=False).graph, layers)
 
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
@@ -187,12 +188,16 @@ class QuantizeStatic(Record):
     def _choose(self, graph: Any, exclude: Sequence[str]) -> Choice:
         return choose_nodes(graph, self.operators, self.followers, exclude, activation_matmul=self.activation_matmul)
 
+    def _chosen(self, graph: Any, layers: Mapping[str, StaticLayer]) -> Choice:
+        """Choose what is not left in float."""
+        return self._choose(graph, (*self.exclude, *(name for name, layer in layers.items() if layer.float)))
+
     def _quantized(self, model: Model, samples: Feeds, scratch: Path) -> tuple[Prepared, Choice, Any, Calibration]:
         """Give the float graph, the choice of nodes, the graph as ORTQuantizer leaves it, and the calibration."""
         prepared = prepare(model.graph, scratch / "prepared", least_opset=13)
         graph = prepared.proto.graph
         layers = self._layers(graph)
-        choice = self._choose(graph, (*self.exclude, *(name for name, layer in layers.items() if layer.float)))
+        choice = self._chosen(graph, layers)
         # Of all layers, those that are left in float too: however many those are, the samples are run once.
         tensors = self._choose(graph, ()).activations
         found = self._ranges(prepared, self._methods(graph, tensors, layers), samples, model)
