@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, bench, cache, mixed, scenario, ship, trial
+from edgekit import artifact, bench, cache, mixed, scenario, ship, trial, tune
 from edgekit.artifact import Bundle
 from edgekit.budget import excesses
 from edgekit.build import Build
@@ -22,11 +23,8 @@ from edgekit.pipeline import Plan, plan
 from edgekit.progress import Progress, Silent
 from edgekit.project import Project
 from edgekit.repair import SUFFIX
-from edgekit.result import Candidate, Report
+from edgekit.result import Candidate, Report, Tuning
 from edgekit.trial import Tried
-
-ROUNDS = 10
-"""Turns that each candidate gets at least: fewer pairs cannot tell a difference from the noise."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,11 @@ def export(project: Project, *, force: bool = False, progress: Progress | None =
             tried = mixed.add(build, model, evaluation, originals, tried)
         tried = _measure(made, tried, evaluation, progress)
         candidates, winner = _judge(made, tried)
+        if winner is not None:
+            judge = partial(trial.judged, build, winner.planned, evaluation=evaluation, originals=originals)
+            tuned, tuning = tune.tune(tune.Subject(made, winner, evaluation, judge, progress))
+            candidates = [_tuned(c, tuned, tuning) if c.status == "shipped" else c for c in candidates]
+            tried, winner = [tuned if t is winner else t for t in tried], tuned
         report = ship.report(made, model, evaluation, (*candidates, *lost))
         if winner is None:
             ship.fail(report, output, made)
@@ -76,20 +79,8 @@ def _measure(made: Plan, tried: Sequence[Tried], evaluation: Evaluation, progres
     inputs = [t.compiled.built.inputs for t in tried]
     feeds, batch = scenario.feeds(evaluation, made.project.objective, inputs)
     entries = [bench.Entry(t.planned.name, t.planned.backend, t.compiled.payload, feeds, batch) for t in tried]
-    seconds = made.project.bench_seconds
-    settings = bench.Settings(
-        min_seconds=seconds, max_seconds=max(30.0, seconds), round_ms=min(200, 1e3 * seconds / ROUNDS)
-    )
-    outcomes = bench.benchmark(entries, settings, progress)
-    return [replace(t, outcome=_with_raw_file(outcome)) for t, outcome in zip(tried, outcomes, strict=True)]
-
-
-def _with_raw_file(outcome: bench.Outcome) -> bench.Outcome:
-    """Say where the bundle will hold the raw latencies."""
-    if outcome.measurement is None:
-        return outcome
-    file = f"latencies/{outcome.name.replace('/', '-')}.txt"
-    return replace(outcome, measurement=replace(outcome.measurement, raw_file=file))
+    outcomes = bench.benchmark(entries, scenario.settings(made.project.bench_seconds), progress)
+    return [replace(t, outcome=scenario.with_raw_file(outcome)) for t, outcome in zip(tried, outcomes, strict=True)]
 
 
 def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried | None]:
@@ -144,6 +135,11 @@ def _after_repair(t: Tried) -> str:
     if left:
         return f"; it passes with {left} of {layers} layers in float, as {t.planned.name}{SUFFIX}"
     return f"; no number of its {layers} layers in float was enough" if layers > 1 else ""
+
+
+def _tuned(shipped: Candidate, t: Tried, tuning: Tuning | None) -> Candidate:
+    """Give the shipped candidate as it is with the options that were found."""
+    return replace(shipped, quality=t.quality, measurement=t.measurement, effective=t.effective, tuning=tuning)
 
 
 def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:

@@ -181,6 +181,18 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Tunable(Backend, Protocol):
+    """A backend with options that change the speed and not the outputs: they are tried on the shipped candidate."""
+
+    def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
+        """Give changes to the payload's options worth measuring on `cores` processors, the most promising first.
+
+        Pure and quick: no runtime is loaded.
+        """
+        ...
+
+
+@runtime_checkable
 class Pass(Protocol):
     """A transformation: a frozen dataclass, a Record, whose fields are its config."""
 

@@ -80,6 +80,8 @@ class Project(Record):
     """Where candidates are measured: leave the layers in float that int8 makes no faster."""
     bench: bool = True
     bench_seconds: float = 2.0
+    tune: bool = True
+    """Measure other runtime options of the shipped candidate, and take those that are faster."""
     seed: int = 0
 
     revision: str | None = None

@@ -186,6 +186,38 @@ class Mixed(Record):
 
 
 @dataclass(frozen=True)
+class Variant(Record):
+    """Runtime options that were tried on the shipped candidate."""
+
+    options: Mapping[str, Any]
+    """What differs from the default options."""
+    speed: float | None
+    """Times as fast as with the default options, measured by turns; None where it could not be measured."""
+    reason: str
+    """Why they were, or were not, taken."""
+    taken: bool = False
+
+    def __str__(self) -> str:
+        said = {True: "on", False: "off"}
+        return ", ".join(
+            f"{key} {said[value] if isinstance(value, bool) else value}" for key, value in sorted(self.options.items())
+        )
+
+
+@dataclass(frozen=True)
+class Tuning(Record):
+    """What other runtime options would do for the shipped candidate, and which it ships with."""
+
+    variants: tuple[Variant, ...]
+    before: Measurement
+    """With the default options, measured beside the other candidates: what ratios to those rest on."""
+
+    @property
+    def taken(self) -> Variant | None:
+        return next((variant for variant in self.variants if variant.taken), None)
+
+
+@dataclass(frozen=True)
 class Candidate(Record):
     """One way to build the model for the target, and how it fared."""
 
@@ -209,6 +241,8 @@ class Candidate(Record):
     """What its backend had to say about the build."""
     repair: Repair | None = None
     """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the one it became."""
+    tuning: Tuning | None = None
+    """Of the shipped candidate, where its backend offers other options."""
     front: bool = False
     """On the Pareto front of latency, size, memory and lost quality: no other measured one beats it in all."""
     mixed: Mixed | None = None

@@ -1,16 +1,21 @@
-"""What is fed while candidates are measured: one real sample, or for throughput a batch of them."""
+"""How candidates are measured: on one real sample, or for throughput on a batch of them, and for how long."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgekit import bench
 from edgekit.evaluation import Evaluation
 from edgekit.project import Objective
 from edgekit.spec import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+ROUNDS = 10
+"""Turns that each candidate gets at least: fewer pairs cannot tell a difference from the noise."""
 
 LOOKED_AT = 64
 """Samples among which the one of median size is sought."""
@@ -22,6 +27,21 @@ small devices hold the activations.
 
 SEARCHED = 512
 """Samples among which those are sought that can share a batch."""
+
+
+def settings(seconds: float) -> bench.Settings:
+    """Give how long to measure so that each candidate is timed for `seconds` at least."""
+    return bench.Settings(
+        min_seconds=seconds, max_seconds=max(30.0, seconds), round_ms=min(200, 1e3 * seconds / ROUNDS)
+    )
+
+
+def with_raw_file(outcome: bench.Outcome) -> bench.Outcome:
+    """Say where the bundle will hold the raw latencies."""
+    if outcome.measurement is None:
+        return outcome
+    file = f"latencies/{outcome.name.replace('/', '-')}.txt"
+    return replace(outcome, measurement=replace(outcome.measurement, raw_file=file))
 
 
 def feeds(

@@ -111,32 +111,39 @@ def attempt(
 
 
 def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals) -> Tried:
-    project, goal = build.plan.project, build.plan.target
-    backend = registry.backend(planned.backend)
+    goal, backend = build.plan.target, registry.backend(planned.backend)
     typed = build.with_passes(model, planned, evaluation.feeds)
     support = backend.supports(typed, goal)
     if not support.ok:
         raise UnsupportedError("; ".join(support.problems))
     compiled = build.compiled(typed, planned, goal)
+    return judged(build, planned, compiled, evaluation, originals)
+
+
+def judged(
+    build: Build, planned: PlannedCandidate, compiled: Compiled, evaluation: Evaluation, originals: Originals
+) -> Tried:
+    """Hold what was compiled against the original and the gate."""
+    project, backend = build.plan.project, registry.backend(planned.backend)
 
     def check(work: Path) -> None:
         with backend.open(replace(compiled.payload, elsewhere=bool(build.plan.mismatches))) as session:
             title = f"verifying {planned.name}"
-            judged = quality.evaluate(session, evaluation.task, evaluation.samples, originals, build.progress, title)
-            found = {"quality": judged.to_dict(), "effective": session.precision.to_dict()}
+            seen = quality.evaluate(session, evaluation.task, evaluation.samples, originals, build.progress, title)
+            found = {"quality": seen.to_dict(), "effective": session.precision.to_dict()}
         (work / "quality.json").write_text(json.dumps(found))
 
     decides = [compiled.key, originals.digest, evaluation.samples.digest, evaluation.task.config.to_dict()]
     folder, _ = cache.fetch(digest_of(["quality", quality.VERSION, decides]), "quality", check)
     found = json.loads((folder / "quality.json").read_text())
-    judged = quality.gate(
+    gated = quality.gate(
         Quality.from_dict(found["quality"]),
-        typed.precision,
+        compiled.model.precision,
         max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
         retrained=bool(chain.live(planned.recipe)),
     )
-    return Tried(planned, compiled, judged, Precision.from_dict(found["effective"]))
+    return Tried(planned, compiled, gated, Precision.from_dict(found["effective"]))
 
 
 def _reason(fault: EdgekitError) -> str:

@@ -32,6 +32,7 @@ LAYERS = (
     {"repair", "measure", "live"},
     {"trial", "budget", "pareto", "scenario"},
     {"objective", "mixed"},
+    {"tune"},
     {"ship"},
     {"choose"},
     {"api"},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from edgekit.bench.comparison import Comparison, faster
+from edgekit.bench.comparison import LEAST_PAIRS, Comparison, faster
 from edgekit.bench.environment import environment
 from edgekit.bench.outcome import Entry, Outcome, Round, Settings
 from edgekit.bench.process import Worker
 from edgekit.bench.schedule import benchmark
 
 __all__ = [
+    "LEAST_PAIRS",
     "Comparison",
     "Entry",
     "Outcome",

@@ -60,6 +60,7 @@ FIELDS = {
     "mixed": "mixed",
     "bench": "bench",
     "bench_seconds": "bench_seconds",
+    "tune": "tune",
 }
 """The parameter of a verb, and the field of the project file that it overrides."""
 
@@ -230,6 +231,9 @@ def build_options(function: F) -> F:
                 help="Measure the candidates, or ship the first that passes, unmeasured."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",
                 help="The least time to measure each candidate for."),
+        _option("--tune/--no-tune", default=True, group=_BENCH, unset="--tune",
+                help="Try other runtime options (threads, spinning, hints) on the shipped candidate, and take what is "
+                     "faster."),
     )(function)  # fmt: skip
 
 

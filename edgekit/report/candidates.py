@@ -62,6 +62,8 @@ def has_front(report: Report) -> bool:
 def row(candidate: Candidate, best_p50: float | None) -> Row:
     """Give a candidate's cells; its ratio is against `best_p50`."""
     p50, quality, measured = figures.percentile(candidate, "p50"), candidate.quality, candidate.measurement
+    # Tuned, it was measured once more, in another run than the others: their ratios are to what it was in theirs.
+    shipped = p50 is not None and candidate.status == "shipped"
     drop = quality.drop if quality else None
     agreement = quality.agreement if quality else None
     return Row(
@@ -69,7 +71,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
         status=STATUS[candidate.status],
         p50=figures.significant(p50),
         p90=figures.significant(figures.percentile(candidate, "p90")),
-        ratio=figures.ratio(p50 / best_p50 if p50 is not None and best_p50 else None),
+        ratio=figures.ratio(1.0 if shipped else p50 / best_p50 if p50 is not None and best_p50 else None),
         rate=figures.significant(measured.throughput_per_s if measured else None),
         size=figures.significant(candidate.size_mb),
         memory=figures.significant(measured.peak_memory_mb if measured else None),
@@ -84,7 +86,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
 
 def rows(report: Report) -> tuple[Row, ...]:
     """Give every candidate's cells: the shipped one first, then the measured by latency, then the rest."""
-    best = reference_p50(report)
+    best = figures.reference_p50(report)
     return tuple(row(candidate, best) for candidate in ordered(report))
 
 
@@ -96,9 +98,15 @@ def ordered(report: Report) -> tuple[Candidate, ...]:
     return tuple(sorted(report.candidates, key=place))
 
 
-def reference_p50(report: Report) -> float | None:
-    """Give the latency that ratios are against: the shipped candidate's, else the least."""
-    if report.shipped is not None:
-        return figures.percentile(report.shipped, "p50")
-    found = [p50 for candidate in report.candidates if (p50 := figures.percentile(candidate, "p50")) is not None]
-    return min(found, default=None)
+def options(candidate: Candidate) -> str | None:
+    """Say which runtime options a candidate ships with, and what the others would have done."""
+    tuning = candidate.tuning
+    if tuning is None:
+        return None
+    others = ", ".join(
+        f"{figures.clean(str(one))} {figures.ratio(one.speed)}" for one in tuning.variants if not one.taken
+    )
+    if tuning.taken is None:
+        return f"the default; others, as fast as it: {others}"
+    gain = f"{figures.clean(str(tuning.taken))} ({figures.ratio(tuning.taken.speed)} as fast as the default)"
+    return f"{gain}; others: {others}" if others else gain

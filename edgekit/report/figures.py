@@ -64,6 +64,22 @@ def percentile(candidate: Candidate, name: str) -> float | None:
     return candidate.measurement.percentiles_ms.get(name) if candidate.measurement else None
 
 
+def reference_p50(report: Report) -> float | None:
+    """Give the latency that ratios are against: the shipped candidate's, else the least.
+
+    A tuned one was measured again beside its default options only. What it would have been beside the other candidates
+    is what the default options were there, divided by the gain.
+    """
+    shipped = report.shipped
+    if shipped is None:
+        found = [p50 for candidate in report.candidates if (p50 := percentile(candidate, "p50")) is not None]
+        return min(found, default=None)
+    taken = shipped.tuning.taken if shipped.tuning else None
+    if shipped.tuning and taken and taken.speed:
+        return shipped.tuning.before.p50_ms / taken.speed
+    return percentile(shipped, "p50")
+
+
 def precision(found: Precision | None) -> str:
     return found.main if found else NONE
 
@@ -108,7 +124,7 @@ def speed(report: Report) -> str | None:
     shipped = report.shipped
     if shipped is None or shipped.measurement is None:
         return None
-    p50, measured = percentile(shipped, "p50"), shipped.measurement
+    reference, measured = reference_p50(report), shipped.measurement
     latency = ", ".join(
         f"{name} {ms(value)}" for name, value in measured.percentiles_ms.items() if name in ("p50", "p90")
     )
@@ -118,8 +134,8 @@ def speed(report: Report) -> str | None:
         parts.append(_full_precision(report, shipped))
     for other in report.candidates:
         theirs = percentile(other, "p50")
-        if other.recipe == "fp32" and other is not shipped and p50 and theirs is not None:
-            parts.append(f"{ratio(theirs / p50)} as fast as {clean(other.name)} ({ms(theirs)})")
+        if other.recipe == "fp32" and other is not shipped and reference and theirs is not None:
+            parts.append(f"{ratio(theirs / reference)} as fast as {clean(other.name)} ({ms(theirs)})")
     return "; ".join(parts)
 
 

@@ -60,7 +60,8 @@ def _cards(report: Report) -> str:
         cards.append((figures.ms(p50), "latency, p50"))
         baselines = [other for c in report.candidates if c.recipe == "fp32" and (other := figures.percentile(c, "p50"))]
         if baselines and chosen.recipe != "fp32":
-            cards.append((figures.ratio(min(baselines) / p50), "as fast as the fastest fp32"))
+            reference = figures.reference_p50(report) or p50
+            cards.append((figures.ratio(min(baselines) / reference), "as fast as the fastest fp32"))
         cards.append(
             (
                 f"{figures.significant(chosen.measurement.throughput_per_s)}/s",
@@ -94,6 +95,7 @@ def _summary(report: Report) -> str:
             entries += [("note", figures.clean(note)) for note in chosen.quality.notes]
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
+        entries += [("options", options)] if (options := candidates.options(chosen)) else []
         if chosen.measurement:
             entries.append(("measured", figures.measurement(chosen.measurement)))
     return _definitions([*entries, ("evidence", figures.EVIDENCE[report.evidence])])
@@ -113,7 +115,7 @@ def _candidates(report: Report) -> str:
 
 
 def _candidate(report: Report, candidate: Candidate, longest: float, metric: str) -> str:
-    row = candidates.row(candidate, candidates.reference_p50(report))
+    row = candidates.row(candidate, figures.reference_p50(report))
     bad = candidate.status not in ("shipped", "passed", "baseline")
     kind = "shipped" if candidate.status == "shipped" else "bad" if bad else ""
     p50, p90 = figures.percentile(candidate, "p50"), figures.percentile(candidate, "p90")

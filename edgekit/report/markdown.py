@@ -28,6 +28,7 @@ def render(report: Report) -> str:
             summary += [("note", note) for note in chosen.quality.notes]
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
+        summary += [("options", options)] if (options := candidates.options(chosen)) else []
     blocks.append(items([*summary, ("evidence", figures.EVIDENCE[report.evidence])]))
     if report.candidates:
         blocks += ["## Candidates", _candidates(report)]

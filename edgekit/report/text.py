@@ -144,6 +144,8 @@ def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
     if footprint := figures.footprint(chosen):
         page.entry("size", footprint)
     page.entry("runs in", figures.running(chosen))
+    if options := candidates.options(chosen):
+        page.entry("options", options)
 
 
 def _table_title(report: Report) -> str:

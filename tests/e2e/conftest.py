@@ -17,7 +17,7 @@ from edgekit.result import Report
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "edgekit"
 DATA = Path(__file__).parent.parent.parent / "edgekit" / "embedded" / "digits" / "data"
-BRIEF = ("--bench-seconds", "0.3", "--no-mixed")
+BRIEF = ("--bench-seconds", "0.3", "--no-mixed", "--no-tune")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support, no_telemetry
 from edgekit.target import Target
-from edgekit_onnxruntime.options import Options
+from edgekit_onnxruntime.options import CPU, Options, fewer_threads
 
 __all__ = ["OnnxRuntime"]
 
@@ -76,6 +76,12 @@ class OnnxRuntime:
         from edgekit_onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(payload)
+
+    def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
+        """Offer fewer threads, the graph without its last rewriting, and threads that sleep."""
+        if Options.from_dict(payload.options, "onnxruntime options").provider != CPU:
+            return ()
+        return (*fewer_threads(cores), {"graph_level": "extended"}, {"allow_spinning": False})
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support, no_telemetry
 from edgekit.target import Target
-from edgekit_openvino.options import Options
+from edgekit_openvino.options import Options, fewer_threads
 
 __all__ = ["OpenVino"]
 
@@ -77,6 +77,12 @@ class OpenVino:
         from edgekit_openvino.session import OpenVinoSession
 
         return OpenVinoSession(payload)
+
+    def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
+        """Offer fewer threads, threads that may move between processors, and the hint for throughput."""
+        if not Options.from_dict(payload.options, "openvino options").on_cpu:
+            return ()
+        return (*fewer_threads(cores), {"pinning": False}, {"pinning": True}, {"hint": "throughput"})
 
 
 def _versions() -> dict[str, str]:

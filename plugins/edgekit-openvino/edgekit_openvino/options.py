@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from edgekit.errors import UsageError
 from edgekit.plugin import Record
@@ -20,6 +21,8 @@ class Options(Record):
     streams: int = 1
     """Inferences that run side by side; one gives the least latency."""
     hint: Literal["latency", "throughput"] = "latency"
+    pinning: bool | None = None
+    """Bind each thread to a processor; None leaves it to OpenVINO."""
     inference_precision: Literal["f32", "bf16", "f16"] | None = None
     """Type of the arithmetic that is not int8. The build sets it by the model, as OpenVINO's own choice is silent."""
 
@@ -34,3 +37,12 @@ class Options(Record):
     @property
     def on_cpu(self) -> bool:
         return self.device.partition(".")[0] == "CPU"
+
+
+def fewer_threads(cores: int) -> tuple[Mapping[str, Any], ...]:
+    """Give halves of the processors down to one: small models lose more by handing out work than they gain."""
+    counts = []
+    while cores > 1:
+        cores = (cores + 1) // 2
+        counts.append({"threads": cores})
+    return tuple(counts)

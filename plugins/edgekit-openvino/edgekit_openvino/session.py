@@ -53,6 +53,8 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
     }
     if options.on_cpu:
         settings["INFERENCE_NUM_THREADS"] = options.threads or host.probe().cores
+        if options.pinning is not None:
+            settings["ENABLE_CPU_PINNING"] = options.pinning
         # By default it quantizes the activations that meet compressed weights, silently: precision lives in the model.
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     compiled = core.compile_model(model, options.device, settings)
