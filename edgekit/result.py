@@ -199,9 +199,8 @@ class Variant(Record):
 
     def __str__(self) -> str:
         said = {True: "on", False: "off"}
-        return ", ".join(
-            f"{key} {said[value] if isinstance(value, bool) else value}" for key, value in sorted(self.options.items())
-        )
+        pairs = sorted(self.options.items())
+        return ", ".join(f"{key} {said[value] if isinstance(value, bool) else value}" for key, value in pairs)
 
 
 @dataclass(frozen=True)
