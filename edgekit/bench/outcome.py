@@ -61,6 +61,8 @@ class Entry:
     """Input name to array, or an npz file of them."""
     batch: int = 1
     """Samples in the feeds: throughput counts each."""
+    python: Path | None = None
+    """The interpreter of another environment to run it in; see `edgekit.bench.child`."""
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Give the feeds. Raises UsageError when their file cannot be read."""

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgekit import cache, errors
+from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 PREFIX = "edgekit-bench"
-
-_START = (
-    # The child sees the modules its parent sees, and nothing more: a json.py in the working directory must not get in.
-    "import sys; sys.path[:] = sys.argv[2:]; del sys.argv[2:]; "
-    "from edgekit.bench.worker import main; main(int(sys.argv[1]))"
-)
 
 _SIGNALS = {
     "SIGILL": "an illegal instruction: it was built for a processor that has more instructions than this one",
@@ -50,12 +45,14 @@ _HINTS = {
 class Worker:
     """A fresh process with one loaded model. Use it as a context manager; start it from a thread that outlives it.
 
-    `backend` is a registered backend's name, or `package.module:Class`. Every method raises the EdgekitError that the
-    plugin raised there, or DeviceError when the process died, hung for longer than `patience_s`, or the runtime failed.
+    `backend` is a registered backend's name, or `package.module:Class`; `python` is another environment's interpreter
+    (see `edgekit.bench.child`). Every method raises the EdgekitError that the plugin raised there, or DeviceError when
+    the process died, hung for longer than `patience_s`, or the runtime failed.
     """
 
-    def __init__(self, backend: str, *, patience_s: float = 600) -> None:
+    def __init__(self, backend: str, *, python: Path | None = None, patience_s: float = 600) -> None:
         self.backend = backend
+        self.python = python
         self.patience_s = patience_s
         self._doing = "starting"
         self._buffer = b""
@@ -73,10 +70,9 @@ class Worker:
 
     def start(self) -> None:
         """Start the process; `open` does it when it is not running yet."""
-        path = [entry for entry in sys.path if isinstance(entry, str)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(os.getpid()), *path],
+                command_line(self.python),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

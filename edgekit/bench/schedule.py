@@ -71,7 +71,7 @@ def benchmark(
             raise UsageError(f"two entries are named '{name}'.")
     with contextlib.ExitStack() as stack:
         # Pushed one by one, so that an interruption while starting the third ends the first two.
-        runs = [_Run(entry, stack.enter_context(Worker(entry.backend))) for entry in entries]
+        runs = [_Run(entry, stack.enter_context(Worker(entry.backend, python=entry.python))) for entry in entries]
         _prepare(runs, settings, progress)
         _take_turns(runs, settings, progress)
         return [_finish(run, settings) for run in runs]

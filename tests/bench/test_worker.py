@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edgekit.bench import Worker
+from edgekit.bench.child import command_line
 from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime, Precision
 from edgekit.spec import TensorSpec
@@ -253,3 +254,18 @@ def _json(model) -> str:
     import json
 
     return json.dumps(model.to_dict())
+
+
+def test_a_process_in_another_interpreter_finds_the_checkout_and_keeps_its_own_packages(payload, feeds, tmp_path):
+    link = tmp_path / "bin" / "python"  # the same environment by another name stands for another one
+    link.parent.mkdir()
+    link.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    link.chmod(0o755)
+    model = payload()
+    with Worker(MATMUL, python=link) as worker:
+        worker.open(model, feeds)
+        (found,) = worker.run(feeds).values()
+    with np.load(model.main) as arrays:
+        np.testing.assert_allclose(found, feeds["x"] @ arrays["w"], rtol=1e-5)
+    shared = command_line(link)[4:]
+    assert not any(entry.startswith(sys.prefix + os.sep) for entry in shared), "no package of this environment"
