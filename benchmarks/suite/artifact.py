@@ -1,0 +1,236 @@
+"""Building: each tool's artifact for a model, made once under a digest of what decides it; failures are kept too."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgekit import artifact as bundles
+from edgekit import cache, host
+from edgekit._record import Record, digest_of, digest_of_file
+from edgekit.bench import Entry
+from edgekit.errors import UsageError
+from edgekit.plugin import Payload
+from models.place import BENCHMARKS, work
+from models.subject import Rows, Subject, digest
+from suite import makers, tools
+from suite.makers import Made
+from suite.tools import Tool
+
+PATIENCE_S = 1800
+RESULT = "made.json"
+BUNDLE = "bundle"
+
+
+@dataclass(frozen=True)
+class Artifact(Record):
+    """What a tool made of a model, or why it made nothing."""
+
+    tool: str
+    folder: Path | None
+    made: Made | None = None
+    """None for ours: a bundle tells itself what runs it."""
+    seconds: float = 0.0
+    versions: dict[str, str] | None = None
+    key: str = ""
+    failure: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+    @property
+    def payload(self) -> Payload:
+        """Give what the runtime opens; threads are set when it is measured."""
+        assert self.folder is not None
+        if self.made is None:
+            return bundles.open(self.folder / BUNDLE).payload
+        return Payload(self.folder, (self.made.file,), (), (), self.made.options)
+
+    @property
+    def backend(self) -> str:
+        assert self.folder is not None
+        if self.made is None:
+            return bundles.open(self.folder / BUNDLE).manifest.backend
+        return f"suite.runtimes:{self.made.runtime}"
+
+    @property
+    def size_mb(self) -> float:
+        """Give the size of what the runtime reads, in MB of 10^6 bytes; torch's is its float weights."""
+        if self.made is not None and self.made.size_mb is not None:
+            return self.made.size_mb
+        payload = self.payload
+        files = payload.files if self.made is None else tuple(_beside(payload.main))
+        return sum((payload.folder / name).stat().st_size for name in files) / 1e6
+
+    def entry(self, title: str, feeds: dict[str, Any], threads: int) -> Entry:
+        """Give it as something to measure: on these feeds, with at most so many threads, in its environment."""
+        payload = self.payload
+        own = payload.options.get("threads")
+        options = {**payload.options, "threads": min(own or threads, threads)}
+        specs = payload.inputs or _specs(feeds)
+        fed = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in specs}
+        tool = next(one for one in tools.TOOLS if one.name == self.tool)
+        python = None if tool.environment == tools.HERE else tools.python_of(tool.environment)
+        return Entry(title, self.backend, replace(payload, inputs=specs, options=options), fed, python)
+
+
+def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry: bool = False) -> Artifact:
+    """Give the tool's artifact for the subject in `folder`, from the cache where it is there.
+
+    `again` makes it anew, `retry` tries a failed one once more. What the tool says goes to a log, whose last lines are
+    the reason of a failure.
+    """
+    subject = Subject.load(folder)
+    log = work() / "logs" / f"{subject.name}-{tool.name}.log"
+    base = None
+    if tool.name not in (tools.OURS, tools.BASELINE):
+        first = build(next(one for one in tools.TOOLS if one.name == tools.BASELINE), folder, threads, retry=retry)
+        if first.folder is None:
+            return Artifact(tool.name, None, failure=f"there is no float graph to start from: {first.failure}")
+        base = first.folder
+    key = digest_of([_facts(tool, folder, threads), digest_of_file(base / "model.onnx") if base else None])
+    failed = work() / "failures" / f"{key}.json"
+    if failed.is_file() and not (retry or again):
+        return Artifact.from_dict(json.loads(failed.read_text()))
+    if again:
+        shutil.rmtree(cache.folder() / "steps" / key[:2] / key, ignore_errors=True)
+    failed.unlink(missing_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        python = tools.python_of(tool.environment)
+        made, _ = cache.fetch(
+            key, f"peer-{tool.name}", lambda out: _make(tool, folder, base, out, log, python, threads)
+        )
+    except (UsageError, Failed) as error:
+        failure = Artifact(tool.name, None, key=key, failure=str(error))
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        failed.write_text(json.dumps(failure.to_dict(), indent=1) + "\n")
+        return failure
+    told = json.loads((made / RESULT).read_text())
+    kind = Made.from_dict(told["made"]) if told["made"] else None
+    return Artifact(tool.name, made, kind, told["seconds"], told["versions"], key)
+
+
+class Failed(Exception):
+    """A process of a tool ended with an error; the text is what it said last."""
+
+
+def _make(tool: Tool, folder: Path, base: Path | None, out: Path, log: Path, python: Path, threads: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="edgekit-suite-") as scratch:
+        result = out / RESULT
+        if tool.make is None:
+            _run(_export(folder, out, scratch, threads), log)
+            versions = {name: _version(name) for name in tool.packages}
+            seconds = json.loads((Path(scratch) / "told.json").read_text())["seconds"]
+            result.write_text(json.dumps({"made": None, "seconds": seconds, "versions": versions}) + "\n")
+            return
+        call(python, "suite.step", (tool.make.__name__, folder, base or out, out, result, *tool.packages), log)
+
+
+def call(python: Path | None, module: str, words: Sequence[object], log: Path) -> None:
+    """Run a module of the suite in another environment (None: this one). Raises Failed with its last words."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _run([str(python or sys.executable), "-m", module, *map(str, words)], log)
+
+
+def _export(folder: Path, out: Path, scratch: str, threads: int) -> list[str]:
+    """Give the command that makes our bundle; a file tells how long it took."""
+    subject = Subject.load(folder)
+    script = (
+        "import json, subprocess, sys, time; began = time.monotonic(); "
+        "code = subprocess.run(sys.argv[2:]).returncode; "
+        "open(sys.argv[1], 'w').write(json.dumps({'seconds': time.monotonic() - began})); sys.exit(code)"
+    )
+    target = "host"
+    if threads != host.probe().cores:
+        path = Path(scratch) / "host-threads.toml"
+        options = "".join(f"[options.{name}]\nthreads = {threads}\n" for name in ("onnxruntime", "openvino"))
+        path.write_text(f'extends = "host"\nsummary = "this machine, with {threads} threads"\n{options}')
+        target = str(path)
+    words = [word.format(folder=folder) for word in subject.export]
+    plain = subject.task == "tensor" or subject.kind == "onnx"
+    task = [] if plain or subject.kind == "transformers" else ["--task", subject.task]
+    return [
+        sys.executable, "-c", script, str(Path(scratch) / "told.json"),
+        str(Path(sys.executable).parent / "edgekit"), "export", subject.reference, *task, *words,
+        "--target", target, "--max-drop", str(subject.allowed), "-o", str(out / BUNDLE),
+    ]  # fmt: skip
+
+
+def _run(command: list[str], log: Path) -> None:
+    """Run a tool with its words in the log, in a group of its own, so that nothing of it stays behind."""
+    with log.open("w") as file:
+        child = subprocess.Popen(
+            command, cwd=BENCHMARKS, env=tools.variables(), stdin=subprocess.DEVNULL, stdout=file,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = child.wait(PATIENCE_S)
+        except BaseException as error:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Failed(f"it took longer than {PATIENCE_S} s") from None
+            raise
+    if code:
+        raise Failed(f"exit code {code}: {tools.last_lines(log)}")
+
+
+def _facts(tool: Tool, folder: Path, threads: int) -> list[Any]:
+    """Give all that decides an artifact: the model and its samples, the tool's code and versions, this machine."""
+    common = [tool.name, digest(folder), host.probe().to_dict()]
+    if tool.make is None:
+        root = BENCHMARKS.parent
+        sources = sorted(
+            path
+            for part in ("edgekit", "plugins", "targets")
+            for kind in ("*.py", "*.toml")
+            for path in (root / part).rglob(kind)
+        )
+        samples = [path for path in sorted(folder.glob("evaluation*"))]
+        return [*common, threads, [[path.name, digest_of_file(path)] for path in (*sources, *samples)]]
+    if tool.environment != tools.HERE:
+        return [*common, tools.ENVIRONMENTS[tool.environment], _source(tool.make)]
+    return [*common, {name: _version(name) for name in tool.packages}, _source(tool.make)]
+
+
+def _source(function: Callable[..., Any]) -> list[str]:
+    """Give the text of a maker and of what it calls in its module."""
+    called = [getattr(makers, name, None) for name in function.__code__.co_names]
+    inner = [
+        text for one in called if inspect.isfunction(one) and one.__module__ == makers.__name__ for text in _source(one)
+    ]
+    return [inspect.getsource(function), *inner]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _beside(main: Path) -> list[str]:
+    """Give the names of the files that a runtime reads with `main`: an IR's weights, a graph's external data."""
+    stem = main.stem
+    return [
+        one.name
+        for one in main.parent.iterdir()
+        if one == main or (one.name != RESULT and one.stem in (stem, main.name))
+    ]
+
+
+def _specs(feeds: dict[str, Any]) -> tuple[Any, ...]:
+    return Rows(feeds, None).specs
