@@ -83,7 +83,7 @@ class Artifact(Record):
         fed = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in specs}
         tool = next(one for one in tools.TOOLS if one.name == self.tool)
         python = None if tool.environment == tools.HERE else tools.python_of(tool.environment)
-        return Entry(title, self.backend, replace(payload, inputs=specs, options=options), fed, python)
+        return Entry(title, self.backend, replace(payload, inputs=specs, options=options), fed, python=python)
 
 
 def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry: bool = False) -> Artifact:
