@@ -40,6 +40,8 @@ class GraphLayer(Record):
     kind: str
     names: tuple[str, ...]
     """Operators and tensors from this layer on, before the pass and after it, up to the next layers."""
+    folded: tuple[str, ...] = ()
+    """Of these, operators that were folded into it."""
     pairs: tuple[str, ...] = ()
     """Operators that convert what it reads."""
     after: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ def attribute(anatomy: Anatomy, kernels: Sequence[LayerTime]) -> Attributed:
     A kernel of several layers is shared out evenly. One whose name says nothing (a reorder) serves the layer of the
     kernel before it; at the very beginning, of the one behind it.
     """
-    own = {layer.name for layer in anatomy.layers}
+    own = {name: layer.name for layer in anatomy.layers for name in (layer.name, *layer.folded)}
     homes: dict[str, str | None] = dict.fromkeys(anatomy.elsewhere)
     for layer in anatomy.layers:
         homes.update(dict.fromkeys((layer.name, *layer.names, *layer.pairs), layer.name))
@@ -56,15 +56,15 @@ def attribute(anatomy: Anatomy, kernels: Sequence[LayerTime]) -> Attributed:
             times[name] = times.get(name, 0.0) + time_ms / len(served)
         if not served:
             elsewhere += time_ms
-        elif pairs.intersection((kernel.name, *kernel.covers)) and not own.intersection(kernel.covers):
+        elif pairs.intersection((kernel.name, *kernel.covers)) and own.keys().isdisjoint(kernel.covers):
             conversions[served[0]] = conversions.get(served[0], 0.0) + kernel.time_ms
     return Attributed(times, conversions, elsewhere + waiting)
 
 
-def _served(kernel: LayerTime, own: set[str], homes: Mapping[str, str | None]) -> tuple[str, ...] | None:
+def _served(kernel: LayerTime, own: Mapping[str, str], homes: Mapping[str, str | None]) -> tuple[str, ...] | None:
     """Give the layers that a kernel computes or serves, none of them for what stands before all, None when unknown."""
     names = (*kernel.covers, kernel.name)
-    computed = tuple(dict.fromkeys(name for name in names if name in own))
+    computed = tuple(dict.fromkeys(own[name] for name in names if name in own))
     if computed:
         return computed
     known = [homes[name] for name in names if name in homes]

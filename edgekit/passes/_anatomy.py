@@ -23,7 +23,7 @@ def anatomy(graph: Any, before: Any, layers: Collection[str]) -> Anatomy:
     """
     order = {name: place for place, name in enumerate(node.name for node in graph.node if node.name in layers)}
     names, homes, after = _homes(graph, order)
-    _add_names_before(before, homes, names)
+    folded = _add_names_before(before, graph, order, homes, names)
     data = {node.name: node.input[0] for node in graph.node if node.name in order}
     pairs: dict[str, str] = {}
     for layer, tensor in data.items():
@@ -43,6 +43,7 @@ def anatomy(graph: Any, before: Any, layers: Collection[str]) -> Anatomy:
                 name=layer,
                 kind=kinds[layer],
                 names=tuple(held.get(layer, ())),
+                folded=tuple(folded.get(layer, ())),
                 pairs=tuple(f"{data[layer]}{end}" for end in PAIR) if pairs[data[layer]] == layer else (),
                 after=after[layer],
                 reads=sizes.get(data[layer]),
@@ -84,17 +85,32 @@ def _homes(
     return names, homes, after
 
 
-def _add_names_before(before: Any, homes: Mapping[str, str | None], names: dict[str, str | None]) -> None:
-    """Add the operators and tensors that were folded on the way: each belongs where what reads it belongs."""
-    readers: dict[str, str | None] = {}
+def _add_names_before(
+    before: Any, graph: Any, order: Collection[str], homes: Mapping[str, str | None], names: dict[str, str | None]
+) -> dict[str, list[str]]:
+    """Add the operators and tensors that were folded on the way: each belongs where what reads it belongs.
+
+    Gives those that were folded into a layer itself, as a bias that became a Gemm's.
+    """
+    makers = {name: node.name for node in graph.node for name in node.output}
+    there = {node.name for node in graph.node}
+    readers: dict[str, tuple[str | None, bool]] = {}
+    folded: dict[str, list[str]] = {}
     for node in reversed(before.node):
-        known = next((homes[name] for name in node.output if name in homes), None)
-        home = known or next((readers[name] for name in node.output if readers.get(name)), None)
+        made = next((name for name in node.output if name in homes), None)
+        if made is not None:
+            home, inside = homes[made], makers[made] in order
+        else:
+            home, inside = next((readers[name] for name in node.output if name in readers), (None, False))
         for name in node.input:
             if name not in homes:
-                readers.setdefault(name, home)
+                readers.setdefault(name, (home, inside))
         for name in (node.name, *node.output):
-            names.setdefault(name, home)
+            if name:
+                names.setdefault(name, home)
+        if inside and home is not None and node.name and node.name not in there:
+            folded.setdefault(home, []).append(node.name)
+    return folded
 
 
 def _kind(node: Any, graph: Any) -> str:

@@ -70,6 +70,12 @@ def test_a_kernel_of_several_layers_is_shared_out() -> None:
     assert attribute(GRAPH, [kernel("attention", 3.0, "conv1", "conv2")]).layers == {"conv1": 1.5, "conv2": 1.5}
 
 
+def test_what_was_folded_into_a_layer_stands_for_it() -> None:
+    # OpenVINO makes one kernel of two products and what is between them, and names them as they were before int8.
+    graph = Anatomy((GraphLayer("fc1/Fused", "Gemm", ("fc1", "bias", "gate"), folded=("fc1", "bias")), GRAPH.layers[2]))
+    assert attribute(graph, [kernel("y", 2.0, "fc1", "bias", "gate", "fc")]).layers == {"fc1/Fused": 1.0, "fc": 1.0}
+
+
 def test_a_profile_without_any_known_name_gives_no_layer() -> None:
     found = attribute(GRAPH, [kernel("a", 1.0), kernel("b", 2.0)])
     assert found.layers == {}
