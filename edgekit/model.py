@@ -93,7 +93,7 @@ class Model(Record):
     parts: tuple[Part, ...] = ()
     task: str | None = None
     precision: str = "f32"
-    """The precision asked for: f32, f16, bf16, i8, i8-dynamic, or a mix such as `i8+bf16`."""
+    """The precision asked for: f32, f16, bf16, i8, i8-dynamic, i8-weights, i4-weights, or a mix such as `i8+bf16`."""
     steps: tuple[Step, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What later steps and the bundle must know: architecture, parameters, what the user trusted."""

@@ -72,7 +72,7 @@ class Precision(Record):
     main: str
     """The type in which most of the arithmetic runs: f32, f16, bf16 or i8."""
     layers: Mapping[str, int] = field(default_factory=dict)
-    """How many executed layers run in each type."""
+    """How many executed layers run in each type; `i4-weights`: in floats, on weights that are held in i4."""
 
 
 @dataclass(frozen=True)

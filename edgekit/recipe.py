@@ -104,6 +104,18 @@ BUILTIN = {
             (PassConfig("quantize-dynamic"),),
             "i8-dynamic",
         ),
+        Recipe(
+            "int8-weights",
+            "weights and tables in int8, activations in float: small, and fast where products wait for memory",
+            (PassConfig("weight-only"),),
+            "i8-weights",
+        ),
+        Recipe(
+            "int4-weights",
+            "weights in int4, tables in int8, activations in float: for language models",
+            (PassConfig("weight-only", {"bits": 4}),),
+            "i4-weights",
+        ),
     )
 }
 
@@ -177,8 +189,13 @@ def _lifted(step: Any) -> Any:
 def _precision(passes: tuple[PassConfig, ...]) -> str:
     """Give the precision that our own passes leave; a recipe with others should say its own."""
     gives = {"quantize-static": "i8", "quantize-dynamic": "i8-dynamic"}
-    found = [gives.get(step.name) or (step.config.get("dtype", "") if step.name == "cast" else "") for step in passes]
-    return "+".join(filter(None, found)) or "f32"
+
+    def given(step: PassConfig) -> str:
+        if step.name == "weight-only":
+            return f"i{step.config.get('bits', 8)}-weights"
+        return gives.get(step.name) or (step.config.get("dtype", "") if step.name == "cast" else "")
+
+    return "+".join(filter(None, map(given, passes))) or "f32"
 
 
 def resolve(recipe: Recipe, target: Target, backend: str | None = None) -> Recipe:

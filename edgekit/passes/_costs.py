@@ -173,8 +173,11 @@ def _dequantized(pair: Any, constants: Mapping[str, Any]) -> np.ndarray:
 
     values, scale = (numpy_helper.to_array(constants[name]) for name in pair.input[:2])
     zero = numpy_helper.to_array(constants[pair.input[2]]) if len(pair.input) > 2 else np.zeros_like(scale)
-    axis = next((entry.i for entry in pair.attribute if entry.name == "axis"), 1)
-    if scale.ndim:
+    said = {entry.name: entry.i for entry in pair.attribute}
+    axis = said.get("axis", 1)
+    if block := said.get("block_size"):
+        scale, zero = np.repeat(scale, block, axis), np.repeat(zero, block, axis)
+    elif scale.ndim:
         shape = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)]
         scale, zero = scale.reshape(shape), zero.reshape(shape)
     made: np.ndarray = (values.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)

@@ -23,7 +23,10 @@ GRAPH_FILE = "model.onnx"
 SINGLE_FILE_BYTES = 2_000_000_000
 """Above this, weights go to a neighbour file: a protobuf message stays under 2^31 bytes, and the graph needs room."""
 
-QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+UNPACKS = ("DequantizeLinear", "MatMulNBits")
+"""Operators of a graph whose weights are packed; beside others of those below it is quantized as a whole."""
+
+QUANTIZED = ("QuantizeLinear", *UNPACKS, "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 """Operators of a graph that is quantized already."""
 
 _DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -174,8 +177,13 @@ def opset_of(proto: Any) -> int:
 
 
 def precision_of(proto: Any) -> str:
-    """Tell what precision a graph came in: i8 or i8-dynamic where it is quantized, f16 where most weights are."""
+    """Tell what precision a graph came in: i8 or i8-dynamic where it is quantized, i8-weights or i4-weights where only
+    its weights are, f16 where most weights are.
+    """
     kinds = {node.op_type for graph in graphs(proto.graph) for node in graph.node}
+    if kinds & set(UNPACKS) and kinds.isdisjoint(set(QUANTIZED) - set(UNPACKS)):
+        packed = [tensor.data_type for tensor in tensors(proto.graph)]
+        return "i4-weights" if set(packed) & {21, 22} or "MatMulNBits" in kinds else "i8-weights"
     if not kinds.isdisjoint(QUANTIZED):
         return "i8-dynamic" if kinds.isdisjoint({"QuantizeLinear", "DequantizeLinear"}) else "i8"
     half = sum(math.prod(tensor.dims) for tensor in tensors(proto.graph) if tensor.data_type == 10)

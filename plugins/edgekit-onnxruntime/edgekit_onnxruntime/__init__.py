@@ -21,7 +21,7 @@ DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnx
 
 INSTALL = "pip install onnxruntime"
 WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
-PRECISIONS = {"f32", "f16", "i8", "i8-dynamic"}
+PRECISIONS = {"f32", "f16", "i8", "i8-dynamic", "i8-weights", "i4-weights"}
 
 
 class OnnxRuntime:

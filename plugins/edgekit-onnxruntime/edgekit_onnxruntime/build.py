@@ -76,6 +76,8 @@ def _notes(model: Model, target: Target, wide: str | None) -> tuple[str, ...]:
     notes = []
     if "f16" in model.precision.split("+") and target.device.arch == "x86_64":
         notes.append("weights are f16; ONNX Runtime's x86 kernels compute them in f32, with casts around")
+    if not {"i8-weights", "i4-weights"}.isdisjoint(model.precision.split("+")):
+        notes.append("ONNX Runtime rounds the activations that meet packed weights to int8 in blocks, as it multiplies")
     if wide is not None and not _sums_are_wide(target):
         notes.append(f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor")
     return tuple(notes)

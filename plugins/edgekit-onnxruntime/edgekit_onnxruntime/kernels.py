@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit import host
 from edgekit.plugin import LayerTime, Precision
 
 TYPES = {
@@ -65,6 +66,12 @@ FLOAT = {
 CONTAINERS = {"If", "Loop", "Scan"}
 """Their time is that of the kernels within, which are listed too."""
 
+PACKED = "MatMulNBits"
+"""Multiplies packed weights: as `session.py` asks for it, in int8, with activations rounded in blocks."""
+
+DOTS = {"avx2", "dotprod"}
+"""Instruction sets, any of which has such kernels (onnxruntime 1.32, MLAS); elsewhere they compute in f32."""
+
 SUFFIX = "_kernel_time"
 
 DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_new_reshape|/\w+Fusion/?)$")
@@ -85,7 +92,7 @@ def precision(found: Iterable[Mapping[str, Any]]) -> Precision:
     for event in found:
         kind, of = event["args"]["op_name"], _precision_of(event)
         layers[of] += 1
-        if kind in INTEGER or kind in FLOAT:
+        if kind in INTEGER or kind in FLOAT or kind == PACKED:
             heavy[of] += 1
     # A graph without products (a pure table look-up) is named after the float type it mostly runs in.
     counted = heavy or Counter({name: count for name, count in layers.items() if name in ("f32", "f16", "bf16", "i8")})
@@ -120,7 +127,7 @@ def _covers(name: str) -> tuple[str, ...]:
 
 def _precision_of(event: Mapping[str, Any]) -> str:
     args = event["args"]
-    if args["op_name"] in INTEGER:
+    if args["op_name"] in INTEGER or (args["op_name"] == PACKED and DOTS.intersection(host.probe().isa)):
         return "i8"
     shapes = args.get("input_type_shape") or args.get("output_type_shape") or []
     first = next((name for entry in shapes for name in entry), "unknown")

@@ -18,7 +18,7 @@ __all__ = ["OpenVino"]
 
 INSTALL = "pip install openvino"
 WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
-PRECISIONS = {"f32", "f16", "bf16", "i8", "i8-dynamic"}
+PRECISIONS = {"f32", "f16", "bf16", "i8", "i8-dynamic", "i8-weights", "i4-weights"}
 BF16 = ("avx512_bf16", "amx_bf16")
 """x86 instruction sets, either of which gives OpenVINO bf16 arithmetic."""
 ARM_GLIBC = (2, 35)

@@ -38,6 +38,9 @@ PIECES = re.compile(r"(/(WithoutBiases|Dequantization\w+))+$")
 NOT_EXECUTED = {"Input", "Output", "Const", "Parameter", "Result"}
 
 
+PACKED = "-weights"
+"""Ends the type of layers that hold their weights in fewer bits than they compute in."""
+
 CONTAINERS = {"If", "Loop", "TensorIterator"}
 """Layers whose inner graphs are not listed; their own type is that of a condition or counter."""
 
@@ -55,7 +58,7 @@ def precision(graph: Any, inference: str = "f32") -> Precision:
         # Truth values run as u8 too; a graph that is not quantized has no other.
         counted["bool" if of == "boolean" or (of == "i8" and not quantized) else of] += 1
         if kind in HEAVY:
-            heavy[of] += 1
+            heavy[inference if of.endswith(PACKED) else of] += 1
     # A graph without products (a pure table look-up) is named after the float type it mostly runs in.
     main = heavy or Counter({name: count for name, count in counted.items() if name in ("f32", "f16", "bf16", "i8")})
     return Precision(
@@ -103,11 +106,23 @@ def _layers(graph: Any) -> list[tuple[str, str, str]]:
         if kind == "Const" or (sources and constant.issuperset(sources)):
             constant.add(name)
         elif kind not in NOT_EXECUTED:
-            found.append((name, kind, _short(facts["runtimePrecision"].astype(str))))
+            found.append((name, kind, _type(layer, kind, facts["runtimePrecision"].astype(str))))
     return found
 
 
+def _type(layer: Any, kind: str, of: str) -> str:
+    """Give the type in which a layer computes; of products of floats and packed weights OpenVINO tells the latter's."""
+    short = _short(of)
+    if kind == "Gather" and of.lower() == "i8":
+        return short + PACKED  # truth values are u8
+    if short not in ("i8", "i4") or kind not in ("FullyConnected", "MatMul"):
+        return short
+    data = layer.inputs()[0].get_source_output().get_node().get_rt_info()
+    given = data["outputPrecisions"].astype(str).lower() if "outputPrecisions" in data else ""
+    return short + PACKED if given.partition(",")[0] in ("f32", "bf16", "f16") else short
+
+
 def _short(name: str) -> str:
-    """Give our word for a type; u8 and s8 are one precision."""
+    """Give our word for a type; u8 and s8 are one precision, u4 and s4 another."""
     name = name.lower()
-    return "i8" if name in ("u8", "i8") else name
+    return {"u8": "i8", "u4": "i4"}.get(name, name)
