@@ -99,6 +99,12 @@ BUILTIN = {
             "i8+bf16",
         ),
         Recipe(
+            "int8-qat",
+            "int8-static after fine-tuning under its rounding, on the data of --train",
+            (PassConfig("quantize-aware"), PassConfig("quantize-static")),
+            "i8",
+        ),
+        Recipe(
             "int8-dynamic",
             "int8 weights, activations quantized as the model runs; MatMul and Gemm only, so not for convolutions",
             (PassConfig("quantize-dynamic"),),
@@ -119,6 +125,9 @@ BUILTIN = {
     )
 }
 
+
+LAST_RESORT = "int8-qat"
+"""What `--qat` tries where no int8 candidate passes the gate, not even repaired."""
 
 USUAL = ("fp32", "fp16", "bf16", "int8-static", "int8-static-bf16", "int8-dynamic")
 """What is tried for a backend that the target names no candidates for; the others answer a question of the user's."""
@@ -202,11 +211,18 @@ def resolve(recipe: Recipe, target: Target, backend: str | None = None) -> Recip
     """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there."""
     passes = []
     for step in recipe.passes:
-        flavour = _flavour(target, backend) if step.name in ("quantize-static", "quantize-dynamic") else {}
-        if step.name == "quantize-dynamic":
-            flavour = {"reduce_range": flavour["reduce_range"]}
+        known = _FLAVOURED.get(step.name, ())
+        flavour = {key: value for key, value in _flavour(target, backend).items() if key in known}
         passes.append(PassConfig(step.name, {**flavour, **step.config}))
     return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
+
+
+_FLAVOURED = {
+    "quantize-static": ("activations", "reduce_range", "symmetric_activations", "quantize_bias"),
+    "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),
+    "quantize-dynamic": ("reduce_range",),
+}
+"""The settings of a pass that the flavour of int8 decides."""
 
 
 def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
