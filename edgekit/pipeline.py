@@ -36,6 +36,8 @@ class PlannedCandidate(Record):
     problems: tuple[str, ...] = ()
     baseline: bool = False
     """Measured for comparison only: what the user asked for must not be slower."""
+    resort: bool = False
+    """Tried only where no int8 candidate passes the gate, not even repaired."""
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ class Plan(Record):
 
     @property
     def possible(self) -> tuple[PlannedCandidate, ...]:
-        return tuple(c for c in self.candidates if not c.problems and not c.baseline)
+        return tuple(c for c in self.candidates if not c.problems and not c.baseline and not c.resort)
 
     def to_toml(self, *, anywhere: bool = False) -> str:
         """Give the plan as a project file, with what was found as comments; `anywhere` makes its paths absolute."""
@@ -83,6 +85,8 @@ class Plan(Record):
             lines.append("not measured here: " + "; ".join(self.mismatches))
         notes = [f"will try {c.name}: {c.recipe.summary}" for c in self.possible]
         notes += [f"left out {c.name}: {'; '.join(c.problems)}" for c in self.candidates if c.problems]
+        resorts = [c for c in self.candidates if c.resort and not c.problems]
+        notes += [f"will try {c.name} where no int8 passes: {c.recipe.summary}" for c in resorts]
         project = replace(
             self.project.absolute() if anywhere else self.project,
             candidates=tuple(c.name for c in self.possible),
@@ -164,7 +168,24 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     for backend, name in dict.fromkeys(pairs):
         made = recipe.resolve(recipe.load(name), goal, backend)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
-    return (*planned, *_baselines(planned, goal, project, start))
+    return (*planned, *_baselines(planned, goal, project, start), *_resorts(planned, goal, project, start))
+
+
+def _resorts(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:
+    """Add int8 by training, where the user allows it, for the backends whose int8 candidates may all miss the gate."""
+    if not project.qat:
+        return []
+    if project.train is None:
+        raise UsageError("--qat trains, and no training data is given.", hint="give samples with --train DIR")
+    int8 = [c for c in planned if not c.problems and c.recipe.precision.startswith("i8")]
+    if any(c.recipe.name == recipe.LAST_RESORT for c in int8):
+        return []
+    found = []
+    for backend in dict.fromkeys(c.backend for c in int8):
+        made = recipe.resolve(recipe.load(recipe.LAST_RESORT), goal, backend)
+        problems = _problems(backend, made, goal, project, start)
+        found.append(PlannedCandidate(backend, made, problems, resort=True))
+    return found
 
 
 def _baselines(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:

@@ -74,6 +74,8 @@ class Project(Record):
     """A number fixes a free size, "dynamic" leaves it free."""
     opset: int | None = None
 
+    qat: bool = False
+    """Fine-tune under int8's rounding, on `train`, where no int8 candidate passes the gate, not even repaired."""
     repair: bool = True
     """Leave the layers that cost most in float where a candidate misses the gate."""
     mixed: bool = True

@@ -72,6 +72,8 @@ def try_all(
     lost: list[Candidate] = []
     faults: list[EdgekitError] = []
     for planned in build.plan.candidates:
+        if planned.resort and _some_int8_passes(tried):
+            continue
         if planned.problems:
             lost.append(_lost(planned, "unsupported", "; ".join(planned.problems)))
             continue
@@ -89,6 +91,10 @@ def try_all(
         reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
         raise UnsupportedError(f"nothing can be built for '{build.plan.target.name}'.", problems=reasons) from faults[0]
     return tried, lost
+
+
+def _some_int8_passes(tried: list[Tried]) -> bool:
+    return any(t.quality.ok and t.planned.recipe.precision.startswith("i8") and not t.planned.baseline for t in tried)
 
 
 def attempt(

@@ -57,6 +57,7 @@ FIELDS = {
     "output": "output",
     "seed": "seed",
     "repair": "repair",
+    "qat": "qat",
     "mixed": "mixed",
     "bench": "bench",
     "bench_seconds": "bench_seconds",
@@ -227,6 +228,9 @@ def build_options(function: F) -> F:
         _option("--mixed/--no-mixed", default=True, group=_BUILD, unset="--mixed",
                 help="Measure each layer in float and in int8, and try candidates that leave those in float that int8 "
                      "makes no faster."),
+        _option("--qat", is_flag=True, group=_BUILD, unset="off",
+                help="Where no int8 candidate passes the gate, not even repaired: fine-tune under int8's rounding, on "
+                     "the samples of --train."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
                 help="Measure the candidates, or ship the first that passes, unmeasured."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",

@@ -35,7 +35,7 @@ class QuantizeAware(Record):
     reduce_range: bool = False
     """7-bit weights, for x86 processors without VNNI or AMX."""
     symmetric_activations: bool = False
-    recovery: Recovery = Recovery(epochs=5)  # noqa: RUF009  # it is frozen
+    recovery: Recovery = Recovery(epochs=10)  # noqa: RUF009  # it is frozen
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
         """Train. Raises UsageError without training data, UnsupportedError for a module without such layers."""

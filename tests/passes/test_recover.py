@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,31 +25,9 @@ from edgekit.passes._lesson import Lessons, known_outputs, moved  # noqa: E402
 from edgekit.passes._recover import Recovery, recover  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
+bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))
+
 QUICK = Recovery(epochs=4, batch_size=16, shift=0.0)
-
-
-def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bright bars, upright or lying, somewhere in noise: two classes."""
-    dice = np.random.default_rng(seed)
-    images = dice.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32)
-    labels = dice.integers(0, 2, count)
-    for image, label, place in zip(images, labels, dice.integers(1, 7, count), strict=True):
-        image[0][(slice(None), place) if label else (place, slice(None))] += 1
-    return images, labels
-
-
-class Net(torch.nn.Module):
-    """A small convolutional classifier with a batch norm and a dropout."""
-
-    def __init__(self, maps: int = 8) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(1, maps, 3, padding=1)
-        self.norm = torch.nn.BatchNorm2d(maps)
-        self.drop = torch.nn.Dropout(0.1)
-        self.head = torch.nn.Linear(maps, 2)
-
-    def forward(self, x):
-        return self.head(self.drop(torch.relu(self.norm(self.conv(x))).amax((2, 3))))
 
 
 def task():
@@ -59,23 +39,14 @@ def task():
 
 
 def data(count: int = 96, *, labelled: bool = True) -> TrainingData:
-    images, labels = pictures(count, 1)
+    images, labels = bars.pictures(count, 1)
     samples = Samples.from_feeds([{"x": image[None]} for image in images], list(labels) if labelled else None)
     return TrainingData(samples, task(), "classes", None, "x")
 
 
 @pytest.fixture(scope="module")
 def trained() -> torch.nn.Module:
-    """A net that tells the bars apart."""
-    torch.manual_seed(0)
-    net, (images, labels) = Net(), pictures(256, 0)
-    rate = torch.optim.Adam(net.parameters(), 0.02)
-    for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(net(torch.from_numpy(images)), torch.from_numpy(labels))
-        rate.zero_grad()
-        loss.backward()
-        rate.step()
-    return net.eval()
+    return bars.trained()
 
 
 @pytest.fixture
@@ -98,13 +69,13 @@ def training(model: Model, folder: Path, **options) -> Training:
 
 
 def accuracy(model: Model) -> float:
-    images, labels = pictures(400, 9)
+    images, labels = bars.pictures(400, 9)
     with torch.no_grad():
         return float((live.module_of(model)(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
 
 
 def distance(model: Model, other: Model) -> float:
-    images = torch.from_numpy(pictures(400, 9)[0])
+    images = torch.from_numpy(bars.pictures(400, 9)[0])
     with torch.no_grad():
         a, b = (live.module_of(one)(images).softmax(-1) for one in (model, other))
     return float((a - b).norm() / b.norm())
@@ -245,7 +216,7 @@ def test_the_teachers_outputs_are_kept_and_completed(model: Model, tmp_path: Pat
     known = known_outputs(model, samples, tmp_path, Silent())
     (name,) = known
     assert known[name].shape == (150, 2)
-    images = torch.from_numpy(pictures(150, 1)[0])
+    images = torch.from_numpy(bars.pictures(150, 1)[0])
     with torch.no_grad():
         expected = live.module_of(model)(images).numpy()
     np.testing.assert_allclose(known[name], expected, rtol=1e-4, atol=1e-5)
