@@ -54,7 +54,7 @@ class Recipe(Record):
     @property
     def needs_samples(self) -> bool:
         """Say whether a pass calibrates on data."""
-        return any(step.name == "quantize-static" for step in self.passes)
+        return any(step.name in ("quantize-static", "smooth") for step in self.passes)
 
 
 BUILTIN = {
@@ -102,6 +102,12 @@ BUILTIN = {
             "int8-qat",
             "int8-static after fine-tuning under its rounding, on the data of --train",
             (PassConfig("quantize-aware"), PassConfig("quantize-static")),
+            "i8",
+        ),
+        Recipe(
+            "int8-smooth",
+            "int8-static for transformers: outliers of activations are moved into the weights first (SmoothQuant)",
+            (PassConfig("smooth"), PassConfig("quantize-static")),
             "i8",
         ),
         Recipe(

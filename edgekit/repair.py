@@ -99,14 +99,13 @@ def _costs(
     start = build.with_passes(model, before(planned, step), feeds)
     kind = registry.pass_type(step.name)
     instance: Any = kind.from_dict(step.config, f"recipe '{planned.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
-    given = feeds if kind.needs_samples else None
 
     def make(work: Path) -> None:
         with build.progress.step(f"measuring what each layer costs ({planned.recipe.name})"):
-            found = instance.costs(start, given, work)
+            found = instance.costs(start, feeds, work)
         (work / "costs.json").write_text(json.dumps([cost.to_dict() for cost in found]))
 
-    key = {"config": instance.to_dict(), "input": start.digest, "samples": given.digest if given else None}
+    key = {"config": instance.to_dict(), "input": start.digest, "samples": feeds.digest if feeds else None}
     folder = build.cached_step("costs", key, kind, make)
     return tuple(LayerCost.from_dict(cost) for cost in json.loads((folder / "costs.json").read_text()))
 

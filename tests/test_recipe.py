@@ -41,6 +41,7 @@ def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> No
 
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
+    calibrated |= {"int8-smooth"}
     assert {name for name, found in BUILTIN.items() if found.needs_samples} == calibrated
     assert set(recipe.USUAL) <= set(BUILTIN)
 

@@ -130,7 +130,7 @@ def find_ranges(
     Raises UsageError for no or unfit samples, BuildError where a tensor is not finite.
     """
     extremes = Extremes(len(tensors), least=1 if method.name != "mean" else GROUP, averaged=method.name == "mean")
-    session = _session(with_statistics(graph, tensors), file)
+    session = session_of(with_statistics(graph, tensors), file)
     history: list[tuple[int, np.ndarray, np.ndarray]] = []
     largest = [0] * len(tensors)
     count = 0
@@ -164,7 +164,8 @@ def _by_name(
     return {name: (np.array(low), np.array(high)) for name, (low, high) in zip(tensors, pairs, strict=True)}
 
 
-def _session(proto: Any, file: Path | None) -> Any:
+def session_of(proto: Any, file: Path | None) -> Any:
+    """Open a graph to calibrate on; through `file` where it is too large for one protobuf message."""
     import onnxruntime
 
     if file is not None:
@@ -187,13 +188,14 @@ def _statistics(
 
     for number, feed in enumerate(feeds):
         check_feeds(inputs, feed)
-        (found,) = _run(session, [STATISTICS], feed, number)
+        (found,) = run_sample(session, [STATISTICS], feed, number)
         low, high, sizes = found.reshape(-1, 3).T.astype(np.float64)
-        _refuse_non_finite(low + high, tensors, number)
+        refuse_non_finite(low + high, tensors, number)
         yield low, high, sizes
 
 
-def _run(session: Any, names: Sequence[str], feed: Mapping[str, np.ndarray], number: int) -> list[np.ndarray]:
+def run_sample(session: Any, names: Sequence[str], feed: Mapping[str, np.ndarray], number: int) -> list[np.ndarray]:
+    """Run one sample. Raises BuildError naming it by its number."""
     wanted = {value.name for value in session.get_inputs()}
     try:
         found: list[np.ndarray] = session.run(names, {name: value for name, value in feed.items() if name in wanted})
@@ -211,7 +213,7 @@ def _count_values(
     file: Path | None,
 ) -> None:
     """Run the samples once more and count every tensor's values, few tensors at a time where they are large."""
-    session = _session(with_values(graph, tensors), file)
+    session = session_of(with_values(graph, tensors), file)
     groups: list[list[int]] = []
     held = FETCH_BYTES
     for index, size in enumerate(largest):
@@ -222,7 +224,7 @@ def _count_values(
         groups[-1].append(index)
     for number, feed in enumerate(feeds):
         for group in groups:
-            values = _run(session, [f"{STATISTICS}_{index}" for index in group], feed, number)
+            values = run_sample(session, [f"{STATISTICS}_{index}" for index in group], feed, number)
             for index, array in zip(group, values, strict=True):
                 histograms.add(index, array)
 
@@ -278,7 +280,8 @@ class Extremes:
         return np.where(known, self._sum_low / groups, self._low), np.where(known, self._sum_high / groups, self._high)
 
 
-def _refuse_non_finite(found: np.ndarray, tensors: Sequence[str], count: int) -> None:
+def refuse_non_finite(found: np.ndarray, tensors: Sequence[str], count: int) -> None:
+    """Raise BuildError for the first of `found` that is not finite."""
     import numpy as np
 
     bad = np.flatnonzero(~np.isfinite(found))

@@ -79,6 +79,23 @@ def layer_costs(
     return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
 
 
+def weight_costs(float_graph: Any, quantized: Any, layers: Collection[str]) -> tuple[LayerCost, ...]:
+    """Give the relative L2 change of each layer's weights, the greatest first: what can be told without samples."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    held = {tensor.name: tensor for tensor in (*float_graph.graph.initializer, *quantized.graph.initializer)}
+    pairs = {node.output[0]: node for node in quantized.graph.node if node.op_type == "DequantizeLinear"}
+    weights = {node.name: node.input[1] for node in float_graph.graph.node if node.name in layers}
+    costs = []
+    for node in quantized.graph.node:
+        if node.name in layers and (pair := pairs.get(node.input[1])) is not None:
+            exact = numpy_helper.to_array(held[weights[node.name]])
+            change = np.linalg.norm(dequantized(pair, held) - exact) / max(float(np.linalg.norm(exact)), 1e-30)
+            costs.append(LayerCost(node.name, node.op_type, float(change)))
+    return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
+
+
 def _square(arrays: Iterable[np.ndarray]) -> float:
     import numpy as np
 
@@ -111,7 +128,7 @@ def _switched(float_graph: Any, quantized: Any, layers: Collection[str]) -> tupl
                 if node.input[index] not in weights:
                     nodes += _switch(node, index, pair, switch)
                 elif index == 1:  # a bias is kept in 32 bits: it costs nothing
-                    replaced[node.input[index]] = _dequantized(pair, constants)
+                    replaced[node.input[index]] = dequantized(pair, constants)
             behind = rounded.get(twin.output[0])
             nodes.append(node)
             if behind is not None and node.op_type not in KEEPS_FLOAT:
@@ -166,7 +183,7 @@ def _rounded(source: str, made: str, pair: Any, switch: str) -> list[Any]:
     ]
 
 
-def _dequantized(pair: Any, constants: Mapping[str, Any]) -> np.ndarray:
+def dequantized(pair: Any, constants: Mapping[str, Any]) -> np.ndarray:
     """Give the float weights that the pair's int8 constant stands for."""
     import numpy as np
     from onnx import numpy_helper

@@ -40,6 +40,37 @@ def with_statistics(graph: Any, tensors: Sequence[str]) -> Any:
     return augmented
 
 
+def with_channels(graph: Any, tensors: Sequence[str], *, opset: int) -> Any:
+    """Copy `graph` with one output in place of its own: the greatest magnitude of each tensor's channels, one behind
+    the other.
+
+    Channels are the last dimension.
+    """
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+    augmented = ModelProto()
+    augmented.CopyFrom(graph)
+    del augmented.graph.output[:]
+    augmented.graph.initializer.append(numpy_helper.from_array(_one() - 1, STATISTICS + "_first"))
+    flat = []
+    for index, name in enumerate(tensors):
+        base = f"{STATISTICS}_{index}_"
+        # From opset 18 on ReduceMax takes its axes as an input.
+        axes: dict[str, Any] = {"axes": [0]} if opset < 18 else {}
+        reduced = [base + "rows", *([STATISTICS + "_first"] if opset >= 18 else [])]
+        augmented.graph.node.extend(
+            (
+                helper.make_node("Abs", [name], [base + "abs"]),
+                helper.make_node("Flatten", [base + "abs"], [base + "rows"], axis=-1),
+                helper.make_node("ReduceMax", reduced, [base + "max"], keepdims=0, **axes),
+            )
+        )
+        flat.append(base + "max")
+    augmented.graph.node.append(helper.make_node("Concat", flat, [STATISTICS], axis=0))
+    augmented.graph.output.append(helper.make_tensor_value_info(STATISTICS, TensorProto.FLOAT, None))
+    return augmented
+
+
 def with_values(graph: Any, tensors: Sequence[str]) -> Any:
     """Copy `graph` with each tensor as an output of its own, in place of the outputs it had."""
     from onnx import ModelProto, TensorProto, helper

@@ -18,7 +18,7 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes._costs import layer_costs
+from edgekit.passes._costs import layer_costs, weight_costs
 from edgekit.passes._onnx import save
 from edgekit.passes._overrides import by_node, check_operators
 from edgekit.passes._packed import look_up_rows, lookups, pack, split_gemm
@@ -121,16 +121,21 @@ class WeightOnly(Record):
         return rewrite.finish(model, workdir, precision=precision, notes=notes)
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
-        """Measure what packing the weights of each MatMul and Gemm alone does to the outputs."""
-        if samples is None or len(samples) == 0 or len(model.parts) != 1:
+        """Measure what packing the weights of each MatMul and Gemm alone does to the outputs; without samples, to them.
+
+        Raises UnsupportedError for a model of several graphs.
+        """
+        if len(model.parts) != 1:
             raise UnsupportedError(
-                "what packing a layer costs is measured on samples of a model of one graph.",
-                hint="give data with --data, or name the layers to leave in float in the recipe's `exclude`",
+                f"what packing a layer costs is measured for a model of one graph; this one has {len(model.parts)}.",
+                hint="name the layers to leave in float in the recipe's `exclude`",
             )
         no_telemetry()
         with tempfile.TemporaryDirectory(prefix="costs-", dir=workdir) as scratch, quiet():
             prepared, proto, _ = self._packed(model.graph, Path(scratch))
             layers = {node.name for node in proto.graph.node if node.op_type in PRODUCTS}
+            if samples is None or len(samples) == 0:
+                return weight_costs(prepared.proto, proto, layers)
             file = Path(scratch) / "switched.onnx" if prepared.large else None
             return layer_costs(prepared.proto, proto, layers, samples.evenly(COST_SAMPLES), file=file)
 

@@ -221,6 +221,9 @@ def test_what_each_layer_costs(model: Model, tmp_path: Path) -> None:
     costs = WeightOnly.from_dict({"bits": 4, "overrides": over}).costs(model, feeds, tmp_path)
     assert [cost.name for cost in costs] == ["first", "second"], "four bits cost more than eight"
     assert 0.02 < costs[0].rel_l2 < 0.3 and 0 < costs[1].rel_l2 < 0.02
+    blind = WeightOnly.from_dict({"bits": 4, "overrides": over}).costs(model, None, tmp_path)
+    assert [cost.name for cost in blind] == ["first", "second"]
+    assert 0.02 < blind[0].rel_l2 < 0.3 and 0 < blind[1].rel_l2 < 0.02
 
 
 def test_minilm(
