@@ -38,6 +38,8 @@ TOOLS = (
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "openvino",
+    "nncf",
     "numpy",
 )
 """Packages whose version can change what a step makes."""
@@ -165,7 +167,11 @@ class Build(contextlib.ExitStack):
             kind = registry.pass_type(step.name)
             instance = kind.from_dict(step.config, f"recipe '{candidate.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
             given = feeds if kind.needs_samples else None
-            key = {"config": instance.to_dict(), "input": model.digest, "samples": given.digest if given else None}
+            key = {
+                "config": instance.to_dict(),
+                "input": [model.digest, model.precision],  # bf16 is a mark on a graph of the same bytes
+                "samples": given.digest if given else None,
+            }
             start = model
 
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:

@@ -5,9 +5,11 @@ given.
 from __future__ import annotations
 
 import itertools
+from importlib.util import find_spec
 from typing import Any
 
 from edgekit import registry
+from edgekit.errors import EnvironmentFault
 from edgekit.plugin import Pass
 from edgekit.recipe import PassConfig, Recipe
 
@@ -29,6 +31,30 @@ def through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
         configured(step, made)
         start = kind.gives
     return "onnx" if start == "torch" else start, tuple(problems)
+
+
+def fits(made: Recipe, start: str, backend: str) -> bool:
+    """Say whether a backend can take what a recipe makes: not where that is the own format of another.
+
+    What is not installed fits, and is told of where the problems are.
+    """
+    try:
+        gives, _ = through(made, start)
+        return gives in ("onnx", start) or gives in registry.backend(backend).accepts
+    except EnvironmentFault:
+        return True
+
+
+def lacking(made: Recipe) -> tuple[str, ...]:
+    """Say which passes need packages that are not here, with the line that installs them."""
+    found = []
+    for step in made.passes:
+        kind = registry.pass_type(step.name)
+        absent = [name for name in getattr(kind, "packages", ()) if find_spec(name) is None]
+        if absent:
+            hint = getattr(kind, "install", f"pip install {' '.join(absent)}")
+            found.append(f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks ({hint})")
+    return tuple(found)
 
 
 def configured(step: PassConfig, made: Recipe) -> Pass:

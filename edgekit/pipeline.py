@@ -163,7 +163,9 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     else:
         backends = project.backends or goal.backends
         names = (project.recipe,) if project.recipe else None
-        pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b, recipe.USUAL)]
+        pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b) or recipe.usual(b)]
+        if not project.backends:  # a recipe of one backend is no candidate of others that nobody named
+            pairs = [pair for pair in pairs if chain.fits(recipe.load(pair[1]), start, pair[0])] or pairs
     planned = []
     for backend, name in dict.fromkeys(pairs):
         made = recipe.resolve(recipe.load(name), goal, backend)
@@ -213,7 +215,7 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
     backend = registry.backend(name)
     backend.options.from_dict(goal.options.get(name, {}), f"target '{goal.name}', options of {name}")
     gives, problems = chain.through(made, start)
-    problems += _training_problems(made, project)
+    problems += (*chain.lacking(made), *_training_problems(made, project))
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):
         asked = project.recipe or project.candidates

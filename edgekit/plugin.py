@@ -194,7 +194,11 @@ class Tunable(Backend, Protocol):
 
 @runtime_checkable
 class Pass(Protocol):
-    """A transformation: a frozen dataclass, a Record, whose fields are its config."""
+    """A transformation: a frozen dataclass, a Record, whose fields are its config.
+
+    Its class may name the `packages` that `apply` imports, and the line that installs them, `install`: a plan says then
+    what is missing.
+    """
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[str]]

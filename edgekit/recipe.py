@@ -54,7 +54,7 @@ class Recipe(Record):
     @property
     def needs_samples(self) -> bool:
         """Say whether a pass calibrates on data."""
-        return any(step.name in ("quantize-static", "smooth") for step in self.passes)
+        return any(step.name in ("quantize-static", "smooth", "nncf") for step in self.passes)
 
 
 BUILTIN = {
@@ -128,6 +128,18 @@ BUILTIN = {
             (PassConfig("weight-only", {"bits": 4}),),
             "i4-weights",
         ),
+        Recipe(
+            "int8-nncf",
+            "int8 activations and weights by NNCF, OpenVINO's own quantizer; for OpenVINO only",
+            (PassConfig("nncf"),),
+            "i8",
+        ),
+        Recipe(
+            "int8-nncf-bf16",
+            "int8-nncf, and bf16 for the operators that stay in float",
+            (PassConfig("cast", {"dtype": "bf16"}), PassConfig("nncf")),
+            "i8+bf16",
+        ),
     )
 }
 
@@ -137,6 +149,14 @@ LAST_RESORT = "int8-qat"
 
 USUAL = ("fp32", "fp16", "bf16", "int8-static", "int8-static-bf16", "int8-dynamic")
 """What is tried for a backend that the target names no candidates for; the others answer a question of the user's."""
+
+OWN = {"openvino": ("int8-nncf-bf16", "int8-nncf")}
+"""What is tried before those for one backend alone, as no other can take what the recipes give."""
+
+
+def usual(backend: str) -> tuple[str, ...]:
+    """Give the recipes that are tried for a backend that the target names no candidates for."""
+    return (*OWN.get(backend, ()), *USUAL)
 
 
 OVERRIDES = "overrides"
@@ -203,22 +223,23 @@ def _lifted(step: Any) -> Any:
 
 def _precision(passes: tuple[PassConfig, ...]) -> str:
     """Give the precision that our own passes leave; a recipe with others should say its own."""
-    gives = {"quantize-static": "i8", "quantize-dynamic": "i8-dynamic"}
+    gives = {"quantize-static": "i8", "quantize-dynamic": "i8-dynamic", "nncf": "i8"}
 
     def given(step: PassConfig) -> str:
         if step.name == "weight-only":
             return f"i{step.config.get('bits', 8)}-weights"
         return gives.get(step.name) or (step.config.get("dtype", "") if step.name == "cast" else "")
 
-    return "+".join(filter(None, map(given, passes))) or "f32"
+    found = sorted(filter(None, map(given, passes)), key=lambda one: one in ("f16", "bf16"))
+    return "+".join(found) or "f32"
 
 
 def resolve(recipe: Recipe, target: Target, backend: str | None = None) -> Recipe:
     """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there."""
     passes = []
     for step in recipe.passes:
-        known = _FLAVOURED.get(step.name, ())
-        flavour = {key: value for key, value in _flavour(target, backend).items() if key in known}
+        flavours = _flavour_of_nncf(target) if step.name == "nncf" else _flavour(target, backend)
+        flavour = {key: value for key, value in flavours.items() if key in _FLAVOURED.get(step.name, ())}
         passes.append(PassConfig(step.name, {**flavour, **step.config}))
     return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
 
@@ -227,6 +248,7 @@ _FLAVOURED = {
     "quantize-static": ("activations", "reduce_range", "symmetric_activations", "quantize_bias"),
     "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),
     "quantize-dynamic": ("reduce_range",),
+    "nncf": ("device", "reduce_range"),
 }
 """The settings of a pass that the flavour of int8 decides."""
 
@@ -245,3 +267,11 @@ def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
         "activations": "s8" if arm else "u8",
         "reduce_range": not arm and not isa & {"avx_vnni", "avx512_vnni", "amx_int8"},
     }
+
+
+def _flavour_of_nncf(target: Target) -> dict[str, Any]:
+    """Give the settings of nncf: whose kernels it quantizes for, and 7-bit weights where an x86 needs them."""
+    device = str(target.options.get("openvino", {}).get("device", "CPU")).partition(".")[0]
+    if device != "CPU":
+        return {"device": device if device in ("GPU", "NPU") else "ANY", "reduce_range": False}
+    return {"device": device, "reduce_range": _flavour(target, "openvino")["reduce_range"]}

@@ -20,6 +20,9 @@ KINDS = {"backend": "edgekit.backends", "pass": "edgekit.passes", "source": "edg
 KNOWN_PLUGINS = {"onnxruntime": "edgekit-onnxruntime", "openvino": "edgekit-openvino"}
 """Backends of this project, so that a missing one can be answered with the line that installs it."""
 
+KNOWN_PASSES = {"nncf": "edgekit-openvino[build]"}
+"""Passes that come with a plugin of this project, likewise."""
+
 PLANNED = {"tensorrt"}
 """Backends that targets name already and that are not written yet."""
 
@@ -121,6 +124,12 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
         raise EnvironmentFault(f"the backend '{name}' is not written yet.", hint=INSTEAD)
     if kind == "backend" and name in KNOWN_PLUGINS:
         raise EnvironmentFault(f"the backend '{name}' is not installed.", hint=f"pip install {KNOWN_PLUGINS[name]}")
+    if kind == "pass" and name in KNOWN_PASSES:
+        package = KNOWN_PASSES[name]
+        raise EnvironmentFault(
+            f"the pass '{name}' comes with {package.partition('[')[0]}, which is not installed.",
+            hint=f"pip install '{package}'",
+        )
     known = ", ".join(sorted(table)) or "none"
     likely = {*table, *KNOWN_PLUGINS} if kind == "backend" else set(table)
     raise UsageError(

@@ -42,8 +42,10 @@ def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> No
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
     calibrated |= {"int8-smooth"}
+    calibrated |= {"int8-nncf", "int8-nncf-bf16"}
     assert {name for name, found in BUILTIN.items() if found.needs_samples} == calibrated
-    assert set(recipe.USUAL) <= set(BUILTIN)
+    assert set(recipe.usual("openvino")) <= set(BUILTIN)
+    assert set(recipe.usual("openvino")) - set(recipe.usual("onnxruntime")) == {"int8-nncf", "int8-nncf-bf16"}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,24 @@ def test_the_target_decides_the_flavour_of_int8(goal: Target, activations: str, 
     assert static.config == {"activations": activations, "reduce_range": reduce_range}
     dynamic = recipe.resolve(BUILTIN["int8-dynamic"], goal).passes[0]
     assert dynamic.config == {"reduce_range": reduce_range}
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "expected"),
+    [
+        ({"arch": "x86_64", "isa": ("avx2",)}, {}, {"device": "CPU", "reduce_range": True}),
+        ({"arch": "x86_64", "isa": ("avx2", "avx_vnni")}, {}, {"device": "CPU", "reduce_range": False}),
+        ({"arch": "x86_64", "isa": ("amx_int8",)}, {}, {"device": "CPU", "reduce_range": False}),
+        ({"arch": "aarch64"}, {}, {"device": "CPU", "reduce_range": False}),
+        ({"arch": "x86_64", "isa": ("avx2",)}, {"device": "GPU.1"}, {"device": "GPU", "reduce_range": False}),
+        ({"arch": "x86_64"}, {"device": "NPU"}, {"device": "NPU", "reduce_range": False}),
+        ({"arch": "x86_64"}, {"device": "AUTO"}, {"device": "ANY", "reduce_range": False}),
+    ],
+)
+def test_nncf_quantizes_for_the_kernels_of_the_target(device: dict, options: dict, expected: dict) -> None:
+    goal = Target("some", "some", device=Device(**device), options={"openvino": options})
+    assert recipe.resolve(BUILTIN["int8-nncf"], goal).passes[0].config == expected
+    assert recipe.resolve(BUILTIN["int8-nncf-bf16"], goal).passes[1].config == expected
 
 
 def test_what_a_recipe_says_wins_and_resolving_twice_changes_nothing() -> None:

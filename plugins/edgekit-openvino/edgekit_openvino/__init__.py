@@ -31,7 +31,7 @@ class OpenVino:
     api = API
     name = "openvino"
     summary = "OpenVINO: Intel and other x86-64 processors, 64-bit ARM, Intel graphics and NPUs"
-    accepts = frozenset({"onnx"})
+    accepts = frozenset({"onnx", "openvino"})
     options = Options
 
     def probe(self) -> Probe:
@@ -55,11 +55,13 @@ class OpenVino:
         if not problems and model.parts:
             from edgekit_openvino import graph
 
-            problems = [*_shape_problems(model, target), *graph.problems(graph.read(model.graph))]
+            problems = _shape_problems(model, target)
+            if model.format == "onnx":
+                problems += graph.problems(graph.read(model.graph))
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
-        """Convert to OpenVINO's IR and prove that it compiles."""
+        """Make OpenVINO's IR and prove that it compiles."""
         chosen = Options.from_dict(options, "openvino options")
         support = self.supports(model, target)
         if not support.ok:
@@ -120,7 +122,7 @@ def _install_hint(versions: Mapping[str, str]) -> str:
 def _format_problems(backend: OpenVino, model: Model) -> list[str]:
     problems = []
     if model.format not in backend.accepts:
-        problems.append(f"OpenVINO builds from onnx here, the model is '{model.format}'")
+        problems.append(f"OpenVINO builds from onnx and from its own format here, the model is '{model.format}'")
     if len(model.parts) > 1:
         names = ", ".join(part.name for part in model.parts)
         problems.append(f"the model has {len(model.parts)} graphs ({names}), this backend runs models of one graph")

@@ -1,4 +1,4 @@
-"""The build side: convert ONNX to OpenVINO's IR, prove that it compiles, and say what opening it needs."""
+"""The build side: make OpenVINO's IR, prove that it compiles, and say what opening it needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageErro
 from edgekit.model import Model
 from edgekit.plugin import Built
 from edgekit.target import Target
-from edgekit_openvino import BF16, graph
+from edgekit_openvino import BF16, graph, ir
 from edgekit_openvino.options import Options
 from edgekit_openvino.session import anywhere, compile_model, reads_in, runtime
 
-FILES = ("model.xml", "model.bin")
 NO_SATURATION = ("avx_vnni", "avx512_vnni", "amx_int8")
 """x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
 
@@ -28,24 +27,19 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     Raises UnsupportedError naming each operator and node that OpenVINO lacks, BuildError when it fails otherwise.
     """
     options, notes = _pinned(model, target, options)
-    proto = graph.read(model.graph)
     here = not target.mismatches(host.probe())
-    wide = graph.wide_weights(proto, model.graph.parent) if _may_saturate(target, options) else None
+    converted, wide = _read(model)
+    if not _may_saturate(target, options):
+        wide = None
     requires = _requires(target, options, wide, here=here)
     if wide is not None and not _sums_are_wide(target):
         notes += (f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor",)
-    converted = _convert(model, proto)
     if not here and not reads_in(options):
         notes += (f"checked on this processor in f32: {_arithmetic(options)} is not here",)
     _prove(converted, options, here=here)
-    try:
-        runtime().save_model(converted, str(workdir / FILES[0]), compress_to_fp16=False)
-    except BaseException:
-        for name in FILES:
-            (workdir / name).unlink(missing_ok=True)
-        raise
+    ir.write(converted, workdir)
     return Built(
-        files=FILES,
+        files=ir.FILES,
         inputs=model.part.inputs,
         outputs=model.part.outputs,
         requires=requires,
@@ -53,6 +47,15 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         evidence="built_on_device" if here else "parsed",
         notes=notes,
     )
+
+
+def _read(model: Model) -> tuple[Any, str | None]:
+    """Give the model, converted where it is ONNX, and the name of a weight that uses all eight bits."""
+    if model.format == "openvino":
+        read = ir.read(model.graph)
+        return read, ir.wide_weight(read)
+    proto = graph.read(model.graph)
+    return convert(model, proto), graph.wide_weights(proto, model.graph.parent)
 
 
 def _pinned(model: Model, target: Target, options: Options) -> tuple[Options, tuple[str, ...]]:
@@ -123,8 +126,11 @@ def _requires(target: Target, options: Options, wide: str | None, *, here: bool)
     return requires
 
 
-def _convert(model: Model, proto: Any) -> Any:
-    """Convert with convert_model: read_model leaves Q/DQ unfused, each zero point a layer of its own (2026.4)."""
+def convert(model: Model, proto: Any) -> Any:
+    """Convert an ONNX model, read as `proto`; the tensors keep its names.
+
+    By convert_model: read_model leaves Q/DQ unfused, each zero point a layer of its own (2026.4).
+    """
     ov = runtime()
     try:
         converted = ov.convert_model(str(model.graph))

@@ -1,0 +1,154 @@
+"""Call NNCF: quiet, without telemetry, on samples that are made one at a time. The one place that imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import Feeds
+from edgekit.errors import BuildError, EdgekitError, EnvironmentFault
+from edgekit.plugin import check_feeds, no_telemetry
+from edgekit.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit_openvino.quantize import Nncf
+
+
+def quantize(
+    model: Any,
+    config: Nncf,
+    samples: Feeds,
+    inputs: Sequence[TensorSpec],
+    ignored: Sequence[str],
+    *,
+    transformer: bool,
+    folded: bool,
+) -> Any:
+    """Give the openvino.Model with FakeQuantize nodes; where `folded`, its weights are int8 constants.
+
+    `ignored` are friendly names. Raises what the samples raise, BuildError where NNCF fails or ranges are not finite.
+    """
+
+    with _silent() as nncf:
+        try:
+            quantized = nncf.quantize(
+                model,
+                nncf.Dataset(_Checked(samples, inputs)),
+                preset=nncf.QuantizationPreset(config.preset) if config.preset else None,
+                target_device=nncf.TargetDevice[config.device],
+                subset_size=len(samples),
+                fast_bias_correction=config.bias_correction != "thorough",
+                model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+                ignored_scope=nncf.IgnoredScope(names=list(ignored)),
+                advanced_parameters=_advanced(nncf, config, folded),
+            )
+        except EdgekitError:
+            raise
+        except Exception as error:  # NNCF's own exceptions share no base
+            raise BuildError(
+                f"NNCF cannot quantize the model: {type(error).__name__}: {_first_line(error)}.",
+                hint="take the recipe int8-static, which does not use NNCF",
+            ) from error
+    _refuse_non_finite(quantized)
+    return quantized
+
+
+class _Checked:
+    """Give feeds one at a time, each checked as it comes: NNCF takes a range with NaN for one of width 0."""
+
+    def __init__(self, samples: Feeds, inputs: Sequence[TensorSpec]) -> None:
+        self._samples = samples
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        import numpy as np
+
+        for number, feed in enumerate(self._samples):
+            check_feeds(self._inputs, feed)
+            for name, array in feed.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise BuildError(_not_finite(f"calibration sample {number} gives '{name}'"), hint=_FINITE)
+            yield {spec.name: feed[spec.name] for spec in self._inputs}
+
+
+_FINITE = "check the samples' preprocessing, and the model in fp32 with `--recipe fp32`"
+
+
+def _not_finite(who: str) -> str:
+    return f"{who} a value that is not finite."
+
+
+def _advanced(nncf: Any, config: Nncf, folded: bool) -> Any:
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    advanced = nncf.AdvancedQuantizationParameters(
+        # Without VNNI every product saturates, not only those of the first layers, which NNCF halves by default.
+        overflow_fix=nncf.OverflowFix.ENABLE if config.reduce_range else nncf.OverflowFix.DISABLE,
+        disable_bias_correction=config.bias_correction == "none",
+        backend_params={"compress_weights": folded},
+    )
+    if config.ranges == "minmax":
+        advanced.activations_range_estimator_params = RangeEstimatorParametersSet.MINMAX
+    if config.smoothing is not None:
+        advanced.smooth_quant_alphas.matmul = config.smoothing
+    return advanced
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[Any]:
+    """Import nncf and keep its bars and lines off stdout, where the command's JSON goes, for the time of the block."""
+    stdout, fresh = sys.stdout, "nncf" not in sys.modules
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nncf = _nncf()
+        logger = logging.getLogger("nncf")
+        for handler in logger.handlers if fresh else ():
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(stdout)  # for who uses nncf beside us: its import took the redirected one
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield nncf
+        finally:
+            logger.disabled = before
+
+
+def _nncf() -> Any:
+    """Import nncf and leave logging as it was: at import it installs a class of its own for all loggers to come."""
+    no_telemetry()
+    loggers = logging.getLoggerClass()
+    try:
+        import nncf
+    except Exception as error:  # a broken build raises more than ImportError
+        raise EnvironmentFault(
+            f"the pass 'nncf' needs the package nncf, which does not import: {error}.",
+            hint="pip install 'edgekit-openvino[build]'",
+        ) from error
+    finally:
+        logging.setLoggerClass(loggers)
+    return nncf
+
+
+def _refuse_non_finite(model: Any) -> None:
+    import numpy as np
+
+    for node in model.get_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        limits = [node.input_value(index).get_node() for index in range(1, 5)]
+        if any(one.get_type_name() == "Constant" and not np.isfinite(one.get_data()).all() for one in limits):
+            maker = node.input_value(0).get_node().get_friendly_name()
+            raise BuildError(_not_finite(f"the calibration samples give '{maker}'"), hint=_FINITE)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), "no reason given")

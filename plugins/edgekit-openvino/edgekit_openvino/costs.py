@@ -1,0 +1,116 @@
+"""What it costs to quantize each layer alone, measured: the basis for choosing which layers stay in float.
+
+Every quantizer of the model gets a switch. Where it is off, the value passes as it is; a layer's cost is what throwing
+the switches of the quantizers that it reads does to the outputs. So one compiled model measures every layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import BuildError
+from edgekit.plugin import LayerCost
+from edgekit_openvino import ir
+from edgekit_openvino.options import Options
+from edgekit_openvino.session import compile_model, runtime
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SWITCH = "edgekit_switch_"
+
+PASSES_ON = ir.CARRIES - {"Multiply", "Subtract"} | {
+    "Broadcast",
+    "Concat",
+    "Gather",
+    "MaxPool",
+    "Pad",
+    "Relu",
+    "Slice",
+    "Split",
+    "StridedSlice",
+    "Tile",
+    "VariadicSplit",
+}
+"""Operators that integer kernels run through: who reads a quantizer is found behind them."""
+
+
+def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerCost, ...]:
+    """Give the relative L2 change of the outputs when each quantized layer of `model` alone is, the greatest first.
+
+    `model` is an openvino.Model with FakeQuantize nodes on weights and activations, and is changed.
+    Every feed is run once a layer. Raises BuildError where a sample does not run.
+    """
+    import numpy as np
+
+    layers = _readers([node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"])
+    names = {port.get_any_name() for port in model.inputs}
+    switches = _insert_switches(model)
+    request = compile_model(model, Options()).create_infer_request()
+    outputs = [place for place, port in enumerate(model.outputs) if port.get_element_type().is_real()]
+    off = {name: np.array(False) for name in switches.values()}
+    changes, reference = dict.fromkeys(layers, 0.0), 0.0
+
+    def run(given: Mapping[str, np.ndarray], on: Sequence[str]) -> list[np.ndarray]:
+        found = request.infer({**given, **off, **dict.fromkeys(on, np.array(True))}, share_inputs=False)
+        return [np.array(found[place], np.float64) for place in outputs]
+
+    for number, feed in enumerate(feeds):
+        given = {name: array for name, array in feed.items() if name in names}
+        try:
+            exact = run(given, ())
+            reference += sum(float(np.square(array).sum()) for array in exact)
+            for name, (_, quantizers) in layers.items():
+                changed = run(given, [switches[one] for one in quantizers])
+                changes[name] += sum(float(np.square(a - b).sum()) for a, b in zip(changed, exact, strict=True))
+        except Exception as error:  # OpenVINO raises RuntimeError for everything
+            raise BuildError(f"calibration sample {number} does not run: {error}") from error
+    costs = [
+        LayerCost(name, kind, math.sqrt(changes[name] / reference) if reference else math.sqrt(changes[name]))
+        for name, (kind, _) in layers.items()
+    ]
+    return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
+
+
+def _readers(quantizers: Sequence[Any]) -> dict[str, tuple[str, list[str]]]:
+    """Give each layer that reads quantizers: its kind, and the quantizers' names."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for quantizer in quantizers:
+        waiting, seen = [quantizer], set()
+        while waiting:
+            for port in waiting.pop().outputs():
+                for target in port.get_target_inputs():
+                    node = target.get_node()
+                    kind, name = node.get_type_name(), node.get_friendly_name()
+                    if name in seen or kind in ("Result", "FakeQuantize"):
+                        continue
+                    seen.add(name)
+                    if kind in PASSES_ON:
+                        waiting.append(node)
+                    else:
+                        found.setdefault(ir.layer_name(node), (kind, []))[1].append(quantizer.get_friendly_name())
+    return found
+
+
+def _insert_switches(model: Any) -> dict[str, str]:
+    """Put a switch behind every quantizer; give the switches' input names by the quantizers' names."""
+    ov = runtime()
+    from openvino import opset13
+
+    names: dict[str, str] = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        switch = opset13.parameter([], ov.Type.boolean)
+        name = f"{SWITCH}{len(names)}"
+        switch.output(0).get_tensor().set_names({name})
+        targets = node.output(0).get_target_inputs()
+        chosen = opset13.select(switch, node, node.input_value(0))
+        for target in targets:
+            target.replace_source_output(chosen.output(0))
+        model.add_parameters([switch])
+        names[node.get_friendly_name()] = name
+    model.validate_nodes_and_infer_types()
+    return names

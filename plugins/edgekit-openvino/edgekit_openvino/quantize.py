@@ -1,0 +1,190 @@
+"""The pass `nncf`: int8 by OpenVINO's own quantizer, on OpenVINO's own graph.
+
+NNCF puts FakeQuantize nodes where the kernels of OpenVINO's plugins fuse them, smooths the activations of transformers
+and corrects biases. It is given the converted model, not the ONNX file: on that it makes fewer layers int8 (MiniLM: 43
+against 55) and takes several times as long. optimum-intel's OVQuantizer calls the same function on
+the same converted model, so it would add a dependency and nothing else. NNCF's accuracy control is not used: it reverts
+layers by a metric on data that it is given, and here a repair does so for every runtime alike, by costs that
+`costs` measures and under the user's own gate, on samples that never calibrated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from edgekit import cache
+from edgekit.data import Feeds
+from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.model import ASSETS, Model, Part, Step
+from edgekit.plugin import LayerCost, Record
+
+PACKAGES = ("nncf", "openvino", "onnx")
+COST_SAMPLES = 16
+"""Samples on which each layer's cost is measured: the order of the layers settles long before the ranges do."""
+
+
+@dataclass(frozen=True)
+class Nncf(Record):
+    """Quantize to int8 with NNCF, OpenVINO's own quantizer; the result is a model in OpenVINO's format."""
+
+    name: ClassVar[str] = "nncf"
+    accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
+    gives: ClassVar[str] = "openvino"
+    needs_samples: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("nncf", "onnx")
+    install: ClassVar[str] = "pip install 'edgekit-openvino[build]'"
+
+    device: Literal["CPU", "CPU_SPR", "GPU", "NPU", "ANY"] = "CPU"
+    """Whose kernels the nodes are placed for. `CPU_SPR`, x86 processors with AMX, leaves one input of a sum in float;
+    targets do not ask for it, as NNCF 3.4 ends in an IndexError with it on MiniLM."""
+    architecture: Literal["auto", "transformer", "other"] = "auto"
+    """Transformers keep norms and attention in float and have activations smoothed; `auto` tells them by the graph.
+    (MiniLM, STS-B Spearman: fp32 0.815, transformer 0.817, other 0.688.)"""
+    preset: Literal["performance", "mixed"] | None = None
+    """`performance`: symmetric activations, `mixed`: asymmetric ones. None: mixed for transformers only."""
+    reduce_range: bool = False
+    """7-bit weights, for x86 processors without VNNI or AMX, whose 16-bit sums saturate."""
+    ranges: Literal["mean", "minmax"] = "mean"
+    """`mean`: each sample's extremes, averaged, as is NNCF's default. `minmax`: the extremes over all samples."""
+    bias_correction: Literal["fast", "thorough", "none"] = "fast"
+    """Whether biases make up for the mean error of what is quantized; `thorough` runs the samples once for each."""
+    smoothing: float | None = None
+    """For transformers: how far outliers move from activations to weights, 0 to 1; negative: not at all; None: NNCF's
+    0.95."""
+    exclude: tuple[str, ...] = ()
+    """Names of layers to leave in float, as the nodes are called in ONNX."""
+    samples: int | None = 300
+    """So many of the given inputs are run, evenly spread; None runs all of them."""
+
+    def __post_init__(self) -> None:
+        if self.smoothing is not None and self.smoothing > 1:
+            raise UsageError(f"nncf: smoothing must be at most 1, found {self.smoothing:g}.")
+        if self.samples is not None and self.samples < 1:
+            raise UsageError(f"nncf: samples must be at least 1, found {self.samples}.")
+
+    def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
+        """Write the int8 model into `workdir`.
+
+        Raises UsageError without samples, UnsupportedError where nothing can be quantized, BuildError if NNCF fails.
+        """
+        started = time.perf_counter()
+        samples = self._check(model, samples)
+        from edgekit_openvino import ir
+
+        folder, _ = cache.fetch(self._key(model, samples), "nncf", lambda work: self._make(model, samples, work))
+        for name in ir.FILES:
+            shutil.copyfile(folder / name, workdir / name)
+        notes = json.loads((folder / "notes.json").read_text())
+        if model.assets.is_dir():
+            shutil.copytree(model.assets, workdir / ASSETS)
+        part = Part(model.part.name, ir.FILES[0], model.part.inputs, model.part.outputs)
+        precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
+        made = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
+        seconds = round(time.perf_counter() - started, 3)
+        return made.with_step(
+            Step(self.name, self.to_dict(), _versions(), model.digest, made.digest, seconds, tuple(notes))
+        )
+
+    def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
+        """Measure what quantizing each layer alone does to the outputs, on calibration samples."""
+        samples = self._check(model, samples)
+        from edgekit_openvino.costs import layer_costs
+
+        # Biases that make up for quantization would count against the layer where it is left in float.
+        plain = replace(self, bias_correction="none")
+        _, quantized = plain._quantized(model, samples, folded=False)
+        return layer_costs(quantized, samples.evenly(COST_SAMPLES))
+
+    def _check(self, model: Model, samples: Feeds | None) -> Feeds:
+        if samples is None or len(samples) == 0:
+            raise UsageError(
+                "int8 by NNCF needs samples to find the ranges of the activations, and there are none.",
+                hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
+            )
+        if model.precision not in ("f32", "bf16"):
+            raise UnsupportedError(
+                f"NNCF starts from an f32 model, this one is {model.precision}.", hint="take nncf alone in the recipe"
+            )
+        if len(model.parts) != 1:
+            raise UnsupportedError(
+                f"NNCF takes a model of one graph; this one has {len(model.parts)}.",
+                hint="take int8-dynamic, which needs no samples for each graph",
+            )
+        return samples if self.samples is None else samples.evenly(self.samples)
+
+    def _key(self, model: Model, samples: Feeds) -> str:
+        """Name what decides the graph; whether its float operators run in bf16 does not."""
+        code = [[path.name, path.read_text()] for path in sorted(Path(__file__).parent.glob("*.py"))]
+        decides = [self.to_dict(), _versions(), model.digest, samples.digest, code]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def _make(self, model: Model, samples: Feeds, work: Path) -> None:
+        from edgekit_openvino import ir
+
+        transformer, quantized = self._quantized(model, samples, folded=True)
+        ir.write(quantized, work)
+        count = sum(node.get_type_name() == "FakeQuantize" for node in quantized.get_ops())
+        notes = [
+            f"{len(ir.layers(quantized))} layers with weights, {count} quantizers on activations, "
+            f"{len(samples)} samples",
+            "quantized as a transformer" if transformer else "quantized as no transformer",
+        ]
+        (work / "notes.json").write_text(json.dumps(notes))
+
+    def _quantized(self, model: Model, samples: Feeds, *, folded: bool) -> tuple[bool, Any]:
+        """Say whether the model is a transformer and give it with quantizers; `folded` makes its weights int8."""
+        from edgekit_openvino import graph, ir
+        from edgekit_openvino.build import convert
+        from edgekit_openvino.calibrate import quantize
+
+        proto = graph.read(model.graph)
+        converted = convert(model, proto)
+        ir.settle_names(converted, proto)
+        transformer = self.architecture == "transformer" or (
+            self.architecture == "auto" and ir.is_transformer(converted)
+        )
+        ignored = _ignored(converted, self.exclude)
+        quantized = quantize(
+            converted, self, samples, model.part.inputs, ignored, transformer=transformer, folded=folded
+        )
+        if not any(node.get_type_name() == "FakeQuantize" for node in quantized.get_ops()):
+            raise UnsupportedError(
+                "there is nothing to quantize: NNCF found no layer that has an int8 kernel.",
+                hint="take a recipe without int8: fp32, fp16 or bf16",
+            )
+        ir.settle_names(quantized, proto)
+        return transformer, quantized
+
+
+def _ignored(model: Any, exclude: Collection[str]) -> list[str]:
+    """Give the model's own names of the layers to leave in float. Raises UsageError for an unknown one."""
+    from edgekit_openvino import ir
+
+    found: dict[str, list[str]] = {}
+    for node in model.get_ops():
+        found.setdefault(ir.layer_name(node), []).append(node.get_friendly_name())
+        found.setdefault(node.get_friendly_name(), []).append(node.get_friendly_name())
+    for name in exclude:
+        if name not in found:
+            raise UsageError(
+                f"exclude: the graph has no node '{name}'.{nearest(name, found)}",
+                hint="list the nodes with `edgekit inspect`",
+            )
+    return sorted({own for name in exclude for own in found[name]})
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

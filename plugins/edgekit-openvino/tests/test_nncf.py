@@ -1,0 +1,343 @@
+"""The pass `nncf`: the contract, then what is particular to NNCF, on small graphs that are quantized for real."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_openvino import OpenVino, graph, ir
+from edgekit_openvino.build import convert
+from edgekit_openvino.quantize import Nncf
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit import host, registry
+from edgekit.data import Feeds
+from edgekit.errors import BuildError, UnsupportedError, UsageError
+from edgekit.model import Model, Part
+from edgekit.plugin import Payload
+from edgekit.spec import TensorSpec
+from edgekit.target import Device, Target
+from edgekit.testing.passes import PassTests
+
+FLOAT = TensorProto.FLOAT
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
+def write(folder: Path, nodes, shape_in, shape_out, weights) -> Model:
+    """Write a graph from `x` to `y` and give its Model."""
+    values = [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in (("x", shape_in), ("y", shape_out))]
+    constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", values[:1], values[1:], constants), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    proto.ir_version = 8
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(proto, str(folder / "model.onnx"))
+    specs = [TensorSpec(name, "f32", tuple(shape)) for name, shape in (("x", shape_in), ("y", shape_out))]
+    return Model("onnx", (Part("model", "model.onnx", (specs[0],), (specs[1],)),), folder=folder)
+
+
+def weight(rng, *shape):
+    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def residual_net(folder: Path, scale: float = 1.0) -> Model:
+    """Write two convolutions around a sum, and a product; `scale` spreads the first one's channels unevenly."""
+    rng = np.random.default_rng(2)
+    uneven = np.ones((8, 1, 1, 1), np.float32)
+    uneven[0] = scale
+    weights = {
+        "w1": weight(rng, 8, 3, 3, 3) * uneven,
+        "b1": np.zeros(8, np.float32),
+        "w2": weight(rng, 8, 8, 3, 3) / uneven.reshape(1, 8, 1, 1),
+        "b2": np.zeros(8, np.float32),
+        "w3": weight(rng, 8, 8, 3, 3),
+        "f": weight(rng, 8, 10),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "/first/Conv", pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"], "/first/Relu"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], "/second/Conv", pads=[1] * 4),
+        helper.make_node("Conv", ["c2", "w3"], ["c3"], "/third/Conv", pads=[1] * 4),
+        helper.make_node("Add", ["c2", "c3"], ["s"], "/sum/Add"),
+        helper.make_node("Relu", ["s"], ["r2"], "/sum/Relu"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["p"], "/pool"),
+        helper.make_node("Flatten", ["p"], ["v"], "/flatten"),
+        helper.make_node("MatMul", ["v", "f"], ["y"], "/head/MatMul"),
+    ]
+    return write(folder, nodes, [1, 3, 8, 8], [1, 10], weights)
+
+
+def attention_net(folder: Path) -> Model:
+    """Write one head of attention between products with weights."""
+    rng = np.random.default_rng(3)
+    weights = {name: weight(rng, 16, 16) for name in ("q", "k", "v", "o")} | {"scale": np.float32(0.25)}
+    nodes = [
+        *(helper.make_node("MatMul", ["x", name], [f"{name}x"], f"/{name}/MatMul") for name in ("q", "k", "v")),
+        helper.make_node("Transpose", ["kx"], ["kt"], "/transpose", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["qx", "kt"], ["s"], "/scores"),
+        helper.make_node("Mul", ["s", "scale"], ["m"], "/scale"),
+        helper.make_node("Softmax", ["m"], ["a"], "/softmax", axis=-1),
+        helper.make_node("MatMul", ["a", "vx"], ["c"], "/context"),
+        helper.make_node("MatMul", ["c", "o"], ["y"], "/o/MatMul"),
+    ]
+    return write(folder, nodes, [1, "n", 16], [1, "n", 16], weights)
+
+
+def pictures(count: int = 8) -> Feeds:
+    rng = np.random.default_rng(4)
+    return Feeds.from_arrays([{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(count)])
+
+
+def made_of(model: Model, folder: Path, feeds: Feeds | None = None, **config) -> Model:
+    folder.mkdir()
+    return Nncf(**config).apply(model, feeds or pictures(), folder)
+
+
+def target(name: str = "host", **device) -> Target:
+    here = host.probe()
+    return Target(name, name, device=Device(**({"arch": here.arch, "isa": here.isa, "cores": here.cores} | device)))
+
+
+def built(model: Model, folder: Path, goal: Target):
+    folder.mkdir()
+    return OpenVino().build(model, goal, {}, folder)
+
+
+class TestContract(PassTests):
+    @pytest.fixture(autouse=True)
+    def fresh_cache(self, tmp_path_factory, monkeypatch):
+        """Make the second of two equal runs work, not find."""
+        monkeypatch.setattr("edgekit.cache.folder", lambda: tmp_path_factory.mktemp("cache"))
+
+    def subject(self):
+        return Nncf(reduce_range=True)
+
+    def model(self, folder):
+        return residual_net(folder)
+
+    def samples(self):
+        return pictures()
+
+
+# What it makes
+
+
+def test_the_result_runs_in_int8_and_agrees_with_the_float_model(tmp_path):
+    model = residual_net(tmp_path / "model")
+    typed = made_of(model, tmp_path / "int8", reduce_range=True)
+    assert (typed.format, typed.precision, typed.part.file) == ("openvino", "i8", "model.xml")
+    x = next(iter(pictures()))
+    outputs = {}
+    for name, one in (("float", model), ("int8", typed)):
+        found = built(one, tmp_path / f"{name}-built", target())
+        payload = Payload(tmp_path / f"{name}-built", found.files, found.inputs, found.outputs, found.options)
+        with OpenVino().open(payload) as session:
+            outputs[name] = session.run(x)["y"]
+            assert session.precision.main == ("i8" if name == "int8" else "f32")
+    error = np.linalg.norm(outputs["int8"] - outputs["float"]) / np.linalg.norm(outputs["float"])
+    assert 0 < error < 0.2
+
+
+def test_excluded_layers_keep_their_weights(tmp_path):
+    model = residual_net(tmp_path / "model")
+    typed = made_of(model, tmp_path / "int8", exclude=("/first/Conv", "/head/MatMul"))
+    read = ir.read(typed.graph)
+    kinds = {
+        name: {one.get_type_name() for one in ir.inputs_of(node)} - {"Parameter"}
+        for name, node in ir.layers(read).items()
+    }
+    assert "Constant" in kinds["/first/Conv"] and "Constant" in kinds["/head/MatMul"]
+    assert "Constant" not in kinds["/second/Conv"], "int8 weights are scaled first"
+
+
+def test_an_unknown_layer_is_named_with_the_one_that_was_meant(tmp_path):
+    model = residual_net(tmp_path / "model")
+    with pytest.raises(UsageError, match=r"no node '/frist/Conv'.*'/first/Conv'"):
+        made_of(model, tmp_path / "int8", exclude=("/frist/Conv",))
+    assert not any((tmp_path / "int8").iterdir())
+
+
+def test_what_attends_is_a_transformer_and_what_convolves_is_none(tmp_path):
+    for make, expected in ((attention_net, True), (residual_net, False)):
+        model = make(tmp_path / make.__name__)
+        assert ir.is_transformer(convert(model, graph.read(model.graph))) is expected
+
+
+def test_a_transformer_has_its_activations_smoothed(tmp_path):
+    model = attention_net(tmp_path / "model")
+    rng = np.random.default_rng(5)
+    texts = Feeds.from_arrays([{"x": rng.standard_normal((1, n, 16)).astype(np.float32)} for n in (3, 5, 7)])
+    told = {}
+    for name, config in (("auto", {}), ("other", {"architecture": "other"}), ("rough", {"smoothing": -1.0})):
+        typed = made_of(model, tmp_path / name, texts, **config)
+        nodes = [node.get_friendly_name() for node in ir.read(typed.graph).get_ops()]
+        told[name] = (typed.steps[-1].notes[1], any(node.endswith("/nncf_smooth_quant") for node in nodes))
+    assert told["auto"] == ("quantized as a transformer", True)
+    assert told["other"] == ("quantized as no transformer", False)
+    assert told["rough"] == ("quantized as a transformer", False)
+
+
+def test_float_layers_of_a_model_for_bf16_cost_no_second_quantization(tmp_path):
+    model = residual_net(tmp_path / "model")
+    begun = 0
+
+    def make():
+        nonlocal begun
+        begun += 1
+        yield from pictures()
+
+    samples = Feeds(make, lambda: 8, lambda: "the same")
+    one = made_of(model, tmp_path / "one", samples)
+    first = begun
+    assert first > 0
+    other = made_of(replace(model, precision="bf16"), tmp_path / "other", samples)
+    assert begun == first
+    assert (one.precision, other.precision) == ("i8", "i8+bf16")
+    assert one.digest == other.digest
+
+
+# Weights that saturate
+
+
+def test_weights_of_eight_bits_are_for_processors_that_add_them_right(tmp_path):
+    model = residual_net(tmp_path / "model")
+    wide, narrow = made_of(model, tmp_path / "wide"), made_of(model, tmp_path / "narrow", reduce_range=True)
+    assert ir.wide_weight(ir.read(wide.graph)) is not None
+    assert ir.wide_weight(ir.read(narrow.graph)) is None
+
+    vnni = target("new", arch="x86_64", isa=("avx2", "avx512_vnni", "only_there"))
+    assert "avx512_vnni" in built(wide, tmp_path / "a", vnni).requires["isa_any"]
+    old = target("old", arch="x86_64", isa=("avx2", "only_there"))
+    with pytest.raises(UnsupportedError, match="uses all eight bits"):
+        built(wide, tmp_path / "b", old)
+    assert "isa_any" not in built(narrow, tmp_path / "c", old).requires
+
+
+# Samples
+
+
+def test_samples_are_held_one_at_a_time(tmp_path):
+    model = residual_net(tmp_path / "model")
+    alive = most = 0
+
+    def gone():
+        nonlocal alive
+        alive -= 1
+
+    def make():
+        nonlocal alive, most
+        rng = np.random.default_rng(6)
+        for _ in range(40):
+            array = rng.standard_normal((1, 3, 8, 8)).astype(np.float32)
+            weakref.finalize(array, gone)
+            alive += 1
+            most = max(most, alive)
+            yield {"x": array}
+            del array
+
+    made_of(model, tmp_path / "int8", Feeds(make, lambda: 40, lambda: "forty"))
+    assert 1 <= most <= 3
+
+
+def test_samples_that_do_not_fit_are_named(tmp_path):
+    model = residual_net(tmp_path / "model")
+    wrong = Feeds.from_arrays([{"x": np.zeros((1, 3, 9, 8), np.float32)}])
+    with pytest.raises(UsageError, match="'x'"):
+        made_of(model, tmp_path / "int8", wrong)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    model = residual_net(tmp_path / "model")
+    for bad in (np.nan, np.inf):
+        wrong = Feeds.from_arrays([*pictures(1), {"x": np.full((1, 3, 8, 8), bad, np.float32)}])
+        with pytest.raises(BuildError, match=r"calibration sample 1 .*'x' a value that is not finite"):
+            made_of(model, tmp_path / f"{bad}", wrong)
+        assert not any((tmp_path / f"{bad}").iterdir())
+
+
+def test_values_that_become_infinite_in_the_model_are_refused(tmp_path):
+    model = residual_net(tmp_path / "model")
+    huge = Feeds.from_arrays([{"x": np.full((1, 3, 8, 8), 3e38, np.float32)}])
+    with pytest.raises(BuildError, match="not finite"):
+        made_of(model, tmp_path / "int8", huge)
+
+
+def test_a_graph_without_products_says_that_there_is_nothing_to_quantize(tmp_path):
+    nodes = [helper.make_node("Exp", ["x"], ["y"], "exp")]
+    model = write(tmp_path / "model", nodes, [1, 3, 8, 8], [1, 3, 8, 8], {})
+    with pytest.raises(UnsupportedError, match="nothing to quantize"):
+        made_of(model, tmp_path / "int8")
+
+
+# What each layer costs
+
+
+def test_the_layers_that_cost_most_come_first(tmp_path):
+    model = residual_net(tmp_path / "model", scale=300.0)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    costs = Nncf(reduce_range=True).costs(model, pictures(), scratch)
+    names = [cost.name for cost in costs]
+    assert {"/first/Conv", "/second/Conv", "/third/Conv"} <= set(names)
+    assert names[0] == "/second/Conv", "it reads the uneven channels, all in one range"
+    found = [cost.rel_l2 for cost in costs]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 3 * found[2]
+    repaired = made_of(model, tmp_path / "repaired", reduce_range=True, exclude=tuple(names[:1]))
+    assert repaired.precision == "i8"
+
+
+# Manners
+
+
+QUIET = """
+import logging, sys
+from pathlib import Path
+from edgekit.model import Model
+from edgekit.data import Feeds
+import numpy as np
+from edgekit_openvino.quantize import Nncf
+rng = np.random.default_rng(0)
+feeds = Feeds.from_arrays([{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(4)])
+before = logging.getLoggerClass()
+Path("made").mkdir()
+Nncf().apply(Model.load(Path(sys.argv[1])), feeds, Path("made"))
+assert logging.getLoggerClass() is before and not logging.getLogger().handlers
+import nncf
+assert not nncf.nncf_logger.disabled
+assert all(handler.stream is sys.stdout for handler in nncf.nncf_logger.handlers)
+"""
+
+
+def test_it_prints_nothing_and_leaves_the_home_empty(tmp_path):
+    model = residual_net(tmp_path / "model")
+    model.save()
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    env = {name: value for name, value in os.environ.items() if name not in ("CI", "XDG_CACHE_HOME")}
+    env |= {"HOME": str(home), "EDGEKIT_CACHE_DIR": str(work / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, str(model.folder)], cwd=work, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [str(path) for path in home.rglob("*")] == []
+
+
+def test_the_entry_point_imports_no_nncf(tmp_path):
+    assert registry.pass_type("nncf") is Nncf
+    code = "import sys; from edgekit import registry; registry.pass_type('nncf'); print('nncf' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,54 @@
+"""Which recipes are tried for which backend, and what stands in the way of a pass."""
+
+from __future__ import annotations
+
+import pytest
+from edgekit_openvino.quantize import Nncf
+
+from edgekit import api, chain, recipe, registry
+from edgekit.errors import EnvironmentFault, UnsupportedError
+
+
+def names(**project: object) -> list[str]:
+    return [one.name for one in api.plan("digits", target="host", bench=False, **project).candidates]
+
+
+def test_a_recipe_of_one_backend_is_tried_with_that_backend_only() -> None:
+    assert names(recipe="int8-nncf") == ["openvino/int8-nncf"]
+    assert not [name for name in names() if name.startswith("onnxruntime/int8-nncf")]
+    assert "openvino/int8-nncf" in names()
+
+
+def test_who_names_the_pair_is_told_why_it_cannot_be() -> None:
+    for asked in ({"recipe": "int8-nncf", "backends": ["onnxruntime"]}, {"candidates": ["onnxruntime/int8-nncf"]}):
+        with pytest.raises(UnsupportedError) as caught:
+            api.plan("digits", target="host", **asked)
+        assert "ONNX Runtime builds from onnx, the model is 'openvino'" in str(caught.value)
+
+
+def test_the_bf16_flavour_ends_in_the_format_of_openvino() -> None:
+    for name in ("int8-nncf", "int8-nncf-bf16"):
+        for start in ("torch", "onnx"):
+            assert chain.through(recipe.load(name), start) == ("openvino", ())
+
+
+def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(monkeypatch) -> None:
+    assert chain.lacking(recipe.load("int8-nncf")) == ()
+    monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
+    (problem,) = chain.lacking(recipe.load("int8-nncf"))
+    assert "'nncf' needs no_such_package" in problem and "pip install 'edgekit-openvino[build]'" in problem
+    made = api.plan("digits", target="host", bench=False)
+    lost = {one.name: one.problems for one in made.candidates if one.problems}
+    assert problem in lost["openvino/int8-nncf"]
+    assert "openvino/int8-static" in [one.name for one in made.possible], "the others are tried all the same"
+
+
+def test_a_pass_whose_plugin_is_missing_names_the_plugin(monkeypatch) -> None:
+    registry.forget()
+    monkeypatch.setattr(registry, "entry_points", lambda group: ())
+    try:
+        with pytest.raises(EnvironmentFault, match=r"'nncf' comes with edgekit-openvino") as caught:
+            registry.pass_type("nncf")
+    finally:
+        registry.forget()
+    assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
