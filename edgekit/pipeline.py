@@ -214,7 +214,10 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
         return (absent,)
     backend = registry.backend(name)
     backend.options.from_dict(goal.options.get(name, {}), f"target '{goal.name}', options of {name}")
-    gives, problems = chain.through(made, start)
+    try:
+        gives, problems = chain.through(made, start)
+    except EnvironmentFault as fault:  # a pass of a plugin that is missing or broken: the other recipes can be tried
+        return (f"{fault.message} ({fault.hint})",)
     problems += (*chain.lacking(made), *_training_problems(made, project))
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):

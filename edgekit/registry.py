@@ -127,7 +127,7 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
     if kind == "pass" and name in KNOWN_PASSES:
         package = KNOWN_PASSES[name]
         raise EnvironmentFault(
-            f"the pass '{name}' comes with {package.partition('[')[0]}, which is not installed.",
+            f"there is no pass '{name}' here: it comes with {package.partition('[')[0]}.",
             hint=f"pip install '{package}'",
         )
     known = ", ".join(sorted(table)) or "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint, entry_points
+
 import pytest
 from edgekit_openvino.quantize import Nncf
 
@@ -43,12 +45,19 @@ def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(mon
     assert "openvino/int8-static" in [one.name for one in made.possible], "the others are tried all the same"
 
 
-def test_a_pass_whose_plugin_is_missing_names_the_plugin(monkeypatch) -> None:
+def test_a_pass_whose_plugin_is_missing_names_the_plugin_and_the_rest_goes_on(monkeypatch) -> None:
+    def without_nncf(group: str) -> list[EntryPoint]:
+        return [point for point in entry_points(group=group) if point.name != "nncf"]
+
     registry.forget()
-    monkeypatch.setattr(registry, "entry_points", lambda group: ())
+    monkeypatch.setattr(registry, "entry_points", without_nncf)
     try:
-        with pytest.raises(EnvironmentFault, match=r"'nncf' comes with edgekit-openvino") as caught:
+        with pytest.raises(EnvironmentFault, match=r"'nncf' here: it comes with edgekit-openvino") as caught:
             registry.pass_type("nncf")
+        made = api.plan("digits", target="host", bench=False)
     finally:
         registry.forget()
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
+    assert "openvino/int8-static" in [one.name for one in made.possible]
+    (lost,) = [one for one in made.candidates if one.name == "openvino/int8-nncf"]
+    assert "comes with edgekit-openvino" in lost.problems[0]
