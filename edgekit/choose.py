@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, bench, cache, mixed, scenario, ship, trial, tune
+from edgekit import artifact, bench, cache, mixed, scenario, search, ship, trial, tune
 from edgekit.artifact import Bundle
 from edgekit.budget import excesses
 from edgekit.build import Build
@@ -52,6 +52,8 @@ def export(project: Project, *, force: bool = False, progress: Progress | None =
         tried, lost = trial.try_all(build, model, evaluation, originals)
         if mixed.wanted(made):
             tried = mixed.add(build, model, evaluation, originals, tried)
+        if project.search:
+            tried = [*tried, *search.search(build, model, evaluation, originals, tried)]
         tried = _measure(made, tried, evaluation, progress)
         candidates, winner = _judge(made, tried)
         if winner is not None:
@@ -156,7 +158,7 @@ def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
         quality=t.quality,
         measurement=t.measurement,
         layers=t.outcome.layers if t.outcome else (),
-        notes=t.compiled.built.notes,
+        notes=(*t.notes, *t.compiled.built.notes),
         repair=t.repair,
         mixed=t.mixed,
     )

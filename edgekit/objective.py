@@ -99,7 +99,7 @@ def why_shipped(t: Tried, passing: Sequence[Tried], objective: Objective, beside
     goal = GOALS[objective]
     less = [other for other in passing if other is not t and _cost(other, goal) < _cost(t, goal)]
     if less:
-        next_ = "closer to the original" if goal.timed else "faster"
+        next_ = "closer to the original" if goal.timed or t.p50_ms is None else "faster"
         why = f"{goal.level} {less[0].planned.name} within {'the noise' if goal.timed else f'{TIE:.0%}'}, and {next_}"
     else:
         why = f"{goal.best} that passes" if objective in ("latency", "size") else f"{goal.best} of those that pass"

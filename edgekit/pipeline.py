@@ -116,7 +116,20 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     made = Plan(project, goal, found.scheme if found else LIVE, candidates, shapes, goal.mismatches(_host.probe()))
     if not made.possible:
         _refuse(made)
+    if project.search and made.mismatches and project.objective != "size":
+        raise UsageError(
+            f"a search needs measurements, and this machine is not '{goal.name}': {'; '.join(made.mismatches)}.",
+            hint="search on the device, or for --objective size",
+        )
     return made
+
+
+def planned(made: Plan, backend: str, unresolved: Recipe) -> PlannedCandidate:
+    """Give a candidate that the plan did not name, resolved, with what is in its way."""
+    resolved = recipe.resolve(unresolved, made.target, backend)
+    start = "torch" if made.source == LIVE else source_for(reference(made.project)).gives
+    unasked = replace(made.project, recipe=None, candidates=())  # a loss that nobody asked for needs data to be seen
+    return PlannedCandidate(backend, resolved, _problems(backend, resolved, made.target, unasked, start))
 
 
 def _least(*limits: float | None) -> float | None:

@@ -82,6 +82,8 @@ class Project(Record):
     """Where candidates are measured: leave the layers in float that int8 makes no faster."""
     bench: bool = True
     bench_seconds: float = 2.0
+    search: int = 0
+    """Trials of recipes, methods and shares beyond the target's candidates."""
     tune: bool = True
     """Measure other runtime options of the shipped candidate, and take those that are faster."""
     seed: int = 0
@@ -101,6 +103,7 @@ class Project(Record):
             _within(name, getattr(self, name), 1, None)
         for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
+        _within("search", self.search, 0, None)
         _measurable(self)
         for name, size in self.shapes.items():
             if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
@@ -212,6 +215,11 @@ def _measurable(project: Project) -> None:
                 f"{name} = {value:g} cannot be checked: nothing is measured.",
                 hint="leave out --no-bench (bench = false), or the budget",
             )
+    if project.search and project.objective == "latency":
+        raise UsageError(
+            "a search for the least latency cannot be judged: nothing is measured.",
+            hint="leave out --no-bench (bench = false), or search for --objective size",
+        )
     if project.objective in ("throughput", "memory"):
         raise UsageError(
             f"the objective {project.objective} cannot be judged: nothing is measured.",

@@ -139,6 +139,12 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
     return replace(quality, checks=tuple(checks), notes=(*quality.notes, *_resolution(quality, max_drop)))
 
 
+def miss(quality: Quality) -> float:
+    """Say how far a candidate is from passing: the worst of its failed checks, relative to the limit; else 0."""
+    failed = (check for check in quality.checks if not check.passed)
+    return max((abs(check.value - check.limit) / (abs(check.limit) or 1.0) for check in failed), default=0.0)
+
+
 def _quality(
     task: Task,
     deviation: Deviation,

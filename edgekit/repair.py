@@ -56,7 +56,7 @@ def repair(
     """
     step = repairable(planned)
     assert step is not None
-    costs = _costs(build, planned, step, model, feeds)
+    costs = layer_costs(build, planned, step, model, feeds)
     attempts: list[Attempt] = []
     made: dict[int, J] = {}
 
@@ -92,7 +92,7 @@ def least_passing(layers: int, passes: Callable[[int], bool]) -> int | None:
     return count
 
 
-def _costs(
+def layer_costs(
     build: Build, planned: PlannedCandidate, step: PassConfig, model: Model, feeds: Feeds | None
 ) -> tuple[LayerCost, ...]:
     """Ask the pass, once for all candidates whose recipes begin alike."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from edgekit.model import Model
 from edgekit.originals import Originals
 from edgekit.pipeline import Plan, absence
 from edgekit.plugin import Evidence
+from edgekit.quality import miss
 from edgekit.result import Candidate, Report
 from edgekit.trial import Tried
 
@@ -76,7 +78,7 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
             report=path,
         )
     judged = [c for c in report.candidates if c.quality is not None and c.status != "baseline"]
-    best = min(judged, key=_miss)
+    best = min(judged, key=lambda c: math.inf if c.quality is None else miss(c.quality))
     raise AccuracyFailure(
         f"no candidate keeps the quality asked for; nearest: {best.name} ({best.reason}).",
         hint="allow more with --max-drop (or --min-agreement without labels), or look at the report",
@@ -146,16 +148,6 @@ def bundle(
     for stale in (failed, failed.with_suffix(".md")):  # of an export to this place that failed before
         stale.unlink(missing_ok=True)
     return artifact.open(output, check=False)
-
-
-def _miss(candidate: Candidate) -> float:
-    """How far a candidate is from passing: the worst of its failed checks, relative to the limit."""
-    assert candidate.quality is not None
-    worst = 0.0
-    for check in candidate.quality.checks:
-        if not check.passed:
-            worst = max(worst, abs(check.value - check.limit) / (abs(check.limit) or 1.0))
-    return worst
 
 
 def _absence_notes(made: Plan) -> list[str]:

@@ -34,6 +34,7 @@ class Tried:
     effective: Precision
     outcome: bench.Outcome | None = None
     repair: Repair | None = None
+    notes: tuple[str, ...] = ()
     mixed: Mixed | None = None
 
     @property
@@ -98,9 +99,15 @@ def _some_int8_passes(tried: list[Tried]) -> bool:
 
 
 def attempt(
-    build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals
+    build: Build,
+    planned: PlannedCandidate,
+    model: Model,
+    evaluation: Evaluation,
+    originals: Originals,
+    *,
+    mend: bool = True,
 ) -> list[Tried]:
-    """Build a candidate and hold it against the original; give it, and where it misses the gate and can be repaired,
+    """Build a candidate and hold it against the original; give it, and where it misses the gate and is to be repaired,
     what it became. Raises UnsupportedError or BuildError when it cannot be built.
     """
     model = live.graph(build, model, planned, evaluation)
@@ -109,7 +116,7 @@ def attempt(
         return _try(build, changed, model, evaluation, originals)
 
     first = one(planned)
-    if first.quality.ok or planned.baseline or not build.plan.project.repair or repairable(planned) is None:
+    if first.quality.ok or planned.baseline or not mend or not build.plan.project.repair or repairable(planned) is None:
         return [first]
     found, repaired = repair(build, planned, model, evaluation.feeds, one)
     first = replace(first, repair=found)

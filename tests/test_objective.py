@@ -81,6 +81,11 @@ def test_the_size_is_known_of_what_was_not_measured(tmp_path):
     assert best(able([large, small], "size"), "size") is small
     assert why_shipped(small, [large, small], "size") == "the smallest that passes"
     assert why_lost(large, small, "size") == "2.00x the size of b/int8"
+    exact = tried(tmp_path, "c/int8", None, bytes_=1010, rel_l2=1e-5)
+    assert best([large, small, exact], "size") is exact
+    assert why_shipped(exact, [large, small, exact], "size") == (
+        "as small as b/int8 within 2%, and closer to the original"
+    )
 
 
 def test_memory_that_no_system_tells_decides_nothing(tmp_path):

@@ -31,8 +31,8 @@ LAYERS = (
     {"quality", "evaluation", "build"},
     {"repair", "measure", "live"},
     {"trial", "budget", "pareto", "scenario"},
-    {"objective", "mixed"},
-    {"tune"},
+    {"objective", "mixed", "space"},
+    {"tune", "search"},
     {"ship"},
     {"choose"},
     {"api"},
@@ -49,6 +49,7 @@ ROOMS = {
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
+    "optuna": {"search"},
     "pytest": {TESTING},
 }
 """Packages beside numpy and tomli that may be imported outside the heavy rooms, and where."""

@@ -62,6 +62,7 @@ FIELDS = {
     "bench": "bench",
     "bench_seconds": "bench_seconds",
     "tune": "tune",
+    "search": "search",
 }
 """The parameter of a verb, and the field of the project file that it overrides."""
 
@@ -231,6 +232,9 @@ def build_options(function: F) -> F:
         _option("--qat", is_flag=True, group=_BUILD, unset="off",
                 help="Where no int8 candidate passes the gate, not even repaired: fine-tune under int8's rounding, on "
                      "the samples of --train."),
+        _option("--search", metavar="N", type=click.IntRange(min=1), group=_BUILD, unset="none",
+                help="Try N combinations of recipe, range method, samples and layers in float (and pruning, with "
+                     "--train) beside the target's; the best compete. A search that was stopped goes on."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
                 help="Measure the candidates, or ship the first that passes, unmeasured."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",
