@@ -21,8 +21,8 @@ DESCRIPTION = (
     "framework, and where the data "
     "has labels the task's metric is computed for both. Candidates that lose more than --max-drop are out. The "
     "others are measured "
-    "interleaved on this machine, and the fastest is packed into a bundle: a folder that runs with edgekit, "
-    "one plugin and its runtime.",
+    "interleaved on this machine, and the fastest that keeps the budgets (or the best by --objective) is packed "
+    "into a bundle: a folder that runs with edgekit, one plugin and its runtime. Its runtime options are tuned.",
     "The report lists every candidate with its latency, size and quality, and why it lost. When no candidate "
     "passes, the report "
     "is written beside the output and the exit code is 5 or 6.",
@@ -41,6 +41,10 @@ EXAMPLES = (
         "edgekit export hf:org/sentence-model --data sts.tsv --text-column a --text-column b --label-column "
         "score -o out/st",
         "A sentence model, judged on pairs of texts:",
+    ),
+    (
+        "edgekit export ./my-checkpoint --data ./val --objective size --max-latency-ms 5 -o out/small",
+        "The smallest that answers within 5 ms:",
     ),
     ("edgekit export model.onnx --shape batch=1 --recipe fp32 -o out/net", "An ONNX file as it is:"),
     (

@@ -25,7 +25,7 @@ EXIT_CODES = {
     3: "a plugin or package is missing, broken or claimed twice",
     4: "this model cannot run on this target with these passes",
     5: "the gate on quality failed; the report was written first",
-    6: "a latency, size or regression budget was missed; the report was written first",
+    6: "a latency, size, memory or regression budget was missed; the report was written first",
     7: "the device is unreachable, lost, out of memory, or its disk is full",
     8: "a bundle is incomplete, altered, too new, or made for another machine",
     9: "a pass or a compiler failed",
