@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
-from edgekit import recipe, registry
+from edgekit import chain, recipe, registry
 from edgekit.errors import UsageError
 from edgekit.pipeline import Plan, PlannedCandidate, planned
 from edgekit.recipe import PassConfig, Recipe
@@ -137,10 +137,13 @@ def words(point: Mapping[str, Any]) -> str:
 
 
 def _recipes(made: Plan, backend: str) -> tuple[str, ...]:
-    """Name the built-in recipes that change the model and apply, without those that the other choices bring forth."""
+    """Name the built-in recipes that change the model and apply, without those that the other choices bring forth.
+
+    Nor those that train: a trial is a matter of seconds.
+    """
     found = []
     for name, one in recipe.BUILTIN.items():
-        brought = any(step.name == PRUNE or "method" in step.config for step in one.passes)
+        brought = chain.live(one) or any("method" in step.config for step in one.passes)
         if one.passes and not brought and not planned(made, backend, one).problems:
             found.append(name)
     return tuple(found)
