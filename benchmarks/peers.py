@@ -71,7 +71,7 @@ def measure(name: str, chosen: list[tools.Tool], arguments: argparse.Namespace, 
         made = run.build_all(chosen, folder, arguments.threads, progress, again=again, retry=arguments.retry)
         if arguments.stage == "build":
             return
-        rows = run.judge_all(made, folder, arguments.threads, progress)
+        rows = run.judge_all(made, folder, progress)
         if arguments.stage == "time":
             rows = run.time_all(made, rows, folder, arguments.threads, arguments.seconds, progress)
     command = f"python benchmarks/peers.py {shlex.join(sys.argv[1:])}".strip()

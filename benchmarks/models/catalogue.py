@@ -67,8 +67,7 @@ def prepare(name: str) -> Path:
     print(f"{name}: preparing the model and its samples", file=sys.stderr)
     with written_whole(folder) as draft:
         # What a training left there earlier took long to make.
-        for kept in ("checkpoint",):
-            if (folder / kept).is_dir():
-                shutil.copytree(folder / kept, draft / kept)
+        if (folder / "checkpoint").is_dir():
+            shutil.copytree(folder / "checkpoint", draft / "checkpoint")
         CATALOGUE[name].make(draft).save(draft)
     return folder

@@ -24,7 +24,8 @@ def digits(folder: Path) -> Subject:
     import edgekit
 
     home = Path(edgekit.__file__).parent / "embedded" / "digits"
-    shutil.copytree(home, folder / "checkpoint", ignore=shutil.ignore_patterns("data"))
+    if not (folder / "checkpoint").is_dir():
+        shutil.copytree(home, folder / "checkpoint", ignore=shutil.ignore_patterns("data"))
     for name, count in (("evaluation", 200), ("calibration", 60)):
         with np.load(home / "data" / f"{name}.npz") as archive:
             gray, labels = archive["image"][:count], archive["label"][:count]
@@ -33,7 +34,7 @@ def digits(folder: Path) -> Subject:
         Rows({"pixel_values": pixels}, labels).save(folder / f"{name}.npz")
     return Subject(
         "digits", "the example model that edgekit carries, on its own digits", "transformers",
-        str(folder.parent / "digits" / "checkpoint"), "image-classification", metric="accuracy", export=SAMPLES,
+        "checkpoint", "image-classification", metric="accuracy", export=SAMPLES,
     )  # fmt: skip
 
 
@@ -66,11 +67,12 @@ def fastestdet(folder: Path) -> Subject:
         Rows({detection.INPUT: pixels[rows]}, None if name == "calibration" else boxes[rows]).save(
             folder / f"{name}.npz"
         )
+    shutil.copy(assets("fastestdet") / "FastestDet.onnx", folder)
     unlabelled = folder / "evaluation-inputs.npz"
     Rows({detection.INPUT: pixels[32:]}, None).save(unlabelled)
     return Subject(
         "fastestdet", "FastestDet on coco128, in-sample: for before and after only", "onnx",
-        str(assets("fastestdet") / "FastestDet.onnx"), "tensor", metric="map50",
+        "FastestDet.onnx", "tensor", metric="map50",
         export=("--data", "{folder}/evaluation-inputs.npz", "--calibration-data", "{folder}/calibration.npz"),
     )  # fmt: skip
 

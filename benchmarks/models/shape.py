@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from models.place import work
 from models.subject import Rows, Subject
 
 SAMPLES = 32
@@ -67,7 +66,7 @@ def _saved(folder, name, title, kind, config, inputs, task, *, transformer=False
     Rows(inputs(SAMPLES), None).save(folder / "calibration.npz")
     Rows(inputs(SAMPLES // 2), None).save(folder / "evaluation.npz")
     return Subject(
-        name, f"{title}, random weights: speed only", "transformers", str(work() / "models" / name / "checkpoint"),
+        name, f"{title}, random weights: speed only", "transformers", "checkpoint",
         task, transformer=transformer,
         # Answers of random weights mean nothing, so that none is held against an artifact.
         export=(

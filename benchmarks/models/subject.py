@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +25,7 @@ class Subject(Record):
     summary: str
     kind: Literal["transformers", "factory", "onnx"]
     reference: str
-    """A checkpoint's folder, `package.module:factory`, or an ONNX file."""
+    """A checkpoint's folder or an ONNX file, beside the record, or `package.module:factory`."""
     task: str
     """The task as edgekit names it."""
     transformer: bool = False
@@ -41,7 +41,9 @@ class Subject(Record):
 
     @classmethod
     def load(cls, folder: Path) -> Subject:
-        return cls.from_dict(json.loads((folder / RECORD).read_text()), str(folder))
+        """Read the record in `folder`; the reference becomes a path that any process can take."""
+        found = cls.from_dict(json.loads((folder / RECORD).read_text()), str(folder))
+        return found if found.kind == "factory" else replace(found, reference=str(folder.absolute() / found.reference))
 
     def save(self, folder: Path) -> None:
         (folder / RECORD).write_text(json.dumps(self.to_dict(), indent=1) + "\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from models import sst2 as sentiment
-from models.place import assets, work
+from models.place import assets
 from models.place import minilm as minilm_folder
 from models.subject import Rows, Subject
 
@@ -21,9 +22,11 @@ def minilm(length: int) -> Callable[[Path], Subject]:
     """Give the maker of all-MiniLM-L6-v2 at a fixed number of tokens."""
 
     def make(folder: Path) -> Subject:
-        checkpoint = minilm_folder()
-        # 1379 pairs take a slow float runtime minutes at 128 tokens; both lists are the file's first rows.
-        most = {32: 1379, 128: 500}.get(length, 500)
+        checkpoint = folder / "checkpoint"
+        if not checkpoint.is_dir():
+            shutil.copytree(minilm_folder(), checkpoint)
+        # All pairs take a float runtime minutes at 128 tokens; both lists are the first rows of their files.
+        most = 1379 if length == 32 else 300
         for split, name, count in (("test", "evaluation", most), ("train", "calibration", CALIBRATION // 2)):
             pairs = _pairs(split)[:count]
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
@@ -32,7 +35,7 @@ def minilm(length: int) -> Callable[[Path], Subject]:
             arrays = tokens(checkpoint, texts, length)
             Rows(arrays, np.array([score for _, _, score in pairs])).save(folder / f"{name}.npz")
         return Subject(
-            f"minilm-{length}", f"all-MiniLM-L6-v2 on STS-B, {length} tokens", "transformers", str(checkpoint),
+            f"minilm-{length}", f"all-MiniLM-L6-v2 on STS-B, {length} tokens", "transformers", "checkpoint",
             "sentence-similarity", transformer=True, metric="spearman", allowed=0.005, pairs=True,
             export=(
                 "--data", "{folder}/evaluation.csv", "--calibration-data", "{folder}/calibration.csv",
@@ -54,7 +57,7 @@ def sst2(folder: Path) -> Subject:
         Rows(arrays, np.array([label for _, label in samples], np.int64)).save(folder / f"{name}.npz")
     return Subject(
         "sst2", "MiniLM fine-tuned to sentiment on SST-2, 64 tokens", "transformers",
-        str(work() / "models" / "sst2" / "checkpoint"), "text-classification", transformer=True, metric="accuracy",
+        "checkpoint", "text-classification", transformer=True, metric="accuracy",
         export=(
             "--data", "{folder}/evaluation.npz", "--calibration-data", "{folder}/calibration.npz",
             "--shape", f"sequence={sentiment.LENGTH}",

@@ -18,7 +18,8 @@ BELOW = 3.0
 """How many times what is allowed may be lost before a point is drawn at the floor, with its value beside it."""
 
 STYLE = """
-text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
+text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f;
+  paint-order: stroke; stroke: #fff; stroke-opacity: .8; stroke-width: 3px }
 .title { font-size: 17px; font-weight: 600 } .soft { fill: #6e7781 } .line { stroke: #d0d7de; fill: none }
 .gate { stroke: #bc4c00; stroke-dasharray: 5 4; fill: none } .gatetext { fill: #bc4c00 }
 .missed { fill: #fff1e5 } .peer { fill: #57789c } .miss { fill: #fff; stroke: #bc4c00; stroke-width: 1.6 }
@@ -78,7 +79,7 @@ def _scatter(page: Page, rows: Sequence[Row]) -> str:
     points = [(row, x(row.p50_ms), y(row.score)) for row in rows]
     points.sort(key=lambda one: (one[0].tool != tools.OURS, one[0].passes is False, one[1]))
     taken = [Box(px - 8, py - 8, 16, 16) for _, px, py in points]
-    taken.append(Box(WIDTH - RIGHT - 150, y(gate) + 3, 150, 16))
+    taken += [Box(WIDTH - RIGHT - 160, y(gate) + 3, 160, 16), Box(LEFT, y(gate) - 1, WIDTH - LEFT - RIGHT, 2)]
     return "".join(parts) + "".join(_point(row, px, py, floor, taken) for row, px, py in points)
 
 

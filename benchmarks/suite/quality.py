@@ -16,7 +16,7 @@ from models.subject import Rows, Subject
 from suite.artifact import Artifact, call
 
 
-def score(artifact: Artifact, folder: Path, threads: int) -> float | None:
+def score(artifact: Artifact, folder: Path) -> float | None:
     """Give the metric of an artifact on the subject's samples; None for a subject without one. Kept once computed.
 
     Raises Failed when the artifact does not load or run.
@@ -29,7 +29,7 @@ def score(artifact: Artifact, folder: Path, threads: int) -> float | None:
     if kept.is_file():
         return float(json.loads(kept.read_text())["score"])
     rows = Rows.load(samples)
-    entry = artifact.entry(artifact.tool, rows.feeds(0), threads)
+    entry = artifact.entry(artifact.tool, rows.feeds(0), threads=1)  # answers need no speed
     with tempfile.TemporaryDirectory(prefix="edgekit-suite-") as scratch:
         request, out = Path(scratch) / "request.json", Path(scratch) / "answers.npz"
         payload = entry.payload.to_dict() | {"folder": str(entry.payload.folder.absolute())}

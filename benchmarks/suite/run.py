@@ -37,7 +37,7 @@ def build_all(
     return made
 
 
-def judge_all(made: Sequence[Artifact], folder: Path, threads: int, progress: Progress) -> list[Row]:
+def judge_all(made: Sequence[Artifact], folder: Path, progress: Progress) -> list[Row]:
     """Judge every artifact and hold it against the original; one that does not run says so in its row."""
     subject = Subject.load(folder)
     rows = []
@@ -48,7 +48,7 @@ def judge_all(made: Sequence[Artifact], folder: Path, threads: int, progress: Pr
             row = replace(row, size_mb=artifact.size_mb, build_seconds=artifact.seconds)
             try:
                 with progress.step(f"{folder.name}: judge {row.title}"):
-                    row = replace(row, score=score(artifact, folder, threads))
+                    row = replace(row, score=score(artifact, folder))
             except Failed as error:
                 row = replace(row, failure=f"it does not run: {error}")
         rows.append(row)

@@ -57,7 +57,7 @@ class _Torch(_Session):
         super().__init__(payload)
         torch.set_num_threads(self.threads)
         self._torch = torch
-        self._module = load(payload.folder)
+        self._module = load(Path(str(payload.options["subject"])))
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
         with self._torch.inference_mode():
