@@ -175,8 +175,10 @@ class Build(contextlib.ExitStack):
             start = model
 
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
-                with self.progress.step(f"{instance.name} ({candidate.recipe.name})"), blamed(instance.name):
-                    return instance.apply(start, given, work)  # type: ignore[no-any-return]
+                title = f"{instance.name} ({candidate.recipe.name})"
+                with self.progress.step(title) as tick, blamed(instance.name):
+                    told = None if given is None else given.told(lambda word: tick(0, word))
+                    return instance.apply(start, told, work)  # type: ignore[no-any-return]
 
             made = self.cached_model(step.name, {**key, "code": code_of(kind)}, kind, apply)
             # The cache knows the step by its bytes; the lineage is this run's.

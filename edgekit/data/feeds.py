@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,9 @@ from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+
+TELLING_S = 0.25
+"""Seconds between two words about progress: more would only be work."""
 
 
 class Feeder(Protocol):
@@ -86,6 +90,19 @@ class Feeds:
         if count >= len(self):
             return self
         return Feeds(make, lambda: count, lambda: digest_of([self.digest, "evenly", count]))
+
+    def told(self, tell: Callable[[str], None]) -> Feeds:
+        """Give the same feeds; `tell` hears, a few times a second at most, which of them is being made."""
+
+        def make() -> Iterator[dict[str, np.ndarray]]:
+            said = -TELLING_S
+            for number, feed in enumerate(self, 1):
+                if time.monotonic() - said >= TELLING_S:
+                    tell(f"sample {number} of {len(self)}")
+                    said = time.monotonic()
+                yield feed
+
+        return Feeds(make, lambda: len(self), lambda: self.digest)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return self._make()

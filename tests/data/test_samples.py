@@ -187,3 +187,13 @@ def test_feeds_spread_over_all_of_them():
     assert [int(feed["x"][0]) for feed in some] == [0, 2, 5, 7] == [int(feed["x"][0]) for feed in some]
     assert len(some) == 4 and some.digest != feeds.digest
     assert feeds.evenly(10) is feeds and feeds.evenly(99) is feeds
+
+
+def test_feeds_tell_where_they_are_and_stay_the_same():
+    feeds = Feeds.from_arrays([{"x": np.array([number])} for number in range(10)])
+    words: list[str] = []
+    told = feeds.told(words.append)
+    assert (told.digest, len(told)) == (feeds.digest, 10)
+    assert [int(feed["x"][0]) for feed in told] == list(range(10))
+    assert words[0] == "sample 1 of 10" and len(words) <= 10
+    assert [int(feed["x"][0]) for feed in told.evenly(2)] == [0, 5]

@@ -78,6 +78,14 @@ def test_evidence_lineage_and_environment_are_told(digits):
     assert report.notes == ()
 
 
+def test_nncf_is_tried_with_openvino(digits):
+    found = {c.name: c for c in digits.report.candidates}
+    assert "onnxruntime/int8-nncf" not in found
+    tried = found["openvino/int8-nncf"]
+    assert tried.quality.ok and tried.effective.main == "i8"
+    assert tried.size_mb < 0.5 * found["openvino/fp32"].size_mb
+
+
 def test_raw_latencies_are_kept_for_every_measured_candidate(digits):
     measured = [c for c in digits.report.candidates if c.measurement]
     assert len(measured) >= 4

@@ -46,9 +46,11 @@ def sentences(assets) -> tuple:
 
 @pytest.mark.slow
 def test_minilm_keeps_its_spearman(sentences, command, place):
-    made = command(*sentences, *CANDIDATES, "--max-drop", "0.005", "-o", place / "out" / "minilm")
+    nncf = ("--candidate", "openvino/int8-nncf")
+    made = command(*sentences, *CANDIDATES, *nncf, "--max-drop", "0.005", "-o", place / "out" / "minilm")
     report = made.report
-    assert set(by_name(report)) == set(BOTH)
+    assert set(by_name(report)) == {*BOTH, "openvino/int8-nncf"}
+    assert by_name(report)["openvino/int8-nncf"].quality.drop <= 0.005
     shipped = report.shipped
     assert shipped.quality.metric == "spearman"
     assert shipped.quality.labelled == 300
@@ -171,6 +173,17 @@ def test_int8_that_collapses_is_repaired_by_the_layers_that_cost_most(pictures, 
     assert again.report.shipped.name == "onnxruntime/recipe"
     digests = {edgekit.open(workshop / "out" / name).manifest.digest for name in ("repaired", "again")}
     assert len(digests) == 1, "the recipe repeats the bundle"
+
+
+@pytest.mark.slow
+def test_nncf_is_repaired_by_the_layers_that_cost_most(pictures, workshop, command):
+    only = ("--candidate", "openvino/int8-nncf", "--no-bench")
+    made = pictures(command, "resnet20_uneven", "nncf", *only)
+    missed, shipped = made.report.candidates
+    assert (missed.name, missed.status) == ("openvino/int8-nncf", "failed-gate")
+    assert (shipped.name, shipped.status) == ("openvino/int8-nncf-repaired", "shipped")
+    assert shipped.quality.drop <= 0.01 < missed.quality.drop
+    assert 1 <= missed.repair.layers_in_float <= 12
 
 
 def test_a_detector_is_exported_as_it_is(assets, command, place):
