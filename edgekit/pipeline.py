@@ -103,6 +103,11 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     `live` says that the model is an object in memory. Raises UsageError, EnvironmentFault or, when no candidate is
     left, UnsupportedError with every reason.
     """
+    if project.prune is not None and not project.train:
+        raise UsageError(
+            f"prune = {project.prune:g} needs training data: what is pruned away is won back on it.",
+            hint="give samples that the model may learn from with --train DIR",
+        )
     goal = target.load(project.target)
     found = None if live else source_for(reference(project))
     shapes = {name: size for name, size in goal.shapes.items() if isinstance(size, int)}
@@ -176,12 +181,12 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     else:
         backends = project.backends or goal.backends
         names = (project.recipe,) if project.recipe else None
-        pairs = [(b, r) for b in backends for r in names or goal.candidates.get(b) or recipe.usual(b)]
+        pairs = [(b, r) for b in backends for r in names or _named(project, goal.candidates.get(b) or recipe.usual(b))]
         if not project.backends:  # a recipe of one backend is no candidate of others that nobody named
             pairs = [pair for pair in pairs if chain.fits(recipe.load(pair[1]), start, pair[0])] or pairs
     planned = []
     for backend, name in dict.fromkeys(pairs):
-        made = recipe.resolve(recipe.load(name), goal, backend)
+        made = recipe.resolve(recipe.load(name), goal, backend, prune=project.prune)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
     return (*planned, *_baselines(planned, goal, project, start), *_resorts(planned, goal, project, start))
 
@@ -201,6 +206,13 @@ def _resorts(planned: list[PlannedCandidate], goal: Target, project: Project, st
         problems = _problems(backend, made, goal, project, start)
         found.append(PlannedCandidate(backend, made, problems, resort=True))
     return found
+
+
+def _named(project: Project, usual: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the pruned form of each recipe where the user asks for pruning."""
+    if project.prune is None:
+        return usual
+    return (*usual, *(recipe.pruned(recipe.load(name)).name for name in usual if not name.startswith(recipe.PRUNED)))
 
 
 def _baselines(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:

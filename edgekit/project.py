@@ -48,6 +48,8 @@ class Project(Record):
     calibration: str | None = None
     train: str | None = None
     """Training data, for recipes that train: never drawn from `data`."""
+    prune: float | None = None
+    """Try each recipe on a pruned model too, with this share of its multiply-adds gone and recovered on `train`."""
     split: str | None = None
     text_columns: tuple[str, ...] = ()
     label_column: str | None = None
@@ -105,6 +107,8 @@ class Project(Record):
             _within(name, getattr(self, name), 1e-9, None)
         _within("search", self.search, 0, None)
         _measurable(self)
+        if self.prune is not None and not 0 < self.prune < 1:
+            raise UsageError(f"prune = {self.prune:g} is not possible: it must be between 0 and 1.")
         for name, size in self.shapes.items():
             if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
                 raise UsageError(
@@ -268,6 +272,7 @@ target = "host"
 data = "./val"
 # calibration = "./calibration"
 # train = "./train"        # for recipes that train: what pruning costs is won back on it
+# prune = 0.5              # try the recipes without this share of the multiply-adds too
 # split = "test"
 # text_columns = ["sentence"]
 # label_column = "label"

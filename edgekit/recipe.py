@@ -56,6 +56,22 @@ class Recipe(Record):
         """Say whether a pass calibrates on data."""
         return any(step.name in ("quantize-static", "smooth", "nncf") for step in self.passes)
 
+    @property
+    def needs_training(self) -> bool:
+        """Say whether a pass of ours trains."""
+        return any(step.name in ("prune", "quantize-aware") for step in self.passes)
+
+
+PRUNED = "pruned"
+"""The recipe, and the beginning of the names of recipes, that prune before everything else: `pruned-int8-static`."""
+
+
+def pruned(plain: Recipe) -> Recipe:
+    """Give the recipe that prunes first and then does what `plain` does."""
+    name = PRUNED if plain.name == "fp32" else f"{PRUNED}-{plain.name}"
+    summary = f"a part of the work pruned away and recovered from on --train, then {plain.name}"
+    return replace(plain, name=name, summary=summary, passes=(PassConfig("prune"), *plain.passes))
+
 
 BUILTIN = {
     recipe.name: recipe
@@ -143,6 +159,8 @@ BUILTIN = {
     )
 }
 
+BUILTIN |= {made.name: made for made in (pruned(BUILTIN[name]) for name in ("fp32", "int8-static", "int8-dynamic"))}
+
 
 LAST_RESORT = "int8-qat"
 """What `--qat` tries where no int8 candidate passes the gate, not even repaired."""
@@ -159,6 +177,13 @@ def usual(backend: str) -> tuple[str, ...]:
     return (*OWN.get(backend, ()), *USUAL)
 
 
+PROCESSOR_WIDTH = 8
+"""Channels that a processor takes at once: a vector of AVX2, two of NEON. AVX-512 takes 16, of which 8 fill a half: in
+multiples of 16 narrow layers would have nothing left to prune."""
+
+NVIDIA_WIDTH = 32
+"""Channels that fill an int8 tensor core's load (TensorRT's kCHW32 format); fp16 takes 16."""
+
 OVERRIDES = "overrides"
 """The key of a pass's config that holds what differs for operator types and nodes."""
 
@@ -171,6 +196,10 @@ def load(name: str) -> Recipe:
     if name in BUILTIN:
         return BUILTIN[name]
     own = available()
+    if name.startswith(PRUNED) and name not in own and not name.endswith(".toml"):
+        plain = name.removeprefix(PRUNED).removeprefix("-") or "fp32"
+        if plain in BUILTIN or plain in own:
+            return pruned(load(plain))
     if not name.endswith(".toml") and name not in own:
         raise UsageError(
             f"there is no recipe '{name}'.{nearest(name, (*BUILTIN, *own))}",
@@ -234,12 +263,17 @@ def _precision(passes: tuple[PassConfig, ...]) -> str:
     return "+".join(found) or "f32"
 
 
-def resolve(recipe: Recipe, target: Target, backend: str | None = None) -> Recipe:
-    """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there."""
+def resolve(recipe: Recipe, target: Target, backend: str | None = None, *, prune: float | None = None) -> Recipe:
+    """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there, and the widths
+    that its kernels take whole. `prune` is the share of the work to remove where the recipe does not say it.
+    """
     passes = []
     for step in recipe.passes:
         flavours = _flavour_of_nncf(target) if step.name == "nncf" else _flavour(target, backend)
         flavour = {key: value for key, value in flavours.items() if key in _FLAVOURED.get(step.name, ())}
+        if step.name == "prune":
+            flavour = {"round_to": NVIDIA_WIDTH if backend == "tensorrt" else PROCESSOR_WIDTH}
+            flavour |= {} if prune is None else {"ratio": prune}
         passes.append(PassConfig(step.name, {**flavour, **step.config}))
     return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
 

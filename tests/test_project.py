@@ -56,6 +56,7 @@ def test_paths_are_taken_from_the_files_folder(here):
     [
         ("modle = 'x'", "unknown key 'modle'. Did you mean 'model'"),
         ("max_drop = 2.0", "between 0 and 1"),
+        ('prune = 1.0\ntrain = "t"', "prune = 1 is not possible: it must be between 0 and 1"),
         ("max_drop = 'much'", "expected a number"),
         ("max_samples = 0", "must be positive"),
         ("shapes = { batch = 0 }", "batch=0 is not possible"),

@@ -41,7 +41,7 @@ def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> No
 
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
-    calibrated |= {"int8-smooth"}
+    calibrated |= {"int8-smooth", "pruned-int8-static"}
     calibrated |= {"int8-nncf", "int8-nncf-bf16"}
     assert {name for name, found in BUILTIN.items() if found.needs_samples} == calibrated
     assert set(recipe.usual("openvino")) <= set(BUILTIN)
@@ -82,6 +82,28 @@ def test_what_a_recipe_says_wins_and_resolving_twice_changes_nothing() -> None:
     assert once.passes[0].config == {"activations": "s8", "reduce_range": True}
     assert recipe.resolve(once, AVX2) == once
     assert recipe.resolve(BUILTIN["fp16"], AVX2) == BUILTIN["fp16"]
+
+
+def test_every_recipe_has_a_pruned_form() -> None:
+    assert recipe.load("pruned").passes == (PassConfig("prune"),)
+    mixed = recipe.load("pruned-int8-static-bf16")
+    assert [step.name for step in mixed.passes] == ["prune", "quantize-static", "cast"]
+    assert (mixed.name, mixed.precision, mixed.needs_training) == ("pruned-int8-static-bf16", "i8+bf16", True)
+    assert {name for name, found in BUILTIN.items() if found.needs_training} == {
+        name for name in BUILTIN if name.startswith("pruned") or name == "int8-qat"
+    }
+    with pytest.raises(UsageError, match=r"no recipe 'pruned-int8-stat'\. Did you mean 'pruned-int8-static'"):
+        recipe.load("pruned-int8-stat")
+
+
+def test_the_target_decides_the_widths_and_the_user_the_share() -> None:
+    assert recipe.resolve(recipe.load("pruned"), AVX2).passes[0].config == {"round_to": 8}
+    assert recipe.resolve(recipe.load("pruned"), ARM, "tensorrt", prune=0.5).passes[0].config == {
+        "round_to": 32,
+        "ratio": 0.5,
+    }
+    mine = Recipe("mine", "m", (PassConfig("prune", {"ratio": 0.2, "round_to": 4}),))
+    assert recipe.resolve(mine, AVX2, prune=0.5) == mine
 
 
 def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:

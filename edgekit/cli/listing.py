@@ -103,7 +103,8 @@ def recipes(name: str | None, as_json: bool) -> None:
 
     if name is not None:
         found = recipe.load(name)
-        needs = "calibration data" if found.needs_samples else "no data"
+        kinds = [("training data", found.needs_training), ("calibration data", found.needs_samples)]
+        needs = " and ".join(kind for kind, needed in kinds if needed) or "no data"
         text = f"# {found.name}: needs {needs}\n{recipe.to_toml(found)}".rstrip()
         output.emit_json(found.to_dict()) if as_json else output.emit(text)
         return

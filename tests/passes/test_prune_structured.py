@@ -1,0 +1,242 @@
+"""The pass `prune`: as much work gone as was asked for, recovered, exported, and the same when it is killed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit import tasks
+from edgekit.data import Samples, TrainingData
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.model import Model, Reference
+from edgekit.plugin import Trainable, Training
+from edgekit.progress import Silent
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("torch_pruning")
+pytest.importorskip("accelerate")
+pytest.importorskip("optimum.onnxruntime")
+
+from edgekit.passes import live  # noqa: E402  # they need torch
+from edgekit.passes._recover import Recovery  # noqa: E402
+from edgekit.passes.export import Export  # noqa: E402
+from edgekit.passes.prune_structured import Prune  # noqa: E402
+from edgekit.sources.torch_module import load_live  # noqa: E402
+
+QUICK = Recovery(epochs=2, batch_size=16, shift=0.0, learning_rate=5e-3)
+
+
+def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bright bars, upright or lying, somewhere in noise: two classes."""
+    dice = np.random.default_rng(seed)
+    images = dice.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32)
+    labels = dice.integers(0, 2, count)
+    for image, label, place in zip(images, labels, dice.integers(1, 7, count), strict=True):
+        image[0][(slice(None), place) if label else (place, slice(None))] += 1
+    return images, labels
+
+
+class Net(torch.nn.Module):
+    """A small residual classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(1, 16, 3, padding=1)
+        self.inner = torch.nn.Conv2d(16, 32, 3, padding=1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(32)
+        self.outer = torch.nn.Conv2d(32, 16, 3, padding=1)
+        self.head = torch.nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        return self.head((x + self.outer(torch.relu(self.norm(self.inner(x))))).amax((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def net() -> torch.nn.Module:
+    torch.manual_seed(0)
+    net, (images, labels) = Net(), pictures(256, 0)
+    rate = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(net(torch.from_numpy(images)), torch.from_numpy(labels))
+        rate.zero_grad()
+        loss.backward()
+        rate.step()
+    return net.eval()
+
+
+@pytest.fixture
+def model(net, tmp_path: Path) -> Model:
+    (tmp_path / "model").mkdir()
+    return load_live((net, torch.zeros(1, 1, 8, 8)), Reference("net"), tmp_path / "model")
+
+
+def picture_data(*, labelled: bool = True) -> TrainingData:
+    images, labels = pictures(64, 1)
+    config = TaskConfig("image-classification", image=ImageConfig(input="x", size=(8, 8)))
+    task = tasks.load(config, Path(), (TensorSpec("x", "f32", ("batch", 1, 8, 8)),))
+    samples = Samples.from_feeds([{"x": image[None]} for image in images], list(labels) if labelled else None)
+    return TrainingData(samples, task, "classes", None, "x")
+
+
+def pruned(model: Model, folder: Path, *, data=None, progress=None, **settings) -> Model:
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    training = Training(data or picture_data(), model, folder, progress or Silent())
+    return Prune(**{"recovery": QUICK, **settings}).apply(model, None, folder / "work", training)
+
+
+def accuracy(model: Model) -> float:
+    images, labels = pictures(400, 9)
+    with torch.no_grad():
+        return float((live.module_of(model)(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
+
+
+def exported(model: Model, folder: Path, inputs, run_onnxruntime) -> None:
+    """Export, and hold the graph against the module."""
+    folder.mkdir()
+    graph = Export().apply(model, None, folder).graph
+    (found,) = run_onnxruntime(graph, inputs)
+    assert model.original is not None
+    (expected,) = model.original.run(inputs).values()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_half_of_the_work_goes_and_the_answers_come_back(model: Model, tmp_path: Path, run_onnxruntime) -> None:
+    before = live.digest_of(live.module_of(model))
+    made = pruned(model, tmp_path / "a", ratio=0.5)
+    small = live.module_of(made)
+    assert live.digest_of(live.module_of(model)) == before, "the original is left alone"
+    assert (small.stem.out_channels % 8, small.inner.out_channels % 8, small.head.out_features) == (0, 0, 2)
+    assert accuracy(model) > 0.95 < accuracy(made) + 0.04
+    (step,) = made.steps
+    first = step.notes[0]
+    whole, left = (int(word.replace(",", "")) for word in (first.split()[1].rstrip(","), first.split()[3]))
+    assert whole == 64 * 9 * (16 + 2 * 16 * 32) + 32
+    assert 0 < left <= whole // 2
+    assert any("layers narrower" in note for note in step.notes) and any("loss" in note for note in step.notes)
+    assert (step.name, step.config["ratio"], step.before) == ("prune", 0.5, before)
+    assert {"torch", "torch-pruning"} <= set(step.tools)
+    exported(made, tmp_path / "graph", {"x": pictures(3, 5)[0]}, run_onnxruntime)
+
+
+@pytest.mark.parametrize("importance", ["taylor", "magnitude"])
+def test_units_of_no_use_go_first(importance: str, model: Model, tmp_path: Path) -> None:
+    with torch.no_grad():
+        net = live.module_of(model)
+        kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        for tensor in (net.inner.weight, net.norm.weight, net.norm.bias, net.outer.weight.transpose(0, 1)):
+            tensor[8:24] *= 1e-5
+    try:
+        made = pruned(model, tmp_path / "a", ratio=0.3, importance=importance, exclude=("stem",), data=picture_data())
+    finally:
+        net.load_state_dict(kept)
+    plan = json.loads((tmp_path / "a" / "prune-1.json").read_text())["plan"]
+    gone = {cut["module"]: set(cut["remove"]) for cut in plan["cuts"]}
+    assert gone["inner"] == gone["norm"] == gone["outer"] <= set(range(8, 24))
+    assert live.module_of(made).stem.out_channels == 16
+
+
+def test_without_labels_the_own_answers_tell_what_matters(model: Model, tmp_path: Path) -> None:
+    made = pruned(model, tmp_path / "a", ratio=0.4, data=picture_data(labelled=False))
+    assert accuracy(made) > 0.9
+
+
+class Killed(BaseException):
+    pass
+
+
+class Kills(Silent):
+    """Progress that kills the run at the given training step, counted over all trainings."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def step(self, title: str, total: int | None = None):
+        @contextmanager
+        def open_step():
+            def tick(count: int = 1, detail: str = "") -> None:
+                if title.startswith("training") and count == 1:
+                    self.left -= 1
+                    if self.left == 0:
+                        raise Killed
+
+            yield tick
+
+        return open_step()
+
+
+@pytest.mark.parametrize("at", [3, 7])
+def test_a_schedule_that_was_killed_goes_on_to_the_same_network(at: int, model: Model, tmp_path: Path) -> None:
+    settings = {"ratio": 0.5, "steps": 2, "round_to": 4}
+    whole = pruned(model, tmp_path / "whole", **settings)
+    assert sorted(path.name for path in (tmp_path / "whole").glob("prune-*.json")) == ["prune-1.json", "prune-2.json"]
+    with pytest.raises(Killed):
+        pruned(model, tmp_path / "killed", progress=Kills(at), **settings)
+    again = pruned(model, tmp_path / "killed", **settings)
+    assert live.digest_of(live.module_of(again)) == live.digest_of(live.module_of(whole))
+    assert again.steps[0].notes == whole.steps[0].notes
+
+
+def text_data() -> TrainingData:
+    """Token ids of different lengths; the label says whether a 7 is among them."""
+    dice = np.random.default_rng(2)
+    rows = [dice.integers(5, 30, dice.integers(3, 9)) for _ in range(32)]
+    specs = tuple(TensorSpec(name, "i64", ("batch", "tokens")) for name in ("input_ids", "attention_mask"))
+    task = tasks.load(TaskConfig("text-classification", text=TextConfig(), metric="accuracy"), Path(), specs)
+    feeds = [{"input_ids": row[None], "attention_mask": np.ones((1, len(row)), np.int64)} for row in rows]
+    return TrainingData(Samples.from_feeds(feeds, [int(7 in row) for row in rows]), task, "classes")
+
+
+def test_a_transformer_loses_heads_and_neurons_and_exports(tmp_path: Path, run_onnxruntime) -> None:
+    import onnx
+
+    torch.manual_seed(1)
+    config = transformers.DistilBertConfig(
+        vocab_size=30, dim=32, n_heads=4, n_layers=2, hidden_dim=64, num_labels=2
+    )  # fmt: skip
+    (tmp_path / "model").mkdir()
+    reference = Reference("bert", task="text-classification")
+    model = load_live(transformers.DistilBertForSequenceClassification(config).eval(), reference, tmp_path / "model")
+    made = pruned(model, tmp_path / "a", data=text_data(), ratio=0.4, recovery=Recovery(epochs=1, batch_size=16))
+    layers = live.module_of(made).distilbert.transformer.layer
+    heads = [layer.attention.n_heads for layer in layers]
+    assert sum(heads) < 8 and sum(layer.ffn.lin1.out_features for layer in layers) < 128
+    inputs = {"input_ids": np.array([[5, 7, 9, 11]]), "attention_mask": np.ones((1, 4), np.int64)}
+    exported(made, tmp_path / "graph", inputs, run_onnxruntime)
+    kernels = [tuple(tensor.dims) for tensor in onnx.load(tmp_path / "graph" / "model.onnx").graph.initializer]
+    assert sum(dims == (32, 32) for dims in kernels) < 8, "the graph's own products are smaller"
+
+
+def test_what_cannot_be_pruned_is_refused_in_words(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"in multiples of 16 they can become") as refused:
+        pruned(model, tmp_path / "a", ratio=0.95, round_to=16)
+    assert "smaller ratio" in str(refused.value.hint)
+    with pytest.raises(UsageError, match=r"no module 'sten'. Did you mean 'stem'"):
+        pruned(model, tmp_path / "b", exclude=("sten",))
+    with pytest.raises(UnsupportedError, match="'Net' has nothing that can be pruned"):
+        pruned(model, tmp_path / "c", exclude=("stem", "inner"))
+    with pytest.raises(UsageError, match="needs training data"):
+        Prune().apply(model, None, tmp_path)
+    for settings in ({"ratio": 1.0}, {"ratio": 0.0}, {"steps": 0}, {"round_to": 0}):
+        with pytest.raises(UsageError, match="is not possible"):
+            Prune(**settings)
+
+
+def test_the_pass_fulfils_the_contract() -> None:
+    assert isinstance(Prune(), Trainable)
+    assert Prune.from_dict({"recovery": {"epochs": 2}}).recovery == Recovery(epochs=2)
