@@ -1,0 +1,127 @@
+"""Two runs of a recipe, in processes of their own with empty caches, give byte-equal models: each built-in recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from edgekit.model import Model
+from edgekit.passes._onnx import part_of
+from edgekit.recipe import BUILTIN
+
+SCRIPT = """
+import json, sys, tempfile
+from pathlib import Path
+import numpy as np
+import edgekit
+from edgekit import recipe, registry
+from edgekit._record import digest_of_file
+from edgekit.build import Build
+from edgekit.data import Feeds
+from edgekit.errors import UnsupportedError
+from edgekit.evaluation import prepare
+from edgekit.model import Model
+from edgekit.progress import Silent
+
+names = sys.argv[2].split(",")
+found = {}
+candidates = [f"{backend}/{name}" for backend in ("onnxruntime", "openvino") for name in names]
+plan = edgekit.plan("digits", candidates=candidates, bench=False, calibration_samples=16)
+with Build(plan, Silent()) as build:
+    model = build.exported()
+    feeds = prepare(plan.project, model).feeds
+    for planned in plan.candidates:
+        try:
+            typed = build.with_passes(model, planned, feeds)
+        except UnsupportedError as fault:
+            found[f"digits {planned.name}"] = "refused: " + fault.message
+            continue
+        found[f"digits {planned.name}"] = typed.digest
+        if not planned.problems:
+            compiled = build.compiled(typed, planned, plan.target)
+            found[f"digits {planned.name} built"] = [digest_of_file(compiled.folder / f) for f in compiled.built.files]
+feeds = Feeds.from_arrays(
+    [{"x": np.random.default_rng(number).standard_normal((1, 6, 32), np.float32)} for number in range(12)]
+)
+for name in names:
+    model = Model.load(Path(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, step in enumerate(recipe.resolve(recipe.load(name), plan.target).passes):
+            work = Path(scratch) / str(number)
+            work.mkdir()
+            model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, work)
+        found[f"block {name}"] = model.digest
+print(json.dumps(found))
+"""
+
+TRAINED = {"prune-structured", "quantize-aware", "recover"}
+"""Passes on the module itself, which train it; their own tests hold them to the same."""
+
+NAMES = [name for name, found in BUILTIN.items() if not TRAINED & {step.name for step in found.passes}]
+
+
+@pytest.fixture(scope="module")
+def block(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a block of a transformer without attention: a norm, two products that read it, an activation, a product."""
+    rng = np.random.default_rng(0)
+
+    def floats(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32) / 4
+
+    constants = {
+        "g": 1 + floats(32),
+        "b": floats(32),
+        "w1": floats(32, 160),
+        "w2": floats(32, 160),
+        "w3": floats(160, 32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("LayerNormalization", ["x", "g", "b"], ["n"], "norm"),
+            helper.make_node("MatMul", ["n", "w1"], ["a"], "first"),
+            helper.make_node("Tanh", ["a"], ["t"], "tanh"),
+            helper.make_node("MatMul", ["n", "w2"], ["c"], "second"),
+            helper.make_node("Mul", ["t", "c"], ["m"], "gate"),
+            helper.make_node("MatMul", ["m", "w3"], ["y"], "third"),
+        ],
+        "block",
+        [helper.make_tensor_value_info("x", 1, [1, "T", 32])],
+        [helper.make_tensor_value_info("y", 1, [1, "T", 32])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    folder = tmp_path_factory.mktemp("block")
+    onnx.save(proto, folder / "model.onnx")
+    Model("onnx", (part_of(proto),), folder=folder).save()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(block: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Run every recipe in two processes that share nothing, with differing hash seeds."""
+    started = []
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed, "EDGEKIT_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+        command = [sys.executable, "-c", SCRIPT, str(block), ",".join(NAMES)]
+        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    finished = [process.communicate(timeout=600) for process in started]
+    assert [process.returncode for process in started] == [0, 0], finished[0][1] + finished[1][1]
+    return [json.loads(out) for out, _ in finished]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_two_runs_give_equal_bytes(name: str, runs: list[dict[str, Any]]) -> None:
+    first, second = ({key: made for key, made in run.items() if name in key.replace("/", " ").split()} for run in runs)
+    assert first == second
+    assert len(first[f"block {name}"]) == 64
+    assert f"digits onnxruntime/{name}" in first and f"digits openvino/{name}" in first
