@@ -72,3 +72,13 @@ def trains(step: PassConfig, made: Recipe) -> bool:
 def live(made: Recipe) -> tuple[PassConfig, ...]:
     """Give the passes that a recipe begins with and that work on the live module, before the export."""
     return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), made.passes))
+
+
+def after_export(made: Recipe) -> tuple[PassConfig, ...]:
+    """Give the other passes of a recipe, which work on graphs."""
+    return made.passes[len(live(made)) :]
+
+
+def prunes(made: Recipe) -> bool:
+    """Say whether a recipe takes parts of the model away."""
+    return any(getattr(registry.pass_type(step.name), "prunes", False) for step in live(made))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, bench, cache, mixed, scenario, search, ship, trial, tune
+from edgekit import artifact, bench, cache, gain, mixed, scenario, search, ship, trial, tune
 from edgekit.artifact import Bundle
 from edgekit.budget import excesses
 from edgekit.build import Build
@@ -87,11 +87,13 @@ def _measure(made: Plan, tried: Sequence[Tried], evaluation: Evaluation, progres
 
 def _judge(made: Plan, tried: Sequence[Tried]) -> tuple[list[Candidate], Tried | None]:
     """Decide who is shipped, and say of each why."""
+    goal = made.project.objective
     standing = {t.planned.name: _standing(made, t) for t in tried}
+    useless = gain.missing(tried, goal)
+    standing |= {name: ("no-gain", why) for name, why in useless.items() if standing[name][0] == "passed"}
     passing = [t for t in tried if standing[t.planned.name][0] == "passed"]
     eligible = [t for t in passing if not t.planned.baseline]
     baselines = [t for t in passing if t.planned.baseline and t.p50_ms is not None]
-    goal = made.project.objective
     known = able(eligible, goal)
     winner = best(known, goal) if known else (eligible[0] if eligible else None)
     # Who asks for the smallest gets it though it be slower than full precision: the report says by how much.

@@ -216,12 +216,28 @@ def _named(project: Project, usual: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _baselines(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:
-    """Add full precision beside the lossy recipes that the user asked for, where they can be measured: never slower."""
-    if not project.bench or goal.mismatches(_host.probe()) or any(not c.recipe.passes for c in planned):
+    """Add what candidates must be faster than, where they can be measured: full precision beside the lossy recipes that
+    the user asked for, and beside a recipe that prunes what it gives without.
+    """
+    if not project.bench or goal.mismatches(_host.probe()):
         return []
-    made = recipe.resolve(recipe.load("fp32"), goal)
-    backends = dict.fromkeys(c.backend for c in planned if not c.problems)
-    return [PlannedCandidate(b, made, _problems(b, made, goal, project, start), baseline=True) for b in backends]
+    possible = [c for c in planned if not c.problems]
+    wanted = []
+    if all(c.recipe.passes for c in planned):
+        wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(c.backend for c in possible)]
+    wanted += [
+        (c.backend, recipe.plain(c.recipe, chain.after_export(c.recipe), goal, c.backend))
+        for c in possible
+        if chain.prunes(c.recipe)
+    ]
+    there = [(c.backend, c.recipe.passes) for c in planned]
+    added = []
+    for backend, found in wanted:
+        made = recipe.resolve(found, goal, backend)
+        if (backend, made.passes) not in there:
+            there.append((backend, made.passes))
+            added.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start), baseline=True))
+    return added
 
 
 def _pair(text: str) -> tuple[str, str]:

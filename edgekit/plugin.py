@@ -228,7 +228,8 @@ class Trainable(Pass, Protocol):
     before all passes on graphs.
 
     Passes on the live module leave the module they are given alone, write no file, and give
-    `edgekit.passes.live.changed`'s model. Equal inputs give equal weights, killed and begun again or not.
+    `edgekit.passes.live.changed`'s model. One with `prunes = True` takes parts away: what it gives must be faster than
+    the model without it, or is not shipped. Equal inputs give equal weights, killed and begun again or not.
     """
 
     trains: bool

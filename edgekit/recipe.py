@@ -278,6 +278,14 @@ def resolve(recipe: Recipe, target: Target, backend: str | None = None, *, prune
     return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
 
 
+def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend: str | None = None) -> Recipe:
+    """Give the recipe of `passes` alone, which `made` does among others: the built-in one where it is that."""
+    for known in BUILTIN.values():
+        if resolve(known, target, backend).passes == passes:
+            return known
+    return Recipe(f"{made.name}-plain", f"{made.name} without its training", passes, made.precision)
+
+
 _FLAVOURED = {
     "quantize-static": ("activations", "reduce_range", "symmetric_activations", "quantize_bias"),
     "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),

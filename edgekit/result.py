@@ -225,9 +225,18 @@ class Candidate(Record):
     backend: str
     recipe: str
     status: Literal[
-        "shipped", "passed", "failed-gate", "over-budget", "slower", "baseline", "unsupported", "build-failed"
+        "shipped",
+        "passed",
+        "failed-gate",
+        "over-budget",
+        "slower",
+        "no-gain",
+        "baseline",
+        "unsupported",
+        "build-failed",
     ]
-    """`slower`: a recipe that was asked for, but is slower than the `baseline`, full precision, measured beside it."""
+    """`slower`: a recipe that was asked for, but is slower than the `baseline`, full precision, measured beside it.
+    `no-gain`: pruned, and no better than the same recipe without its pruning."""
     reason: str
     """Why it was shipped, or why it lost."""
     asked: str = "f32"

@@ -77,6 +77,13 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
             hint=f"raise {' and '.join(excess.option for excess in over)}, or take another target",
             report=path,
         )
+    useless = [c for c in report.candidates if c.status == "no-gain"]
+    if useless:
+        raise PerformanceFailure(
+            f"{useless[0].name} is not shipped: {useless[0].reason}.",
+            hint="prune more, or leave out --recipe and --candidate to ship the fastest",
+            report=path,
+        )
     judged = [c for c in report.candidates if c.quality is not None and c.status != "baseline"]
     best = min(judged, key=lambda c: math.inf if c.quality is None else miss(c.quality))
     raise AccuracyFailure(

@@ -33,7 +33,7 @@ LAYERS = (
     {"trial", "budget", "pareto", "scenario"},
     {"objective", "mixed", "space"},
     {"tune", "search"},
-    {"ship"},
+    {"ship", "gain"},
     {"choose"},
     {"api"},
     {"cli"},

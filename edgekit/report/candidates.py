@@ -14,6 +14,7 @@ STATUS = {
     "failed-gate": "failed gate",
     "over-budget": "over budget",
     "slower": "slower",
+    "no-gain": "no gain",
     "baseline": "baseline",
     "unsupported": "unsupported",
     "build-failed": "build failed",
