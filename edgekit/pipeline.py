@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekit import chain, recipe, registry, target
+from edgekit import beside, chain, recipe, registry, target
 from edgekit import host as _host
 from edgekit._record import Record
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
@@ -188,24 +188,18 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     for backend, name in dict.fromkeys(pairs):
         made = recipe.resolve(recipe.load(name), goal, backend, prune=project.prune)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
-    return (*planned, *_baselines(planned, goal, project, start), *_resorts(planned, goal, project, start))
-
-
-def _resorts(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:
-    """Add int8 by training, where the user allows it, for the backends whose int8 candidates may all miss the gate."""
-    if not project.qat:
-        return []
-    if project.train is None:
+    if project.qat and project.train is None:
         raise UsageError("--qat trains, and no training data is given.", hint="give samples with --train DIR")
-    int8 = [c for c in planned if not c.problems and c.recipe.precision.startswith("i8")]
-    if any(c.recipe.name == recipe.LAST_RESORT for c in int8):
-        return []
-    found = []
-    for backend in dict.fromkeys(c.backend for c in int8):
-        made = recipe.resolve(recipe.load(recipe.LAST_RESORT), goal, backend)
-        problems = _problems(backend, made, goal, project, start)
-        found.append(PlannedCandidate(backend, made, problems, resort=True))
-    return found
+    pairs = [(c.backend, c.recipe) for c in planned]
+    possible = [(c.backend, c.recipe) for c in planned if not c.problems]
+    measured = project.bench and not goal.mismatches(_host.probe())
+    baselines = beside.baselines(pairs, possible, goal) if measured else []
+    resorts = beside.resorts(possible, goal) if project.qat else []
+    return (
+        *planned,
+        *(PlannedCandidate(b, r, _problems(b, r, goal, project, start), baseline=True) for b, r in baselines),
+        *(PlannedCandidate(b, r, _problems(b, r, goal, project, start), resort=True) for b, r in resorts),
+    )
 
 
 def _named(project: Project, usual: tuple[str, ...]) -> tuple[str, ...]:
@@ -213,31 +207,6 @@ def _named(project: Project, usual: tuple[str, ...]) -> tuple[str, ...]:
     if project.prune is None:
         return usual
     return (*usual, *(recipe.pruned(recipe.load(name)).name for name in usual if not name.startswith(recipe.PRUNED)))
-
-
-def _baselines(planned: list[PlannedCandidate], goal: Target, project: Project, start: str) -> list[PlannedCandidate]:
-    """Add what candidates must be faster than, where they can be measured: full precision beside the lossy recipes that
-    the user asked for, and beside a recipe that prunes what it gives without.
-    """
-    if not project.bench or goal.mismatches(_host.probe()):
-        return []
-    possible = [c for c in planned if not c.problems]
-    wanted = []
-    if all(c.recipe.passes for c in planned):
-        wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(c.backend for c in possible)]
-    wanted += [
-        (c.backend, recipe.plain(c.recipe, chain.after_export(c.recipe), goal, c.backend))
-        for c in possible
-        if chain.prunes(c.recipe)
-    ]
-    there = [(c.backend, c.recipe.passes) for c in planned]
-    added = []
-    for backend, found in wanted:
-        made = recipe.resolve(found, goal, backend)
-        if (backend, made.passes) not in there:
-            there.append((backend, made.passes))
-            added.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start), baseline=True))
-    return added
 
 
 def _pair(text: str) -> tuple[str, str]:

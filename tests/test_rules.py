@@ -27,6 +27,7 @@ LAYERS = (
     {"registry", "result", "tasks"},
     {"artifact", "device", "bench", "report", "sources", "passes"},
     {"chain"},
+    {"beside"},
     {"pipeline", "originals"},
     {"quality", "evaluation", "build"},
     {"repair", "measure", "live"},

@@ -1,0 +1,44 @@
+"""What is tried beside what was asked for: what candidates must be faster than, and the last resort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekit import chain, recipe
+from edgekit.recipe import Recipe
+from edgekit.target import Target
+
+Pair = tuple[str, Recipe]
+"""A backend's name, and a recipe that is resolved for it."""
+
+
+def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -> list[Pair]:
+    """Give full precision, where only lossy recipes are planned, and what a recipe that prunes gives without.
+
+    `possible` are the planned ones with nothing in their way.
+    """
+    wanted: list[Pair] = []
+    if all(made.passes for _, made in planned):
+        wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
+    wanted += [
+        (backend, recipe.plain(made, chain.after_export(made), goal, backend))
+        for backend, made in possible
+        if chain.prunes(made)
+    ]
+    there = [(backend, made.passes) for backend, made in planned]
+    added = []
+    for backend, found in wanted:
+        made = recipe.resolve(found, goal, backend)
+        if (backend, made.passes) not in there:
+            there.append((backend, made.passes))
+            added.append((backend, made))
+    return added
+
+
+def resorts(possible: Sequence[Pair], goal: Target) -> list[Pair]:
+    """Give int8 by training for the backends whose int8 candidates may all miss the gate."""
+    int8 = [(backend, made) for backend, made in possible if made.precision.startswith("i8")]
+    if any(made.name == recipe.LAST_RESORT for _, made in int8):
+        return []
+    last = recipe.load(recipe.LAST_RESORT)
+    return [(backend, recipe.resolve(last, goal, backend)) for backend in dict.fromkeys(backend for backend, _ in int8)]
