@@ -190,10 +190,10 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
     if project.qat and project.train is None:
         raise UsageError("--qat trains, and no training data is given.", hint="give samples with --train DIR")
-    pairs = [(c.backend, c.recipe) for c in planned]
+    all_of_them = [(c.backend, c.recipe) for c in planned]
     possible = [(c.backend, c.recipe) for c in planned if not c.problems]
     measured = project.bench and not goal.mismatches(_host.probe())
-    baselines = beside.baselines(pairs, possible, goal) if measured else []
+    baselines = beside.baselines(all_of_them, possible, goal) if measured else []
     resorts = beside.resorts(possible, goal) if project.qat else []
     return (
         *planned,
