@@ -21,7 +21,7 @@ def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -
     if all(made.passes for _, made in planned):
         wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
     wanted += [
-        (backend, recipe.plain(made, chain.after_export(made), goal, backend))
+        (backend, recipe.plain(made, chain.whole(made), goal, backend))
         for backend, made in possible
         if chain.prunes(made)
     ]

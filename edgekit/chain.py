@@ -81,4 +81,13 @@ def after_export(made: Recipe) -> tuple[PassConfig, ...]:
 
 def prunes(made: Recipe) -> bool:
     """Say whether a recipe takes parts of the model away."""
-    return any(getattr(registry.pass_type(step.name), "prunes", False) for step in live(made))
+    return any(_prunes(step) for step in made.passes)
+
+
+def whole(made: Recipe) -> tuple[PassConfig, ...]:
+    """Give what a recipe that prunes does to graphs beside that."""
+    return tuple(step for step in after_export(made) if not _prunes(step))
+
+
+def _prunes(step: PassConfig) -> bool:
+    return bool(getattr(registry.pass_type(step.name), "prunes", False))

@@ -45,7 +45,7 @@ def _work(made: Recipe) -> list[Any]:
     plain = {"exclude", "overrides"}
     return [
         (step.name, {key: value for key, value in step.config.items() if key not in plain})
-        for step in chain.after_export(made)
+        for step in chain.whole(made)
     ]
 
 

@@ -283,7 +283,7 @@ def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend:
     for known in BUILTIN.values():
         if resolve(known, target, backend).passes == passes:
             return known
-    return Recipe(f"{made.name}-plain", f"{made.name} without its training", passes, made.precision)
+    return Recipe(f"{made.name}-whole", f"{made.name} without its pruning", passes, made.precision)
 
 
 _FLAVOURED = {

@@ -134,6 +134,6 @@ def test_the_counterpart_is_planned_once(place: Path) -> None:
 def test_a_plain_recipe_is_the_built_in_one_where_it_is_that() -> None:
     goal = target.load("host")
     qat = recipe.resolve(recipe.load("int8-qat"), goal, "onnxruntime")
-    assert recipe.plain(qat, chain.after_export(qat), goal, "onnxruntime").name == "int8-static"
+    assert recipe.plain(qat, chain.whole(qat), goal, "onnxruntime").name == "int8-static"
     own = (PassConfig("cast", {"dtype": "f16", "keep": ["Softmax"]}),)
-    assert recipe.plain(qat, own, goal).name == "int8-qat-plain"
+    assert recipe.plain(qat, own, goal).name == "int8-qat-whole"

@@ -33,6 +33,7 @@ class PruneNM(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    prunes: ClassVar[bool] = True
 
     n: int = 2
     m: int = 4

@@ -34,6 +34,7 @@ class Prune(Record):
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    prunes: ClassVar[bool] = True
 
     ratio: float = 0.3
     """Share of the multiply-adds to remove, as counted: half of a layer's channels are about half of its work, and a
