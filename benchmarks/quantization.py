@@ -24,20 +24,14 @@ from edgekit.report import figures
 from edgekit.result import Candidate, Report
 
 WEIGHTS: Mapping[str, str] = {
-    "int8-block-32": "block = 32",
     "int8-asymmetric": "symmetric = false",
-    "int8-plain-scale": 'scale = "max"',
-    "int8-float-tables": "embeddings = false",
     "int4-block-64": "bits = 4\nblock = 64",
     "int4-block-128": "bits = 4\nblock = 128",
-    "int4-asymmetric": "bits = 4\nsymmetric = false",
     "int4-plain-scale": 'bits = 4\nscale = "max"',
 }
 """Settings of weight-only that differ from the built-in recipes."""
 
 SMOOTH: Mapping[str, str] = {
-    "smooth-alpha-0.3": "alpha = 0.3",
-    "smooth-alpha-0.7": "alpha = 0.7",
     "smooth-auto": 'alpha = "auto"',
     "smooth-folded-only": "insert = false",
 }
@@ -65,8 +59,9 @@ def main() -> None:
 
 def _weights(chosen: argparse.Namespace, scratch: Path) -> list[str]:
     own = _recipes(scratch, WEIGHTS, "weight-only", "")
-    both = [f"{backend}/{name}" for backend in ("onnxruntime", "openvino") for name in ("fp32", "int8-weights")]
-    candidates = [*both, "onnxruntime/int4-weights", "openvino/int4-weights", *(f"onnxruntime/{path}" for path in own)]
+    names = ("int8-weights", "int4-weights")
+    both = [f"{backend}/{name}" for backend in ("onnxruntime", "openvino") for name in names]
+    candidates = ["onnxruntime/fp32", *both, *(f"onnxruntime/{path}" for path in own)]
     lines = ["# Weight-only quantization", "", "## all-MiniLM-L6-v2, STS-B test", ""]
     lines += _table(_stsb(chosen, candidates, scratch / "minilm"))
     if chosen.llama:
@@ -77,8 +72,11 @@ def _weights(chosen: argparse.Namespace, scratch: Path) -> list[str]:
 def _smooth(chosen: argparse.Namespace, scratch: Path) -> list[str]:
     own = _recipes(scratch, SMOOTH, "smooth", '\n[[passes]]\nname = "quantize-static"\n')
     names = ("fp32", "int8-static", "int8-smooth")
-    both = [f"{backend}/{name}" for backend in ("onnxruntime", "openvino") for name in names]
-    report = _stsb(chosen, [*both, *(f"onnxruntime/{path}" for path in own)], scratch / "minilm")
+    report = _stsb(
+        chosen,
+        [*(f"onnxruntime/{name}" for name in names), *(f"onnxruntime/{path}" for path in own)],
+        scratch / "minilm",
+    )
     return [
         "# SmoothQuant",
         "",

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgekit import registry
-from edgekit.errors import EnvironmentFault
+from edgekit.errors import EnvironmentFault, UsageError
 from edgekit.plugin import Pass
-from edgekit.recipe import PassConfig, Recipe
+from edgekit.recipe import OVERRIDES, PassConfig, Recipe
 
 
 def through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
@@ -60,7 +60,13 @@ def lacking(made: Recipe) -> tuple[str, ...]:
 def configured(step: PassConfig, made: Recipe) -> Pass:
     """Give a recipe's pass with its config. Raises UsageError for one that it does not take."""
     kind: Any = registry.pass_type(step.name)
-    found: Pass = kind.from_dict(step.config, f"recipe '{made.name}', pass '{step.name}'")
+    where = f"recipe '{made.name}', pass '{step.name}'"
+    if OVERRIDES in step.config and OVERRIDES not in kind.__dataclass_fields__:
+        raise UsageError(
+            f"{where}: it takes no settings for operators or nodes, only such as hold for all.",
+            hint="leave its tables [passes.operators...] and [passes.nodes...] out",
+        )
+    found: Pass = kind.from_dict(step.config, where)
     return found
 
 

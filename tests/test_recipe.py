@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import recipe, registry
+from edgekit import chain, recipe, registry
 from edgekit.errors import UsageError
 from edgekit.recipe import BUILTIN, PassConfig, Recipe
 from edgekit.target import Device, Target
@@ -136,6 +136,13 @@ def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) ->
     assert "[passes.operators.Conv]" in text and "[passes.nodes.plain]" in text
     assert recipe.load(write(tmp_path, text)) == made
     assert registry.pass_type("quantize-static").from_dict(made.passes[0].config)
+
+
+def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
+    text = 'summary = "s"\n[[passes]]\nname = "smooth"\n[passes.operators.MatMul]\nfloat = true\n'
+    made = recipe.load(write(tmp_path, text))
+    with pytest.raises(UsageError, match="recipe 'mine', pass 'smooth': it takes no settings for operators or nodes"):
+        chain.through(made, "onnx")
 
 
 @pytest.mark.parametrize(
