@@ -102,11 +102,12 @@ def wide_weight(model: Any) -> str | None:
             continue
         for index in (0, 1):
             weight = _constant_behind(node, index)
-            if weight is None or weight.get_element_type().get_type_name() not in ("i8", "u8"):
+            kind = None if weight is None else weight.get_element_type().get_type_name()
+            if kind not in ("i8", "u8") or not weight.get_data().size:
                 continue
-            values = weight.get_data()
-            if values.size and int(values.max()) - int(values.min()) > 128:
-                return str(node.get_friendly_name())
+            low, high = int(weight.get_data().min()), int(weight.get_data().max())
+            if max(high, -low) > 64 if kind == "i8" else high - low > 128:
+                return layer_name(node)
     return None
 
 

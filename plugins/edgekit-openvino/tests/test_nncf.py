@@ -59,9 +59,9 @@ def residual_net(folder: Path, scale: float = 1.0) -> Model:
     uneven[0] = scale
     weights = {
         "w1": weight(rng, 8, 3, 3, 3) * uneven,
-        "b1": np.zeros(8, np.float32),
+        "b1": weight(rng, 8),
         "w2": weight(rng, 8, 8, 3, 3) / uneven.reshape(1, 8, 1, 1),
-        "b2": np.zeros(8, np.float32),
+        "b2": weight(rng, 8),
         "w3": weight(rng, 8, 8, 3, 3),
         "f": weight(rng, 8, 10),
     }
@@ -160,6 +160,34 @@ def test_excluded_layers_keep_their_weights(tmp_path):
     }
     assert "Constant" in kinds["/first/Conv"] and "Constant" in kinds["/head/MatMul"]
     assert "Constant" not in kinds["/second/Conv"], "int8 weights are scaled first"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"bias_correction": "thorough"},
+        {"bias_correction": "none"},
+        {"ranges": "minmax"},
+        {"preset": "mixed"},
+        {"device": "CPU_SPR"},
+        {"device": "GPU"},
+        {"device": "NPU"},
+        {"samples": 3},
+    ],
+    ids=lambda config: "-".join(map(str, *config.items())),
+)
+def test_each_setting_changes_what_is_made(tmp_path, config):
+    model = residual_net(tmp_path / "model")
+    plain, other = made_of(model, tmp_path / "plain"), made_of(model, tmp_path / "other", **config)
+    assert other.steps[-1].config != plain.steps[-1].config
+    if config.get("device") not in ("GPU", "NPU"):  # which may place quantizers as the CPU does
+        assert other.graph.with_suffix(".bin").read_bytes() != plain.graph.with_suffix(".bin").read_bytes()
+
+
+@pytest.mark.parametrize(("config", "word"), [({"smoothing": 1.5}, "smoothing"), ({"samples": 0}, "samples")])
+def test_settings_out_of_range_are_named(config, word):
+    with pytest.raises(UsageError, match=f"nncf: {word} must be at"):
+        Nncf(**config)
 
 
 def test_an_unknown_layer_is_named_with_the_one_that_was_meant(tmp_path):
