@@ -116,12 +116,28 @@ def _fold(proto: Any, file: Path | None, folder: Path, *, large: bool) -> tuple[
     made = load(folded)
     if {node.domain for node in made.graph.node} - {node.domain for node in proto.graph.node} - {"", "ai.onnx"}:
         return load(file), "constants were not folded: onnxruntime put operators of its own into the graph"
+    _rename_new_constants(made.graph, proto.graph)
     # onnxruntime declares every domain it knows; the graph uses the ones it came with.
     domains = {node.domain for node in made.graph.node} | {""}
     kept = [entry for entry in made.opset_import if entry.domain in domains]
     del made.opset_import[:]
     made.opset_import.extend(kept)
     return made, None
+
+
+def _rename_new_constants(graph: Any, before: Any) -> None:
+    """Give the constants that onnxruntime made (a Gemm's reshapes) other names.
+
+    It names them alike whenever it loads a graph, and cannot load one that has such a name already (1.32).
+    """
+    old = {tensor.name for tensor in before.initializer} | {name for node in before.node for name in node.output}
+    renamed = {tensor.name: f"prepared_{tensor.name}" for tensor in graph.initializer if tensor.name not in old}
+    for tensor in graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in renamed:
+                node.input[index] = renamed[name]
 
 
 def _name_nodes(graph: Any) -> None:

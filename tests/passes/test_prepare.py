@@ -1,0 +1,39 @@
+"""A prepared graph is one that onnxruntime can load again, whatever is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from edgekit.model import Model
+from edgekit.passes._prepare import prepare
+
+node = helper.make_node
+
+
+def test_constants_that_onnxruntime_made_do_not_stand_in_the_way_of_its_next_ones(
+    make_graph: Callable[..., Any], make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    # A product of three dimensions and its bias become a Gemm between two reshapes, whose shapes are new constants.
+    nodes = [node("MatMul", ["x", "w"], ["m"], "product"), node("Add", ["m", "b"], ["y"], "bias")]
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.standard_normal((4, 4)).astype(np.float32), "b": np.ones(4, np.float32)}
+    model = make_model(make_graph(nodes, ["x:f32[1,3,4]"], ["y:f32[1,3,4]"], constants), tmp_path / "model")
+    proto = prepare(model.graph, tmp_path / "prepared", least_opset=13).proto
+    assert [one.op_type for one in proto.graph.node] == ["Reshape", "Gemm", "Reshape"]
+
+    # The same once more behind it, as a layer that a quantizer left alone: it becomes a Gemm when the graph is loaded.
+    proto.graph.node.extend([node("MatMul", ["y", "v"], ["n"], "second"), node("Add", ["n", "b2"], ["z"], "bias2")])
+    proto.graph.initializer.extend(
+        [numpy_helper.from_array(constants["w"], "v"), numpy_helper.from_array(constants["b"], "b2")]
+    )
+    proto.graph.output[0].name = "z"
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = rng.standard_normal((1, 3, 4)).astype(np.float32)
+    expected = (x @ constants["w"] + 1) @ constants["w"] + 1
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-4, atol=1e-5)
