@@ -5,7 +5,7 @@
     ├── EnvironmentFault    3   a plugin or package is missing, broken or claimed twice
     ├── UnsupportedError    4   this model cannot run on this target with these passes (all problems, not the first)
     ├── AccuracyFailure     5   the gate on quality failed; the report was written first
-    ├── PerformanceFailure  6   a latency, size or regression budget was missed; the report was written first
+    ├── PerformanceFailure  6   a latency, size, memory or regression budget was missed; the report was written first
     ├── DeviceError         7   the device is unreachable, lost, out of memory or full
     ├── ArtifactError       8   a bundle is incomplete, altered, from a newer schema or for another machine
     └── BuildError          9   a pass or a compiler failed
@@ -77,7 +77,7 @@ class AccuracyFailure(EdgekitError):
 
 
 class PerformanceFailure(EdgekitError):
-    """A budget on latency, size or regression was missed. The report exists already."""
+    """A budget on latency, size, memory or regression was missed. The report exists already."""
 
     exit_code = 6
 

@@ -287,6 +287,9 @@ max_drop = 0.01
 # What is best among those within the budgets: latency, throughput (samples per second, in batches), size or memory.
 # objective = "latency"
 
+# Combinations to try beyond the target's candidates; a search that was stopped goes on.
+# search = 30
+
 # One recipe instead of the target's candidates (`edgekit recipes` lists them).
 # recipe = "int8-static"
 

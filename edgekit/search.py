@@ -19,12 +19,13 @@ from edgekit import bench, cache, live, registry, scenario, space, trial
 from edgekit._record import digest_of
 from edgekit.budget import excesses
 from edgekit.build import Build, tool_versions
-from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError
+from edgekit.errors import BuildError, DeviceError, EnvironmentFault, UnsupportedError
 from edgekit.evaluation import Evaluation
 from edgekit.model import Model
 from edgekit.objective import GOALS
 from edgekit.originals import Originals
 from edgekit.pipeline import PlannedCandidate
+from edgekit.progress import Progress
 from edgekit.quality import miss
 from edgekit.repair import layer_costs, repairable
 from edgekit.space import Space
@@ -125,7 +126,7 @@ def search(
     calibration = 0 if evaluation.calibration is None else len(evaluation.calibration)
     reference = next((t for t in tried if t.quality.ok), tried[0])
     one = Search(build, model, evaluation, originals, reference, space.space(build.plan, calibration))
-    with cache.partial(one.key, "search") as folder, _study(folder) as study:
+    with cache.partial(one.key, "search") as folder, _study(folder, build.progress) as study:
         _run(study, one)
         found = _best(study)
     made = []
@@ -211,24 +212,45 @@ def _text(point: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _study(folder: Path) -> Iterator[Any]:
-    """Open the study that lies in `folder`, made anew where none does."""
+def _study(folder: Path, progress: Progress) -> Iterator[Any]:
+    """Open the study that lies in `folder`, made anew where none does or where it is damaged.
+
+    Raises DeviceError when it cannot be written any more.
+    """
     try:
         import optuna
     except ImportError as error:
         raise EnvironmentFault("a search needs the package optuna.", hint="pip install 'edgekit[build]'") from error
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    file = folder / "study.db"
     with warnings.catch_warnings():
         # Optuna calls its constraints experimental; the lock pins the release that is tested.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
         try:
-            yield optuna.create_study(study_name="search", storage=storage, load_if_exists=True)
+            try:
+                study = _opened(file)
+            except Exception as error:  # of sqlite, SQLAlchemy or Optuna, each with its own
+                progress.note(
+                    f"search: the record of an earlier one is damaged, it begins anew ({type(error).__name__})"
+                )
+                file.unlink(missing_ok=True)
+                study = _opened(file)
+            yield study
+        except optuna.exceptions.StorageInternalError as error:
+            raise DeviceError(
+                f"the record of the search could not be written to '{file}'.",
+                hint="free some space, or give another --cache-dir",
+            ) from error
         finally:
-            storage.remove_session()
-            storage.engine.dispose()
             optuna.logging.set_verbosity(level)
+
+
+def _opened(file: Path) -> Any:
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+    return optuna.create_study(study_name="search", storage=storage, load_if_exists=True)
 
 
 def _sampler(seed: int) -> Any:

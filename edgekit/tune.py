@@ -129,9 +129,9 @@ def _confirm(subject: Subject, best: Variant) -> tuple[Variant, Tried | None]:
 def _timed(subject: Subject, several: Sequence[Variant], settings: bench.Settings) -> list[bench.Outcome]:
     """Measure the default options and others by turns, on what the candidates were measured on."""
     compiled, backend = subject.shipped.compiled, subject.shipped.planned.backend
-    feeds, batch = scenario.feeds(
-        subject.evaluation, subject.plan.project.objective, [subject.shipped.compiled.built.inputs]
-    )
+    measured = subject.shipped.measurement
+    batched = measured is not None and measured.batch > 1  # where one graph has a fixed batch, none was batched
+    feeds, batch = scenario.feeds(subject.evaluation, "throughput" if batched else "latency", [compiled.built.inputs])
     payloads = {DEFAULT: compiled.payload, **{str(one): _compiled(compiled, one).payload for one in several}}
     entries = [bench.Entry(name, backend, payload, feeds, batch) for name, payload in payloads.items()]
     return bench.benchmark(entries, settings, subject.progress)

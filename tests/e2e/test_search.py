@@ -66,3 +66,12 @@ def test_a_search_that_was_killed_goes_on(unbroken, command, place):
     assert told(finished.report) == told(unbroken.report)
     again = command(*ARGUMENTS, "-o", out, env=env)
     assert not trials(again.stderr) and told(again.report) == told(unbroken.report)
+
+
+def test_a_damaged_record_begins_anew(unbroken, command, place):
+    (record,) = (place / "whole" / "partial").glob("search.*/study.db")
+    record.write_bytes(b"garbage" * 1000)
+    again = command(*ARGUMENTS, "-o", place / "out" / "anew", env={"EDGEKIT_CACHE_DIR": str(place / "whole")})
+    assert "is damaged, it begins anew" in again.stderr
+    assert trials(again.stderr) == trials(unbroken.stderr)
+    assert told(again.report) == told(unbroken.report)

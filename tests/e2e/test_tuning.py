@@ -1,0 +1,38 @@
+"""Options tuned on the real runtimes: whatever this machine prefers, the bundle says what it ships with."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgekit import artifact
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, digits, command, place):
+    out = place / "out" / f"tuned-{backend}"
+    made = command(
+        "export",
+        "digits",
+        "--candidate",
+        f"{backend}/fp32",
+        "--bench-seconds",
+        "0.5",
+        "--no-mixed",
+        "-o",
+        out,
+        "--json",
+    )
+    shipped, options = made.report.shipped, artifact.open(out).manifest.options
+    assert len(shipped.tuning.variants) == 2, "as many as half a second has turns for"
+    for variant in shipped.tuning.variants:
+        assert variant.speed > 0 and variant.reason
+    taken = shipped.tuning.taken
+    if taken is None:
+        assert all(options[key] != value for one in shipped.tuning.variants for key, value in one.options.items())
+        assert shipped.measurement == shipped.tuning.before
+    else:
+        assert taken.speed > 1.02
+        assert taken.options.items() <= options.items()
+        assert shipped.measurement != shipped.tuning.before
+    assert shipped.quality.ok
+    command("verify", out)
