@@ -30,6 +30,8 @@ DEFAULT = "default"
 TURN_S = 0.25
 """Timed seconds of a variant in the first look at all of them; so many are tried as make up the time of a candidate."""
 
+LESSER = "faster, but not the fastest of those tried"
+
 SAMPLES = 8
 """Samples on which outputs must be those of the default options."""
 
@@ -110,7 +112,7 @@ def _confirm(subject: Subject, best: Variant) -> tuple[Variant, Tried | None]:
     default, found = _timed(subject, [best], scenario.settings(subject.plan.project.bench_seconds))
     again = _compared(best, found, default)
     if again.speed is None or again.speed <= 1 + TIE or bench.faster(found, default).verdict != "faster":
-        return replace(again, reason=again.reason or "no gain beyond the noise"), None
+        return replace(again, reason=again.reason if again.speed is None else "no gain beyond the noise"), None
     shipped = subject.shipped
     compiled = _compiled(shipped.compiled, best)
     try:
@@ -146,7 +148,7 @@ def _compared(variant: Variant, found: bench.Outcome, default: bench.Outcome) ->
     if fault := found.fault or default.fault:
         return replace(variant, speed=None, reason=f"it could not be measured: {fault.message}")
     speed = bench.faster(found, default).ratio
-    return replace(variant, speed=speed, reason="" if speed > 1 + TIE else "no gain")
+    return replace(variant, speed=speed, reason=LESSER if speed > 1 + TIE else "no gain")
 
 
 def _differs(subject: Subject, payload: Payload) -> str:

@@ -8,7 +8,7 @@ from edgekit import artifact
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, digits, command, place):
+def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, command, place):
     out = place / "out" / f"tuned-{backend}"
     made = command(
         "export",
