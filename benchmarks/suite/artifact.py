@@ -66,13 +66,21 @@ class Artifact(Record):
         return f"suite.runtimes:{self.made.runtime}"
 
     @property
+    def detail(self) -> str | None:
+        """Give the name of the candidate that our bundle holds."""
+        if self.made is not None or self.folder is None:
+            return None
+        shipped = bundles.open(self.folder / BUNDLE).report().shipped
+        return shipped.name if shipped else None
+
+    @property
     def size_mb(self) -> float:
         """Give the size of what the runtime reads, in MB of 10^6 bytes; torch's is its float weights."""
         if self.made is not None and self.made.size_mb is not None:
             return self.made.size_mb
         payload = self.payload
-        files = payload.files if self.made is None else tuple(_beside(payload.main))
-        return sum((payload.folder / name).stat().st_size for name in files) / 1e6
+        files = [payload.folder / name for name in payload.files] if self.made is None else _beside(payload.main)
+        return sum(path.stat().st_size for path in files) / 1e6
 
     def entry(self, title: str, feeds: dict[str, Any], threads: int) -> Entry:
         """Give it as something to measure: on these feeds, with at most so many threads, in its environment."""
@@ -222,13 +230,12 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _beside(main: Path) -> list[str]:
-    """Give the names of the files that a runtime reads with `main`: an IR's weights, a graph's external data."""
-    stem = main.stem
+def _beside(main: Path) -> list[Path]:
+    """Give what a runtime reads with `main`: an IR's weights, a graph's external data."""
     return [
-        one.name
+        one
         for one in main.parent.iterdir()
-        if one == main or (one.name != RESULT and one.stem in (stem, main.name))
+        if one == main or (one.name != RESULT and one.stem in (main.stem, main.name))
     ]
 
 

@@ -57,8 +57,9 @@ def _scatter(page: Page, rows: Sequence[Row]) -> str:
     low, high = _range([row.p50_ms for row in rows], 1.25)
     original = max(row.score + row.drop for row in rows)
     gate = original - page.allowed
-    top = max(row.score for row in rows) + 0.6 * page.allowed
-    floor = gate - BELOW * page.allowed
+    top = max(row.score for row in rows) + 0.8 * page.allowed
+    lost = any(row.score < gate for row in rows)
+    floor = gate - (BELOW if lost else 0.8) * page.allowed
     down = HEIGHT - BOTTOM
 
     def x(value: float) -> float:

@@ -168,7 +168,9 @@ def _by_olive(folder: Path, base: Path, out: Path, verb: str) -> Made:
     source = ["-m", subject.reference, "--task", task] if checkpoint else ["-m", str(base / FLOAT)]
     script = str(Path(sys.executable).parent / "olive")
     common = ["--device", "cpu", "--provider", "CPUExecutionProvider", "--precision", "int8", "--disable_telemetry"]
-    with_home = {**os.environ, "HF_HUB_OFFLINE": "1", "OLIVE_CACHE_DIR": str(out / "cache")}
+    if verb == "optimize" and checkpoint:  # its own choice, the model builder, is for models that generate
+        source += ["--exporter", "dynamo_exporter"]
+    with_home = {**os.environ, "OLIVE_CACHE_DIR": str(out / "cache")}
     command = [script, verb, *source, "-o", str(out / "olive"), *common]
     print(" ".join(command), flush=True)
     done = subprocess.run(command, cwd=out, env=with_home, check=False)

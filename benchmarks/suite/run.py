@@ -45,7 +45,8 @@ def judge_all(made: Sequence[Artifact], folder: Path, progress: Progress) -> lis
     for artifact in made:
         row = Row(artifact.tool, titles[artifact.tool], artifact.failure, versions=artifact.versions or {})
         if artifact.ok:
-            row = replace(row, size_mb=artifact.size_mb, build_seconds=artifact.seconds)
+            facts = {"size_mb": artifact.size_mb, "build_seconds": artifact.seconds, "detail": artifact.detail}
+            row = replace(row, **facts)
             try:
                 with progress.step(f"{folder.name}: judge {row.title}"):
                     row = replace(row, score=score(artifact, folder))

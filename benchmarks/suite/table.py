@@ -17,6 +17,8 @@ class Row(Record):
     tool: str
     title: str
     failure: str | None = None
+    detail: str | None = None
+    """Of ours: which candidate was shipped."""
     score: float | None = None
     drop: float | None = None
     passes: bool | None = None
@@ -59,6 +61,8 @@ class Page(Record):
 
 def verdict(page: Page) -> str:
     """Say whether ours is at least as fast as every peer's artifact that passes the same gate, within the noise."""
+    if all(row.p50_ms is None for row in page.rows):
+        return "Nothing was timed."
     ours = page.row(tools.OURS)
     if ours is None:
         return "edgekit was not measured here, so that there is no verdict."
@@ -128,6 +132,7 @@ def _table(page: Page) -> list[str]:
     ranked = sorted(page.rows, key=lambda row: row.p50_ms if row.p50_ms is not None else float("inf"))
     for row in ranked:
         title = f"**{row.title}**" if row.tool == tools.OURS else row.title
+        title += f" ({row.detail})" if row.detail else ""
         gate = {True: "passes", False: "**misses**", None: "-"}[row.passes]
         versions = ", ".join(f"{name} {value}" for name, value in row.versions.items())
         if row.failure and row.p50_ms is None:
@@ -143,7 +148,6 @@ def _table(page: Page) -> list[str]:
 
 def _how(page: Page) -> list[str]:
     facts = page.environment
-    noisy = sorted({row.noise for row in page.rows if row.noise and row.noise != "quiet"})
     host = facts["host"]
     flags = ", ".join(host.get("isa") or ())
     return [
@@ -152,10 +156,18 @@ def _how(page: Page) -> list[str]:
         f"order that rotates, after a warm-up to steady state; {page.seconds:g} s each, {page.threads} threads, "
         f"batch 1; inputs bound where the runtime can: {', '.join(page.input)}",
         "- Ratios are medians over pairs of rounds that ran next to each other, with their 95 % bootstrap interval",
-        f"- The machine: {'; '.join(noisy) if noisy else 'quiet'}",
+        f"- The machine: {_noise(page)}",
         f"- {host.get('cpu') or host.get('arch')}, {host.get('cores')} cores, {flags}; {facts.get('created', '')}",
         f"- Again: `{page.command}`",
     ]  # fmt: skip
+
+
+def _noise(page: Page) -> str:
+    timed = [row for row in page.rows if row.noise]
+    noisy = [row for row in timed if row.noise != "quiet"]
+    if not noisy:
+        return "quiet" if timed else "nothing was timed"
+    return f"not quiet for {len(noisy)} of {len(timed)} artifacts, as for {noisy[0].title}: {noisy[0].noise}"
 
 
 def _number(value: float | None, form: str = "{:.3g}") -> str:
@@ -163,4 +175,7 @@ def _number(value: float | None, form: str = "{:.3g}") -> str:
 
 
 def _times(compared: Comparison) -> str:
-    return f"{compared.ratio:.2f}x ({compared.low:.2f} to {compared.high:.2f})"
+    ratio, low, high = (
+        f"{one:.2f}" if one >= 0.1 else f"{one:.2g}" for one in (compared.ratio, compared.low, compared.high)
+    )
+    return f"{ratio}x ({low} to {high})"

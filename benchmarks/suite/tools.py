@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,12 +105,20 @@ def variables() -> dict[str, str]:
     """Give the environment variables for a process in any interpreter: the checkout to import from, no telemetry."""
     root = BENCHMARKS.parent
     paths = (BENCHMARKS, root, *sorted(root.glob("plugins/*")))
-    quiet = {"HF_HUB_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1", "CI": "true", "TOKENIZERS_PARALLELISM": "false"}
+    # Offline unless the user says otherwise: `olive optimize` calibrates on a data set that it takes from the hub.
+    quiet = {
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+        "ORT_DISABLE_TELEMETRY": "1",
+        "CI": "true",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     cache = {"HF_DATASETS_CACHE": str(work() / "datasets"), "EDGEKIT_CACHE_DIR": str(work() / "cache")}
     return {**os.environ, **quiet, **cache, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 
-def last_lines(log: Path, count: int = 3) -> str:
-    """Give the last lines of a log that say something, on one line."""
+def last_lines(log: Path, count: int = 2) -> str:
+    """Give the last error that a log names and its last lines, on one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -=^~\t")]
-    return " / ".join(lines[-count:])[-400:] or "it said nothing"
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b.*: ", line)]
+    told = list(dict.fromkeys([*errors[-1:], *lines[-count:]]))
+    return " / ".join(line[:300] for line in told) or "it said nothing"
