@@ -90,7 +90,7 @@ def _point(row: Row, px: float, py: float, floor: float, taken: list[Box]) -> st
     mark = f'<circle class="{kind}" cx="{px:.1f}" cy="{py:.1f}" r="{8 if kind == "ours" else 6}"/>'
     if row.score < floor:
         mark = f'<path class="{kind}" d="M{px - 7:.1f} {py - 5:.1f}h14l-7 12z"/>'
-    box = _free(px, py, len(told) * CHARACTER, taken)
+    box = _free(px, py, len(told) * CHARACTER + 4, taken)
     taken.append(box)
     name = "oursname" if kind == "ours" else "label"
     text = f'<text class="{name}" x="{box.x:.1f}" y="{box.y + 12:.1f}">{escape(told)}</text>'
