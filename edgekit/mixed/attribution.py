@@ -44,19 +44,23 @@ def attribute(anatomy: Anatomy, kernels: Sequence[LayerTime]) -> Attributed:
     conversions: dict[str, float] = {}
     elsewhere = waiting = 0.0
     last: tuple[str, ...] | None = None
+    converts = False
     for kernel in kernels:
         served = _served(kernel, own, homes)
         if served is None:
             if last is None:
                 waiting += kernel.time_ms
                 continue
-            served = last
+            served = last  # and what reorders a value that was just converted is a part of that
+        else:
+            names = {kernel.name, *kernel.covers}
+            converts = not pairs.isdisjoint(names) and own.keys().isdisjoint(names)
         time_ms, waiting, last = kernel.time_ms + waiting, 0.0, served
         for name in served:
             times[name] = times.get(name, 0.0) + time_ms / len(served)
         if not served:
             elsewhere += time_ms
-        elif pairs.intersection((kernel.name, *kernel.covers)) and own.keys().isdisjoint(kernel.covers):
+        elif converts:
             conversions[served[0]] = conversions.get(served[0], 0.0) + kernel.time_ms
     return Attributed(times, conversions, elsewhere + waiting)
 

@@ -39,6 +39,13 @@ def test_what_converts_an_input_counts_for_its_reader_and_is_told_apart() -> Non
     assert found.conversions == {"conv2": 0.5}
 
 
+def test_what_reorders_a_converted_value_is_a_part_of_the_conversion() -> None:
+    kernels = [kernel("conv1", 1.0), kernel("r1_QuantizeLinear", 0.5), kernel("Transpose", 0.25), kernel("conv2", 2.0)]
+    found = attribute(GRAPH, [*kernels, kernel("Transpose_1", 0.125)])
+    assert found.layers == {"conv1": 1.0, "conv2": 2.875}
+    assert found.conversions == {"conv2": 0.75}, "not what reorders the layer's result"
+
+
 def test_a_pair_that_is_fused_into_a_layer_is_no_conversion() -> None:
     found = attribute(GRAPH, [kernel("conv1", 1.0, "conv1", "r1_QuantizeLinear")])
     assert found.layers == {"conv1": 1.0}
