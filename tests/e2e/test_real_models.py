@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.choose import WIDEST_TIE
+from edgekit.objective import WIDEST_TIE
 from edgekit.result import Report
 from edgekit.testing.install import install
 
