@@ -2,10 +2,10 @@
 
 NNCF puts FakeQuantize nodes where the kernels of OpenVINO's plugins fuse them, smooths the activations of transformers
 and corrects biases. It is given the converted model, not the ONNX file: on that it makes fewer layers int8 (MiniLM: 43
-against 55) and takes several times as long. optimum-intel's OVQuantizer calls the same function on
-the same converted model, so it would add a dependency and nothing else. NNCF's accuracy control is not used: it reverts
-layers by a metric on data that it is given, and here a repair does so for every runtime alike, by costs that
-`costs` measures and under the user's own gate, on samples that never calibrated.
+against 55) and takes five times as long. optimum-intel's OVQuantizer calls the same function on the same converted
+model, so it would add a dependency and nothing else. NNCF's accuracy control is not used: it reverts layers by a metric
+on data that it is given, and here a repair does so for every runtime alike, by costs that `costs` measures and under
+the user's own gate, on samples that never calibrated.
 """
 
 from __future__ import annotations
