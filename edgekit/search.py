@@ -76,12 +76,9 @@ class Search:
             ]
         )
 
-    def candidate(self, point: Mapping[str, Any], number: int) -> PlannedCandidate:
-        return space.candidate(self.build.plan, point, f"search{number}", self._worst)
-
-    def attempt(self, point: Mapping[str, Any], number: int) -> Tried:
+    def attempt(self, point: Mapping[str, Any], name: str) -> Tried:
         """Build a point and hold it against the gate. Raises UnsupportedError or BuildError."""
-        planned = self.candidate(point, number)
+        planned = space.candidate(self.build.plan, point, name, self._worst)
         (made,) = trial.attempt(self.build, planned, self.model, self.evaluation, self.originals, mend=False)
         return replace(made, notes=(planned.recipe.summary,))
 
@@ -130,12 +127,25 @@ def search(
         _run(study, one)
         found = _best(study)
     made = []
-    for number, point in found:
+    for name, point in entrants(found):
         with contextlib.suppress(
             UnsupportedError, BuildError
         ):  # it was built before; a changed disk is no reason to end
-            made.append(one.attempt(point, number))
+            made.append(one.attempt(point, name))
     return made
+
+
+def entrants(found: Sequence[tuple[int, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Name the points that compete: the best trials, and beside each pruned one the same without its pruning, which it
+    must beat to be shipped.
+    """
+    several: list[tuple[str, dict[str, Any]]] = []
+    for place, point in found:
+        several.append((f"search{place}", point))
+        whole = {**point, "pruned": 0.0}
+        if point.get("pruned") and whole not in [other for _, other in (*found, *several)]:
+            several.append((f"search{place}-whole", whole))
+    return several
 
 
 def _run(study: Any, one: Search) -> None:
@@ -181,7 +191,7 @@ def _proposed(study: Any, one: Search, known: set[str]) -> tuple[Any, dict[str, 
 def _trial(one: Search, point: Mapping[str, Any], place: int) -> tuple[float, list[float], str]:
     """Give a trial's value, what it misses, and both in words."""
     try:
-        made = one.attempt(point, place)
+        made = one.attempt(point, f"search{place}")
     except (UnsupportedError, BuildError) as fault:
         return BAD, [1.0, 1.0], fault.message.partition("\n")[0]
     value, missed = one.judge(made)
