@@ -123,13 +123,6 @@ def reading_dim(module: Any) -> int | None:
     return None
 
 
-def width(module: Any, cut: Cut) -> int:
-    """Give how many outputs a layer with weights has of its own; 0 for norms and the like, which follow others."""
-    part = module.get_submodule(cut.module)
-    dim = reading_dim(part)
-    return 0 if dim is None else int(part.weight.shape[1 - dim])
-
-
 def apply(module: Any, *plans: Plan) -> Any:
     """Give a smaller copy of `module`, the plans applied in order."""
     made = copy.deepcopy(module)

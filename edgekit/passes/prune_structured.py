@@ -24,6 +24,9 @@ from edgekit.plugin import Training
 CANDIDATES = 32
 """Training samples among which the one of median size is taken to count multiply-adds on."""
 
+SHOWN = 24
+"""Layers that the lineage names; the others are counted."""
+
 
 @dataclass(frozen=True)
 class Prune(Record):
@@ -137,9 +140,9 @@ class Prune(Record):
             if not _groups.sound(module, plan, forward, forward(module)):
                 raise BuildError(
                     f"removing the chosen parts of '{type(module).__name__}' at once changes what it computes.",
-                    hint=f"leave some of its modules out with `exclude`: {_widths(module, plan)}",
+                    hint=f"leave some of its modules out with `exclude`: {_widths(found.groups, plan)}",
                 )
-        return plan, (_widths(module, plan), *found.notes)
+        return plan, (_widths(found.groups, plan), *found.notes)
 
     def _scores(self, student: Model, training: Training, groups: Sequence[Any]) -> list[list[float]]:
         import copy
@@ -169,13 +172,17 @@ def _forward(model: Model, example: dict[str, Any]) -> Any:
     return lambda module: live.outputs(live.with_module(model, module), example)
 
 
-def _widths(module: Any, plan: Any) -> str:
-    """Say what becomes how wide, by the modules that make it."""
-    from edgekit.passes._cuts import width
-
-    made = [
-        f"{cut.module} {width(module, cut)} to {width(module, cut) - len(cut.remove)}"
-        for cut in plan.cuts
-        if cut.axis == "out" and width(module, cut)
-    ]
-    return f"{len(made)} layers narrower: {', '.join(made[:12])}{', ...' if len(made) > 12 else ''}"
+def _widths(groups: Sequence[Any], plan: Any) -> str:
+    """Say how many channels, heads and neurons are left, in all and by their layers."""
+    removed = {(cut.module, cut.axis): set(cut.remove) for cut in plan.cuts}
+    totals: dict[str, list[int]] = {}
+    layers = []
+    for group in groups:
+        first = group.members[0]
+        gone = removed.get((first.module, first.axis), set())
+        left = sum(gone.isdisjoint(channels) for channels in first.channels)
+        total = totals.setdefault(group.kind, [0, 0])
+        total[0], total[1] = total[0] + group.size, total[1] + left
+        layers += [f"{group.name} {group.size} to {left}"] if left < group.size else []
+    sums = ", ".join(f"{kind} {before:,} to {after:,}" for kind, (before, after) in totals.items())
+    return f"{sums}: {', '.join(layers[:SHOWN])}{', ...' if len(layers) > SHOWN else ''}"
