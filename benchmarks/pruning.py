@@ -175,8 +175,11 @@ def main() -> None:
     original = next(c.quality.original_score for c in report.candidates if c.quality)
     facts = [f"The original scores {original:.4f}.", "", *(f"- {note}" for note in lineage.notes)]
     recipe = ["The recipe:", "", "```toml", RECIPES[arguments.name].strip(), "```"]
-    environment = report.environment.to_dict()
-    about = [f"{key}: {value}" for key, value in environment.items() if key in ("cpu", "os", "python", "versions")]
+    where = report.environment
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
+    about = [f"{where.host.cpu or where.host.arch}; {packages}."]
+    if arguments.no_time:
+        about = ["Nothing was timed: the candidate that is called shipped is the first of those that pass."]
     page = "\n".join([title, "", *facts, "", *table(report), "", *recipe, "", *about]) + "\n"
     (HERE / "results" / f"pruning-{arguments.name}.md").write_text(page)
     print(page)
