@@ -115,7 +115,7 @@ def attempt(arguments: list[str], place: Path, after_s: float, whole_s: float) -
         run.end()
         return None
     before, kept = whole_steps(place), kept_steps(place)
-    during = run.lines[-1].strip().partition("s  ")[2] or run.lines[-1].strip() if run.lines else "starting"
+    during = run.lines[-1].partition("] ")[2].strip() if run.lines else "starting"
     again_s = Run(arguments, place).succeed()
     after = whole_steps(place)
     remade = sum(after.get(key) != inode for key, inode in before.items())
