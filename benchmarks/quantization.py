@@ -32,8 +32,7 @@ WEIGHTS: Mapping[str, str] = {
 """Settings of weight-only that differ from the built-in recipes."""
 
 SMOOTH: Mapping[str, str] = {
-    "smooth-auto": 'alpha = "auto"',
-    "smooth-folded-only": "insert = false",
+    "smooth-alpha-0.5": "alpha = 0.5",
 }
 """Settings of smooth that differ from the built-in recipe."""
 

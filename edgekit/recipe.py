@@ -123,7 +123,7 @@ BUILTIN = {
         Recipe(
             "int8-smooth",
             "int8-static for transformers: outliers of activations are moved into the weights first (SmoothQuant)",
-            (PassConfig("smooth"), PassConfig("quantize-static")),
+            (PassConfig("smooth", {"alpha": "auto"}), PassConfig("quantize-static")),
             "i8",
         ),
         Recipe(
@@ -290,6 +290,7 @@ _FLAVOURED = {
     "quantize-static": ("activations", "reduce_range", "symmetric_activations", "quantize_bias"),
     "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),
     "quantize-dynamic": ("reduce_range",),
+    "smooth": ("reduce_range",),
     "nncf": ("device", "reduce_range"),
 }
 """The settings of a pass that the flavour of int8 decides."""

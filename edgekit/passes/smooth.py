@@ -45,6 +45,8 @@ class Smooth(Record):
     alpha: float | Literal["auto"] = 0.5
     """How much moves into the weights: 0 nothing, 1 all. `auto` tries 0.1 to 0.9 and nothing at all for each
     activation, and keeps what changes the products least."""
+    reduce_range: bool = False
+    """Whether 7-bit weights follow, as on x86 without VNNI or AMX: `auto` rounds them so."""
     insert: bool = True
     """Whether an operator is put in where no norm or layer before can take the division, as where a residual reads the
     norm too; without, such activations stay as they are."""
@@ -125,7 +127,7 @@ class Smooth(Record):
             weights = [numpy_helper.to_array(constants[name]) for name, _ in site.weights]
             turned = [weight.T if axis else weight for weight, (_, axis) in zip(weights, site.weights, strict=True)]
             if self.alpha == "auto":
-                alpha = _best(rows[site.tensor], greatest[site.tensor], turned)
+                alpha = _best(rows[site.tensor], greatest[site.tensor], turned, 64 if self.reduce_range else 127)
                 chosen.append(alpha)
             else:
                 alpha = self.alpha
@@ -154,15 +156,18 @@ def divisors(greatest: np.ndarray, weights: Sequence[np.ndarray], alpha: float) 
     return np.clip(np.where(alive, made, 1), 1e-6, 1e6)
 
 
-def _best(rows: np.ndarray, greatest: np.ndarray, weights: Sequence[np.ndarray]) -> float | None:
-    """Give the alpha that changes the products least when both sides are rounded to int8; None for no smoothing."""
+def _best(rows: np.ndarray, greatest: np.ndarray, weights: Sequence[np.ndarray], levels: int) -> float | None:
+    """Give the alpha that changes the products least when both sides are rounded; None for no smoothing.
+
+    Activations are rounded to 127 levels at each side of 0 and weights to `levels`, with a scale for each column.
+    """
     import numpy as np
 
     exact = [rows @ weight for weight in weights]
 
     def error(scale: np.ndarray) -> float:
-        data = _rounded(rows / scale, np.abs(greatest / scale).max())
-        made = [data @ _rounded(w * scale[:, None], np.abs(w * scale[:, None]).max(0)) for w in weights]
+        data = _rounded(rows / scale, np.abs(greatest / scale).max(), 127)
+        made = [data @ _rounded(w * scale[:, None], np.abs(w * scale[:, None]).max(0), levels) for w in weights]
         return float(sum(np.square(a - b).sum() for a, b in zip(made, exact, strict=True)))
 
     found = {alpha: error(divisors(greatest, weights, alpha)) for alpha in ALPHAS}
@@ -170,8 +175,8 @@ def _best(rows: np.ndarray, greatest: np.ndarray, weights: Sequence[np.ndarray])
     return best if found[best] < error(np.ones(len(greatest))) else None
 
 
-def _rounded(values: np.ndarray, most: Any) -> np.ndarray:
+def _rounded(values: np.ndarray, most: Any, levels: int) -> np.ndarray:
     import numpy as np
 
-    step = np.maximum(most, 1e-12) / 127
-    return np.asarray(np.clip(np.round(values / step), -127, 127) * step)
+    step = np.maximum(most, 1e-12) / levels
+    return np.asarray(np.clip(np.round(values / step), -levels, levels) * step)
