@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from types import FrameType
 
 RETRY_S = 0.02
@@ -28,6 +29,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked: type[KeyboardInterrupt] | None = None
+        self._raised_s = -AGAIN_S
 
     def listen(self) -> None:
         """Take over the signals of this process; does nothing outside the main thread, whose caller owns them."""
@@ -43,7 +45,9 @@ class Interruption:
         self._deliver(frame, patient=patient)
 
     def _try_again(self, number: int, frame: FrameType | None) -> None:
-        self._deliver(frame, patient=True)
+        # An alarm that was set for an import's end may be pending when a second signal has already raised.
+        if time.monotonic() - self._raised_s > AGAIN_S / 2:
+            self._deliver(frame, patient=True)
 
     def _deliver(self, frame: FrameType | None, *, patient: bool) -> None:
         assert self.asked is not None
@@ -51,6 +55,7 @@ class Interruption:
             signal.setitimer(signal.ITIMER_REAL, RETRY_S)
             return
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        self._raised_s = time.monotonic()
         raise self.asked
 
     def end(self) -> None:

@@ -230,7 +230,7 @@ target.available = load
 sys.argv = ["edgekit", "targets"]
 main()
 """
-SLOW = "import time\nfrom pathlib import Path\nPath('begun').touch()\ntime.sleep(1)\nvalue = 1\n"
+SLOW = "import time\nfrom pathlib import Path\nPath('begun').touch()\ntime.sleep(2)\nvalue = 1\n"
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_an_interruption_waits_for_an_import_to_end(importing, tmp_path):
 
 def test_a_second_interruption_does_not_wait(importing, tmp_path):
     os.kill(importing.pid, signal.SIGINT)
-    time.sleep(0.1)
+    time.sleep(0.5)  # two that wait for a busy process are one to it
     os.kill(importing.pid, signal.SIGINT)
     _, stderr = importing.communicate(timeout=30)
     assert (importing.returncode, stderr) == (130, "interrupted\n")
