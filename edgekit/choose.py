@@ -142,7 +142,9 @@ def _after_repair(t: Tried) -> str:
 
 
 def _tuned(shipped: Candidate, t: Tried, tuning: Tuning | None) -> Candidate:
-    """Give the shipped candidate as it is with the options that were found."""
+    """Give the shipped candidate as it is with the options that were found; as it was where none were looked for."""
+    if tuning is None:
+        return shipped
     return replace(shipped, quality=t.quality, measurement=t.measurement, effective=t.effective, tuning=tuning)
 
 
