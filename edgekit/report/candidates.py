@@ -108,6 +108,6 @@ def options(candidate: Candidate) -> str | None:
         f"{figures.clean(str(one))} {figures.ratio(one.speed)}" for one in tuning.variants if not one.taken
     )
     if tuning.taken is None:
-        return f"the default; others, as fast as it: {others}"
+        return f"the default; no other is faster: {others}"
     gain = f"{figures.clean(str(tuning.taken))} ({figures.ratio(tuning.taken.speed)} as fast as the default)"
     return f"{gain}; others: {others}" if others else gain
