@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit.passes._cuts import Group, Member, Setting
@@ -31,15 +31,7 @@ _BERT = Layout(
     up="intermediate.dense",
     down="output.dense",
 )
-_VIT = Layout(
-    attention="attention.attention",
-    makers=("query", "key", "value"),
-    reader="attention.output.dense",
-    heads="num_attention_heads",
-    width="all_head_size",
-    up="intermediate.dense",
-    down="output.dense",
-)
+_VIT = replace(_BERT, attention="attention.attention")
 _DISTILBERT = Layout(
     attention="attention",
     makers=("q_lin", "k_lin", "v_lin"),

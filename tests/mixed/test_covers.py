@@ -25,24 +25,24 @@ def anatomy(in_float: Model, tmp_path_factory: pytest.TempPathFactory) -> Anatom
     return QuantizeStatic().anatomy(in_float, tmp_path_factory.mktemp("anatomy"))
 
 
-def profile(backend: str, model: Model, feed: dict[str, np.ndarray], folder: Path) -> tuple[LayerTime, ...]:
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["in_float", "int8"])
+def kernels(
+    backend: str, feed: dict[str, np.ndarray], request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[LayerTime, ...]:
+    """Profile the small network in either precision on either runtime."""
+    model: Model = request.getfixturevalue(request.param)
     plugin = registry.backend(backend)
-    built = plugin.build(model, target.load("host"), {"threads": 1}, folder)
-    with plugin.open(Payload(folder, built.files, built.inputs, built.outputs, built.options)) as session:
+    built = plugin.build(model, target.load("host"), {"threads": 1}, tmp_path)
+    with plugin.open(Payload(tmp_path, built.files, built.inputs, built.outputs, built.options)) as session:
         return session.profile(feed)
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("precision", ["in_float", "int8"])
-def test_every_layer_is_computed_by_one_kernel(
-    backend: str,
-    precision: str,
-    anatomy: Anatomy,
-    feed: dict[str, np.ndarray],
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-) -> None:
-    kernels = profile(backend, request.getfixturevalue(precision), feed, tmp_path)
+def test_every_layer_is_computed_by_one_kernel(anatomy: Anatomy, kernels: tuple[LayerTime, ...]) -> None:
     own = {name for layer in anatomy.layers for name in (layer.name, *layer.folded)}
     computing = [
         kernel
@@ -53,17 +53,7 @@ def test_every_layer_is_computed_by_one_kernel(
     assert sorted(computed) == sorted(LAYERS), [(one.kind, one.name, one.covers) for one in computing]
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("precision", ["in_float", "int8"])
-def test_no_time_is_lost(
-    backend: str,
-    precision: str,
-    anatomy: Anatomy,
-    feed: dict[str, np.ndarray],
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-) -> None:
-    kernels = profile(backend, request.getfixturevalue(precision), feed, tmp_path)
+def test_no_time_is_lost(anatomy: Anatomy, kernels: tuple[LayerTime, ...]) -> None:
     found = attribute(anatomy, kernels)
     assert set(found.layers) == set(LAYERS)
     assert found.total == pytest.approx(sum(kernel.time_ms for kernel in kernels))
