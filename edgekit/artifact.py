@@ -80,6 +80,8 @@ class Manifest(Record):
     """Relative L2 difference to the original that the artifact had when it was made: what the device is held
     against.
     """
+    portable: bool = False
+    """Not compiled yet: to be finished on its device."""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     files: tuple[File, ...] = ()
@@ -109,7 +111,12 @@ class Bundle:
         return sum(f.bytes for f in self.manifest.files if f.path.startswith(("model/", "assets/"))) / 1e6
 
     def session(self) -> Session:
-        """Load the model. Raises EnvironmentFault when its backend is missing."""
+        """Load the model. Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle."""
+        if self.manifest.portable:
+            raise ArtifactError(
+                f"the bundle '{self.path}' is portable: its engine is built on the device.",
+                hint=f"finish it there with `edgekit finish {self.path}`, or from here with `edgekit deploy`",
+            )
         return registry.backend(self.manifest.backend).open(self.payload)
 
     def task(self) -> Task:

@@ -88,6 +88,8 @@ class Built(Record):
     options: Mapping[str, Any] = field(default_factory=dict)
     """The runtime options to open with, resolved."""
     evidence: Evidence = "parsed"
+    portable: bool = False
+    """Prepared, not compiled for one device: `Finishable.finish` does that there."""
     notes: tuple[str, ...] = ()
 
 
@@ -188,6 +190,21 @@ class Tunable(Backend, Protocol):
         """Give changes to the payload's options worth measuring on `cores` processors, the most promising first.
 
         Pure and quick: no runtime is loaded.
+        """
+        ...
+
+
+@runtime_checkable
+class Finishable(Backend, Protocol):
+    """A backend whose engines belong to the device that built them: `build` prepares a portable payload anywhere, and
+    `finish` compiles it there.
+    """
+
+    def finish(self, payload: Payload, target: Target, workdir: Path) -> Built:
+        """Compile on this machine, the device, what `build` prepared; `workdir` exists and may hold what an earlier try
+        left.
+
+        The files it gives take the place of the payload's. Raises BuildError, EnvironmentFault or UnsupportedError.
         """
         ...
 

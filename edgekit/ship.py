@@ -140,6 +140,7 @@ def bundle(
             lineage=winner.compiled.model.steps,
             trusted=tuple(model.facts.get("trusted", ())),
             deviation=winner.quality.rel_l2,
+            portable=built.portable,
             versions={"edgekit": __version__, "plugin": registry.distribution("backend", winner.planned.backend)},
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )

@@ -171,3 +171,11 @@ def test_a_missing_backend_is_told_with_the_line_that_installs_it(tmp_path, monk
     with pytest.raises(EnvironmentFault, match="'onnxruntime' is not installed") as caught:
         artifact.open(folder)
     assert caught.value.hint == "pip install edgekit-onnxruntime"
+
+
+def test_a_portable_bundle_is_finished_before_it_runs(tmp_path):
+    path = write(tmp_path / "b")
+    edit(path, portable=True)
+    with pytest.raises(ArtifactError, match="its engine is built on the device") as caught:
+        artifact.open(path).session()
+    assert f"edgekit finish {path}" in caught.value.hint

@@ -1,0 +1,1 @@
+"""Devices: how they are reached, what they are, and what their sensors say."""

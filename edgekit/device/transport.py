@@ -1,0 +1,59 @@
+"""How a device is reached: one small protocol, so that serial lines, containers or a vendor's own tool can be added.
+
+A transport is an entry point in the group `edgekit.transports`, named by the scheme of its addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a command on the device left."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """A connection to one device. Close it, or use it as a context manager.
+
+    Every call has a time limit and raises DeviceError for a device that is unreachable, hangs, is lost or is full. A
+    command that ran and failed is no error: its return code is in `Completed`.
+    """
+
+    address: str
+    """As the user wrote it: `ssh://pi@kitchen`."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a command, its words quoted, in the device's home folder; `on_line` is told each line of its stderr."""
+        ...
+
+    def push(self, source: Path, to: str, *, timeout_s: float) -> None:
+        """Copy a file, whole or not at all: under a temporary name, its SHA-256 compared there, then renamed."""
+        ...
+
+    def fetch(self, source: str, to: Path, *, timeout_s: float) -> None:
+        """Copy a file from the device, whole or not at all."""
+        ...
+
+    def close(self) -> None: ...
+    def __enter__(self) -> Transport: ...
+    def __exit__(self, *exc: object) -> None: ...
