@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgekit.measurement import Measurement
 from edgekit.pipeline import Plan
-from edgekit.result import Candidate, Measurement
+from edgekit.result import Candidate
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""What was found: measurements, quality, candidates, and the Report that holds them. Values only; `report/` renders
-them.
+"""What was found: quality, candidates, and the Report that holds them and their measurements. Values only; `report/`
+renders them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.host import Host
+from edgekit.measurement import Measurement
 from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
@@ -30,62 +31,6 @@ class Environment(Record):
     emulated: bool = False
     created: str = ""
     """UTC, ISO 8601."""
-
-
-@dataclass(frozen=True)
-class ColdStart(Record):
-    """From nothing to the first answer in a fresh process, in milliseconds."""
-
-    import_ms: float
-    load_ms: float
-    first_inference_ms: float
-
-
-@dataclass(frozen=True)
-class Noise(Record):
-    """Whether something else used the processor while we measured."""
-
-    noisy: bool
-    reasons: tuple[str, ...] = ()
-    foreign_cpu_share: float | None = None
-    """Share of the machine's processor time that other processes took, 0 to 1."""
-    steal_share: float | None = None
-    """Share that the hypervisor took, 0 to 1."""
-    round_spread: float | None = None
-    """(largest - smallest) / median of the rounds' medians."""
-
-
-@dataclass(frozen=True)
-class Measurement(Record):
-    """One benchmark of one artifact. Latencies are model-only, of a bound call, on real input."""
-
-    scenario: str
-    warmup_count: int
-    converged: bool
-    count: int
-    seconds: float
-    percentiles_ms: Mapping[str, float]
-    """Only those that the count supports."""
-    mean_ms: float
-    throughput_per_s: float
-    """Samples per second as counted over the timed region (not 1000 / mean)."""
-    peak_memory_mb: float | None
-    cold_start: ColdStart | None
-    noise: Noise
-    shapes: Mapping[str, tuple[int, ...]]
-    threads: int | None
-    precision: Precision | None = None
-    energy_j: float | None = None
-    energy_reason: str | None = "no power sensor was read"
-    raw_file: str | None = None
-    """The raw latencies in nanoseconds, one a line, beside the report."""
-    batch: int = 1
-    """Samples in one inference; latencies are those of the whole inference."""
-
-    @property
-    def p50_ms(self) -> float:
-        """Give the median, or the mean of a run too short for one."""
-        return self.percentiles_ms.get("p50", self.mean_ms)
 
 
 @dataclass(frozen=True)

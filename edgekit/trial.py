@@ -15,13 +15,14 @@ from edgekit._record import digest_of
 from edgekit.build import Build, Compiled, tool_versions
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import Evaluation
+from edgekit.measurement import Measurement
 from edgekit.model import Model
 from edgekit.originals import VERSION, Originals, record
 from edgekit.pipeline import PlannedCandidate
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from edgekit.repair import repair, repairable
-from edgekit.result import Candidate, Measurement, Mixed, Quality, Repair
+from edgekit.result import Candidate, Mixed, Quality, Repair
 
 
 @dataclass(frozen=True)

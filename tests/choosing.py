@@ -8,12 +8,13 @@ import numpy as np
 
 from edgekit import bench
 from edgekit.build import Compiled
+from edgekit.measurement import Measurement, Noise
 from edgekit.model import Model
 from edgekit.pipeline import Plan, PlannedCandidate
 from edgekit.plugin import Built, Precision
 from edgekit.project import Project
 from edgekit.recipe import PassConfig, Recipe
-from edgekit.result import Candidate, Check, Measurement, Noise, Quality
+from edgekit.result import Candidate, Check, Quality
 from edgekit.target import Limits, Target
 from edgekit.trial import Tried
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from edgekit._record import Record
 from edgekit.bench.percentile import percentiles_ms
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.measurement import Measurement
 from edgekit.plugin import LayerTime, Payload
-from edgekit.result import Measurement
 
 if TYPE_CHECKING:
     import numpy as np

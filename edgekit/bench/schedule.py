@@ -16,9 +16,9 @@ from edgekit.bench import noise
 from edgekit.bench.outcome import BATCHED, SCENARIO, Entry, Outcome, Round, Settings, summarise
 from edgekit.bench.process import Worker
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.measurement import ColdStart, Measurement
 from edgekit.plugin import LayerTime, Precision
 from edgekit.progress import Progress, Silent
-from edgekit.result import ColdStart, Measurement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgekit.measurement import Measurement
 from edgekit.report.figures import clean
-from edgekit.result import Measurement, Report
+from edgekit.result import Report
 
 
 def noise(measured: Measurement) -> str:
