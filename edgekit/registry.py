@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -15,7 +16,12 @@ from edgekit._record import Record
 from edgekit.errors import EdgekitError, EnvironmentFault, UsageError, nearest
 from edgekit.plugin import API, Backend, Pass, Source
 
-KINDS = {"backend": "edgekit.backends", "pass": "edgekit.passes", "source": "edgekit.sources"}
+KINDS = {
+    "backend": "edgekit.backends",
+    "pass": "edgekit.passes",
+    "source": "edgekit.sources",
+    "transport": "edgekit.transports",
+}
 
 KNOWN_PLUGINS = {"onnxruntime": "edgekit-onnxruntime", "openvino": "edgekit-openvino"}
 """Backends of this project, so that a missing one can be answered with the line that installs it."""
@@ -53,14 +59,7 @@ def collisions() -> tuple[str, ...]:
 def backend(name: str) -> Backend:
     """Import and give a backend. Raises UsageError if unknown, EnvironmentFault if missing or broken."""
     plugin: Backend = _made("backend", name)
-    api = getattr(plugin, "api", None)
-    if api != API:
-        package = distribution("backend", name).split()[0]
-        raise EnvironmentFault(
-            f"the backend '{name}' ({distribution('backend', name)}) is written for plugin contract "
-            f"{api if api is not None else 'unknown'}, this edgekit has {API}.",
-            hint=f"pip install --upgrade edgekit {package}",
-        )
+    _check_api("backend", name, plugin)
     _check_face("backend", name, plugin, Backend, plugin.name if hasattr(plugin, "name") else name)
     return plugin
 
@@ -95,9 +94,21 @@ def sources() -> tuple[Source, ...]:
     return tuple(found)
 
 
+@functools.cache
+def transport(scheme: str) -> Callable[[str], Any]:
+    """Import and give the class of a transport, which is made with an address. Raises UsageError if unknown,
+    EnvironmentFault if broken.
+    """
+    found: Callable[[str], Any] = _load("transport", scheme)
+    _check_api("transport", scheme, found)
+    _check_members("transport", scheme, found, "edgekit.device.Transport", ("run", "push", "fetch", "close"))
+    _check_name("transport", scheme, getattr(found, "scheme", scheme))
+    return found
+
+
 def forget() -> None:
     """Read the installed plugins anew when next asked: for tests that install some."""
-    for cached in (_table, backend, pass_type, sources):
+    for cached in (_table, backend, pass_type, sources, transport):
         cached.cache_clear()
 
 
@@ -178,15 +189,36 @@ def _broken(kind: str, name: str, error: BaseException) -> EnvironmentFault:
 def _check_face(kind: str, name: str, plugin: Any, protocol: type, own_name: str) -> None:
     """Raise EnvironmentFault unless `plugin` has every member of the protocol and the name it is installed as."""
     members = {**getattr(protocol, "__annotations__", {}), **vars(protocol)}
-    missing = sorted(m for m in members if not m.startswith("_") and not hasattr(plugin, m))
-    who = f"the {kind} '{name}' ({distribution(kind, name)})"
+    public = [member for member in members if not member.startswith("_")]
+    _check_members(kind, name, plugin, f"edgekit.plugin.{protocol.__name__}", public)
+    _check_name(kind, name, own_name)
+
+
+def _check_api(kind: str, name: str, plugin: Any) -> None:
+    api = getattr(plugin, "api", None)
+    if api != API:
+        raise EnvironmentFault(
+            f"the {kind} '{name}' ({distribution(kind, name)}) is written for plugin contract "
+            f"{api if api is not None else 'unknown'}, this edgekit has {API}.",
+            hint=f"pip install --upgrade edgekit {distribution(kind, name).split()[0]}",
+        )
+
+
+def _check_members(kind: str, name: str, plugin: Any, protocol: str, members: Iterable[str]) -> None:
+    missing = sorted(member for member in members if not hasattr(plugin, member))
     if missing:
         raise EnvironmentFault(
-            f"{who} does not fulfil edgekit.plugin.{protocol.__name__}: it has no {', '.join(missing)}.",
+            f"the {kind} '{name}' ({distribution(kind, name)}) does not fulfil {protocol}: "
+            f"it has no {', '.join(missing)}.",
             hint=_tell(kind, name),
         )
+
+
+def _check_name(kind: str, name: str, own_name: str) -> None:
     if own_name != name:
-        raise EnvironmentFault(f"{who} calls itself '{own_name}'.", hint=_tell(kind, name))
+        raise EnvironmentFault(
+            f"the {kind} '{name}' ({distribution(kind, name)}) calls itself '{own_name}'.", hint=_tell(kind, name)
+        )
 
 
 def _tell(kind: str, name: str) -> str:

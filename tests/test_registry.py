@@ -239,3 +239,56 @@ def test_without_any_plugin_every_known_one_has_its_line(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:-1] == [f"pip install {name}" for name in registry.KNOWN_PLUGINS.values()]
+
+
+TRANSPORT = """
+class Serial:
+    api, scheme = 1, "serial"
+
+    def __init__(self, address):
+        self.address = address
+
+    def run(self, argv, *, timeout_s, stdin=None, on_line=None): ...
+    def push(self, source, to, *, timeout_s): ...
+    def fetch(self, source, to, *, timeout_s): ...
+    def close(self): ...
+    def __enter__(self): return self
+    def __exit__(self, *exc): ...
+"""
+
+
+def transport(folder: Path, code: str, *, package: str = "edgekit-serial") -> Path:
+    module = package.replace("-", "_")
+    return install(folder, package, {"edgekit.transports": {"serial": f"{module}:Serial"}}, {f"{module}.py": code})
+
+
+def test_a_transport_of_another_package_is_connected(tmp_path: Path) -> None:
+    from edgekit.device import Transport, connect
+
+    with installed(transport(tmp_path, TRANSPORT)):
+        board = connect("serial:/dev/ttyUSB0")
+        assert isinstance(board, Transport)
+        assert board.address == "serial:/dev/ttyUSB0"
+    with pytest.raises(UsageError, match="no transport 'serial'") as caught:
+        connect("serial:/dev/ttyUSB0")
+    assert "local, ssh" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (TRANSPORT.replace("api, scheme = 1", "api, scheme = 9"), "is written for plugin contract 9"),
+        (TRANSPORT.replace("def push", "def put"), r"does not fulfil edgekit\.device\.Transport: it has no push"),
+        (TRANSPORT.replace('"serial"', '"tty"'), "calls itself 'tty'"),
+    ],
+)
+def test_broken_transports_are_environment_faults(tmp_path: Path, code: str, message: str) -> None:
+    with installed(transport(tmp_path, code)), pytest.raises(EnvironmentFault, match=message):
+        registry.transport("serial")
+
+
+def test_two_transports_of_one_scheme_are_an_error(tmp_path: Path) -> None:
+    transport(tmp_path, TRANSPORT)
+    transport(tmp_path, TRANSPORT, package="other-serial")
+    with installed(tmp_path), pytest.raises(EnvironmentFault, match="two packages claim the transport 'serial'"):
+        registry.transport("serial")

@@ -1,6 +1,7 @@
 """How a device is reached: one small protocol, so that serial lines, containers or a vendor's own tool can be added.
 
-A transport is an entry point in the group `edgekit.transports`, named by the scheme of its addresses.
+A transport is an entry point in the group `edgekit.transports`, named by the scheme of its addresses: a class with
+`api` (the plugin contract's number) and `scheme`, made with an address. Making one sends nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import IO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Transport(Protocol):
         argv: Sequence[str],
         *,
         timeout_s: float,
-        stdin: bytes | None = None,
+        stdin: bytes | IO[bytes] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
-        """Run a command, its words quoted, in the device's home folder; `on_line` is told each line of its stderr."""
+        """Run a command, its words quoted, in the device's home folder; `on_line` is told each line of its stderr.
+
+        `stdin` may be an open file or pipe: it must have a descriptor.
+        """
         ...
 
     def push(self, source: Path, to: str, *, timeout_s: float) -> None:

@@ -1,0 +1,108 @@
+"""What OpenSSH's messages mean, each with what to do next. Its exit code is 255 for all of them."""
+
+from __future__ import annotations
+
+import re
+
+from edgekit.errors import DeviceError
+
+FAULTS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "{address} shows another host key than the one known for it.",
+        "if the board was set up anew: ssh-keygen -R '{known}', then `{ssh} true` once; if not, somebody else answers",
+    ),
+    (
+        r"host key for .* has changed|differs from the key",
+        "{address} shows another host key than the one known for it.",
+        "if the board was set up anew: ssh-keygen -R '{known}', then `{ssh} true` once; if not, somebody else answers",
+    ),
+    (
+        r"Host key verification failed|No \S+ host key is known",
+        "the host key of {address} is not known yet, and edgekit trusts none by itself.",
+        "run `{ssh} true` once, compare the fingerprint with the board's, and answer yes",
+    ),
+    (
+        r"UNPROTECTED PRIVATE KEY FILE",
+        "ssh ignores a private key that others can read, so {address} refused the log-in.",
+        "chmod 600 the key that ssh names: `{ssh} true`",
+    ),
+    (
+        r"Too many authentication failures",
+        "{address} gave up after too many keys were offered.",
+        "name the right one in ~/.ssh/config: IdentityFile and IdentitiesOnly yes",
+    ),
+    (
+        r"Permission denied",
+        "{address} refused the log-in: {said}",
+        "give the board your key: ssh-copy-id {target}, and see that `{ssh} true` works without a password",
+    ),
+    (
+        r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution",
+        "the host name '{host}' is not known here.",
+        "check its spelling and the network, or write the board's IP address",
+    ),
+    (
+        r"Connection refused",
+        "{address} refuses connections: the machine is there, but no SSH server listens on that port.",
+        "on the board: sudo systemctl enable --now ssh; for another port write ssh://host:PORT",
+    ),
+    (
+        r"No route to host|Network is unreachable|Host is down",
+        "there is no route to {address}: {said}",
+        "check that the board is powered and on this network: ping {host}",
+    ),
+    (
+        r"Timeout, server .* not responding",
+        "{address} stopped answering, and the connection was given up.",
+        "check the board's power and network; what runs there ends by its time limit, and the next run cleans up",
+    ),
+    (
+        r"timed out",
+        "{address} does not answer: {said}",
+        "check that the board is powered, on this network and not hung: ping {host}",
+    ),
+    (
+        r"no matching (host key type|key exchange method|cipher|MAC)|no mutual signature",
+        "{address} and this machine's ssh agree on no cryptography: {said}",
+        "update the board's SSH server, or allow what it offers for this host in ~/.ssh/config",
+    ),
+    (
+        r"Bad configuration option|Bad owner or permissions|terminating, \d+ bad configuration|Can't open user config",
+        "ssh does not accept its configuration: {said}",
+        "mend that file; `{ssh} true` shows the same message",
+    ),
+    (
+        r"[Bb]roken pipe|Connection reset|closed by|Connection closed|Shared connection|read from master failed",
+        "{address} closed the connection {when}.",
+        "the board may have rebooted, lost power or run out of memory; try again: the next run cleans up what is left",
+    ),
+)
+"""Pattern, message, hint; the first that fits is told."""
+
+
+def tell(address: str, host: str, said: str, *, during: bool) -> DeviceError:
+    """Give the fault behind ssh's words `said`; `during`: the connection stood already."""
+    target = address.removeprefix("ssh://").rstrip("/")
+    name, _, port = target.rpartition(":") if re.search(r":\d+$", target) else (target, "", "")
+    names = {
+        "address": address,
+        "host": host,
+        "known": f"[{host}]:{port}" if port else host,
+        "target": f"-p {port} {name}" if port else name,
+        "ssh": f"ssh -p {port} {name}" if port else f"ssh {name}",
+        "when": "in the middle of a command" if during else "before the log-in was done",
+    }
+    for pattern, message, hint in FAULTS:
+        if found := re.search(f"^.*(?:{pattern}).*$", said, re.MULTILINE):
+            line = re.sub(r"^(ssh|kex_\w+|mux_\w+): ", "", found[0].strip())
+            return DeviceError(
+                message.format(said=line.rstrip(".") + ".", **names), hint=hint.format(**names), said=said
+            )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = lines[-1] if lines else "ssh gave no reason"
+    return DeviceError(
+        f"the connection to {address} failed {names['when']}: {last}.".replace("..", "."),
+        hint=f"see what `{names['ssh']} true` says",
+        said=said,
+    )

@@ -1,0 +1,212 @@
+"""The board's folder, lock and steps, on this machine through the transport `local`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import Board, connect
+from edgekit.errors import DeviceError, UsageError
+
+FOREVER = ["/bin/sh", "-c", "echo running >&2; sleep 600"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "device"
+
+
+def board(place: Path, **more) -> Board:
+    return Board(connect("local:"), folder=str(place), **more)
+
+
+def alive(marker: str) -> list[int]:
+    """Find processes with `marker` among their words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if marker.encode() in words and int(path.parent.name) != os.getpid():
+            found.append(int(path.parent.name))
+    return found
+
+
+def until(condition, limit_s: float = 15) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+def test_a_step_gives_what_it_left(place: Path) -> None:
+    told: list[str] = []
+    with board(place) as here:
+        assert here.folder == str(place)
+        done = here.step("look", ["/bin/sh", "-c", "pwd; echo a b >&2; exit 3"], timeout_s=20, on_line=told.append)
+    assert (done.returncode, done.text) == (3, f"{place}\n")
+    assert told == ["a b"]
+    assert done.stderr.decode().strip() == "a b"
+
+
+def test_the_folder_is_named_by_the_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_DEVICE_DIR", str(place))
+    with Board(connect("local:")) as here:
+        assert here.folder == str(place)
+
+
+def test_clean_leaves_nothing(place: Path) -> None:
+    with board(place) as here:
+        here.step("look", ["true"], timeout_s=20)
+        here.clean()
+    assert not place.exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(place: Path) -> None:
+    place.mkdir()
+    (place / "photo.jpg").touch()
+    with pytest.raises(UsageError, match="is not empty and not edgekit's"), board(place):
+        pass
+    assert [path.name for path in place.iterdir()] == ["photo.jpg"]
+
+
+def test_a_late_step_is_ended(place: Path) -> None:
+    with board(place) as here:
+        with pytest.raises(DeviceError, match="the step 'slow' took longer than its 1 s on local:"):
+            here.step("slow", FOREVER, timeout_s=1)
+        assert here.step("next", ["echo", "fine"], timeout_s=20).text == "fine\n"
+    assert not alive(f"{place}\0")
+
+
+def test_two_runs_never_share_a_board(place: Path) -> None:
+    with board(place) as first:
+        second = board(place)
+        with pytest.raises(
+            DeviceError, match=rf"local: is in use: .*\(process {os.getpid()}\) has it since 20"
+        ) as caught:
+            second.__enter__()
+        assert "its claim ends in" in (caught.value.hint or "")
+        assert first.step("still", ["true"], timeout_s=20).returncode == 0
+    with board(place):
+        pass
+
+
+def test_a_reboot_is_named(place: Path) -> None:
+    with board(place) as here:
+        here._boot = "11111111-2222-3333-4444-555555555555"
+        with pytest.raises(DeviceError, match="local: rebooted before the step 'bench'"):
+            here.step("bench", ["true"], timeout_s=20)
+
+
+def test_a_board_taken_over_is_named(place: Path) -> None:
+    with board(place) as here:
+        (place / "lease").write_text(f"another {here.boot_id} 99999999999\nnobody knows\n")
+        with pytest.raises(DeviceError, match="local: was taken over by another run before the step 'bench'"):
+            here.step("bench", ["true"], timeout_s=20)
+    assert (place / "lease").exists(), "the other run's claim was taken away"
+
+
+CHILD = """
+import sys
+from edgekit.device import Board, connect
+with Board(connect("local:"), folder=sys.argv[1]) as board:
+    board.step("bench", ["/bin/sh", "-c", "echo running >&2; sleep 600", sys.argv[2]], timeout_s=500,
+               on_line=lambda line: print(line, flush=True))
+"""
+
+
+def test_a_killed_run_leaves_nothing_running_and_the_next_one_goes_on(place: Path) -> None:
+    marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(place), marker], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "running\n"
+    assert alive(marker)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    with board(place) as here:
+        assert here.step("next", ["echo", "fine"], timeout_s=20).text == "fine\n"
+    until(lambda: not alive(marker))
+
+
+def test_what_a_broken_run_left_is_collected(place: Path) -> None:
+    with board(place):
+        pass
+    orphan = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    start = Path(f"/proc/{orphan.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    (place / "jobs" / "bench.0123").write_text(f"{orphan.pid} {start}\n")
+    (place / "jobs" / "old.4567").write_text(f"{os.getpid()} 1\n")  # the number was given to another process since
+    (place / "bundles").mkdir()
+    (place / "bundles" / "model.onnx.0123abcd.edgekit-part").write_text("half")
+    told: list[str] = []
+    with board(place, note=told.append):
+        pass
+    assert orphan.wait(10) == -signal.SIGTERM
+    assert not list((place / "jobs").iterdir())
+    assert not list((place / "bundles").iterdir())
+    assert told == ["local:: ended bench.0123, left behind by a broken run"]
+
+
+# Folders
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "model.onnx").write_bytes(os.urandom(100_000))
+    (folder / "a name with $ and 'quotes'").write_text("text")
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_bundle_arrives_whole(place: Path, bundle: Path) -> None:
+    with board(place) as here:
+        assert here.push_bundle(bundle) == f"{place}/bundles/bundle"
+    assert contents(place / "bundles" / "bundle") == contents(bundle)
+
+
+def test_only_what_changed_is_sent_again(place: Path, bundle: Path) -> None:
+    with board(place) as here:
+        there = Path(here.push_bundle(bundle))
+        inode = (there / "model" / "model.onnx").stat().st_ino
+        (bundle / "manifest.json").write_text('{"a": 1}')
+        (bundle / "a name with $ and 'quotes'").unlink()
+        here.push_bundle(bundle)
+        assert contents(there) == contents(bundle)
+        assert (there / "model" / "model.onnx").stat().st_ino == inode, "an unchanged file was sent again"
+
+
+def test_an_altered_file_on_the_board_is_mended(place: Path, bundle: Path) -> None:
+    with board(place) as here:
+        there = Path(here.push_bundle(bundle))
+        (there / "model" / "model.onnx").write_bytes(b"damaged")
+        here.push_bundle(bundle)
+    assert contents(there) == contents(bundle)
+
+
+def test_names_that_no_line_can_carry_are_refused(place: Path, bundle: Path) -> None:
+    (bundle / "two\nlines").touch()
+    with board(place) as here, pytest.raises(UsageError, match="whose name cannot be sent"):
+        here.push_bundle(bundle)
+
+
+def test_files_and_results_come_back(place: Path, bundle: Path, tmp_path: Path) -> None:
+    with board(place) as here:
+        here.push(bundle / "manifest.json", "in.json")
+        here.step("work", ["cp", "in.json", "out.json"], timeout_s=20)
+        here.fetch("out.json", tmp_path / "out.json")
+        here.remove("out.json")
+    assert (tmp_path / "out.json").read_text() == "{}"
+    assert not (place / "out.json").exists()

@@ -1,0 +1,110 @@
+"""The transport `local`, and with it all that the transports share: marks, limits, files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import Transport, connect
+from edgekit.errors import DeviceError, UsageError
+
+
+@pytest.fixture
+def here():
+    with connect("local:") as transport:
+        yield transport
+
+
+def test_it_is_a_transport(here: Transport) -> None:
+    assert isinstance(here, Transport)
+    assert here.address == "local:"
+
+
+def test_words_arrive_as_they_are(here: Transport) -> None:
+    words = ["a b", "$HOME", "it's", 'say "x"', "*", "", "-n", "line\nbreak"]
+    done = here.run(["/usr/bin/printf", "<%s>", *words], timeout_s=10)
+    assert done.returncode == 0
+    assert done.text == "".join(f"<{word}>" for word in words)
+
+
+def test_a_command_that_fails_is_no_error(here: Transport) -> None:
+    done = here.run(["/bin/sh", "-c", "echo out; echo why >&2; exit 255"], timeout_s=10)
+    assert (done.returncode, done.stdout, done.stderr) == (255, b"out\n", b"why\n")
+
+
+def test_lines_of_stderr_are_told_as_they_come(here: Transport) -> None:
+    told: list[tuple[str, float]] = []
+    script = "echo first >&2; sleep 0.4; printf second >&2"
+    done = here.run(["/bin/sh", "-c", script], timeout_s=10, on_line=lambda line: told.append((line, time.monotonic())))
+    assert [line for line, _ in told] == ["first", "second"]
+    assert told[1][1] - told[0][1] > 0.2
+    assert done.stderr == b"first\nsecond"
+
+
+def test_bytes_and_files_can_be_stdin(here: Transport, tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    assert here.run(["cat"], timeout_s=10, stdin=data).stdout == data
+    (tmp_path / "data").write_bytes(data)
+    with (tmp_path / "data").open("rb") as file:
+        assert here.run(["cat"], timeout_s=10, stdin=file).stdout == data
+
+
+def test_a_command_out_of_time_is_ended(here: Transport) -> None:
+    started = time.monotonic()
+    with pytest.raises(DeviceError, match=r"^sleep took longer than the 1 s it was given on local:") as caught:
+        here.run(["sleep", "60"], timeout_s=1)
+    assert time.monotonic() - started < 10
+    assert caught.value.hint
+
+
+def test_files_go_both_ways(here: Transport, tmp_path: Path) -> None:
+    source, there, back = tmp_path / "source", tmp_path / "a new folder" / "there", tmp_path / "back"
+    source.write_bytes(os.urandom(200_000))
+    here.push(source, str(there), timeout_s=10)
+    here.fetch(str(there), back, timeout_s=10)
+    assert there.read_bytes() == back.read_bytes() == source.read_bytes()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["back", "source", "there"]
+
+
+def test_an_empty_file_is_a_file(here: Transport, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    here.push(tmp_path / "empty", str(tmp_path / "there"), timeout_s=10)
+    here.fetch(str(tmp_path / "there"), tmp_path / "back", timeout_s=10)
+    assert (tmp_path / "back").read_bytes() == b""
+
+
+def test_a_file_that_cannot_be_read_or_written_is_told(here: Transport, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"'/no/such' could not be read on local:: .*No such file"):
+        here.fetch("/no/such", tmp_path / "back", timeout_s=10)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(DeviceError, match=r"could not be written to '.*/file/below' on local:"):
+        here.push(tmp_path / "file", f"{tmp_path}/file/below", timeout_s=10)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ssh://", "ssh://-oProxyCommand=touch", "ssh://u:secret@host", "ssh://host/path", "ssh://a b:x", "local:x"],
+)
+def test_bad_addresses_are_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"is no (SSH )?address") as caught:
+        connect(address)
+    assert caught.value.hint
+
+
+def test_unknown_schemes_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"there is no transport 'shh'\. Did you mean 'ssh'\?") as caught:
+        connect("shh://pi@kitchen")
+    assert "local, ssh" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="'pi@kitchen' is no device address"):
+        connect("pi@kitchen")
+
+
+def test_an_unknown_host_is_told() -> None:
+    board = connect("ssh://pi@no-such-board.invalid")
+    with pytest.raises(DeviceError, match=r"the host name 'no-such-board\.invalid' is not known here") as caught:
+        board.run(["true"], timeout_s=5)
+    assert caught.value.exit_code == 7
