@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgekit._record import Record
 from edgekit.plugin import Precision
+from edgekit.turn import Turn
 
 Quantity = Literal["temperature", "clock", "power", "energy", "memory"]
 
@@ -203,6 +204,8 @@ class Measurement(Record):
     """Of the scenario `sustained`."""
     end_to_end: EndToEnd | None = None
     """Where a raw sample was given: measured beside the model-only latencies, after them."""
+    turns: tuple[Turn, ...] = ()
+    """How the latencies are spread and how they moved, in the order in which they were measured."""
 
     @property
     def p50_ms(self) -> float:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.bench import noise
 from edgekit.bench.outcome import BATCHED, SCENARIO, Entry, Outcome, Round, Settings, summarise
 from edgekit.bench.process import Worker
+from edgekit.bench.spread import stride, turns
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.measurement import ColdStart, Measurement
 from edgekit.plugin import LayerTime, Precision
@@ -74,7 +75,8 @@ def benchmark(
         runs = [_Run(entry, stack.enter_context(Worker(entry.backend, python=entry.python))) for entry in entries]
         _prepare(runs, settings, progress)
         _take_turns(runs, settings, progress)
-        return [_finish(run, settings) for run in runs]
+        cycles = 1 + max((one.cycle for run in runs for one in run.rounds), default=0)
+        return [_finish(run, settings, stride(cycles)) for run in runs]
 
 
 def _prepare(runs: Sequence[_Run], settings: Settings, progress: Progress) -> None:
@@ -139,7 +141,7 @@ def _running(run: _Run) -> Iterator[None]:
         run.worker.kill()
 
 
-def _finish(run: _Run, settings: Settings) -> Outcome:
+def _finish(run: _Run, settings: Settings, every: int) -> Outcome:
     """Ask what is left to ask, end the process and put the outcome together."""
     import numpy as np
 
@@ -158,7 +160,9 @@ def _finish(run: _Run, settings: Settings) -> Outcome:
                 precision = run.worker.precision()
             except UnsupportedError as error:
                 notes.append(f"no effective precision: {error.message}")
-            measurement = _measurement(run, latencies, settings, memory_mb, precision)
+            measurement = replace(
+                _measurement(run, latencies, settings, memory_mb, precision), turns=turns(latencies, run.rounds, every)
+            )
             if settings.profile:
                 try:
                     layers = run.worker.profile(run.entry.arrays())

@@ -1,81 +1,188 @@
-"""The verb that lays reports side by side."""
+"""The verb that lays reports side by side, and the gate on regressions."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
+if TYPE_CHECKING:
+    from edgekit.regression import Verdict
+    from edgekit.report.compare import Comparison, Side
+
 
 @verb(
     "compare",
     "Lay two or more reports or bundles side by side.",
     description=(
-        "Each REPORT is a report.json or the folder of a bundle. The last one is the baseline that ratios are "
-        "against. Of an export the "
-        "shipped candidate is compared, of a benchmark every bundle.",
-        "What makes the numbers hard to compare is said: another target, processor, package version, input "
-        "shape. With --max-regress "
-        "the comparison is a gate: the exit code is 6 when a value is worse than the baseline's by more than that.",
+        "Each REPORT is a report.json, a baseline file or the folder of a bundle. The last one is the baseline that "
+        "ratios are against. Of an export the shipped candidate is compared, of a benchmark every bundle; of one "
+        "benchmark alone, its last bundle is the baseline.",
+        "What makes the numbers hard to compare is said: another target, processor, package version, input shape.",
+        "With --max-regress the comparison is a gate. From the single latencies it takes the range in which the true "
+        "change lies. All of it beyond the limit: regressed, and the exit code is 6. All of it within: not regressed. "
+        "Else it cannot tell, and says how many more inferences would: a warning, or with --strict the exit code 6. "
+        "To find changes of 5 %, allow less than 5 %. Times of an emulator, of another machine, scenario or input "
+        "shape are refused.",
+        "Two runs differ by what the machine did in between, and the gate allows for that. --run measures the bundles "
+        "by turns in one run, which tells much smaller changes apart.",
     ),
     examples=(
         ("edgekit compare out/new out/old", "A new bundle against an old one:"),
-        ("edgekit compare out/report.json baseline.json --max-regress p90=5%", "In a build pipeline:"),
+        ("edgekit compare out --save-baseline baseline.json", "Keep a baseline in version control:"),
+        ("edgekit compare out baseline.json --max-regress p90=5%", "In a build pipeline:"),
+        ("edgekit compare --run out/new out/old --max-regress p50=2% --max-regress p90=5%",
+         "The trustworthy way, on the device itself:"),
     ),
-    exits=(0, 1, 2, 6),
-)
+    exits=(0, 1, 2, 3, 6, 7, 8),
+)  # fmt: skip
 @click.argument("reports", metavar="REPORT... BASELINE", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--max-regress", cls=Option, metavar="VALUE=PERCENT", multiple=True, group="Budget", unset="no gate",
-    help="Fail when VALUE is worse than the baseline's by more than PERCENT of it. "
-    "VALUE is p50, p90, p99, mean, size, memory, drop, throughput or score. Repeatable.",
+    help="Fail when VALUE is worse than the baseline's by more than PERCENT of it. VALUE is p50, p90, p95, p99, p99.9, "
+    "mean, throughput, energy, cold-start, memory, size or score; drop is in points. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--markdown",
-    cls=Option,
-    is_flag=True,
-    group="Output",
-    unset="off",
-    help="Print a Markdown table, for a pull request.",
-)
-@options.json_option
-def compare(reports: tuple[Path, ...], max_regress: tuple[str, ...], markdown: bool, as_json: bool) -> None:
+    "--strict", cls=Option, is_flag=True, group="Budget", unset="off",
+    help="Fail when the gate cannot tell, too.",
+)  # fmt: skip
+@click.option(
+    "--run", "anew", cls=Option, is_flag=True, group="Benchmark", unset="off",
+    help="Measure the bundles anew, by turns in one run, in place of reading their reports.",
+)  # fmt: skip
+@click.option(
+    "--seconds", cls=Option, metavar="S", type=click.FloatRange(min=0, min_open=True), default=5.0, group="Benchmark",
+    unset="5.0", help="With --run: the least time to measure each bundle for.",
+)  # fmt: skip
+@click.option(
+    "--save-baseline", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
+    help="Write what a gate needs of the first REPORT to FILE, a few kilobytes. It may be the only one.",
+)  # fmt: skip
+@click.option(
+    "--junit", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
+    help="Write the verdicts as JUnit's XML, a test case for each value.",
+)  # fmt: skip
+@click.option(
+    "--markdown", cls=Option, metavar="FILE", type=click.Path(allow_dash=True, path_type=Path), unset="none",
+    help="Write a summary for a pull request; - prints it in place of the text.",
+)  # fmt: skip
+@options.output_options
+def compare(reports: tuple[Path, ...], **given: Any) -> None:
+    from edgekit import regression
     from edgekit.cli import output
-    from edgekit.errors import PerformanceFailure
     from edgekit.report import compare as comparing
+
+    allowed = dict(_limit(text) for text in given["max_regress"])
+    if given["junit"] and not allowed:
+        _refuse("--junit writes verdicts, and there is no gate.", "add --max-regress, for example p90=5%")
+    if given["anew"]:
+        from edgekit.rerun import rerun
+
+        with output.job(given) as work:
+            found = rerun(reports, seconds=given["seconds"], progress=work.progress)
+    else:
+        found = _read(reports, alone=given["save_baseline"] is not None)
+    if given["save_baseline"]:
+        _save(found[-1] if len(found) == 1 else found[1], given["save_baseline"])
+        if len(found) == 1:
+            return
+    comparison = comparing.compare(found)
+    verdicts = regression.judge(found, allowed)
+    _tell(comparison, verdicts, given)
+    _end(comparison, verdicts, allowed, given)
+
+
+def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
+    from edgekit.report.compare import sides
     from edgekit.result import Report
 
-    allowed = dict(_limit(text) for text in max_regress)
-    comparison = comparing.compare([(str(path), Report.load(path)) for path in reports])
-    worse = comparing.regressions(comparison, allowed)
-    if as_json:
-        facts: dict[str, Any] = {**comparison.to_dict(), "regressions": list(worse)}
-        if not worse:
-            output.emit_json(facts)
-    elif markdown:
-        output.emit(comparing.markdown(comparison).rstrip("\n"))
+    loaded = [(str(path), Report.load(path)) for path in reports]
+    folders = {str(path): path if path.is_dir() else path.parent for path in reports}
+    return sides(loaded, folders, least=1 if alone else 2)
+
+
+def _save(side: Side, path: Path) -> None:
+    from edgekit import report as writing
+    from edgekit.regression import baseline
+
+    if path.suffix != ".json":
+        _refuse(f"the baseline '{path}' is not named as JSON.", "end the name with .json")
+    writing.write(baseline(side), path)
+    click.echo(f"baseline of {side.source}: {path}", err=True)
+
+
+def _tell(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> None:
+    """Write the files, and print what was found; with `--json` a regression's facts are printed with its error."""
+    from edgekit.cli import output
+    from edgekit.regression import words
+    from edgekit.report import compare as comparing
+
+    if given["junit"]:
+        given["junit"].write_text(words.junit(verdicts, strict=given["strict"]), encoding="utf-8")
+    summary = words.markdown(comparison, verdicts)
+    to_stdout = str(given["markdown"]) == "-"
+    if given["markdown"] and not to_stdout:
+        given["markdown"].write_text(summary, encoding="utf-8")
+    if given["as_json"]:
+        if not _failed(verdicts, given):
+            output.emit_json(_facts(comparison, verdicts))
+    elif to_stdout:
+        output.emit(summary.rstrip("\n"))
     else:
         output.emit(comparing.render(comparison, width=output.width()))
-    if worse:
-        lines = "".join(f"\n  - {line}" for line in worse)
-        raise PerformanceFailure(
-            f"worse than the baseline:{lines}",
-            hint="find the change, or accept a new baseline"
-            if set(allowed) <= {"score", "drop", "size"}
-            else "measure both again on a quiet machine with `edgekit bench`; then find the change, or accept it",
-            report=comparison,
-        )
+        if verdicts:
+            output.emit("\n" + words.render(verdicts))
+
+
+def _facts(comparison: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {**comparison.to_dict(), "verdicts": [one.to_dict() for one in verdicts]}
+
+
+def _failed(verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> list[Verdict]:
+    failing = ("regressed", "cannot tell") if given["strict"] else ("regressed",)
+    return [one for one in verdicts if one.verdict in failing]
+
+
+def _end(
+    comparison: Comparison, verdicts: Sequence[Verdict], allowed: Mapping[str, float], given: Mapping[str, Any]
+) -> None:
+    from edgekit.errors import PerformanceFailure
+    from edgekit.regression import Judged, words
+
+    for one in verdicts:
+        if one.verdict == "cannot tell" and not given["strict"]:
+            click.echo(f"warning: {words.line(one)}", err=True)
+    failed = _failed(verdicts, given)
+    if not failed:
+        return
+    lines = "".join(f"\n  - {words.line(one)}" for one in failed)
+    regressed = any(one.verdict == "regressed" for one in failed)
+    raise PerformanceFailure(
+        f"{'worse than the baseline' if regressed else 'it cannot be told whether it is worse than the baseline'}:"
+        f"{lines}",
+        hint="find the change, or accept a new baseline with --save-baseline"
+        if regressed
+        else "measure for longer with --seconds, or both in one run with --run",
+        report=Judged(comparison, tuple(verdicts)),
+    )
 
 
 def _limit(text: str) -> tuple[str, float]:
     from edgekit.errors import UsageError
 
-    match = re.fullmatch(r"\s*([\w-]+)\s*=\s*(\d+(?:\.\d+)?)\s*%?\s*", text)
+    match = re.fullmatch(r"\s*([\w.-]+)\s*=\s*(\d+(?:\.\d+)?)\s*(?:%|points?)?\s*", text)
     if not match:
         raise UsageError(f"cannot read the limit '{text}'.", hint="write it as value=percent, for example p90=5%")
     return match[1], float(match[2]) / 100
+
+
+def _refuse(message: str, hint: str) -> None:
+    from edgekit.errors import UsageError
+
+    raise UsageError(message, hint=hint)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.report import figures
 from edgekit.result import Candidate, Report
-
-LESS_IS_BETTER = ("p50", "p90", "p99", "mean", "size", "memory", "drop")
-MORE_IS_BETTER = ("throughput", "score")
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Row(Record):
     candidate: str
     target: str
     values: Mapping[str, float]
-    """p50, p90, p99, mean (ms), throughput (per second), size and memory (MB), score and drop (the metric's unit)."""
+    """See `values`."""
     ratios: Mapping[str, float]
     precision: str | None = None
     metric: str | None = None
@@ -44,51 +42,42 @@ class Comparison(Record):
         return self.rows[0]
 
 
-def compare(reports: Sequence[tuple[str, Report]]) -> Comparison:
-    """Lay reports, each with its name, side by side; the last one is the baseline that ratios are against.
+@dataclass(frozen=True)
+class Side:
+    """One result to lay beside others: a candidate, its report, and the folder where its raw latencies may lie."""
 
-    Raises UsageError for fewer than two and for a report in which nothing was built.
+    source: str
+    report: Report
+    candidate: Candidate
+    folder: Path | None = None
+
+
+def sides(
+    reports: Sequence[tuple[str, Report]], folders: Mapping[str, Path] | None = None, *, least: int = 2
+) -> tuple[Side, ...]:
+    """Give the results of reports, each with its name, the baseline first: the last one, or the last one's first.
+
+    Of a single benchmark of several bundles the last bundle is the baseline. Raises UsageError for fewer than
+    `least` results and for a report in which nothing was built.
     """
-    if len(reports) < 2:
+    found = [
+        [Side(source, report, candidate, (folders or {}).get(source)) for candidate in _results(source, report)]
+        for source, report in reports
+    ]
+    if len(reports) == 1 and reports[0][1].kind == "bench":
+        found = [[replace(one, source=one.candidate.name)] for one in found[0]]
+    if len(found) < least:
         raise UsageError("a comparison needs two or more reports.", hint="edgekit compare NEW... BASELINE")
-    found = [(source, report, candidate) for source, report in reports for candidate in _results(source, report)]
-    at = len(found) - len(_results(*reports[-1]))
-    base_values = _values(found[at][2])
-    rows = [_row(*entry, base_values) for entry in (found[at], *found[:at], *found[at + 1 :])]
-    return Comparison(tuple(rows), _differences(reports))
+    base, *rest = found[-1]
+    return (base, *(one for group in found[:-1] for one in group), *rest)
 
 
-def regressions(comparison: Comparison, allowed: Mapping[str, float]) -> tuple[str, ...]:
-    """Say which results are worse than the baseline by more than `allowed`: for each value a share of it, 0.05 is 5 %.
-
-    Raises UsageError when a value is unknown, or when either side has none.
-    """
-    found = []
-    for name, share in allowed.items():
-        if name not in (*LESS_IS_BETTER, *MORE_IS_BETTER):
-            from edgekit.errors import nearest
-
-            known = (*LESS_IS_BETTER, *MORE_IS_BETTER)
-            raise UsageError(f"there is no value '{name}'.{nearest(name, known)}", hint=f"known: {', '.join(known)}")
-        old = _needed(comparison.baseline, name)
-        for row in comparison.rows[1:]:
-            new = _needed(row, name)
-            if name in ("score", "drop") and row.metric != comparison.baseline.metric:
-                raise UsageError(
-                    f"the {name} of '{row.source}' is {row.metric}, that of '{comparison.baseline.source}' is "
-                    f"{comparison.baseline.metric}: they cannot be compared.",
-                    hint="export both with the same --metric and data, or leave this value out",
-                )
-            worse = new - old if name in LESS_IS_BETTER else old - new
-            if worse > share * abs(old):
-                change = f"{100 * worse / abs(old):.1f}%" if old else f"{worse:.4g}"
-                noisy = " (measured under noise)" if row.noisy or comparison.baseline.noisy else ""
-                found.append(
-                    f"{row.source}: {name} {figures.significant(new)} against {figures.significant(old)} of "
-                    "the baseline: "
-                    f"{change} worse, {100 * share:g}% allowed{noisy}"
-                )
-    return tuple(found)
+def compare(found: Sequence[Side]) -> Comparison:
+    """Lay results side by side; the first one is the baseline that ratios are against."""
+    base = values(found[0].candidate)
+    reports = dict.fromkeys((one.source, id(one.report)) for one in found)
+    named = [next((one.source, one.report) for one in found if (one.source, id(one.report)) == key) for key in reports]
+    return Comparison(tuple(_row(one, base) for one in found), _differences([*named[1:], named[0]]))
 
 
 def render(comparison: Comparison, *, width: int = 100) -> str:
@@ -134,39 +123,42 @@ def _results(source: str, report: Report) -> tuple[Candidate, ...]:
     return found
 
 
-def _values(candidate: Candidate) -> dict[str, float]:
+def values(candidate: Candidate) -> dict[str, float]:
+    """Give what of a candidate can be compared: percentiles and `mean` in ms, `cold-start` in ms, `throughput` per
+    second, `memory` and `size` in MB, `energy` in joules, `score` and `drop` in the metric's unit.
+    """
     measured, quality = candidate.measurement, candidate.quality
-    values = {name: measured.percentiles_ms.get(name) for name in ("p50", "p90", "p99")} if measured else {}
+    found: dict[str, float | None] = {**measured.percentiles_ms} if measured else {}
     if measured:
-        values |= {"mean": measured.mean_ms, "throughput": measured.throughput_per_s, "memory": measured.peak_memory_mb}
-    values["size"] = candidate.size_mb
+        cold = measured.cold_start
+        found |= {
+            "mean": measured.mean_ms,
+            "throughput": measured.throughput_per_s,
+            "memory": measured.peak_memory_mb,
+            "energy": measured.energy_j,
+            "cold-start": cold.import_ms + cold.load_ms + cold.first_inference_ms if cold else None,
+        }
+    found["size"] = candidate.size_mb
     if quality:
-        values |= {"score": quality.score, "drop": quality.drop}
-    return {name: value for name, value in values.items() if value is not None}
+        found |= {"score": quality.score, "drop": quality.drop}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _row(source: str, report: Report, candidate: Candidate, base: Mapping[str, float]) -> Row:
-    values = _values(candidate)
-    ratios = {n: v / base[n] for n, v in values.items() if base.get(n) and n != "drop" and math.isfinite(v / base[n])}
+def _row(one: Side, base: Mapping[str, float]) -> Row:
+    candidate = one.candidate
+    own = values(candidate)
+    ratios = {n: v / base[n] for n, v in own.items() if base.get(n) and n != "drop" and math.isfinite(v / base[n])}
     found = figures.effective(candidate)
     return Row(
-        source=source,
+        source=one.source,
         candidate=candidate.name,
-        target=report.target,
-        values=values,
+        target=one.report.target,
+        values=own,
         ratios=ratios,
         precision=found.main if found else None,
         metric=candidate.quality.metric if candidate.quality else None,
         noisy=bool(candidate.measurement and candidate.measurement.noise.noisy),
     )
-
-
-def _needed(row: Row, name: str) -> float:
-    if name not in row.values:
-        raise UsageError(
-            f"'{row.source}' has no {name} to compare.", hint="measure it with `edgekit bench`, or leave this value out"
-        )
-    return row.values[name]
 
 
 def _differences(reports: Sequence[tuple[str, Report]]) -> tuple[str, ...]:

@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.report.compare import compare, markdown, regressions, render
+from edgekit.report.compare import compare as lay
+from edgekit.report.compare import markdown, render, sides
+
+
+def compare(reports):
+    return lay(sides(reports))
 
 
 def with_p50(report, p50):
@@ -43,25 +48,19 @@ def test_what_differs_is_said(report):
         assert "Not like with like:" in page and "xeon in new" in page
 
 
-def test_regressions_by_direction(report):
-    slower = compare([("new", with_p50(report, 3.19)), ("old", with_p50(report, 2.90))])
-    assert regressions(slower, {"p50": 0.05}) == (
-        "new: p50 3.19 against 2.90 of the baseline: 10.0% worse, 5% allowed",
-    )
-    assert regressions(slower, {"p50": 0.11}) == ()
-    assert len(regressions(slower, {"throughput": 0.05})) == 1
-    faster = compare([("new", with_p50(report, 2.0)), ("old", with_p50(report, 2.90))])
-    assert regressions(faster, {"p50": 0.0, "throughput": 0.0, "size": 0.0, "score": 0.0, "drop": 0.0}) == ()
-
-
-def test_noise_is_said_beside_a_regression(report):
+def test_noise_is_said(report):
     shipped = report.shipped
-    noisy = replace(
-        shipped.measurement, noise=replace(shipped.measurement.noise, noisy=True), percentiles_ms={"p50": 9.0}
-    )
+    noisy = replace(shipped.measurement, noise=replace(shipped.measurement.noise, noisy=True))
     found = compare([("new", replace(report, candidates=(replace(shipped, measurement=noisy),))), ("old", report)])
-    assert "measured under noise" in regressions(found, {"p50": 0.05})[0]
     assert "Measured under noise: new" in render(found)
+
+
+def test_of_one_benchmark_the_last_bundle_is_the_baseline(report):
+    bench = replace(report, kind="bench", candidates=report.candidates[:3])
+    found = compare([("ab", bench)])
+    names = [candidate.name for candidate in bench.candidates]
+    assert [row.source for row in found.rows] == [names[2], names[0], names[1]]
+    assert found.differences == ()
 
 
 @pytest.mark.parametrize("width", [70, 120, 160])
@@ -77,11 +76,6 @@ def test_refusals(report):
     lost = replace(report, candidates=tuple(replace(c, status="failed-gate") for c in report.candidates))
     with pytest.raises(UsageError, match="'lost' ships nothing"):
         compare([("lost", lost), ("old", report)])
-    found = compare([("new", report), ("old", report)])
-    with pytest.raises(UsageError, match=r"Did you mean .*'p90'"):
-        regressions(found, {"p9": 0.1})
-    with pytest.raises(UsageError, match="has no p99"):
-        regressions(found, {"p99": 0.1})
 
 
 def with_metric(report, metric, score):
@@ -94,9 +88,6 @@ def test_scores_of_two_metrics_are_not_mixed(report):
     for page in (render(found, width=160), markdown(found)):
         assert "f1 0.8500" in page and "auc 0.9200" in page
     assert any(line.startswith("metric: f1 in new, auc in old") for line in found.differences)
-    with pytest.raises(UsageError, match="the score of 'new' is f1, that of 'old' is auc"):
-        regressions(found, {"score": 0.01})
-    assert regressions(found, {"p50": 0.05}) == ()
 
 
 def test_other_data_is_said(report):

@@ -1,0 +1,39 @@
+"""The baseline file: what of a report a gate needs, small enough for version control.
+
+It is a report itself, of one result, without layers, lineage and the story of the export; so everything that reads a
+report reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgekit.errors import UsageError
+from edgekit.report.compare import Side
+from edgekit.result import Candidate, Report
+
+KEPT_DATA = ("evaluation", "evaluation_digest", "evaluation_samples")
+
+
+def baseline(side: Side) -> Report:
+    """Give the baseline of one result. Raises UsageError for one without times: it could not be compared."""
+    measured = side.candidate.measurement
+    if measured is None:
+        raise UsageError(
+            f"'{side.source}' was not measured: it is no baseline.", hint=f"edgekit bench {side.source} --save-baseline"
+        )
+    old = side.candidate
+    candidate = Candidate(
+        name=old.name,
+        backend=old.backend,
+        recipe=old.recipe,
+        status=old.status,
+        reason=old.reason,
+        asked=old.asked,
+        effective=old.effective,
+        size_mb=old.size_mb,
+        quality=replace(old.quality, notes=()) if old.quality else None,
+        measurement=replace(measured, raw_file=None),
+    )
+    data = {name: value for name, value in side.report.data.items() if name in KEPT_DATA}
+    return replace(side.report, candidates=(candidate,), data=data, lineage=(), notes=(), failures=())

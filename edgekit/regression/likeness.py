@@ -1,0 +1,60 @@
+"""What may be held against what: times of one machine, scenario and shape; scores of one metric on the same samples."""
+
+from __future__ import annotations
+
+from edgekit.errors import UsageError
+from edgekit.report.compare import Side
+
+
+def require_comparable(one: Side, base: Side) -> None:
+    """Raise UsageError where the times of two results say nothing about each other.
+
+    Another precision, thread count, package or governor is what a gate is there to judge: it is said beside the
+    verdict, not refused.
+    """
+    for side in (one, base):
+        if side.report.environment.emulated:
+            raise UsageError(
+                f"'{side.source}' was measured in an emulator, whose times say nothing about the device.",
+                hint="measure it on the device itself, or gate on size, score and drop alone",
+            )
+    found, old = _facts(one), _facts(base)
+    other = [f"{name}: {found[name]} against {old[name]}" for name in found if found[name] != old[name]]
+    if other:
+        raise UsageError(
+            f"the times of '{one.source}' and '{base.source}' cannot be held against each other: {'; '.join(other)}.",
+            hint="measure both on one machine in the same way, or gate on size, score and drop alone",
+        )
+
+
+def require_same_data(one: Side, base: Side, name: str) -> None:
+    """Raise UsageError where two scores are of other metrics, or of other samples."""
+    new, old = one.candidate.quality, base.candidate.quality
+    if new and old and new.metric != old.metric:
+        raise UsageError(
+            f"the {name} of '{one.source}' is {new.metric}, that of '{base.source}' is {old.metric}: they cannot be "
+            "compared.",
+            hint="export both with the same --metric and data, or leave this value out",
+        )
+    digests = [side.report.data.get("evaluation_digest") for side in (one, base)]
+    if digests[0] != digests[1]:
+        raise UsageError(
+            f"the {name} of '{one.source}' and that of '{base.source}' were found on different samples.",
+            hint="export both with the same --data and --seed, or leave this value out",
+        )
+
+
+def _facts(side: Side) -> dict[str, str]:
+    host, measured = side.report.environment.host, side.candidate.measurement
+    facts = {
+        "processor": f"{host.cpu} ({host.arch})",
+        "cores": str(host.cores),
+        "board": host.board or "unknown",
+    }
+    if measured is not None:
+        facts |= {
+            "scenario": measured.scenario,
+            "batch": str(measured.batch),
+            "input shapes": ", ".join(f"{name}{list(shape)}" for name, shape in sorted(measured.shapes.items())),
+        }
+    return facts
