@@ -29,6 +29,9 @@ STORED = "stored samples"
 MOST_SAMPLES = 2000
 """How many samples are judged where neither the user nor the bundle says."""
 
+TURNS = 20
+"""Turns that a benchmark has at least, so that a gate sees how its times move."""
+
 ROUNDING = 1e-3
 """What another processor's order of sums may add to the difference that the artifact had when it was made."""
 
@@ -66,9 +69,17 @@ def verify(
 
 
 def benchmark(
-    paths: Sequence[str | Path], *, seconds: float = 5.0, profile: bool = False, progress: Progress | None = None
+    paths: Sequence[str | Path],
+    *,
+    seconds: float = 5.0,
+    profile: bool = False,
+    round_ms: float = 200.0,
+    progress: Progress | None = None,
 ) -> Report:
-    """Time one bundle, or several interleaved, on their first stored sample."""
+    """Time one bundle, or several interleaved, on their first stored sample.
+
+    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`.
+    """
     if not paths:
         raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")
     bundles = [artifact.open(path) for path in paths]
@@ -80,7 +91,8 @@ def benchmark(
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, stored[0][0]))
     if len(set(map(str, paths))) < len(paths):
         raise UsageError("a bundle is named twice.", hint="name each bundle once")
-    settings = bench.Settings(min_seconds=seconds, max_seconds=max(30.0, seconds), profile=profile)
+    round_ms = min(round_ms, 1e3 * seconds / TURNS)
+    settings = bench.Settings(min_seconds=seconds, max_seconds=max(30.0, seconds), round_ms=round_ms, profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):

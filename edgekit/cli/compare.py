@@ -76,11 +76,18 @@ if TYPE_CHECKING:
 def compare(reports: tuple[Path, ...], **given: Any) -> None:
     from edgekit import regression
     from edgekit.cli import output
+    from edgekit.cli.show import check_baseline, write_baseline
+    from edgekit.errors import UsageError
     from edgekit.report import compare as comparing
 
     allowed = dict(_limit(text) for text in given["max_regress"])
     if given["junit"] and not allowed:
-        _refuse("--junit writes verdicts, and there is no gate.", "add --max-regress, for example p90=5%")
+        raise UsageError("--junit writes verdicts, and there is no gate.", hint="add --max-regress, for example p90=5%")
+    for path in (given["junit"], given["markdown"]):
+        if path and str(path) != "-" and not path.absolute().parent.is_dir():
+            raise UsageError(f"'{path}' is in a folder that does not exist.", hint="make the folder first")
+    if given["save_baseline"]:
+        check_baseline(given["save_baseline"])
     if given["anew"]:
         from edgekit.rerun import rerun
 
@@ -89,7 +96,7 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
     else:
         found = _read(reports, alone=given["save_baseline"] is not None)
     if given["save_baseline"]:
-        _save(found[-1] if len(found) == 1 else found[1], given["save_baseline"])
+        write_baseline(found[min(1, len(found) - 1)], given["save_baseline"])
         if len(found) == 1:
             return
     comparison = comparing.compare(found)
@@ -105,16 +112,6 @@ def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
     loaded = [(str(path), Report.load(path)) for path in reports]
     folders = {str(path): path if path.is_dir() else path.parent for path in reports}
     return sides(loaded, folders, least=1 if alone else 2)
-
-
-def _save(side: Side, path: Path) -> None:
-    from edgekit import report as writing
-    from edgekit.regression import baseline
-
-    if path.suffix != ".json":
-        _refuse(f"the baseline '{path}' is not named as JSON.", "end the name with .json")
-    writing.write(baseline(side), path)
-    click.echo(f"baseline of {side.source}: {path}", err=True)
 
 
 def _tell(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> None:
@@ -152,12 +149,13 @@ def _failed(verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> list[Verdi
 def _end(
     comparison: Comparison, verdicts: Sequence[Verdict], allowed: Mapping[str, float], given: Mapping[str, Any]
 ) -> None:
+    from edgekit.cli import output
     from edgekit.errors import PerformanceFailure
     from edgekit.regression import Judged, words
 
     for one in verdicts:
         if one.verdict == "cannot tell" and not given["strict"]:
-            click.echo(f"warning: {words.line(one)}", err=True)
+            output.tell(f"warning: {words.line(one)}")
     failed = _failed(verdicts, given)
     if not failed:
         return
@@ -180,9 +178,3 @@ def _limit(text: str) -> tuple[str, float]:
     if not match:
         raise UsageError(f"cannot read the limit '{text}'.", hint="write it as value=percent, for example p90=5%")
     return match[1], float(match[2]) / 100
-
-
-def _refuse(message: str, hint: str) -> None:
-    from edgekit.errors import UsageError
-
-    raise UsageError(message, hint=hint)

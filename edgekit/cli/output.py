@@ -54,6 +54,11 @@ def emit(text: str) -> None:
     click.echo(text)
 
 
+def tell(text: str) -> None:
+    """Print a message on stderr, beside the result."""
+    click.echo(text, err=True)
+
+
 def emit_json(value: Any) -> None:
     """Print a result on stdout as JSON; NaN and infinities, which JSON has not, become null."""
     click.echo(json.dumps(_finite(value), indent=1, ensure_ascii=False))

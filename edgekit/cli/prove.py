@@ -9,7 +9,7 @@ import click
 
 from edgekit.cli import options
 from edgekit.cli.group import Option, verb
-from edgekit.cli.show import check_files, show
+from edgekit.cli.show import check_baseline, check_files, show, write_baseline
 
 
 @verb(
@@ -100,14 +100,28 @@ _OF_DATA = {*_COLUMNS, "max_samples", "max_drop"}
     unset="5.0", help="The least time to measure each bundle for.",
 )  # fmt: skip
 @click.option("--profile", cls=Option, is_flag=True, group="Benchmark", unset="off", help="Time each layer too.")
+@click.option(
+    "--save-baseline", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
+    help="Write what `edgekit compare` needs of the only BUNDLE to FILE, a few kilobytes.",
+)  # fmt: skip
 @options.report_option
 @options.output_options
-def bench(bundles: tuple[Path, ...], seconds: float, profile: bool, **given: Any) -> None:
+def bench(bundles: tuple[Path, ...], seconds: float, profile: bool, save_baseline: Path | None, **given: Any) -> None:
     from edgekit.cli import output
+    from edgekit.errors import UsageError
+    from edgekit.report.compare import sides
 
     check_files(given["report_files"])
+    if save_baseline is not None:
+        check_baseline(save_baseline)
+        if len(bundles) > 1:
+            raise UsageError(
+                f"--save-baseline keeps one bundle, {len(bundles)} are given.", hint="measure them one by one"
+            )
     with output.job(given) as work:
         from edgekit import measure
 
         report = measure.benchmark(bundles, seconds=seconds, profile=profile, progress=work.progress)
+    if save_baseline is not None:
+        write_baseline(sides([(str(bundles[0]), report)], least=1)[0], save_baseline)
     show(report, given)

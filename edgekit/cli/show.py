@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.report.compare import Side
     from edgekit.result import Report
 
 
@@ -41,3 +42,22 @@ def check_files(paths: Sequence[Path]) -> None:
 
     for path in paths:
         reports.check(path)
+
+
+def check_baseline(path: Path) -> None:
+    """Refuse, before any work, a baseline that is not named as JSON or in a folder that is not there."""
+    from edgekit.errors import UsageError
+
+    if path.suffix != ".json":
+        raise UsageError(f"the baseline '{path}' is not named as JSON.", hint="end the name with .json")
+    check_files([path])
+
+
+def write_baseline(side: Side, path: Path) -> None:
+    """Write what a gate needs of a result, and say so on stderr."""
+    from edgekit import report as reports
+    from edgekit.cli import output
+    from edgekit.regression import baseline
+
+    reports.write(baseline(side), path)
+    output.tell(f"baseline of {side.source}: {path}")

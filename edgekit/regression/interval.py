@@ -12,17 +12,18 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from edgekit._record import Record
-from edgekit.regression.series import Series
+from edgekit.regression.latencies import Latencies
 
 if TYPE_CHECKING:
     import numpy as np
 
-CONFIDENCE = 0.99
-"""That the true ratio is not beyond one end of the interval: one false alarm in a hundred where the limit is exactly
-met, and fewer within it.
+CONFIDENCE = 0.995
+"""That the true ratio is not beyond one end of the interval: one false alarm in two hundred where the limit is exactly
+met, and fewer within it. A gate looks at several values, and turns are less independent than the bootstrap takes them.
 """
 
-RESAMPLES = 2000
+RESAMPLES = 500
+"""Enough for a standard deviation, to 3 %."""
 
 LEAST_TURNS = 8
 """Below that neither the spread between turns nor the tails of the bootstrap mean anything."""
@@ -45,7 +46,7 @@ class Interval(Record):
     """By how much, as a share, the machine alone moves such a ratio from one run to another; more samples leave it."""
 
 
-def together(new: Series, base: Series, name: str, seed: int = 0) -> Interval | None:
+def together(new: Latencies, base: Latencies, name: str, seed: int = 0) -> Interval | None:
     """Compare two measurements of one run, whose turns of the same cycle are pairs; None for too few pairs.
 
     Both are resampled by the same cycles, so that what slowed both drops out of the ratio.
@@ -61,7 +62,7 @@ def together(new: Series, base: Series, name: str, seed: int = 0) -> Interval | 
     return _interval(math.log(new.value(name) / base.value(name)), logs, len(cycles), 0.0)
 
 
-def apart(new: Series, base: Series, name: str, seed: int = 0) -> Interval | None:
+def apart(new: Latencies, base: Latencies, name: str, seed: int = 0) -> Interval | None:
     """Compare two measurements of different runs on one machine; None for too few turns.
 
     Each is resampled by itself. What moves the machine between runs cannot be seen in either. It is taken to be as much
@@ -78,7 +79,7 @@ def apart(new: Series, base: Series, name: str, seed: int = 0) -> Interval | Non
     return _interval(math.log(new.value(name) / base.value(name)), found[0] - found[1], turns, drift)
 
 
-def wander(one: Series, name: str) -> float:
+def wander(one: Latencies, name: str) -> float:
     """Give the standard deviation of a value between the parts of its run, as a share of it."""
     import numpy as np
 
@@ -105,21 +106,18 @@ def _picks(turns: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _interval(center: float, logs: np.ndarray, turns: int, drift: float) -> Interval:
-    """Give the expanded percentile interval, widened by `drift`.
+    """Give the interval of Student's quantile around the ratio, in logarithms.
 
-    Percentiles of the bootstrap are too narrow for few draws, by the factor sqrt((n - 1) / n) and by the normal's in
-    place of Student's quantile: the tail is moved out by both (Hesterberg, "What Teachers Should Know About the
-    Bootstrap", The American Statistician 2015, section 5.3). The drift is independent of the sampling, so the two add
-    as squares.
+    The standard deviation is that of the bootstrap, which is too small for few turns by the factor sqrt((n - 1) / n)
+    (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 2015, section 4.5). The
+    drift is independent of the sampling, so the two add as squares.
     """
     import numpy as np
 
     student = student_quantile(CONFIDENCE, turns - 1)
-    tail = 100 * NormalDist().cdf(-math.sqrt(turns / (turns - 1)) * student)
-    low, high = np.percentile(logs, [tail, 100 - tail])
-    moved = student * drift
-    down, up = math.hypot(max(0.0, center - low), moved), math.hypot(max(0.0, high - center), moved)
-    return Interval(math.exp(center), math.exp(center - down), math.exp(center + up), turns, moved)
+    sampling = float(np.std(logs)) * math.sqrt(turns / (turns - 1))
+    half = student * math.hypot(sampling, drift)
+    return Interval(math.exp(center), math.exp(center - half), math.exp(center + half), turns, student * drift)
 
 
 def student_quantile(share: float, freedom: int) -> float:

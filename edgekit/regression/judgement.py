@@ -15,7 +15,7 @@ from edgekit.bench.percentile import PER_MILLE, least_count
 from edgekit.errors import UsageError, nearest
 from edgekit.regression import likeness
 from edgekit.regression.interval import CONFIDENCE, LEAST_TURNS, Interval, apart, together
-from edgekit.regression.series import Series, series
+from edgekit.regression.latencies import Latencies, latencies
 from edgekit.report.compare import Side, values
 
 LATENCIES = ("p50", "p90", "p95", "p99", "p99.9", "mean")
@@ -45,7 +45,7 @@ class Verdict(Record):
     """By which share it is worse than the baseline; negative is better."""
     low: float | None = None
     high: float | None = None
-    """Each is passed by the true share with a chance of 1 %; None for a value that is no sample of times."""
+    """Each is passed by the true share with a chance of 0.5 %; None for a value that is no sample of times."""
     how: str = ""
     """`in one run, by turns`, `in two runs`, or empty for a value that is no sample of times."""
     count: int = 0
@@ -97,7 +97,7 @@ def _timed(one: Side, base: Side, name: str, allowed: float, seed: int) -> Verdi
     new, old = _needed(one, name), _needed(base, name)
     if name == "cold-start":
         return _start(one, name, allowed, new, old)
-    pair = _series(one), _series(base)
+    pair = _latencies(one), _latencies(base)
     if pair[0] is None or pair[1] is None:
         lacking = one if pair[0] is None else base
         return _unknown(one, name, allowed, f"'{lacking.source}' keeps no single latencies: measure it again")
@@ -136,7 +136,7 @@ def _more(worse: float, end: float, allowed: float, found: Interval, count: int)
     What the machine drifts from run to run does not fall with it.
     """
     distance, half = abs(worse - allowed), abs(end - worse)
-    if found.drift >= distance:
+    if found.drift > distance:
         return None, "the machine moves by more than the difference from one run to another: measure both in one run"
     sampling = math.sqrt(max(0.0, half**2 - found.drift**2))
     times = sampling**2 / max(distance**2 - found.drift**2, 1e-12)
@@ -166,8 +166,8 @@ def _scaled(found: Interval, ratio: float) -> Interval:
     return Interval(ratio, found.low * factor, found.high * factor, found.turns, found.drift)
 
 
-def _series(side: Side) -> Series | None:
-    return series(side.candidate.measurement, side.folder) if side.candidate.measurement else None
+def _latencies(side: Side) -> Latencies | None:
+    return latencies(side.candidate.measurement, side.folder) if side.candidate.measurement else None
 
 
 def _needed(side: Side, name: str) -> float:

@@ -55,6 +55,8 @@ def _facts(side: Side) -> dict[str, str]:
         facts |= {
             "scenario": measured.scenario,
             "batch": str(measured.batch),
+            "streams": str(measured.streams),
+            "rate": f"{measured.pace.rate_per_s:g} per second" if measured.pace else "its own",
             "input shapes": ", ".join(f"{name}{list(shape)}" for name, shape in sorted(measured.shapes.items())),
         }
     return facts

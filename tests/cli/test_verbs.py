@@ -210,29 +210,6 @@ def test_cache(run, tmp_path):
     assert "the cache is empty" in run("cache", "list", *place).stdout
 
 
-def test_compare(run, report, tmp_path):
-    from dataclasses import replace
-
-    slower = [
-        replace(c, measurement=replace(c.measurement, percentiles_ms={"p50": 3.19, "p90": 3.5}))
-        if c.status == "shipped"
-        else c
-        for c in report.candidates
-    ]
-    report.save(tmp_path / "old.json")
-    replace(report, candidates=tuple(slower), target="xeon").save(tmp_path / "new.json")
-    result = run("compare", tmp_path / "new.json", tmp_path / "old.json")
-    assert result.exit_code == 0
-    assert "1.10x" in result.stdout and "target: xeon" in result.stdout
-    failed = run("compare", tmp_path / "new.json", tmp_path / "old.json", "--max-regress", "p50=5%", "--json")
-    assert failed.exit_code == 6
-    assert json.loads(failed.stdout)["report"]["rows"][1]["ratios"]["p50"] == pytest.approx(1.1)
-    assert run("compare", tmp_path / "new.json", tmp_path / "old.json", "--max-regress", "p50=15%").exit_code == 0
-    assert run("compare", tmp_path / "new.json").exit_code == 2
-    assert run("compare", tmp_path / "new.json", tmp_path / "old.json", "--max-regress", "p50").exit_code == 2
-    assert "| report |" in run("compare", tmp_path / "new.json", tmp_path / "old.json", "--markdown").stdout
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -24,7 +24,7 @@ _CHUNK = 2_000_000
 
 
 @dataclass(frozen=True)
-class Series:
+class Latencies:
     """Latencies with the turn that each belongs to."""
 
     values_ms: np.ndarray
@@ -80,7 +80,7 @@ class Series:
         share = np.clip((wanted[:, 0] - below) / np.maximum(above - below, 1e-9), 0, 1)
         return np.asarray(self.values_ms[at[0]] * (1 - share) + self.values_ms[at[1]] * share)
 
-    def of_cycles(self, cycles: np.ndarray) -> Series:
+    def of_cycles(self, cycles: np.ndarray) -> Latencies:
         """Give the part that ran in these cycles, in their order."""
         import numpy as np
 
@@ -88,7 +88,7 @@ class Series:
         for new, cycle in enumerate(cycles):
             place[np.flatnonzero(self.cycles == cycle)[0]] = new
         order, kept = np.argsort(place, kind="stable")[int((place < 0).sum()) :], place[self.turn] >= 0
-        return Series(
+        return Latencies(
             self.values_ms[kept],
             self.weights[kept],
             place[self.turn][kept],
@@ -97,12 +97,12 @@ class Series:
             self.seconds[order],
         )
 
-    def merged(self, parts: int) -> Series:
+    def merged(self, parts: int) -> Latencies:
         """Give the same with turns that followed each other put together, so that `parts` are left."""
         import numpy as np
 
         part = np.arange(self.size) * parts // self.size
-        return Series(
+        return Latencies(
             self.values_ms,
             self.weights,
             part[self.turn],
@@ -112,7 +112,7 @@ class Series:
         )
 
 
-def series(measured: Measurement, folder: Path | None = None) -> Series | None:
+def latencies(measured: Measurement, folder: Path | None = None) -> Latencies | None:
     """Give the latencies of a measurement; None where neither its raw ones nor its turns are kept.
 
     Raw ones are read from `folder`, and are taken where they are those of the turns.
@@ -127,7 +127,7 @@ def series(measured: Measurement, folder: Path | None = None) -> Series | None:
     return _of_unknown_turns(raw_ms)
 
 
-def of_turns(turns: Sequence[Turn]) -> Series:
+def of_turns(turns: Sequence[Turn]) -> Latencies:
     """Put together what a report keeps."""
     import numpy as np
 
@@ -136,7 +136,7 @@ def of_turns(turns: Sequence[Turn]) -> Series:
     return _series([np.array(one.latencies_ms) for one in turns], weights, *_columns(turns))
 
 
-def of_raw(latencies_ms: np.ndarray, turns: Sequence[Turn]) -> Series:
+def of_raw(latencies_ms: np.ndarray, turns: Sequence[Turn]) -> Latencies:
     """Put together raw latencies; of the turns only their cycles, counts and seconds are used."""
     import numpy as np
 
@@ -145,7 +145,7 @@ def of_raw(latencies_ms: np.ndarray, turns: Sequence[Turn]) -> Series:
     return _series(parts, [np.ones(len(part)) for part in parts], cycles, counts, seconds)
 
 
-def _of_unknown_turns(latencies_ms: np.ndarray) -> Series:
+def _of_unknown_turns(latencies_ms: np.ndarray) -> Latencies:
     import numpy as np
 
     parts = np.array_split(latencies_ms, UNKNOWN_TURNS)
@@ -169,13 +169,13 @@ def _series(
     cycles: np.ndarray,
     counts: np.ndarray,
     seconds: np.ndarray,
-) -> Series:
+) -> Latencies:
     import numpy as np
 
     flat = np.concatenate(values)
     order = np.argsort(flat, kind="stable")
     turn = np.repeat(np.arange(len(values)), [len(part) for part in values])
-    return Series(flat[order], np.concatenate(weights)[order], turn[order], cycles, counts, seconds)
+    return Latencies(flat[order], np.concatenate(weights)[order], turn[order], cycles, counts, seconds)
 
 
 def _raw_ms(path: Path) -> np.ndarray | None:
