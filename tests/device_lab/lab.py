@@ -1,0 +1,51 @@
+"""The emulated boards of one run of the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.device_lab import image
+from tests.device_lab.board import EmulatedBoard
+
+
+class Lab:
+    """The boards of one run of the tests, below a folder that keeps what was downloaded for the next run.
+
+    `config` is the SSH client's config, for EDGEKIT_SSH_CONFIG: it knows every board by its name, its key and its host
+    key. Raises Unavailable, with the reason, where no board can be emulated.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.image = image.image(folder)
+        for old in folder.glob("run-*"):
+            if not Path(f"/proc/{old.name.split('-')[1]}").exists():
+                shutil.rmtree(old, ignore_errors=True)
+        self.run = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=folder))
+        self.run.chmod(0o755)
+        self.config = self.run / "ssh_config"
+        self.config.write_text(f"Include {self.run}/*/client/config\n")
+        self._boards: dict[str, EmulatedBoard] = {}
+
+    def board(self, cpu: str) -> EmulatedBoard:
+        """Give the running board of a processor (`cortex-a53`, `cortex-a72`, `cortex-a76`), the same one each time."""
+        if cpu not in self._boards:
+            self._boards[cpu] = EmulatedBoard(self.folder, self.run, self.image, cpu, name=cpu).__enter__()
+        return self._boards[cpu]
+
+    def spare(self, cpu: str = "cortex-a72", *, tmp_kb: int = 65536) -> EmulatedBoard:
+        """Give a board of its own, for tests that break it: `with lab.spare() as board`."""
+        name = f"spare-{len(list(self.run.glob('spare-*')))}"
+        return EmulatedBoard(self.folder, self.run, self.image, cpu, name=name, tmp_kb=tmp_kb)
+
+    def wheels(self, *requirements: str) -> Path:
+        """Give a folder of wheels for the boards, with what they depend on: `onnxruntime==1.21.0`."""
+        return image.wheels(self.folder, requirements)
+
+    def close(self) -> None:
+        for board in self._boards.values():
+            board.__exit__()
+        shutil.rmtree(self.run, ignore_errors=True)
