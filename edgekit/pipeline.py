@@ -288,14 +288,10 @@ def _refuse(made: Plan) -> None:
             f"the recipe '{made.candidates[0].recipe.name}' trains, and no training data is given.",
             hint="give samples that the model may learn from with --train DIR, beside --data to judge the result",
         )
-    for state in ("not installed", "not written yet"):
-        missing = [c for c in made.candidates if state in " ".join(c.problems)]
-        if len(missing) < len(made.candidates):
-            continue
-        names = sorted({c.backend for c in missing})
-        lines = " ".join(registry.KNOWN_PLUGINS.get(name, name) for name in names)
+    if all("is not installed" in " ".join(c.problems) for c in made.candidates):
+        names = sorted({c.backend for c in made.candidates})
         raise EnvironmentFault(
-            f"the target '{made.target.name}' needs the backend {' or '.join(names)}, which is {state}.",
-            hint=f"pip install {lines}" if state == "not installed" else registry.INSTEAD,
+            f"the target '{made.target.name}' needs the backend {' or '.join(names)}, which is not installed.",
+            hint=f"pip install {' '.join(registry.KNOWN_PLUGINS.get(name, name) for name in names)}",
         )
     raise UnsupportedError(f"nothing can be built for '{made.target.name}'.", problems=reasons)

@@ -23,16 +23,15 @@ KINDS = {
     "transport": "edgekit.transports",
 }
 
-KNOWN_PLUGINS = {"onnxruntime": "edgekit-onnxruntime", "openvino": "edgekit-openvino"}
+KNOWN_PLUGINS = {
+    "onnxruntime": "edgekit-onnxruntime",
+    "openvino": "edgekit-openvino",
+    "tensorrt": "edgekit-tensorrt",
+}
 """Backends of this project, so that a missing one can be answered with the line that installs it."""
 
 KNOWN_PASSES = {"nncf": "edgekit-openvino[build]"}
 """Passes that come with a plugin of this project, likewise."""
-
-PLANNED = {"tensorrt"}
-"""Backends that targets name already and that are not written yet."""
-
-INSTEAD = "take a target or a --backend of onnxruntime or openvino"
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -131,8 +130,6 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
     table = _table(KINDS[kind])
     if name in table:
         return table[name]
-    if kind == "backend" and name in PLANNED:
-        raise EnvironmentFault(f"the backend '{name}' is not written yet.", hint=INSTEAD)
     if kind == "backend" and name in KNOWN_PLUGINS:
         raise EnvironmentFault(f"the backend '{name}' is not installed.", hint=f"pip install {KNOWN_PLUGINS[name]}")
     if kind == "pass" and name in KNOWN_PASSES:

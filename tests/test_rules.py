@@ -63,13 +63,22 @@ BUILD_SIDE_OF_PLUGINS = {
     "build.py": {"onnx"},
     "calibrate.py": {"nncf"},
     "costs.py": set(),
+    "emulate.py": {"onnx"},
+    "gate.py": {"onnxruntime"},
     "graph.py": {"onnx"},
     "ir.py": set(),
     "quantize.py": set(),
 }
 """The files of a plugin that its device side never reaches, and what they may import beside its runtime."""
 
-RUNTIMES = {"edgekit_onnxruntime": "onnxruntime", "edgekit_openvino": "openvino", "edgekit_tensorrt": "tensorrt"}
+DEVICE_SIDE_OF_PLUGINS = ("session.py", "plan.py", "options.py")
+"""The files of a plugin that a device imports."""
+
+RUNTIMES = {
+    "edgekit_onnxruntime": {"onnxruntime"},
+    "edgekit_openvino": {"openvino"},
+    "edgekit_tensorrt": {"tensorrt", "tensorrt_rtx"},
+}
 
 
 @dataclass(frozen=True)
@@ -210,7 +219,7 @@ def test_plugins_import_public_names_their_runtime_and_numpy(plugin: str) -> Non
         one for one in found if one.top == "edgekit" and any(part[0] == "_" for part in one.module.split(".")[1:])
     ]
     assert not private, listed(private)
-    allowed = {"edgekit", "numpy", plugin, RUNTIMES[plugin]}
+    allowed = {"edgekit", "numpy", plugin, *RUNTIMES[plugin]}
     foreign = [
         one
         for one in found
@@ -234,7 +243,9 @@ def test_the_device_side_of_a_plugin_never_reaches_its_build_side() -> None:
         build_side = {f"{plugin}.{Path(name).stem}" for name in BUILD_SIDE_OF_PLUGINS}
         broken += [
             one
-            for one in imports(folder / plugin / "session.py")
+            for name in DEVICE_SIDE_OF_PLUGINS
+            if (folder / plugin / name).is_file()
+            for one in imports(folder / plugin / name)
             if any(one.module.startswith(side) for side in build_side)
         ]
     assert not broken, listed(broken)

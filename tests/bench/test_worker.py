@@ -16,7 +16,7 @@ import pytest
 
 from edgekit.bench import Worker
 from edgekit.bench.child import command_line
-from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.errors import ArtifactError, DeviceError, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime, Precision
 from edgekit.spec import TensorSpec
 
@@ -172,7 +172,6 @@ def test_feeds_that_do_not_fit_are_a_usage_error(payload, feeds):
 @pytest.mark.parametrize(
     ("backend", "kind", "words"),
     [
-        ("tensorrt", EnvironmentFault, "not written yet"),
         ("onxruntime", UsageError, "Did you mean 'onnxruntime'"),
         ("no_such_module:Backend", UsageError, "no_such_module"),
         ("edgekit_bench_backends:Nothing", UsageError, "Nothing"),

@@ -7,7 +7,7 @@ import platform
 
 import pytest
 
-from edgekit import host, registry, target
+from edgekit import host, target
 from edgekit.artifact import Manifest
 from edgekit.result import Report
 
@@ -70,23 +70,6 @@ def test_inspect_still_reads_it(board, command):
     told = command("inspect", board.path).stdout
     assert "raspberry-pi-5" in told
     assert "unknown (asked i8)" in told
-
-
-def test_a_missing_first_backend_is_told_at_the_top(command, place):
-    if "tensorrt" in registry.names("backend"):
-        pytest.skip("the TensorRT plugin is installed")
-    made = command(
-        "export", "digits", "--target", "jetson", "-o", place / "out" / "jetson", "--json", "--max-samples", "100"
-    )
-    first, *_ = made.report.notes
-    assert first.startswith("tensorrt, the first choice for 'jetson', was not tried: ")
-    assert "not written yet" in first
-    left = {c.name: c for c in made.report.candidates if c.backend == "tensorrt"}
-    assert set(left) == {"tensorrt/int8-static", "tensorrt/fp16", "tensorrt/fp32"}
-    assert {c.status for c in left.values()} == {"unsupported"}
-    assert made.report.evidence == "parsed"
-    alone = command("export", "digits", "--target", "jetson", "--backend", "tensorrt", code=3)
-    assert "the backend tensorrt, which is not written yet" in alone.stderr
 
 
 @pytest.mark.parametrize(

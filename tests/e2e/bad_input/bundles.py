@@ -112,9 +112,11 @@ def _(folder: Path) -> None:
     change_manifest(folder, lambda manifest: manifest["requires"].update(packages={"tensorflow-lite": ">=9"}))
 
 
-@prepared("a bundle of a backend that is not written yet", 3, r"tensorrt.*not written yet", r".", *_VERIFY, bundle=True)
+@prepared(
+    "a portable bundle", 8, r"is portable: its engine is built on the device", r"edgekit finish", *_VERIFY, bundle=True
+)
 def _(folder: Path) -> None:
-    change_manifest(folder, lambda manifest: manifest.update(backend="tensorrt"))
+    change_manifest(folder, lambda manifest: manifest.update(portable=True))
 
 
 def feeds(name: str, message: str, make: Callable[[Any], dict[str, Any]], hint: str = r"") -> None:

@@ -20,14 +20,6 @@ case(
 )
 case("no such backend", 2, r"'onnxruntim'.*'onnxruntime'", r"edgekit plugins", *_DIGITS, "--backend", "onnxruntim")
 case(
-    "a backend that is not written yet",
-    3,
-    r"tensorrt, which is not written yet",
-    r"onnxruntime",
-    *_DIGITS,
-    *("--backend", "tensorrt"),
-)
-case(
     "no such recipe", 2, r"'int8-statc'.*'int8-static'", r"built in: fp32, .*\.toml", *_DIGITS, "--recipe", "int8-statc"
 )
 case(

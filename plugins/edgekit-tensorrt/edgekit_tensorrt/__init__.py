@@ -1,0 +1,91 @@
+"""TensorRT as an edgekit backend. Importing this imports neither the runtime nor a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import EnvironmentFault, UnsupportedError
+from edgekit.model import Model
+from edgekit.plugin import API, Built, Payload, Probe, Session, Support
+from edgekit.target import Target
+from edgekit_tensorrt.options import Options
+
+__all__ = ["TensorRT"]
+
+DISTRIBUTIONS = ("tensorrt", "tensorrt-rtx", "onnx", "onnxruntime")
+"""Whose versions decide what is made here, and what can be."""
+
+INSTALL = "pip install 'edgekit-tensorrt[build]'"
+
+
+class TensorRT:
+    """Prepare typed graphs for TensorRT anywhere, compile them on the device that runs them."""
+
+    api = API
+    name = "tensorrt"
+    summary = "TensorRT: NVIDIA Jetson and NVIDIA GPUs"
+    accepts = frozenset({"onnx"})
+    options = Options
+
+    def probe(self) -> Probe:
+        """Say what is here: enough to prepare a portable payload is enough to be available."""
+        versions = _versions()
+        missing = [name for name in ("onnx", "onnxruntime") if not _is_here(name)]
+        if missing:
+            problem = f"{' and '.join(missing)} not installed: graphs are prepared with onnx and gated on onnxruntime"
+            return Probe(False, versions, (), (problem,), INSTALL)
+        return Probe(True, versions, ("none here: prepares for a device",))
+
+    def supports(self, model: Model, target: Target) -> Support:
+        """List what is in the way, from tables of facts; where the graph is there, its nodes are read too."""
+        problems = []
+        if model.format not in self.accepts:
+            problems.append(f"TensorRT builds from onnx, the model is '{model.format}'")
+        return Support(tuple(problems))
+
+    def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
+        """Write the graph and its build plan, which the device's own TensorRT compiles."""
+        chosen = Options.from_dict(options, "tensorrt options")
+        support = self.supports(model, target)
+        if not support.ok:
+            raise UnsupportedError(
+                f"TensorRT cannot run this model on '{target.name}':",
+                problems=support.problems,
+                hint="choose another recipe or backend (see `edgekit plugins`)",
+            )
+        from edgekit_tensorrt.build import build
+
+        return build(model, target, chosen, workdir)
+
+    def open(self, payload: Payload) -> Session:
+        """Load what was built; elsewhere than on its device, the graph that ships runs on ONNX Runtime."""
+        if payload.elsewhere:
+            from edgekit_tensorrt.gate import GateSession
+
+            return GateSession(payload)
+        raise EnvironmentFault("the engine is built on its device, and this machine has none.", hint="edgekit plugins")
+
+    def finish(self, payload: Payload, target: Target, workdir: Path) -> Built:
+        """Compile on this machine, the device, what `build` prepared."""
+        raise UnsupportedError("this edgekit-tensorrt prepares bundles only.", hint="pip install -U edgekit-tensorrt")
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # half uninstalled
+        return False
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

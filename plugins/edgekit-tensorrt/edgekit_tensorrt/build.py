@@ -1,0 +1,101 @@
+"""The build side: lay down the graph with its build plan, and say what a compiler here makes of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit.errors import BuildError, UnsupportedError
+from edgekit.model import Model
+from edgekit.plugin import Built
+from edgekit.spec import ShapeRange, TensorSpec
+from edgekit.target import Target
+from edgekit_tensorrt import graph, preflight
+from edgekit_tensorrt.options import Options
+from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan, Profile
+
+
+def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
+    """Write `model.onnx`, its external data and `plan.json` into `workdir`.
+
+    Raises UnsupportedError naming each node that the compiler here refuses, where one is installed.
+    """
+    proto = graph.read(model.graph)
+    plan = planned(model, proto, target, options)
+    try:
+        files = (*_lay_down(model.graph, graph.external_files(proto), workdir), PLAN)
+        plan.save(workdir / PLAN)
+        found = preflight.check(workdir / GRAPH, plan, target)
+        if found.verdict == "rejected":
+            raise UnsupportedError(
+                f"{found.compiler} refuses the graph for '{target.name}':",
+                problems=found.problems,
+                hint="replace these nodes in the model, or choose another recipe",
+            )
+        if found.verdict == "failed":
+            raise BuildError(f"{found.compiler} cannot compile the graph: {'; '.join(found.problems)}")
+    except BaseException:
+        for path in workdir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+    requires: dict[str, Any] = {"arch": target.device.arch} if target.device.arch else {}
+    return Built(
+        files=(found.engine, *files) if found.engine else files,
+        inputs=model.part.inputs,
+        outputs=model.part.outputs,
+        requires=requires,
+        options=options.to_dict(),
+        evidence="aot_compiled" if found.engine else "parsed",
+        portable=found.engine is None,
+        notes=found.notes,
+    )
+
+
+def planned(model: Model, proto: Any, target: Target, options: Options) -> BuildPlan:
+    """Give the build plan of a graph for a target."""
+    sparse = options.sparsity == "on"
+    if options.sparsity == "auto":
+        sparse = bool(graph.sparse_weights(proto, model.graph.parent))
+    return BuildPlan(
+        target=target.name,
+        precision=model.precision,
+        opset=graph.opset(proto),
+        sm=target.device.sm,
+        profiles=profiles(model.part.inputs, target.shapes),
+        sparse=sparse,
+        dla_core=options.dla_core,
+        gpu_fallback=options.gpu_fallback,
+        workspace_mb=options.workspace_mb,
+        optimization_level=options.optimization_level,
+        options=options.to_dict(),
+    )
+
+
+def profiles(inputs: tuple[TensorSpec, ...], shapes: Mapping[str, int | ShapeRange]) -> tuple[Profile, ...]:
+    """Bound every input with a free size by the target's ranges, all of which `supports` has found to be there."""
+
+    def sized(spec: TensorSpec, which: str) -> tuple[int, ...]:
+        known = {name: size if isinstance(size, int) else int(getattr(size, which)) for name, size in shapes.items()}
+        return spec.resolve(known)
+
+    return tuple(
+        Profile(spec.name, sized(spec, "min"), sized(spec, "opt"), sized(spec, "max"))
+        for spec in inputs
+        if not spec.is_static
+    )
+
+
+def _lay_down(source: Path, external: tuple[str, ...], workdir: Path) -> tuple[str, ...]:
+    names = [GRAPH]
+    for location in external:
+        path = PurePosixPath(location)
+        if path.is_absolute() or ".." in path.parts or location in (GRAPH, PLAN):
+            raise BuildError(f"the graph keeps weights in '{location}', outside its own folder.")
+        file = workdir / location
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.parent / location, file)
+        names.append(location)
+    shutil.copyfile(source, workdir / GRAPH)
+    return tuple(names)

@@ -1,0 +1,110 @@
+"""Run the graph that ships on ONNX Runtime's CPU kernels, to see what it computes where its device is not.
+
+Build side: imports onnxruntime on use. Q/DQ pairs are not fused into integer kernels: they round in float, products are
+summed in float, as TensorRT's int8 kernels sum in 32 bits. So no sum saturates as it may in kernels of this processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import ArtifactError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.plugin import LayerTime, Payload, Precision, no_telemetry
+from edgekit.spec import TensorSpec, check_feeds
+from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CPU = "CPUExecutionProvider"
+
+
+class GateSession:
+    """The graph of a payload, on this machine's processor. It says what is computed, and nothing of speed."""
+
+    def __init__(self, payload: Payload) -> None:
+        self.inputs: tuple[TensorSpec, ...] = payload.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        self._names = [spec.name for spec in payload.outputs]
+        for name in payload.files:
+            if not (payload.folder / name).is_file():
+                raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
+        self._plan = BuildPlan.load(payload.folder / PLAN)
+        self._session: Any = load(payload.folder / GRAPH)
+
+    @property
+    def precision(self) -> Precision:
+        """Give what was asked for: what an engine's layers run in is told by its device alone."""
+        main = self._plan.precision.partition("+")[0]
+        return Precision(main if main in ("f32", "f16", "bf16", "i8") else "f32")
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once; the outputs are the caller's."""
+        session = self._open_session()
+        check_feeds(self.inputs, feeds)
+        try:
+            outputs = session.run(self._names, dict(feeds))
+        except Exception as error:
+            raise UsageError(
+                f"the model fails on these inputs: {error}", hint="check the values and sizes that are fed"
+            ) from error
+        return dict(zip(self._names, outputs, strict=True))
+
+    def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        """Give a call that runs the graph here; its time says nothing of the device."""
+        self.run(feeds)
+        held = {name: array.copy() for name, array in feeds.items()}
+
+        def bound() -> None:
+            self._open_session().run(self._names, held)
+
+        return bound
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+        """Raise UnsupportedError: layers are timed on the device."""
+        raise UnsupportedError("layers are timed on the device, this machine only checks outputs.")
+
+    def close(self) -> None:
+        """Release the model; safe to call twice."""
+        self._session = None
+
+    def __enter__(self) -> GateSession:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _open_session(self) -> Any:
+        if self._session is None:
+            raise UsageError("the session is closed.", hint="open the bundle again")
+        return self._session
+
+
+def load(path: Path) -> Any:
+    """Give an InferenceSession on the processor. Raises EnvironmentFault without onnxruntime, ArtifactError for a graph
+    that it cannot read, UnsupportedError for one with operators that its CPU kernels lack.
+    """
+    no_telemetry()
+    try:
+        import onnxruntime as ort
+    except Exception as error:  # a broken build raises more than ImportError
+        raise EnvironmentFault(
+            f"outputs are checked on onnxruntime, which does not import: {error}.", hint="pip install onnxruntime"
+        ) from error
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.add_session_config_entry("session.disable_quant_qdq", "1")
+    try:
+        return ort.InferenceSession(str(path), settings, providers=[CPU])
+    except Exception as error:
+        message = str(error)
+        if "NOT_IMPLEMENTED" in message or "not a registered" in message or "under development" in message:
+            raise UnsupportedError(
+                f"the graph cannot be checked here: ONNX Runtime has no CPU kernel for a part of it: {message}",
+                hint="choose another recipe, or pip install --upgrade onnxruntime",
+            ) from error
+        raise ArtifactError(
+            f"'{path.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
+        ) from error

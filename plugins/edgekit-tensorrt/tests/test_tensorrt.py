@@ -1,0 +1,86 @@
+"""The TensorRT backend without NVIDIA packages: the contract, what is written for the device, and the gate here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from edgekit_tensorrt import TensorRT
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.errors import ArtifactError
+from edgekit.model import Model, Part
+from edgekit.plugin import Finishable, Payload
+from edgekit.spec import ShapeRange
+from edgekit.target import Device, Target
+from edgekit.testing import BackendTests
+from edgekit.testing.backend import linear_bias, linear_weight
+
+ORIN = Target("orin", "a board", shapes={"N": ShapeRange(1, 2, 8)}, device=Device(arch="aarch64", sm="8.7"))
+
+
+class TestContract(BackendTests):
+    """Elsewhere than on its device a payload is opened to see what it computes; so are these."""
+
+    runtime = ("onnxruntime",)
+
+    @pytest.fixture
+    def backend(self) -> TensorRT:
+        return TensorRT()
+
+    def target(self) -> Target:
+        return ORIN
+
+    def model(self, folder: Path) -> Model:
+        graph = helper.make_graph(
+            [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "fc")],
+            "linear",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+            [numpy_helper.from_array(linear_weight(), "w"), numpy_helper.from_array(linear_bias(), "b")],
+        )
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        proto.ir_version = 8
+        onnx.save(proto, str(folder / "model.onnx"))
+        return Model("onnx", (Part("model", "model.onnx", self.inputs, self.outputs),), folder=folder)
+
+    def _payload(self, backend: TensorRT, tmp_path: Path) -> Payload:
+        return replace(super()._payload(backend, tmp_path), elsewhere=True)
+
+    def test_precision_is_asked_of_the_runtime(self, backend: TensorRT, tmp_path: Path) -> None:
+        """Nothing here can be asked what an engine runs in, so no layer is claimed."""
+        with self._session(backend, tmp_path) as session:
+            assert (session.precision.main, dict(session.precision.layers)) == ("f32", {})
+
+    def test_it_is_finished_on_the_device(self, backend: TensorRT) -> None:
+        assert isinstance(backend, Finishable)
+
+    def test_what_is_built_is_the_graph_and_its_plan(self, backend: TensorRT, tmp_path: Path) -> None:
+        built = self._built(backend, tmp_path)
+        assert (built.files, built.portable, built.evidence) == (("model.onnx", "plan.json"), True, "parsed")
+        assert built.requires == {"arch": "aarch64"}
+        plan = json.loads((tmp_path / "built" / "plan.json").read_text())
+        assert plan["profiles"] == [{"input": "x", "min": [1, 4], "opt": [2, 4], "max": [8, 4]}]
+        assert (plan["target"], plan["sm"], plan["precision"], plan["sparse"]) == ("orin", "8.7", "f32", False)
+        assert (tmp_path / "built" / "model.onnx").read_bytes() == (tmp_path / "model" / "model.onnx").read_bytes()
+
+    def test_weights_with_two_zeros_in_four_ask_for_sparse_kernels(self, backend: TensorRT, tmp_path: Path) -> None:
+        model = self._model(tmp_path)
+        proto = onnx.load(model.graph)
+        weight = linear_weight()
+        weight[[0, 3]] = 0  # x @ w sums over the rows
+        proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+        onnx.save(proto, str(model.graph))
+        (tmp_path / "built").mkdir()
+        backend.build(model, ORIN, {}, tmp_path / "built")
+        assert json.loads((tmp_path / "built" / "plan.json").read_text())["sparse"] is True
+
+    @pytest.mark.parametrize("text", ["{}", "not json", '{"schema": 99}', '{"schema": 1, "surprise": 1}'])
+    def test_a_damaged_plan_is_an_artifact_error(self, backend: TensorRT, tmp_path: Path, text: str) -> None:
+        payload = self._payload(backend, tmp_path)
+        (payload.folder / "plan.json").write_text(text)
+        with pytest.raises(ArtifactError, match="plan"):
+            backend.open(payload)
