@@ -24,7 +24,7 @@ demo: setup
 
 test:
 	@$(PYTHON) .ci/setup.py --tests
-	$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python .ci/tests.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -40,6 +40,20 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let workers begin with the files that take long, so that none is left with one when the others are done."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Import what a test is marked to need, and skip it where that is not there."""
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            pytest.importorskip(name)
+
+
 @pytest.fixture(autouse=True)
 def private_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's cache and config out of the tests, and the tests out of the user's."""

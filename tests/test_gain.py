@@ -15,7 +15,7 @@ from edgekit.report import text
 from edgekit.result import Report
 from edgekit.testing.install import install, installed
 
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 NET = """
 import torch

@@ -16,7 +16,7 @@ from edgekit.model import Model
 from edgekit.plugin import Trainable
 from edgekit.testing.install import install, installed
 
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 NET = """
 import torch

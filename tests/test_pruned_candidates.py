@@ -9,8 +9,7 @@ import pytest
 from edgekit import api, project
 from edgekit.errors import UnsupportedError, UsageError
 
-pytest.importorskip("torch_pruning")
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("torch_pruning", "optimum.onnxruntime")
 
 DATA = Path(__file__).parent.parent / "edgekit" / "embedded" / "digits" / "data"
 

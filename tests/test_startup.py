@@ -69,10 +69,12 @@ def python(environment: dict[str, str], code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.alone
 def test_importing_edgekit_adds_at_most_60_ms(environment: dict[str, str]) -> None:
     assert added_ms(environment, "-c", "import edgekit") <= 60
 
 
+@pytest.mark.alone
 def test_help_stays_under_150_ms(environment: dict[str, str]) -> None:
     # Over bare Python, which takes 10 to 30 ms, so this holds the command to less than 150 ms in all.
     assert added_ms(environment, "-m", "edgekit.cli", "--help") <= 120

@@ -15,6 +15,8 @@ import pytest
 from edgekit.bench import benchmark
 from edgekit.bench.noise import FOREIGN_LIMIT, Reading, Tally, read
 
+pytestmark = pytest.mark.alone
+
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
 

@@ -21,6 +21,8 @@ from edgekit.bench.percentile import least_count
 from edgekit.errors import ArtifactError, DeviceError, UsageError
 from edgekit.measurement import Measurement
 
+pytestmark = pytest.mark.alone
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 

@@ -20,6 +20,8 @@ from edgekit.errors import ArtifactError, DeviceError, UnsupportedError, UsageEr
 from edgekit.plugin import LayerTime, Precision
 from edgekit.spec import TensorSpec
 
+pytestmark = pytest.mark.alone
+
 MATMUL = "edgekit_bench_backends:Matmul"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sysconfig
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,16 +39,23 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder that the commands run in, below which their cache is too."""
+    """Give the folder that the commands run in."""
     return tmp_path_factory.mktemp("e2e")
 
 
 @pytest.fixture(scope="session")
-def command(place: Path):
+def common_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the commands' cache, one for all workers: a step that one has made the others take."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "e2e-cache"
+
+
+@pytest.fixture(scope="session")
+def command(place: Path, common_cache: Path):
     """Run the installed `edgekit`; `code` is the exit code that it must give, None for any."""
 
     def run(*args: object, code: int | None = 0, cwd: Path = place, env: dict[str, str] | None = None) -> Finished:
-        whole = {**os.environ, "EDGEKIT_CACHE_DIR": str(place / "cache"), "HF_HUB_OFFLINE": "1", **(env or {})}
+        whole = {**os.environ, "EDGEKIT_CACHE_DIR": str(common_cache), "HF_HUB_OFFLINE": "1", **(env or {})}
         done = subprocess.run(
             [COMMAND, *map(str, args)], cwd=cwd, env=whole, capture_output=True, text=True, timeout=900
         )
@@ -60,10 +66,10 @@ def command(place: Path):
 
 
 @pytest.fixture
-def shared_cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def shared_cache(common_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let this process use the commands' cache."""
-    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(place / "cache"))
-    yield place / "cache"
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(common_cache))
+    return common_cache
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,7 @@ from edgekit import cache, errors
 from edgekit._record import digest_of_file
 from edgekit.cli import cli
 
-pytest.importorskip("onnx")
-pytest.importorskip("optimum.onnxruntime")
-pytest.importorskip("PIL")
+pytestmark = pytest.mark.needs("onnx", "optimum.onnxruntime", "PIL")
 
 sys.path.insert(0, str(Path(__file__).parent))  # the table's script shares the cases
 bad_input = importlib.import_module("bad_input")

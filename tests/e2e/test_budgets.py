@@ -51,6 +51,7 @@ def gates(tmp_path_factory):
 ARGUMENTS = ("export", "gates:net", "--data", "data.npz", "--backend", "onnxruntime", "--min-agreement", "0.5", *BRIEF)
 
 
+@pytest.mark.alone
 def test_int8_that_is_slower_is_refused_when_asked_for(gates, command):
     failed = command(*ARGUMENTS, "--recipe", "int8-static", "-o", "out/int8", "--json", cwd=gates, code=6)
     facts = failed.json
@@ -68,6 +69,7 @@ def test_int8_that_is_slower_is_refused_when_asked_for(gates, command):
     assert (gates / "out" / "int8.report.md").read_text()
 
 
+@pytest.mark.alone
 def test_the_same_without_a_recipe_ships_full_precision(gates, command):
     made = command(*ARGUMENTS, "-o", "out/free", "--json", cwd=gates)
     assert made.report.shipped.name == "onnxruntime/fp32"

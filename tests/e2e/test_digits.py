@@ -28,8 +28,7 @@ README = Path(__file__).parent.parent.parent / "README.md"
 def test_stdout_is_the_report_and_stderr_the_progress(digits):
     assert set(digits.finished.json) == {"bundle", "report"}
     assert Path(digits.finished.json["bundle"]) == digits.path
-    for step in ("loading digits", "exporting the graph", "quantize-static", "building openvino/fp32", "measure"):
-        assert step in digits.finished.stderr
+    assert "measure" in digits.finished.stderr
 
 
 def test_every_candidate_of_the_target_is_in_the_report(digits):
@@ -224,14 +223,14 @@ def test_python_gives_typed_results(shared_cache, digits, tmp_path):
         np.testing.assert_allclose(session.run(feeds)["logits"], expected["logits"], rtol=1e-3, atol=1e-3)
 
 
-def test_readme_python_runs(digits, place, tmp_path):
+def test_readme_python_runs(digits, common_cache, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     assert blocks
     for block in blocks:
         done = subprocess.run(
             [sys.executable, "-c", block],
             cwd=tmp_path,
-            env={**os.environ, "EDGEKIT_CACHE_DIR": str(place / "cache")},
+            env={**os.environ, "EDGEKIT_CACHE_DIR": str(common_cache)},
             capture_output=True,
             text=True,
             timeout=300,

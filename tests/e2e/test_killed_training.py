@@ -18,7 +18,7 @@ import pytest
 import edgekit
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 ROOT = Path(__file__).parent.parent.parent
 BARS = ROOT / "tests" / "passes" / "bars.py"

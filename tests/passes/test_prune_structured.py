@@ -20,9 +20,7 @@ from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-pytest.importorskip("torch_pruning")
-pytest.importorskip("accelerate")
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("torch_pruning", "accelerate", "optimum.onnxruntime")
 
 from edgekit.passes import live  # noqa: E402  # they need torch
 from edgekit.passes._recover import Recovery  # noqa: E402

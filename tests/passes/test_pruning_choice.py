@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("torch_pruning")
+pytestmark = pytest.mark.needs("torch_pruning")
 
 from edgekit.errors import UnsupportedError  # noqa: E402
 from edgekit.passes import _cuts, _importance, _selection  # noqa: E402

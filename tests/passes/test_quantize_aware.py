@@ -18,7 +18,7 @@ from edgekit.plugin import Trainable, Training
 from edgekit.progress import Silent
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 from edgekit import tasks  # noqa: E402
 from edgekit.passes import _fake_quantization as fake  # noqa: E402  # they need torch

@@ -19,8 +19,7 @@ from edgekit.tasks.config import TaskConfig, TextConfig
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
-pytest.importorskip("optimum.onnxruntime")
+pytestmark = pytest.mark.needs("accelerate", "optimum.onnxruntime")
 
 from edgekit.passes import live  # noqa: E402  # they need torch
 from edgekit.passes._recover import Recovery, recover  # noqa: E402

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import transformers
 from PIL import Image
 
 from edgekit.errors import UsageError
@@ -48,6 +47,8 @@ def picture() -> Image.Image:
 
 @pytest.mark.parametrize(("kind", "settings"), CASES, ids=[f"{i}-{kind}" for i, (kind, _) in enumerate(CASES)])
 def test_pixels_are_those_of_transformers(kind, settings, picture):
+    import transformers
+
     processor = getattr(transformers, kind)(**settings)
     wanted = np.asarray(processor(picture, return_tensors="np")["pixel_values"])
     config, why = image_config(processor.to_dict(), model_type=None)
@@ -58,6 +59,8 @@ def test_pixels_are_those_of_transformers(kind, settings, picture):
 @pytest.mark.parametrize(("kind", "settings"), [case for case in CASES if not case[1]], ids=lambda value: str(value))
 def test_defaults_are_those_of_transformers(kind, settings, picture):
     """A file that names only its class means the class's defaults."""
+    import transformers
+
     wanted = np.asarray(getattr(transformers, kind)()(picture, return_tensors="np")["pixel_values"])
     config, _ = image_config({"image_processor_type": kind}, model_type=None)
     np.testing.assert_allclose(pixels(picture, config), wanted, atol=2e-6)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
-from scipy import stats
-from sklearn import metrics as reference
-from sklearn.datasets import load_breast_cancer, load_digits
-from sklearn.linear_model import LogisticRegression
 
 from edgekit.errors import UsageError
 from edgekit.tasks import Prediction, metrics
 
 
 @pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    from sklearn import metrics
+
+    return metrics
+
+
+@pytest.fixture(scope="module")
 def binary():
     """Give real labels, predictions and scores of two classes."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+
     data, target = load_breast_cancer(return_X_y=True)
     model = LogisticRegression(max_iter=20000, C=1e-4).fit(data[:200], target[:200])
     scores = model.predict_proba(data[200:])
@@ -25,17 +33,20 @@ def binary():
 @pytest.fixture(scope="module")
 def digits():
     """Give real labels and predictions of ten classes; few training samples, so that there are errors."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
     data, target = load_digits(return_X_y=True)
     model = LogisticRegression(max_iter=5000).fit(data[:60] / 16, target[:60])
     return target[60:], model.predict(data[60:] / 16)
 
 
-def test_accuracy(binary, digits):
+def test_accuracy(binary, digits, reference):
     for labels, values, *_ in (binary, digits):
         assert metrics.accuracy(values, labels) == reference.accuracy_score(labels, values)
 
 
-def test_f1(binary, digits):
+def test_f1(binary, digits, reference):
     labels, values, _ = binary
     assert metrics.f1(values, labels) == pytest.approx(reference.f1_score(labels, values), abs=1e-15)
     labels, values = digits
@@ -44,13 +55,13 @@ def test_f1(binary, digits):
 
 
 @pytest.mark.parametrize("digits_kept", [17, 2, 1])
-def test_auc_with_and_without_ties(binary, digits_kept):
+def test_auc_with_and_without_ties(binary, digits_kept, reference):
     labels, _, scores = binary
     rounded = np.round(scores[:, 1], digits_kept)
     assert metrics.auc(rounded, labels) == pytest.approx(reference.roc_auc_score(labels, rounded), abs=1e-12)
 
 
-def test_auc_on_credit_data(assets):
+def test_auc_on_credit_data(assets, reference):
     path = assets / "data-uci-credit" / "UCI_Credit_Card.csv"
     table = np.loadtxt(path, delimiter=",", skiprows=1)[:8000]
     labels = table[:, -1].astype(int)
@@ -61,6 +72,8 @@ def test_auc_on_credit_data(assets):
 
 def test_spearman_and_pearson(assets):
     import csv
+
+    from scipy import stats
 
     with (assets / "data-stsb" / "stsb-en-test.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
@@ -89,7 +102,7 @@ def test_undefined_cases_say_so(binary):
         metrics.accuracy([1, 2], [1])
 
 
-def test_scoring_by_name(binary, digits):
+def test_scoring_by_name(binary, digits, reference):
     labels, values, scores = binary
     predictions = [Prediction(int(value), row) for value, row in zip(values, scores, strict=True)]
     assert metrics.score("auc", predictions, labels) == pytest.approx(reference.roc_auc_score(labels, scores[:, 1]))
