@@ -49,9 +49,12 @@ def main(arguments: list[str]) -> int:
                 code = pytest([f"--junitxml={record}", *workers, *rest, *chosen], threads)
             else:
                 code = pytest([f"--junitxml={record}", *rest, *chosen, "-n", "0"], environment)
-            codes.append(code)
-            lines += [f"{name}: {said(code)}", *failures(record)]
-            if code == INTERRUPTED or (code == FAILED and stops(rest)):
+            failed = failures(record)
+            ended = code == INTERRUPTED or (code == FAILED and stops(rest))
+            # Where `-x` ends workers, pytest tells of an interruption.
+            codes.append(FAILED if failed and code == INTERRUPTED else code)
+            lines += [f"{name}: {said(codes[-1])}", *failed]
+            if ended:
                 break
     code = next((code for code in codes if code not in (0, NOTHING_RAN)), min(codes))
     lines.insert(0, f"{'FAILED' if code else 'passed'} in {time.monotonic() - began:.0f} s")

@@ -92,7 +92,7 @@ def benchmark(
     if len(set(map(str, paths))) < len(paths):
         raise UsageError("a bundle is named twice.", hint="name each bundle once")
     round_ms = min(round_ms, 1e3 * seconds / TURNS)
-    settings = bench.Settings(min_seconds=seconds, max_seconds=max(30.0, seconds), round_ms=round_ms, profile=profile)
+    settings = bench.Settings.lasting(seconds, round_ms=round_ms, profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):

@@ -31,9 +31,7 @@ SEARCHED = 512
 
 def settings(seconds: float) -> bench.Settings:
     """Give how long to measure so that each candidate is timed for `seconds` at least."""
-    return bench.Settings(
-        min_seconds=seconds, max_seconds=max(30.0, seconds), round_ms=min(200, 1e3 * seconds / ROUNDS)
-    )
+    return bench.Settings.lasting(seconds, round_ms=min(200, 1e3 * seconds / ROUNDS))
 
 
 def with_raw_file(outcome: bench.Outcome) -> bench.Outcome:

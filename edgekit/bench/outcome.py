@@ -42,6 +42,21 @@ class Settings(Record):
     seed: int = 0
     """For the resampling in `faster`."""
 
+    @classmethod
+    def lasting(cls, seconds: float, *, round_ms: float = 200.0, profile: bool = False) -> Settings:
+        """Give settings that time each model for `seconds` at least.
+
+        A short look gets a short warm-up, at most five times as long: with two seconds, the usual ten.
+        """
+        return cls(
+            min_seconds=seconds,
+            max_seconds=max(30.0, seconds),
+            round_ms=round_ms,
+            warmup_min_seconds=min(cls.warmup_min_seconds, seconds),
+            warmup_max_seconds=min(cls.warmup_max_seconds, 5 * seconds),
+            profile=profile,
+        )
+
     def __post_init__(self) -> None:
         if min(self.round_ms, self.max_seconds) <= 0 or self.min_count < 1 or self.min_seconds < 0:
             raise UsageError("a benchmark needs positive round_ms, max_seconds and min_count.")

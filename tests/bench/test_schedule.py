@@ -166,6 +166,13 @@ def test_settings_that_cannot_be_met_are_refused(bad):
         Settings(**bad)
 
 
+def test_a_short_look_gets_a_short_warm_up():
+    assert Settings.lasting(2.0) == Settings()
+    short = Settings.lasting(0.3)
+    assert (short.min_seconds, short.warmup_min_seconds, short.warmup_max_seconds) == (0.3, 0.3, 1.5)
+    assert Settings.lasting(60.0).max_seconds == 60.0
+
+
 def test_no_entries_give_no_outcomes():
     assert benchmark([]) == []
 

@@ -48,7 +48,7 @@ def bundles(command, place) -> dict:
     for backend in OTHER:
         only = ("--candidate", f"{backend}/fp32", "--no-bench")
         image, text, arrays = (place / "device" / f"{kind}-{backend}" for kind in ("image", "text", "npz"))
-        command("export", "digits", "-o", image, "--max-samples", "20", *only)
+        command("export", "digits", "-o", image, "--max-samples", "100", *only)
         command("export", CHECKPOINT, "-o", text, *only)
         command("export", net, "-o", arrays, *only)
         made |= {("image", backend): image, ("text", backend): text, ("npz", backend): arrays}

@@ -211,7 +211,7 @@ def test_inspect_says_what_it_is(digits, command):
 
 def test_python_gives_typed_results(shared_cache, digits, tmp_path):
     result = edgekit.export(
-        "digits", output=tmp_path / "out", candidates=("onnxruntime/fp32",), bench_seconds=0.3, max_samples=50
+        "digits", output=tmp_path / "out", candidates=("onnxruntime/fp32",), bench_seconds=0.3, tune=False
     )
     assert isinstance(result.report, Report)
     assert isinstance(result.bundle, Bundle)
@@ -223,12 +223,18 @@ def test_python_gives_typed_results(shared_cache, digits, tmp_path):
         np.testing.assert_allclose(session.run(feeds)["logits"], expected["logits"], rtol=1e-3, atol=1e-3)
 
 
+BRIEFLY = """
+import edgekit, functools
+edgekit.export = functools.partial(edgekit.export, bench_seconds=0.3, mixed=False, tune=False)
+"""
+
+
 def test_readme_python_runs(digits, common_cache, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     assert blocks
     for block in blocks:
         done = subprocess.run(
-            [sys.executable, "-c", block],
+            [sys.executable, "-c", BRIEFLY + block],
             cwd=tmp_path,
             env={**os.environ, "EDGEKIT_CACHE_DIR": str(common_cache)},
             capture_output=True,

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 PATIENCE_S = 120
 QUICK = ("--no-bench", "--candidate", "onnxruntime/int8-static", "--max-samples", "50")
-MEASURED = ("--bench-seconds", "0.2", "--max-samples", "50")
+MEASURED = (
+    "--bench-seconds", "0.2", "--max-samples", "50", "--no-mixed", "--no-tune",
+    "--candidate", "openvino/int8-static", "--candidate", "openvino/fp32",
+)  # fmt: skip
 
 
 @dataclass
@@ -215,7 +218,7 @@ def test_a_killed_export_goes_on_where_it_was(start, entries, tmp_path: Path) ->
 
 
 def test_no_worker_outlives_a_killed_export(start, tmp_path: Path) -> None:
-    run = start("out", *MEASURED, "--candidate", "onnxruntime/fp32", "--candidate", "onnxruntime/int8-static")
+    run = start("out", *MEASURED)
     assert run.reach("load and warm up|measure")
     end = time.monotonic() + PATIENCE_S
     while len(run.alive) < 2 and time.monotonic() < end:

@@ -104,7 +104,7 @@ def test_what_is_measured_elsewhere_is_no_proof(command, place):
         pytest.skip("the target is x86-64")
     goal = "x86-avx512-vnni" if "avx512_vnni" not in host.probe().isa else "x86-avx2"
     out = place / "out" / "elsewhere"
-    command("export", "digits", "--target", goal, "--candidate", "openvino/fp32", "--max-samples", "50", "-o", out)
+    command("export", "digits", "--target", goal, "--candidate", "openvino/fp32", "--max-samples", "100", "-o", out)
     found = Report.from_dict(command("bench", out, "--seconds", "0.2", "--json", code=None).json)
     assert found.evidence == "parsed"
     assert f"which is not '{goal}'" in found.notes[0]
@@ -116,7 +116,7 @@ def test_a_target_may_give_a_range_of_sizes(command, tmp_path):
     )
     made = command(
         "export", "digits", "--target", tmp_path / "ranged.toml", "--candidate", "onnxruntime/fp32", "--no-bench",
-        "--max-samples", "50", "-o", tmp_path / "out", "--json",
+        "--max-samples", "100", "-o", tmp_path / "out", "--json",
     )  # fmt: skip
     assert Manifest.from_dict(json.loads((tmp_path / "out" / "manifest.json").read_text())).inputs[0].shape[0] != 1
     assert made.report.shipped.quality.ok
