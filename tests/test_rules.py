@@ -67,7 +67,9 @@ BUILD_SIDE_OF_PLUGINS = {
     "gate.py": {"onnxruntime"},
     "graph.py": {"onnx"},
     "ir.py": set(),
+    "preflight.py": set(),
     "quantize.py": set(),
+    "rtx_child.py": {"tensorrt_rtx"},
 }
 """The files of a plugin that its device side never reaches, and what they may import beside its runtime."""
 

@@ -15,6 +15,7 @@ from edgekit.target import Target
 from edgekit_tensorrt import graph, preflight
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan, Profile
+from edgekit_tensorrt.preflight import PREFLIGHT, Preflight
 
 
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
@@ -28,14 +29,9 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         files = (*_lay_down(model.graph, graph.external_files(proto), workdir), PLAN)
         plan.save(workdir / PLAN)
         found = preflight.check(workdir / GRAPH, plan, target)
-        if found.verdict == "rejected":
-            raise UnsupportedError(
-                f"{found.compiler} refuses the graph for '{target.name}':",
-                problems=found.problems,
-                hint="replace these nodes in the model, or choose another recipe",
-            )
-        if found.verdict == "failed":
-            raise BuildError(f"{found.compiler} cannot compile the graph: {'; '.join(found.problems)}")
+        _raise_refusal(found, target, options)
+        found.save(workdir / PREFLIGHT)
+        files += (PREFLIGHT,)
     except BaseException:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -51,6 +47,25 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         portable=found.engine is None,
         notes=found.notes,
     )
+
+
+def _raise_refusal(found: Preflight, target: Target, options: Options) -> None:
+    """Raise what the compiler found; that it crashed proves nothing of a graph which another TensorRT will build."""
+    if found.verdict == "rejected":
+        raise UnsupportedError(
+            f"{found.compiler} refuses the graph for '{target.name}':",
+            problems=found.problems,
+            hint="replace these nodes in the model, or choose another recipe",
+        )
+    if found.verdict == "failed":
+        kin = ", the nearest that it has to the target's" if found.sibling else ""
+        raise UnsupportedError(
+            f"{found.compiler} cannot compile the graph for '{target.name}' (SM {found.sm}{kin}):",
+            problems=found.problems,
+            hint="choose another recipe, or leave these nodes in float",
+        )
+    if found.verdict == "unanswered" and options.runtime == "rtx":
+        raise BuildError(f"no engine for '{target.name}': {'; '.join(found.problems)}", hint="edgekit doctor")
 
 
 def planned(model: Model, proto: Any, target: Target, options: Options) -> BuildPlan:

@@ -60,7 +60,11 @@ class TestContract(BackendTests):
 
     def test_what_is_built_is_the_graph_and_its_plan(self, backend: TensorRT, tmp_path: Path) -> None:
         built = self._built(backend, tmp_path)
-        assert (built.files, built.portable, built.evidence) == (("model.onnx", "plan.json"), True, "parsed")
+        assert (built.files, built.portable, built.evidence) == (
+            ("model.onnx", "plan.json", "preflight.json"),
+            True,
+            "parsed",
+        )
         assert built.requires == {"arch": "aarch64"}
         plan = json.loads((tmp_path / "built" / "plan.json").read_text())
         assert plan["profiles"] == [{"input": "x", "min": [1, 4], "opt": [2, 4], "max": [8, 4]}]

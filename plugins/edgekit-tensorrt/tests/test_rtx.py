@@ -1,0 +1,294 @@
+"""TensorRT for RTX, the real compiler on the processor: what each SM takes, and what becomes of the layers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_tensorrt import preflight
+from edgekit_tensorrt.plan import BuildPlan, Profile
+from edgekit_tensorrt.preflight import ENGINE, INSTALL, Preflight, check
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from edgekit.errors import EnvironmentFault, UnsupportedError
+from edgekit.target import Device, Target
+
+pytest.importorskip("tensorrt_rtx", reason=f"no TensorRT for RTX: {INSTALL}")
+
+WIDTH = 64
+KINDS = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8, 16, 16])
+
+
+def save(folder: Path, nodes: list[Any], weights: list[Any], outputs: int = 1, shape: Any = X, opset: int = 21) -> Path:
+    """Write a graph from `x` to `y`, `y1`... whose shapes the checker may leave open."""
+    names = ["y", *(f"y{index}" for index in range(1, outputs))]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    graph = helper.make_graph(nodes, "g", [shape], ends, weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("acme", 1)])
+    proto.ir_version = 10
+    onnx.save(proto, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def weight(shape: tuple[int, ...]) -> np.ndarray:
+    return (np.random.default_rng(0).standard_normal(shape) * 0.1).astype(np.float32)
+
+
+def convolutions(folder: Path, kind: str = "fp32") -> Path:
+    """Write Conv, Relu, Conv in one float type, with casts at both ends."""
+    to = KINDS[kind]
+    shapes = {"w1": (16, 8, 3, 3), "b1": (16,), "w2": (16, 16, 3, 3)}
+    weights = [helper.make_tensor(name, to, shape, weight(shape).ravel().tolist()) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["xc"], "in", to=to),
+        helper.make_node("Conv", ["xc", "w1", "b1"], ["c1"], "/conv1", pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"], "/relu1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "/conv2", pads=[1] * 4),
+        helper.make_node("Cast", ["c2"], ["y"], "out", to=TensorProto.FLOAT),
+    ]
+    return save(folder, nodes, weights)
+
+
+class Calibration(CalibrationDataReader):
+    def __init__(self) -> None:
+        self.feeds: Iterator[Any] = iter([{"x": weight((1, 8, 16, 16))}] * 2)
+
+    def get_next(self) -> Any:
+        return next(self.feeds, None)
+
+
+def int8(folder: Path, *, symmetric: bool) -> Path:
+    """Quantize both convolutions by onnxruntime: as it does by default, or as TensorRT wants it."""
+    wanted = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} if symmetric else {}
+    plain = convolutions(folder)
+    quantize_static(
+        plain,
+        folder / "int8.onnx",
+        Calibration(),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv"],
+        extra_options=wanted,
+    )
+    return folder / "int8.onnx"
+
+
+def fp8(folder: Path) -> Path:
+    """Write a MatMul whose data and weight are fp8."""
+    kind, size = TensorProto.FLOAT8E4M3FN, WIDTH * WIDTH
+    weights = [
+        helper.make_tensor("w", kind, [WIDTH, WIDTH], [1.0] * size),
+        helper.make_tensor("zero", kind, [], [0.0]),
+        numpy_helper.from_array(np.float32(0.01), "scale"),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["xq"], "/quantize"),
+        helper.make_node("DequantizeLinear", ["xq", "scale", "zero"], ["xd"], "/dequantize"),
+        helper.make_node("DequantizeLinear", ["w", "scale"], ["wd"], "/weight"),
+        helper.make_node("MatMul", ["xd", "wd"], ["y"], "/fc"),
+    ]
+    return save(folder, nodes, weights, shape=rows())
+
+
+def int4(folder: Path) -> Path:
+    """Write a MatMul in floats whose weight is held in int4, a scale for each 32 rows of a column."""
+    weights = [
+        helper.make_tensor("w", TensorProto.INT4, [WIDTH, WIDTH], [index % 15 - 7 for index in range(WIDTH * WIDTH)]),
+        numpy_helper.from_array(np.full((WIDTH // 32, WIDTH), 0.01, np.float32), "scale"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "scale"], ["wd"], "/unpack", axis=0, block_size=32),
+        helper.make_node("MatMul", ["x", "wd"], ["y"], "/fc"),
+    ]
+    return save(folder, nodes, weights, shape=rows())
+
+
+def rows() -> Any:
+    return helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, WIDTH])
+
+
+GRAPHS = {
+    "fp32": convolutions,
+    "fp16": lambda folder: convolutions(folder, "fp16"),
+    "bf16": lambda folder: convolutions(folder, "bf16"),
+    "int8": lambda folder: int8(folder, symmetric=True),
+    "int8 of onnxruntime": lambda folder: int8(folder, symmetric=False),
+    "fp8": fp8,
+    "int4 weights": int4,
+}
+
+
+def target(sm: str | None) -> Target:
+    return Target("card", "a GPU", device=Device(sm=sm))
+
+
+def asked(graph: Path, sm: str | None, *, runtime: str = "tensorrt", timeout_s: float = 120) -> Preflight:
+    dynamic = "N" in str(onnx.load(graph).graph.input[0].type)
+    profiles = (Profile("x", (1, 8, 16, 16), (1, 8, 16, 16), (4, 8, 16, 16)),) if dynamic else ()
+    plan = BuildPlan("card", "as the graph says", 21, sm=sm, profiles=profiles, options={"runtime": runtime})
+    return check(graph, plan, target(sm), timeout_s=timeout_s)
+
+
+TABLE = [
+    # precision, SM of the target, verdict, main type, its layers
+    ("fp32", "7.5", "compiled", "f32"),
+    ("fp32", "12.1", "compiled", "f32"),
+    ("fp16", "7.5", "compiled", "f16"),
+    ("fp16", "8.7", "compiled", "f16"),
+    ("bf16", "7.5", "failed", "SM 7.5 has no bf16, which these nodes need: 'in', '/conv1', '/relu1' and 2 more"),
+    ("bf16", "8.0", "compiled", "bf16"),
+    ("int8", "8.6", "compiled", "i8"),
+    ("int8", "8.7", "compiled", "i8"),
+    ("int8", "11.0", "compiled", "i8"),
+    ("int8 of onnxruntime", "8.7", "rejected", "TensorRT takes biases in float"),
+    ("fp8", "8.6", "failed", "SM 8.6 has no fp8, which these nodes need: '/quantize', '/dequantize', '/weight'"),
+    ("fp8", "8.7", "failed", "SM 8.6 has no fp8"),
+    ("fp8", "8.9", "compiled", "f8"),
+    ("fp8", "11.0", "compiled", "f8"),
+    ("int4 weights", "7.5", "failed", "SM 7.5 has no int4, which these nodes need: '/unpack'"),
+    ("int4 weights", "8.0", "compiled", "f32"),
+]
+
+
+@pytest.mark.parametrize(("name", "sm", "verdict", "said"), TABLE, ids=lambda one: str(one).replace(" ", "-")[:24])
+def test_what_each_sm_takes(tmp_path: Path, name: str, sm: str, verdict: str, said: str) -> None:
+    found = asked(GRAPHS[name](tmp_path), sm)
+    assert found.verdict == verdict, found.problems
+    if verdict == "compiled":
+        assert found.accepted and not found.problems
+        assert found.precision is not None and found.precision.main == said
+        assert found.engine is None and not (tmp_path / ENGINE).exists(), "a preflight leaves no engine to ship"
+    else:
+        assert not found.accepted
+        assert any(said in problem for problem in found.problems), found.problems
+    assert found.compiler is not None and found.compiler.startswith("tensorrt-rtx 1.")
+    assert found.seconds is not None and found.peak_memory_mb is not None and found.peak_memory_mb > 100
+
+
+def test_int8_really_runs_in_int8(tmp_path: Path) -> None:
+    found = asked(int8(tmp_path, symmetric=True), "8.6")
+    assert found.precision is not None and found.precision.layers["i8"] == 2
+    assert found.as_asked == ("2 convolutions run in int8, as asked",)
+    assert found.differs == ()
+
+
+def test_int8_that_silently_runs_in_float_is_told(tmp_path: Path) -> None:
+    found = asked(int8(tmp_path, symmetric=True), "7.5")
+    assert found.verdict == "compiled", "the compiler says nothing of it"
+    assert found.differs == ("int8 asked, 2 of 2 convolutions run in fp32: '/conv1', '/conv2'",)
+    assert set(found.differs) <= set(found.notes)
+    assert found.precision is not None and "i8" not in found.precision.layers
+
+
+@pytest.mark.parametrize(("sm", "compiled"), [("8.7", "8.6"), ("9.0", "8.9"), ("11.0", "12.0")])
+def test_a_sibling_is_called_one_and_is_never_shipped(tmp_path: Path, sm: str, compiled: str) -> None:
+    found = asked(convolutions(tmp_path, "fp16"), sm)
+    assert (found.sm, found.sibling, found.engine) == (compiled, True, None)
+    assert any("sibling" in note and "not shipped" in note for note in found.notes)
+
+
+def test_without_a_kin_the_parser_alone_is_asked(tmp_path: Path) -> None:
+    found = asked(convolutions(tmp_path), "5.3")
+    assert (found.verdict, found.sm, found.precision) == ("parsed", None, None)
+    assert "nothing was compiled" in found.notes[0]
+
+
+def test_the_engine_of_an_rtx_target_is_kept(tmp_path: Path) -> None:
+    found = asked(convolutions(tmp_path, "fp16"), "8.6", runtime="rtx")
+    assert (found.verdict, found.sm, found.sibling, found.engine) == ("compiled", "8.6", False, ENGINE)
+    assert found.engine_mb == round((tmp_path / ENGINE).stat().st_size / 1e6, 2)
+
+
+def test_an_sm_that_rtx_lacks_is_refused_where_its_engine_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"its SM is 9\.0; TensorRT for RTX has 7\.5, 8\.0"):
+        asked(convolutions(tmp_path), "9.0", runtime="rtx")
+
+
+def test_every_operator_that_tensorrt_lacks_is_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], "/head/relu"),
+        helper.make_node("Det", ["a"], ["y"], "/head/det"),
+        helper.make_node("Mystery", ["a"], ["y1"], "/head/mystery", domain="acme"),
+        helper.make_node("Unique", ["a"], ["y2"]),
+    ]
+    found = asked(save(tmp_path, nodes, [], outputs=3), "8.7")
+    assert found.verdict == "rejected"
+    assert found.problems == (
+        "'/head/det' (Det): TensorRT has no such operator",
+        "'/head/mystery' (Mystery): neither TensorRT nor a plugin has this operator",
+        "node 3 (Unique): TensorRT has no such operator",
+    )
+
+
+def test_an_operator_that_an_sm_lacks_is_named(tmp_path: Path) -> None:
+    weights = [numpy_helper.from_array(weight((WIDTH, WIDTH)), "w")]
+    graph = save(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"], "/head/fc")], weights, shape=rows())
+    found = asked(graph, "7.5")
+    assert found.verdict == "failed"
+    assert found.problems == ("Cannot compile operation '/head/fc' for Turing (SM75): FP32 GEMM is not supported",)
+
+
+def test_a_file_that_is_no_graph_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no protobuf" * 9)
+    found = check(tmp_path / "model.onnx", BuildPlan("card", "f32", 17, sm="8.6"), target("8.6"))
+    assert (found.verdict, len(found.problems)) == ("rejected", 1)
+    assert "Failed to parse the ONNX model" in found.problems[0]
+
+
+def test_weights_beside_the_graph_are_found(tmp_path: Path) -> None:
+    proto = onnx.load(convolutions(tmp_path))
+    for tensor in proto.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))  # raw, as such files need
+    onnx.save(proto, tmp_path / "model.onnx", save_as_external_data=True, location="model.data", size_threshold=16)
+    assert (tmp_path / "model.data").stat().st_size > 1000
+    assert asked(tmp_path / "model.onnx", "8.6").verdict == "compiled"
+
+
+def test_equal_graphs_give_equal_verdicts(tmp_path: Path) -> None:
+    graph = int8(tmp_path, symmetric=True)
+    first, second = asked(graph, "8.6"), asked(graph, "8.6")
+    assert (first.precision, first.as_asked, first.notes) == (second.precision, second.as_asked, second.notes)
+
+
+# What happens to the child
+
+
+def test_a_compiler_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    started = time.monotonic()
+    found = asked(convolutions(tmp_path), "8.6", timeout_s=0.01)
+    assert time.monotonic() - started < 30
+    assert (found.verdict, found.accepted) == ("unanswered", False)
+    assert "gave no answer in 0.01 s and was stopped" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("dies", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "the compiler crashed (SIGSEGV); its last lines: VERBOSE: at /conv7"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "(SIGKILL): the system killed it, most likely as memory ran out"),
+        ("sys.exit(3)", "the compiler's process ended with code 3; its last lines: VERBOSE: at /conv7"),
+    ],
+)
+def test_a_crash_in_the_child_is_a_message(tmp_path: Path, dies: str, said: str) -> None:
+    code = f"import os, signal, sys; print('VERBOSE: at /conv7', file=sys.stderr, flush=True); {dies}"
+    answer = preflight.run([sys.executable, "-c", code], {"onnx": "model.onnx"}, tmp_path, 30)
+    assert isinstance(answer, str) and said in answer
+
+
+def test_where_it_is_not_installed_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    found = asked(convolutions(tmp_path), "8.7")
+    assert (found.verdict, found.accepted, found.compiler) == ("none", False, None)
+    assert INSTALL in found.notes[0]
+    with pytest.raises(EnvironmentFault, match="not installed") as fault:
+        asked(tmp_path / "model.onnx", "8.6", runtime="rtx")
+    assert fault.value.hint == INSTALL

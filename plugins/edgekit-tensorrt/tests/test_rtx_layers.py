@@ -1,0 +1,95 @@
+"""What is read off TensorRT's log (records of tensorrt-rtx 1.7.1, strides left out), and how it is put into words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from edgekit_tensorrt.layers import CompiledLayer, Product, compare, precision, read, type_of, word
+
+from edgekit.plugin import Precision
+
+RECORDED = Path(__file__).parent / "recorded"
+CONVOLUTIONS = [Product("/conv1", "CONVOLUTION", "i8"), Product("/conv2", "CONVOLUTION", "i8")]
+PRODUCTS = [*CONVOLUTIONS, Product("/fc", "MATRIX_MULTIPLY", "i8")]
+
+
+def recorded(name: str) -> tuple[CompiledLayer, ...]:
+    return read((RECORDED / f"rtx-1.7-{name}.log").read_text())
+
+
+def test_a_line_gives_kind_types_and_nodes() -> None:
+    layers = {one.name: one for one in recorded("int8-sm86")}
+    conv = layers["/conv1_myl0_2"]
+    assert (conv.kind, conv.inputs, conv.outputs) == ("correlation", ("i8",), ("f32",))
+    assert conv.constants == ("i8", "f32", "f32")
+    assert conv.nodes == ("/conv1", "images_DequantizeLinear", "/conv1.w_DequantizeLinear")
+    assert conv.computes_in == "i8"
+    assert len(layers) == 8, "the tensors and the metadata that follow are no layers"
+
+
+def test_layers_that_hold_no_values_compute_in_nothing() -> None:
+    shapes = recorded("int8-sm86")[0]
+    assert (shapes.kind, shapes.computes_in) == ("shape_call", None)
+
+
+def test_quantizing_is_arithmetic_in_floats() -> None:
+    quantize = recorded("int8-sm86")[1]
+    assert (quantize.inputs, quantize.outputs, quantize.computes_in) == (("f32",), ("i8",), "f32")
+
+
+def test_int8_that_runs_in_int8() -> None:
+    layers = recorded("int8-sm86")
+    assert precision(layers, PRODUCTS) == Precision("i8", {"f32": 4, "i8": 3})
+    said = ("2 convolutions run in int8, as asked", "1 matrix product runs in int8, as asked")
+    assert compare(PRODUCTS, layers) == (said, ())
+
+
+def test_int8_that_silently_runs_in_float() -> None:
+    layers = recorded("int8-sm75")
+    assert precision(layers, CONVOLUTIONS) == Precision("f32", {"f32": 7})
+    assert compare(CONVOLUTIONS, layers) == ((), ("int8 asked, 2 of 2 convolutions run in fp32: '/conv1', '/conv2'",))
+
+
+def test_packed_weights_are_told_from_arithmetic() -> None:
+    layers = recorded("int4-sm86")
+    assert precision(layers, [Product("fc", "MATRIX_MULTIPLY", "i4-weights")]) == Precision("f32", {"i4-weights": 1})
+
+
+def test_a_mixed_engine_is_counted() -> None:
+    layers = [
+        CompiledLayer(f"c{index}", "correlation", (kind,), (kind,), (kind,), (f"/c{index}",))
+        for index, kind in enumerate(["i8", "f16", "i8", "f16", "f16"])
+    ]
+    same, differ = compare([Product(f"/c{index}", "CONVOLUTION", "i8") for index in range(5)], layers)
+    assert same == ("2 convolutions run in int8, as asked",)
+    assert differ == ("int8 asked, 3 of 5 convolutions run in fp16: '/c1', '/c3', '/c4'",)
+    assert precision(layers) == Precision("f16", {"f16": 3, "i8": 2})
+
+
+def test_a_product_without_a_layer_is_told() -> None:
+    same, differ = compare([Product("/gone", "MATRIX_MULTIPLY", "f16")], recorded("int8-sm86"))
+    assert same == ("1 matrix product in no layer of its own, folded or merged: '/gone'",)
+    assert differ == ()
+
+
+def test_names_with_brackets_and_commas_are_read() -> None:
+    line = (
+        "Layers:\nName: odd, ] [name_myl0_0, LayerType: gemm, Inputs: [ { Name: x, Datatype: Half }], Constants: [],"
+        " Outputs: [ { Name: y, Datatype: Half }], TacticName: t, StreamId: 0, Metadata:"
+        " [ONNX Layer: odd ] [name]\x1f[ONNX Layer: b]"
+    )
+    assert [one.nodes for one in read(line)] == [("odd ] [name", "b")]
+
+
+@pytest.mark.parametrize("text", ["", "Layers:\n", "Layers:\nsomething else\n", "no heading"])
+def test_a_log_without_layers_claims_nothing(text: str) -> None:
+    assert read(text) == ()
+    assert precision(read(text)) is None
+
+
+def test_types_have_one_name_in_every_spelling() -> None:
+    assert [type_of(one) for one in ("Half", "HALF", "BF16", "BFloat16", "FP8", "Int4")] == [
+        "f16", "f16", "bf16", "bf16", "f8", "i4",
+    ]  # fmt: skip
+    assert [word(one) for one in ("i8", "i4-weights", "bf16")] == ["int8", "int4 weights", "bf16"]
