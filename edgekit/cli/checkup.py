@@ -65,6 +65,7 @@ def look(*, imports: bool) -> Iterator[Finding]:
     """Yield every finding in turn; with `imports` the build packages are imported too, each in a child process."""
     yield _python()
     yield _processor()
+    yield from _jetson()
     yield from _plugins()
     yield from _packages()
     if imports:
@@ -95,6 +96,22 @@ def _processor() -> Finding:
         return Finding("processor", "warning", f"{words}; without AVX2 the runtimes are slow or do not start")
     words += "; fast int8" if fast & set(here.isa) else "; no fast int8: lower precision may not be faster here"
     return Finding("processor", "ok", words)
+
+
+def _jetson() -> Iterator[Finding]:
+    """Say what a Jetson runs, and what makes its times unlike those of another day."""
+    from edgekit.device import jetson
+
+    found = jetson.probe()
+    if found is None:
+        return
+    if found.tensorrt is None:
+        hint = "sudo apt-get install nvidia-jetpack"
+        yield Finding("jetson", "warning", f"{found}; no TensorRT: engines cannot be built here", hint)
+    elif found.clocks_locked is False:
+        yield Finding("jetson", "ok", f"{found}: times vary with them", "before a benchmark: sudo jetson_clocks")
+    else:
+        yield Finding("jetson", "ok", str(found))
 
 
 def _plugins() -> Iterator[Finding]:
