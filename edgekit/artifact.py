@@ -2,6 +2,7 @@
 
     manifest.json     what it is, what it requires, and the hash of every file
     model/            the payload, as the backend built it
+    prepared/         of a bundle finished on its device: the portable payload, to finish it again from
     assets/           task.json, tokenizer.json
     samples/          a few inputs, and the original model's outputs on them
     report.json       every candidate, measured; report.md is the same for people
@@ -54,6 +55,19 @@ class File(Record):
 
 
 @dataclass(frozen=True)
+class Prepared(Record):
+    """What a bundle held before it was finished on its device: what it can be finished from again."""
+
+    payload: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    options: Mapping[str, Any]
+    requires: Mapping[str, Any]
+    digest: str
+    """The portable bundle's digest."""
+
+
+@dataclass(frozen=True)
 class Manifest(Record):
     """What a bundle says of itself."""
 
@@ -82,6 +96,8 @@ class Manifest(Record):
     """
     portable: bool = False
     """Not compiled yet: to be finished on its device."""
+    prepared: Prepared | None = None
+    """Of a bundle that was finished."""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     files: tuple[File, ...] = ()
@@ -112,12 +128,16 @@ class Bundle:
 
     def session(self) -> Session:
         """Load the model. Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle."""
+        self.check_finished()
+        return registry.backend(self.manifest.backend).open(self.payload)
+
+    def check_finished(self) -> None:
+        """Raise ArtifactError for a portable bundle: there is nothing in it that runs."""
         if self.manifest.portable:
             raise ArtifactError(
                 f"the bundle '{self.path}' is portable: its engine is built on the device.",
                 hint=f"finish it there with `edgekit finish {self.path}`, or from here with `edgekit deploy`",
             )
-        return registry.backend(self.manifest.backend).open(self.payload)
 
     def task(self) -> Task:
         """Give the task: how samples become feeds and outputs an answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,12 @@ from edgekit.quality import Deviation, count_of_points, points
 from edgekit.result import Candidate, Check, Quality, Report
 
 if TYPE_CHECKING:
-    from edgekit.plugin import Session
+    import numpy as np
+
+    from edgekit.plugin import Precision, Session
     from edgekit.tasks import Task
+
+    Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino")
 
@@ -59,12 +63,10 @@ def verify(
     bundle = artifact.open(path)
     samples = None if data is None else _drawn(bundle, data, max_samples)
     with bundle.session() as session:
-        quality = _against_samples(bundle, session, progress)
+        quality = against_samples(bundle, session.run, progress)
         if samples is not None:
             quality = _against_data(bundle, session, samples, quality, max_drop, progress)
-        candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", session)
-    failures = tuple(check.meaning for check in quality.checks if not check.passed)
-    report = _report("verify", bundle, (candidate,), failures)
+        report = proof(bundle, quality, session.precision)
     return report if samples is None else replace(report, data=_facts(samples), notes=samples.notes)
 
 
@@ -85,6 +87,7 @@ def benchmark(
     bundles = [artifact.open(path) for path in paths]
     entries = []
     for bundle in bundles:
+        bundle.check_finished()
         stored = bundle.samples()
         if not stored:
             raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
@@ -100,17 +103,18 @@ def benchmark(
             raise outcome.fault
         measured = outcome.measurement
         effective = measured.precision if measured else None
-        made = _candidate(bundle, None, "passed", None)
-        candidates.append(replace(made, measurement=measured, effective=effective, layers=outcome.layers))
+        made = _candidate(bundle, None, "passed", effective)
+        candidates.append(replace(made, measurement=measured, layers=outcome.layers))
     return _report("bench", bundles[0], tuple(candidates), ())
 
 
-def _against_samples(bundle: Bundle, session: Session, progress: Progress) -> Quality:
+def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
+    """Hold what `run` gives for the stored samples against the original's outputs on them."""
     stored = bundle.samples()
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
         for feeds, outputs in stored:
-            deviation.add(outputs, session.run(feeds))
+            deviation.add(outputs, run(feeds))
             tick()
     limit = 2 * bundle.manifest.deviation + ROUNDING
     meaning = (
@@ -209,7 +213,14 @@ def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tup
     return quality.original_score, ()
 
 
-def _candidate(bundle: Bundle, quality: Quality | None, status: str, session: Session | None) -> Candidate:
+def proof(bundle: Bundle, quality: Quality, effective: Precision) -> Report:
+    """Give the report of a verification: what was found, and what of it failed."""
+    candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", effective)
+    failures = tuple(check.meaning for check in quality.checks if not check.passed)
+    return _report("verify", bundle, (candidate,), failures)
+
+
+def _candidate(bundle: Bundle, quality: Quality | None, status: str, effective: Precision | None) -> Candidate:
     m = bundle.manifest
     return Candidate(
         name=str(bundle.path),
@@ -218,7 +229,7 @@ def _candidate(bundle: Bundle, quality: Quality | None, status: str, session: Se
         status=status,  # type: ignore[arg-type]  # one of the literals, chosen by the callers above
         reason="",
         asked=m.asked,
-        effective=session.precision if session else m.effective,
+        effective=effective or m.effective,
         size_mb=bundle.size_mb,
         quality=quality,
     )

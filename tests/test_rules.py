@@ -32,7 +32,7 @@ LAYERS = (
     {"pipeline", "originals"},
     {"quality", "evaluation", "build"},
     {"repair", "measure", "live"},
-    {"trial", "budget", "pareto", "scenario", "rerun"},
+    {"trial", "budget", "pareto", "scenario", "rerun", "finish"},
     {"objective", "mixed", "space"},
     {"tune", "search"},
     {"ship", "gain"},

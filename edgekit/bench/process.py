@@ -85,11 +85,16 @@ class Worker:
         """Load the model, bind `feeds` and run once; give `cold_start`, `shapes` and `threads`."""
         if self._process is None:
             self.start()
-        record = payload.to_dict() | {"folder": str(payload.folder.absolute())}
         found: dict[str, Any] = self._ask(
-            "open", "loading the model", backend=self.backend, payload=record, **self._write(feeds)
+            "open", "loading the model", backend=self.backend, payload=_absolute(payload), **self._write(feeds)
         )
         return found
+
+    def load(self, payload: Payload) -> None:
+        """Load the model for `run` and `precision` alone: nothing is bound, so nothing can be timed."""
+        if self._process is None:
+            self.start()
+        self._ask("load", "loading the model", backend=self.backend, payload=_absolute(payload))
 
     def warm(self, *, min_seconds: float, max_seconds: float) -> dict[str, Any]:
         """Run until the latency is steady; give `count`, `converged`, `seconds` and the last window's `median_ns`."""
@@ -282,6 +287,10 @@ class Worker:
         """Give the last lines that the runtime wrote before Python's dump of the stacks, which the context keeps."""
         lines = self._log_text().partition("Fatal Python error:")[0].splitlines()
         return "\n".join(f"  {line}" for line in lines[-count:] if line.strip())
+
+
+def _absolute(payload: Payload) -> dict[str, Any]:
+    return payload.to_dict() | {"folder": str(payload.folder.absolute())}
 
 
 def _fault(data: Mapping[str, Any]) -> EdgekitError:

@@ -123,6 +123,12 @@ class _Loaded:
             "threads": getattr(self._session, "threads", None),
         }
 
+    def load(self, backend: str, payload: dict[str, Any]) -> None:
+        """Load the model and bind nothing: for outputs, not for times."""
+        from edgekit.plugin import Payload
+
+        self._session = _backend(backend).open(Payload.from_dict(payload))
+
     def warm(self, min_seconds: float, max_seconds: float) -> dict[str, Any]:
         """Run until the latency is steady and `min_seconds` have passed, or `max_seconds` have; see
         `edgekit.bench.steady`.

@@ -21,6 +21,7 @@ VERBS = {
     "run": ("edgekit.cli.run:run", "Give a bundle's answer for an image, a text or arrays."),
     "verify": ("edgekit.cli.prove:verify", "Hold a bundle's outputs against the original model's."),
     "bench": ("edgekit.cli.prove:bench", "Measure the latency of one or more bundles on this machine."),
+    "finish": ("edgekit.cli.finish:finish", "Compile a portable bundle on its device, and prove it there."),
     "compare": ("edgekit.cli.compare:compare", "Lay two or more reports or bundles side by side."),
     "inspect": ("edgekit.cli.inspect:inspect", "Say what a bundle, a report, a model file or a target is."),
     "targets": ("edgekit.cli.listing:targets", "List the devices that can be built for, or show one."),
@@ -33,7 +34,7 @@ VERBS = {
 
 FAMILIES = {
     "Build": ("export", "init"),
-    "Use and prove": ("run", "verify", "bench", "compare"),
+    "Use and prove": ("run", "verify", "bench", "finish", "compare"),
     "Look": ("inspect", "targets", "recipes", "plugins"),
     "Upkeep": ("doctor", "cache"),
 }

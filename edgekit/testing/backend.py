@@ -22,9 +22,9 @@ import pytest
 
 from edgekit import registry
 from edgekit._record import Record, digest_of_file
-from edgekit.errors import ArtifactError, EdgekitError, UnsupportedError, UsageError
+from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.plugin import API, Backend, Built, Precision, Probe
+from edgekit.plugin import API, Backend, Built, Finishable, Payload, Precision, Probe
 from edgekit.testing._child import block, find, in_child
 from edgekit.testing._linear import LinearModel, linear_bias, linear_weight
 from edgekit.testing.blocking import FRAMEWORKS
@@ -149,6 +149,26 @@ class BackendTests(LinearModel):
         with pytest.raises(UsageError, match="no_such_option"):
             backend.build(self._model(tmp_path), self.target(), {"no_such_option": 1}, self._empty(tmp_path / "built"))
         assert not any((tmp_path / "built").iterdir())
+
+    # finish, of a backend whose engines belong to the device
+
+    def test_finish_compiles_what_build_prepared(self, backend: Backend, tmp_path: Path) -> None:
+        if not isinstance(backend, Finishable):
+            pytest.skip("the backend compiles at once")
+        built = self._built(backend, tmp_path)
+        assert built.portable, "what `build` gives is finished on the device"
+        payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
+        work = self._empty(tmp_path / "finished")
+        try:
+            finished = backend.finish(payload, self.target(), work)
+        except EnvironmentFault as fault:
+            pytest.skip(f"this machine is no device of it: {fault.message}")
+        assert not finished.portable
+        assert finished.evidence == "built_on_device"
+        assert {name for name in finished.files if not (work / name).is_file()} == set()
+        compiled = Payload(work, finished.files, finished.inputs, finished.outputs, finished.options)
+        with backend.open(compiled) as session:
+            self._assert_close(session.run(self.feeds()), self.expected(self.feeds()))
 
     # run
 

@@ -65,11 +65,14 @@ def installed(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def fake_plugin() -> Iterator[None]:
-    """Install the fake plugin (`edgekit.testing.fake`): source `fake`, pass `fake-round`, backend `numpy`."""
+    """Install the fake plugin: source `fake`, pass `fake-round`, backends `numpy` and `numpy-portable`."""
     points = {
         "edgekit.sources": {"fake": "edgekit.testing.fake:FakeSource"},
         "edgekit.passes": {"fake-round": "edgekit.testing.fake:FakeRound"},
-        "edgekit.backends": {"numpy": "edgekit.testing.fake:NumpyBackend"},
+        "edgekit.backends": {
+            "numpy": "edgekit.testing.fake:NumpyBackend",
+            "numpy-portable": "edgekit.testing.finishable:PortableNumpy",
+        },
     }
     with tempfile.TemporaryDirectory(prefix="edgekit-fake-") as folder:
         install(Path(folder), "edgekit-fake", points)

@@ -20,6 +20,7 @@ from edgekit.tasks.config import TaskConfig
 from edgekit.testing import BackendTests, PassTests, SourceTests, fake_plugin
 from edgekit.testing.backend import linear_bias, linear_weight
 from edgekit.testing.fake import FakeRound, FakeSource, NumpyBackend, write_model
+from edgekit.testing.finishable import PortableNumpy
 
 FEATURES, CLASSES = 6, 3
 
@@ -50,6 +51,12 @@ class TestNumpyBackend(BackendTests):
 
     def model(self, folder: Path) -> Model:
         return write_model(folder, [(linear_weight(), linear_bias())], self.inputs[0], self.outputs[0])
+
+
+class TestPortableNumpy(TestNumpyBackend):
+    @pytest.fixture
+    def backend(self):
+        return PortableNumpy()
 
 
 class TestFakeRound(PassTests):

@@ -1,0 +1,64 @@
+"""A backend whose payload is finished on the device, in pure numpy: the fake that `edgekit finish` is tested with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit._record import Record
+from edgekit.model import Model
+from edgekit.plugin import Built, Payload
+from edgekit.target import Target
+from edgekit.testing._mlp import load, save
+from edgekit.testing.fake import FakeOptions, NumpyBackend, NumpySession
+
+ENGINE = "engine.npz"
+
+
+@dataclass(frozen=True)
+class FinishOptions(Record):
+    """Options of the backend below."""
+
+    damage: float = 0.0
+    """Change every weight by this share while finishing: for tests of the gate on the device."""
+    pause_s: float = 0.0
+    """Take so long to finish: for tests of what is left when it is killed."""
+
+
+class PortableNumpy(NumpyBackend):
+    """Lay a `numpy-mlp` model's weights out column by column, on the device."""
+
+    name = "numpy-portable"
+    summary = "pure numpy, finished on the device, for tests"
+    options = FinishOptions
+
+    def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
+        chosen = FinishOptions.from_dict(options, "numpy-portable options")
+        made = super().build(model, target, {}, workdir)
+        return replace(made, options=chosen.to_dict(), evidence="parsed", portable=True)
+
+    def finish(self, payload: Payload, target: Target, workdir: Path) -> Built:
+        import numpy
+
+        chosen = FinishOptions.from_dict(payload.options, "numpy-portable options")
+        layers = load(payload.main)
+        for layer in layers:
+            weight = numpy.asfortranarray(layer["w"])
+            layer["w"] = weight if not chosen.damage else (weight * (1 + chosen.damage)).astype(weight.dtype)
+        save(workdir / ENGINE, layers)
+        time.sleep(chosen.pause_s)
+        return Built(
+            files=(ENGINE,),
+            inputs=payload.inputs,
+            outputs=payload.outputs,
+            requires={"packages": {"numpy": ">=1.26"}},
+            options=chosen.to_dict(),
+            evidence="built_on_device",
+            notes=(f"{len(layers)} layers laid out by column",),
+        )
+
+    def open(self, payload: Payload) -> NumpySession:
+        return NumpySession(replace(payload, options=FakeOptions().to_dict()))
