@@ -172,7 +172,7 @@ class NumpyBackend:
     name = "numpy"
     summary = "pure numpy, for tests"
     accepts = frozenset({FORMAT})
-    options = FakeOptions
+    options: type[Record] = FakeOptions
 
     def probe(self) -> Probe:
         import numpy
