@@ -57,7 +57,7 @@ def measure(bundle: artifact.Bundle, wait_ns: int, arguments: argparse.Namespace
         round_ms=arguments.round_ms,
         lead_in_ms=arguments.round_ms / 5,
         warmup_min_seconds=0.2,
-        warmup_max_seconds=2.0,
+        warmup_max_seconds=0.5,
     )
     found = benchmark(entries, settings)
     for outcome in found:

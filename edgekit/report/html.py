@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, figures, layers, noise, plot, tradeoff
+from edgekit.report import candidates, figures, layers, noise, plot, timeline, tradeoff
 from edgekit.result import Candidate, Report
 
 _REPAIR = ("stays in", "relative L2", "kind", "layer")
@@ -27,7 +27,9 @@ def render(report: Report, folder: Path | None = None) -> str:
         _section("Trade-offs", tradeoff.render(report)),
         *(_section(title, _table(_REPAIR, rows)) for title, rows in layers.repairs(report)),
         *(_section(title, _table(_MIX, rows)) for title, rows in layers.mixes(report)),
+        *(_section(title, _profile(rows)) for title, rows in layers.profiles(report)),
         _distributions(report, folder),
+        _section("Over time", timeline.render(report)),
         _section("Environment", _definitions(figures.environment(report.environment))),
         _section("Noise", _definitions(_noise(report))),
         _section("Data", _definitions(figures.facts(report))),
@@ -153,6 +155,19 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{title}</th>" for title in header)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in lines)
     return f'<div class="table"><table><tr>{head}</tr>{rows}</table></div>'
+
+
+def _profile(rows: Sequence[tuple[float, str, str, str, str]]) -> str:
+    """Give the table of layers, with a bar for each one's share of the time."""
+    most = max(share for share, *_ in rows) or 1.0
+    head = '<tr><th class="share">share</th><th>ms</th><th>runs in</th><th>kind</th><th>layer</th></tr>'
+    lines = "".join(
+        f'<tr><td class="share">{plot.share(share, most)}</td>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for share, *cells in rows
+    )
+    return f'<div class="table"><table>{head}{lines}</table></div>'
 
 
 def _distributions(report: Report, folder: Path | None) -> str:

@@ -67,6 +67,29 @@ def mixes(report: Report) -> list[tuple[str, list[tuple[str, str, str, str, str]
     return list(tables.values())
 
 
+def profiles(report: Report) -> list[tuple[str, list[tuple[float, str, str, str, str]]]]:
+    """Give, for each candidate whose layers were timed, a title and its slowest layers.
+
+    A layer is (share of the time of all, ms, precision, kind, name).
+    """
+    tables = []
+    for candidate in report.candidates:
+        if not candidate.layers:
+            continue
+        total = sum(layer.time_ms for layer in candidate.layers) or 1.0
+        slowest = sorted(candidate.layers, key=lambda layer: -layer.time_ms)[: 2 * LAYERS_SHOWN]
+        rows = [
+            (one.time_ms / total, figures.significant(one.time_ms), one.precision, one.kind, figures.clean(one.name))
+            for one in slowest
+        ]
+        shown = 100 * sum(row[0] for row in rows)
+        title = (
+            f"Slowest layers of {figures.clean(candidate.name)}: {len(rows)} of {len(candidate.layers)}, {shown:.0f}%"
+        )
+        tables.append((f"{title} of {figures.ms(total)}", rows))
+    return tables
+
+
 def _loss_ms(layer: LayerChoice) -> float:
     """Give what int8 costs a layer; 0 where a profile does not show it."""
     return 0.0 if layer.float_ms is None or layer.int8_ms is None else layer.int8_ms - layer.float_ms

@@ -25,6 +25,14 @@ def bar(p50: float, p90: float | None, longest: float, *, kind: str) -> str:
     )
 
 
+def share(part: float, most: float) -> str:
+    """Draw a share of a whole as a bar with its percentage; the bar of `most` has the full width."""
+    return (
+        f'<svg height="14" role="img" aria-label="{100 * part:.1f} percent"><rect class="bar" y="1" height="12" rx="2" '
+        f'width="{max(100 * part / most, 0.4):.1f}%"/><text x="4" y="11" class="over">{100 * part:.1f}%</text></svg>'
+    )
+
+
 def histogram(values: Sequence[float], low: float, high: float, *, kind: str) -> str:
     """Draw how `values` are spread between `low` and `high`, on a logarithmic axis; those beyond are left out."""
     counts = [0] * BINS
@@ -98,6 +106,75 @@ def scatter(
         for dot in sorted(dots, key=lambda dot: (dot.front, dot.kind == "best"))
     )
     return f'<svg height="{SCATTER + 22}" role="img" aria-label="{title}">{lines}{marks}</svg>'
+
+
+COLOURS = 4
+"""Colours of lines in the style sheet; a fifth line has the first's again."""
+
+CHART = 90
+"""Pixels of a line chart, its horizontal axis not counted."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Values over time, None where there is none, with a band around them or without."""
+
+    name: str
+    times: Sequence[float]
+    """Seconds."""
+    values: Sequence[float | None]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+def lines(drawn: Sequence[Line], last_s: float, title: str) -> str:
+    """Draw lines from 0 to `last_s` seconds, on an axis that holds all values but the wildest hundredth of the band."""
+    known = [value for line in drawn for value in (*line.values, *line.low) if value is not None]
+    bands = sorted(value for line in drawn for value in line.high)
+    known += bands[: max(1, math.ceil(0.95 * len(bands)))]
+    low, high = min(known), max(known)
+    pad = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = low - pad if low < 0 or low - pad > 0 else 0.0, high + pad
+    up = _even(low, high, 4) or [low, high]
+    words = "".join(
+        f'<line class="axis" x1="{LEFT}%" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text x="{LEFT - 1}%" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in up
+        if 4 <= (y := CHART * (1 - (tick - low) / (high - low))) <= CHART
+    )
+    words += "".join(
+        f'<text x="{LEFT + (100 - LEFT) * tick / last_s:.2f}%" y="{CHART + 15}" text-anchor="middle">{tick:g} s</text>'
+        for tick in _even(0, last_s, 4)
+    )
+    shapes = "".join(_shapes(line, place % COLOURS, low, high, last_s) for place, line in enumerate(drawn))
+    # The inner drawing is stretched to the width at hand; its strokes and the words outside of it are not.
+    inner = (
+        f'<svg x="{LEFT}%" y="0" width="{100 - LEFT}%" height="{CHART}" viewBox="0 0 1000 {CHART}" '
+        f'preserveAspectRatio="none" class="stretched">{shapes}</svg>'
+    )
+    base = f'<line class="axis" x1="{LEFT}%" x2="100%" y1="{CHART}" y2="{CHART}"/>'
+    return f'<svg height="{CHART + 20}" role="img" aria-label="{title} over time">{words}{base}{inner}</svg>'
+
+
+def _shapes(line: Line, colour: int, low: float, high: float, last_s: float) -> str:
+    def point(time: float, value: float) -> str:
+        down = CHART * (1 - (min(max(value, low), high) - low) / (high - low))
+        return f"{1000 * time / last_s:.1f},{down:.1f}"
+
+    band = ""
+    if line.low and line.high:
+        edge = [point(*pair) for pair in zip(line.times, line.high, strict=True)]
+        edge += [point(*pair) for pair in zip(reversed(line.times), reversed(line.low), strict=True)]
+        band = f'<polygon class="band line{colour}" points="{" ".join(edge)}"/>'
+    parts: list[list[str]] = [[]]
+    for time, value in zip(line.times, line.values, strict=True):
+        if value is None:
+            parts.append([])
+        else:
+            parts[-1].append(point(time, value))
+    return band + "".join(
+        f'<polyline class="line{colour}" points="{" ".join(part)}"/>' for part in parts if len(part) > 1
+    )
 
 
 def staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
