@@ -113,8 +113,14 @@ def home() -> Path | None:
         return None
 
 
-def probe(root: Path = Path("/")) -> Host:
-    """Read the facts below `root`; never raises. `libc` and `python` are always this process's own."""
+def probe(
+    root: Path = Path("/"), *, arch: str | None = None, libc: str | None = None, python: str | None = None
+) -> Host:
+    """Read the facts below `root`; never raises.
+
+    What a tree does not hold is this process's own, where it is not given: `arch`, `libc` and `python`, which are those
+    of the process that will run the model.
+    """
     own = root == Path("/")
     cpuinfo = _text(root / "proc/cpuinfo")
     flags = _flags(cpuinfo)
@@ -122,7 +128,7 @@ def probe(root: Path = Path("/")) -> Host:
     kernel = _text(root / "proc/sys/kernel/osrelease")
     return Host(
         os=sys.platform,
-        arch=_process_arch() if own else _arch_of(cpuinfo) or _process_arch(),
+        arch=arch or (_process_arch() if own else _arch_of(cpuinfo) or _process_arch()),
         cpu=_cpu(cpuinfo),
         isa=tuple(sorted({ours for word, ours in ISA_FLAGS.items() if word in flags})),
         cores=_cores(root, own, cpuinfo),
@@ -130,8 +136,8 @@ def probe(root: Path = Path("/")) -> Host:
         board=_board(root),
         virtual=_virtual(root, flags, compatible),
         kernel=kernel or (platform.release() if own else "unknown"),
-        libc=" ".join(platform.libc_ver()).strip() or None,
-        python=platform.python_version(),
+        libc=" ".join(platform.libc_ver()).strip() or None if libc is None else libc or None,
+        python=platform.python_version() if python is None else python,
         compatible=compatible,
         accelerators=_accelerators(root),
     )
