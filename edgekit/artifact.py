@@ -191,19 +191,23 @@ def open(path: str | Path, *, check: bool = True) -> Bundle:
 
 def unmet(requires: Mapping[str, Any]) -> tuple[str, ...]:
     """Say which of a bundle's requirements this machine does not meet."""
-    here = _host.probe()
-    problems = []
-    if "arch" in requires and requires["arch"] != here.arch:
-        problems.append(f"it needs {requires['arch']}, this machine is {here.arch}")
-    else:
-        missing = sorted(set(requires.get("isa", ())) - set(here.isa))
-        if missing:
-            problems.append(f"this processor lacks {', '.join(missing)}")
-        any_of = requires.get("isa_any", ())
-        if any_of and not set(any_of) & set(here.isa):
-            problems.append(f"this processor has none of {', '.join(any_of)}")
+    problems = list(lacking(requires, _host.probe()))
     for package, wanted in dict(requires.get("packages", {})).items():
         problems += _package_problem(package, wanted)
+    return tuple(problems)
+
+
+def lacking(requires: Mapping[str, Any], machine: _host.Host) -> tuple[str, ...]:
+    """Say which of a bundle's requirements a machine's processor does not meet."""
+    if "arch" in requires and requires["arch"] != machine.arch:
+        return (f"it needs {requires['arch']}, this machine is {machine.arch}",)
+    problems = []
+    missing = sorted(set(requires.get("isa", ())) - set(machine.isa))
+    if missing:
+        problems.append(f"this processor lacks {', '.join(missing)}")
+    any_of = requires.get("isa_any", ())
+    if any_of and not set(any_of) & set(machine.isa):
+        problems.append(f"this processor has none of {', '.join(any_of)}")
     return tuple(problems)
 
 
