@@ -206,7 +206,8 @@ class Candidate(Record):
 class Report(Record):
     """All that is known of one export, verification or benchmark."""
 
-    kind: Literal["export", "verify", "bench"]
+    kind: Literal["export", "verify", "bench", "deploy"]
+    """`deploy`: a bundle verified and measured on a device by another machine."""
     model: str
     task: str | None
     target: str
@@ -232,6 +233,12 @@ class Report(Record):
     @property
     def shipped(self) -> Candidate | None:
         return next((candidate for candidate in self.candidates if candidate.status == "shipped"), None)
+
+    @property
+    def subject(self) -> Candidate | None:
+        """Give the one candidate that the report is about: the shipped one, or the bundle that was verified."""
+        one = self.candidates[0] if self.kind in ("verify", "deploy") and self.candidates else None
+        return self.shipped or one
 
     @classmethod
     def load(cls, path: Path) -> Report:

@@ -109,6 +109,10 @@ def verdict(report: Report) -> tuple[str, str]:
         count = sum(candidate.measurement is not None for candidate in report.candidates)
         where = "" if report.evidence == "measured_on_device" else "another machine than "
         return "MEASURED", f"{count} {'bundle' if count == 1 else 'bundles'} on {where}{clean(report.target)}"
+    if report.kind == "deploy":
+        measured = any(candidate.measurement for candidate in report.candidates)
+        where = f"{clean(report.model)} on {clean(report.environment.host.board or report.environment.host.arch)}"
+        return ("FAILED" if not report.ok else "DEPLOYED" if measured else "VERIFIED"), where
     if report.kind == "verify":
         if report.ok and any(c.quality and c.quality.metric and c.quality.drop is None for c in report.candidates):
             return "NOT JUDGED", f"{subject}: what the metric was for the original is not known"

@@ -48,12 +48,8 @@ def render(report: Report, folder: Path | None = None) -> str:
     )
 
 
-def _chosen(report: Report) -> Candidate | None:
-    return report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
-
-
 def _cards(report: Report) -> str:
-    chosen = _chosen(report)
+    chosen = report.subject
     if chosen is None:
         return ""
     cards = []
@@ -83,7 +79,7 @@ def _cards(report: Report) -> str:
 
 
 def _summary(report: Report) -> str:
-    chosen = _chosen(report)
+    chosen = report.subject
     entries: list[tuple[str, str]] = []
     if chosen is not None:
         entries += [("objective", figures.objective(report))] if report.objective != "latency" else []

@@ -14,7 +14,7 @@ def render(report: Report) -> str:
     word, words = figures.verdict(report)
     blocks = [f"# {word.capitalize()}: {escape(words)}"]
     blocks += [f"**Failed:** {escape(failure)}" for failure in report.failures]
-    chosen = report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
+    chosen = report.subject
     summary: list[tuple[str, str]] = []
     if chosen is not None:
         summary += [("objective", figures.objective(report))] if report.objective != "latency" else []
@@ -41,7 +41,7 @@ def render(report: Report) -> str:
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         lines = [("noise", words) for words, _ in noise.noises(report)]
-        if report.kind == "bench":
+        if report.kind in ("bench", "deploy"):
             lines += [(candidate.name, figures.footprint(candidate)) for candidate in measured]
         how = (report.shipped or measured[0]).measurement or measured[0].measurement
         blocks += ["## Measurement", items([("how", figures.measurement(how)), *lines] if how else lines)]

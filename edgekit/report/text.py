@@ -120,13 +120,9 @@ def _verdict(page: _Page, report: Report) -> None:
     page.lines += [" " * (len(word) + 2) + text for text in more]
     for failure in report.failures:
         page.entry("failed", figures.clean(failure), "red")
-    if chosen := _subject(report):
+    if chosen := report.subject:
         _chosen(page, report, chosen)
     page.entry("evidence", figures.EVIDENCE[report.evidence])
-
-
-def _subject(report: Report) -> Candidate | None:
-    return report.shipped or (report.candidates[0] if report.kind == "verify" and report.candidates else None)
 
 
 def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
@@ -221,11 +217,11 @@ def _mixes(page: _Page, report: Report) -> None:
 
 
 def _behind(page: _Page, report: Report) -> None:
-    chosen = _subject(report)
+    chosen = report.subject
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         page.heading("Measurement")
-        if report.kind == "bench":
+        if report.kind in ("bench", "deploy"):
             for candidate in measured:
                 name = "size" if len(measured) == 1 else figures.clean(candidate.name)
                 page.entry(name, figures.footprint(candidate))
