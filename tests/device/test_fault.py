@@ -1,0 +1,58 @@
+"""How a program died is told in words, and known faults by their versions."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from edgekit.device import fault
+from tests.device.boards import board
+
+KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.{})"
+
+
+@pytest.mark.parametrize("name", ["SIGILL", "SIGSEGV", "SIGKILL", "SIGABRT"])
+def test_a_real_death_is_known_by_its_code(name):
+    script = KILLS_ITSELF.format(name)
+    child = subprocess.run([sys.executable, "-c", script])
+    assert fault.died_of(child.returncode) == name
+    shell = subprocess.run(["/bin/sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, script], capture_output=True)
+    assert shell.returncode == 128 + getattr(signal, name)
+    assert fault.died_of(shell.returncode) == name
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 9, 124, 127, 130, 143, 255])
+def test_a_program_that_ended_by_itself_did_not_die(code):
+    assert fault.died_of(code) is None
+
+
+def test_the_known_fault_is_told_with_the_versions_that_work():
+    error = fault.death("SIGILL", board(), {"onnxruntime": "1.21.0", "numpy": "2.4.6"}, "importing the runtime")
+    assert error.exit_code == 7
+    assert "illegal instruction on Cortex-A72: onnxruntime 1.21.0 dies on processors without dotprod" in error.message
+    assert "Versions that work: 1.20.1" in error.message
+    assert "--require 'onnxruntime==" in (error.hint or "")
+
+
+def test_the_same_death_with_another_version_or_processor_is_told_without_a_guess():
+    other = fault.death("SIGILL", board(), {"onnxruntime": "1.30.0"}, "verifying")
+    assert "illegal instruction on Cortex-A72 while verifying, with onnxruntime 1.30.0" in other.message
+    newer = fault.death("SIGILL", board(("dotprod", "fp16", "neon"), "Cortex-A76"), {"onnxruntime": "1.21.0"}, "x")
+    assert "Versions that work" not in newer.message
+
+
+def test_a_kill_is_out_of_memory_only_where_the_kernel_says_so():
+    known = fault.death("SIGKILL", board(), {}, "measuring", out_of_memory=True)
+    assert "ran out of memory (3794 MB)" in known.message
+    unknown = fault.death("SIGKILL", board(), {}, "measuring")
+    assert "memory" not in unknown.message.partition("(")[0]
+
+
+def test_faulty_versions_are_kept_off_the_processors_they_die_on():
+    assert fault.exclusions("onnxruntime", board()) == ("!=1.21.0",)
+    assert fault.exclusions("onnxruntime", board(("dotprod", "neon"))) == ()
+    assert fault.exclusions("onnxruntime", board(arch="x86_64")) == ()
+    assert fault.exclusions("numpy", board()) == ()

@@ -1,0 +1,54 @@
+"""The Python of a device: read from its own answer, and the wheels' tags that it takes."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from edgekit.device.interpreter import QUESTION, Interpreter, manylinux
+from tests.device.boards import python
+
+
+def answer(interpreter: str = sys.executable) -> str:
+    return subprocess.run([interpreter, "-c", QUESTION], capture_output=True, text=True, check=True).stdout
+
+
+def test_this_python_tells_what_it_is():
+    found = Interpreter.read(answer(), "/a/link")
+    assert found is not None
+    assert (found.path, found.version, found.implementation) == ("/a/link", platform.python_version(), "cpython")
+    assert (found.bits, found.libc) == (64, "glibc")
+    assert found.missing == ()
+    assert found.packages["edgekit"] == "0.1.0"
+
+
+def test_what_is_no_answer_is_no_python():
+    assert Interpreter.read("sh: python3: not found", "/usr/bin/python3") is None
+    assert Interpreter.read("", "/usr/bin/python3") is None
+
+
+def test_a_32_bit_python_on_a_64_bit_kernel_takes_32_bit_wheels():
+    assert python(bits=32).arch == "armv7l"
+    assert python(arch="x86_64", bits=32).arch == "i686"
+
+
+@pytest.mark.parametrize(
+    ("arch", "glibc", "some", "none"),
+    [
+        ("aarch64", "2.31", ("manylinux_2_31_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"), "2_32"),
+        ("aarch64", "2.36", ("manylinux_2_36_aarch64", "manylinux_2_27_aarch64"), "2_16_"),
+        ("x86_64", "2.36", ("manylinux2010_x86_64", "manylinux1_x86_64", "manylinux_2_5_x86_64"), "2_37"),
+    ],
+)
+def test_every_tag_up_to_its_c_library(arch, glibc, some, none):
+    found = manylinux(arch, glibc)
+    assert set(some) <= set(found)
+    assert not [tag for tag in found if none in tag]
+    assert found[0] == f"manylinux_{glibc.replace('.', '_')}_{arch}"
+
+
+def test_another_c_library_has_none():
+    assert python(libc="musl").platforms == ()

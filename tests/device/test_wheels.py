@@ -1,0 +1,121 @@
+"""Wheels for a device: resolved against the real index for its Python, processor and C library, or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgekit.device import wheels
+from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
+from tests.device.boards import board, python
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def taken(line: str, interpreter) -> str | None:
+    """Give the wheel that would be taken, without downloading it; skip without a network."""
+    try:
+        wheels._pip("download", ["--help"], interpreter)
+        return wheels._tried(line, interpreter)
+    except EnvironmentFault as error:
+        pytest.skip(error.message)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "version", "glibc", "wheel"),
+    [
+        ("onnxruntime==1.32.0", "3.11.2", "2.36", "onnxruntime-1.32.0-cp311-cp311-manylinux_2_28_aarch64.whl"),
+        (
+            "onnxruntime>=1.20,<1.24",
+            "3.10.12",
+            "2.35",
+            "onnxruntime-1.23.2-cp310-cp310-manylinux_2_27_aarch64.manylinux_2_28_aarch64.whl",
+        ),
+        ("onnxruntime==1.32.0", "3.10.12", "2.35", None),
+        ("openvino==2026.4.1", "3.11.2", "2.31", None),
+    ],
+)
+def test_the_wheel_of_the_index(line, version, glibc, wheel):
+    assert taken(line, python(version, libc=f"glibc {glibc}")) == wheel
+
+
+def test_what_is_downloaded_is_kept_for_the_same_question():
+    asked = {"click": [">=8.1"]}
+    try:
+        first = wheels.download(asked, python())
+    except EnvironmentFault as error:
+        pytest.skip(error.message)
+    assert [path.name.split("-")[0] for path in first] == ["click"]
+    written = first[0].stat().st_mtime_ns
+    assert wheels.download(asked, python()) == first
+    assert first[0].stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_a_c_library_that_is_too_old_is_refused_with_the_ways_out():
+    missing = wheels.NoWheel("openvino>=2026.0", ["2024.6.0", "2025.2.0"])
+    error = wheels.refusal(missing, python(libc="glibc 2.31"))
+    if not error.problems[0].startswith("with glibc"):
+        taken("click", python())  # skips where there is no index
+    assert "has no wheel for the device's Python 3.11.2 (aarch64, glibc 2.31)" in error.message
+    assert "the newest that has one is 2025.2.0" in error.message
+    assert error.problems == (
+        "with glibc 2.35 or newer (Ubuntu 22.04) there are wheels",
+        "an older one can be asked for: --require 'openvino==2025.2.0'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "words"),
+    [
+        (python(arch="armv7l", bits=32), "it is 32-bit.*install the 64-bit system"),
+        (python(bits=32), "it is 32-bit.*its kernel is 64-bit"),
+        (python(libc="musl"), "its C library is musl.*glibc"),
+        (python("3.9.2"), "edgekit needs Python 3.10.*--python PATH"),
+    ],
+)
+def test_pythons_without_wheels_are_refused_at_once(interpreter, words):
+    with pytest.raises(UnsupportedError, match=f"(?s){words}"):
+        wheels.check(interpreter)
+
+
+def test_a_standard_library_with_holes_is_refused():
+    with pytest.raises(UnsupportedError, match=r"lacks ctypes, json(?s:.*)python3-minimal"):
+        wheels.check(replace(python(), missing=("ctypes", "json")))
+
+
+def test_the_light_core_one_plugin_and_its_runtime(text_bundle):
+    bare = replace(text_bundle, path=text_bundle.path / "samples")  # a bundle without a task's assets
+    asked = wheels.requirements(bare, "edgekit-onnxruntime", python(), board(("dotprod", "neon")))
+    assert set(asked) == {"click", "numpy", "onnxruntime"}
+    assert ">=8.1" in asked["click"]
+
+
+def test_python_3_10_gets_tomli(text_bundle):
+    assert "tomli" in wheels.requirements(text_bundle, "edgekit-onnxruntime", python("3.10.12"), board())
+
+
+def test_a_task_brings_what_reads_its_inputs(picture_bundle, text_bundle):
+    of_pictures = wheels.requirements(picture_bundle, "edgekit-onnxruntime", python(), board())
+    of_texts = wheels.requirements(text_bundle, "edgekit-onnxruntime", python(), board())
+    assert set(of_pictures) == {"click", "numpy", "onnxruntime", "pillow"}
+    assert set(of_texts) == {"click", "numpy", "onnxruntime", "tokenizers"}
+
+
+def test_a_known_fault_is_kept_off_unless_it_is_asked_for(text_bundle):
+    asked = wheels.requirements(text_bundle, "edgekit-onnxruntime", python(), board())
+    assert "!=1.21.0" in asked["onnxruntime"]
+    pinned = wheels.requirements(text_bundle, "edgekit-onnxruntime", python(), board(), ["onnxruntime==1.21.0"])
+    assert pinned["onnxruntime"] == ["==1.21.0"]
+
+
+def test_an_unreadable_requirement_is_refused(text_bundle):
+    with pytest.raises(UsageError, match="cannot read the requirement '==1'"):
+        wheels.requirements(text_bundle, "edgekit-onnxruntime", python(), board(), ["==1"])
