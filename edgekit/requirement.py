@@ -7,10 +7,10 @@ dependency of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from edgekit.cli import marker
+from edgekit import marker
 
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;\s*(.*))?$")
 _CLAUSE = re.compile(r"^\s*(~=|===|==|!=|<=|>=|<|>)\s*([^\s,]+)\s*$")
@@ -23,6 +23,10 @@ class Requirement:
     name: str
     clauses: tuple[str, ...]
     marker: str
+
+    def applies_on(self, machine: Mapping[str, str]) -> bool:
+        """Say whether it counts, for the distribution itself, where the marker's names have these values."""
+        return not self.marker or marker.holds(self.marker, {**marker.environment(None), **machine}, satisfies)
 
     def applies(self, extra: str | None) -> bool:
         """Say whether it counts on this machine, for the distribution itself (None) or for one of its extras."""

@@ -21,8 +21,9 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 LAYERS = (
     {"errors", "_privacy", "progress"},
     {"_record", "embedded"},
-    {"spec", "host", "layer", "turn"},
-    {"model", "target", "project", "cache", "data"},
+    {"spec", "host", "layer", "marker", "turn"},
+    {"requirement"},
+    {"model", "target", "project", "cache", "data", "fleet"},
     {"recipe", "plugin"},
     {"registry", "measurement"},
     {"result", "tasks"},
@@ -31,7 +32,7 @@ LAYERS = (
     {"beside"},
     {"pipeline", "originals"},
     {"quality", "evaluation", "build"},
-    {"repair", "measure", "live"},
+    {"repair", "measure", "live", "deploy"},
     {"trial", "budget", "pareto", "scenario", "rerun", "finish"},
     {"objective", "mixed", "space"},
     {"tune", "search"},
@@ -56,7 +57,7 @@ ROOMS = {
 }
 """Packages beside numpy and tomli that may be imported outside the heavy rooms, and where."""
 
-AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"target", "project", "recipe"}}
+AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"fleet", "target", "project", "recipe"}}
 """Packages that may be imported when a module loads: click draws the commands, tomli is the library's place on 3.10."""
 
 BUILD_SIDE_OF_PLUGINS = {

@@ -21,6 +21,8 @@ VERBS = {
     "run": ("edgekit.cli.run:run", "Give a bundle's answer for an image, a text or arrays."),
     "verify": ("edgekit.cli.prove:verify", "Hold a bundle's outputs against the original model's."),
     "bench": ("edgekit.cli.prove:bench", "Measure the latency of one or more bundles on this machine."),
+    "deploy": ("edgekit.cli.deploy:deploy", "Prove and measure a bundle on your own boards."),
+    "devices": ("edgekit.cli.devices:devices", "Say what a board is, which target fits it, and what it lacks."),
     "finish": ("edgekit.cli.finish:finish", "Compile a portable bundle on its device, and prove it there."),
     "compare": ("edgekit.cli.compare:compare", "Lay two or more reports or bundles side by side."),
     "inspect": ("edgekit.cli.inspect:inspect", "Say what a bundle, a report, a model file or a target is."),
@@ -34,7 +36,8 @@ VERBS = {
 
 FAMILIES = {
     "Build": ("export", "init"),
-    "Use and prove": ("run", "verify", "bench", "finish", "compare"),
+    "Use and prove": ("run", "verify", "bench", "compare"),
+    "On your boards": ("deploy", "devices", "finish"),
     "Look": ("inspect", "targets", "recipes", "plugins"),
     "Upkeep": ("doctor", "cache"),
 }
@@ -53,6 +56,7 @@ EXAMPLES = (
 
 ENVIRONMENT = {
     "EDGEKIT_CACHE_DIR": "where built steps are kept",
+    "EDGEKIT_DEVICE_DIR": "the folder that edgekit uses on a device",
     "EDGEKIT_TARGETS": "folders with target files of your own",
     "HF_HOME": "where the hub's downloads are kept",
     "HF_HUB_OFFLINE": "1: never use the network for models",

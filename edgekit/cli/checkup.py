@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit import requirement
 from edgekit._record import Record
-from edgekit.cli import requirement
 
 BUILD = "build"
 """The extra with all that an export needs beside the core and a plugin."""

@@ -46,11 +46,16 @@ def tell(error: BaseException, as_json: bool) -> int:
     known = translate(error)
     if known is None:
         return _bug(error, as_json)
-    _line("error", known.message)
-    _line("hint", known.hint or _next(known))
+    say(known)
     if as_json:
         _json(_facts(known))
     return known.exit_code
+
+
+def say(error: EdgekitError) -> None:
+    """Print an error and what helps on stderr."""
+    _line("error", error.message)
+    _line("hint", error.hint or _next(error))
 
 
 def _next(error: EdgekitError) -> str:

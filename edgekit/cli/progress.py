@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
@@ -28,6 +29,26 @@ def choose(*, quiet: bool, verbose: bool) -> Iterator[Progress]:
         yield Lines(stream, verbose)
 
 
+class _Depth(threading.local):
+    """How deep in steps a thread is: devices are worked on at once, each in its own."""
+
+    value = 0
+
+
+class Prefixed:
+    """The progress of one of several: every step and note begins with its name."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._name = name
+
+    def step(self, title: str, total: int | None = None) -> contextlib.AbstractContextManager[Tick]:
+        return self._progress.step(f"{self._name}: {title}", total)
+
+    def note(self, text: str) -> None:
+        self._progress.note(f"{self._name}: {text}")
+
+
 class Lines:
     """One line when a step begins, with the seconds since the job began: fit for the log of a build pipeline."""
 
@@ -35,13 +56,13 @@ class Lines:
         self._stream = stream
         self._verbose = verbose
         self._start = time.perf_counter()
-        self._depth = 0
+        self._depth = _Depth()
 
     @contextlib.contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
         self._write(title)
         begun = time.perf_counter()
-        self._depth += 1
+        self._depth.value += 1
 
         def tick(count: int = 1, detail: str = "") -> None:
             if self._verbose and detail:
@@ -50,7 +71,7 @@ class Lines:
         try:
             yield tick
         finally:
-            self._depth -= 1
+            self._depth.value -= 1
             if self._verbose:
                 self._write(f"{title}: {time.perf_counter() - begun:.1f} s")
 
@@ -59,7 +80,7 @@ class Lines:
 
     def _write(self, text: str) -> None:
         elapsed = time.perf_counter() - self._start
-        print(f"[{elapsed:7.1f} s] {'  ' * self._depth}{text}", file=self._stream, flush=True)
+        print(f"[{elapsed:7.1f} s] {'  ' * self._depth.value}{text}", file=self._stream, flush=True)
 
 
 class Live:
@@ -70,14 +91,14 @@ class Live:
 
     def __init__(self, display: RichProgress) -> None:
         self._display = display
-        self._depth = 0
+        self._depth = _Depth()
 
     @contextlib.contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
-        indent = "  " * self._depth
+        indent = "  " * self._depth.value
         task = self._display.add_task(indent + title, total=total, detail="", bar=total is not None)
         begun = time.perf_counter()
-        self._depth += 1
+        self._depth.value += 1
         done = False
 
         def tick(count: int = 1, detail: str = "") -> None:
@@ -87,7 +108,7 @@ class Live:
             yield tick
             done = True
         finally:
-            self._depth -= 1
+            self._depth.value -= 1
             self._display.remove_task(task)
             mark = "[green]✓[/green]" if done else "[red]✗[/red]"
             self._say(f"{mark} {indent}", title, f"  [dim]{time.perf_counter() - begun:.1f} s[/dim]")

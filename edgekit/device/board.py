@@ -54,6 +54,8 @@ class Board:
         self._holder = Holder.here()
         self._boot = ""
         self._folder = ""
+        self.sent = 0
+        """Bytes of files that were pushed."""
 
     @property
     def folder(self) -> str:
@@ -145,6 +147,7 @@ class Board:
         """Copy a file into the folder under `name`, and give its path there."""
         to = self.path(name)
         self.transport.push(source, to, timeout_s=timeout_s)
+        self.sent += source.stat().st_size
         return to
 
     def push_folder(self, source: Path, name: str, *, timeout_s: float = 600) -> str:
@@ -153,7 +156,7 @@ class Board:
         Files that are there with the same SHA-256 are not sent again; files that `source` lacks are removed.
         """
         to = self.path(name)
-        parcel.push(self.transport, source, to, timeout_s=timeout_s)
+        self.sent += parcel.push(self.transport, source, to, timeout_s=timeout_s)
         return to
 
     def push_bundle(self, source: Path, *, timeout_s: float = 600) -> str:

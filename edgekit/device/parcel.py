@@ -41,8 +41,8 @@ cd .. && rm -rf -- "$to" && mv -- "$part" "$to" && echo stored
 """
 
 
-def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> None:
-    """Make `to` on the device equal to the folder `source`; files that are there already are not sent.
+def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> int:
+    """Make `to` on the device equal to the folder `source`, and give the bytes of files that were not there already.
 
     Raises DeviceError when the device has no room or a file arrives altered, UsageError for a folder that cannot be
     sent.
@@ -56,7 +56,7 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> No
     sums = {name: digest_of_file(source / name) for name in files}
     there = _there(transport, to, timeout_s)
     if there == sums:
-        return
+        return 0
     keep = [name for name in files if there.get(name) == sums[name]]
     new = sorted(set(files) - set(keep))
     need_kb = sum(-(-(source / name).stat().st_size // 1024) for name in new) + 1024
@@ -68,7 +68,7 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> No
     writer.join()
     answer = done.text.split(maxsplit=1)
     if done.returncode == 0 and answer == ["stored"]:
-        return
+        return sum((source / name).stat().st_size for name in new)
     raise _fault(transport.address, source, to, need_kb, answer, done.stderr)
 
 

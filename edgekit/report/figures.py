@@ -126,7 +126,7 @@ def verdict(report: Report) -> tuple[str, str]:
 
 def speed(report: Report) -> str | None:
     """Say how fast the shipped candidate is, and how many times as fast as each fp32 candidate of the same run."""
-    shipped = report.shipped
+    shipped = report.subject
     if shipped is None or shipped.measurement is None:
         return None
     reference, measured = reference_p50(report), shipped.measurement
@@ -135,7 +135,7 @@ def speed(report: Report) -> str | None:
     )
     latency = latency or f"mean {ms(measured.mean_ms)} of {measured.count}, too few for a percentile"
     parts = [f"{latency}; {per_second(measured)}"]
-    if shipped.recipe == "fp32":
+    if shipped.recipe == "fp32" and report.shipped:
         parts.append(_full_precision(report, shipped))
     for other in report.candidates:
         theirs = percentile(other, "p50")

@@ -86,7 +86,7 @@ def test_version(run):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("exprot",), "there is no command 'exprot'. Did you mean 'export'?"),
+        (("exprot",), "there is no command 'exprot'. Did you mean 'export'"),
         (("export", "--modle", "x"), "there is no option '--modle'. Did you mean '--model'"),
         (("run",), "the argument 'BUNDLE' is missing."),
         (("export", "--max-drop", "much"), "'much' is not a valid float"),
