@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.cli import checkpoint_facts, checkup, onnx_facts, requirement
+from edgekit import requirement
+from edgekit.cli import checkpoint_facts, checkup, onnx_facts
 from edgekit.errors import UsageError
 
 
