@@ -12,14 +12,13 @@ connection, whichever comes first; the next run ends what is left, and removes w
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from edgekit.device import parcel
+from edgekit.device import parcel, room
 from edgekit.device.holder import Holder
 from edgekit.device.script import CLEAN, COMMON, LEAVE, STEP, TAKE
 from edgekit.device.transport import Completed, Transport
@@ -94,14 +93,14 @@ class Board:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        folder, self._folder = self._folder, ""
+        if isinstance(error, DeviceError) and error.context.get("silent"):
+            return  # it would only be waited for once more; the lease ends by itself
         try:
-            self._sh(LEAVE, self._folder, self._token)
+            self._sh(LEAVE, folder, self._token)
         except DeviceError:
             if error is None:
                 raise
-            # The connection is lost and that is being told already; the lease ends by itself.
-        finally:
-            self._folder = ""
 
     def step(
         self,
@@ -176,7 +175,7 @@ class Board:
         done = self._sh(CLEAN, self.folder)
         if done.returncode:
             raise DeviceError(
-                f"'{self.folder}' on {self.transport.address} could not be removed: {_last(done)}.",
+                f"'{self.folder}' on {self.transport.address} could not be removed: {room.last(done)}.",
                 hint="remove it by hand; edgekit uses nothing else there",
             )
 
@@ -206,16 +205,7 @@ class Board:
             )
         if last[:1] == ["held"]:
             return DeviceError(f"{address} was taken by another run just now.", hint="try again")
-        why = _last(done)
-        if "No space left on device" in why:
-            return DeviceError(
-                f"the disk of {address} is full: '{self._asked}' cannot be written.",
-                hint=f"free some space on the device, or set {VARIABLE} to a folder on a larger disk there",
-            )
-        return DeviceError(
-            f"edgekit cannot use '{self._asked}' on {address}: {why}.",
-            hint=f"name a folder there that {address} may write: {VARIABLE}=/path",
-        )
+        return room.refused(f"edgekit cannot use '{self._asked}'", address, done)
 
     def _no_result(self, name: str, timeout_s: float, word: str, rest: list[str], done: Completed) -> DeviceError:
         address = self.transport.address
@@ -239,13 +229,6 @@ class Board:
                 hint="wait for that run to end, then run again",
             )
         return DeviceError(
-            f"the step '{name}' on {address} left no result: {_last(done)}.",
+            f"the step '{name}' on {address} left no result: {room.last(done)}.",
             hint="the board may be out of disk or memory: df -h, dmesg | tail",
         )
-
-
-def _last(done: Completed) -> str:
-    lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-    with contextlib.suppress(IndexError):
-        return lines[-1].rstrip(".")
-    return f"exit code {done.returncode}"

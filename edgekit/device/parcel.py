@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from edgekit._record import digest_of_file
+from edgekit.device import room
 from edgekit.device.transport import Transport
-from edgekit.errors import DeviceError, UsageError
+from edgekit.errors import UsageError
 
 LIST = r'cd -- "$1" 2>/dev/null || exit 0; find . -type f -exec sha256sum {} +'
 
@@ -70,58 +71,8 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> in
     if done.returncode == 0 and answer == ["stored"]:
         return sum((source / name).stat().st_size for name in new)
     raise _fault(transport.address, source, to, need_kb, answer, done.stderr)
-
-
-def _there(transport: Transport, to: str, timeout_s: float) -> dict[str, str]:
-    done = transport.run(["/bin/sh", "-c", LIST, "sh", to], timeout_s=timeout_s)
-    rows = (line.split(maxsplit=1) for line in done.text.splitlines())
-    return {row[1].removeprefix("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}
-
-
-def _write(stream: IO[bytes], source: Path, new: Iterable[str], keep: Iterable[str], sums: Mapping[str, str]) -> None:
-    """Write the tar stream; a device that stops reading is told by its own answer, so that is no error here."""
-    texts = {
-        ".edgekit-keep": "".join(f"{name}\n" for name in keep),
-        ".edgekit-sums": "".join(f"{digest}  {name}\n" for name, digest in sums.items()),
-    }
-    try:
-        with stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar:
-            for name, text in texts.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(text.encode())
-                tar.addfile(entry, io.BytesIO(text.encode()))
-            for name in new:
-                tar.add(source / name, arcname=name, recursive=False, filter=_plain)
-    except BrokenPipeError:
-        pass
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out who owned the file here: it belongs to the device's user there."""
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    return entry
-
-
-def _fault(address: str, source: Path, to: str, need_kb: int, answer: list[str], stderr: bytes) -> DeviceError:
-    room = "free some space on the device, or set EDGEKIT_DEVICE_DIR to a folder on a larger disk there"
     if answer[:1] == ["full"]:
-        free_kb = int(answer[1])
-        return DeviceError(
-            f"'{source.name}' needs {need_kb / 1024:.1f} MB on {address}, where {free_kb / 1024:.1f} MB are free.",
-            hint=room,
-        )
+        raise room.too_small(f"'{source.name}'", transport.address, need_kb, int(answer[1]))
     if answer[:1] == ["corrupt"]:
-        return DeviceError(
-            f"'{answer[1].strip()}' of '{source.name}' arrived altered on {address}: the SHA-256 computed there is "
-            "another; what arrived was removed.",
-            hint="try again; if it stays so, check the board's memory card and power supply",
-        )
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    if any("No space left on device" in line for line in lines):
-        return DeviceError(f"'{source.name}' could not be written to '{to}' on {address}: its disk is full.", hint=room)
-    why = lines[-1] if lines else "it gave no reason"
-    return DeviceError(
-        f"'{source.name}' could not be written to '{to}' on {address}: {why}.",
-        hint="check the path and its permissions on the device",
-    )
+        raise room.altered(f"'{answer[1].strip()}' of '{source.name}'", transport.address)
+    raise room.refused(f"'{source.name}' could not be written to '{to}'", transport.address, done)

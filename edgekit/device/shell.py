@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from edgekit._record import digest_of_file
+from edgekit.device import room
 from edgekit.device.transport import Completed
 from edgekit.errors import DeviceError
 
@@ -112,14 +113,10 @@ class Shell:
         if done.returncode == 0 and answer == ["stored"]:
             return
         if answer[:1] == ["full"]:
-            raise self.full(f"'{source.name}'", size_kb, int(answer[1]))
+            raise room.too_small(f"'{source.name}'", self.address, size_kb, int(answer[1]))
         if answer == ["corrupt"]:
-            raise DeviceError(
-                f"'{source.name}' arrived altered at '{to}' on {self.address}: the SHA-256 computed there is another; "
-                "what arrived was removed.",
-                hint="try again; if it stays so, check the board's memory card and power supply",
-            )
-        raise self.refused(f"'{source.name}' could not be written to '{to}'", done)
+            raise room.altered(f"'{source.name}'", self.address)
+        raise room.refused(f"'{source.name}' could not be written to '{to}'", self.address, done)
 
     def fetch(self, source: str, to: Path, *, timeout_s: float) -> None:
         """Copy a file from the device, whole or not at all."""
@@ -141,7 +138,8 @@ class Shell:
 
                 spoken = self._speak(["/bin/sh", "-c", FETCH, "sh", source], timeout_s, subprocess.DEVNULL, sink, None)
             if spoken.code:
-                raise self.refused(f"'{source}' could not be read", Completed(spoken.code, b"", spoken.stderr))
+                done = Completed(spoken.code, b"", spoken.stderr)
+                raise room.refused(f"'{source}' could not be read", self.address, done)
             if digest_of_file(part) != head.decode(errors="replace").strip():
                 raise DeviceError(
                     f"'{source}' on {self.address} arrived altered: its SHA-256 is another.", hint="try again"
@@ -157,24 +155,6 @@ class Shell:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def full(self, what: str, need_kb: int, free_kb: int) -> DeviceError:
-        """Say that the device's disk has no room for `what`."""
-        return DeviceError(
-            f"{what} needs {need_kb / 1024:.1f} MB on {self.address}, where {free_kb / 1024:.1f} MB are free.",
-            hint="free some space on the device, or set EDGEKIT_DEVICE_DIR to a folder on a larger disk there",
-        )
-
-    def refused(self, what: str, done: Completed) -> DeviceError:
-        """Say that the device refused, in the words that it gave last."""
-        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        why = lines[-1].strip() if lines else f"exit code {done.returncode}"
-        if "No space left on device" in why:
-            return DeviceError(
-                f"{what} on {self.address}: its disk is full.",
-                hint="free some space on the device, or set EDGEKIT_DEVICE_DIR to a folder on a larger disk there",
-            )
-        return DeviceError(f"{what} on {self.address}: {why}.", hint="check the path and its permissions on the device")
 
     def _speak(
         self,
@@ -193,6 +173,7 @@ class Shell:
             raise DeviceError(
                 f"{self.address} does not answer: {what} was given {timeout_s:g} s and nothing came back.",
                 hint="check that the board is alive; what still runs there ends by its own time limit",
+                silent=True,
             ) from error
         if spoken.code in (124, 137) and spoken.seconds >= timeout_s:
             raise DeviceError(

@@ -8,14 +8,9 @@ from edgekit.errors import DeviceError
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
     (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has changed",
         "{address} shows another host key than the one known for it.",
-        "if the board was set up anew: ssh-keygen -R '{known}', then `{ssh} true` once; if not, somebody else answers",
-    ),
-    (
-        r"host key for .* has changed|differs from the key",
-        "{address} shows another host key than the one known for it.",
-        "if the board was set up anew: ssh-keygen -R '{known}', then `{ssh} true` once; if not, somebody else answers",
+        "if the board was set up anew: {forget}, then `{ssh} true` once; if not, somebody else answers",
     ),
     (
         r"Host key verification failed|No \S+ host key is known",
@@ -80,15 +75,19 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
 )
 """Pattern, message, hint; the first that fits is told."""
 
+SILENT = r"not responding|timed out|No route|unreachable"
+"""In the faults of a device that would answer nothing further either."""
+
 
 def tell(address: str, host: str, said: str, *, during: bool) -> DeviceError:
     """Give the fault behind ssh's words `said`; `during`: the connection stood already."""
     target = address.removeprefix("ssh://").rstrip("/")
     name, _, port = target.rpartition(":") if re.search(r":\d+$", target) else (target, "", "")
+    own = re.search(r"^\s*(ssh-keygen .*-R .*)$", said, re.MULTILINE)  # Debian's ssh says it, with the user's file
     names = {
         "address": address,
         "host": host,
-        "known": f"[{host}]:{port}" if port else host,
+        "forget": own[1] if own else f"ssh-keygen -R '[{host}]:{port}'" if port else f"ssh-keygen -R '{host}'",
         "target": f"-p {port} {name}" if port else name,
         "ssh": f"ssh -p {port} {name}" if port else f"ssh {name}",
         "when": "in the middle of a command" if during else "before the log-in was done",

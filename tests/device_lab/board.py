@@ -171,8 +171,13 @@ class EmulatedBoard:
             send(pid, signal.SIGCONT)
 
     def _sessions(self) -> list[int]:
-        """Give the server's own processes below the listening one, and not what runs on the board."""
-        return children(self._sshd.pid) if self._sshd is not None else []
+        """Give the server's own processes below the listening one, two for each session; not what runs on the board."""
+        found, ahead = [], [self._sshd.pid] if self._sshd is not None else []
+        while ahead:
+            started = [pid for pid in children(ahead.pop()) if words(pid).startswith("sshd")]
+            found += started
+            ahead += started
+        return found
 
     # What is on it
 

@@ -1,0 +1,312 @@
+"""What goes wrong with a board on a desk: each fault is named, ends with exit code 7, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import Board, Completed, connect
+from edgekit.errors import DeviceError
+from tests.device_lab.board import EmulatedBoard
+
+pytestmark = pytest.mark.slow
+
+LONG = ["/bin/sh", "-c", "echo running >&2; exec sleep 300"]
+
+
+@contextlib.contextmanager
+def refused(match: str, hint: str, within_s: float = 30) -> Iterator[None]:
+    """Expect a DeviceError with that message and hint, and no longer than `within_s` to come to it."""
+    started = time.monotonic()
+    with pytest.raises(DeviceError, match=match) as caught:
+        yield
+    assert time.monotonic() - started < within_s
+    assert hint in (caught.value.hint or "")
+    assert caught.value.exit_code == 7
+
+
+def until(condition: Callable[[], bool], limit_s: float = 30) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.1)
+
+
+def left_on(board: EmulatedBoard) -> list[str]:
+    """Give the running jobs of steps: `sleep 300` and what started it."""
+    return [words for words in board.processes() if "sleep 300" in words]
+
+
+def left_here() -> set[str]:
+    return {path.name for path in Path("/tmp").glob("edgekit-????????")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_here() -> Iterator[None]:
+    before = left_here()
+    yield
+    assert left_here() <= before, "a connection's folder was left behind"
+
+
+def look(board: EmulatedBoard) -> Completed:
+    with connect(board.address) as transport:
+        return transport.run(["true"], timeout_s=30)
+
+
+# No connection
+
+
+def test_a_key_that_the_board_does_not_know(spare: EmulatedBoard) -> None:
+    spare.make_key("client/other")
+    spare.write_client(key="client/other")
+    with refused(r"ssh://spare-\d+ refused the log-in: .*Permission denied \(publickey\)", "ssh-copy-id spare-"):
+        look(spare)
+
+
+def test_a_board_never_seen_before(spare: EmulatedBoard) -> None:
+    spare.write_client(known=False)
+    with refused(r"the host key of ssh://spare-\d+ is not known yet", "run `ssh spare-"):
+        look(spare)
+
+
+def test_a_board_with_another_host_key(spare: EmulatedBoard) -> None:
+    spare.stop_serving()
+    spare.make_key("host_key")
+    spare.serve()
+    with refused(r"ssh://spare-\d+ shows another host key than the one known for it", f'-R "[127.0.0.1]:{spare.port}"'):
+        look(spare)
+
+
+def test_a_board_without_an_ssh_server(spare: EmulatedBoard) -> None:
+    spare.stop_serving()
+    with refused(r"ssh://spare-\d+ refuses connections", "sudo systemctl enable --now ssh"):
+        look(spare)
+
+
+def test_a_board_that_accepts_and_says_nothing(spare: EmulatedBoard) -> None:
+    spare.hang()
+    with refused(r"ssh://spare-\d+ does not answer: Connection timed out during banner exchange", "ping"):
+        look(spare)
+    spare.resume()
+    assert look(spare).returncode == 0
+
+
+def test_a_board_whose_log_in_fails(spare: EmulatedBoard) -> None:
+    spare.power_off()
+    with refused(
+        r"the connection to ssh://spare-\d+ failed before the log-in was done: the board is off", "see what `ssh"
+    ):
+        look(spare)
+
+
+# In the middle of a step
+
+
+class Running:
+    """A step that runs in the background on a board, and the error that it ends with."""
+
+    def __init__(self, board: EmulatedBoard, *, timeout_s: float = 120) -> None:
+        self.error: BaseException | None = None
+        self.begun = threading.Event()
+        self._board, self._timeout_s = board, timeout_s
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        assert self.begun.wait(60), self.error
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._thread.join()
+        if exc == (None, None, None) and self.error is not None:
+            raise self.error
+
+    def _work(self) -> None:
+        try:
+            with connect(self._board.address) as transport, Board(transport) as board:
+                board.step("bench", LONG, timeout_s=self._timeout_s, on_line=lambda _: self.begun.set())
+        except BaseException as error:
+            self.error = error
+
+
+def goes_on(board: EmulatedBoard) -> None:
+    """Show that the next run has the board, and that nothing of the last one runs beside it."""
+    with connect(board.address) as transport, Board(transport) as here:
+        until(lambda: not left_on(board))
+        assert here.step("next", ["echo", "fine"], timeout_s=60).text == "fine\n"
+        here.clean()
+    assert not list(board.home.rglob("*edgekit*"))
+
+
+def test_a_session_that_is_cut(spare: EmulatedBoard) -> None:
+    with (
+        refused(r"ssh://spare-\d+ closed the connection in the middle of a command", "the next run cleans up"),
+        Running(spare),
+    ):
+        assert left_on(spare)
+        spare.cut()
+    goes_on(spare)
+
+
+def test_a_board_that_hangs(spare: EmulatedBoard) -> None:
+    with (
+        refused(r"ssh://spare-\d+ stopped answering", "check the board's power and network", within_s=60),
+        Running(spare),
+    ):
+        spare.hang()
+    spare.resume()
+    goes_on(spare)
+
+
+def test_a_board_that_reboots_in_a_step(spare: EmulatedBoard) -> None:
+    with (
+        refused(r"ssh://spare-\d+ closed the connection in the middle of a command", "the board may have rebooted"),
+        Running(spare),
+    ):
+        spare.reboot()
+    goes_on(spare)
+
+
+def test_a_board_that_reboots_between_push_and_step(spare: EmulatedBoard, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with connect(spare.address) as transport, Board(transport) as board:
+        board.push(tmp_path / "file", "file")
+        spare.reboot()
+        with contextlib.suppress(DeviceError):  # the first command after it may find the connection gone
+            transport.run(["true"], timeout_s=30)
+        with refused(r"ssh://spare-\d+ rebooted before the step 'bench'", "see why"):
+            board.step("bench", ["true"], timeout_s=60)
+    goes_on(spare)
+
+
+CHILD = """
+import sys
+from edgekit.device import Board, connect
+with connect(sys.argv[1]) as transport, Board(transport) as board:
+    board.step("bench", ["/bin/sh", "-c", "echo running >&2; exec sleep 300"], timeout_s=200,
+               on_line=lambda line: print(line, flush=True))
+"""
+
+
+def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
+    before = left_here()
+    child = subprocess.Popen([sys.executable, "-c", CHILD, spare.address], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "running\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    until(lambda: not left_on(spare))
+    goes_on(spare)
+    for name in left_here() - before:  # a killed process cannot remove its connection's folder
+        (folder,) = Path("/tmp").glob(name)
+        assert {path.name for path in folder.iterdir()} <= {"log", "s"}
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+def test_two_runs_at_once(spare: EmulatedBoard) -> None:
+    child = subprocess.Popen([sys.executable, "-c", CHILD, spare.address], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "running\n"
+    second = Board(connect(spare.address))
+    with refused(rf"ssh://spare-\d+ is in use: .*\(process {child.pid}\) has it since 20", "its claim ends in"):
+        second.__enter__()
+    second.transport.close()
+    assert left_on(spare), "the second run ended the first one's work"
+    child.send_signal(signal.SIGINT)
+    child.wait(60)
+    child.stdout.close()
+    goes_on(spare)
+
+
+# Files
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(os.urandom(6 << 20))
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def test_a_disk_that_is_too_small(lab, ssh_config: Path, large: Path) -> None:
+    with (
+        lab.spare(tmp_kb=4096) as small,
+        connect(small.address) as transport,
+        Board(transport, folder="/tmp/edgekit") as board,
+    ):
+        with refused(r"'large' needs 7\.0 MB on ssh://spare-\d+, where [34]\.\d MB are free", "EDGEKIT_DEVICE_DIR"):
+            board.push_bundle(large)
+        with refused(
+            r"'model\.onnx' needs 6\.0 MB on ssh://spare-\d+, where [34]\.\d MB are free", "EDGEKIT_DEVICE_DIR"
+        ):
+            board.push(large / "model.onnx", "model.onnx")
+        # Between the look and the write somebody else can fill it.
+        small.replace("/bin/df", "#!/bin/sh\necho head; echo disk 9999999 0 9999999 0% /tmp\n")
+        with refused(r"'large' could not be written to '/tmp/edgekit/bundles/large' .* its disk is full", "free some"):
+            board.push_bundle(large)
+        with refused(r"'model\.onnx' could not be written to .* its disk is full", "free some space"):
+            board.push(large / "model.onnx", "model.onnx")
+        left = transport.run(["find", "/tmp/edgekit", "-type", "f"], timeout_s=30).text.split()
+        assert sorted(left) == ["/tmp/edgekit/edgekit-device", "/tmp/edgekit/lease"]
+
+
+ALTERING_TAR = """#!/usr/bin/python3
+import pathlib, sys, tarfile
+folder = pathlib.Path(sys.argv[sys.argv.index("-C") + 1])
+with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
+    tar.extractall(folder)
+data = bytearray((folder / "model.onnx").read_bytes())
+data[12345] ^= 1
+(folder / "model.onnx").write_bytes(data)
+"""
+
+
+def test_an_upload_that_arrives_altered(spare: EmulatedBoard, large: Path) -> None:
+    with connect(spare.address) as transport, Board(transport) as board:
+        there = spare.home / ".cache/edgekit-device"
+        spare.replace("/bin/tar", ALTERING_TAR)
+        with refused(r"'model\.onnx' of 'large' arrived altered on ssh://spare-\d+", "try again"):
+            board.push_bundle(large)
+        spare.restore("/bin/tar")
+        spare.replace("/bin/cat", "#!/bin/sh\nexec head -c 1000000\n")
+        with refused(r"'model\.onnx' arrived altered at '.*' on ssh://spare-\d+", "try again"):
+            board.push(large / "model.onnx", "model.onnx")
+        spare.restore("/bin/cat")
+        assert not list(there.rglob("model.onnx*"))
+        board.push_bundle(large)
+    assert (there / "bundles/large/model.onnx").read_bytes() == (large / "model.onnx").read_bytes()
+
+
+def test_a_download_that_is_cut_leaves_nothing_here(spare: EmulatedBoard, large: Path, tmp_path: Path) -> None:
+    with connect(spare.address) as transport, Board(transport) as board:
+        board.push(large / "model.onnx", "model.onnx")
+        spare.replace("/bin/cat", '#!/bin/sh\nhead -c 1000000 "$2"; kill -9 $$\n')
+        with pytest.raises(DeviceError):
+            board.fetch("model.onnx", tmp_path / "back" / "model.onnx")
+        spare.restore("/bin/cat")
+        assert not list((tmp_path / "back").iterdir())
+        board.fetch("model.onnx", tmp_path / "back" / "model.onnx")
+    assert (tmp_path / "back" / "model.onnx").read_bytes() == (large / "model.onnx").read_bytes()
+
+
+# The user's own ssh config
+
+
+def test_a_jump_host_is_honoured(board, spare: EmulatedBoard) -> None:
+    board("cortex-a72")
+    spare.write_client(ProxyJump="cortex-a72")
+    assert look(spare).returncode == 0
