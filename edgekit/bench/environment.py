@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
+import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -47,17 +50,16 @@ def governor(root: Path = Path("/")) -> str | None:
 def emulated(root: Path = Path("/"), machine: str | None = None) -> bool:
     """Say whether this process's instructions are emulated. True is certain; False means that no sign of it was found.
 
-    The signs: the executable behind the process is qemu (its user mode answers for `/proc/self` but not for
-    `/proc/thread-self`); the kernel's list of processors is of another family than the one that `uname` claims, which
-    user mode emulation forges; or a processor that names itself QEMU's emulated one. An ARM board emulated whole shows
-    none of them.
+    The signs: the executable behind this process or its parent is qemu (its user mode answers for `/proc/self`, but not
+    for `/proc/thread-self` or another process); the kernel's list of processors is of another family than the one that
+    `uname` claims, which user mode emulation forges; or a processor that names itself QEMU's emulated one. An ARM board
+    emulated whole shows none of them.
     """
     machine = (machine or platform.machine()).lower()
-    try:
-        if "qemu" in (root / "proc/thread-self/exe").readlink().name:
-            return True
-    except OSError:
-        pass
+    for process in ("thread-self", str(os.getppid())):
+        with contextlib.suppress(OSError):
+            if re.match(r"qemu-(?!system)", (root / "proc" / process / "exe").readlink().name):
+                return True
     try:
         cpuinfo = (root / "proc/cpuinfo").read_text(errors="replace")
     except OSError:

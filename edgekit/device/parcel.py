@@ -70,9 +70,39 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> in
     answer = done.text.split(maxsplit=1)
     if done.returncode == 0 and answer == ["stored"]:
         return sum((source / name).stat().st_size for name in new)
-    raise _fault(transport.address, source, to, need_kb, answer, done.stderr)
     if answer[:1] == ["full"]:
         raise room.too_small(f"'{source.name}'", transport.address, need_kb, int(answer[1]))
     if answer[:1] == ["corrupt"]:
         raise room.altered(f"'{answer[1].strip()}' of '{source.name}'", transport.address)
     raise room.refused(f"'{source.name}' could not be written to '{to}'", transport.address, done)
+
+
+def _there(transport: Transport, to: str, timeout_s: float) -> dict[str, str]:
+    done = transport.run(["/bin/sh", "-c", LIST, "sh", to], timeout_s=timeout_s)
+    rows = (line.split(maxsplit=1) for line in done.text.splitlines())
+    return {row[1].removeprefix("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}
+
+
+def _write(stream: IO[bytes], source: Path, new: Iterable[str], keep: Iterable[str], sums: Mapping[str, str]) -> None:
+    """Write the tar stream; a device that stops reading is told by its own answer, so that is no error here."""
+    texts = {
+        ".edgekit-keep": "".join(f"{name}\n" for name in keep),
+        ".edgekit-sums": "".join(f"{digest}  {name}\n" for name, digest in sums.items()),
+    }
+    try:
+        with stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+            for name, text in texts.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(text.encode())
+                tar.addfile(entry, io.BytesIO(text.encode()))
+            for name in new:
+                tar.add(source / name, arcname=name, recursive=False, filter=_plain)
+    except BrokenPipeError:
+        pass
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out who owned the file here: it belongs to the device's user there."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry

@@ -57,14 +57,16 @@ job=jobs/$name.$token
 exec 3<&0
 setsid timeout -k 5 "$limit" "$@" </dev/null 3<&- &
 pid=$!
+trap '' PIPE
 echo "$pid $(started "$pid")" >"$job" || { kill -s KILL -- "-$pid"; exit 1; }
 ( read -r _ <&3
   read -r owner _ <lease && [ "$owner" = "$token" ] && rm -f lease
-  kill -s TERM -- "-$pid"; sleep 5; kill -s KILL -- "-$pid" ) >/dev/null 2>&1 &
+  kill -s TERM -- "-$pid" ) >/dev/null 2>&1 &
 dog=$!
 begun=$(now)
 wait "$pid"; code=$?
 kill "$dog" 2>/dev/null
+kill -s KILL -- "-$pid" 2>/dev/null
 rm -f -- "$job"
 case $code in 124|137) [ $(($(now) - begun + 1)) -lt "${limit%.*}" ] || say late ;; esac
 printf '%s ended %s\n' "$token" "$code" >&2

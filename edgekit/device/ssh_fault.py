@@ -95,9 +95,8 @@ def tell(address: str, host: str, said: str, *, during: bool) -> DeviceError:
     for pattern, message, hint in FAULTS:
         if found := re.search(f"^.*(?:{pattern}).*$", said, re.MULTILINE):
             line = re.sub(r"^(ssh|kex_\w+|mux_\w+): ", "", found[0].strip())
-            return DeviceError(
-                message.format(said=line.rstrip(".") + ".", **names), hint=hint.format(**names), said=said
-            )
+            text = message.format(said=line.rstrip(".") + ".", **names)
+            return DeviceError(text, hint=hint.format(**names), said=said, silent=bool(re.search(SILENT, line)))
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = lines[-1] if lines else "ssh gave no reason"
     return DeviceError(

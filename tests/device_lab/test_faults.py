@@ -283,7 +283,7 @@ def test_an_upload_that_arrives_altered(spare: EmulatedBoard, large: Path) -> No
             board.push_bundle(large)
         spare.restore("/bin/tar")
         spare.replace("/bin/cat", "#!/bin/sh\nexec head -c 1000000\n")
-        with refused(r"'model\.onnx' arrived altered at '.*' on ssh://spare-\d+", "try again"):
+        with refused(r"'model\.onnx' arrived altered on ssh://spare-\d+", "try again"):
             board.push(large / "model.onnx", "model.onnx")
         spare.restore("/bin/cat")
         assert not list(there.rglob("model.onnx*"))
