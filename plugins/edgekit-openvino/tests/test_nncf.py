@@ -8,6 +8,7 @@ import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -115,6 +116,17 @@ def built(model: Model, folder: Path, goal: Target):
     return OpenVino().build(model, goal, {}, folder)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> SimpleNamespace:
+    """Give a net, and what the pass makes of it with weights of eight bits and of seven; to be read only."""
+    folder = tmp_path_factory.mktemp("shared")
+    model = residual_net(folder / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE_DIR", str(folder / "cache"))
+        wide, narrow = made_of(model, folder / "wide"), made_of(model, folder / "narrow", reduce_range=True)
+    return SimpleNamespace(model=model, wide=wide, narrow=narrow)
+
+
 class TestContract(PassTests):
     @pytest.fixture(autouse=True)
     def fresh_cache(self, tmp_path_factory, monkeypatch):
@@ -134,9 +146,8 @@ class TestContract(PassTests):
 # What it makes
 
 
-def test_the_result_runs_in_int8_and_agrees_with_the_float_model(tmp_path):
-    model = residual_net(tmp_path / "model")
-    typed = made_of(model, tmp_path / "int8", reduce_range=True)
+def test_the_result_runs_in_int8_and_agrees_with_the_float_model(shared, tmp_path):
+    model, typed = shared.model, shared.narrow
     assert (typed.format, typed.precision, typed.part.file) == ("openvino", "i8", "model.xml")
     x = next(iter(pictures()))
     outputs = {}
@@ -176,9 +187,8 @@ def test_excluded_layers_keep_their_weights(tmp_path):
     ],
     ids=lambda config: "-".join(map(str, *config.items())),
 )
-def test_each_setting_changes_what_is_made(tmp_path, config):
-    model = residual_net(tmp_path / "model")
-    plain, other = made_of(model, tmp_path / "plain"), made_of(model, tmp_path / "other", **config)
+def test_each_setting_changes_what_is_made(shared, tmp_path, config):
+    plain, other = shared.wide, made_of(shared.model, tmp_path / "other", **config)
     assert other.steps[-1].config != plain.steps[-1].config
     if config.get("device") not in ("GPU", "NPU"):  # which may place quantizers as the CPU does
         assert other.graph.with_suffix(".bin").read_bytes() != plain.graph.with_suffix(".bin").read_bytes()
@@ -239,9 +249,8 @@ def test_float_layers_of_a_model_for_bf16_cost_no_second_quantization(tmp_path):
 # Weights that saturate
 
 
-def test_weights_of_eight_bits_are_for_processors_that_add_them_right(tmp_path):
-    model = residual_net(tmp_path / "model")
-    wide, narrow = made_of(model, tmp_path / "wide"), made_of(model, tmp_path / "narrow", reduce_range=True)
+def test_weights_of_eight_bits_are_for_processors_that_add_them_right(shared, tmp_path):
+    wide, narrow = shared.wide, shared.narrow
     assert ir.wide_weight(ir.read(wide.graph)) is not None
     assert ir.wide_weight(ir.read(narrow.graph)) is None
 
