@@ -90,12 +90,14 @@ def export(place: Path, *recipes: str) -> Report:
     return api.export("gain_net:net", output=place / "out", force=True, candidates=candidates, **OPTIONS).report
 
 
+@pytest.mark.alone
 def test_what_is_smaller_and_faster_is_shipped(place: Path) -> None:
     report = export(place, "small.toml")
     fared = {candidate.name: candidate.status for candidate in report.candidates}
     assert fared == {"onnxruntime/small": "shipped", "onnxruntime/fp32": "baseline"}
 
 
+@pytest.mark.alone
 def test_what_gains_nothing_is_said_and_not_shipped(place: Path) -> None:
     report = export(place, "fp32", "large.toml")
     fared = {candidate.name: candidate for candidate in report.candidates}
@@ -107,6 +109,7 @@ def test_what_gains_nothing_is_said_and_not_shipped(place: Path) -> None:
     assert "no gain" in text.render(report)
 
 
+@pytest.mark.alone
 def test_alone_it_fails_the_export(place: Path) -> None:
     with pytest.raises(PerformanceFailure, match="large8 is not shipped: its pruning gains nothing") as failed:
         export(place, "large8.toml")
