@@ -45,7 +45,8 @@ def pytest_runtest_makereport(
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let workers begin with the files that take long, so that none is left with one when the others are done."""
     if hasattr(config, "workerinput"):
-        long = {item.path for item in items if item.get_closest_marker("slow")}
+        whole = (LAB, "tests/e2e/")
+        long = {item.path for item in items if item.get_closest_marker("slow") or item.nodeid.startswith(whole)}
         items.sort(key=lambda item: item.path not in long)
 
 
