@@ -56,7 +56,9 @@ class EmulatedBoard:
     `home` is its home folder as this machine sees it. What is in /tmp, of `tmp_kb`, is gone after a boot.
     """
 
-    def __init__(self, lab: Path, run: Path, image: Image, cpu: str, *, name: str, tmp_kb: int = 65536) -> None:
+    def __init__(
+        self, lab: Path, run: Path, image: Image, cpu: str, *, name: str, tmp_kb: int = 65536, host: str = "127.0.0.1"
+    ) -> None:
         self.cpu, self.image, self.name = CPUS[cpu], image, name
         self._lab, self._root = lab, os.getuid() == 0
         self._folder = run / name
@@ -65,7 +67,8 @@ class EmulatedBoard:
         self._sshd: subprocess.Popen[bytes] | None = None
         self._init: subprocess.Popen[bytes] | None = None
         self.user = "pi" if self._root else getpass.getuser()
-        self.host = "127.0.0.1"
+        self.host = host
+        self.network: tuple[str, ...] = ()
         self.port = free_port()
         self.home = self._folder / "home"
         self._furnish()
@@ -127,9 +130,9 @@ class EmulatedBoard:
 
     def serve(self) -> None:
         """Let the SSH server listen, and wait until it does."""
-        log = (self._folder / "sshd.log").open("ab")
+        log, config = (self._folder / "sshd.log").open("ab"), self._seen(self._folder / "sshd_config")
         self._sshd = subprocess.Popen(
-            self._as_user([self._seen(self.image.sshd), "-D", "-e", "-f", self._seen(self._folder / "sshd_config")]),
+            [*self.network, *self._as_user([self._seen(self.image.sshd), "-D", "-e", "-f", config])],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "LD_LIBRARY_PATH": self._seen(self.image.host / "usr/lib/x86_64-linux-gnu")},
         )  # fmt: skip

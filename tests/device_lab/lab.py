@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.device_lab import image
 from tests.device_lab.board import EmulatedBoard
+from tests.device_lab.wire import WiredBoard
 
 
 class Lab:
@@ -40,6 +41,10 @@ class Lab:
         """Give a board of its own, for tests that break it: `with lab.spare() as board`."""
         name = f"spare-{len(list(self.run.glob('spare-*')))}"
         return EmulatedBoard(self.folder, self.run, self.image, cpu, name=name, tmp_kb=tmp_kb)
+
+    def wired(self) -> WiredBoard:
+        """Give a board of its own whose cable can be pulled. Raises Unavailable where that cannot be."""
+        return WiredBoard(self.folder, self.run, self.image, "cortex-a72", name="wired")
 
     def wheels(self, *requirements: str) -> Path:
         """Give a folder of wheels for the boards, with what they depend on: `onnxruntime==1.21.0`."""

@@ -17,6 +17,8 @@ import pytest
 from edgekit.device import Board, Completed, connect
 from edgekit.errors import DeviceError
 from tests.device_lab.board import EmulatedBoard
+from tests.device_lab.image import Unavailable
+from tests.device_lab.lab import Lab
 
 pytestmark = pytest.mark.slow
 
@@ -190,21 +192,49 @@ def test_a_board_that_reboots_between_push_and_step(spare: EmulatedBoard, tmp_pa
 
 CHILD = """
 import sys
+from edgekit.errors import DeviceError
 from edgekit.device import Board, connect
-with connect(sys.argv[1]) as transport, Board(transport) as board:
-    board.step("bench", ["/bin/sh", "-c", "echo running >&2; exec sleep 300"], timeout_s=200,
-               on_line=lambda line: print(line, flush=True))
+try:
+    with connect(sys.argv[1]) as transport, Board(transport) as board:
+        board.step("bench", ["/bin/sh", "-c", "echo running >&2; exec sleep 300"], timeout_s=200,
+                   on_line=lambda line: print(line, flush=True))
+except DeviceError as error:
+    print(error)
 """
+
+
+def child(board: EmulatedBoard) -> subprocess.Popen[str]:
+    """Start a run in a process of its own, and wait until its step runs."""
+    started = subprocess.Popen([sys.executable, "-c", CHILD, board.address], stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert started.stdout.readline() == "running\n"
+    return started
+
+
+def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
+    try:
+        wired = lab.wired()
+    except Unavailable as error:
+        pytest.skip(f"no cable to pull: {error}")
+    with wired:
+        run = child(wired)
+        wired.unplug()
+        said, _ = run.communicate(timeout=60)
+        assert said.startswith("ssh://wired stopped answering, and the connection was given up.")
+        with refused(
+            r"(there is no route to|) ?ssh://wired( does not answer)?: .*(No route to host|timed out)", "ping"
+        ):
+            look(wired)
+        assert left_on(wired), "the board is told of nothing, so its job goes on, up to its time limit"
+        wired.plug()
+        goes_on(wired)
 
 
 def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
     before = left_here()
-    child = subprocess.Popen([sys.executable, "-c", CHILD, spare.address], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "running\n"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
+    run = child(spare)
+    run.kill()
+    run.communicate()
     until(lambda: not left_on(spare))
     goes_on(spare)
     for name in left_here() - before:  # a killed process cannot remove its connection's folder
@@ -216,17 +246,14 @@ def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
 
 
 def test_two_runs_at_once(spare: EmulatedBoard) -> None:
-    child = subprocess.Popen([sys.executable, "-c", CHILD, spare.address], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "running\n"
+    run = child(spare)
     second = Board(connect(spare.address))
-    with refused(rf"ssh://spare-\d+ is in use: .*\(process {child.pid}\) has it since 20", "its claim ends in"):
+    with refused(rf"ssh://spare-\d+ is in use: .*\(process {run.pid}\) has it since 20", "its claim ends in"):
         second.__enter__()
     second.transport.close()
     assert left_on(spare), "the second run ended the first one's work"
-    child.send_signal(signal.SIGINT)
-    child.wait(60)
-    child.stdout.close()
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
     goes_on(spare)
 
 
@@ -242,7 +269,7 @@ def large(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_disk_that_is_too_small(lab, ssh_config: Path, large: Path) -> None:
+def test_a_disk_that_is_too_small(lab: Lab, ssh_config: Path, large: Path) -> None:
     with (
         lab.spare(tmp_kb=4096) as small,
         connect(small.address) as transport,

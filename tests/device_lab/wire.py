@@ -1,0 +1,60 @@
+"""A board at the end of a cable: its SSH server sits in a network of its own, behind a virtual Ethernet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.device_lab.board import EmulatedBoard
+from tests.device_lab.image import Image, Unavailable
+
+
+class WiredBoard(EmulatedBoard):
+    """An emulated board whose cable can be pulled. It takes root. The addresses are from the range for such trials."""
+
+    def __init__(self, lab: Path, run: Path, image: Image, cpu: str, *, name: str) -> None:
+        if os.getuid() != 0 or shutil.which("ip") is None:
+            raise Unavailable("a virtual Ethernet takes root and iproute2")
+        self._net = f"198.18.{os.getpid() % 250}"
+        self._here = f"ek{os.getpid()}"
+        self._holder: subprocess.Popen[bytes] | None = None
+        super().__init__(lab, run, image, cpu, name=name, host=f"{self._net}.2")
+
+    def serve(self) -> None:
+        held = ["setpriv", "--pdeathsig=KILL", "unshare", "-n", "sh", "-c", "echo held; exec sleep infinity"]
+        self._holder = subprocess.Popen(held, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+        assert self._holder.stdout is not None  # it is a pipe
+        self._holder.stdout.readline()
+        pid = str(self._holder.pid)
+        self.network = ("nsenter", "-t", pid, "-n", "--")
+        try:
+            _ip("link", "add", self._here, "type", "veth", "peer", "name", "cable", "netns", pid)
+            _ip("addr", "add", f"{self._net}.1/30", "dev", self._here)
+            _ip("link", "set", self._here, "up")
+            for words in (("addr", "add", f"{self._net}.2/30", "dev", "cable"), ("link", "set", "lo", "up")):
+                _ip(*words, inside=self.network)
+        except subprocess.CalledProcessError as error:
+            raise Unavailable(f"no virtual Ethernet: {error.stderr.decode().strip()}") from error
+        self.plug()
+        super().serve()
+
+    def plug(self) -> None:
+        """Put the cable in."""
+        _ip("link", "set", "cable", "up", inside=self.network)
+
+    def unplug(self) -> None:
+        """Pull the cable: no packet goes either way, and nobody is told."""
+        _ip("link", "set", "cable", "down", inside=self.network)
+
+    def stop_serving(self) -> None:
+        super().stop_serving()
+        if self._holder is not None:  # both ends of the cable go with the network
+            self._holder.kill()
+            self._holder.communicate()
+            self._holder = None
+
+
+def _ip(*words: str, inside: tuple[str, ...] = ()) -> None:
+    subprocess.run([*inside, "ip", *words], check=True, capture_output=True)
