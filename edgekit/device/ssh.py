@@ -110,7 +110,7 @@ class Ssh(Shell):
         if shutil.which("ssh") is None:
             raise EnvironmentFault("there is no `ssh` on this machine.", hint="apt-get install openssh-client")
         # A socket's path may have some 100 characters only, which a user's temporary folder can exceed.
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="edgekit-", dir="/tmp"))
+        self._folder = folder = Path(tempfile.mkdtemp(prefix=f"edgekit-{os.getpid()}-", dir="/tmp"))
         with (folder / "log").open("wb") as log:
             self._master = subprocess.Popen(
                 self._ssh(folder, "yes", f"/bin/sh -c {shlex.quote(HOLD)}"),

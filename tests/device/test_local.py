@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from edgekit.device import Transport, connect
+from edgekit.device.local import Local
 from edgekit.errors import DeviceError, UsageError
 
 
@@ -83,6 +85,29 @@ def test_a_file_that_cannot_be_read_or_written_is_told(here: Transport, tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(DeviceError, match=r"could not be written to '.*/file/below' on local:"):
         here.push(tmp_path / "file", f"{tmp_path}/file/below", timeout_s=10)
+
+
+class Noisy(Local):
+    """A device whose login scripts print: .bashrc with an echo, a banner."""
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        return ["/bin/sh", "-c", 'echo welcome; echo "last login: today" >&2; exec "$@"', "sh", *words]
+
+
+def test_what_login_scripts_print_is_dropped(tmp_path: Path) -> None:
+    told: list[str] = []
+    device = Noisy("local:")
+    done = device.run(["/bin/sh", "-c", "echo out; echo why >&2"], timeout_s=10, on_line=told.append)
+    assert (done.stdout, done.stderr, told) == (b"out\n", b"why\n", ["why"])
+    (tmp_path / "file").write_bytes(b"welcome\n\0" * 1000)
+    device.push(tmp_path / "file", str(tmp_path / "there"), timeout_s=10)
+    device.fetch(str(tmp_path / "there"), tmp_path / "back", timeout_s=10)
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+def test_a_command_that_is_killed_with_its_shell_is_told(here: Transport) -> None:
+    with pytest.raises(DeviceError, match="a command on local: was killed before it could tell how it ended"):
+        here.run(["/bin/sh", "-c", 'read -r _ name _ parent _ </proc/$PPID/stat; kill -9 "$parent"'], timeout_s=10)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,15 +49,15 @@ def left_on(board: EmulatedBoard) -> list[str]:
     return [words for words in board.processes() if "sleep 300" in words]
 
 
-def left_here() -> set[str]:
-    return {path.name for path in Path("/tmp").glob("edgekit-????????")}
+def left_here(pid: int) -> list[Path]:
+    """Give the folders of connections that a process of edgekit's made here."""
+    return list(Path("/tmp").glob(f"edgekit-{pid}-*"))
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays_here() -> Iterator[None]:
-    before = left_here()
     yield
-    assert left_here() <= before, "a connection's folder was left behind"
+    assert not left_here(os.getpid())
 
 
 def look(board: EmulatedBoard) -> Completed:
@@ -231,18 +232,14 @@ def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
 
 
 def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
-    before = left_here()
     run = child(spare)
     run.kill()
     run.communicate()
     until(lambda: not left_on(spare))
     goes_on(spare)
-    for name in left_here() - before:  # a killed process cannot remove its connection's folder
-        (folder,) = Path("/tmp").glob(name)
-        assert {path.name for path in folder.iterdir()} <= {"log", "s"}
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+    (folder,) = left_here(run.pid)  # the one thing that a killed process cannot remove
+    assert {path.name for path in folder.iterdir()} <= {"log", "s"}
+    shutil.rmtree(folder)
 
 
 def test_two_runs_at_once(spare: EmulatedBoard) -> None:
