@@ -1,0 +1,163 @@
+"""The buffers of one set of sizes, on both sides, and the one complete inference on them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit_tensorrt import cuda
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DTYPES = {
+    "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
+    "UINT8": "uint8",
+}  # fmt: skip
+"""TensorRT's name of a type, and numpy's; numpy has no bf16."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An open engine with what it runs on, as its bindings share it."""
+
+    trt: Any
+    engine: Any
+    driver: cuda.Cuda
+    stream: int
+    reasons: Callable[[], str]
+    """What TensorRT said last."""
+
+
+class Binding:
+    """Buffers of one set of sizes, on both sides, and a context that knows them."""
+
+    def __init__(self, loaded: Loaded, context: Any, sizes: Mapping[str, tuple[int, ...]]) -> None:
+        self.sizes = dict(sizes)
+        self.context: Any = context
+        self.graph = 0
+        self.outputs: dict[str, np.ndarray] = {}
+        self._inputs: dict[str, np.ndarray] = {}
+        self._loaded = loaded
+        self._pinned: list[int] = []
+        self._device: list[int] = []
+        self._in: list[tuple[int, int, int]] = []
+        self._out: list[tuple[int, int, int]] = []
+        self._wait = loaded.driver.synchronizer(loaded.stream)
+        try:
+            self._lay_out()
+        except BaseException:
+            self.free()
+            raise
+
+    def place(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Copy the feeds into page-locked memory."""
+        import numpy as np
+
+        for name, buffer in self._inputs.items():
+            np.copyto(buffer, feeds[name])
+
+    def infer(self) -> None:
+        """Copy in, run, copy out, wait."""
+        self._enqueue()
+        self._wait()
+
+    def as_graph(self) -> Callable[[], None] | None:
+        """Give one launch for all of it, or None where the engine cannot be captured, or computes otherwise then."""
+        driver, stream = self._loaded.driver, self._loaded.stream
+        capturable = getattr(self.context, "is_stream_capturable", None)
+        if capturable is not None and not capturable(stream):
+            return None
+        expected = {name: array.copy() for name, array in self.outputs.items()}
+        try:
+            self.graph = driver.capture(stream, self._enqueue)
+        except EdgekitError:  # loops and host work cannot be captured: each inference is enqueued then
+            return None
+        start, wait = driver.launcher(self.graph, stream), self._wait
+
+        def launch() -> None:
+            start()
+            wait()
+
+        launch()
+        if not all(_same(array, expected[name]) for name, array in self.outputs.items()):
+            driver.destroy_graph(self.graph)
+            self.graph = 0
+            return None
+        return launch
+
+    def free(self) -> None:
+        """Release everything; safe to call twice."""
+        driver = self._loaded.driver
+        if self.graph:
+            driver.destroy_graph(self.graph)
+            self.graph = 0
+        self.context = None
+        self.outputs, self._inputs = {}, {}
+        while self._device:
+            driver.free(self._device.pop())
+        while self._pinned:
+            driver.free_host(self._pinned.pop())
+
+    def _enqueue(self) -> None:
+        driver, stream = self._loaded.driver, self._loaded.stream
+        for device, host, size in self._in:
+            driver.to_device(device, host, size, stream)
+        if not self.context.execute_async_v3(stream):
+            raise UsageError(
+                f"the model fails on these inputs: {self._loaded.reasons()}", hint="check sizes and values"
+            )
+        for device, host, size in self._out:
+            driver.to_host(host, device, size, stream)
+
+    def _lay_out(self) -> None:
+        trt, engine = self._loaded.trt, self._loaded.engine
+        for name, size in self.sizes.items():
+            if not self.context.set_input_shape(name, size):
+                raise UsageError(
+                    f"the input '{name}' cannot have the shape {list(size)}: {self._loaded.reasons()}.",
+                    hint="feed sizes within those that the bundle was exported for",
+                )
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            shape = tuple(self.context.get_tensor_shape(name))
+            if any(size < 0 for size in shape):
+                raise UnsupportedError(
+                    f"the size of the output '{name}' depends on the values of the inputs, so it has no place to go.",
+                    hint="export the model without its last selection (non-maximum suppression), and select on the CPU",
+                )
+            array, address, device = self._buffer(name, shape)
+            self.context.set_tensor_address(name, device)
+            if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+                self._inputs[name] = array
+                self._in.append((device, address, array.nbytes))
+            else:
+                self.outputs[name] = array
+                self._out.append((device, address, array.nbytes))
+
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> tuple[np.ndarray, int, int]:
+        """Give a page-locked array, its address, and that of as much memory on the device."""
+        import numpy as np
+
+        driver, kind = self._loaded.driver, self._loaded.engine.get_tensor_dtype(name).name
+        if kind not in DTYPES:
+            raise UnsupportedError(
+                f"the tensor '{name}' is {kind}, which numpy has not.", hint="export it with f32 ends"
+            )
+        dtype = np.dtype(DTYPES[kind])
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        address = driver.allocate_host(size)
+        self._pinned.append(address)
+        device = driver.allocate(size)
+        self._device.append(device)
+        memory: Any = (ctypes.c_char * size).from_address(address)
+        return np.frombuffer(memory, dtype=dtype).reshape(shape), address, device
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    import numpy as np
+
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))

@@ -1,0 +1,220 @@
+"""The session's plumbing, on stand-ins for the driver and TensorRT: order of copies, buffers, graphs, what is freed.
+
+Nothing here is TensorRT or a GPU; what those do is seen on a board alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgekit_tensorrt import cuda, sidecar
+from edgekit_tensorrt.session import TensorRtSession
+
+from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.plugin import Payload
+from edgekit.spec import TensorSpec
+
+spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
+gpu = importlib.util.module_from_spec(spec)
+sys.modules["gpu_stand_in"] = gpu
+spec.loader.exec_module(gpu)
+
+WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+INPUTS, OUTPUTS = (TensorSpec.parse("x:f32[N,4]"),), (TensorSpec.parse("y:f32[N,3]"),)
+
+
+def payload(folder: Path, driver, engine: bytes = b"engine of a stand-in", **board) -> Payload:
+    file = folder / "engine.plan"
+    file.write_bytes(engine)
+    here = cuda.Cuda(driver)
+    facts = {
+        "sm": here.sm,
+        "gpu": here.name,
+        "driver": here.driver,
+        "tensorrt": "10.3.0",
+        "runtime": "tensorrt",
+        **board,
+    }
+    sidecar.Sidecar(sidecar.sha256_of(file), sidecar.Board(**facts), "tensorrt 10.3.0", 1.0).save(
+        folder / "engine.json"
+    )
+    return Payload(folder, ("engine.plan", "engine.json"), INPUTS, OUTPUTS)
+
+
+def opened(folder: Path, driver, **more) -> TensorRtSession:
+    module = gpu.tensorrt(driver, WEIGHTS, **more)
+    return TensorRtSession(payload(folder, driver), trt=module, driver=cuda.Cuda(driver))
+
+
+def feeds(rows: int, seed: int = 1) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(seed).standard_normal((rows, 4)).astype(np.float32)}
+
+
+def test_outputs_are_right_at_every_size_and_the_callers(tmp_path):
+    with opened(tmp_path, gpu.Driver()) as session:
+        first = session.run(feeds(2))
+        for rows in (1, 8, 2):
+            fed = feeds(rows, rows)
+            np.testing.assert_allclose(session.run(fed)["y"], fed["x"] @ WEIGHTS, rtol=1e-6)
+        np.testing.assert_allclose(first["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
+        first["y"][...] = 0
+
+
+def test_feeds_in_any_layout_are_placed(tmp_path):
+    with opened(tmp_path, gpu.Driver()) as session:
+        fed = {"x": np.asfortranarray(feeds(8)["x"])[::2]}
+        np.testing.assert_allclose(session.run(fed)["y"], fed["x"] @ WEIGHTS, rtol=1e-6)
+
+
+def test_a_bound_call_copies_runs_copies_and_waits(tmp_path):
+    driver = gpu.Driver(fails={"cuStreamBeginCapture_v2": 1})
+    with opened(tmp_path, driver) as session:
+        call = session.bind(feeds(2))
+        assert session.cuda_graph is False
+        driver.calls.clear()
+        assert call() is None
+        assert driver.calls == ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]
+
+
+def test_what_can_be_captured_is_one_launch_and_computes_the_same(tmp_path):
+    driver = gpu.Driver()
+    with opened(tmp_path, driver) as session:
+        call = session.bind(feeds(2))
+        assert session.cuda_graph is True
+        outputs = session._bound[0].outputs["y"]
+        outputs[...] = 0
+        driver.calls.clear()
+        call()
+        assert driver.calls == ["cuGraphLaunch", "cuStreamSynchronize"]
+        np.testing.assert_allclose(outputs, feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
+
+
+def test_a_graph_that_computes_otherwise_is_not_used(tmp_path, monkeypatch):
+    driver = gpu.Driver()
+    monkeypatch.setattr(gpu.Driver, "cuGraphLaunch", lambda self, graph, stream: session_outputs(session)[...].fill(7))
+    session = opened(tmp_path, driver)
+
+    def session_outputs(opened_session):
+        return opened_session._bound[-1].outputs["y"]
+
+    with session:
+        session.bind(feeds(2))()
+        assert session.cuda_graph is False
+        np.testing.assert_allclose(session_outputs(session), feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
+
+
+def test_runs_and_bound_calls_do_not_disturb_each_other(tmp_path):
+    with opened(tmp_path, gpu.Driver()) as session:
+        one, other = session.bind(feeds(2, 1)), session.bind(feeds(4, 2))
+        for _ in range(3):
+            one(), other()
+            np.testing.assert_allclose(session.run(feeds(3))["y"], feeds(3)["x"] @ WEIGHTS, rtol=1e-6)
+
+
+def test_closing_frees_everything_once(tmp_path):
+    driver = gpu.Driver()
+    session = opened(tmp_path, driver)
+    call = session.bind(feeds(2))
+    session.run(feeds(3))
+    session.profile(feeds(4))
+    session.close()
+    session.close()
+    assert (driver.memory, driver.graphs, driver.streams, driver.contexts) == ({}, {}, 0, 0)
+    for use in (call, lambda: session.run(feeds(2)), lambda: session.bind(feeds(2)), lambda: session.precision):
+        with pytest.raises(UsageError, match="closed"):
+            use()
+
+
+def test_layers_tell_their_types_and_times(tmp_path):
+    with opened(tmp_path, gpu.Driver()) as session:
+        assert (session.precision.main, dict(session.precision.layers)) == ("f16", {"f16": 1})
+        (layer,) = session.profile(feeds(2))
+        assert (layer.name, layer.kind, layer.precision, layer.time_ms) == ("product", "gemm", "f16", 0.25)
+
+
+def test_sizes_beyond_the_profile_are_refused_and_nothing_leaks(tmp_path):
+    driver = gpu.Driver()
+    with opened(tmp_path, driver) as session:
+        with pytest.raises(UsageError, match=r"'x' cannot have the shape \[9, 4\]"):
+            session.run(feeds(9))
+        assert driver.memory == {}
+        session.run(feeds(8))
+
+
+def test_an_output_of_no_known_size_is_refused(tmp_path):
+    with (
+        opened(tmp_path, gpu.Driver(), unsized=True) as session,
+        pytest.raises(UnsupportedError, match="'y' depends on"),
+    ):
+        session.run(feeds(2))
+
+
+def test_memory_that_runs_out_is_a_device_error_and_leaves_nothing(tmp_path):
+    driver = gpu.Driver(fails={"cuMemAlloc_v2": 2})
+    with opened(tmp_path, driver) as session:
+        with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY") as fault:
+            session.run(feeds(2))
+        assert "smaller model" in fault.value.hint
+        assert driver.memory == {}
+
+
+def test_an_engine_that_does_not_load_says_what_tensorrt_said(tmp_path):
+    driver = gpu.Driver()
+    made = payload(tmp_path, driver, b"something else")
+    with pytest.raises(ArtifactError, match="magic tag does not match") as refusal:
+        TensorRtSession(made, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+    assert "edgekit finish" in refusal.value.hint
+    assert driver.contexts == 0
+
+
+def test_tensors_of_another_name_or_type_than_the_manifests_are_refused(tmp_path):
+    driver = gpu.Driver()
+    made = payload(tmp_path, driver)
+    for output, said in (
+        ("y:f16[N,3]", r"y \(float32\).*y \(float16\)"),
+        ("z:f32[N,3]", r"y \(float32\).*z \(float32\)"),
+    ):
+        other = Payload(tmp_path, made.files, INPUTS, (TensorSpec.parse(output),))
+        with pytest.raises(ArtifactError, match=said):
+            TensorRtSession(other, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+    assert driver.contexts == 0
+
+
+def test_an_engine_of_another_board_is_refused_with_every_difference(tmp_path):
+    driver = gpu.Driver()
+    made = payload(tmp_path, driver, sm="8.6", tensorrt="10.16.2", power_mode="15W")
+    with pytest.raises(ArtifactError) as refusal:
+        TensorRtSession(made, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+    for line in (
+        "compute capability: built with 8.6, here 8.7",
+        "TensorRT: built with 10.16.2, here 10.3.0",
+        "power mode: built with 15W, here unknown",
+    ):
+        assert line in refusal.value.message
+    assert "edgekit finish" in refusal.value.hint
+
+
+@pytest.mark.parametrize("fails", ["cuInit", "cuDeviceGet"])
+def test_no_gpu_is_a_fault_of_the_environment(fails):
+    with pytest.raises(EnvironmentFault, match="CUDA_ERROR_NO_DEVICE") as fault:
+        cuda.Cuda(gpu.Driver(fails={fails: gpu.NO_DEVICE}))
+    assert "--runtime nvidia" in fault.value.hint
+
+
+def test_a_driver_that_lacks_a_function_is_too_old():
+    class Old(gpu.Driver):
+        @property
+        def cuStreamCreate(self):
+            raise AttributeError("cuStreamCreate")
+
+    with pytest.raises(EnvironmentFault, match="too old: it has no cuStreamCreate"):
+        cuda.Cuda(Old()).stream()
+
+
+def test_the_device_tells_what_it_is():
+    device = cuda.Cuda(gpu.Driver((11, 0)))
+    assert (device.sm, device.name, device.driver, device.integrated) == ("11.0", "Orin", "12.6", True)
