@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
-PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino")
+PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 
 STORED = "stored samples"
 """The check of outputs against those that travel with the bundle."""

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import EnvironmentFault, UnsupportedError
+from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support
 from edgekit.target import Target
@@ -32,8 +32,13 @@ class TensorRT:
     options = Options
 
     def probe(self) -> Probe:
-        """Say what is here: enough to prepare a portable payload is enough to be available."""
+        """Say what is here: a device that builds and runs engines, or enough to prepare a portable payload."""
+        from edgekit_tensorrt.device import look
+
         versions = _versions()
+        found, more = look()
+        if found is not None:
+            return Probe(True, {**versions, **more}, (found,))
         missing = [name for name in ("onnx", "onnxruntime") if not _is_here(name)]
         if missing:
             problem = f"{' and '.join(missing)} not installed: graphs are prepared with onnx and gated on onnxruntime"
@@ -67,11 +72,16 @@ class TensorRT:
             from edgekit_tensorrt.gate import GateSession
 
             return GateSession(payload)
-        raise EnvironmentFault("the engine is built on its device, and this machine has none.", hint="edgekit plugins")
+        from edgekit_tensorrt.session import open_engine
+
+        session: Session = open_engine(payload)
+        return session
 
     def finish(self, payload: Payload, target: Target, workdir: Path) -> Built:
         """Compile on this machine, the device, what `build` prepared."""
-        raise UnsupportedError("this edgekit-tensorrt prepares bundles only.", hint="pip install -U edgekit-tensorrt")
+        from edgekit_tensorrt.finishing import finish
+
+        return finish(payload, target, workdir)
 
 
 def _is_here(module: str) -> bool:

@@ -1,0 +1,120 @@
+"""Run an engine by `trtexec` on a board without TensorRT's Python module: for outputs and layer times, not latency.
+
+Each run starts a process that loads the engine anew, so nothing here may be timed; trtexec's own times are taken when
+the engine is built. Outputs come as text of six digits.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.plugin import LayerTime, Payload, Precision
+from edgekit.spec import TensorSpec, check_feeds
+from edgekit_tensorrt import cuda, engine_layers, runtime, sidecar, trtexec
+from edgekit_tensorrt.layers import CompiledLayer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LAYERS = "layers.json"
+"""The engine's layers, as the inspector told them when it was built."""
+
+RUN_SECONDS = 300.0
+
+
+class TrtexecSession:
+    """An engine that trtexec runs. `binary` and `driver` stand in for the board's own in tests."""
+
+    def __init__(self, payload: Payload, *, binary: Path | None = None, driver: cuda.Cuda | None = None) -> None:
+        self.inputs: tuple[TensorSpec, ...] = payload.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        found = sidecar.load(payload.main)
+        self._engine = payload.main.absolute()
+        self._layers = payload.main.with_name(LAYERS)
+        self._binary = binary or trtexec.find()
+        gpu = driver or cuda.driver()
+        self._work: tempfile.TemporaryDirectory[str] | None = tempfile.TemporaryDirectory(prefix="edgekit-trtexec.")
+        try:
+            version = trtexec.version_of(trtexec.help_of(self._binary, self._folder / "help.log"))
+            here = sidecar.board("tensorrt", version or "", gpu.sm, gpu.name, gpu.driver)
+            sidecar.check(found, here)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def precision(self) -> Precision:
+        """Read the layer information that was written when the engine was built."""
+        found = engine_layers.effective(self._known())
+        if found is None:
+            raise UnsupportedError("the engine's layer information is not there, or names no types.")
+        return found
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once in a process of its own; the outputs are the caller's."""
+        import numpy as np
+
+        folder = self._folder
+        check_feeds(self.inputs, feeds)
+        files = {}
+        for index, spec in enumerate(self.inputs):
+            files[spec.name] = folder / f"{index}.input"
+            np.ascontiguousarray(feeds[spec.name]).tofile(files[spec.name])
+        outputs = folder / "outputs.json"
+        argv = trtexec.outputs_argv(self._binary, self._engine, self._sizes(feeds), files, outputs)
+        trtexec.run(argv, folder / "run.log", timeout_s=RUN_SECONDS, doing="running the engine", partial=(outputs,))
+        return trtexec.outputs_of(outputs, {spec.name: _dtype(spec) for spec in self.outputs})
+
+    def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        """Raise UnsupportedError: a call that starts a process and loads the engine times just that."""
+        self._check(feeds)
+        raise UnsupportedError(
+            "this board runs the engine by trtexec alone, a process for each inference: it cannot be timed so.",
+            hint=f"install the Python module: {runtime.MISSING['tensorrt']}; trtexec's times are in the report",
+        )
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+        """Give the medians of trtexec's own profile, on inputs that it makes up."""
+        self._check(feeds)
+        times = self._folder / "profile.json"
+        argv = trtexec.profile_argv(self._binary, self._engine, self._sizes(feeds), times)
+        trtexec.run(argv, self._folder / "run.log", timeout_s=RUN_SECONDS, doing="profiling", partial=(times,))
+        return trtexec.profile_of(times, self._known())
+
+    def close(self) -> None:
+        """Remove the files; safe to call twice."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.cleanup()
+
+    def __enter__(self) -> TrtexecSession:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def _folder(self) -> Path:
+        if self._work is None:
+            raise UsageError("the session is closed.", hint="open the bundle again")
+        return Path(self._work.name)
+
+    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
+        _ = self._folder
+        check_feeds(self.inputs, feeds)
+
+    def _known(self) -> tuple[CompiledLayer, ...]:
+        return engine_layers.read(self._layers.read_text()) if self._layers.is_file() else ()
+
+    def _sizes(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Sequence[int]]:
+        return {spec.name: feeds[spec.name].shape for spec in self.inputs if not spec.is_static}
+
+
+def _dtype(spec: TensorSpec) -> str:
+    if spec.dtype in ("bf16", "str"):
+        raise UnsupportedError(f"the output '{spec.name}' is {spec.dtype}, which numpy has not.")
+    return spec.numpy_dtype

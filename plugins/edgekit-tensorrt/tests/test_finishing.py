@@ -1,0 +1,230 @@
+"""Finishing on a board, with a stub for trtexec and a stand-in for the driver: plumbing only, no engine is real."""
+
+from __future__ import annotations
+
+import importlib.util
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgekit_tensorrt import TensorRT, cuda, runtime, sidecar, trtexec
+from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
+from edgekit_tensorrt.session import open_engine
+from edgekit_tensorrt.trtexec_session import TrtexecSession
+
+from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.plugin import Payload
+from edgekit.spec import TensorSpec
+from edgekit.target import Target
+
+spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
+gpu = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(gpu)
+
+INPUTS, OUTPUTS = (TensorSpec.parse("x:f32[2,4]"),), (TensorSpec.parse("y:f32[2,3]"),)
+LAYERS = {"Layers": [{"Name": "product", "LayerType": "gemm", "Inputs": [{"Format/Datatype": "Half"}],
+                      "Outputs": [{"Format/Datatype": "Half"}]}]}  # fmt: skip
+
+STUB = f"""#!{sys.executable}
+import json, sys
+import numpy as np
+options = dict(word.partition("=")[::2] for word in sys.argv[1:])
+print("&&&& RUNNING TensorRT.trtexec [TensorRT v100300] [b17] # stub")
+print("--noTF32 Disable tf32")
+if "--saveEngine" in options:
+    open(options["--saveEngine"], "w").write("engine")
+    open(options["--timingCacheFile"], "w").write("cache")
+    json.dump({LAYERS!r}, open(options["--exportLayerInfo"], "w"))
+if "--exportTimes" in options:
+    one = dict(latencyMs=2.0, computeMs=1.5, h2dMs=0.25, d2hMs=0.25)
+    json.dump([one] * 11, open(options["--exportTimes"], "w"))
+if "--exportOutput" in options:
+    name, _, file = options["--loadInputs"].partition(":")
+    y = np.fromfile(file, np.float32).reshape(2, 4) @ np.arange(12, dtype=np.float32).reshape(4, 3)
+    values = ", ".join("%g" % v for v in y.ravel())
+    text = '[{{ "name" : "y", "dimensions" : "2x3", "values" : [ ' + values + " ] }}]"
+    open(options["--exportOutput"], "w").write(text)
+if "--exportProfile" in options:
+    one = {{"name": "product", "averageMs": 0.5, "medianMs": 0.4}}
+    json.dump([{{"count": 10}}, one], open(options["--exportProfile"], "w"))
+"""
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    made = gpu.Driver()
+    monkeypatch.setattr(cuda, "driver", lambda: cuda.Cuda(made))
+    return made
+
+
+@pytest.fixture
+def binary(tmp_path, monkeypatch) -> Path:
+    """Give a board that has trtexec and no Python module."""
+    path = tmp_path / "bin" / "trtexec"
+    path.parent.mkdir()
+    path.write_text(STUB)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(trtexec, "PLACES", (str(path),))
+    monkeypatch.setattr(runtime, "module", absent)
+    return path
+
+
+def absent(kind: str = "tensorrt", root: Path = Path("/")):
+    raise EnvironmentFault("the Python module 'tensorrt' is not here.", hint=runtime.MISSING[kind])
+
+
+def prepared(folder: Path, **more) -> Payload:
+    folder.mkdir(exist_ok=True)
+    (folder / GRAPH).write_bytes(b"graph")
+    facts = {"target": "jetson", "precision": "f16", "opset": 17, "sm": "8.7", **more}
+    BuildPlan(**facts).save(folder / PLAN)
+    return Payload(folder, (GRAPH, PLAN), INPUTS, OUTPUTS, {})
+
+
+def finished(tmp_path: Path, **more):
+    work = tmp_path / "work"
+    work.mkdir(exist_ok=True)
+    built = TensorRT().finish(prepared(tmp_path / "prepared", **more), Target("jetson", "a board"), work)
+    return built, Payload(work, built.files, built.inputs, built.outputs, built.options)
+
+
+def test_what_trtexec_builds_is_whole_and_knows_its_board(tmp_path, driver, binary):
+    built, payload = finished(tmp_path)
+    assert built.files[:3] == ("engine.plan", "engine.json", "layers.json")
+    assert built.files[3] == "timing-10.3.0-sm8.7-12.6.cache"
+    assert (built.evidence, built.portable, built.inputs) == ("built_on_device", False, INPUTS)
+    found = sidecar.load(payload.main)
+    assert (found.builder, found.board.tensorrt, found.board.sm, found.board.gpu) == (
+        "trtexec",
+        "10.3.0",
+        "8.7",
+        "Orin",
+    )
+    said = "\n".join(built.notes)
+    assert "TensorRT 10.3.0 built the engine on Orin, SM 8.7" in said
+    assert "layers: 1 in fp16" in said
+    assert "p50 1.500 ms over 11 inferences, without copies" in said
+    assert "python3-libnvinfer" in said
+
+
+def test_it_runs_by_trtexec_where_there_is_no_module(tmp_path, driver, binary):
+    _, payload = finished(tmp_path)
+    fed = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
+    with open_engine(payload) as session:
+        assert isinstance(session, TrtexecSession)
+        found = session.run(fed)["y"]
+        np.testing.assert_allclose(found, fed["x"] @ np.arange(12, dtype=np.float32).reshape(4, 3))
+        assert found.dtype == np.float32
+        assert session.precision.main == "f16"
+        (layer,) = session.profile(fed)
+        assert (layer.name, layer.precision, layer.time_ms) == ("product", "f16", 0.4)
+        with pytest.raises(UnsupportedError, match="cannot be timed so") as refusal:
+            session.bind(fed)
+        assert "python3-libnvinfer" in refusal.value.hint
+        with pytest.raises(UsageError, match="x"):
+            session.run({"x": fed["x"].astype(np.float64)})
+    with pytest.raises(UsageError, match="closed"):
+        session.run(fed)
+
+
+def test_another_gpu_than_the_plans_is_refused(tmp_path, driver, binary):
+    with pytest.raises(ArtifactError, match=r"is for SM 11\.0, this machine's GPU \(Orin\) is SM 8\.7"):
+        finished(tmp_path, sm="11.0")
+
+
+def test_precision_that_was_not_reached_is_said(tmp_path, driver, binary):
+    built, _ = finished(tmp_path, precision="i8+f16")
+    assert "int8 was asked, most of the arithmetic runs in fp16" in built.notes
+
+
+def test_a_board_without_tensorrt_says_what_to_install(tmp_path, driver, monkeypatch):
+    monkeypatch.setattr(trtexec, "PLACES", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(runtime, "module", absent)
+    with pytest.raises(EnvironmentFault, match=r"no TensorRT here.*is not here.*no trtexec here") as fault:
+        finished(tmp_path)
+    assert "apt-get install" in fault.value.hint
+
+
+def test_without_a_driver_nothing_is_tried(tmp_path, binary, monkeypatch):
+    monkeypatch.setattr(cuda, "driver", lambda: cuda.Cuda(gpu.Driver(fails={"cuInit": gpu.NO_DEVICE})))
+    with pytest.raises(EnvironmentFault, match="CUDA_ERROR_NO_DEVICE"):
+        finished(tmp_path)
+    assert not (tmp_path / "work" / "engine.plan").exists()
+
+
+def test_a_build_that_fails_leaves_no_engine(tmp_path, driver, binary):
+    binary.write_text(
+        STUB.replace('if "--saveEngine" in options:', 'if "--saveEngine" in options:\n    sys.exit("[E] no")')
+    )
+    with pytest.raises(BuildError, match="no"):
+        finished(tmp_path)
+    assert not (tmp_path / "work" / "engine.plan").exists()
+
+
+def test_a_timing_that_fails_does_not_cost_the_engine(tmp_path, driver, binary):
+    binary.write_text(STUB.replace('if "--exportTimes" in options:', 'if "--exportTimes" in options:\n    sys.exit(1)'))
+    built, _ = finished(tmp_path)
+    assert any(note.startswith("trtexec did not time it") for note in built.notes)
+
+
+def test_after_an_update_of_the_board_the_engine_is_refused(tmp_path, driver, binary):
+    _, payload = finished(tmp_path)
+    binary.write_text(STUB.replace("v100300", "v101602"))
+    with pytest.raises(ArtifactError, match=r"TensorRT: built with 10\.3\.0, here 10\.16\.2") as refusal:
+        open_engine(payload)
+    assert "edgekit finish" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "engine.plan").write_text("another"), "was altered"),
+        (lambda folder: (folder / "engine.plan").unlink(), "is missing"),
+        (lambda folder: (folder / "engine.json").unlink(), "is not beside"),
+        (lambda folder: (folder / "engine.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "engine.json").write_text('{"sha256": 1}'), "cannot be read"),
+    ],
+)
+def test_a_damaged_engine_is_not_opened(tmp_path, driver, binary, damage, message):
+    _, payload = finished(tmp_path)
+    damage(payload.folder)
+    with pytest.raises(ArtifactError, match=message):
+        open_engine(payload)
+
+
+def test_what_a_board_differs_in_is_named(tmp_path):
+    hosts = Path(__file__).parents[3] / "tests" / "fixtures" / "hosts"
+    board = sidecar.board("tensorrt", "10.3.0", "8.7", "Orin", "12.6", root=hosts / "jetson-orin-nano")
+    assert (board.l4t, board.jetpack, board.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
+    other = sidecar.board("tensorrt", "10.3.0", "11.0", "Thor", "13.0", root=hosts / "jetson-agx-thor")
+    assert board.differences(other) == (
+        "compute capability: built with 8.7, here 11.0",
+        "GPU: built with Orin, here Thor",
+        "L4T: built with 36.4.3, here 38.4.0",
+        "JetPack: built with 6.2, here 7.1",
+        "power mode: built with MAXN_SUPER, here unknown",
+    )
+    assert board.differences(sidecar.Board.from_dict({**board.to_dict(), "driver": "13.0"})) == ()
+
+
+def test_the_systems_module_is_found_from_a_private_environment(tmp_path, monkeypatch):
+    python = ".".join(map(str, sys.version_info[:2]))
+    folder = tmp_path / f"usr/lib/python{python}/dist-packages/tensorrt"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("__version__ = '10.3.0'\n")
+    if importlib.util.find_spec("tensorrt") is not None:
+        pytest.skip("this environment has a tensorrt of its own")
+    try:
+        assert runtime.module("tensorrt", tmp_path).__version__ == "10.3.0"
+    finally:
+        sys.modules.pop("tensorrt", None)
+    (folder / "__init__.py").write_text("import a_library_that_is_not_here\n")
+    with pytest.raises(EnvironmentFault, match=f"does not import in Python {python}"):
+        runtime.module("tensorrt", tmp_path)
+    assert "tensorrt" not in sys.modules
+    with pytest.raises(EnvironmentFault, match="is not here") as fault:
+        runtime.module("tensorrt", tmp_path / "elsewhere")
+    assert "python3-libnvinfer" in fault.value.hint
