@@ -236,9 +236,10 @@ def test_two_exports_share_a_cold_cache(start, entries, tmp_path: Path) -> None:
     runs = [start(name, *QUICK) for name in ("one", "two")]
     assert [run.end() for run in runs] == [0, 0], [run.said for run in runs]
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    steps = ("loading digits", "exporting", "running the original", "quantize-static", "building", "verifying")
-    for step in steps:
-        told = [line for run in runs for line in run.lines if step in line]
+    said = [line for run in runs for line in run.lines]
+    assert any("loading digits" in line for line in said), "one exports, and the other may run the original"
+    for step in ("exporting", "running the original", "quantize-static", "building", "verifying"):
+        told = [line for line in said if step in line]
         assert len(told) == 1, f"{step}: both made the same step"
     entries()
 
