@@ -71,7 +71,8 @@ def export(project: Project, *, force: bool = False, progress: Progress | None =
 def default_output(project: Project) -> str:
     """Give `out/MODEL-TARGET`."""
     name = (project.model or "model").rstrip("/").replace("\\", "/").split("/")[-1].split(":")[-1]
-    return f"out/{name.removesuffix('.onnx')}-{Path(project.target).stem}"
+    goal = Path(project.target).name.removesuffix(".toml").replace(":", "-")
+    return f"out/{name.removesuffix('.onnx')}-{goal}"
 
 
 def _measure(made: Plan, tried: Sequence[Tried], evaluation: Evaluation, progress: Progress) -> list[Tried]:

@@ -73,6 +73,16 @@ def pruned(plain: Recipe) -> Recipe:
     return replace(plain, name=name, summary=summary, passes=(PassConfig("prune"), *plain.passes))
 
 
+FLOAT8: dict[str, Any] = {
+    "levels": "f8",
+    "activations": "s8",
+    "symmetric_activations": True,
+    "quantize_bias": False,
+    "quantize_outputs": False,
+    "followers": (),
+}
+"""The settings of quantize-static that give 8-bit floats."""
+
 BUILTIN = {
     recipe.name: recipe
     for recipe in (
@@ -113,6 +123,24 @@ BUILTIN = {
             "int8-static, and bf16 for the operators that stay in float",
             (PassConfig("quantize-static"), PassConfig("cast", {"dtype": "bf16"})),
             "i8+bf16",
+        ),
+        Recipe(
+            "int8-fp16",
+            "int8-static, and fp16 for the operators that stay in float; for GPUs",
+            (PassConfig("quantize-static"), PassConfig("cast", {"dtype": "f16"})),
+            "i8+f16",
+        ),
+        Recipe(
+            "fp8",
+            "8-bit floats (E4M3) by calibration, fp16 for the rest; for NVIDIA GPUs from SM 8.9 on",
+            (PassConfig("quantize-static", FLOAT8), PassConfig("cast", {"dtype": "f16"})),
+            "f8+f16",
+        ),
+        Recipe(
+            "int4-fp16",
+            "weights in int4, the rest in fp16: for language models on NVIDIA GPUs",
+            (PassConfig("weight-only", {"bits": 4}), PassConfig("cast", {"dtype": "f16"})),
+            "i4-weights+f16",
         ),
         Recipe(
             "int8-qat",
@@ -257,6 +285,8 @@ def _precision(passes: tuple[PassConfig, ...]) -> str:
     def given(step: PassConfig) -> str:
         if step.name == "weight-only":
             return f"i{step.config.get('bits', 8)}-weights"
+        if step.config.get("levels") == "f8":
+            return "f8"
         return gives.get(step.name) or (step.config.get("dtype", "") if step.name == "cast" else "")
 
     found = sorted(filter(None, map(given, passes)), key=lambda one: one in ("f16", "bf16"))
@@ -287,10 +317,18 @@ def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend:
 
 
 _FLAVOURED = {
-    "quantize-static": ("activations", "reduce_range", "symmetric_activations", "quantize_bias"),
+    "quantize-static": (
+        "activations",
+        "reduce_range",
+        "symmetric_activations",
+        "quantize_bias",
+        "quantize_outputs",
+        "followers",
+    ),
     "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),
     "quantize-dynamic": ("reduce_range",),
     "smooth": ("reduce_range",),
+    "weight-only": ("block", "embeddings"),
     "nncf": ("device", "reduce_range"),
 }
 """The settings of a pass that the flavour of int8 decides."""
@@ -300,10 +338,21 @@ def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
     """Give the settings of quantize-static.
 
     x86 multiplies u8 by s8; without VNNI or AMX the 16-bit sum of two products saturates, so weights get 7 bits
-    (`reduce_range`). ARM's dot product takes s8 by s8. TensorRT refuses zero points other than 0, and int32 biases.
+    (`reduce_range`). ARM's dot product takes s8 by s8. TensorRT refuses zero points other than 0, int32 biases, and
+    scales that are looked up beside a table; its int4 kernels take blocks of 64 or 128. It fuses Relu and sums into the
+    convolution before them where no pair stands between.
     """
     if backend == "tensorrt":
-        return {"activations": "s8", "reduce_range": False, "symmetric_activations": True, "quantize_bias": False}
+        return {
+            "activations": "s8",
+            "reduce_range": False,
+            "symmetric_activations": True,
+            "quantize_bias": False,
+            "quantize_outputs": False,
+            "followers": ("MaxPool",),
+            "block": 128,
+            "embeddings": False,
+        }
     isa = set(target.device.isa)
     arm = target.device.arch == "aarch64"
     return {

@@ -104,13 +104,20 @@ class Target(Record):
 
 
 def load(name: str) -> Target:
-    """Find and read a target by name or by path (`./board.toml`); `host` is probed.
+    """Find and read a target by name or by path (`./board.toml`); `host` is probed. A name may end in the compute
+    capability of an NVIDIA GPU: `nvidia-gpu:8.9`.
 
     Raises UsageError for an unknown target (with the nearest names and where it looked) and for a bad file.
     """
     if _is_path(name):
         return _read_target(_expanded(name), ())
-    return _read_target(_find(name, tuple(search_path())), ())
+    plain, colon, sm = name.partition(":")
+    found = _read_target(_find(plain, tuple(search_path())), ())
+    if not colon:
+        return found
+    from edgekit.compute_capability import narrowed
+
+    return narrowed(found, sm)
 
 
 def available() -> dict[str, Path]:

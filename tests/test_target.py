@@ -19,8 +19,9 @@ from edgekit.target import Device, Limits, Target
 
 ROOT = Path(__file__).parent.parent
 BUILTIN = {
-    "host", "intel-arc", "intel-core-ultra", "intel-n100", "jetson", "jetson-agx-orin-64", "jetson-agx-thor",
-    "jetson-agx-xavier", "jetson-nano", "jetson-orin-nano", "jetson-orin-nx-16", "jetson-xavier-nx", "nvidia-gpu",
+    "host", "intel-arc", "intel-core-ultra", "intel-n100", "jetson", "jetson-agx-orin",
+    "jetson-agx-xavier", "jetson-nano", "jetson-orin-nano", "jetson-orin-nx", "jetson-thor", "jetson-xavier-nx",
+    "nvidia-gpu", "nvidia-rtx",
     "raspberry-pi-4", "raspberry-pi-5", "rk3588", "snapdragon-x-elite", "x86-avx2", "x86-avx512-vnni", "xeon",
 }  # fmt: skip
 
@@ -57,7 +58,9 @@ def test_built_in_is_complete(name: str, elsewhere: Path) -> None:
     assert set(found.candidates) == set(found.backends)
     for names in found.candidates.values():
         assert names and set(names) <= set(recipe.BUILTIN)
-    assert found.shapes == {"batch": 1}
+    assert found.shapes["batch"] == 1
+    ranged = {"sequence": ShapeRange(1, 128, 512)} if "tensorrt" in found.backends else {}
+    assert found.shapes == {"batch": 1, **ranged}, "TensorRT builds for ranges, so text needs one"
     assert Target.from_dict(found.to_dict()) == found
 
 
@@ -75,7 +78,7 @@ def test_candidates_of_a_built_in_are_within_its_precisions(name: str, elsewhere
     found = target.load(name)
     for names in found.candidates.values():
         for each in names:
-            asked = recipe.BUILTIN[each].precision.removesuffix("-dynamic").split("+")
+            asked = recipe.BUILTIN[each].precision.replace("-dynamic", "").split("+")
             assert set(asked) <= {*found.precisions, "f32"}
 
 
@@ -83,10 +86,36 @@ def test_facts_that_decide_are_as_documented(elsewhere: Path) -> None:
     assert target.load("raspberry-pi-4").candidates["onnxruntime"][0] == "fp32"
     assert "dotprod" not in target.load("raspberry-pi-4").device.isa
     assert target.load("jetson-orin-nano").device.sm == "8.7"
-    assert target.load("jetson-agx-thor").candidates["tensorrt"][0] == "fp16"
+    assert target.load("jetson-thor").candidates["tensorrt"][0] == "fp16"
     assert target.load("intel-core-ultra").static_shapes_only
     assert target.load("jetson-nano").precisions == ("f32", "f16")
     assert not {"f8", "f4"} & set(target.load("jetson-orin-nano").precisions)
+
+
+def test_an_nvidia_gpu_takes_its_compute_capability(elsewhere: Path) -> None:
+    plain, ada, turing = (target.load(name) for name in ("nvidia-gpu", "nvidia-gpu:8.9", "nvidia-gpu:7.5"))
+    assert (plain.device.sm, ada.device.sm, ada.name) == (None, "8.9", "nvidia-gpu:8.9")
+    assert {"f8", "bf16", "i4"} <= set(ada.precisions) and not {"f8", "bf16", "i4"} & set(turing.precisions)
+    assert "fp8" in ada.candidates["tensorrt"] and "fp8" not in turing.candidates["tensorrt"]
+    assert "f4" in target.load("nvidia-rtx:12.0").precisions
+    assert target.load("nvidia-rtx:8.6").options == {"tensorrt": {"runtime": "rtx"}}
+    assert Target.from_dict(ada.to_dict()) == ada
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("nvidia-gpu:8.8", "the compute capability '8.8' is not known", "known: 7.5, 8.0, 8.6"),
+        ("nvidia-gpu:", "the compute capability '' is not known", "nvidia-gpu:8.9"),
+        ("jetson:8.9", "'jetson' has the compute capability 8.7", "--target jetson"),
+        ("raspberry-pi-5:8.9", "no NVIDIA GPU", "--target raspberry-pi-5"),
+        ("nvidia-gpo:8.9", "there is no target 'nvidia-gpo'.*'nvidia-gpu'", "edgekit targets"),
+    ],
+)
+def test_a_compute_capability_that_cannot_be(elsewhere: Path, name: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        target.load(name)
+    assert hint in (caught.value.hint or "")
 
 
 def test_narrower_targets_keep_what_they_do_not_say(elsewhere: Path) -> None:

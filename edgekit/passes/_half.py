@@ -30,9 +30,19 @@ KEPT = frozenset((
     "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization",
     "LpNormalization", "MeanVarianceNormalization", "LRN", "Softmax", "LogSoftmax", "Softplus", "Pow", "Exp", "Log",
     "Sqrt", "Reciprocal", "Range", "CumSum", "TopK", "NonMaxSuppression", "RoiAlign", "GlobalAveragePool",
-    "GlobalLpPool", "Sin", "Cos", "Tan", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
+    "GlobalLpPool", "Sin", "Cos", "Tan", "DynamicQuantizeLinear",
 ))
 """Operators that lose digits or overflow in f16, beside every Reduce*. TensorRT#2564 shows LayerNorm overflowing."""
+
+QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+"""They follow their scale: in f16 what is dequantized feeds an f16 operator with no Cast between, which would keep a
+compiler from fusing the two. The standard has f16 scales from opset 19 on."""
+
+LEAST_SCALE = 2.0**-18
+"""A smaller scale keeps fewer than 7 bits in f16, less than the values that it scales."""
+
+GREATEST_SCALE = GREATEST / 448
+"""What a greater scale dequantizes may lie beyond f16; 448 is the greatest level, of f8."""
 
 ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean"))
 
@@ -151,6 +161,8 @@ class _Plan:
         if _is_kept_type(node) or node.name in self._keep:
             return True
         data = [name for name in node.input if name in self.floats]
+        if node.op_type in QUANTIZERS:
+            return self._scale_leaves_half(node.input[1])
         if self._has_odd_constant(data, small=node.op_type not in WEIGHTED):
             return True
         if node.op_type in MOVES:
@@ -163,6 +175,15 @@ class _Plan:
             return True  # the division of a norm
         # Squares about to be summed, a residual about to be normalized, scores with their mask before softmax.
         return any(_is_kept_type(reader) for name in node.output for reader in self._readers.get(name, []))
+
+    def _scale_leaves_half(self, name: str) -> bool:
+        import numpy as np
+        from onnx import numpy_helper
+
+        if name not in self.constants:
+            return True  # a scale that is computed: nobody knows its range
+        scale = np.abs(numpy_helper.to_array(self.constants[name]))
+        return bool(((scale < LEAST_SCALE) | (scale > GREATEST_SCALE)).any())
 
     def _has_odd_constant(self, names: Iterable[str], *, small: bool) -> bool:
         """Say whether a constant is beyond f16, as a mask's fill, or `small` enough to vanish, as an epsilon."""

@@ -45,7 +45,7 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
         proto = load(source)
     opset = opset_of(proto)
     if opset < least_opset:
-        proto = _raise_opset(proto, least_opset)
+        proto = raise_opset(proto, least_opset)
         notes.append(f"opset raised from {opset} to {least_opset}")
     # A folded graph refers to weights that were outside already, so the file that is folded must hold its own.
     same = opset >= least_opset and not outside
@@ -83,14 +83,14 @@ def _refuse(graph: Any) -> None:
         )
 
 
-def _raise_opset(proto: Any, least: int) -> Any:
+def raise_opset(proto: Any, least: int) -> Any:
     from onnx import version_converter
 
     try:
         return version_converter.convert_version(proto, least)
     except Exception as error:  # the converter is native code with exceptions of its own
         raise UnsupportedError(
-            f"the graph uses opset {opset_of(proto)}, int8 needs {least}, and onnx cannot convert it: {error}",
+            f"the graph uses opset {opset_of(proto)}, the pass needs {least}, and onnx cannot convert it: {error}",
             hint=f"export the model again with opset {least} or newer",
         ) from error
 

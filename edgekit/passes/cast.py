@@ -10,14 +10,20 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes._half import to_half
+from edgekit.passes._half import QUANTIZERS, to_half
 from edgekit.passes._onnx import copy_graph, load, opset_of, save
 from edgekit.passes._overrides import FloatOverrides, check_operators, left_in_float
-from edgekit.passes._prepare import LARGE_BYTES, infer_types
+from edgekit.passes._prepare import LARGE_BYTES, infer_types, raise_opset
 from edgekit.passes._rewrite import Rewrite, quiet
 
 if TYPE_CHECKING:
     from edgekit.data import Feeds
+
+QUANTIZED = ("i8", "i4-weights", "i8-weights", "f8")
+"""What a model may be whose float operators are cast to f16."""
+
+SCALES_IN_HALF = 19
+"""The opset from which QuantizeLinear and DequantizeLinear take f16 scales."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +55,27 @@ class Cast(Record):
         rewrite = Rewrite(self.name, self.to_dict(), ("onnx",))
         if self.dtype == "bf16":
             return self._mark(model, workdir, rewrite)
-        if model.precision != "f32":
+        if model.precision not in ("f32", *QUANTIZED):
             raise UnsupportedError(
-                f"f16 starts from an f32 model, this one is {model.precision}.",
-                hint="a quantized model can run its float operators in bf16: cast with dtype bf16",
+                f"f16 starts from an f32 model or a quantized one ({', '.join(QUANTIZED)}), this one is "
+                f"{model.precision}.",
+                hint="cast once in a recipe",
             )
         notes: list[str] = []
         for part in model.parts:
             with quiet():
                 found = self._halve(model.folder / part.file, workdir / part.file)
             notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
-        return rewrite.finish(model, workdir, precision="f16", notes=notes)
+        precision = "f16" if model.precision == "f32" else f"{model.precision}+f16"
+        return rewrite.finish(model, workdir, precision=precision, notes=notes)
 
     def _halve(self, source: Path, target: Path) -> list[str]:
         from onnx.defs import get_all_schemas
 
         check_operators(self.overrides, {schema.name for schema in get_all_schemas()}, self.name)
         proto = load(source)
+        if opset_of(proto) < SCALES_IN_HALF and any(node.op_type in QUANTIZERS for node in proto.graph.node):
+            proto = raise_opset(proto, SCALES_IN_HALF)
         _lift_constants(proto.graph)
         try:
             proto = infer_types(proto, target.parent, large=proto.ByteSize() > LARGE_BYTES)

@@ -16,6 +16,7 @@ from edgekit.model import Model
 from edgekit.passes._anatomy import anatomy
 from edgekit.passes._calibrate import Calibration, Method, known_ranges
 from edgekit.passes._costs import layer_costs
+from edgekit.passes._float8 import LEAST_OPSET, to_float8
 from edgekit.passes._onnx import load, save
 from edgekit.passes._optimum import PACKAGES, quantize
 from edgekit.passes._overrides import by_node, check_operators, rank
@@ -75,6 +76,8 @@ class QuantizeStatic(Record):
     activations: Literal["u8", "s8"] = "u8"
     """x86 multiplies u8 by s8; ARM and TensorRT s8 by s8."""
     weights: Literal["s8"] = "s8"
+    levels: Literal["i8", "f8"] = "i8"
+    """`f8`: 8-bit floats (E4M3) instead, weights and activations, for GPUs that multiply them."""
     per_channel: bool = True
     reduce_range: bool = False
     """7-bit weights, for x86 processors without VNNI or AMX, whose 16-bit sums saturate."""
@@ -82,6 +85,8 @@ class QuantizeStatic(Record):
     """Zero point 0, as TensorRT wants."""
     quantize_bias: bool = True
     """Biases in 32 bits, as the integer kernels of processors add them; TensorRT takes them in float only."""
+    quantize_outputs: bool = True
+    """Round what a Conv gives even where only float operators read it; TensorRT fuses those into its kernel instead."""
     operators: tuple[str, ...] = ("MatMul", "Gemm", "Conv")
     followers: tuple[str, ...] = ("Relu", "Clip", "Add", "MaxPool")
     """Operators quantized where they follow a quantized Conv: they fuse into it, or run between two in integers."""
@@ -111,6 +116,11 @@ class QuantizeStatic(Record):
             )
         _check_percentile(self.percentile)
         check_operators(self.overrides, self.operators, self.name)
+        if self.levels == "f8" and not (self.activations == "s8" and self.symmetric_activations):
+            raise UsageError(
+                "quantize-static: 8-bit floats have no zero point.",
+                hint="beside levels = 'f8', set activations = 's8' and symmetric_activations = true",
+            )
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"quantize-static: samples must be at least 1, found {self.samples}.")
 
@@ -123,13 +133,14 @@ class QuantizeStatic(Record):
         rewrite = Rewrite(self.name, self.to_dict(), PACKAGES)
         with tempfile.TemporaryDirectory(prefix="quantize-", dir=workdir) as scratch, quiet():
             prepared, choice, proto, found = self._quantized(model, samples, Path(scratch))
-            dropped = spare_float_readers(proto.graph, set(choice.nodes))
+            dropped = spare_float_readers(proto.graph, set(choice.nodes), outputs=self.quantize_outputs)
             drop_unread_constants(proto.graph)
             forget_inference(proto)
             save(proto, workdir / model.part.file)
-        precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
+        precision = self.levels if model.precision == "f32" else f"{self.levels}+{model.precision}"
+        levels = {"i8": "int8", "f8": "fp8"}[self.levels]
         notes = (
-            f"{len(choice.nodes)} operators in int8 ({', '.join(choice.types)}), {found.count} samples",
+            f"{len(choice.nodes)} operators in {levels} ({', '.join(choice.types)}), {found.count} samples",
             f"{dropped} Q/DQ pairs that only float operators read were dropped",
             *found.notes,
             *choice.notes,
@@ -194,7 +205,7 @@ class QuantizeStatic(Record):
 
     def _quantized(self, model: Model, samples: Feeds, scratch: Path) -> tuple[Prepared, Choice, Any, Calibration]:
         """Give the float graph, the choice of nodes, the graph as ORTQuantizer leaves it, and the calibration."""
-        prepared = prepare(model.graph, scratch / "prepared", least_opset=13)
+        prepared = prepare(model.graph, scratch / "prepared", least_opset=LEAST_OPSET if self.levels == "f8" else 13)
         graph = prepared.proto.graph
         layers = self._layers(graph)
         choice = self._chosen(graph, layers)
@@ -214,6 +225,8 @@ class QuantizeStatic(Record):
             quantize_bias=self.quantize_bias,
             weights=self._weights(graph, {name: layers[name] for name in choice.nodes if name in layers}),
         )
+        if self.levels == "f8":
+            to_float8(proto, prepared.proto)
         return prepared, choice, proto, found
 
     def _methods(self, graph: Any, tensors: Sequence[str], layers: Mapping[str, StaticLayer]) -> dict[str, Method]:

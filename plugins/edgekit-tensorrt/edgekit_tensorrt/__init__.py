@@ -12,6 +12,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support
 from edgekit.target import Target
+from edgekit_tensorrt import rules
 from edgekit_tensorrt.options import Options
 
 __all__ = ["TensorRT"]
@@ -47,9 +48,9 @@ class TensorRT:
 
     def supports(self, model: Model, target: Target) -> Support:
         """List what is in the way, from tables of facts; where the graph is there, its nodes are read too."""
-        problems = []
-        if model.format not in self.accepts:
-            problems.append(f"TensorRT builds from onnx, the model is '{model.format}'")
+        problems = [*rules.model_problems(model, target)]
+        if model.format in self.accepts and len(model.parts) == 1:
+            problems += rules.graph_problems(model, target)
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:

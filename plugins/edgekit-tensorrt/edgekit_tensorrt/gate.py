@@ -1,7 +1,8 @@
 """Run the graph that ships on ONNX Runtime's CPU kernels, to see what it computes where its device is not.
 
-Build side: imports onnxruntime on use. Q/DQ pairs are not fused into integer kernels: they round in float, products are
-summed in float, as TensorRT's int8 kernels sum in 32 bits. So no sum saturates as it may in kernels of this processor.
+Build side: imports onnxruntime on use. Operators in f16 and bf16 are rounded as `emulate.py` says. Q/DQ pairs are not
+fused into integer kernels: they round, and products are summed, in float, as TensorRT's kernels sum in 32 bits. So no
+sum saturates as it may in kernels of this processor.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class GateSession:
             if not (payload.folder / name).is_file():
                 raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
         self._plan = BuildPlan.load(payload.folder / PLAN)
-        self._session: Any = load(payload.folder / GRAPH)
+        self._session: Any = load(self._graph(payload.folder / GRAPH))
 
     @property
     def precision(self) -> Precision:
@@ -76,13 +77,21 @@ class GateSession:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _graph(self, path: Path) -> Path | bytes:
+        """Give the graph to run: the file itself, or its bytes with the rounding of f16 and bf16 written out."""
+        if set(self._plan.precision.split("+")).isdisjoint(("f16", "bf16")):
+            return path
+        from edgekit_tensorrt.emulate import emulated
+
+        return emulated(path) or path
+
     def _open_session(self) -> Any:
         if self._session is None:
             raise UsageError("the session is closed.", hint="open the bundle again")
         return self._session
 
 
-def load(path: Path) -> Any:
+def load(model: Path | bytes) -> Any:
     """Give an InferenceSession on the processor. Raises EnvironmentFault without onnxruntime, ArtifactError for a graph
     that it cannot read, UnsupportedError for one with operators that its CPU kernels lack.
     """
@@ -97,7 +106,7 @@ def load(path: Path) -> Any:
     settings.log_severity_level = 4
     settings.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        return ort.InferenceSession(str(path), settings, providers=[CPU])
+        return ort.InferenceSession(model if isinstance(model, bytes) else str(model), settings, providers=[CPU])
     except Exception as error:
         message = str(error)
         if "NOT_IMPLEMENTED" in message or "not a registered" in message or "under development" in message:
@@ -105,6 +114,4 @@ def load(path: Path) -> Any:
                 f"the graph cannot be checked here: ONNX Runtime has no CPU kernel for a part of it: {message}",
                 hint="choose another recipe, or pip install --upgrade onnxruntime",
             ) from error
-        raise ArtifactError(
-            f"'{path.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
-        ) from error
+        raise ArtifactError(f"'{GRAPH}' cannot be loaded: {error}", hint="copy or export the bundle again") from error

@@ -94,3 +94,10 @@ def _nodes_of(found: Any) -> Iterator[Any]:
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
                 yield from _nodes_of(graph.node)
+
+
+def describe(node: Any) -> str:
+    """Name an operator and its node, and its domain where that is not the standard one."""
+    name = f"'{node.name}'" if node.name else f"that gives '{node.output[0] if node.output else '?'}'"
+    domain = "" if node.domain in ("", "ai.onnx") else f" of domain '{node.domain}'"
+    return f"{node.op_type}{domain} (node {name})"

@@ -1,0 +1,184 @@
+"""What is refused before any compiler is asked: every problem at once, each node by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_tensorrt import TensorRT, facts
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit import target
+from edgekit.errors import UnsupportedError
+from edgekit.model import Model, Part
+from edgekit.spec import TensorSpec
+from edgekit.target import Device, Target
+
+FLOAT = TensorProto.FLOAT
+
+
+def model(
+    folder: Path, nodes: list[Any], *, shape: tuple[Any, ...] = (1, 3, 8, 8), opset: int = 17, **more: Any
+) -> Model:
+    """Write a graph from `x` to `y`."""
+    weights = [numpy_helper.from_array(np.asarray(a), n) for n, a in more.pop("weights", {}).items()]
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.acme", 1)]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, shape)],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [*weights, *more.pop("tensors", ())],
+    )
+    proto = helper.make_model(graph, opset_imports=opsets)
+    proto.ir_version = 10
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(proto, str(folder / "model.onnx"))
+    part = Part("model", "model.onnx", (TensorSpec("x", "f32", shape),), (TensorSpec("y", "f32", shape),))
+    return Model("onnx", (part,), folder=folder, **more)
+
+
+def problems(found: Model, goal: str | Target) -> list[str]:
+    return list(TensorRT().supports(found, target.load(goal) if isinstance(goal, str) else goal).problems)
+
+
+# Precision by compute capability, before there is a graph
+
+
+@pytest.mark.parametrize(
+    ("precision", "goal", "says"),
+    [
+        ("f16", "jetson", None),
+        ("i8+f16", "jetson-orin-nano", None),
+        ("i4-weights+f16", "jetson", None),
+        ("f8+f16", "jetson-thor", None),
+        ("f8+f16", "nvidia-gpu:8.9", None),
+        ("f8+f16", "jetson", "'jetson' has compute capability 8.7, f8 begins with 8.9"),
+        ("f8+f16", "nvidia-gpu:8.6", "compute capability 8.6, f8 begins with 8.9"),
+        ("i4-weights+f16", "nvidia-gpu:7.5", "compute capability 7.5, i4 begins with 8.0"),
+        ("bf16", "jetson", "bf16 is a mark"),
+        ("i8-dynamic", "jetson", "no dynamic quantization: take int8-fp16"),
+        ("i3", "jetson", "'i3' is unknown"),
+        ("i8+f16", "jetson-nano", "TensorRT 8.2, which has no strongly typed networks"),
+        ("f8", "nvidia-gpu", "does not compute in f8"),
+        ("f16", "nvidia-rtx:9.0", "TensorRT for RTX does not compile for compute capability 9.0"),
+    ],
+)
+def test_precision_is_judged_at_planning(precision: str, goal: str, says: str | None) -> None:
+    found = problems(Model("onnx", precision=precision), goal)
+    assert (says in " ".join(found)) if says else found == []
+
+
+# Operators
+
+
+def test_every_problem_is_told_at_once_with_its_node(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Warp", ["x"], ["a"], "warp", domain="com.acme"),
+        helper.make_node("MaxPool", ["a"], ["b", "where"], "pool", kernel_shape=[2, 2], dilations=[2, 2]),
+        helper.make_node("Unique", ["b"], ["c"], "unique"),
+        helper.make_node("Resize", ["c", "", "s"], ["d"], "resize", mode="cubic"),
+        helper.make_node("TopK", ["d", "k"], ["e", "i"], "top"),
+        helper.make_node("Identity", ["e"], ["y"], "same"),
+    ]
+    weights = {"s": np.ones(4, np.float32), "k": np.array([5000])}
+    found = problems(model(tmp_path, nodes, shape=("N", 3, 8, 8), weights=weights, precision="f8"), "jetson-orin-nano")
+    said = "\n".join(found)
+    for words in (
+        "compute capability 8.7, f8",
+        "no operator Warp of domain 'com.acme' (node 'warp')",
+        "MaxPool (node 'pool'): its dilations",
+        "MaxPool (node 'pool'): its second output",
+        "TensorRT 10.3 and 10.16 has no operator Unique (node 'unique')",
+        "Resize (node 'resize'): its mode is 'cubic'",
+        "TopK (node 'top'): its K is not less than 3840",
+        "the size 'N' of 'x' is free and 'jetson-orin-nano' gives no range",
+    ):
+        assert words in said, said
+    assert len(found) == 8
+
+
+def test_build_refuses_what_supports_refuses(tmp_path: Path) -> None:
+    made = model(tmp_path / "in", [helper.make_node("Unique", ["x"], ["y"], "unique")])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UnsupportedError, match="Unique") as caught:
+        TensorRT().build(made, target.load("jetson"), {}, tmp_path / "out")
+    assert caught.value.problems and caught.value.hint
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_an_operator_of_a_newer_tensorrt_says_since_when(tmp_path: Path) -> None:
+    made = model(tmp_path, [helper.make_node("BlackmanWindow", ["x"], ["y"], "window")])
+    (said,) = problems(made, "jetson")
+    assert said == "TensorRT 10.3 has no operator BlackmanWindow (node 'window') (it came with 10.4)"
+    assert problems(made, "jetson-thor") == [], "JetPack 7.2 brings 10.16"
+
+
+def test_the_opset_must_suit_the_oldest_tensorrt(tmp_path: Path) -> None:
+    made = model(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], opset=23)
+    assert problems(made, "jetson") == ["the graph has opset 23, the parser of TensorRT 10.3 takes 9 to 21"]
+    assert problems(made, "jetson-thor") == []
+
+
+@pytest.mark.parametrize(
+    ("zero", "kind", "says"),
+    [
+        (0, TensorProto.INT8, None),
+        (3, TensorProto.INT8, "zero point is not 0"),
+        (0, TensorProto.UINT8, "it is in uint8, TensorRT takes int8"),
+        (0, TensorProto.INT32, "it is in int32, TensorRT takes int8, fp8 and int4: leave biases in float"),
+    ],
+)
+def test_pairs_must_be_symmetric(tmp_path: Path, zero: int, kind: int, says: str | None) -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], "unpack"),
+        helper.make_node("Add", ["x", "w"], ["y"], "add"),
+    ]
+    tensors = [helper.make_tensor("q", kind, [8], [1] * 8), helper.make_tensor("z", kind, [], [zero])]
+    found = problems(model(tmp_path, nodes, weights={"s": np.float32(0.1)}, tensors=tensors), "jetson")
+    assert found == [] if says is None else (len(found) == 1 and says in found[0] and "'unpack'" in found[0])
+
+
+def test_tables_agree_with_themselves() -> None:
+    assert not facts.OPERATORS & set(facts.ADDED), "an operator is there from the start or came later"
+    assert set(facts.ON_DLA) <= facts.OPERATORS
+    schemas = {schema.name for schema in onnx.defs.get_all_schemas()}
+    old = {"ImageScaler", "ParametricSoftplus", "ScaledTanh"}  # of ONNX before its version 1.2
+    assert {*facts.OPERATORS, *facts.ADDED} - old <= schemas
+    assert [facts.newest_opset(version) for version in ((10, 3), (10, 16), (11, 4))] == [21, 24, 25]
+
+
+# DLA and memory
+
+
+def on_dla(sm_software: str = "TensorRT 10.3", **options: Any) -> Target:
+    device = Device(arch="aarch64", sm="8.7", dla=2, software={"JetPack": sm_software})
+    return Target("board", "a board", ("tensorrt",), device=device, options={"tensorrt": {"dla_core": 0, **options}})
+
+
+def test_the_deep_learning_accelerator_has_rules_of_its_own(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Erf", ["x"], ["y"], "erf")]
+    fixed, free = model(tmp_path / "a", nodes, precision="f16"), model(tmp_path / "b", nodes, shape=("N", 3, 8, 8))
+    assert problems(fixed, on_dla()) == [], "what it does not take runs on the GPU"
+    assert "no Erf (node 'erf')" in problems(fixed, on_dla(gpu_fallback=False))[0]
+    assert "core 2 is asked for" in problems(fixed, on_dla(dla_core=2))[0]
+    assert "10.7 was the last" in problems(fixed, on_dla("TensorRT 10.16.2"))[0]
+    said = " ".join(problems(free, on_dla()))
+    assert "computes in f16 and i8" in said and "fixed sizes only" in said
+    large = model(tmp_path / "c", nodes, shape=(1, 3, 9000, 8), precision="f16")
+    assert "sizes up to 8192" in problems(large, on_dla())[0]
+
+
+def test_a_model_beyond_the_memory_names_its_widest_operator(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["h"], "wide"), helper.make_node("Slice", ["h", "a", "b"], ["y"], "cut")]
+    made = model(tmp_path, nodes, shape=(1, 3, 1024, 1024), weights={"a": np.array([0]), "b": np.array([1])})
+    small = Target("small", "a board", device=Device(memory_mb=16))
+    (said,) = problems(made, small)
+    assert (
+        said
+        == "it needs at least 24 MB (0 MB of weights, and 24 MB at once in Relu (node 'wide')), the board has 16 MB"
+    )
+    assert problems(made, "jetson-orin-nano") == []
