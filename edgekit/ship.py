@@ -181,7 +181,8 @@ def _mismatch_notes(made: Plan) -> list[str]:
     return [
         *unchecked,
         f"nothing was measured for '{made.target.name}': {'; '.join(made.mismatches)}. "
-        "Quality was checked here, on the graph that ships; run `edgekit bench` on the device for its speed",
+        "Quality was checked here, on the graph that ships; for its speed run `edgekit deploy` from here, or "
+        "`edgekit bench` on the device",
     ]
 
 

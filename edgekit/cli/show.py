@@ -26,7 +26,11 @@ def show(report: Report, given: Mapping[str, Any], *, bundle: Path | None = None
         return
     output.emit(text.render(report, width=output.width(), colour=output.colour_wanted()))
     if bundle is not None:
-        output.emit(f"\nbundle: {bundle}\nnext:   edgekit run {bundle} INPUT")
+        from edgekit import artifact
+
+        portable = artifact.open(bundle, check=False).manifest.portable
+        then = f"edgekit deploy {bundle} --device ssh://BOARD" if portable else f"edgekit run {bundle} INPUT"
+        output.emit(f"\nbundle: {bundle}\nnext:   {then}")
 
 
 def write_files(report: Report, paths: Sequence[Path], folder: Path | None = None) -> None:
