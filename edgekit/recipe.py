@@ -79,7 +79,7 @@ FLOAT8: dict[str, Any] = {
     "symmetric_activations": True,
     "quantize_bias": False,
     "quantize_outputs": False,
-    "followers": (),
+    "followers": [],
 }
 """The settings of quantize-static that give 8-bit floats."""
 
@@ -349,7 +349,7 @@ def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
             "symmetric_activations": True,
             "quantize_bias": False,
             "quantize_outputs": False,
-            "followers": ("MaxPool",),
+            "followers": ["MaxPool"],
             "block": 128,
             "embeddings": False,
         }

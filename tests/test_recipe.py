@@ -42,7 +42,7 @@ def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> No
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
     calibrated |= {"int8-smooth", "pruned-int8-static"}
-    calibrated |= {"int8-nncf", "int8-nncf-bf16"}
+    calibrated |= {"int8-nncf", "int8-nncf-bf16", "int8-fp16", "fp8"}
     assert {name for name, found in BUILTIN.items() if found.needs_samples} == calibrated
     assert set(recipe.usual("openvino")) <= set(BUILTIN)
     assert set(recipe.usual("openvino")) - set(recipe.usual("onnxruntime")) == {"int8-nncf", "int8-nncf-bf16"}

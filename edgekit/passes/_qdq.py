@@ -128,12 +128,12 @@ KEEPS_FLOAT = ("MatMul", "Gemm")
 """Operators whose integer kernel hands out float at no cost (onnxruntime's MatMulIntegerToFloat and QGemm)."""
 
 
-def spare_float_readers(graph: Any, quantized: Collection[str], *, outputs: bool = True) -> int:
+def spare_float_readers(graph: Any, quantized: Collection[str], *, keep_outputs: bool = True) -> int:
     """Let float operators read the float value where there is one; drop and count the pairs that then serve nobody.
 
     onnxruntime's quantizer sends every reader of a quantized tensor through the pair, so the residual stream of a
     transformer is rounded at each block though no integer kernel reads it (MiniLM loses 0.02 of Spearman by that).
-    `quantized` names the chosen nodes. With `outputs` a pair behind a Conv, Add or pool stays: processor runtimes
+    `quantized` names the chosen nodes. With `keep_outputs` a pair behind a Conv, Add or pool stays: processor runtimes
     make integer kernels of those. A GPU's kernel takes integers and gives floats to what it fuses.
     """
     producers = {name: node for node in graph.node for name in node.output}
@@ -145,7 +145,7 @@ def spare_float_readers(graph: Any, quantized: Collection[str], *, outputs: bool
     doomed: list[str] = []
     for quantize in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         source = producers.get(quantize.input[0])
-        if outputs and source is not None and source.name in quantized and source.op_type not in KEEPS_FLOAT:
+        if keep_outputs and source is not None and source.name in quantized and source.op_type not in KEEPS_FLOAT:
             continue
         served = False
         for dequantize in readers[quantize.output[0]]:

@@ -133,7 +133,7 @@ class QuantizeStatic(Record):
         rewrite = Rewrite(self.name, self.to_dict(), PACKAGES)
         with tempfile.TemporaryDirectory(prefix="quantize-", dir=workdir) as scratch, quiet():
             prepared, choice, proto, found = self._quantized(model, samples, Path(scratch))
-            dropped = spare_float_readers(proto.graph, set(choice.nodes), outputs=self.quantize_outputs)
+            dropped = spare_float_readers(proto.graph, set(choice.nodes), keep_outputs=self.quantize_outputs)
             drop_unread_constants(proto.graph)
             forget_inference(proto)
             save(proto, workdir / model.part.file)
