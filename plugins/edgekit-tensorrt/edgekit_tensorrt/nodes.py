@@ -88,7 +88,7 @@ def _quantizer(node: Any, constants: Constants) -> Iterator[str]:
         name = TensorProto.DataType.Name(kind).lower()
         more = ": leave biases in float" if name == "int32" else ": quantize symmetrically to int8"
         yield f"it is in {name}, TensorRT takes int8, fp8 and int4{more}"
-    elif zero is not None and zero.data_type == INT8 and numpy_helper.to_array(zero).any():
+    elif zero is not None and numpy_helper.to_array(zero).astype("float32").any():
         yield "its zero point is not 0: quantize symmetrically"
     if len(node.input) > 1 and node.input[1] not in constants:
         yield "its scale is computed, TensorRT needs a constant"

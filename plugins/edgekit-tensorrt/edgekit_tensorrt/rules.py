@@ -68,6 +68,8 @@ def _option_problems(model: Model, target: Target) -> Iterator[str]:
     sm, core = target.device.sm, options.dla_core
     if options.runtime == "rtx" and sm is not None and sm not in facts.RTX:
         yield f"TensorRT for RTX does not compile for compute capability {sm} (it does for {', '.join(facts.RTX)})"
+    elif options.runtime == "rtx" and sm is None:
+        yield f"TensorRT for RTX compiles for one compute capability: name it, as in {target.name}:8.9"
     if core is None:
         return
     if target.device.dla is not None and core >= target.device.dla:

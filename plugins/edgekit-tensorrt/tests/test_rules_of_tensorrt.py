@@ -64,6 +64,7 @@ def problems(found: Model, goal: str | Target) -> list[str]:
         ("i3", "jetson", "'i3' is unknown"),
         ("i8+f16", "jetson-nano", "TensorRT 8.2, which has no strongly typed networks"),
         ("f8", "nvidia-gpu", "does not compute in f8"),
+        ("f16", "nvidia-rtx", "name it, as in nvidia-rtx:8.9"),
         ("f16", "nvidia-rtx:9.0", "TensorRT for RTX does not compile for compute capability 9.0"),
     ],
 )
