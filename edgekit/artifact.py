@@ -184,7 +184,9 @@ def open(path: str | Path, *, check: bool = True) -> Bundle:
             lines = "".join(f"\n  - {problem}" for problem in problems)
             raise ArtifactError(
                 f"the bundle '{path}' was made for '{manifest.target.name}' and does not run here:{lines}",
-                hint="run it on its device, or export again with `--target host` on this machine",
+                hint=f"finish it on its device with `edgekit finish {path}`, or from here with `edgekit deploy`"
+                if manifest.portable
+                else "run it on its device, or export again with `--target host` on this machine",
             )
     return Bundle(path, manifest)
 

@@ -77,8 +77,8 @@ def default_output(project: Project) -> str:
 
 def _measure(made: Plan, tried: Sequence[Tried], evaluation: Evaluation, progress: Progress) -> list[Tried]:
     """Time every built candidate interleaved, those that failed the gate too: the user sees what the gate costs."""
-    if made.mismatches or not made.project.bench:
-        return list(tried)
+    if made.mismatches or not made.project.bench or any(t.compiled.built.portable for t in tried):
+        return list(tried)  # beside what runs only once it is finished, nothing can be compared
     inputs = [t.compiled.built.inputs for t in tried]
     feeds, batch = scenario.feeds(evaluation, made.project.objective, inputs)
     entries = [bench.Entry(t.planned.name, t.planned.backend, t.compiled.payload, feeds, batch) for t in tried]
@@ -129,7 +129,9 @@ def _standing(made: Plan, t: Tried) -> tuple[str, str]:
 def _why_shipped(made: Plan, t: Tried, known: Sequence[Tried], baselines: Sequence[Tried]) -> str:
     if any(t is one for one in known):
         return why_shipped(t, known, made.project.objective, beside=baselines)
-    why = "; ".join(made.mismatches) if made.mismatches else "measuring was switched off"
+    why = "; ".join(made.mismatches) or "measuring was switched off"
+    if t.compiled.built.portable and not made.mismatches:
+        why = "its engine is built by `edgekit finish`"
     return f"first in the target's order of those that pass; not measured ({why})"
 
 
@@ -158,7 +160,7 @@ def _candidate(made: Plan, t: Tried, status: Any, reason: str) -> Candidate:
         reason=reason,
         asked=t.compiled.model.precision,
         # What this machine's kernels do says nothing of another's.
-        effective=None if made.mismatches else t.effective,
+        effective=None if made.mismatches or t.compiled.built.portable else t.effective,
         size_mb=t.compiled.size_mb,
         quality=t.quality,
         measurement=t.measurement,

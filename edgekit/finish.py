@@ -99,7 +99,9 @@ def _finishable(bundle: Bundle) -> Finishable:
 def _check_device(bundle: Bundle, prepared: Prepared) -> None:
     """Refuse another device with every reason at once."""
     target = bundle.manifest.target
-    problems = (*target.mismatches(host.probe()), *artifact.unmet(prepared.requires))
+    mismatches = target.mismatches(host.probe())
+    requires = {name: fact for name, fact in prepared.requires.items() if not (name == "arch" and mismatches)}
+    problems = (*mismatches, *artifact.unmet(requires))
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in dict.fromkeys(problems))
         raise ArtifactError(

@@ -130,7 +130,7 @@ def bundle(
             recipe=winner.planned.recipe.name,
             target=made.target,
             asked=winner.compiled.model.precision,
-            effective=None if made.mismatches else winner.effective,
+            effective=None if made.mismatches or built.portable else winner.effective,
             evidence=report.evidence if report.evidence == "measured_on_device" else built.evidence,
             inputs=built.inputs,
             outputs=built.outputs,

@@ -141,7 +141,9 @@ def judged(
     project, backend = build.plan.project, registry.backend(planned.backend)
 
     def check(work: Path) -> None:
-        with backend.open(replace(compiled.payload, elsewhere=bool(build.plan.mismatches))) as session:
+        # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
+        elsewhere = bool(build.plan.mismatches) or compiled.built.portable
+        with backend.open(replace(compiled.payload, elsewhere=elsewhere)) as session:
             title = f"verifying {planned.name}"
             seen = quality.evaluate(session, evaluation.task, evaluation.samples, originals, build.progress, title)
             found = {"quality": seen.to_dict(), "effective": session.precision.to_dict()}

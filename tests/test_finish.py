@@ -59,7 +59,7 @@ def export(**options: float) -> Path:
         'extends = "host"\nsummary = "This machine"\nbackends = ["numpy-portable"]\n'
         f'[candidates]\nnumpy-portable = ["fp32"]\n[options.numpy-portable]\n{lines}'
     )
-    api.export(write_model(Path()), target="./here.toml", data="data.csv", output="out", bench=False)
+    api.export(write_model(Path()), target="./here.toml", data="data.csv", output="out")
     return Path("out")
 
 
@@ -79,6 +79,12 @@ def test_a_portable_bundle_says_what_to_do_before_it_runs():
         with pytest.raises(ArtifactError, match="is portable") as refusal:
             use(path)
         assert refusal.value.hint.startswith("finish it there with `edgekit finish out`")
+
+
+def test_nothing_is_measured_beside_what_has_no_engine():
+    shipped = artifact.open(export()).report().shipped
+    assert shipped.measurement is None and shipped.effective is None
+    assert "its engine is built by `edgekit finish`" in shipped.reason
 
 
 def test_finishing_compiles_proves_and_keeps_what_was_prepared():
