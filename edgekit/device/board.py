@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from edgekit.device import parcel, room
 from edgekit.device.holder import Holder
-from edgekit.device.script import CLEAN, COMMON, LEAVE, STEP, TAKE
+from edgekit.device.script import CLEAN, COMMON, KEEP, KEPT, LEAVE, STEP, TAKE
 from edgekit.device.transport import Completed, Transport
 from edgekit.errors import DeviceError, UsageError
 
@@ -32,6 +34,9 @@ VARIABLE = "EDGEKIT_DEVICE_DIR"
 
 IDLE_S = 300
 """How long the lease lasts between two steps, while the host thinks."""
+
+SLOW_BYTES_S = 100_000
+"""A link of 100 kB/s is the slowest that a copy is planned for."""
 
 SHORT_S = 60
 """Limit of the small commands around the steps."""
@@ -53,6 +58,7 @@ class Board:
         self._holder = Holder.here()
         self._boot = ""
         self._folder = ""
+        self._until = 0.0
         self.sent = 0
         """Bytes of files that were pushed."""
 
@@ -85,6 +91,7 @@ class Board:
         if done.returncode or last[:1] != ["taken"]:
             raise self._not_taken(done, last)
         _, self._boot, self._folder = last
+        self._until = time.monotonic() + IDLE_S
         if self._note:
             for line in lines[:-1]:
                 self._note(f"{self.transport.address}: {line}, left behind by a broken run")
@@ -116,35 +123,18 @@ class Board:
         DeviceError for a step that was late or lost, a board that rebooted since the lock was taken, or one that
         another run took over. A step that ran and failed is no error: see its return code.
         """
-        told: list[list[str]] = []
-
-        def line(text: str) -> None:
-            if text.startswith(self._token + " "):
-                told.append(text.split(maxsplit=2)[1:])
-            elif on_line is not None:
-                on_line(text)
-
-        lasts = int(timeout_s) + SHORT_S
-        fixed = [self.folder, self._token, name, f"{timeout_s:g}", str(lasts), self._boot, self._holder.line()]
         reads, writes = os.pipe()
         try:
             # Nothing is ever written: the pipe ends when this process does, and the step with it.
             with os.fdopen(reads, "rb") as held:
-                done = self.transport.run(
-                    ["/bin/sh", "-c", COMMON + STEP, "sh", *fixed, *argv],
-                    timeout_s=timeout_s + SHORT_S, stdin=held, on_line=line,
-                )  # fmt: skip
+                return self._kept(name, STEP, [name, f"{timeout_s:g}", *argv], timeout_s, held, on_line)
         finally:
             os.close(writes)
-        word, *rest = told[-1] if told else [""]
-        if word == "ended":
-            stderr = b"\n".join(row for row in done.stderr.split(b"\n") if not row.startswith(self._token.encode()))
-            return Completed(int(rest[0]), done.stdout, stderr)
-        raise self._no_result(name, timeout_s, word, rest, done)
 
     def push(self, source: Path, name: str, *, timeout_s: float = 600) -> str:
         """Copy a file into the folder under `name`, and give its path there."""
         to = self.path(name)
+        self._keep(source.stat().st_size, timeout_s)
         self.transport.push(source, to, timeout_s=timeout_s)
         self.sent += source.stat().st_size
         return to
@@ -155,6 +145,7 @@ class Board:
         Files that are there with the same SHA-256 are not sent again; files that `source` lacks are removed.
         """
         to = self.path(name)
+        self._keep(sum(path.stat().st_size for path in source.rglob("*") if path.is_file()), timeout_s)
         self.sent += parcel.push(self.transport, source, to, timeout_s=timeout_s)
         return to
 
@@ -181,6 +172,45 @@ class Board:
 
     def _take(self, steal: str) -> Completed:
         return self._sh(COMMON + TAKE, self._asked, self._token, str(IDLE_S), self._holder.line(), steal)
+
+    def _keep(self, size: int, timeout_s: float) -> None:
+        """Extend the lease where a copy of `size` bytes may outlast it."""
+        if min(timeout_s, size / SLOW_BYTES_S) + SHORT_S > self._until - time.monotonic():
+            self._kept("copy", KEPT, [], timeout_s, None, None)
+
+    def _kept(
+        self,
+        name: str,
+        script: str,
+        words: Sequence[str],
+        timeout_s: float,
+        stdin: IO[bytes] | None,
+        on_line: Callable[[str], None] | None,
+    ) -> Completed:
+        """Run a script of the board's with the lease extended to cover it."""
+        told: list[list[str]] = []
+
+        def line(text: str) -> None:
+            if text.startswith(self._token + " "):
+                told.append(text.split(maxsplit=2)[1:])
+            elif on_line is not None:
+                on_line(text)
+
+        lasts_s = int(timeout_s) + IDLE_S
+        until = time.monotonic() + lasts_s
+        kept = [self.folder, self._token, str(lasts_s), self._boot, self._holder.line()]
+        done = self.transport.run(
+            ["/bin/sh", "-c", COMMON + KEEP + script, "sh", *kept, *words],
+            timeout_s=timeout_s + SHORT_S,
+            stdin=stdin,
+            on_line=line,
+        )
+        word, *rest = told[-1] if told else [""]
+        if word != "ended":
+            raise self._no_result(name, timeout_s, word, rest, done)
+        self._until = until
+        stderr = b"\n".join(row for row in done.stderr.split(b"\n") if not row.startswith(self._token.encode()))
+        return Completed(int(rest[0]), done.stdout, stderr)
 
     def _sh(self, script: str, *words: str) -> Completed:
         return self.transport.run(["/bin/sh", "-c", script, "sh", *words], timeout_s=SHORT_S)

@@ -40,8 +40,8 @@ find . -name '*.edgekit-part' -exec rm -rf -- {} + 2>/dev/null
 printf 'taken %s %s\n' "$boot" "$(pwd -P)"
 """
 
-STEP = r"""
-folder=$1 token=$2 name=$3 limit=$4 lasts=$5 since=$6 holder=$7; shift 7
+KEEP = r"""
+folder=$1 token=$2 lasts=$3 since=$4 holder=$5; shift 5
 say() { printf '%s %s\n' "$token" "$*" >&2; exit 0; }
 [ "$boot" = "$since" ] || say rebooted
 cd -- "$folder" 2>/dev/null || say gone
@@ -53,6 +53,14 @@ owner=$token
   lease "$token" "$lasts" "$holder"
 )
 case $? in 0) ;; 3) exit 0 ;; *) exit 1 ;; esac
+"""
+
+KEPT = r"""
+say ended 0
+"""
+
+STEP = r"""
+name=$1 limit=$2; shift 2
 job=jobs/$name.$token
 exec 3<&0
 setsid timeout -k 5 "$limit" "$@" </dev/null 3<&- &

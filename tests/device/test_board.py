@@ -113,6 +113,22 @@ def test_a_board_taken_over_is_named(place: Path) -> None:
     assert (place / "lease").exists(), "the other run's claim was taken away"
 
 
+def test_a_long_copy_extends_the_claim(place: Path, tmp_path: Path) -> None:
+    def left_s() -> int:
+        _, _, until = (place / "lease").read_text().splitlines()[0].split()
+        return int(until) - int(float(Path("/proc/uptime").read_text().split()[0]))
+
+    (tmp_path / "small").write_bytes(b"1")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(40_000_000)
+    with board(place) as here:
+        here.push(tmp_path / "small", "small")
+        assert 250 < left_s() <= 300
+        here.push(tmp_path / "large", "large", timeout_s=900)
+        assert 1100 < left_s() <= 1200
+    assert not (place / "lease").exists()
+
+
 CHILD = """
 import sys
 from edgekit.device import Board, connect

@@ -4,49 +4,73 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import edgekit
 from edgekit.device import Board, connect
-from tests.device_lab.board import CPUS
+from tests.device_lab.board import CPUS, EmulatedBoard
 
-EMULATED = """
-import json, os, pathlib, sys
+pytestmark = pytest.mark.slow
+
+Boards = Callable[[str], EmulatedBoard]
+HERE = Path(edgekit.__file__).parent
+
+PROBE = """
+import json, os, sys
 sys.path.insert(0, "source")
 from edgekit import host
-from edgekit.bench.environment import emulated
 
 found = host.probe()
+print(json.dumps({"folder": os.getcwd(), "arch": found.arch, "cpu": found.cpu, "isa": found.isa}))
+"""
+
+SIGNS = """
+import json, os, pathlib, sys
+sys.path.insert(0, "source")
+from edgekit.bench.environment import emulated
+
 signs = {"together": emulated()}
 for name in ("thread-self", str(os.getppid())):  # each of the two alone, in a tree where the kernel's list is ARM's
     place = pathlib.Path("/tmp/tree") / name / "proc" / name
     place.mkdir(parents=True)
     (place / "exe").symlink_to(os.readlink(f"/proc/{name}/exe"))
     signs[name if name == "thread-self" else "parent"] = emulated(place.parents[1])
-print(json.dumps({"folder": os.getcwd(), "arch": found.arch, "cpu": found.cpu, "isa": found.isa, "signs": signs}))
+print(json.dumps(signs))
 """
 
 ISA = {"cortex-a53": ["neon"], "cortex-a72": ["neon"], "cortex-a76": ["dotprod", "fp16", "neon"]}
 
 
-@pytest.mark.parametrize("cpu", CPUS)
-def test_edgekit_on_a_board_over_ssh_knows_its_processor_and_that_it_is_emulated(
-    board, cpu: str, tmp_path: Path
-) -> None:
-    leave = shutil.ignore_patterns("__pycache__", "embedded", "passes", "sources", "cli", "testing")
-    shutil.copytree(Path(edgekit.__file__).parent, tmp_path / "source" / "edgekit", ignore=leave)
-    emulated = board(cpu)
+def on_board(emulated: EmulatedBoard, source: Path, script: str) -> Any:
+    """Push edgekit's modules below `source`, run a script with them on the board, and give what it printed."""
     with connect(emulated.address) as transport, Board(transport) as here:
-        here.push_folder(tmp_path / "source", "source")
-        done = here.step("probe", ["python3", "-c", EMULATED], timeout_s=120)
+        here.push_folder(source, "source")
+        done = here.step("look", ["python3", "-c", script], timeout_s=300)
         here.clean()
     assert done.returncode == 0, done.stderr.decode()
-    found = json.loads(done.stdout)
-    assert found["folder"] == "/home/pi/.cache/edgekit-device"
-    assert found["arch"] == "aarch64"
-    assert found["cpu"] == cpu.replace("cortex-a", "Cortex-A")
-    assert found["isa"] == ISA[cpu]
-    assert found["signs"] == {"together": True, "thread-self": True, "parent": True}
     assert not list(emulated.home.rglob("edgekit*")), "clean left something behind"
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_edgekit_on_a_board_over_ssh_knows_its_processor(board: Boards, cpu: str, tmp_path: Path) -> None:
+    (tmp_path / "edgekit").mkdir()
+    for name in ("__init__", "_record", "errors", "host"):
+        shutil.copy(HERE / f"{name}.py", tmp_path / "edgekit")
+    assert on_board(board(cpu), tmp_path, PROBE) == {
+        "folder": "/home/pi/.cache/edgekit-device",
+        "arch": "aarch64",
+        "cpu": cpu.replace("cortex-a", "Cortex-A"),
+        "isa": ISA[cpu],
+    }
+
+
+def test_edgekit_on_a_board_knows_that_it_is_emulated(board: Boards, tmp_path: Path) -> None:
+    leave = shutil.ignore_patterns("__pycache__", "embedded", "passes", "sources", "cli", "testing", "device")
+    shutil.copytree(HERE, tmp_path / "edgekit", ignore=leave)
+    found = on_board(board("cortex-a72"), tmp_path, SIGNS)
+    assert found == {"together": True, "thread-self": True, "parent": True}

@@ -20,6 +20,7 @@ from edgekit.errors import DeviceError
 from tests.device_lab.board import EmulatedBoard
 from tests.device_lab.image import Unavailable
 from tests.device_lab.lab import Lab
+from tests.device_lab.process import words
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,12 @@ def left_here(pid: int) -> list[Path]:
 def nothing_stays_here() -> Iterator[None]:
     yield
     assert not left_here(os.getpid())
+
+
+def ssh_clients(pid: int) -> list[str]:
+    """List the SSH clients that a process started: each names the folder of its connection."""
+    mark = f"/tmp/edgekit-{pid}-"
+    return [line for path in Path("/proc").glob("[0-9]*") if mark in (line := words(int(path.name)))]
 
 
 def look(board: EmulatedBoard) -> Completed:
@@ -233,8 +240,10 @@ def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
 
 def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
     run = child(spare)
+    assert ssh_clients(run.pid)
     run.kill()
     run.communicate()
+    until(lambda: not ssh_clients(run.pid))
     until(lambda: not left_on(spare))
     goes_on(spare)
     (folder,) = left_here(run.pid)  # the one thing that a killed process cannot remove
