@@ -1,6 +1,6 @@
 """How often the gate on regressions is wrong: equal bundles that it calls slower, and slower ones that it misses.
 
-    python benchmarks/regression_gate.py BUNDLE [--pairs 200] [--seconds 1] [--threads 1] [--chunk-seconds 280]
+    python benchmarks/regression_gate.py BUNDLE [--pairs 200] [--seconds 0.6] [--threads 1] [--core 0]
 
 Each trial starts three processes and measures them by turns, as `edgekit compare --run` does: the bundle twice, and the
 bundle with a wait after each inference that makes it slower by 5 % (`slowed.py`; the wait is calibrated by
@@ -57,7 +57,7 @@ def measure(bundle: artifact.Bundle, wait_ns: int, arguments: argparse.Namespace
         round_ms=arguments.round_ms,
         lead_in_ms=arguments.round_ms / 5,
         warmup_min_seconds=0.2,
-        warmup_max_seconds=0.5,
+        warmup_max_seconds=0.3,
     )
     found = benchmark(entries, settings)
     for outcome in found:
@@ -69,7 +69,7 @@ def measure(bundle: artifact.Bundle, wait_ns: int, arguments: argparse.Namespace
 def calibrate(bundle: artifact.Bundle, arguments: argparse.Namespace) -> int:
     """Find the wait that makes the median of a long run 5 % longer, by secant steps from a first guess."""
     wait = 0
-    for seconds in (3.0, 6.0, 6.0):
+    for seconds in (2.0, 4.0, 6.0):
         a, equal, slower = (outcome.rounds for outcome in measure(bundle, wait, arguments, seconds))
         base = np.median([one.median_ns for one in (*a, *equal)])
         turns = zip(slower, a, equal, strict=False)  # one may have had a turn more
@@ -164,9 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--round-ms", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=0.6)
+    parser.add_argument("--round-ms", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--core", type=int, help="run on this processor only")
     parser.add_argument("--chunk-seconds", type=float, default=280.0)
     parser.add_argument(
         "--work", type=Path, default=Path(os.environ.get("EDGEKIT_BENCH_DIR", HERE / ".work")) / "regression-gate"
@@ -174,6 +175,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "regression-gate")
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.chunk_seconds
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})  # which the measuring processes inherit
     arguments.work.mkdir(parents=True, exist_ok=True)
     bundle = artifact.open(arguments.bundle)
     calibration, raw = arguments.work / "calibration.json", arguments.work / "trials.jsonl"
@@ -199,7 +202,8 @@ def main() -> None:
         "round_ms": arguments.round_ms,
         "wait_ns": wait_ns,
         "environment": trials[-1]["environment"],
-        "command": f"BUNDLE --pairs {arguments.pairs} --seconds {arguments.seconds:g} --threads {arguments.threads}",
+        "command": f"BUNDLE --pairs {arguments.pairs} --seconds {arguments.seconds:g} --threads {arguments.threads}"
+        + ("" if arguments.core is None else f" --core {arguments.core}"),
     }
     judged = table(trials)
     page = render(judged, facts)

@@ -22,8 +22,9 @@ class Slowed:
         options = dict(payload.options)
         backend, wait_ns = options.pop("slowed_backend"), options.pop("slowed_by_ns")
         session = registry.backend(backend).open(replace(payload, options=options))
-        bind = session.bind
-        session.bind = lambda feeds: _waiting(bind(feeds), wait_ns)
+        if wait_ns:
+            bind = session.bind
+            session.bind = lambda feeds: _waiting(bind(feeds), wait_ns)
         return session
 
 

@@ -28,20 +28,22 @@ class Turn(Record):
     seconds: float
     latencies_ms: tuple[float, ...]
     """Ascending: all of them where there are no more than `SHARES`, else one for each share."""
+    p50_ms: tuple[float, ...] = ()
+    """Where models took turns: the median of each single turn in it, and its 90th percentile, in their order."""
+    p90_ms: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values, the latencies in one line of text: a line for each would be no report to read."""
-        return {**super().to_dict(), "latencies_ms": " ".join(f"{value:.5g}" for value in self.latencies_ms)}
+        """Give plain values, each list in one line of text: a line for each number would be no report to read."""
+        plain = super().to_dict()
+        lines = {name: " ".join(f"{value:.5g}" for value in getattr(self, name)) for name in _LINES if plain[name]}
+        return {name: value for name, value in plain.items() if value != []} | lines
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Turn:
         """Read plain values. Raises UsageError also when the latencies are not as many as they must be."""
-        words = data.get("latencies_ms") if isinstance(data, Mapping) else None
-        if isinstance(words, str):
-            try:
-                data = {**data, "latencies_ms": [float(word) for word in words.split()]}
-            except ValueError as error:
-                raise UsageError(f"{where}: latencies_ms: '{words[:40]}' is no line of numbers.") from error
+        if isinstance(data, Mapping):
+            lines = {name: data[name] for name in _LINES if isinstance(data.get(name), str)}
+            data = {**data, **{name: _numbers(line, f"{where}: {name}") for name, line in lines.items()}}
         return super().from_dict(data, where)
 
     def __post_init__(self) -> None:
@@ -50,3 +52,13 @@ class Turn(Record):
                 f"a turn of {self.count} latencies keeps {min(self.count, len(SHARES))} numbers, "
                 f"found {len(self.latencies_ms)}."
             )
+
+
+_LINES = ("latencies_ms", "p50_ms", "p90_ms")
+
+
+def _numbers(line: str, where: str) -> list[float]:
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError as error:
+        raise UsageError(f"{where}: '{line[:40]}' is no line of numbers.") from error

@@ -76,7 +76,7 @@ def benchmark(
         _prepare(runs, settings, progress)
         _take_turns(runs, settings, progress)
         cycles = 1 + max((one.cycle for run in runs for one in run.rounds), default=0)
-        return [_finish(run, settings, stride(cycles)) for run in runs]
+        return [_finish(run, settings, stride(cycles), len(runs) > 1) for run in runs]
 
 
 def _prepare(runs: Sequence[_Run], settings: Settings, progress: Progress) -> None:
@@ -141,7 +141,7 @@ def _running(run: _Run) -> Iterator[None]:
         run.worker.kill()
 
 
-def _finish(run: _Run, settings: Settings, every: int) -> Outcome:
+def _finish(run: _Run, settings: Settings, every: int, paired: bool) -> Outcome:
     """Ask what is left to ask, end the process and put the outcome together."""
     import numpy as np
 
@@ -161,7 +161,8 @@ def _finish(run: _Run, settings: Settings, every: int) -> Outcome:
             except UnsupportedError as error:
                 notes.append(f"no effective precision: {error.message}")
             measurement = replace(
-                _measurement(run, latencies, settings, memory_mb, precision), turns=turns(latencies, run.rounds, every)
+                _measurement(run, latencies, settings, memory_mb, precision),
+                turns=turns(latencies, run.rounds, every, single=paired),
             )
             if settings.profile:
                 try:

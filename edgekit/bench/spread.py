@@ -28,21 +28,41 @@ def stride(cycles: int) -> int:
     return found
 
 
-def turns(latencies_ns: np.ndarray, rounds: Sequence[Round], every: int) -> tuple[Turn, ...]:
-    """Sum up the rounds, `every` cycles in one; the same for all models of a run, so that their turns are pairs."""
+def turns(latencies_ns: np.ndarray, rounds: Sequence[Round], every: int, *, single: bool = False) -> tuple[Turn, ...]:
+    """Sum up the rounds, `every` cycles in one; the same for all models of a run, so that their turns are pairs.
+
+    With `single` each round's own median and 90th percentile are kept as well: they are pairs too.
+    """
+    import numpy as np
+
     ends = list(accumulate(one.count for one in rounds))
     groups: dict[int, list[int]] = {}
     for place, one in enumerate(rounds):
         groups.setdefault(one.cycle // every, []).append(place)
-    return tuple(
-        Turn(
-            cycle=group,
-            count=sum(rounds[place].count for place in places),
-            seconds=round(sum(rounds[place].seconds for place in places), 6),
-            latencies_ms=spread_ms(latencies_ns[ends[places[0]] - rounds[places[0]].count : ends[places[-1]]]),
+    found = []
+    for group, places in groups.items():
+        parts = [latencies_ns[ends[place] - rounds[place].count : ends[place]] for place in places]
+        ordered = [np.sort(part) for part in parts] if single else []
+        found.append(
+            Turn(
+                cycle=group,
+                count=sum(map(len, parts)),
+                seconds=round(sum(rounds[place].seconds for place in places), 6),
+                latencies_ms=spread_ms(latencies_ns[ends[places[0]] - len(parts[0]) : ends[places[-1]]]),
+                p50_ms=tuple(_percentile_ms(part, 0.5) for part in ordered),
+                p90_ms=tuple(_percentile_ms(part, 0.9) for part in ordered),
+            )
         )
-        for group, places in groups.items()
-    )
+    return tuple(found)
+
+
+def _percentile_ms(ordered_ns: np.ndarray, share: float) -> float:
+    """Give a percentile of few latencies, ascending, between two where it falls there."""
+    place = share * (len(ordered_ns) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered_ns) - 1)
+    found = ordered_ns[low] + (place - low) * (ordered_ns[high] - ordered_ns[low])
+    return float(f"{found / 1e6:.5g}")
 
 
 def spread_ms(latencies_ns: np.ndarray) -> tuple[float, ...]:

@@ -23,6 +23,8 @@ def baseline(side: Side) -> Report:
             f"'{side.source}' was not measured: it is no baseline.", hint=f"edgekit bench {side.source} --save-baseline"
         )
     old = side.candidate
+    # Single turns are pairs of those of the same run only.
+    turns = tuple(replace(turn, p50_ms=(), p90_ms=()) for turn in measured.turns)
     candidate = Candidate(
         name=old.name,
         backend=old.backend,
@@ -33,7 +35,7 @@ def baseline(side: Side) -> Report:
         effective=old.effective,
         size_mb=old.size_mb,
         quality=replace(old.quality, notes=()) if old.quality else None,
-        measurement=replace(measured, raw_file=None),
+        measurement=replace(measured, raw_file=None, turns=turns),
     )
     data = {name: value for name, value in side.report.data.items() if name in KEPT_DATA}
     return replace(side.report, candidates=(candidate,), data=data, lineage=(), notes=(), failures=())

@@ -12,7 +12,8 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from edgekit._record import Record
-from edgekit.regression.latencies import Latencies
+from edgekit.measurement import Measurement
+from edgekit.regression.latencies import Latencies, of_turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,20 +47,41 @@ class Interval(Record):
     """By how much, as a share, the machine alone moves such a ratio from one run to another; more samples leave it."""
 
 
-def together(new: Latencies, base: Latencies, name: str, seed: int = 0) -> Interval | None:
+def together(new: Measurement, base: Measurement, name: str, seed: int = 0) -> Interval | None:
     """Compare two measurements of one run, whose turns of the same cycle are pairs; None for too few pairs.
 
-    Both are resampled by the same cycles, so that what slowed both drops out of the ratio.
+    For p50 and p90 where each turn's own is kept: the median over pairs of their ratio, since two turns that followed
+    each other met the same machine. Else the ratio over all turns; both are resampled by the same cycles, so that what
+    slowed both drops out.
     """
     import numpy as np
 
-    cycles = np.intersect1d(new.cycles, base.cycles)
+    generator = np.random.default_rng(seed)
+    ratios = _pairs(new, base, name)
+    if len(ratios) >= LEAST_TURNS:
+        drawn = ratios[_draws(len(ratios), generator)]
+        return _interval(float(np.median(ratios)), np.median(drawn, axis=1), len(ratios), 0.0)
+    one, other = of_turns(new.turns), of_turns(base.turns)
+    cycles = np.intersect1d(one.cycles, other.cycles)
     if len(cycles) < LEAST_TURNS:
         return None
-    new, base = new.of_cycles(cycles), base.of_cycles(cycles)
-    picks = _picks(len(cycles), np.random.default_rng(seed))
-    logs = np.log(new.values(name, picks) / base.values(name, picks))
-    return _interval(math.log(new.value(name) / base.value(name)), logs, len(cycles), 0.0)
+    one, other = one.of_cycles(cycles), other.of_cycles(cycles)
+    picks = _picks(len(cycles), generator)
+    logs = np.log(one.values(name, picks) / other.values(name, picks))
+    return _interval(math.log(one.value(name) / other.value(name)), logs, len(cycles), 0.0)
+
+
+def _pairs(new: Measurement, base: Measurement, name: str) -> np.ndarray:
+    """Give the logarithm of new / base for each pair of single turns; empty where those are not kept."""
+    import numpy as np
+
+    kept = {"p50": "p50_ms", "p90": "p90_ms"}.get(name)
+    if kept is None:
+        return np.empty(0)
+    others = {turn.cycle: getattr(turn, kept) for turn in base.turns}
+    # A model that is done earlier has no turn in the last cycles.
+    pairs = [pair for turn in new.turns for pair in zip(getattr(turn, kept), others.get(turn.cycle, ()), strict=False)]
+    return np.log([one / other for one, other in pairs]) if pairs else np.empty(0)
 
 
 def apart(new: Latencies, base: Latencies, name: str, seed: int = 0) -> Interval | None:
@@ -89,8 +111,8 @@ def wander(one: Latencies, name: str) -> float:
     return float(np.std(each, ddof=1))
 
 
-def _picks(turns: int, generator: np.random.Generator) -> np.ndarray:
-    """Give how often each turn is drawn in each resample, int [resamples, turns].
+def _draws(turns: int, generator: np.random.Generator) -> np.ndarray:
+    """Give the places of the turns that each resample draws, int [resamples, turns].
 
     The circular block bootstrap (Politis and Romano, 1992) with blocks of the cube root of the length, the rate that is
     best for a variance (Hall, Horowitz and Jing, "On blocking rules for the bootstrap with dependent data", 1995).
@@ -99,9 +121,15 @@ def _picks(turns: int, generator: np.random.Generator) -> np.ndarray:
 
     block = max(1, round(turns ** (1 / 3)))
     starts = generator.integers(0, turns, size=(RESAMPLES, -(-turns // block)))
-    drawn = ((starts[:, :, None] + np.arange(block)) % turns).reshape(RESAMPLES, -1)[:, :turns]
+    return ((starts[:, :, None] + np.arange(block)) % turns).reshape(RESAMPLES, -1)[:, :turns]
+
+
+def _picks(turns: int, generator: np.random.Generator) -> np.ndarray:
+    """Give how often each turn is drawn in each resample, int [resamples, turns]."""
+    import numpy as np
+
     times = np.zeros((RESAMPLES, turns), dtype=np.int64)
-    np.add.at(times, (np.arange(RESAMPLES)[:, None], drawn), 1)
+    np.add.at(times, (np.arange(RESAMPLES)[:, None], _draws(turns, generator)), 1)
     return times
 
 

@@ -103,7 +103,10 @@ def _timed(one: Side, base: Side, name: str, allowed: float, seed: int) -> Verdi
         return _unknown(one, name, allowed, f"'{lacking.source}' keeps no single latencies: measure it again")
     how = "in one run, by turns" if one.report is base.report else "in two runs"
     judged = "mean" if name == "energy" else name
-    interval = (together if one.report is base.report else apart)(pair[0], pair[1], judged, seed)
+    if one.report is base.report and one.candidate.measurement and base.candidate.measurement:
+        interval = together(one.candidate.measurement, base.candidate.measurement, judged, seed)
+    else:
+        interval = apart(pair[0], pair[1], judged, seed)
     count = min(pair[0].count, pair[1].count)
     if interval is None:
         turns = min(pair[0].size, pair[1].size)

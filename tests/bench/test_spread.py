@@ -28,6 +28,14 @@ def test_a_turn_holds_its_own_latencies():
     assert (alone.cycle, alone.count) == (1, 1)
 
 
+def test_single_turns_keep_their_own_percentiles():
+    rounds = [Round(0, 3, 0.1, 0), Round(1, 2, 0.2, 0)]
+    (both,) = turns(np.array([3, 1, 2, 5, 4]) * 1_000_000, rounds, 2, single=True)
+    assert both.p50_ms == (2, 4.5) and both.p90_ms == pytest.approx((2.8, 4.9))
+    assert Turn.from_dict(both.to_dict()) == both
+    assert "p50_ms" not in Turn(0, 1, 0.1, (1.0,)).to_dict()
+
+
 def test_a_long_run_keeps_few_turns():
     for cycles in (1, MOST, MOST + 1, 10 * MOST, 12345):
         assert -(-cycles // stride(cycles)) <= MOST

@@ -73,5 +73,5 @@ def measurement(latencies_ms: np.ndarray) -> Measurement:
         noise=Noise(False),
         shapes={"x": (1, 1, 28, 28)},
         threads=1,
-        turns=turns(raw.reshape(-1), rounds, stride(len(rounds))),
+        turns=turns(raw.reshape(-1), rounds, stride(len(rounds)), single=True),
     )
