@@ -1,6 +1,6 @@
 """How often the gate on regressions is wrong: equal bundles that it calls slower, and slower ones that it misses.
 
-    python benchmarks/regression_gate.py BUNDLE [--pairs 200] [--seconds 0.6] [--threads 1] [--core 0]
+    python benchmarks/regression_gate.py BUNDLE [--pairs 200] [--seconds 1] [--threads 1] [--core 0]
 
 Each trial starts three processes and measures them by turns, as `edgekit compare --run` does: the bundle twice, and the
 bundle with a wait after each inference that makes it slower by 5 % (`slowed.py`; the wait is calibrated by
@@ -164,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=0.6)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--round-ms", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--core", type=int, help="run on this processor only")

@@ -153,9 +153,9 @@ def _end(
     from edgekit.errors import PerformanceFailure
     from edgekit.regression import Judged, words
 
-    for one in verdicts:
-        if one.verdict == "cannot tell" and not given["strict"]:
-            output.tell(f"warning: {words.line(one)}")
+    unsure = [f"{one.value} of {one.source}" for one in verdicts if one.verdict == "cannot tell"]
+    if unsure and not given["strict"]:
+        output.tell(f"warning: it cannot be told whether {', '.join(unsure)} regressed (--strict makes that a failure)")
     failed = _failed(verdicts, given)
     if not failed:
         return

@@ -25,12 +25,14 @@ def detail(found: Verdict) -> str:
     if found.new is not None and found.old is not None and found.worse is not None:
         parts.append(f"{amount(found.value, found.new)} against {amount(found.value, found.old)}")
         parts.append(f"{_change(found)}{_range(found)}, {_share(found, found.allowed)} allowed")
-    parts += [found.reason] if found.reason else []
-    if found.more is not None:
-        parts.append(f"{found.more:,} more inferences on each side should tell, beside the {found.count:,} there are")
-    elif found.how:
-        parts.append(f"{found.count:,} inferences on each side, {found.how}")
-    return "; ".join(parts)
+    parts += [f"{found.count:,} inferences on each side, {found.how}"] if found.how else []
+    return "; ".join([*parts, *filter(None, [outlook(found)])])
+
+
+def outlook(found: Verdict) -> str:
+    """Say why it cannot be told, and what would tell; empty where there is nothing to say."""
+    more = f"{found.more:,} more inferences on each side should tell" if found.more is not None else ""
+    return "; ".join(filter(None, [found.reason, more]))
 
 
 def render(found: Sequence[Verdict]) -> str:
@@ -47,10 +49,10 @@ def markdown(comparison: Comparison, found: Sequence[Verdict]) -> str:
     title = {"regressed": "Regressed", "cannot tell": "No regression seen, but not all could be told"}
     rows = [
         (one.source, one.value, SAID[one.verdict], _of(one, one.new), _of(one, one.old), _changed(one), _allowed(one),
-         detail(one) if one.verdict == "cannot tell" else "")
+         outlook(one))
         for one in _ordered(found)
     ]  # fmt: skip
-    header = ("result", "value", "verdict", "new", "baseline", "worse by", "allowed", "what would tell")
+    header = ("result", "value", "verdict", "new", "baseline", "worse by", "allowed", "note")
     keep = [place for place in range(len(header)) if place < 7 or any(row[place] for row in rows)]
     shown = [tuple(row[place] for place in keep) for row in rows]
     blocks = [f"### {title.get(worst or '', 'Not regressed')}"] if found else []
@@ -95,7 +97,9 @@ def amount(name: str, value: float) -> str:
 
 def _change(found: Verdict) -> str:
     worse = found.worse or 0.0
-    return f"{_share(found, abs(worse))} {'worse' if worse >= 0 else 'better'}"
+    how = " turn by turn" if found.how and found.value in ("p50", "p90") and "turns" in found.how else ""
+    size = f"{100 * abs(worse):.2f} points" if found.value == "drop" else f"{100 * abs(worse):.1f}%"
+    return f"{size} {'worse' if worse >= 0 else 'better'}{how}"
 
 
 def _range(found: Verdict) -> str:
@@ -105,9 +109,7 @@ def _range(found: Verdict) -> str:
 
 
 def _share(found: Verdict, share: float) -> str:
-    points = found.value == "drop"
-    number = f"{100 * share:.2f}".rstrip("0").rstrip(".") if points or share < 0.1 else f"{100 * share:.1f}"
-    return f"{number} points" if points else f"{number}%"
+    return f"{float(f'{100 * share:.4g}'):g}{' points' if found.value == 'drop' else '%'}"
 
 
 def _of(found: Verdict, value: float | None) -> str:

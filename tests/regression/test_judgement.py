@@ -47,16 +47,16 @@ def test_what_would_tell_falls_with_the_distance(side):
 
 
 def test_so_many_more_do_tell(side):
-    new, base = measured(1, slower=0.05, turns=10), measured(2, turns=10)
-    unsure = one(side, new, base, 0.04, run="r")
+    seen = one(side, measured(1, slower=0.05, turns=20), measured(2, turns=20), 0.0, run="r")
+    limit = seen.worse - 0.6 * (seen.worse - seen.low)
+    unsure = one(side, measured(1, slower=0.05, turns=20), measured(2, turns=20), limit, run="r")
     assert unsure.verdict == "cannot tell"
     turns = -(-(unsure.count + unsure.more) // 120)
-    told = sum(
-        one(side, measured(seed, slower=0.05 + unsure.worse - 0.05, turns=turns, run=seed),
-            measured(seed + 1, turns=turns, run=seed), 0.04, run=f"r{seed}").verdict != "cannot tell"
-        for seed in range(0, 20, 2)
-    )  # fmt: skip
-    assert told >= 4, "about half of the runs of just that length tell"
+    told = 0
+    for seed in range(3, 23, 2):
+        new, base = measured(seed, slower=seen.worse, turns=turns, run=seed), measured(seed + 1, turns=turns, run=seed)
+        told += one(side, new, base, limit, run=f"r{seed}").verdict == "regressed"
+    assert told >= 7, "nine in ten are promised"
 
 
 def test_two_runs_are_told_apart_less_well(side):
@@ -95,7 +95,7 @@ def test_plain_values_are_held_against_the_limit(side, report):
     assert {name: f.verdict for name, f in found.items()} == {
         "size": "not regressed", "memory": "regressed", "score": "regressed", "drop": "not regressed"
     }  # fmt: skip
-    assert found["drop"].worse == pytest.approx(0.02) and "2 points worse, 3 points allowed" in words.line(
+    assert found["drop"].worse == pytest.approx(0.02) and "2.00 points worse, 3 points allowed" in words.line(
         found["drop"]
     )
 
