@@ -75,16 +75,16 @@ def setup() -> None:
 
 
 def setup_tests() -> None:
-    """Add the packages that hold models for the tests; without them tests skip, so a failure is told and passed."""
+    """Add what only tests use: packages with models, and TensorRT for RTX. Without them tests skip: a failure is told."""
     key = hashlib.sha256(TEST_LOCK.read_bytes()).hexdigest()
     stamp = json.loads(STAMP.read_text())
     if stamp.get("tests") == key:
         return
     try:
         # They name packages that would move the locked versions; only their files are wanted.
-        pip("installing the models that tests use", "--no-deps", "-r", str(TEST_LOCK))
+        pip("installing what only tests use", "--no-deps", "-r", str(TEST_LOCK))
     except Failure as failure:
-        say(f"setup: {failure}\nthe tests that need these models will skip.")
+        say(f"setup: {failure}\nthe tests that need these packages will skip.")
         return
     STAMP.write_text(json.dumps({**stamp, "tests": key}) + "\n")
 

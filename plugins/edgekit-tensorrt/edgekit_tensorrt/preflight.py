@@ -94,7 +94,9 @@ class Preflight(Record):
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        """Write the record without what only this run took: equal graphs give equal bundles."""
+        lasting = {key: one for key, one in self.to_dict().items() if key not in ("seconds", "peak_memory_mb")}
+        path.write_text(json.dumps(lasting, indent=2) + "\n")
 
     @property
     def accepted(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def ask(job: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     parsed = bool(parser.parse_from_file(job["onnx"]))  # by path: it finds external weights beside the file
     result: dict[str, Any] = {
-        "compiler": f"tensorrt-rtx {metadata.version('tensorrt-rtx')}",
+        "compiler": f"tensorrt-rtx {trt.__version__}",
         "parsed": parsed,
         "errors": [_error(parser.get_error(index)) for index in range(parser.num_errors)],
         "parse_seconds": round(time.monotonic() - started, 3),
