@@ -1,0 +1,207 @@
+"""What can be known of NVIDIA devices without one: exports for Jetson boards and RTX cards, and the compiler's word.
+
+    python benchmarks/tensorrt_evidence.py [--models minilm-32,resnet20,fastestdet,resnet50] [--output FILE]
+
+Each model is exported for each target; nothing is measured, as no target is here. The gate runs the graph that ships on
+ONNX Runtime's CPU kernels. Of each bundle's graph TensorRT for RTX is asked once more, for its seconds and memory. What
+is done is kept in FILE.json: an interrupted run goes on where it was. FILE.md has the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
+from edgekit_tensorrt.preflight import check
+
+import edgekit
+from edgekit import target
+from edgekit.cli.progress import Lines
+from edgekit.errors import AccuracyFailure, EdgekitError
+from edgekit.result import Report
+from models.catalogue import prepare
+from models.place import BENCHMARKS, work
+from models.subject import Subject
+
+MODELS = "minilm-32,resnet20,fastestdet,resnet50"
+JETSONS = ("jetson", "jetson-orin-nano", "jetson-thor")
+CARDS = ("8.6", "8.9", "12.0")
+SAMPLES = {"max_samples": 200, "calibration_samples": 64}
+"""Enough to see a graph that answers wrong; `peers.py` judges these models on all of their samples."""
+
+RANDOM = {"max_drop": 1.0, "min_agreement": 0.0}
+"""Random weights have no quality to lose."""
+
+OPTIONS = {
+    "minilm-32": {
+        "data": "evaluation.csv", "calibration": "calibration.csv", "text_columns": ["a", "b"], "label_column": "score",
+        "shapes": {"sequence": 32},
+    },
+    "fastestdet": {"data": "evaluation-inputs.npz"},
+    "resnet50": RANDOM,
+}  # fmt: skip
+"""What `edgekit.export` is told of a model beside its own samples."""
+
+
+COLUMNS = (
+    "model", "target", "shipped", "bundle", "evidence", "compiler's verdict", "products", "layers", "gate", "compile",
+    "peak memory",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results" / "tensorrt-evidence")
+    chosen = parser.parse_args()
+    file = chosen.output.with_suffix(".json")
+    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"rows": {}, "refused": None}
+    names = [card_target(sm) for sm in CARDS]
+    for name in chosen.models.split(","):
+        for goal in (*JETSONS, *names):
+            key = f"{name} {Path(goal).stem}"
+            if key not in found["rows"]:
+                found["rows"][key] = {"model": name, "target": Path(goal).stem, **exported(name, goal)}
+                write(found, chosen.output)
+    found["refused"] = found["refused"] or refused()
+    write(found, chosen.output)
+    print(chosen.output.with_suffix(".md").read_text())
+
+
+def card_target(sm: str) -> str:
+    """Write the target of a card of this SM whose engine is compiled here, and give its path."""
+    file = work() / "targets" / f"rtx-sm{sm.replace('.', '')}.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        f'extends = "nvidia-gpu"\nsummary = "an RTX card of SM {sm}"\n[device]\nsm = "{sm}"\narch = "x86_64"\n'
+        '[options.tensorrt]\nruntime = "rtx"\n'
+    )
+    return str(file)
+
+
+def exported(name: str, goal: str) -> dict[str, Any]:
+    """Export one model for one target and give its row."""
+    folder = prepare(name)
+    subject = Subject.load(folder)
+    told: dict[str, Any] = {"data": "evaluation.npz", "calibration": "calibration.npz", **OPTIONS.get(name, {})}
+    told |= {key: str(folder / told[key]) for key in ("data", "calibration")}
+    output = work() / "tensorrt" / f"{name}-{Path(goal).stem}"
+    started = time.monotonic()
+    try:
+        result = edgekit.export(
+            subject.reference, target=goal, task=subject.task, output=output, force=True, bench=False, repair=False,
+            backends=("tensorrt",), progress=Lines(sys.stderr), **SAMPLES, **told,
+        )  # fmt: skip
+    except AccuracyFailure as failure:
+        return {"failure": failure.message, "candidates": candidates(Report.load(Path(failure.context["report"])))}
+    except EdgekitError as failure:
+        return {"failure": failure.message}
+    seconds = round(time.monotonic() - started, 1)
+    manifest = result.bundle.manifest
+    shipped = result.report.shipped
+    quality = shipped.quality if shipped else None
+    payload = output / "model"
+    asked = check(payload / GRAPH, BuildPlan.load(payload / PLAN), target.load(goal))
+    return {
+        "recipe": manifest.recipe,
+        "evidence": manifest.evidence,
+        "portable": manifest.portable,
+        "bundle_mb": round(sum(one.bytes for one in manifest.files) / 1e6, 2),
+        "engine_mb": asked.engine_mb,
+        "deviation": manifest.deviation,
+        "gate": [one.to_dict() for one in quality.checks] if quality else [],
+        "candidates": candidates(result.report),
+        "preflight": asked.to_dict(),
+        "export_seconds": seconds,
+    }
+
+
+def candidates(report: Report) -> list[dict[str, str]]:
+    return [{"name": one.name, "status": one.status, "reason": one.reason} for one in report.candidates]
+
+
+def refused() -> dict[str, Any]:
+    """Export a model for a Jetson whose operators no TensorRT has, and give the message that a user sees."""
+    from onnx import TensorProto, helper, save
+
+    # A pose network's head: the determinant tells a rotation from a mirror image, Unique counts the classes.
+    nodes = [
+        helper.make_node("Relu", ["points"], ["positive"], "/body/relu"),
+        helper.make_node("Det", ["positive"], ["volume"], "/head/det"),
+        helper.make_node("Unique", ["volume"], ["classes"], "/head/unique"),
+    ]
+    ends = [helper.make_tensor_value_info("points", TensorProto.FLOAT, [4, 3, 3])]
+    outs = [helper.make_tensor_value_info("classes", TensorProto.FLOAT, ["classes"])]
+    proto = helper.make_model(helper.make_graph(nodes, "pose", ends, outs), opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 8
+    file = work() / "pose.onnx"
+    save(proto, file)
+    try:
+        edgekit.export(file, target="jetson", output=work() / "tensorrt" / "pose", force=True, backends=("tensorrt",))
+    except EdgekitError as failure:
+        return {"exit_code": failure.exit_code, "message": failure.message, "hint": failure.hint}
+    raise SystemExit("the model that cannot run was exported.")
+
+
+def write(found: Mapping[str, Any], output: Path) -> None:
+    """Write what is known so far, as a record and as a page."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    output.with_suffix(".md").write_text("\n".join(page(found)) + "\n")
+
+
+def page(found: Mapping[str, Any]) -> list[str]:
+    compilers = sorted({row["preflight"]["compiler"] for row in found["rows"].values() if "preflight" in row})
+    lines = [
+        "# TensorRT without a GPU",
+        "",
+        f"Compiled by {', '.join(compilers)} on a processor, without GPU or driver: nothing here has run on an NVIDIA",
+        "device. Jetson rows are preflights on a sibling SM whose engine is thrown away: the bundle is finished on its",
+        "board. RTX rows ship the engine. The gate ran the graph that ships on ONNX Runtime's CPU kernels, on at most",
+        f"{SAMPLES['max_samples']} samples. ResNet-50 has random weights: it tells of the compile alone.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{' --- |' * len(COLUMNS)}",
+        *(line(row) for row in found["rows"].values()),
+    ]
+    lost = [
+        f"- {row['model']} for {row['target']}, {one['name']}: {one['status']}: {one['reason']}"
+        for row in found["rows"].values()
+        for one in row.get("candidates", ())
+        if one["status"] in ("failed-gate", "build-failed", "unsupported")
+    ]
+    lines += ["", "## Candidates that are not shipped", "", *(lost or ["None failed."])]
+    if found["refused"]:
+        message = [found["refused"]["message"], f"hint: {found['refused']['hint']}"]
+        lines += ["", f"## A model that cannot run there: exit code {found['refused']['exit_code']}", ""]
+        lines += [f"    {text}" for text in "\n".join(message).splitlines()]
+    return lines
+
+
+def line(row: Mapping[str, Any]) -> str:
+    if "preflight" not in row:
+        return f"| {row['model']} | {row['target']} | nothing: {row['failure'].splitlines()[0]} |" + " |" * (
+            len(COLUMNS) - 3
+        )
+    asked = row["preflight"]
+    sm = f"SM {asked['sm']}{', a sibling' if asked['sibling'] else ''}"
+    kinds = asked["precision"]["layers"] if asked["precision"] else {}
+    gate = "; ".join(one["meaning"] for one in row["gate"]) or f"deviation {row['deviation']:.4f}"
+    cells = [
+        row["model"], row["target"], row["recipe"], f"{row['bundle_mb']:.1f} MB",
+        f"{row['evidence']}{', portable' if row['portable'] else ''}", f"{asked['verdict']} for {sm}",
+        "; ".join([*asked["differs"], *asked["as_asked"]]),
+        ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
+        gate, f"{asked['seconds']:.1f} s", f"{asked['peak_memory_mb']:.0f} MB",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
