@@ -23,7 +23,7 @@ from edgekit_tensorrt.preflight import check
 import edgekit
 from edgekit import target
 from edgekit.cli.progress import Lines
-from edgekit.errors import AccuracyFailure, EdgekitError
+from edgekit.errors import AccuracyFailure, EdgekitError, UnsupportedError
 from edgekit.result import Report
 from models.catalogue import prepare
 from models.place import BENCHMARKS, work
@@ -100,7 +100,7 @@ def exported(name: str, goal: str) -> dict[str, Any]:
         )  # fmt: skip
     except AccuracyFailure as failure:
         return {"failure": failure.message, "candidates": candidates(Report.load(Path(failure.context["report"])))}
-    except EdgekitError as failure:
+    except UnsupportedError as failure:
         return {"failure": failure.message}
     seconds = round(time.monotonic() - started, 1)
     manifest = result.bundle.manifest
@@ -143,7 +143,9 @@ def refused() -> dict[str, Any]:
     file = work() / "pose.onnx"
     save(proto, file)
     try:
-        edgekit.export(file, target="jetson", output=work() / "tensorrt" / "pose", force=True, backends=("tensorrt",))
+        edgekit.export(
+            file, target="jetson", recipe="fp32", output=work() / "tensorrt" / "pose", backends=("tensorrt",)
+        )
     except EdgekitError as failure:
         return {"exit_code": failure.exit_code, "message": failure.message, "hint": failure.hint}
     raise SystemExit("the model that cannot run was exported.")

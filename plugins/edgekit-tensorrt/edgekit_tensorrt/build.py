@@ -55,7 +55,7 @@ def _raise_refusal(found: Preflight, target: Target, options: Options) -> None:
         raise UnsupportedError(
             f"{found.compiler} refuses the graph for '{target.name}':",
             problems=found.problems,
-            hint="replace these nodes in the model, or choose another recipe",
+            hint="replace these nodes in the model, or choose a backend that has them (see `edgekit plugins`)",
         )
     if found.verdict == "failed":
         kin = ", the nearest that it has to the target's" if found.sibling else ""
