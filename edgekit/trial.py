@@ -91,7 +91,10 @@ def try_all(
         if failed:
             raise failed[0]
         reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
-        raise UnsupportedError(f"nothing can be built for '{build.plan.target.name}'.", problems=reasons) from faults[0]
+        # The last candidate is the plainest: what would mend it mends the others as well.
+        hint = next((fault.hint for fault in reversed(faults) if fault.hint), None)
+        message = f"nothing can be built for '{build.plan.target.name}'."
+        raise UnsupportedError(message, problems=reasons, hint=hint) from faults[0]
     return tried, lost
 
 
