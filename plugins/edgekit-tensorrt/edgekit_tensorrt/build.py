@@ -37,6 +37,11 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
     requires: dict[str, Any] = {"arch": target.device.arch} if target.device.arch else {}
+    if found.engine and found.compiler:
+        name, _, version = found.compiler.partition(" ")
+        requires["packages"] = {
+            name: f"=={version}"
+        }  # an engine is read by the release that wrote it; the SM is the plan's
     return Built(
         files=(found.engine, *files) if found.engine else files,
         inputs=model.part.inputs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from edgekit_tensorrt.preflight import ENGINE, INSTALL, Preflight, check
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+import edgekit
 from edgekit.errors import EnvironmentFault, UnsupportedError
 from edgekit.target import Device, Target
 
@@ -257,6 +259,36 @@ def test_equal_graphs_give_equal_verdicts(tmp_path: Path) -> None:
     graph = int8(tmp_path, symmetric=True)
     first, second = asked(graph, "8.6"), asked(graph, "8.6")
     assert (first.precision, first.as_asked, first.notes) == (second.precision, second.as_asked, second.notes)
+
+
+def exported(model: Path, folder: Path, sm: str = "8.6") -> Any:
+    """Export for a card of this SM whose engine is compiled here."""
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(model)), model)
+    card = folder / "card.toml"
+    card.write_text(
+        f'summary = "an RTX card"\nbackends = ["tensorrt"]\nprecisions = ["f32", "f16"]\n[device]\nsm = "{sm}"\n'
+        'accelerator = "NVIDIA GPU"\n[options.tensorrt]\nruntime = "rtx"\n'
+    )
+    return edgekit.export(model, target=str(card), recipe="fp32", output=folder / "out", force=True, shapes={"N": 1})
+
+
+def test_an_export_for_an_rtx_card_ships_its_engine_and_builds_it_once(tmp_path: Path) -> None:
+    model = convolutions(tmp_path)
+    first, second = exported(model, tmp_path).bundle.manifest, exported(model, tmp_path).bundle.manifest
+    assert (first.evidence, first.portable, first.payload[0]) == ("aot_compiled", False, f"model/{ENGINE}")
+    assert list(first.requires["packages"]) == ["tensorrt-rtx"]
+    assert second.digest == first.digest, "a second compile would differ in bytes: the first is kept"
+    said = json.loads((tmp_path / "out" / "model" / "preflight.json").read_text())
+    assert (said["verdict"], said["sm"], said["precision"]["main"]) == ("compiled", "8.6", "f32")
+
+
+def test_an_export_that_tensorrt_refuses_says_which_nodes_and_what_to_do(tmp_path: Path) -> None:
+    model = save(tmp_path, [helper.make_node("Det", ["x"], ["y"], "/head/det")], [])
+    with pytest.raises(UnsupportedError) as fault:
+        exported(model, tmp_path)
+    assert "'/head/det'" in str(fault.value) and fault.value.exit_code == 4
+    assert fault.value.hint is not None
+    assert not (tmp_path / "out").exists()
 
 
 # What happens to the child
