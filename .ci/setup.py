@@ -75,7 +75,7 @@ def setup() -> None:
 
 
 def setup_tests() -> None:
-    """Add what only tests use: packages with models, and TensorRT for RTX. Without them tests skip: a failure is told."""
+    """Add what only tests use: models, and TensorRT for RTX. Without them tests skip, so a failure is told."""
     key = hashlib.sha256(TEST_LOCK.read_bytes()).hexdigest()
     stamp = json.loads(STAMP.read_text())
     if stamp.get("tests") == key:
