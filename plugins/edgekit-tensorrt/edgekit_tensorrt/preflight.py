@@ -188,9 +188,9 @@ def judge(answer: Mapping[str, Any], sm: str | None, *, sibling: bool, deliver: 
     same, differ = compare([Product.from_dict(one) for one in answer["products"]], layers)
     how = f"compiled by {compiler} for SM {sm}"
     if sibling:
-        how += ", a sibling of the target's: a preflight that is not shipped; the device's own TensorRT decides"
+        how += ", a sibling of the target's (a preflight that is not shipped: the device's own TensorRT decides)"
     elif not deliver:
-        how += " as a preflight that is not shipped; the device's own TensorRT decides"
+        how += " (a preflight that is not shipped: the device's own TensorRT decides)"
     return Preflight(
         "compiled",
         precision=precision(layers, [Product.from_dict(one) for one in answer["products"]]),
@@ -198,7 +198,7 @@ def judge(answer: Mapping[str, Any], sm: str | None, *, sibling: bool, deliver: 
         differs=differ,
         engine=ENGINE if deliver else None,
         engine_mb=round(answer["size"] / 1e6, 2),
-        notes=(how, *differ),
+        notes=("; ".join((how, *same)), *differ),
         **facts,
     )
 
