@@ -39,9 +39,8 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     requires: dict[str, Any] = {"arch": target.device.arch} if target.device.arch else {}
     if found.engine and found.compiler:
         name, _, version = found.compiler.partition(" ")
-        requires["packages"] = {
-            name: f"=={version}"
-        }  # an engine is read by the release that wrote it; the SM is the plan's
+        # An engine is read by the release that wrote it; its SM is in the plan, and the session asks the GPU.
+        requires["packages"] = {name: f"=={version}"}
     return Built(
         files=(found.engine, *files) if found.engine else files,
         inputs=model.part.inputs,
