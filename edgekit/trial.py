@@ -132,7 +132,10 @@ def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Eval
     typed = build.with_passes(model, planned, evaluation.feeds)
     support = backend.supports(typed, goal)
     if not support.ok:
-        raise UnsupportedError("; ".join(support.problems))
+        raise UnsupportedError(
+            "; ".join(support.problems),
+            hint="change what is named in the model, or choose another backend (see `edgekit plugins`)",
+        )
     compiled = build.compiled(typed, planned, goal)
     return judged(build, planned, compiled, evaluation, originals)
 
