@@ -6,6 +6,7 @@ the types of what it reads and writes and the ONNX nodes it came from. Nothing e
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -45,7 +46,7 @@ _LINE = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: (?P<inputs>.*?), Constants: (?P<constants>.*?),"
     r" Outputs: (?P<outputs>.*?), TacticName: .*?(?:, Metadata: (?P<nodes>.*))?$"
 )
-_DATATYPE = re.compile(r"Datatype: (\w+)")
+_VALUE = re.compile(r"Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)")
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\s\x1e\x1f]*(?:\[ONNX Layer: |$))")
 """A node's name may hold brackets; records are separated by control characters (seen in 1.7)."""
 
@@ -58,6 +59,7 @@ class CompiledLayer(Record):
     kind: str
     inputs: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    """The largest first: the weights, before biases and scales."""
     outputs: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
 
@@ -76,7 +78,9 @@ class CompiledLayer(Record):
             return both[0]
         if narrow:
             return f"{narrow[0]}-weights"
-        return (floats or list(values))[0]
+        # A fusion casts within: what it reads may be of another type than its product, whose weights tell.
+        weights = [one for one in self.constants if one in FLOATS]
+        return (weights or floats or list(values))[0]
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,22 @@ def read(text: str) -> tuple[CompiledLayer, ...]:
     for line in text.partition(HEADING)[2].splitlines():
         match = _LINE.match(line.strip())
         if match:
-            types = [
-                tuple(type_of(one) for one in _DATATYPE.findall(match[part]))
-                for part in ("inputs", "constants", "outputs")
-            ]
+            inputs, constants, outputs = (_values(match[part]) for part in ("inputs", "constants", "outputs"))
+            weights = sorted(constants, key=lambda one: -one[1])
+            types = [tuple(kind for kind, _ in values) for values in (inputs, weights, outputs)]
             nodes = tuple(dict.fromkeys(_NODE.findall((match["nodes"] or "").strip())))
             found.append(CompiledLayer(match["name"], match["kind"], types[0], types[1], types[2], nodes))
         elif found:
             break
     return tuple(found)
+
+
+def _values(text: str) -> list[tuple[str, int]]:
+    """Give type and number of elements of each value in a list; free sizes count as one."""
+    found = []
+    for sizes, kind in _VALUE.findall(text):
+        found.append((type_of(kind), math.prod(max(int(size), 1) for size in sizes.split(",") if size)))
+    return found
 
 
 def precision(layers: Sequence[CompiledLayer], products: Sequence[Product] = ()) -> Precision | None:
@@ -174,4 +185,10 @@ def _matched(products: Sequence[Product], layers: Sequence[CompiledLayer]) -> tu
     for layer in sorted(layers, key=lambda one: one.kind in POINTWISE):
         for node in layer.nodes:
             by_node.setdefault(node, layer)
-    return tuple((one, by_node[one.node].computes_in if one.node in by_node else None) for one in products)
+    return tuple((one, _product_type(by_node[one.node]) if one.node in by_node else None) for one in products)
+
+
+def _product_type(layer: CompiledLayer) -> str | None:
+    """Give the type of a layer's product; a small one is multiplied and summed in an elementwise kernel that casts."""
+    weights = [one for one in layer.constants if one in FLOATS]
+    return weights[0] if layer.kind in POINTWISE and weights else layer.computes_in

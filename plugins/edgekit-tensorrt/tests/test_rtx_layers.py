@@ -22,7 +22,7 @@ def test_a_line_gives_kind_types_and_nodes() -> None:
     layers = {one.name: one for one in recorded("int8-sm86")}
     conv = layers["/conv1_myl0_2"]
     assert (conv.kind, conv.inputs, conv.outputs) == ("correlation", ("i8",), ("f32",))
-    assert conv.constants == ("i8", "f32", "f32")
+    assert conv.constants == ("i8", "f32", "f32"), "the weights first"
     assert conv.nodes == ("/conv1", "images_DequantizeLinear", "/conv1.w_DequantizeLinear")
     assert conv.computes_in == "i8"
     assert len(layers) == 8, "the tensors and the metadata that follow are no layers"
@@ -56,6 +56,15 @@ def test_packed_weights_are_told_from_arithmetic() -> None:
     assert precision(layers, [Product("fc", "MATRIX_MULTIPLY", "i4-weights")]) == Precision("f32", {"i4-weights": 1})
 
 
+def test_a_fusion_that_casts_within_is_named_after_its_weights() -> None:
+    line = (
+        "Layers:\nName: f, LayerType: runtime_fusion, Inputs: [ { Name: x, Dimensions: [1,64], Datatype: Float }],"
+        " Constants: [{ Name: s, Dimensions: [1], Datatype: Float }, { Name: w, Dimensions: [10,64], Datatype: Half }],"
+        " Outputs: [ { Name: y, Dimensions: [1,10], Datatype: Float }], TacticName: t, StreamId: 0, Metadata: "
+    )
+    assert [one.computes_in for one in read(line)] == ["f16"]
+
+
 def test_a_mixed_engine_is_counted() -> None:
     layers = [
         CompiledLayer(f"c{index}", "correlation", (kind,), (kind,), (kind,), (f"/c{index}",))
@@ -67,6 +76,15 @@ def test_a_mixed_engine_is_counted() -> None:
     assert precision(layers) == Precision("f16", {"f16": 3, "i8": 2})
 
 
+def test_a_product_in_an_elementwise_kernel_is_named_after_its_weights() -> None:
+    layers = [CompiledLayer("__myl_CastReshMulSum", "kgen", ("f32",), ("f16",), ("f16",), ("cast", "/fc"))]
+    assert layers[0].computes_in == "f32"
+    assert compare([Product("/fc", "MATRIX_MULTIPLY", "f16")], layers) == (
+        ("1 matrix product runs in fp16, as asked",),
+        (),
+    )
+
+
 def test_a_product_without_a_layer_is_told() -> None:
     same, differ = compare([Product("/gone", "MATRIX_MULTIPLY", "f16")], recorded("int8-sm86"))
     assert same == ("1 matrix product in no layer of its own, folded or merged: '/gone'",)
@@ -75,9 +93,9 @@ def test_a_product_without_a_layer_is_told() -> None:
 
 def test_names_with_brackets_and_commas_are_read() -> None:
     line = (
-        "Layers:\nName: odd, ] [name_myl0_0, LayerType: gemm, Inputs: [ { Name: x, Datatype: Half }], Constants: [],"
-        " Outputs: [ { Name: y, Datatype: Half }], TacticName: t, StreamId: 0, Metadata:"
-        " [ONNX Layer: odd ] [name]\x1f[ONNX Layer: b]"
+        "Layers:\nName: odd, ] [name_myl0_0, LayerType: gemm, Inputs: [ { Name: x, Dimensions: [4], Datatype: Half }],"
+        " Constants: [], Outputs: [ { Name: y, Dimensions: [4], Datatype: Half }], TacticName: t, StreamId: 0,"
+        " Metadata: [ONNX Layer: odd ] [name]\x1f[ONNX Layer: b]"
     )
     assert [one.nodes for one in read(line)] == [("odd ] [name", "b")]
 
