@@ -35,7 +35,7 @@ CARDS = ("nvidia-rtx:8.6", "nvidia-rtx:8.9", "nvidia-rtx:12.0")
 SAMPLES = {"max_samples": 100, "calibration_samples": 32}
 """Enough to see a graph that answers wrong; `peers.py` judges these models on all of their samples."""
 
-RANDOM = {"max_drop": 1.0, "min_agreement": 0.0}
+RANDOM = {"max_drop": 1.0, "min_agreement": 0.0, "max_samples": 4, "calibration_samples": 8}
 """Random weights have no quality to lose."""
 
 OPTIONS = {
@@ -77,14 +77,15 @@ def exported(name: str, goal: str) -> dict[str, Any]:
     """Export one model for one target and give its row."""
     folder = prepare(name)
     subject = Subject.load(folder)
-    told: dict[str, Any] = {"data": "evaluation.npz", "calibration": "calibration.npz", **OPTIONS.get(name, {})}
+    told: dict[str, Any] = {"data": "evaluation.npz", "calibration": "calibration.npz", **SAMPLES}
+    told |= OPTIONS.get(name, {})
     told |= {key: str(folder / told[key]) for key in ("data", "calibration")}
     output = work() / "tensorrt" / f"{name}-{goal.replace(':', '-')}"
     started = time.monotonic()
     try:
         result = edgekit.export(
             subject.reference, target=goal, task=subject.task, output=output, force=True, bench=False, repair=False,
-            backends=("tensorrt",), progress=Lines(sys.stderr), **SAMPLES, **told,
+            backends=("tensorrt",), progress=Lines(sys.stderr), **told,
         )  # fmt: skip
     except AccuracyFailure as failure:
         return {"failure": failure.message, "candidates": candidates(Report.load(Path(failure.context["report"])))}
