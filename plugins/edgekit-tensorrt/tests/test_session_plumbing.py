@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgekit_tensorrt import cuda, sidecar
-from edgekit_tensorrt.session import TensorRtSession
+from edgekit_tensorrt.plan import PLAN, BuildPlan
+from edgekit_tensorrt.session import AHEAD, TensorRtSession
 
 from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.plugin import Payload
@@ -218,3 +219,18 @@ def test_a_driver_that_lacks_a_function_is_too_old():
 def test_the_device_tells_what_it_is():
     device = cuda.Cuda(gpu.Driver((11, 0)))
     assert (device.sm, device.name, device.driver, device.integrated) == ("11.0", "Orin", "12.6", True)
+
+
+@pytest.mark.parametrize(("sm", "opens"), [("8.7", True), ("8.6", False)])
+def test_an_engine_compiled_ahead_opens_on_its_compute_capability_alone(tmp_path, sm, opens):
+    """TensorRT for RTX compiles without the device: there is no sidecar, the build plan says the GPU."""
+    driver = gpu.Driver()
+    (tmp_path / AHEAD).write_bytes(b"engine of a stand-in")
+    BuildPlan(target="card", precision="f32", opset=17, sm=sm, options={"runtime": "rtx"}).save(tmp_path / PLAN)
+    made = Payload(tmp_path, (AHEAD, PLAN), INPUTS, OUTPUTS)
+    if opens:
+        with TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver)) as session:
+            np.testing.assert_allclose(session.run(feeds(2))["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
+        return
+    with pytest.raises(ArtifactError, match=r"compiled for SM 8\.6, this machine's GPU \(Orin\) is SM 8\.7"):
+        TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
