@@ -8,10 +8,12 @@ enumerations, which can be looked at, and nothing of it can be called.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,13 +62,21 @@ def wheel(requirement: str) -> Path:
     folder = cache / f"{requirement}-cp{sys.version_info[0]}{sys.version_info[1]}"
     if not (found := list(folder.glob("*.whl"))):
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run([*command, "-d", folder, requirement], capture_output=True, text=True, timeout=300)
+        aside = Path(tempfile.mkdtemp(prefix="bindings.", dir=made(cache)))
+        done = subprocess.run([*command, "-d", aside, requirement], capture_output=True, text=True, timeout=300)
         if "(from versions: " in done.stderr and "(from versions: none)" not in done.stderr:
             pytest.skip(f"{requirement} has no wheel for Python {sys.version_info[0]}.{sys.version_info[1]}")
         if done.returncode:
             pytest.skip(f"no bindings: {requirement} cannot be had from PyPI: {done.stderr.strip().splitlines()[-1]}")
+        with contextlib.suppress(OSError):  # another worker was faster
+            aside.rename(folder)
         found = list(folder.glob("*.whl"))
     return found[0]
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def look(requirement: str, names: dict[str, tuple[str, ...]], folder: Path) -> dict:
