@@ -185,7 +185,6 @@ def _check(bundle: Bundle, one: Device, facts: Facts, state: _State) -> None:
 
         if reasons := target.load(one.target).mismatches(facts.host):
             state.notes.append(f"the fleet says that this is '{one.target}': {'; '.join(reasons)}")
-    state.notes += probe.notes(facts)
 
 
 def _remote(
@@ -222,9 +221,12 @@ def _prove(remote: Remote, bundle: Bundle, settings: Settings, state: _State) ->
 
 
 def _joined(verified: Report, measured: Report) -> Report:
-    """Give one report of both: the measurements, with the quality that was found."""
-    quality = verified.candidates[0].quality if verified.candidates else None
-    return replace(measured, candidates=tuple(replace(one, quality=quality) for one in measured.candidates))
+    """Give one report of both: the measurements, with the quality and the precision that were found."""
+    proved = verified.candidates[0]
+    joined = (
+        replace(one, quality=proved.quality, effective=one.effective or proved.effective) for one in measured.candidates
+    )
+    return replace(measured, candidates=tuple(joined))
 
 
 def _named(report: Report, bundle: Bundle, state: _State) -> Report:

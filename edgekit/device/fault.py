@@ -16,11 +16,10 @@ from edgekit.requirement import satisfies
 
 @dataclass(frozen=True)
 class KnownFault:
-    """Versions of a package that die on processors which lack an instruction set."""
+    """A version of a package that dies on processors which lack an instruction set."""
 
     package: str
-    bad: tuple[str, ...]
-    """Version clauses, all of which the faulty versions satisfy."""
+    bad: str
     arch: str
     lacks: str
     work: str
@@ -28,7 +27,7 @@ class KnownFault:
     source: str
 
     def holds(self, version: str, host: Host) -> bool:
-        return self.concerns(host) and all(satisfies(version, clause) for clause in self.bad)
+        return self.concerns(host) and satisfies(version, f"=={self.bad}")
 
     def concerns(self, host: Host) -> bool:
         return host.arch == self.arch and self.lacks not in host.isa
@@ -37,7 +36,7 @@ class KnownFault:
 KNOWN = (
     KnownFault(
         "onnxruntime",
-        ("==1.21.0",),
+        "1.21.0",
         "aarch64",
         "dotprod",
         "1.20.1, 1.22.0 and 1.32.0",
@@ -70,8 +69,7 @@ def died_of(returncode: int) -> str | None:
 
 def exclusions(package: str, host: Host) -> tuple[str, ...]:
     """Give version clauses that keep a package's known faulty versions off a processor, as `!=1.21.0`."""
-    known = (fault for fault in KNOWN if fault.package == package and fault.concerns(host))
-    return tuple(f"!={fault.bad[0].removeprefix('==')}" for fault in known if len(fault.bad) == 1)
+    return tuple(f"!={fault.bad}" for fault in KNOWN if fault.package == package and fault.concerns(host))
 
 
 def death(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from edgekit import host as hosts
@@ -68,7 +68,7 @@ class Fit(Record):
 
     name: str
     mismatches: tuple[str, ...] = ()
-    points: int = field(default=0)
+    points: int = 0
     """How many facts it names: of targets that fit, the one that says more is the narrower."""
 
 
@@ -148,8 +148,10 @@ def fits(host: Host) -> tuple[Fit, ...]:
         except EdgekitError:  # `edgekit targets` tells of a bad file; the others must still be found
             continue
         if (points := _points(known)) > 0:
-            ranked.append(Fit(name, known.mismatches(host), points))
-    return tuple(sorted(ranked, key=lambda fit: (len(fit.mismatches), -fit.points, fit.name)))
+            foreign = known.device.arch not in (None, host.arch)  # nothing of another family is near
+            ranked.append((foreign, Fit(name, known.mismatches(host), points)))
+    ranked.sort(key=lambda one: (one[0], len(one[1].mismatches), -one[1].points, one[1].name))
+    return tuple(fit for _, fit in ranked)
 
 
 def _points(known: Target) -> int:
@@ -179,14 +181,12 @@ def missing(found: Facts) -> tuple[str, ...]:
 
 
 def notes(found: Facts) -> tuple[str, ...]:
-    """Say what a user should know of a device: emulation, and versions that die on its processor."""
+    """Say what a user should know of a device: versions that die on its processor."""
     said = []
-    if found.emulated:
-        said.append("this device is emulated: what runs there counts, how long it takes does not")
     for known in fault.KNOWN:
         if known.concerns(found.host):
             said.append(
-                f"{known.package}{','.join(known.bad)} dies on this processor ({known.source}); work: {known.work}"
+                f"{known.package} {known.bad} dies on this processor ({known.source}); these work: {known.work}"
             )
     return tuple(said)
 

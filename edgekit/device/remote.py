@@ -18,13 +18,23 @@ from edgekit.registry import KNOWN_PLUGINS
 from edgekit.result import Report
 
 CHECK = """
-import json, sys
+import importlib, json, sys
 from importlib.metadata import version
 from edgekit import registry
+from edgekit.plugin import no_telemetry
+no_telemetry()
+for runtime in sys.argv[2:]:
+    try: importlib.import_module(runtime)
+    except ImportError: pass
 found = registry.backend(sys.argv[1]).probe().to_dict()
 print(json.dumps({**found, "versions": {"edgekit": version("edgekit"), **found["versions"]}}))
 """
-"""Asks a backend what is there, which imports its runtime: one that dies on this processor dies here."""
+"""Imports a backend's runtime and asks what is there: one that dies on this processor dies here. Where it is missing or
+does not import, the backend says why.
+"""
+
+RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
+"""The module that a backend of this project runs on; TensorRT looks for a driver first, and loads nothing without."""
 
 STEP_S = 1800.0
 """What a step may take on a device where nothing else is said."""
@@ -50,7 +60,8 @@ class Remote:
         if self.packages is None:
             first = next((one for one in self.facts.pythons if one.path == self.python), None)
             self.packages = first.packages if first else {}
-        done = self._run("check", ["-c", CHECK, backend], "importing the runtime")
+        runtimes = [RUNTIMES[backend]] if backend in RUNTIMES else []
+        done = self._run("check", ["-c", CHECK, backend, *runtimes], "importing the runtime")
         found = _answer(done)
         if done.returncode or found is None:
             raise self._missing(backend, done)
