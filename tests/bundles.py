@@ -17,8 +17,11 @@ from edgekit.tasks.config import TOKENIZER, ImageConfig, TaskConfig, TextConfig
 LABELS = ("dark", "top", "bottom")
 
 
-def pictures(base: Path, *, goal: str = "host") -> Path:
-    """Give a bundle that tells pictures bright at the top from those bright at the bottom, in `base`/out."""
+def pictures(base: Path, *, goal: str = "host", scale: float = 1.0) -> Path:
+    """Give a bundle that tells pictures bright at the top from those bright at the bottom, in `base`/out.
+
+    What is stored as the original's outputs is `scale` times what the graph gives.
+    """
     onnx = pytest.importorskip("onnx")
     weights = np.zeros((64, 3), np.float32)
     weights[:32, 1] = weights[32:, 2] = 0.1
@@ -29,7 +32,7 @@ def pictures(base: Path, *, goal: str = "host") -> Path:
     config = TaskConfig("image-classification", LABELS, image=ImageConfig(channels="gray", size=(8, 8)))
     generator = np.random.default_rng(0)
     feeds = [generator.random((1, 1, 8, 8), np.float32) for _ in range(2)]
-    samples = [({"pixel_values": x}, {"logits": x.reshape(1, 64) @ weights}) for x in feeds]
+    samples = [({"pixel_values": x}, {"logits": scale * x.reshape(1, 64) @ weights}) for x in feeds]
     _bundle(base / "out", model, config, samples, goal=goal)
     return base / "out"
 

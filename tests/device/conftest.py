@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,4 +29,46 @@ def home(tmp_path, monkeypatch) -> Path:
     place = tmp_path / "home"
     place.mkdir()
     monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setenv(
+        "RUSTUP_HOME", str(tmp_path / "rustup")
+    )  # pip asks rustc for its version, whose stub writes there
     return place
+
+
+@pytest.fixture(scope="session")
+def small_bundle(picture_bundle, tmp_path_factory) -> Bundle:
+    """Give the bundle of pictures without what reads pictures: an environment for it is the smallest."""
+    return _without(picture_bundle, tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="session")
+def wrong_bundle(tmp_path_factory) -> Bundle:
+    """Give a bundle whose stored outputs are not what it gives."""
+    return artifact.open(pictures(tmp_path_factory.mktemp("wrong"), scale=1.5))
+
+
+@pytest.fixture(scope="session")
+def arm_bundle(tmp_path_factory) -> Bundle:
+    return artifact.open(pictures(tmp_path_factory.mktemp("arm"), goal="raspberry-pi-4"), check=False)
+
+
+def _without(bundle: Bundle, base: Path) -> Bundle:
+    from dataclasses import replace
+
+    with artifact.staging(base / "out") as stage:
+        for folder in ("model", "samples"):
+            shutil.copytree(bundle.path / folder, stage / folder)
+        shutil.copy(bundle.path / "report.json", stage)
+        artifact.seal(stage, replace(bundle.manifest, task=None, files=()))
+    return artifact.open(base / "out")
+
+
+@pytest.fixture
+def run():
+    """Run the command line in this process."""
+    from click.testing import CliRunner
+
+    from edgekit.cli import cli
+
+    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    return lambda *args: CliRunner(**apart).invoke(cli, [str(arg) for arg in args])
