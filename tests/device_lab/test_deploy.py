@@ -1,0 +1,84 @@
+"""Bundles on the emulated boards: proved there over SSH, by wheels for their processor, and nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit import artifact, deploy
+from edgekit.deploy import Outcome, Settings
+from edgekit.device import connect, probe
+from edgekit.fleet import Device
+from tests.bundles import pictures
+from tests.device_lab.board import CPUS
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return pictures(tmp_path_factory.mktemp("arm"), goal="raspberry-pi-4")
+
+
+@pytest.fixture
+def wheels(lab, monkeypatch) -> None:
+    """Keep wheels beside the lab's other downloads, for the next run."""
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(lab.folder / "edgekit"))
+
+
+def deployed(bundle: Path, devices: list[Device], settings: Settings) -> tuple[Outcome, ...]:
+    outcomes = deploy.deploy(bundle, devices, settings)
+    for one in outcomes:
+        if one.fault and "index cannot be reached" in one.fault["message"]:
+            pytest.skip(one.fault["message"])
+    return outcomes
+
+
+@pytest.mark.slow
+def test_a_bundle_on_three_processors_at_once(bundle, board, wheels):
+    boards = {cpu: board(cpu) for cpu in CPUS}
+    devices = [Device(cpu, one.address) for cpu, one in boards.items()]
+    made = artifact.open(bundle, check=False).manifest
+    for one in deployed(bundle, devices, Settings(bootstrap=True)):
+        assert one.ok, one.fault
+        assert one.facts is not None and one.facts.emulated
+        report = one.report
+        assert report is not None and report.environment.emulated
+        assert report.environment.host.arch == "aarch64"
+        (candidate,) = report.candidates
+        assert candidate.quality is not None and candidate.quality.rel_l2 < 1e-5
+        assert candidate.measurement is None, "an emulated board yields no time"
+        assert report.evidence == made.evidence, "and no evidence"
+        folder = boards[one.name].home / ".cache" / "edgekit-device"
+        assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "wheels"}
+        assert {path.name for path in boards[one.name].home.iterdir()} <= {".cache"}
+    (again,) = deployed(bundle, devices[1:2], Settings(bootstrap=True, clean=True))
+    assert again.ok, again.fault
+    assert again.bytes_sent < 1e5, "what is there is not sent again"
+    assert not list(boards["cortex-a72"].home.rglob("*edgekit*"))
+
+
+@pytest.mark.slow
+def test_a_runtime_that_dies_is_told_as_an_illegal_instruction(bundle, board, wheels):
+    """ONNX Runtime 1.21.0 uses instructions at import that a Cortex-A72 has not."""
+    device = Device("a72", board("cortex-a72").address)
+    settings = Settings(bootstrap=True, clean=True, bench=False, pins=("onnxruntime==1.21.0",))
+    (one,) = deployed(bundle, [device], settings)
+    assert one.exit_code == 7
+    message = one.fault["message"]
+    assert message.startswith("illegal instruction on Cortex-A72: onnxruntime 1.21.0 dies")
+    assert "Versions that work: 1.20.1" in message
+    assert not list(board("cortex-a72").home.rglob("*edgekit*"))
+
+
+def test_a_board_is_probed_with_nothing_there(board):
+    with connect(board("cortex-a72").address) as transport:
+        found = probe.probe(transport)
+    facts = found.facts
+    assert (facts.host.arch, facts.host.cpu, facts.host.isa) == ("aarch64", "Cortex-A72", ("neon",))
+    assert facts.emulated
+    assert [python.short for python in facts.pythons] == ["3.11"]
+    assert (facts.pythons[0].libc, facts.pythons[0].libc_version) == ("glibc", "2.36")
+    assert found.target is None, "the emulated board does not call itself a Raspberry Pi"
+    assert found.fits[0].name == "raspberry-pi-4"
+    assert any("--bootstrap" in problem for problem in found.missing)
+    assert any("onnxruntime 1.21.0 dies" in note for note in found.notes)
