@@ -120,6 +120,23 @@ def deploy(
     return tuple(one for one in found if isinstance(one, Outcome))
 
 
+def elsewhere(
+    address: str, verb: str, paths: Sequence[str], words: Sequence[str] = (), *, python: str = "",
+    timeout_s: float = STEP_S, progress: Progress | None = None,
+) -> Report:  # fmt: skip
+    """Verify or measure bundles that are on a device, and give its report; `paths` count from its home folder."""
+    progress = progress or Silent()
+    with device.connect(address) as transport, Board(transport, note=progress.note) as board:
+        with progress.step("looking at the device"):
+            facts = probe.read(transport, python=python)
+        remote = Remote(board, facts, own_python(board, facts, python), progress, timeout_s)
+        there = [path if path.startswith("/") else f"{facts.home}/{path}" for path in paths]
+        try:
+            return remote.report(verb, [*there, *words], {"verify": "verifying", "bench": "measuring"}[verb])
+        finally:
+            board.remove("tmp")
+
+
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """Give 0 when all is right, else the code of the first device that failed, in the order they were given."""
     return next((outcome.exit_code for outcome in outcomes if not outcome.ok), 0)
@@ -196,7 +213,7 @@ def _remote(
         state.notes += made.notes
         remote = Remote(board, facts, made.python, progress, settings.timeout_s, made.packages)
     else:
-        remote = Remote(board, facts, own_python(facts, python), progress, settings.timeout_s)
+        remote = Remote(board, facts, own_python(board, facts, python), progress, settings.timeout_s)
     state.python = remote.python
     state.notes += remote.check(bundle.manifest.backend)
     return remote

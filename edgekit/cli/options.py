@@ -262,6 +262,40 @@ def output_options(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def device_options(function: F) -> F:
+    """Add what says that the bundle is on a device."""
+    return _stack(
+        _option("--device", metavar="ADDRESS", group="Device", unset="this machine",
+                help="Do it on a device that has edgekit, where BUNDLE is a path from its home folder: "
+                     "ssh://[user@]host[:port]."),
+        _option("--python", metavar="PATH", default="", group="Device", unset="the first there that has edgekit",
+                help="The Python to use on the device."),
+    )(function)  # fmt: skip
+
+
+NOT_PASSED_ON = {
+    *("bundle", "bundles", "device", "python"),
+    *("report_files", "save_baseline", "as_json", "quiet", "verbose", "cache_dir"),
+}
+"""What is about this machine, of a verb that is called on a device."""
+
+
+def passed_on(ctx: click.Context) -> list[str]:
+    """Give the options that the user typed, but those of this machine, in the words of a command line."""
+    words: list[str] = []
+    values = {name: value for name, value in typed(ctx).items() if name not in NOT_PASSED_ON}
+    for param in ctx.command.params:
+        if param.name not in values or not isinstance(param, click.Option):
+            continue
+        value = values[param.name]
+        if param.is_flag:
+            words.append(param.opts[0] if value else param.secondary_opts[0])
+        else:
+            each = value if param.multiple else [value]
+            words += [word for item in each for word in (max(param.opts, key=len), str(item))]
+    return words
+
+
 def report_option(function: F) -> F:
     """Add the files that the report is written to besides."""
     return _option("--report", "report_files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),

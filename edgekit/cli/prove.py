@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 from edgekit.cli.show import check_baseline, check_files, show, write_baseline
+
+if TYPE_CHECKING:
+    from edgekit.result import Report
 
 
 @verb(
@@ -35,16 +39,19 @@ from edgekit.cli.show import check_baseline, check_files, show, write_baseline
     "--max-drop", cls=Option, metavar="X", type=click.FloatRange(min=0), group="Budget", unset="0.01, one point",
     help="The loss of the metric that is allowed, absolute.",
 )  # fmt: skip
+@options.device_options
 @options.report_option
 @options.output_options
 @click.pass_context
 def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
     from edgekit.cli import output
-    from edgekit.errors import AccuracyFailure, UsageError
+    from edgekit.errors import UsageError
 
     check_files(given["report_files"])
     if given["data"] is None and (stray := sorted(set(options.typed(ctx)) & _OF_DATA)):
         raise UsageError(f"--{stray[0].replace('_', '-')} says how to judge data, but no --data is given.")
+    if given["device"]:
+        return _verdict(_elsewhere(ctx, (bundle,), given), bundle, given)
     with output.job(given) as work:
         from edgekit import measure
         from edgekit.data import DataRef
@@ -53,6 +60,14 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
         ref = None if given["data"] is None else DataRef(given["data"], **columns)
         limits = {name: given[name] for name in ("max_drop", "max_samples") if given[name] is not None}
         report = measure.verify(bundle, data=ref, progress=work.progress, **limits)
+    _verdict(report, bundle, given)
+
+
+def _verdict(report: Report, bundle: Path, given: dict[str, Any]) -> None:
+    """Show a verification, and raise AccuracyFailure where it failed."""
+    from edgekit import measure
+    from edgekit.errors import AccuracyFailure
+
     if report.ok:
         show(report, given, folder=bundle)
         return
@@ -68,6 +83,19 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
         else "export it again with this budget, or allow more with --max-drop",
         report=report,
     )
+
+
+def _elsewhere(ctx: click.Context, bundles: Sequence[Path], given: dict[str, Any]) -> Report:
+    """Call the same verb with the same options on a device."""
+    from edgekit import deploy
+    from edgekit.cli import output
+
+    paths = [str(path) for path in bundles]
+    with output.job(given) as work:
+        return deploy.elsewhere(
+            given["device"], ctx.command.name or "", paths, options.passed_on(ctx), python=given["python"],
+            progress=work.progress,
+        )  # fmt: skip
 
 
 _COLUMNS = {"split": "split", "text_column": "text_columns", "label_column": "label_column"}
@@ -91,6 +119,7 @@ _OF_DATA = {*_COLUMNS, "max_samples", "max_drop"}
         ("edgekit bench out/digits", "One bundle:"),
         ("edgekit bench out/int8 out/fp32 --seconds 10", "Two in turn, at least ten seconds each:"),
         ("edgekit bench out/mine --profile", "With the time of each layer:"),
+        ("edgekit bench bundles/mine --device ssh://pi@kitchen", "One that is on a device:"),
     ),
     exits=(0, 1, 2, 3, 7, 8),
 )
@@ -104,9 +133,19 @@ _OF_DATA = {*_COLUMNS, "max_samples", "max_drop"}
     "--save-baseline", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
     help="Write what `edgekit compare` needs of the only BUNDLE to FILE, a few kilobytes.",
 )  # fmt: skip
+@options.device_options
 @options.report_option
 @options.output_options
-def bench(bundles: tuple[Path, ...], seconds: float, profile: bool, save_baseline: Path | None, **given: Any) -> None:
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    /,
+    bundles: tuple[Path, ...],
+    seconds: float,
+    profile: bool,
+    save_baseline: Path | None,
+    **given: Any,
+) -> None:
     from edgekit.cli import output
     from edgekit.errors import UsageError
     from edgekit.report.compare import sides
@@ -118,10 +157,13 @@ def bench(bundles: tuple[Path, ...], seconds: float, profile: bool, save_baselin
             raise UsageError(
                 f"--save-baseline keeps one bundle, {len(bundles)} are given.", hint="measure them one by one"
             )
-    with output.job(given) as work:
-        from edgekit import measure
+    if given["device"]:
+        report = _elsewhere(ctx, bundles, given)
+    else:
+        with output.job(given) as work:
+            from edgekit import measure
 
-        report = measure.benchmark(bundles, seconds=seconds, profile=profile, progress=work.progress)
+            report = measure.benchmark(bundles, seconds=seconds, profile=profile, progress=work.progress)
     if save_baseline is not None:
         write_baseline(sides([(str(bundles[0]), report)], least=1)[0], save_baseline)
     show(report, given)

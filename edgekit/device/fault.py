@@ -39,8 +39,8 @@ KNOWN = (
         "1.21.0",
         "aarch64",
         "dotprod",
-        "1.20.1, 1.22.0 and 1.32.0",
-        "run on emulated Cortex-A53 and -A72; the Raspberry Pi 4 is reported to fail alike",
+        "1.20.1, 1.22.0, 1.23.2 and 1.32.0",
+        "seen on emulated Cortex-A53 and -A72",
     ),
 )
 
@@ -104,9 +104,8 @@ def death(
             )
     why = ""
     if name == "SIGILL":
-        why = (
-            f" {with_what} uses an instruction that this processor has not ({', '.join(host.isa) or 'no extensions'})."
-        )
+        why = f" It uses an instruction that this processor has not ({', '.join(host.isa) or 'no extensions'})."
+
     return DeviceError(
         f"{SIGNALS[name]} on {core} while {doing}, with {with_what}.{why}{tail}",
         hint="try another version of the runtime: --bootstrap --require 'NAME==VERSION'",

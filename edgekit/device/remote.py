@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit import __version__, errors
-from edgekit.device import fault, probe
+from edgekit.device import bootstrap, fault, probe
 from edgekit.device.board import Board
 from edgekit.device.probe import Facts
 from edgekit.device.transport import Completed
@@ -150,13 +150,20 @@ class Remote:
         )
 
 
-def own_python(facts: Facts, python: str = "") -> str:
-    """Give the device's Python that has edgekit, or the one that was asked for."""
+def own_python(board: Board, facts: Facts, python: str = "") -> str:
+    """Give the Python on the device that has edgekit: the one asked for, one of its own, or that of the private
+    environment that an earlier deployment left.
+    """
     if python:
         return python
-    if not facts.pythons:
-        raise DeviceError(f"{facts.address} has no Python 3.", hint="install Python 3.10 or newer there")
-    return next((one.path for one in facts.pythons if "edgekit" in one.packages), facts.pythons[0].path)
+    own = next((one.path for one in facts.pythons if "edgekit" in one.packages), None)
+    found = own or bootstrap.latest(board)
+    if found is None:
+        raise EnvironmentFault(
+            f"no Python on {facts.address} has edgekit.",
+            hint="deploy with --bootstrap, which carries it there, or install it: pip install edgekit",
+        )
+    return found
 
 
 def failed(report: Report) -> AccuracyFailure:
