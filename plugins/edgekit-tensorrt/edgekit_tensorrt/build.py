@@ -16,6 +16,7 @@ from edgekit_tensorrt import graph, preflight
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan, Profile
 from edgekit_tensorrt.preflight import PREFLIGHT, Preflight
+from edgekit_tensorrt.rules import ranges
 
 
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
@@ -82,7 +83,7 @@ def planned(model: Model, proto: Any, target: Target, options: Options) -> Build
         precision=model.precision,
         opset=graph.opset(proto),
         sm=target.device.sm,
-        profiles=profiles(model.part.inputs, target.shapes),
+        profiles=profiles(model.part.inputs, ranges(target)),
         sparse=sparse,
         dla_core=options.dla_core,
         gpu_fallback=options.gpu_fallback,

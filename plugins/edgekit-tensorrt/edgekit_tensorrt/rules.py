@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgekit.model import Model
+from edgekit.spec import ShapeRange
 from edgekit.target import Target
 from edgekit_tensorrt import facts
 from edgekit_tensorrt.facts import Version
@@ -33,6 +34,16 @@ def versions(target: Target) -> tuple[Version, ...]:
     """List the TensorRT versions that the target comes with, as its software says; none where it says none."""
     said = " ".join(target.device.software.values())
     return tuple(sorted({(int(major), int(minor)) for major, minor in re.findall(r"TensorRT (\d+)\.(\d+)", said)}))
+
+
+ALIASES = {"batch": "batch_size", "sequence": "sequence_length"}
+"""What the exporters call the sizes that targets and users call by a shorter name."""
+
+
+def ranges(target: Target) -> dict[str, int | ShapeRange]:
+    """Give the target's sizes and ranges, under the exporters' names too."""
+    said = dict(target.shapes)
+    return {**{long: said[short] for short, long in ALIASES.items() if short in said}, **said}
 
 
 def model_problems(model: Model, target: Target) -> Iterator[str]:
@@ -107,10 +118,11 @@ def _opset_problems(opset: int, oldest: Version) -> Iterator[str]:
 
 def shape_problems(model: Model, target: Target) -> Iterator[str]:
     """Say which free sizes have no range: an engine is built for a least, a usual and a greatest size."""
+    known = ranges(target)
     found: dict[str, list[str]] = {}
     for spec in model.part.inputs:
         for dim in spec.shape:
-            if isinstance(dim, str) and dim not in target.shapes:
+            if isinstance(dim, str) and dim not in known:
                 found.setdefault(dim, []).append(spec.name)
     for dim, inputs in found.items():
         names = ", ".join(map(repr, dict.fromkeys(inputs)))
@@ -124,7 +136,7 @@ def _memory_problems(proto: Any, model: Model, target: Target) -> Iterator[str]:
     from edgekit_tensorrt import graph, memory
 
     weights = memory.weight_bytes(proto)
-    sizes = {n: s if isinstance(s, int) else s.max for n, s in target.shapes.items()}
+    sizes = {n: s if isinstance(s, int) else s.max for n, s in ranges(target).items()}
     node, width = memory.widest(proto, sizes)
     need_mb, have = (weights + width) / 2**20, target.device.memory_mb or 0
     if need_mb > have:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from edgekit_tensorrt import TensorRT, facts
+from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import target
@@ -141,6 +142,15 @@ def test_pairs_must_be_symmetric(tmp_path: Path, zero: int, kind: int, says: str
     tensors = [helper.make_tensor("q", kind, [8], [1] * 8), helper.make_tensor("z", kind, [], [zero])]
     found = problems(model(tmp_path, nodes, weights={"s": np.float32(0.1)}, tensors=tensors), "jetson")
     assert found == [] if says is None else (len(found) == 1 and says in found[0] and "'unpack'" in found[0])
+
+
+def test_text_has_a_range_under_the_exporters_name(tmp_path: Path) -> None:
+    made = model(tmp_path / "in", [helper.make_node("Relu", ["x"], ["y"])], shape=("batch_size", "sequence_length"))
+    assert problems(made, "jetson") == []
+    (tmp_path / "out").mkdir()
+    TensorRT().build(made, target.load("jetson"), {}, tmp_path / "out")
+    (profile,) = BuildPlan.load(tmp_path / "out" / "plan.json").profiles
+    assert (profile.min, profile.opt, profile.max) == ((1, 1), (1, 128), (1, 512))
 
 
 def test_tables_agree_with_themselves() -> None:
