@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import inspect
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,9 @@ util-linux libcap-ng0 libudev1 libmount1 libblkid1 libsmartcols1
 HOST = "qemu-user-static openssh-server libwrap0 libnsl2 libtirpc3"
 
 LINKS = {"usr/bin/python3": "python3.11", "bin/sh": "dash", "usr/bin/awk": "mawk"}
+
+KEPT_S = 14 * 86400
+"""An image or a set of wheels that no run used for so long is removed."""
 
 CONF = """
 APT::Architecture "{host}";
@@ -79,15 +84,18 @@ def image(at: Path) -> Image:
     for tool in ("apt-get", "dpkg", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv"):
         if shutil.which(tool) is None:
             raise Unavailable(f"there is no {tool}")
-    key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    made_of = "\n".join([BOARD, HOST, CONF, *LINKS, inspect.getsource(build)])
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     done = at / f"image-{key}"
     at.mkdir(parents=True, exist_ok=True)
     with locked(at / "lock"):
+        for old in at.glob("*-*"):
+            if time.time() - old.stat().st_mtime > KEPT_S:
+                shutil.rmtree(old, ignore_errors=True)  # another checkout may use another one, so not at once
         if not done.is_dir():
-            for old in at.glob("image-*"):
-                shutil.rmtree(old)
             build(at / "new")
             (at / "new").rename(done)
+        os.utime(done)
     return Image(done / "board", done / "host")
 
 
@@ -150,14 +158,18 @@ def wheels(at: Path, requirements: Sequence[str]) -> Path:
                 dict(os.environ), at,
             )  # fmt: skip
             new.rename(done)
+        os.utime(done)
     return done
 
 
 def run(command: list[str], environment: dict[str, str], cwd: Path) -> None:
-    done = subprocess.run(
-        command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"`{' '.join(command[:3])}` took longer than 300 s") from error
     if done.returncode:
         last = done.stdout.strip().splitlines()[-3:]
         raise Unavailable(f"`{' '.join(command[:3])}` failed: {' | '.join(last)}")

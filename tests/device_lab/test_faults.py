@@ -28,7 +28,7 @@ LONG = ["/bin/sh", "-c", "echo running >&2; exec sleep 300"]
 
 
 @contextlib.contextmanager
-def refused(match: str, hint: str, within_s: float = 30) -> Iterator[None]:
+def refused(match: str, hint: str, within_s: float = 90) -> Iterator[None]:
     """Expect a DeviceError with that message and hint, and no longer than `within_s` to come to it."""
     started = time.monotonic()
     with pytest.raises(DeviceError, match=match) as caught:
@@ -169,7 +169,7 @@ def test_a_session_that_is_cut(spare: EmulatedBoard) -> None:
 
 def test_a_board_that_hangs(spare: EmulatedBoard) -> None:
     with (
-        refused(r"ssh://spare-\d+ stopped answering", "check the board's power and network", within_s=60),
+        refused(r"ssh://spare-\d+ stopped answering", "check the board's power and network", within_s=120),
         Running(spare),
     ):
         spare.hang()
@@ -227,7 +227,7 @@ def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
     with wired:
         run = child(wired)
         wired.unplug()
-        said, _ = run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=120)
         assert said.startswith("ssh://wired stopped answering, and the connection was given up.")
         with refused(
             r"(there is no route to|) ?ssh://wired( does not answer)?: .*(No route to host|timed out)", "ping"
@@ -259,7 +259,7 @@ def test_two_runs_at_once(spare: EmulatedBoard) -> None:
     second.transport.close()
     assert left_on(spare), "the second run ended the first one's work"
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    run.communicate(timeout=120)
     goes_on(spare)
 
 
