@@ -44,7 +44,7 @@ OPTIONS = {
         "shapes": {"sequence": 32},
     },
     "fastestdet": {"data": "evaluation-inputs.npz"},
-    "resnet50": RANDOM,
+    "resnet50": {**RANDOM, "shapes": {"height": 224, "width": 224}},
 }  # fmt: skip
 """What `edgekit.export` is told of a model beside its own samples."""
 
