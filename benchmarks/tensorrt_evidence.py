@@ -156,6 +156,7 @@ def page(found: Mapping[str, Any]) -> list[str]:
         "device. Jetson rows are preflights on a sibling SM whose engine is thrown away: the bundle is finished on its",
         "board. RTX rows ship the engine. The gate ran the graph that ships on ONNX Runtime's CPU kernels, on at most",
         f"{SAMPLES['max_samples']} samples. ResNet-50 has random weights: it tells of the compile alone.",
+        "Seconds are of a processor with 2 busy cores. A model or target without a row was not exported yet.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{' --- |' * len(COLUMNS)}",
