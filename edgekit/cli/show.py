@@ -28,8 +28,8 @@ def show(report: Report, given: Mapping[str, Any], *, bundle: Path | None = None
     if bundle is not None:
         from edgekit import artifact
 
-        portable = artifact.open(bundle, check=False).manifest.portable
-        then = f"edgekit deploy {bundle} --device ssh://BOARD" if portable else f"edgekit run {bundle} INPUT"
+        elsewhere = artifact.open(bundle, check=False).manifest.effective is None  # nothing here runs as there
+        then = f"edgekit deploy {bundle} --device ssh://BOARD" if elsewhere else f"edgekit run {bundle} INPUT"
         output.emit(f"\nbundle: {bundle}\nnext:   {then}")
 
 

@@ -25,6 +25,11 @@ def board(command, place) -> Exported:
     return Exported(path, command("export", "digits", "--target", "raspberry-pi-5", "-o", path, "--json", *BOTH))
 
 
+def test_what_follows_is_its_deployment(board, command):
+    told = command("export", "digits", "--target", "raspberry-pi-5", "-o", board.path, "--force", *BOTH).stdout
+    assert f"next:   edgekit deploy {board.path} --device ssh://" in told
+
+
 def test_nothing_is_measured_and_no_precision_is_claimed(board):
     report = board.report
     assert report.evidence == "parsed"
