@@ -149,7 +149,8 @@ def _more(worse: float, end: float, allowed: float, found: Interval, count: int)
     sampling = math.sqrt(max(0.0, half**2 - found.drift**2))
     times = (SURE * sampling) ** 2 / max(distance**2 - found.drift**2, 1e-12)
     if times > FAR:
-        return None, f"the difference lies at the limit: {FAR} times the inferences would not tell"
+        why = "the difference lies at the limit, or the machine is too noisy"
+        return None, f"more than {FAR} times the inferences would be needed: {why}"
     more = max(1, math.ceil(count * max(0.05, times - 1)))
     step = 10 ** max(0, len(str(more)) - 2)
     return -(-more // step) * step, ""

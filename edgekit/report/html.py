@@ -106,9 +106,8 @@ def _candidates(report: Report) -> str:
     longest = max((_reach(candidate) for candidate in found), default=0.0)
     metric = figures.metric_name(report.candidates)
     blocks = [_candidate(report, candidate, longest, metric) for candidate in found]
-    hint = (
-        "Bars are the p50 latency, whiskers reach to the p90. Ratios are to the shipped candidate." if longest else ""
-    )
+    to = "the shipped candidate" if report.shipped else "the fastest"
+    hint = f"Bars are the p50 latency, whiskers reach to the p90. Ratios are to {to}." if longest else ""
     return _section("Candidates", (f'<p class="hint">{hint}</p>' if hint else "") + "".join(blocks))
 
 
