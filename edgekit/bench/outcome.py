@@ -52,6 +52,7 @@ class Settings(Record):
             min_seconds=seconds,
             max_seconds=max(30.0, seconds),
             round_ms=round_ms,
+            lead_in_ms=min(cls.lead_in_ms, round_ms / 5),  # or short turns would be mostly lead-in
             warmup_min_seconds=min(cls.warmup_min_seconds, seconds),
             warmup_max_seconds=min(cls.warmup_max_seconds, 5 * seconds),
             profile=profile,
