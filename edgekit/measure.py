@@ -38,6 +38,9 @@ MOST_SAMPLES = 2000
 TURNS = 20
 """Turns that a benchmark has at least, so that a gate sees how its times move."""
 
+SHOWN = 40
+"""Characters of a text that name it in a report."""
+
 ROUNDING = 1e-3
 """What another processor's order of sums may add to the difference that the artifact had when it was made."""
 
@@ -78,14 +81,19 @@ def benchmark(
     seconds: float = 5.0,
     profile: bool = False,
     round_ms: float = 200.0,
+    load: bench.Load | None = None,
+    end_to_end: Sequence[str] = (),
+    sensors: bool = True,
     progress: Progress | None = None,
 ) -> Report:
-    """Time one bundle, or several interleaved, on their first stored sample.
+    """Time one bundle, or several interleaved, on their first stored sample, in the scenario of `load`.
 
-    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`.
+    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`. `end_to_end` is a raw sample, as `edgekit run` takes it:
+    its whole way to the answer is timed too.
     """
     if not paths:
         raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")
+    load = load or bench.Load()
     bundles = [artifact.open(path) for path in paths]
     entries = []
     for bundle in bundles:
@@ -93,13 +101,15 @@ def benchmark(
         stored = bundle.samples()
         if not stored:
             raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, stored[0][0]))
+        feeds, size = load.feeds([one for one, _ in stored], bundle.manifest.inputs, str(bundle.path))
+        raw = _raw_sample(bundle, end_to_end) if end_to_end else None
+        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
         raise UsageError("a bundle is named twice.", hint="name each bundle once")
     if bench.environment().emulated:  # times of emulated instructions are off by factors that differ by kernel
         return _report("bench", bundles[0], tuple(_candidate(bundle, None, "passed", None) for bundle in bundles), ())
     round_ms = min(round_ms, 1e3 * seconds / TURNS)
-    settings = bench.Settings.lasting(seconds, round_ms=round_ms, profile=profile)
+    settings = replace(load.settings(seconds, sensors=sensors), round_ms=round_ms, profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):
@@ -110,6 +120,17 @@ def benchmark(
         made = _candidate(bundle, None, "passed", effective)
         candidates.append(replace(made, measurement=measured, layers=outcome.layers))
     return _report("bench", bundles[0], tuple(candidates), ())
+
+
+def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
+    """Read and prepare the sample once, so that what is wrong with it is said before anything is measured."""
+    from edgekit.tasks import given
+
+    task = given.by_position(bundle.task(), bundle.path / "assets", bundle.manifest.inputs)
+    sample = given.sample(task, words)
+    task.feeds(sample)
+    name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
+    return bench.RawSample(bundle.path, sample, name)
 
 
 def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:

@@ -12,6 +12,14 @@ from edgekit._record import Record
 from edgekit.plugin import Precision
 from edgekit.turn import Turn
 
+Scenario = Literal["single-stream", "offline", "fixed-rate", "sustained"]
+"""How inferences arrive.
+
+`single-stream`: one at a time, the next on completion of the last, MLPerf's SingleStream. `offline`: all samples are
+there at the start and are taken in batches and by several streams, MLPerf's Offline. `fixed-rate`: by a schedule, as a
+camera's pictures; latencies count from the scheduled arrival. `sustained`: as single-stream, for minutes.
+"""
+
 Quantity = Literal["temperature", "clock", "power", "energy", "memory"]
 
 UNITS: Mapping[Quantity, str] = {"temperature": "°C", "clock": "MHz", "power": "W", "energy": "J", "memory": "MB"}
@@ -166,8 +174,7 @@ class EndToEnd(Record):
 class Measurement(Record):
     """One benchmark of one artifact. Latencies are model-only, of a bound call, on real input."""
 
-    scenario: str
-    """`single-stream`, `offline`, `fixed-rate` (latencies count from the scheduled arrival) or `sustained`."""
+    scenario: Scenario
     warmup_count: int
     converged: bool
     count: int

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit import bench
+from edgekit.bench.scenario import BATCH, free_batch
 from edgekit.evaluation import Evaluation
 from edgekit.project import Objective
 from edgekit.spec import TensorSpec
@@ -19,11 +20,6 @@ ROUNDS = 10
 
 LOOKED_AT = 64
 """Samples among which the one of median size is sought."""
-
-BATCH = 8
-"""Samples of an inference where throughput counts: enough to share the weights' way from memory, and few enough that
-small devices hold the activations.
-"""
 
 SEARCHED = 512
 """Samples among which those are sought that can share a batch."""
@@ -64,12 +60,6 @@ def feeds(
         if len(alike) == BATCH:
             break
     return {name: np.concatenate([found[name] for found in alike]) for name in one}, len(alike)
-
-
-def free_batch(inputs: Sequence[TensorSpec]) -> bool:
-    """Say whether the first size of all inputs is one and the same free one."""
-    firsts = {spec.shape[0] if spec.shape else None for spec in inputs}
-    return len(firsts) == 1 and isinstance(firsts.pop(), str)
 
 
 def representative(evaluation: Evaluation) -> Mapping[str, np.ndarray]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from edgekit.bench.comparison import LEAST_PAIRS, Comparison, faster
 from edgekit.bench.environment import environment
-from edgekit.bench.outcome import Entry, Outcome, Round, Settings
+from edgekit.bench.outcome import Entry, Outcome, RawSample, Round, Settings
 from edgekit.bench.process import Worker
+from edgekit.bench.scenario import Load
 from edgekit.bench.schedule import benchmark
 
 __all__ = [
     "LEAST_PAIRS",
     "Comparison",
     "Entry",
+    "Load",
     "Outcome",
+    "RawSample",
     "Round",
     "Settings",
     "Worker",

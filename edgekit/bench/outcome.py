@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING
 
 from edgekit._record import Record
 from edgekit.bench.percentile import percentiles_ms
+from edgekit.data import Sample
 from edgekit.errors import EdgekitError, UsageError
-from edgekit.measurement import Measurement
+from edgekit.measurement import Measurement, Scenario
 from edgekit.plugin import LayerTime, Payload
 
 if TYPE_CHECKING:
     import numpy as np
-
-SCENARIO = "single-stream"
-"""One inference at a time, the next on completion of the last: MLPerf's SingleStream."""
-
-BATCHED = "offline"
-"""All samples are there at the start and are taken in batches, the next on completion of the last: MLPerf's Offline."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,15 @@ class Settings(Record):
     cold_start: bool = True
     seed: int = 0
     """For the resampling in `faster`."""
+    scenario: Scenario = "single-stream"
+    rate_per_s: float | None = None
+    """Of `fixed-rate`: arrivals a second."""
+    deadline_ms: float | None = None
+    """Of `fixed-rate`: from arrival to answer; None is the time to the next arrival."""
+    streams: int = 1
+    """Of `offline`: inferences at the same time."""
+    sample_s: float | None = None
+    """Seconds between two readings of the machine's sensors; None reads none."""
 
     @classmethod
     def lasting(cls, seconds: float, *, round_ms: float = 200.0, profile: bool = False) -> Settings:
@@ -59,10 +63,27 @@ class Settings(Record):
         )
 
     def __post_init__(self) -> None:
+        if (self.scenario == "fixed-rate") != (self.rate_per_s is not None):
+            raise UsageError("a rate belongs to the scenario 'fixed-rate', and that needs one.")
+        if min(self.streams, self.rate_per_s or 1, self.deadline_ms or 1, self.sample_s or 1) <= 0:
+            raise UsageError("a benchmark needs positive streams, rate_per_s, deadline_ms and sample_s.")
+        if self.streams > 1 and self.scenario != "offline":
+            raise UsageError("several streams belong to the scenario 'offline'.")
         if min(self.round_ms, self.max_seconds) <= 0 or self.min_count < 1 or self.min_seconds < 0:
             raise UsageError("a benchmark needs positive round_ms, max_seconds and min_count.")
         if self.min_seconds > self.max_seconds:
             raise UsageError(f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}).")
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """A sample as the task takes it, for the time from end to end."""
+
+    bundle: Path
+    """Whose task prepares and answers."""
+    sample: Sample
+    name: str
+    """For people: a file's name, or a text's first words."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,8 @@ class Entry:
     """Samples in the feeds: throughput counts each."""
     python: Path | None = None
     """The interpreter of another environment to run it in; see `edgekit.bench.child`."""
+    raw: RawSample | None = None
+    """Measured from end to end too, where there is one."""
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Give the feeds. Raises UsageError when their file cannot be read."""
@@ -102,6 +125,8 @@ class Round:
     count: int
     seconds: float
     median_ns: float
+    began_s: float = 0.0
+    """By `time.monotonic`."""
 
 
 @dataclass(frozen=True)

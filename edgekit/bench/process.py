@@ -81,12 +81,17 @@ class Worker:
                 bufsize=0,
             )
 
-    def open(self, payload: Payload, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Load the model, bind `feeds` and run once; give `cold_start`, `shapes` and `threads`."""
+    def open(self, payload: Payload, feeds: Mapping[str, np.ndarray], *, streams: int = 1) -> dict[str, Any]:
+        """Load the model, bind `feeds` once for each stream and run; give `cold_start`, `shapes` and `threads`."""
         if self._process is None:
             self.start()
         found: dict[str, Any] = self._ask(
-            "open", "loading the model", backend=self.backend, payload=_absolute(payload), **self._write(feeds)
+            "open",
+            "loading the model",
+            backend=self.backend,
+            payload=_absolute(payload),
+            streams=streams,
+            **self._write(feeds),
         )
         return found
 
@@ -101,9 +106,11 @@ class Worker:
         found: dict[str, Any] = self._ask("warm", "warming up", min_seconds=min_seconds, max_seconds=max_seconds)
         return found
 
-    def round(self, milliseconds: float, *, lead_in_ms: float = 0.0, most: int = 1_000_000) -> dict[str, Any]:
-        """Time a round; give `count`, `seconds`, `median_ns`, `cpu_seconds` and `preempted`. Latencies go to
-        `raw_file`.
+    def round(
+        self, milliseconds: float, *, lead_in_ms: float = 0.0, most: int = 1_000_000, period_ms: float | None = None
+    ) -> dict[str, Any]:
+        """Time a round; give `count`, `began_s`, `seconds`, `median_ns`, `cpu_seconds` and `preempted`. Latencies go to
+        `raw_file`. With `period_ms` inferences arrive by schedule, and `left` tells how many were given up.
         """
         found: dict[str, Any] = self._ask(
             "round",
@@ -112,6 +119,7 @@ class Worker:
             milliseconds=milliseconds,
             lead_in_ms=lead_in_ms,
             most=most,
+            period_ms=period_ms,
         )
         return found
 
@@ -120,6 +128,24 @@ class Worker:
         import numpy as np
 
         return np.fromfile(self.raw_file, dtype=np.int64)
+
+    def service_ns(self) -> np.ndarray:
+        """Give the times of the inferences of all paced rounds, without their waits, int64 [count]."""
+        import numpy as np
+
+        return np.fromfile(f"{self.raw_file}.service", dtype=np.int64)
+
+    def end_to_end(self, bundle: Path, sample: Mapping[str, Any], *, seconds: float) -> np.ndarray:
+        """Run from a raw sample to its answer; give the nanoseconds of each part, int64 [count, 3].
+
+        See `edgekit.bench.end_to_end`, which also makes `sample`.
+        """
+        import numpy as np
+
+        file = Path(self._folder.name) / "end_to_end.i64"
+        told = {"file": str(file), "bundle": str(bundle.absolute()), "sample": sample, "seconds": seconds}
+        self._ask("end_to_end", "measuring from end to end", **told)
+        return np.fromfile(file, dtype=np.int64).reshape(-1, 3)
 
     def precision(self) -> Precision:
         """Ask the runtime what precision really runs."""

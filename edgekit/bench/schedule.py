@@ -10,19 +10,31 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.bench import noise
-from edgekit.bench.outcome import BATCHED, SCENARIO, Entry, Outcome, Round, Settings, summarise
+from edgekit import host
+from edgekit.bench import end_to_end, measured, noise
+from edgekit.bench.environment import emulated
+from edgekit.bench.outcome import Entry, Outcome, Round, Settings
 from edgekit.bench.process import Worker
 from edgekit.bench.spread import stride, turns
+from edgekit.device import sensors
+from edgekit.device.sensors import Board
+from edgekit.device.sensors.sampler import Sampler
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
-from edgekit.measurement import ColdStart, Measurement
-from edgekit.plugin import LayerTime, Precision
+from edgekit.measurement import UNITS, EndToEnd, Measurement, Pace
+from edgekit.plugin import LayerTime
 from edgekit.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import numpy as np
+
+PACED_S = 10.0
+"""The longest round of a schedule: the progress tells after each."""
+
+END_TO_END_S = 10.0
+"""The longest time for the measurement from end to end; it has no rounds."""
 
 
 @dataclass
@@ -35,6 +47,8 @@ class _Run:
     warmed: dict[str, Any] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)
     tally: noise.Tally = field(default_factory=noise.Tally)
+    left: int = 0
+    """Arrivals of a schedule that were given up."""
     fault: EdgekitError | None = None
 
     @property
@@ -56,13 +70,18 @@ class _Run:
 
 
 def benchmark(
-    entries: Sequence[Entry], settings: Settings | None = None, progress: Progress | None = None
+    entries: Sequence[Entry],
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    *,
+    board: Board | None = None,
 ) -> list[Outcome]:
     """Measure every entry and give the outcomes in the same order; one entry's fault does not end the others.
 
-    With several entries their rounds take turns, the idle processes are stopped, and `faster` can compare them. All
-    models are in memory at once. Raises UsageError for two entries of one name. Interrupted, it leaves no process and
-    no file behind.
+    With several entries their rounds take turns, the idle processes are stopped, and `faster` can compare them; in the
+    scenario `sustained` each has its minutes in one piece, one after the other. All models are in memory at once.
+    `board` has the sensors to read (None: this machine's), where `settings.sample_s` asks for it. Raises UsageError for
+    two entries of one name. Interrupted, it leaves no process and no file behind.
     """
     settings = settings or Settings()
     progress = progress or Silent()
@@ -73,10 +92,21 @@ def benchmark(
     with contextlib.ExitStack() as stack:
         # Pushed one by one, so that an interruption while starting the third ends the first two.
         runs = [_Run(entry, stack.enter_context(Worker(entry.backend, python=entry.python))) for entry in entries]
+        sampler = None
+        if settings.sample_s is not None:
+            sampler = stack.enter_context(Sampler(board or _board(), settings.sample_s))
         _prepare(runs, settings, progress)
         _take_turns(runs, settings, progress)
         cycles = 1 + max((one.cycle for run in runs for one in run.rounds), default=0)
-        return [_finish(run, settings, stride(cycles), len(runs) > 1) for run in runs]
+        paired = len(runs) > 1 and settings.scenario != "sustained"
+        return [_finish(run, settings, sampler, stride(cycles), paired) for run in runs]
+
+
+def _board() -> Board:
+    """Give this machine's sensors. An emulated one shows those of the machine below it, which are not its own."""
+    if emulated():
+        return Board(Path("/"), absent=dict.fromkeys(UNITS, "this machine is emulated"))
+    return sensors.find(virtual=host.probe().virtual)
 
 
 def _prepare(runs: Sequence[_Run], settings: Settings, progress: Progress) -> None:
@@ -84,7 +114,7 @@ def _prepare(runs: Sequence[_Run], settings: Settings, progress: Progress) -> No
     with progress.step("load and warm up", len(runs)) as tick:
         for run in runs:
             with _running(run):
-                run.opened = run.worker.open(run.entry.payload, run.entry.arrays())
+                run.opened = run.worker.open(run.entry.payload, run.entry.arrays(), streams=settings.streams)
                 run.warmed = run.worker.warm(
                     min_seconds=settings.warmup_min_seconds, max_seconds=settings.warmup_max_seconds
                 )
@@ -94,30 +124,38 @@ def _prepare(runs: Sequence[_Run], settings: Settings, progress: Progress) -> No
 
 
 def _take_turns(runs: Sequence[_Run], settings: Settings, progress: Progress) -> None:
-    """Give each model a round a cycle until all are done; cycle n starts with model n."""
+    """Give each model a round a cycle until all are done; cycle n starts with model n. Minutes are not shared."""
     done = 0
+    groups = [[run] for run in runs] if settings.scenario == "sustained" else [runs]
     with progress.step("measure", 100 * len(runs)) as tick:
-        cycle = 0
-        while any(run.share_done(settings) < 1 for run in runs):
-            first = cycle % len(runs)
-            for run in (*runs[first:], *runs[:first]):
-                if run.share_done(settings) < 1:
-                    _round(run, cycle, settings, alone=len(runs) == 1)
-                    now = int(sum(100 * one.share_done(settings) for one in runs))
-                    tick(now - done, run.entry.name)
-                    done = now
-            cycle += 1
+        for group in groups:
+            cycle = 0
+            if len(group) == 1:
+                group[0].worker.resume()
+            while any(run.share_done(settings) < 1 for run in group):
+                first = cycle % len(group)
+                for run in (*group[first:], *group[:first]):
+                    if run.share_done(settings) < 1:
+                        _round(run, cycle, settings, alone=len(group) == 1)
+                        now = int(sum(100 * one.share_done(settings) for one in runs))
+                        tick(now - done, run.entry.name)
+                        done = now
+                cycle += 1
+            if len(runs) > 1:
+                group[0].worker.pause()
 
 
 def _round(run: _Run, cycle: int, settings: Settings, *, alone: bool) -> None:
+    length_ms, median_ms = _round_ms(run, settings, alone=alone), run.warmed["median_ns"] / 1e6
     # A model of a round or longer gets no lead-in: it would double its time, and its first call is as good as its
     # second.
-    lead_in_ms = 0.0 if alone or run.warmed["median_ns"] / 1e6 >= settings.round_ms else settings.lead_in_ms
+    lead_in_ms = 0.0 if alone or median_ms >= length_ms else settings.lead_in_ms
     if not alone:
         run.worker.resume()
     with _running(run):
         own, began, before = time.process_time(), time.monotonic(), noise.read()
-        told = run.worker.round(settings.round_ms, lead_in_ms=lead_in_ms)
+        period_ms = 1e3 / settings.rate_per_s if settings.rate_per_s else None
+        told = run.worker.round(length_ms, lead_in_ms=lead_in_ms, period_ms=period_ms)
         after = noise.read()
         run.tally.add(
             before,
@@ -126,9 +164,24 @@ def _round(run: _Run, cycle: int, settings: Settings, *, alone: bool) -> None:
             seconds=time.monotonic() - began,
             preempted=told["preempted"],
         )
-        run.rounds.append(Round(cycle, told["count"], told["seconds"], told["median_ns"]))
+        run.rounds.append(Round(cycle, told["count"], told["seconds"], told["median_ns"], told["began_s"]))
+        run.left += told["left"]
     if not alone:
         run.worker.pause()
+
+
+def _round_ms(run: _Run, settings: Settings, *, alone: bool) -> float:
+    """Give the length of a round.
+
+    A schedule needs long ones, as its queue is empty at the start of each. Several streams end one by one, so theirs
+    hold twenty inferences of each stream for that to count little.
+    """
+    if settings.rate_per_s is not None:
+        whole_s = min(max(settings.min_seconds, settings.min_count / settings.rate_per_s), settings.max_seconds)
+        return 1e3 * min(whole_s, PACED_S if alone else max(1.0, 10 / settings.rate_per_s))
+    if settings.streams > 1:
+        return max(settings.round_ms, 20 * settings.streams * float(run.warmed["median_ns"]) / 1e6)
+    return settings.round_ms
 
 
 @contextlib.contextmanager
@@ -141,58 +194,58 @@ def _running(run: _Run) -> Iterator[None]:
         run.worker.kill()
 
 
-def _finish(run: _Run, settings: Settings, every: int, paired: bool) -> Outcome:
+def _finish(run: _Run, settings: Settings, sampler: Sampler | None, every: int, paired: bool) -> Outcome:
     """Ask what is left to ask, end the process and put the outcome together."""
     import numpy as np
 
     nothing = np.empty(0, dtype=np.int64)
     notes: list[str] = []
     layers: tuple[LayerTime, ...] = ()
-    measurement = None
     with _running(run):
         if run.fault is None:
             run.worker.resume()
             latencies = run.worker.latencies_ns()
-            # Memory first: telling precision and layers may load the model once more.
-            memory_mb = run.worker.peak_memory_mb()
-            precision = None
-            try:
-                precision = run.worker.precision()
-            except UnsupportedError as error:
-                notes.append(f"no effective precision: {error.message}")
-            measurement = replace(
-                _measurement(run, latencies, settings, memory_mb, precision),
-                turns=turns(latencies, run.rounds, every, single=paired),
-            )
+            found = _ask(run, settings, latencies, sampler, notes)
+            found = replace(found, turns=turns(latencies, run.rounds, every, single=paired))
             if settings.profile:
                 try:
                     layers = run.worker.profile(run.entry.arrays())
                 except UnsupportedError as error:
                     notes.append(f"no layer times: {error.message}")
             run.worker.close()
-            return Outcome(run.entry.name, measurement, latencies, tuple(run.rounds), layers, tuple(notes))
+            return Outcome(run.entry.name, found, latencies, tuple(run.rounds), layers, tuple(notes))
     return Outcome(run.entry.name, None, nothing, tuple(run.rounds), fault=run.fault)
 
 
-def _measurement(
-    run: _Run, latencies: np.ndarray, settings: Settings, memory_mb: float | None, precision: Precision | None
+def _ask(
+    run: _Run, settings: Settings, latencies: np.ndarray, sampler: Sampler | None, notes: list[str]
 ) -> Measurement:
-    found = summarise(latencies, run.rounds)
-    opened = run.opened
-    return Measurement(
-        scenario=SCENARIO if run.entry.batch == 1 else BATCHED,
-        warmup_count=int(run.warmed["count"]),
-        converged=bool(run.warmed["converged"]),
-        count=found.count,
-        seconds=found.seconds,
-        percentiles_ms=found.percentiles_ms,
-        mean_ms=found.mean_ms,
-        throughput_per_s=found.throughput_per_s * run.entry.batch,
-        peak_memory_mb=memory_mb,
-        cold_start=ColdStart.from_dict(opened["cold_start"]) if settings.cold_start else None,
+    # Memory first: telling precision and layers may load the model once more.
+    memory_mb = run.worker.peak_memory_mb()
+    precision = None
+    try:
+        precision = run.worker.precision()
+    except UnsupportedError as error:
+        notes.append(f"no effective precision: {error.message}")
+    pace: Pace | None = None
+    if settings.rate_per_s is not None:
+        pace = measured.pace(settings, latencies, run.worker.service_ns(), run.left)
+    whole: EndToEnd | None = None
+    if (raw := run.entry.raw) is not None:
+        seconds = min(settings.min_seconds, settings.max_seconds, END_TO_END_S)
+        parts = run.worker.end_to_end(raw.bundle, end_to_end.plain(raw.sample), seconds=seconds)
+        whole = end_to_end.summarise(parts, raw.name)
+    return measured.measurement(
+        run.entry,
+        settings,
+        run.rounds,
+        latencies,
+        opened=run.opened,
+        warmed=run.warmed,
         noise=run.tally.verdict([one.median_ns for one in run.rounds]),
-        shapes={name: tuple(shape) for name, shape in opened["shapes"].items()},
-        threads=opened["threads"],
+        memory_mb=memory_mb,
         precision=precision,
-        batch=run.entry.batch,
+        pace=pace,
+        end_to_end=whole,
+        sampler=sampler,
     )

@@ -7,8 +7,6 @@ cannot corrupt the protocol. `edgekit.bench.process` holds the other end.
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 import faulthandler
 import gc
 import importlib
@@ -19,12 +17,12 @@ import statistics
 import sys
 import time
 import traceback
-from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit._privacy import no_telemetry
+from edgekit.bench import load, usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
 from edgekit.errors import EdgekitError, UsageError
 
@@ -82,16 +80,19 @@ class _Loaded:
 
     def __init__(self) -> None:
         self._session: Session
-        self._call: Callable[[], None]
+        self._calls: list[Callable[[], None]]
 
-    def open(self, backend: str, payload: dict[str, Any], feeds: str, names: list[str]) -> dict[str, Any]:
-        """Load the model in this fresh process, run it once and bind it; tell how long each part took, in milliseconds.
+    def open(
+        self, backend: str, payload: dict[str, Any], feeds: str, names: list[str], streams: int = 1
+    ) -> dict[str, Any]:
+        """Load the model in this fresh process, run it once and bind it, `streams` times; tell how long each part took,
+        in milliseconds.
 
         `import_ms` counts finding the plugin and every import of numpy, the plugin and its runtime wherever it happens;
         `load_ms` is `Backend.open` without imports; `first_inference_ms` is the first `Session.run`, input to answer.
         Python's own start and edgekit's are not in it, and the files may be in the system's cache.
         """
-        with _import_clock() as spent:
+        with usage.import_clock() as spent:
             began = time.perf_counter_ns()
             import numpy as np
 
@@ -111,8 +112,9 @@ class _Loaded:
             answered = time.perf_counter_ns()
             imported_late = spent() - imported_before
         del np
-        self._call = self._session.bind(arrays)
-        self._call()
+        self._calls = [self._session.bind(arrays) for _ in range(streams)]
+        for call in self._calls:
+            call()
         return {
             "cold_start": {
                 "import_ms": (opening - began + imported_in_open + imported_late) / 1e6,
@@ -133,7 +135,7 @@ class _Loaded:
         """Run until the latency is steady and `min_seconds` have passed, or `max_seconds` have; see
         `edgekit.bench.steady`.
         """
-        call, clock = self._call, time.perf_counter_ns
+        call, clock = self._calls[0], time.perf_counter_ns
         gc.collect()
         gc.freeze()  # what is loaded stays: looking through it before each round took longer than a short round
         count, medians = 0, []
@@ -157,44 +159,47 @@ class _Loaded:
                     "median_ns": medians[-1],
                 }
 
-    def round(self, file: str, milliseconds: float, lead_in_ms: float, most: int) -> dict[str, Any]:
-        """Run for `milliseconds` (at least once, at most `most` times) and append the latencies to `file` as native
-        int64 nanoseconds.
+    def round(
+        self, file: str, milliseconds: float, lead_in_ms: float, most: int, period_ms: float | None = None
+    ) -> dict[str, Any]:
+        """Run for `milliseconds` (at least once, at most `most` times in each stream) and append the latencies to
+        `file` as native int64 nanoseconds; see `edgekit.bench.load`. With `period_ms` inferences arrive by schedule,
+        and their own times go to `file` with `.service` behind its name.
 
         Untimed calls for `lead_in_ms` come first: after another model's turn the caches are cold and the threads
         asleep, which is the price of taking turns and not the model's latency. `cpu_seconds` and `preempted` count the
-        whole command.
+        whole command; `began_s` is told by `time.monotonic`.
         """
-        call, clock = self._call, time.perf_counter_ns
-        latencies = array("q")
-        add = latencies.append
-        before = _usage()
+        call, length = self._calls[0], int(milliseconds * 1e6)
+        before = usage.used()
         gc.collect()
         gc.disable()
         try:
-            lead_in = clock() + int(lead_in_ms * 1e6)
-            while clock() < lead_in:
+            lead_in = time.perf_counter_ns() + int(lead_in_ms * 1e6)
+            while time.perf_counter_ns() < lead_in:
                 call()
-            began = now = clock()
-            end = began + int(milliseconds * 1e6)
-            for _ in range(most):
-                start = clock()
-                call()
-                now = clock()
-                add(now - start)
-                if now >= end:
-                    break
+            offset_s = time.monotonic() - time.perf_counter()
+            if period_ms is not None:
+                found = load.paced(call, length, period_ms * 1e6)
+            elif len(self._calls) > 1:
+                found = load.parallel(self._calls, length, most)
+            else:
+                found = load.closed(call, length, most)
         finally:
             gc.enable()
-        after = _usage()
-        with Path(file).open("ab") as raw:
-            latencies.tofile(raw)
+        after = usage.used()
+        for path, values in ((file, found.latencies), (f"{file}.service", found.service)):
+            if values:
+                with Path(path).open("ab") as raw:
+                    values.tofile(raw)
         return {
-            "count": len(latencies),
-            "seconds": (now - began) / 1e9,
-            "median_ns": statistics.median(latencies),
+            "count": len(found.latencies),
+            "began_s": found.began / 1e9 + offset_s,
+            "seconds": (found.ended - found.began) / 1e9,
+            "median_ns": statistics.median(found.latencies),
             "cpu_seconds": after[0] - before[0],
             "preempted": after[1] - before[1],
+            "left": found.left,
         }
 
     def precision(self) -> dict[str, Any]:
@@ -207,7 +212,7 @@ class _Loaded:
 
     def memory(self) -> float | None:
         """Tell the peak of resident memory of this process so far, in MB of 10^6 bytes."""
-        return _peak_memory_mb()
+        return usage.peak_memory_mb()
 
     def run(self, feeds: str, names: list[str], outputs: str) -> list[str]:
         """Run once on the feeds of one file and write the outputs to another; tell their names."""
@@ -219,6 +224,14 @@ class _Loaded:
         }
         np.savez(outputs, **arrays)
         return list(found)
+
+    def end_to_end(self, file: str, bundle: str, sample: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Run from the raw sample to the answer for `seconds`, by the task of the bundle, and append the nanoseconds of
+        preparing, inferring and answering, one after the other, to `file`; see `edgekit.bench.end_to_end`.
+        """
+        from edgekit.bench import end_to_end
+
+        return end_to_end.run(self._session, Path(bundle), sample, seconds, Path(file))
 
     def close(self) -> None:
         """Release the session."""
@@ -247,52 +260,6 @@ def _read(feeds: str, names: list[str]) -> dict[str, np.ndarray]:
 
     with np.load(feeds, allow_pickle=False) as arrays:
         return {name: arrays[str(index)] for index, name in enumerate(names)}
-
-
-@contextlib.contextmanager
-def _import_clock() -> Iterator[Callable[[], int]]:
-    """Count the nanoseconds that import statements take while it is open; the yielded call tells them."""
-    real, depth, spent = builtins.__import__, 0, 0
-
-    def timed(
-        name: str,
-        globals: Mapping[str, object] | None = None,
-        locals: Mapping[str, object] | None = None,
-        fromlist: Any = (),
-        level: int = 0,
-    ) -> Any:
-        nonlocal depth, spent
-        depth += 1
-        began = time.perf_counter_ns()
-        try:
-            return real(name, globals, locals, fromlist, level)
-        finally:
-            depth -= 1
-            if depth == 0:
-                spent += time.perf_counter_ns() - began
-
-    builtins.__import__ = timed
-    try:
-        yield lambda: spent
-    finally:
-        builtins.__import__ = real
-
-
-def _usage() -> tuple[float, int]:
-    """Give this process's processor seconds, all threads, and how often it was pre-empted."""
-    import resource
-
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime, usage.ru_nivcsw
-
-
-def _peak_memory_mb() -> float | None:
-    # VmHWM and not ru_maxrss: the latter survives exec, so a large parent would be counted as ours.
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import click
 
 from edgekit.cli.group import Option
 from edgekit.errors import UsageError
+from edgekit.measurement import Scenario
 from edgekit.project import Objective
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,6 +24,7 @@ _DATA = "Data"
 _BUDGET = "Budget"
 _BUILD = "Build"
 _BENCH = "Benchmark"
+_SCENARIO = "Scenario"
 
 FIELDS = {
     "model": "model",
@@ -246,6 +248,34 @@ def build_options(function: F) -> F:
         _option("--tune/--no-tune", default=True, group=_BENCH, unset="--tune",
                 help="Try other runtime options (threads, spinning, hints) on the shipped candidate, and take what is "
                      "faster."),
+    )(function)  # fmt: skip
+
+
+LOAD = ("scenario", "rate", "deadline_ms", "minutes", "streams", "batch")
+"""The parameters that make an `edgekit.bench.Load`."""
+
+
+def scenario_options(function: F) -> F:
+    """Add what says how inferences arrive, and what is measured beside them."""
+    return _stack(
+        _option("--scenario", metavar="NAME", type=click.Choice(get_args(Scenario)), default="single-stream",
+                group=_SCENARIO, unset="single-stream",
+                help="How inferences arrive: single-stream, offline, fixed-rate or sustained."),
+        _option("--rate", metavar="N", type=float, group=_SCENARIO, unset="none; fixed-rate needs it",
+                help="fixed-rate: arrivals a second."),
+        _option("--deadline-ms", metavar="MS", type=float, group=_SCENARIO, unset="the time to the next arrival",
+                help="fixed-rate: the time from arrival to answer above which an answer is missed."),
+        _option("--minutes", metavar="M", type=float, group=_SCENARIO, unset="10",
+                help="sustained: how long each bundle runs."),
+        _option("--streams", metavar="N", type=int, group=_SCENARIO, unset="1",
+                help="offline: inferences at the same time."),
+        _option("--batch", metavar="N", type=int, group=_SCENARIO, unset="8 where the graph leaves it free, else 1",
+                help="offline: samples in one inference."),
+        _option("--end-to-end", metavar="INPUT", multiple=True, group=_SCENARIO, unset="off",
+                help="Time the way from INPUT (an image file, a text, a row as JSON) to the answer too. Twice for a "
+                     "pair of texts."),
+        _option("--sensors/--no-sensors", default=True, group=_SCENARIO, unset="--sensors",
+                help="Read temperature, clocks, power and memory during the run."),
     )(function)  # fmt: skip
 
 

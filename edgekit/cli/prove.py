@@ -110,7 +110,14 @@ _OF_DATA = {*_COLUMNS, "max_samples", "max_drop"}
         "steady. Several bundles "
         "take turns, so that a change of the machine's clock or load meets all of them. What is timed is one "
         "complete inference "
-        "of a bound call: no preprocessing, no copying of feeds.",
+        "of a bound call: no preprocessing, no copying of feeds. --end-to-end times the whole way of a raw input "
+        "beside it.",
+        "Scenarios: single-stream, the next inference on completion of the last. offline, batches and parallel streams "
+        "for throughput. fixed-rate, arrivals by schedule as from a camera, where latency counts from the arrival "
+        "and late answers are missed deadlines. sustained, minutes in one piece, with latency, clocks and "
+        "temperature over time, and whether the machine slowed down.",
+        "Temperature, clocks, power and memory are read meanwhile where the machine tells them; energy is that of the "
+        "rail named. What is not there is null, with the reason.",
         "Percentiles are given only where the number of inferences supports them. The report says when other "
         "processes used the "
         "processor: then measure again on a quiet machine.",
@@ -120,14 +127,17 @@ _OF_DATA = {*_COLUMNS, "max_samples", "max_drop"}
         ("edgekit bench out/int8 out/fp32 --seconds 10", "Two in turn, at least ten seconds each:"),
         ("edgekit bench out/mine --profile", "With the time of each layer:"),
         ("edgekit bench bundles/mine --device ssh://pi@kitchen", "One that is on a device:"),
+        ("edgekit bench out/mine --scenario fixed-rate --rate 30 --end-to-end photo.jpg", "For a camera:"),
+        ("edgekit bench out/mine --scenario sustained --minutes 30", "For half an hour:"),
     ),
-    exits=(0, 1, 2, 3, 7, 8),
+    exits=(0, 1, 2, 3, 4, 7, 8),
 )
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--seconds", cls=Option, metavar="S", type=click.FloatRange(min=0, min_open=True), default=5.0, group="Benchmark",
     unset="5.0", help="The least time to measure each bundle for.",
 )  # fmt: skip
+@options.scenario_options
 @click.option("--profile", cls=Option, is_flag=True, group="Benchmark", unset="off", help="Time each layer too.")
 @click.option(
     "--save-baseline", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
@@ -162,8 +172,17 @@ def bench(
     else:
         with output.job(given) as work:
             from edgekit import measure
+            from edgekit.bench import Load
 
-            report = measure.benchmark(bundles, seconds=seconds, profile=profile, progress=work.progress)
+            report = measure.benchmark(
+                bundles,
+                seconds=seconds,
+                profile=profile,
+                load=Load(**{name: given[name] for name in options.LOAD}),
+                end_to_end=given["end_to_end"],
+                sensors=given["sensors"],
+                progress=work.progress,
+            )
     if save_baseline is not None:
         write_baseline(sides([(str(bundles[0]), report)], least=1)[0], save_baseline)
     show(report, given)

@@ -5,8 +5,6 @@ What it imports is what a device has: edgekit, one plugin, numpy, and Pillow or 
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +18,7 @@ from edgekit.cli.group import verb
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.artifact import Bundle
-    from edgekit.data import Sample
     from edgekit.plugin import Session
-    from edgekit.tasks import Task
 
 WARMUPS = 2
 TIMED = 5
@@ -59,10 +54,11 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 
     with output.job({}):
         from edgekit import artifact
+        from edgekit.tasks import given
 
         opened = artifact.open(bundle)
-        task = _task(opened)
-        sample = None if _is_arrays(inputs) else _sample(task, inputs)
+        task = given.by_position(opened.task(), opened.path / "assets", opened.manifest.inputs)
+        sample = None if _is_arrays(inputs) else given.sample(task, inputs)
         feeds = [_arrays(Path(inputs[0]))] if sample is None else task.feeds(sample)
         with opened.session() as session:
             outputs = [session.run(each) for each in feeds]
@@ -78,100 +74,8 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     output.emit(f"\nmodel only: {figures.ms(model_ms)} in {precision}")
 
 
-def _task(bundle: Bundle) -> Task:
-    """Give the bundle's task without the column names of the data it was exported with: texts come by position here."""
-    from dataclasses import replace
-
-    from edgekit import tasks
-
-    task = bundle.task()
-    if task.config.text is None or not task.config.text.columns:
-        return task
-    config = replace(task.config, text=replace(task.config.text, columns=()))
-    return tasks.load(config, bundle.path / "assets", bundle.manifest.inputs)
-
-
 def _is_arrays(inputs: Sequence[str]) -> bool:
     return len(inputs) == 1 and inputs[0].endswith(".npz")
-
-
-def _sample(task: Task, inputs: Sequence[str]) -> Sample:
-    """Give the sample that the inputs stand for; which one they can be is the task's matter."""
-    from edgekit.data import Sample
-    from edgekit.errors import UsageError
-
-    config = task.config
-    if config.image is not None:
-        if len(inputs) != 1:
-            raise UsageError(f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.")
-        path = Path(inputs[0])
-        if not path.is_file():
-            raise UsageError(
-                f"there is no image file '{path}'.", hint="give the path of a picture, or an .npz file of arrays"
-            )
-        return Sample({"image": path})
-    if config.text is not None:
-        if len(inputs) > 2:
-            raise UsageError(
-                f"the task '{config.task}' takes a text or a pair of texts, {len(inputs)} are given.",
-                hint="put each text in quotes",
-            )
-        texts = [_text(text) for text in inputs]
-        names = ("text", "text_pair")[: len(texts)]
-        return Sample(dict(zip(names, texts, strict=True)), None, names)
-    if (config.tabular is not None or config.task == "tabular-classification") and len(inputs) == 1:
-        return Sample(_row(inputs[0]))
-    missing = config.facts.get("image") or config.facts.get("text")
-    raise UsageError(
-        f"the bundle of the task '{config.task}' reads arrays{f': {missing}' if missing else ''}.",
-        hint="give an .npz file with an array for each input of the graph",
-    )
-
-
-def _text(given: str) -> str:
-    """Give a text; a file's name in its place would be answered as if it were one."""
-    from edgekit.errors import UsageError
-
-    if given == "-":
-        found = sys.stdin.read().strip()
-        if not found:
-            raise UsageError("there is no text on stdin.", hint="echo 'a text' | edgekit run BUNDLE -")
-        return _utf8(found)
-    with contextlib.suppress(OSError, ValueError):  # a long text is no file name
-        if Path(given).is_file():
-            raise UsageError(
-                f"'{given}' is a file, and this model takes text.",
-                hint=f"to ask about what it holds: edgekit run BUNDLE - < {given}",
-            )
-    return _utf8(given)
-
-
-def _utf8(text: str) -> str:
-    """Give the text back. Raises UsageError for bytes that are none, which Python carries as lone surrogates."""
-    from edgekit.errors import UsageError
-
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError("the text is not UTF-8.", hint="convert it: iconv -f LATIN1 -t UTF-8") from error
-    return text
-
-
-def _row(text: str) -> dict[str, Any]:
-    """Read one row of a table, written as a JSON object."""
-    import json
-
-    from edgekit.errors import UsageError
-
-    try:
-        row = json.loads(text)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        raise UsageError(
-            f"cannot read the row '{text}'.", hint="""write it as JSON, for example '{"age": 41, "limit": 20000}'"""
-        )
-    return row
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,75 @@
+"""From a raw sample to the answer, timed: the task's preparation, the inferences that the sample needs, the answer."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import artifact
+from edgekit.bench.percentile import percentiles_ms
+from edgekit.data import Sample
+from edgekit.measurement import EndToEnd
+from edgekit.tasks import given
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.plugin import Session
+
+LEAST = 64
+"""What p90 needs; a slow one may take three times its seconds for it."""
+
+WARM = 3
+
+
+def plain(sample: Sample) -> dict[str, Any]:
+    """Give a sample as plain values, paths marked, for the measuring process."""
+    fields = {
+        name: {"path": str(value.absolute())} if isinstance(value, Path) else {"value": value}
+        for name, value in sample.fields.items()
+    }
+    return {"fields": fields, "text": list(sample.text)}
+
+
+def run(session: Session, bundle: Path, sample: Mapping[str, Any], seconds: float, file: Path) -> dict[str, Any]:
+    """Time the whole way again and again for `seconds` and at least 64 times (but no longer than three times that).
+
+    Files are read anew each time, from the system's cache. Appends three native int64 nanoseconds an inference to
+    `file`: preparing, inferring, answering.
+    """
+    opened = artifact.open(bundle, check=False)
+    task = given.by_position(opened.task(), bundle / "assets", opened.manifest.inputs)
+    fields = {name: Path(each["path"]) if "path" in each else each["value"] for name, each in sample["fields"].items()}
+    whole = Sample(fields, None, tuple(sample["text"]))
+    clock, parts = time.perf_counter_ns, array("q")
+
+    def once() -> tuple[int, int, int]:
+        began = clock()
+        feeds = task.feeds(whole)
+        prepared = clock()
+        outputs = [session.run(each) for each in feeds]
+        inferred = clock()
+        task.answer(outputs, whole)
+        return prepared - began, inferred - prepared, clock() - inferred
+
+    for _ in range(WARM):
+        once()
+    start, count = clock(), 0
+    while (passed := (clock() - start) / 1e9) < seconds or (count < LEAST and passed < 3 * seconds):
+        parts.extend(once())
+        count += 1
+    with file.open("ab") as raw:
+        parts.tofile(raw)
+    return {"count": count}
+
+
+def summarise(parts_ns: np.ndarray, sample: str) -> EndToEnd:
+    """Sum up times, int64 [count, 3]: the percentiles are of the whole way, the medians of each part."""
+    import numpy as np
+
+    whole = parts_ns.sum(axis=1)
+    prepare, infer, answer = (float(value) / 1e6 for value in np.median(parts_ns, axis=0))
+    return EndToEnd(sample, len(whole), percentiles_ms(whole), float(whole.mean()) / 1e6, prepare, infer, answer)

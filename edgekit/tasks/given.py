@@ -1,0 +1,94 @@
+"""The sample that the words of a command line stand for: a picture, a text, two texts, or a row of a table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.data import Sample
+from edgekit.errors import UsageError
+from edgekit.spec import TensorSpec
+from edgekit.tasks import Task, load
+
+
+def by_position(task: Task, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
+    """Give the task without the column names of the data it was exported with: here texts come by position."""
+    if task.config.text is None or not task.config.text.columns:
+        return task
+    return load(replace(task.config, text=replace(task.config.text, columns=())), assets, inputs)
+
+
+def sample(task: Task, inputs: Sequence[str]) -> Sample:
+    """Give the sample that a user's words stand for: an image's path, one or two texts, a row as a JSON object.
+
+    Raises UsageError for what the task cannot take.
+    """
+    config = task.config
+    if config.image is not None:
+        if len(inputs) != 1:
+            raise UsageError(f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.")
+        path = Path(inputs[0])
+        if not path.is_file():
+            raise UsageError(
+                f"there is no image file '{path}'.", hint="give the path of a picture, or an .npz file of arrays"
+            )
+        return Sample({"image": path})
+    if config.text is not None:
+        if len(inputs) > 2:
+            raise UsageError(
+                f"the task '{config.task}' takes a text or a pair of texts, {len(inputs)} are given.",
+                hint="put each text in quotes",
+            )
+        texts = [_text(text) for text in inputs]
+        names = ("text", "text_pair")[: len(texts)]
+        return Sample(dict(zip(names, texts, strict=True)), None, names)
+    if (config.tabular is not None or config.task == "tabular-classification") and len(inputs) == 1:
+        return Sample(_row(inputs[0]))
+    missing = config.facts.get("image") or config.facts.get("text")
+    raise UsageError(
+        f"the bundle of the task '{config.task}' reads arrays{f': {missing}' if missing else ''}.",
+        hint="give an .npz file with an array for each input of the graph",
+    )
+
+
+def _text(given: str) -> str:
+    """Give a text; a file's name in its place would be answered as if it were one."""
+    if given == "-":
+        found = sys.stdin.read().strip()
+        if not found:
+            raise UsageError("there is no text on stdin.", hint="echo 'a text' | edgekit run BUNDLE -")
+        return _utf8(found)
+    with contextlib.suppress(OSError, ValueError):  # a long text is no file name
+        if Path(given).is_file():
+            raise UsageError(
+                f"'{given}' is a file, and this model takes text.",
+                hint=f"to ask about what it holds: edgekit run BUNDLE - < {given}",
+            )
+    return _utf8(given)
+
+
+def _utf8(text: str) -> str:
+    """Give the text back. Raises UsageError for bytes that are none, which Python carries as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the text is not UTF-8.", hint="convert it: iconv -f LATIN1 -t UTF-8") from error
+    return text
+
+
+def _row(text: str) -> dict[str, Any]:
+    """Read one row of a table, written as a JSON object."""
+    try:
+        row = json.loads(text)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise UsageError(
+            f"cannot read the row '{text}'.", hint="""write it as JSON, for example '{"age": 41, "limit": 20000}'"""
+        )
+    return row
