@@ -88,8 +88,8 @@ def benchmark(
 ) -> Report:
     """Time one bundle, or several interleaved, on their first stored sample, in the scenario of `load`.
 
-    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`. `end_to_end` is a raw sample, as `edgekit run` takes it:
-    its whole way to the answer is timed too.
+    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`. `end_to_end` is a raw sample, as
+    `edgekit run` takes it: its whole way to the answer is timed too.
     """
     if not paths:
         raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._record import Record
@@ -66,17 +66,17 @@ class Load(Record):
 
     def settings(self, seconds: float, *, sensors: bool = True) -> Settings:
         """Give how to measure: `seconds` at least, or the minutes of a sustained run."""
-        least, most = seconds, max(30.0, seconds)
-        if self.scenario == "sustained":
-            least = most = 60 * (self.minutes or MINUTES)
-        return Settings(
-            min_seconds=least,
-            max_seconds=most,
+        minutes = 60 * (self.minutes or MINUTES) if self.scenario == "sustained" else None
+        common = Settings.lasting(seconds)
+        return replace(
+            common,
+            min_seconds=minutes or common.min_seconds,
+            max_seconds=minutes or common.max_seconds,
             scenario=self.scenario,
             rate_per_s=self.rate,
             deadline_ms=self.deadline_ms,
             streams=self.streams or 1,
-            sample_s=max(SAMPLE_S, least / MOST_READINGS) if sensors else None,
+            sample_s=max(SAMPLE_S, (minutes or seconds) / MOST_READINGS) if sensors else None,
         )
 
     def feeds(

@@ -89,8 +89,8 @@ def judge(found: Sustained, rounds: Sequence[Round], throttle: Throttle | None) 
         change += f"; the clock fell from {clocks[0]:.0f} to {clocks[-1]:.0f} MHz"
     elif clocks:
         change += f"; the clock did not fall ({clocks[0]:.0f} and {clocks[-1]:.0f} MHz)"
-    verdict = "throttled" if fell or throttle.verdict == "throttled" else "slowed"
-    return replace(throttle, verdict=verdict, reasons=(change, *throttle.reasons))
+    told = fell or throttle.verdict == "throttled"
+    return Throttle("throttled" if told else "slowed", (change, *throttle.reasons))
 
 
 def _compared_s(rounds: Sequence[Round]) -> float:

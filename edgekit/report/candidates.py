@@ -29,6 +29,8 @@ class Row:
     status: str
     p50: str
     p90: str
+    whole: str
+    """p50 from a raw sample to the answer."""
     ratio: str
     rate: str
     size: str
@@ -72,6 +74,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
         status=STATUS[candidate.status],
         p50=figures.significant(p50),
         p90=figures.significant(figures.percentile(candidate, "p90")),
+        whole=figures.significant(measured.end_to_end.p50_ms if measured and measured.end_to_end else None),
         ratio=figures.ratio(1.0 if shipped else p50 / best_p50 if p50 is not None and best_p50 else None),
         rate=figures.significant(measured.throughput_per_s if measured else None),
         size=figures.significant(candidate.size_mb),

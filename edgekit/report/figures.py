@@ -40,9 +40,10 @@ def mb(value: float | None) -> str:
 
 
 def per_second(found: Measurement) -> str:
+    streams = f", {found.streams} at a time" if found.streams > 1 else ""
     if found.batch == 1:
-        return f"{significant(found.throughput_per_s)} per second"
-    return f"{significant(found.throughput_per_s)} samples per second, in batches of {found.batch}"
+        return f"{significant(found.throughput_per_s)} per second{streams}"
+    return f"{significant(found.throughput_per_s)} samples per second, in batches of {found.batch}{streams}"
 
 
 def ratio(value: float | None) -> str:
@@ -210,6 +211,8 @@ def measurement(found: Measurement) -> str:
         f"{significant(found.seconds)} s after {found.warmup_count} to warm up",
         "steady" if found.converged else "NOT steady when it ended",
     ]
+    if found.scenario in ("offline", "fixed-rate"):
+        parts.append(per_second(found))
     parts += [f"{found.threads} threads"] if found.threads else []
     parts += [shapes] if shapes else []
     return "; ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgekit.report import candidates, figures, layers, noise
+from edgekit.report import candidates, conditions, figures, layers, noise
 from edgekit.result import Report
 
 
@@ -42,7 +42,11 @@ def render(report: Report) -> str:
     if measured:
         lines = [("noise", words) for words, _ in noise.noises(report)]
         if report.kind in ("bench", "deploy"):
-            lines += [(candidate.name, figures.footprint(candidate)) for candidate in measured]
+            for candidate in measured:
+                lines.append((candidate.name, figures.footprint(candidate)))
+                prefix = "" if len(measured) == 1 else f"{candidate.name}: "
+                if candidate.measurement:
+                    lines += [(what, prefix + words) for what, words, _ in conditions.lines(candidate.measurement)]
         how = (report.shipped or measured[0]).measurement or measured[0].measurement
         blocks += ["## Measurement", items([("how", figures.measurement(how)), *lines] if how else lines)]
     for title, entries in (
@@ -77,13 +81,13 @@ def escape(text: str) -> str:
 def _candidates(report: Report) -> str:
     metric, front = figures.metric_name(report.candidates), candidates.has_front(report)
     header = (
-        "candidate", "status", "p50 ms", "p90 ms", "ratio", "per s", "MB", "RAM, MB", "runs in", metric, "drop, points",
-        "agreement", "why",
+        "candidate", "status", "p50 ms", "p90 ms", "end to end ms", "ratio", "per s", "MB", "RAM, MB", "runs in",
+        metric, "drop, points", "agreement", "why",
     )  # fmt: skip
     cells = [
-        (f"{row.name} {candidates.FRONT}" if row.front and front else row.name, row.status, row.p50, row.p90, row.ratio,
-         row.rate if report.objective == "throughput" else figures.NONE, row.size, row.memory, row.precision, row.score,
-         row.drop, row.agreement, row.reason or figures.NONE)
+        (f"{row.name} {candidates.FRONT}" if row.front and front else row.name, row.status, row.p50, row.p90, row.whole,
+         row.ratio, row.rate if report.objective == "throughput" else figures.NONE, row.size, row.memory, row.precision,
+         row.score, row.drop, row.agreement, row.reason or figures.NONE)
         for row in candidates.rows(report)
     ]  # fmt: skip
     keep = [i for i in range(len(header)) if i < 2 or any(row[i] != figures.NONE for row in cells)]

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgekit.report import candidates, figures, layers, noise
+from edgekit.report import candidates, conditions, figures, layers, noise
 from edgekit.report.candidates import Row
 from edgekit.result import Candidate, Report
 
@@ -156,6 +156,7 @@ def _columns(report: Report, cells: Sequence[Row]) -> list[tuple[str, str, int]]
         "status": "status",
         "p50": "p50",
         "p90": "p90",
+        "whole": "end to end",
         "ratio": "ratio",
         "rate": "per s",
         "size": "MB",
@@ -221,15 +222,19 @@ def _behind(page: _Page, report: Report) -> None:
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
         page.heading("Measurement")
+        indent = 14 if report.kind in ("bench", "deploy") else 12
         if report.kind in ("bench", "deploy"):
             for candidate in measured:
                 name = "size" if len(measured) == 1 else figures.clean(candidate.name)
-                page.entry(name, figures.footprint(candidate))
+                page.entry(name, figures.footprint(candidate), indent=indent)
+                prefix = "" if len(measured) == 1 else f"{figures.clean(candidate.name)}: "
+                for what, words, warn in conditions.lines(candidate.measurement) if candidate.measurement else ():
+                    page.entry(what, prefix + words, "yellow" if warn else None, indent)
         first = (report.shipped or measured[0]).measurement or measured[0].measurement
         if first is not None:
-            page.entry("how", figures.measurement(first))
+            page.entry("how", figures.measurement(first), indent=indent)
         for words, noisy in noise.noises(report):
-            page.entry("noise", words, "yellow" if noisy else None)
+            page.entry("noise", words, "yellow" if noisy else None, indent)
     for title, entries in (
         ("Environment", figures.environment(report.environment)),
         ("Data", figures.facts(report)),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
 
-from edgekit.device.sensors import Board, energy, throttling
+from edgekit.device.sensors import Board, throttling
+from edgekit.device.sensors.energy import Point, growth, integral
 from edgekit.device.sensors.reading import Sensor, Unreadable
 from edgekit.measurement import Quantity, Sensors, Series, Throttle
 
@@ -46,6 +47,7 @@ class Sampler:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgekit-sensors", daemon=True)
         self._before = throttling.Marks()
+        self._began = time.monotonic()
 
     def __enter__(self) -> Sampler:
         self._before = throttling.read(self.board.root)
@@ -83,7 +85,7 @@ class Sampler:
             if sensor.quantity == quantity and sensor.name.startswith(prefix):
                 points, _ = self.points(sensor.name)
                 if points and points[0][0] <= region[1] and points[-1][0] >= region[0]:
-                    found.append(energy.integral(points, *region) / (region[1] - region[0]))
+                    found.append(integral(points, *region) / (region[1] - region[0]))
         return max(found, default=None)
 
     def power_w(self, region: Region) -> float | None:
@@ -93,7 +95,7 @@ class Sampler:
         points, quantity = self.points(self.board.rail)
         if not points:
             return None
-        measure = energy.growth if quantity == "energy" else energy.integral
+        measure = growth if quantity == "energy" else integral
         return measure(points, *region) / (region[1] - region[0])
 
     def sensors(self, regions: Sequence[Region]) -> Sensors:
@@ -135,11 +137,11 @@ class Sampler:
             return Energy(
                 None, None, f"'{rail}' gave no value for {widest:.1f} s: {self._failed.get(rail, 'no reason')}"
             )
-        measure = energy.growth if quantity == "energy" else energy.integral
+        measure = growth if quantity == "energy" else integral
         total = sum(measure(points, start, end) for start, end in regions)
         return Energy(total / count, rail, None)
 
-    def points(self, name: str) -> tuple[list[energy.Point], Quantity]:
+    def points(self, name: str) -> tuple[list[Point], Quantity]:
         """Give the readings of one sensor that succeeded."""
         at = next(index for index, sensor in enumerate(self.board.sensors) if sensor.name == name)
         with self._lock:

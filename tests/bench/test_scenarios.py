@@ -1,0 +1,185 @@
+"""The scenarios, against models whose time is known: they sleep. Real processes, short runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.bench import Load, Settings, benchmark, schedule
+from edgekit.device import sensors
+from edgekit.device.sensors import Board
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.measurement import Measurement
+from edgekit.report import conditions
+from edgekit.spec import TensorSpec
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
+SHORT = Settings(
+    min_seconds=0.6, min_count=11, max_seconds=3, round_ms=50, lead_in_ms=2, warmup_min_seconds=0,
+    warmup_max_seconds=0.3, cold_start=False,
+)  # fmt: skip
+
+
+def words(found: Measurement) -> str:
+    return "\n".join(f"{what}: {text}" for what, text, _ in conditions.lines(found))
+
+
+def test_a_camera_that_is_kept_up_with(entry):
+    asked = replace(SHORT, scenario="fixed-rate", rate_per_s=20, deadline_ms=200, min_seconds=1)
+    (outcome,) = benchmark([entry(sleep_ms=5)], asked)
+    found = outcome.measurement
+    assert found.scenario == "fixed-rate" and found.count == 20
+    assert found.throughput_per_s == pytest.approx(20, rel=0.05), "the schedule's, not what it could do"
+    assert not found.pace.overloaded and 0.1 <= found.pace.busy_share < 0.9
+    assert found.pace.service_p50_ms >= 5 and found.p50_ms >= found.pace.service_p50_ms
+    assert found.pace.missed == (outcome.latencies_ns > 200e6).sum()
+
+
+def test_a_camera_that_is_too_fast_is_an_overload(entry):
+    asked = replace(SHORT, scenario="fixed-rate", rate_per_s=100, min_seconds=0.5)
+    (outcome,) = benchmark([entry(sleep_ms=20)], asked)
+    found = outcome.measurement
+    assert found.pace.overloaded and found.pace.busy_share >= 2
+    assert found.pace.deadline_ms == 10 and found.pace.missed >= found.count, "every answer was late"
+    assert outcome.latencies_ns[10] >= 100e6 + 20e6, "the eleventh waited for ten, each 10 ms slower than the schedule"
+    assert "OVERLOADED, the queue grows" in words(found)
+
+
+def test_cameras_take_turns_in_long_rounds(entry):
+    asked = replace(SHORT, scenario="fixed-rate", rate_per_s=50, min_seconds=1.5)
+    outcomes = benchmark([entry("first", sleep_ms=2), entry("second", sleep_ms=4)], asked)
+    assert all(one.ok and min(turn.seconds for turn in one.rounds) >= 0.99 for one in outcomes)
+
+
+def test_offline_counts_samples_of_batches_and_streams(entry, feeds):
+    made = entry(sleep_ms=10)
+    free = replace(made.payload, inputs=(TensorSpec.parse("x:f32[n,64]"),), outputs=(TensorSpec.parse("y:f32[n,8]"),))
+    batched = replace(made, payload=free, feeds={"x": np.repeat(feeds["x"], 4, axis=0)}, batch=4)
+    (one,) = benchmark([batched], replace(SHORT, scenario="offline"))
+    (three,) = benchmark([batched], replace(SHORT, scenario="offline", streams=3))
+    assert one.measurement.scenario == three.measurement.scenario == "offline"
+    assert one.measurement.throughput_per_s == pytest.approx(4 * one.measurement.count / one.measurement.seconds)
+    # One stream gives at most 4 samples in 10 ms; three sleep at the same time.
+    assert one.measurement.throughput_per_s <= 400
+    assert three.measurement.throughput_per_s / one.measurement.throughput_per_s > 1.5
+    assert three.measurement.throughput_per_s <= 1200
+    assert three.measurement.streams == 3 and min(three.latencies_ns) >= 10e6
+    assert len(three.latencies_ns) == three.measurement.count
+
+
+def test_a_machine_that_slows_down_is_found(entry):
+    asked = replace(SHORT, scenario="sustained", min_seconds=3, max_seconds=3)
+    (outcome,) = benchmark([entry(sleep_ms=5, slows_after_s=1.9)], asked)
+    found = outcome.measurement
+    assert found.scenario == "sustained" and found.seconds >= 3
+    assert 1.5 < found.sustained.slowdown < 2.5
+    assert found.throttle.verdict == "slowed", "no sensor tells why"
+    assert found.sustained.compared_s == pytest.approx(1.0, rel=0.2) and len(found.sustained.windows) >= 2
+    assert sum(window.count for window in found.sustained.windows) == found.count
+    assert "SLOWED: p50" in words(found)
+    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_a_machine_that_stays_fast_is_not_accused(entry):
+    asked = replace(SHORT, scenario="sustained", min_seconds=1.5, max_seconds=1.5)
+    (outcome,) = benchmark([entry(sleep_ms=10)], asked)
+    assert outcome.measurement.throttle.verdict == "unknown"
+    assert outcome.measurement.throttle.reasons[-1].startswith("p50 ")
+
+
+def test_sustained_runs_are_not_shared(entry):
+    asked = replace(SHORT, scenario="sustained", min_seconds=0.4, max_seconds=0.4)
+    first, second = benchmark([entry("first", sleep_ms=2), entry("second", sleep_ms=2)], asked)
+    assert first.rounds[-1].began_s + first.rounds[-1].seconds <= second.rounds[0].began_s
+
+
+def test_a_falling_clock_explains_a_slowdown(entry, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(FIXTURES / "raspberry-pi-4", tmp_path / "pi"))
+    clock = root / "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq"
+    real = schedule._round
+
+    def hot(run, cycle, settings, *, alone):
+        real(run, cycle, settings, alone=alone)
+        if run.seconds > 1.5:
+            aside = clock.with_name("new")
+            aside.write_text("600000\n")
+            aside.replace(clock)
+
+    monkeypatch.setattr(schedule, "_round", hot)
+    asked = replace(SHORT, scenario="sustained", min_seconds=3, max_seconds=3, sample_s=0.1)
+    (outcome,) = benchmark([entry(sleep_ms=5, slows_after_s=1.9)], asked, board=sensors.find(root))
+    found = outcome.measurement
+    assert found.throttle.verdict == "throttled" and "the clock fell from 1500 to " in found.throttle.reasons[0]
+    assert found.sustained.windows[0].clock_mhz > found.sustained.windows[-1].clock_mhz
+    assert found.sustained.windows[0].temperature_c == pytest.approx(48.686)
+    assert found.energy_j is None and found.energy_reason == "a Raspberry Pi 4 Model B measures no power"
+
+
+def test_sensors_are_read_beside_a_plain_run(entry):
+    asked = replace(SHORT, min_seconds=1.2, sample_s=0.1)
+    (outcome,) = benchmark([entry(sleep_ms=5)], asked, board=sensors.find(FIXTURES / "jetson-orin-nano"))
+    found = outcome.measurement
+    assert found.energy_rail == "VDD_IN" and found.energy_reason is None
+    # The tree's rail stands at 7.41184 W, so that an inference's energy is its share of the time.
+    assert found.energy_j == pytest.approx(7.41184 * found.seconds / found.count, rel=1e-3)
+    assert {series.name for series in found.sensors.of("temperature")} >= {"cpu-thermal", "tj-thermal"}
+    assert found.sensors.facts == {"power mode": "15W"} and 0 < found.sensors.cpu_share < 1
+    assert found.throttle.verdict == "not throttled"
+    said = words(found)
+    assert "mJ an inference on VDD_IN" in said and "tj-thermal 52.4 °C" in said and "power mode: 15W" in said
+    assert "no reading: cv0-thermal" in said
+    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_an_emulated_machine_has_no_sensors_of_its_own(entry, monkeypatch):
+    monkeypatch.setattr(schedule, "emulated", lambda: True)
+    (outcome,) = benchmark([entry(sleep_ms=5)], replace(SHORT, sample_s=0.1))
+    found = outcome.measurement
+    assert found.sensors.series == () and found.energy_reason == "this machine is emulated"
+    assert found.throttle.verdict == "unknown"
+
+
+def test_without_sensors_there_is_no_word_of_them(entry):
+    (outcome,) = benchmark([entry(sleep_ms=5)], SHORT, board=Board(Path("/nowhere")))
+    found = outcome.measurement
+    assert found.sensors is None and found.throttle is None and conditions.lines(found) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"rate": 30}, "--rate belongs to the scenario 'fixed-rate', and 'single-stream' is asked for"),
+        ({"scenario": "fixed-rate"}, "needs the rate of arrivals"),
+        ({"scenario": "fixed-rate", "rate": 0}, "--rate 0 is not possible"),
+        ({"scenario": "fixed-rate", "rate": 30, "deadline_ms": -1}, "--deadline-ms -1 is not possible"),
+        ({"scenario": "sustained", "streams": 2}, "--streams belongs to the scenario 'offline'"),
+        ({"scenario": "offline", "batch": 0}, "--batch 0 is not possible"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(given, words):
+    with pytest.raises(UsageError, match=words):
+        Load(**given)
+
+
+def test_a_batch_is_filled_with_stored_samples_of_one_shape():
+    rows = [np.full((1, 3), value, np.float32) for value in (1, 2)] + [np.zeros((1, 5), np.float32)]
+    stored = [{"x": row} for row in rows]
+    free, fixed = (TensorSpec.parse(f"x:f32[{size},n]") for size in ("batch", "1"))
+    feeds, size = Load("offline").feeds(stored, (free,), "b")
+    assert size == 8 and feeds["x"][:, 0].tolist() == [1, 2, 1, 2, 1, 2, 1, 2]
+    assert Load("offline", batch=3).feeds(stored, (free,), "b")[1] == 3
+    assert Load("offline").feeds(stored, (fixed,), "b")[1] == 1 and Load().feeds(stored, (free,), "b")[1] == 1
+    with pytest.raises(UnsupportedError, match="fixed batch, and --batch 4"):
+        Load("offline", batch=4).feeds(stored, (fixed,), "b")
+
+
+def test_a_long_run_is_read_less_often():
+    assert Load().settings(5).sample_s == 0.5
+    half_an_hour = Load("sustained", minutes=30).settings(5)
+    assert half_an_hour.min_seconds == half_an_hour.max_seconds == 1800 and half_an_hour.sample_s == 3
+    assert Load().settings(5, sensors=False).sample_s is None
