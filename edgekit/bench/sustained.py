@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from edgekit.bench.outcome import Round
@@ -58,11 +59,11 @@ def summarise(rounds: Sequence[Round], latencies_ns: np.ndarray, sampler: Sample
 
 
 def ends(rounds: Sequence[Round]) -> tuple[list[int], list[int]]:
-    """Give the numbers of the rounds of the first minute and of the last (thirds of a shorter run)."""
-    start, end = rounds[0].began_s, rounds[-1].began_s + rounds[-1].seconds
+    """Give the numbers of the rounds of the first timed minute and of the last (thirds of a shorter run)."""
+    closes = list(accumulate(one.seconds for one in rounds))
     part = _compared_s(rounds)
-    first = [index for index, one in enumerate(rounds) if one.began_s < start + part]
-    last = [index for index, one in enumerate(rounds) if one.began_s + one.seconds > end - part]
+    first = [index for index, one in enumerate(rounds) if closes[index] - one.seconds < part]
+    last = [index for index, closed in enumerate(closes) if closed > closes[-1] - part]
     return first, last
 
 
@@ -94,4 +95,4 @@ def judge(found: Sustained, rounds: Sequence[Round], throttle: Throttle | None) 
 
 
 def _compared_s(rounds: Sequence[Round]) -> float:
-    return min(COMPARED_S, (rounds[-1].began_s + rounds[-1].seconds - rounds[0].began_s) / 3)
+    return min(COMPARED_S, sum(one.seconds for one in rounds) / 3)

@@ -124,7 +124,7 @@ def test_energy_of_a_counter_that_wraps_while_it_is_read(clock, tmp_path):
 
 
 def test_turns_too_short_for_the_sampler_have_no_energy(clock):
-    found = read(clock, rail(8.0), 11).energy([(100.0, 100.2), (101.0, 105.0)], 10)
+    found = read(clock, rail(8.0), 11).energy([(100.0, 100.2), (101.0, 101.2), (102.0, 102.2)], 10)
     assert found.per_inference_j is None and "too seldom for turns of 0.2 s" in found.reason
     assert "measure this bundle alone" in found.reason
 

@@ -122,14 +122,15 @@ class Sampler:
         if rail is None:
             return Energy(None, None, board.absent.get("power", "no power sensor was found"))
         points, quantity = self.points(rail)
-        inside = [t for t, _ in points if any(start <= t <= end for start, end in joined(regions, self.interval_s))]
+        turns = joined(regions, self.interval_s)
+        inside = [t for t, _ in points if any(start <= t <= end for start, end in turns)]
         if not points:
             return Energy(None, None, self._failed.get(rail, f"'{rail}' was not read"))
-        shortest = min(end - start for start, end in joined(regions, self.interval_s))
-        if len(inside) < LEAST_READINGS or shortest < 2 * self.interval_s:
+        turn_s = sum(end - start for start, end in turns) / len(turns)
+        if len(inside) < LEAST_READINGS or turn_s < 2 * self.interval_s:
             return Energy(
                 None, None,
-                f"'{rail}' was read every {self.interval_s:g} s, too seldom for turns of {shortest:.2g} s: "
+                f"'{rail}' was read every {self.interval_s:g} s, too seldom for turns of {turn_s:.2g} s: "
                 "measure this bundle alone, and longer",
             )  # fmt: skip
         widest = max(t1 - t0 for (t0, _), (t1, _) in pairwise(points))
