@@ -35,7 +35,7 @@ def test_a_schedule_that_is_kept_has_latencies_of_the_inference_alone():
 def test_waiting_in_the_queue_counts():
     """A model of 20 ms and arrivals every 10 ms: the k-th waits 10 ms longer than the one before it."""
     found = load.paced(sleeper(20), 100 * MS, 10 * MS)
-    assert len(found.latencies) == 10
+    assert len(found.latencies) + found.left == 10 and len(found.latencies) >= 3
     for number, latency in enumerate(found.latencies):
         assert latency >= (20 + 10 * number) * MS
     assert max(found.service) < found.latencies[-1], "its own time does not grow"
