@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ EXAMPLES = (
         "edgekit export ./my-checkpoint --data ./val --objective size --max-latency-ms 5 -o out/small",
         "The smallest that answers within 5 ms:",
     ),
+    ("edgekit export ./my-checkpoint --data ./val --device ssh://pi@kitchen", "For the board at that address:"),
     ("edgekit export model.onnx --shape batch=1 --recipe fp32 -o out/net", "An ONNX file as it is:"),
     (
         "edgekit export --target jetson-orin-nano --dry-run > plan.toml",
@@ -64,6 +66,10 @@ EXAMPLES = (
 )
 @options.model_options
 @options.target_options
+@click.option(
+    "--device", cls=Option, metavar="ADDRESS", group="Target", unset="none",
+    help="Build for this device, such as ssh://pi@kitchen: it is probed, and the target that fits it is taken.",
+)  # fmt: skip
 @options.data_options
 @options.calibration_options
 @options.quality_options
@@ -86,6 +92,8 @@ def export(ctx: click.Context, /, **given: Any) -> None:
     from edgekit.cli import output
 
     project = projects.load(given["project"], options.overrides(ctx))
+    if given["device"]:
+        project = replace(project, target=_target_of(given["device"], options.typed(ctx).get("target")))
     if given["dry_run"]:
         return _dry_run(project, given)
     check_files(given["report_files"])
@@ -100,6 +108,18 @@ def export(ctx: click.Context, /, **given: Any) -> None:
         _show_failed(failure.context.get("report"), given)
         raise
     show(result.report, given, bundle=result.bundle.path)
+
+
+def _target_of(address: str, wanted: str | None) -> str:
+    """Probe a device, and give the target to build for it."""
+    from edgekit import device
+    from edgekit.cli import output
+    from edgekit.device import probe
+
+    with output.job({}) as work, device.connect(address) as transport, work.progress.step("looking at the device"):
+        name = probe.chosen(address, probe.read(transport).host, wanted)
+    output.tell(f"the device {address} is '{name}'")
+    return name
 
 
 def _dry_run(project: Any, given: Any) -> None:

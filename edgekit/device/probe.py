@@ -137,6 +137,31 @@ def probe(transport: Transport, *, python: str = "") -> Found:
     return Found(found, good or ranked[:3], missing(found), notes(found))
 
 
+def chosen(address: str, host: Host, wanted: str | None = None) -> str:
+    """Give the target to build for a device: the narrowest that fits, or the one that is wanted, if it fits.
+
+    Raises UnsupportedError, with what does not agree, where none does.
+    """
+    if wanted is not None:
+        problems = targets.load(wanted).mismatches(host)
+        if problems:
+            raise UnsupportedError(
+                f"the device '{address}' is no '{wanted}'.",
+                problems=problems,
+                hint="leave --target out to take the target that fits the device",
+            )
+        return wanted
+    ranked = fits(host)
+    if not ranked or ranked[0].mismatches:
+        nearest = [f"{fit.name}: {'; '.join(fit.mismatches)}" for fit in ranked[:3]]
+        raise UnsupportedError(
+            f"no known target fits the device '{address}'.",
+            problems=nearest,
+            hint=f"write one: `edgekit devices probe {address} --write targets/mine.toml`",
+        )
+    return ranked[0].name
+
+
 def fits(host: Host) -> tuple[Fit, ...]:
     """Give every known target but `host` for a machine: those that fit first, the narrowest first."""
     ranked = []

@@ -10,7 +10,7 @@ import pytest
 from edgekit import host, target
 from edgekit.device import connect, probe, profile, survey
 from edgekit.device.survey import Told
-from edgekit.errors import DeviceError, UsageError
+from edgekit.errors import DeviceError, UnsupportedError, UsageError
 
 HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
 
@@ -136,3 +136,33 @@ def test_devices_on_the_command_line(run, home, tmp_path, monkeypatch):
     assert run("devices", "--write", "x.toml").exit_code == 2
     assert run("devices", "clean", "local:").exit_code == 0
     assert not (home / ".cache" / "edgekit-device").exists()
+
+
+def test_the_target_for_a_device_is_the_narrowest_or_the_one_that_is_wanted():
+    board = probe.facts("ssh://board", told("jetson-orin-nano")).host
+    assert probe.chosen("ssh://board", board) == "jetson-orin-nano"
+    assert probe.chosen("ssh://board", board, "jetson") == "jetson", "what is wanted may be wider"
+    with pytest.raises(UnsupportedError, match=r"the device 'ssh://board' is no 'raspberry-pi-5'") as caught:
+        probe.chosen("ssh://board", board, "raspberry-pi-5")
+    assert caught.value.problems and "leave --target out" in caught.value.hint
+
+
+def test_no_target_for_a_device(monkeypatch):
+    nowhere = probe.facts("ssh://board", told("raspberry-pi-4", machine="riscv64")).host
+    monkeypatch.setattr(probe, "fits", lambda host: (probe.Fit("raspberry-pi-4", ("the target is aarch64",)),))
+    with pytest.raises(UnsupportedError, match="no known target fits the device 'ssh://board'") as caught:
+        probe.chosen("ssh://board", nowhere)
+    assert "devices probe ssh://board --write" in caught.value.hint
+
+
+def test_an_export_takes_the_target_of_its_device(run, home):
+    fitting = json.loads(run("devices", "probe", "local:", "--json").stdout)["target"]
+    planned = run("export", "digits", "--device", "local:", "--dry-run", "--candidate", "onnxruntime/fp32")
+    if fitting is None:
+        assert planned.exit_code == 4 and "no known target fits" in planned.stderr
+    else:
+        assert planned.exit_code == 0, planned.stderr
+        assert f'target = "{fitting}"' in planned.stdout
+        assert f"the device local: is '{fitting}'" in planned.stderr
+    other = run("export", "digits", "--device", "local:", "--target", "jetson", "--dry-run")
+    assert other.exit_code == 4 and "is no 'jetson'" in other.stderr
