@@ -109,7 +109,9 @@ def benchmark(
     if bench.environment().emulated:  # times of emulated instructions are off by factors that differ by kernel
         return _report("bench", bundles[0], tuple(_candidate(bundle, None, "passed", None) for bundle in bundles), ())
     round_ms = min(round_ms, 1e3 * seconds / TURNS)
-    settings = replace(load.settings(seconds, sensors=sensors), round_ms=round_ms, profile=profile)
+    settings = load.settings(seconds, sensors=sensors)
+    lead_in_ms = min(settings.lead_in_ms, round_ms / 5)  # or short turns would be mostly lead-in
+    settings = replace(settings, round_ms=round_ms, lead_in_ms=lead_in_ms, profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, figures, layers, noise, plot, timeline, tradeoff
+from edgekit.report import candidates, conditions, figures, layers, noise, plot, timeline, tradeoff
 from edgekit.result import Candidate, Report
 
 _REPAIR = ("stays in", "relative L2", "kind", "layer")
@@ -24,6 +24,7 @@ def render(report: Report, folder: Path | None = None) -> str:
         _cards(report),
         _summary(report),
         _candidates(report),
+        _section("Measurement", _beside(report)),
         _section("Trade-offs", tradeoff.render(report)),
         *(_section(title, _table(_REPAIR, rows)) for title, rows in layers.repairs(report)),
         *(_section(title, _table(_MIX, rows)) for title, rows in layers.mixes(report)),
@@ -96,7 +97,29 @@ def _summary(report: Report) -> str:
         entries += [("options", options)] if (options := candidates.options(chosen)) else []
         if chosen.measurement:
             entries.append(("measured", figures.measurement(chosen.measurement)))
+            entries += _conditions(chosen)
     return _definitions([*entries, ("evidence", figures.EVIDENCE[report.evidence])])
+
+
+def _conditions(candidate: Candidate) -> list[tuple[str, str]]:
+    """Give what the scenario and the sensors say, a warning with the mark that colours it."""
+    found = conditions.lines(candidate.measurement) if candidate.measurement else ()
+    return [(what, f"WARNING: {words}" if warn else words) for what, words, warn in found]
+
+
+def _beside(report: Report) -> str:
+    """Say for each bundle of a benchmark what the summary of an export says for the shipped one."""
+    if report.subject is not None:
+        return ""
+    blocks = []
+    for candidate in candidates.ordered(report):
+        if candidate.measurement:
+            entries = [("size", figures.footprint(candidate)), ("measured", figures.measurement(candidate.measurement))]
+            inner = _definitions([*entries, *_conditions(candidate)])
+            blocks.append(
+                f'<div class="candidate"><div class="name">{escape(figures.clean(candidate.name))}</div>{inner}</div>'
+            )
+    return "".join(blocks)
 
 
 def _candidates(report: Report) -> str:
@@ -195,7 +218,13 @@ def _section(title: str, inner: str) -> str:
 
 def _definitions(entries: Sequence[tuple[str, str]]) -> str:
     def mark(words: str) -> str:
-        return ' class="fail"' if words.startswith("FAILED") else ' class="warn"' if words.startswith("NOISY") else ""
+        return (
+            ' class="fail"'
+            if words.startswith("FAILED")
+            else ' class="warn"'
+            if words.startswith(("NOISY", "WARNING"))
+            else ""
+        )
 
     inner = "".join(f"<dt>{escape(name)}</dt><dd{mark(words)}>{escape(words)}</dd>" for name, words in entries)
     return f"<dl>{inner}</dl>" if inner else ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.measurement import Sensors, Series, Sustained, Window
+from edgekit.measurement import Sensors, Series, Sustained, Throttle, Window
 from edgekit.plugin import LayerTime
 from edgekit.report import html, layers, plot, timeline
 from edgekit.turn import SHARES, Turn
@@ -99,3 +99,16 @@ def test_layers_are_shown_by_their_share(report):
     assert rows[0][0] == pytest.approx(39 / sum(range(1, 40))) and rows[0][4] == "layer39"
     page = html.render(replace(report, candidates=(shipped,)))
     assert page.count('<td class="share">') == 24 and f"{100 * rows[0][0]:.1f}%" in page
+
+
+@pytest.mark.parametrize("kind", ["export", "bench"])
+def test_the_page_says_what_scenario_and_sensors_say(kind, report):
+    throttle = Throttle("throttled", ("the firmware capped the clock",))
+    made = replace(measured(report, sensors=SENSORS, throttle=throttle), kind=kind)
+    if kind == "bench":
+        made = replace(made, candidates=tuple(replace(c, status="passed") for c in made.candidates if c.measurement))
+    page = html.render(made)
+    words = plain(page)
+    assert "WARNING: THROTTLED: the firmware capped the clock" in words and 'class="warn"' in page
+    assert "not known: no power sensor was read" in words
+    assert "cpu-thermal 50.0 to 54.0 °C" in words
