@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.bench import sustained
 from edgekit.bench.outcome import Entry, Round, Settings, summarise
+from edgekit.bench.percentile import nearest_rank
 from edgekit.device.sensors.sampler import Sampler
 from edgekit.measurement import ColdStart, EndToEnd, Measurement, Noise, Pace
 from edgekit.plugin import Precision
@@ -80,5 +81,5 @@ def pace(settings: Settings, latencies_ns: np.ndarray, service_ns: np.ndarray, l
         deadline_ms=deadline_ms,
         missed=int((latencies_ns > deadline_ms * 1e6).sum()) + left,
         busy_share=float(service_ns.mean()) / 1e6 / period_ms,
-        service_p50_ms=float(np.median(service_ns)) / 1e6,
+        service_p50_ms=nearest_rank(np.sort(service_ns), 500) / 1e6,
     )
