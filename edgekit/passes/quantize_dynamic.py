@@ -78,7 +78,7 @@ class QuantizeDynamic(Record):
             raise UnsupportedError(
                 f"dynamic int8 does not suit this graph: convolutions do {share:.0%} of its work, and quantized "
                 "dynamically they become ConvInteger, which runs slower than float or not at all.",
-                hint="take int8-static with --data, or fp16 or bf16",
+                hint="take --recipe int8-static with --data, or --recipe fp16 or bf16",
             )
         exclude = (*self.exclude, *left_in_float(prepared.proto.graph, OPERATORS, self.overrides, self.name))
         choice = choose_nodes(prepared.proto.graph, OPERATORS, (), exclude, activation_matmul=False)

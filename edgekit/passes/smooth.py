@@ -104,7 +104,7 @@ class Smooth(Record):
         if not found:
             raise UnsupportedError(
                 "there is nothing to smooth: no MatMul or Gemm with constant weights reads an activation that can be.",
-                hint="take int8-static",
+                hint="take --recipe int8-static",
             )
         return found
 
