@@ -70,7 +70,7 @@ def test_edgekit_on_a_board_over_ssh_knows_its_processor(board: Boards, cpu: str
 
 
 def test_edgekit_on_a_board_knows_that_it_is_emulated(board: Boards, tmp_path: Path) -> None:
-    leave = shutil.ignore_patterns("__pycache__", "embedded", "passes", "sources", "cli", "testing", "device")
+    leave = shutil.ignore_patterns("__pycache__", "embedded", "passes", "sources", "cli", "testing")
     shutil.copytree(HERE, tmp_path / "edgekit", ignore=leave)
     found = on_board(board("cortex-a72"), tmp_path, SIGNS)
     assert found == {"together": True, "thread-self": True, "parent": True}

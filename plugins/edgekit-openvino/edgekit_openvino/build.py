@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -151,7 +152,20 @@ def convert(model: Model, proto: Any) -> Any:
         for index, spec in enumerate(specs):
             if not any(spec.name in port.get_names() for port in ports):
                 ports[index].get_tensor().add_names({spec.name})
+    _number(converted, proto)
     return converted
+
+
+def _number(converted: Any, proto: Any) -> None:
+    """Name the layers that the ONNX graph does not name by their place: OpenVINO counts what a process made so far, and
+    two builds of one model would differ in that.
+    """
+    named = {name for node in proto.graph.node for name in (node.name, *node.output)}
+    named |= {tensor.name for tensor in (*proto.graph.initializer, *proto.graph.input)}
+    for place, layer in enumerate(converted.get_ordered_ops()):
+        name = layer.get_friendly_name()
+        if name not in named and re.fullmatch(r"[A-Za-z]+_\d+", name):
+            layer.set_friendly_name(f"{layer.get_type_name()}.{place}")
 
 
 def _arithmetic(options: Options) -> str:
