@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +273,13 @@ class TestBf16:
             Cast(dtype="bf16").apply(replace(resnet, precision=precision), None, work(tmp_path / "out"))
 
 
-def test_f16_does_not_follow_int8(resnet: Model, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="starts from an f32 model, this one is i8"):
-        Cast().apply(replace(resnet, precision="i8"), None, work(tmp_path / "out"))
+@pytest.mark.parametrize("precision", ["f16", "bf16", "i8+f16", "i8-dynamic"])
+def test_f16_is_refused_where_it_makes_no_sense(resnet: Model, precision: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=re.escape(f"this one is {precision}.")) as caught:
+        Cast().apply(replace(resnet, precision=precision), None, work(tmp_path / "out"))
+    assert caught.value.hint
+
+
+def test_f16_follows_int8(resnet: Model, tmp_path: Path) -> None:
+    made = Cast().apply(replace(resnet, precision="i8"), None, work(tmp_path / "out"))
+    assert made.precision == "i8+f16"
