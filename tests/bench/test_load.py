@@ -9,6 +9,8 @@ import pytest
 
 from edgekit.bench import load
 
+pytestmark = pytest.mark.alone
+
 MS = 1_000_000
 
 

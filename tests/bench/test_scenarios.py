@@ -19,6 +19,8 @@ from edgekit.measurement import Measurement
 from edgekit.report import conditions
 from edgekit.spec import TensorSpec
 
+pytestmark = pytest.mark.alone
+
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
 SHORT = Settings(
     min_seconds=0.6, min_count=11, max_seconds=3, round_ms=50, lead_in_ms=2, warmup_min_seconds=0,

@@ -15,6 +15,8 @@ from edgekit.device.sensors.reading import Sensor, Unreadable
 from edgekit.device.sensors.sampler import Sampler, joined
 from edgekit.measurement import Quantity
 
+pytestmark = pytest.mark.alone
+
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
 
 
