@@ -136,8 +136,9 @@ def test_verify_draws_the_samples_that_the_export_drew(command, place, tmp_path)
     assert made.report.data["evaluation_draw"] == {"calibration": 100, "most": 300, "seed": 0}
     verified = command("verify", out, "--data", data, "--max-drop", "0.01")
     assert verified.stdout.startswith("VERIFIED")
-    assert f"accuracy {exported.score:.4f} against {exported.original_score:.4f}" in verified.stdout
-    assert "on 300 labelled samples" in verified.stdout and exported.reference in verified.stdout
+    said = " ".join(verified.stdout.split())  # wrapped as wide as the terminal is
+    assert f"accuracy {exported.score:.4f} against {exported.original_score:.4f}" in said
+    assert "on 300 labelled samples" in said and exported.reference in said
     other = ("verify", out, "--data", DATA / "calibration.npz")
     assert command(*other).stdout.startswith("NOT JUDGED")
     assert "cannot be judged: these are not the samples" in command(*other, "--max-drop", "0.01", code=2).stderr
