@@ -113,11 +113,11 @@ def benchmark_app(bundle: artifact.Bundle, threads: int) -> Turn:
             more = ["-t", str(max(1, round(seconds))), "-latency_percentile", name[1:]]
             said = subprocess.run(command + more, capture_output=True, text=True, check=True).stdout
             label = "Median" if name == "p50" else f"{name[1:]} percentile"
-            match = re.search(rf"{label}:\s+([\d.]+) ms", said)
+            match = re.search(rf"{label}:\s+([\d.]+) (ms|us)", said)
             count = re.search(r"Count:\s+(\d+) iterations", said)
             if match is None or count is None:
                 raise SystemExit(f"benchmark_app tells no {label}:\n{said[-2000:]}")
-            found |= {name: float(match[1]), "count": float(count[1])}
+            found |= {name: float(match[1]) * {"ms": 1.0, "us": 1e-3}[match[2]], "count": float(count[1])}
         return found
 
     return turn
