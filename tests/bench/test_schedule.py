@@ -93,7 +93,7 @@ def test_only_one_runs_at_a_time(entry, quick, monkeypatch):
     assert all(one.ok for one in both)
     # The kernel counts in ticks of 10 ms and charges the one in which a process stops; a spinner left alone would take
     # about every tick of every round.
-    assert len(stolen) > 8 and max(stolen) <= 1 and sum(stolen) <= 2
+    assert len(stolen) > 8 and sum(stolen) <= len(stolen) / 4
 
 
 def test_a_slow_model_does_not_explode_the_time(entry):
