@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,28 +11,13 @@ from edgekit import host as hosts
 from edgekit import target as targets
 from edgekit._record import Record
 from edgekit.bench.environment import emulated
-from edgekit.device import fault, survey, wheels
+from edgekit.device import fault, jetson, survey, wheels
 from edgekit.device.interpreter import Interpreter
 from edgekit.device.survey import Told
 from edgekit.device.transport import Transport
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.host import Host
 from edgekit.target import Target
-
-JETPACKS = {
-    "39.2.0": "7.2",
-    "38.4": "7.1",
-    "38.2": "7.0",
-    "36.5.0": "6.2.2",
-    "36.4.7": "6.2.1",
-    "36.4.4": "6.2.1",
-    "36.4.3": "6.2",
-    "36.4.0": "6.1",
-    "36.3": "6.0",
-    "35": "5.1",
-    "32.7": "4.6",
-}
-"""L4T release to JetPack, from jetson_stats' table; the longest that a release begins with counts."""
 
 LEAST_FREE_MB = 200
 """What edgekit, a plugin and ONNX Runtime take unpacked is 120 MB; a bundle and its results come on top."""
@@ -110,7 +94,7 @@ def facts(address: str, told: Told) -> Facts:
             python=first.version if first else "",
         )
         unreal = emulated(root, told.facts.get("machine")) or "qemu" in told.facts.get("exe", "").rpartition("/")[2]
-    release = _l4t(told.text("/etc/nv_tegra_release"))
+    release = jetson.l4t_of(told.text("/etc/nv_tegra_release"))
     return Facts(
         address=address,
         host=host,
@@ -122,7 +106,7 @@ def facts(address: str, told: Told) -> Facts:
         memory_available_mb=_thousandth(_line(told.text("/proc/meminfo"), "MemAvailable:")),
         oom_kills=_whole(_line(told.text("/proc/vmstat"), "oom_kill")),
         l4t=release,
-        jetpack=_jetpack(release),
+        jetpack=jetson.jetpack_of(release),
         tensorrt=told.facts.get("tensorrt"),
         power_mode=told.facts.get("power_mode"),
         gpu=told.facts.get("gpu"),
@@ -228,20 +212,6 @@ def _system(told: Told) -> str | None:
     text = told.text("/etc/os-release") or told.text("/usr/lib/os-release")
     match = re.search(r"""^PRETTY_NAME=["']?(.*?)["']?$""", text, re.MULTILINE)
     return match[1] if match else None
-
-
-def _l4t(text: str) -> str | None:
-    """Read `# R36 (release), REVISION: 4.3, ...`."""
-    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
-    return f"{match[1]}.{match[2]}" if match else None
-
-
-def _jetpack(release: str | None) -> str | None:
-    if release is None:
-        return None
-    padded = f"{release}."
-    known: Mapping[str, str] = JETPACKS
-    return next((known[key] for key in sorted(known, key=len, reverse=True) if padded.startswith(f"{key}.")), None)
 
 
 def _line(text: str, name: str) -> str:

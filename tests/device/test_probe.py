@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekit import host, target
-from edgekit.device import connect, probe, profile, survey
+from edgekit.device import connect, jetson, probe, profile, survey
 from edgekit.device.survey import Told
 from edgekit.errors import DeviceError, UnsupportedError, UsageError
 
@@ -67,7 +67,7 @@ def test_a_jetson_tells_its_jetpack():
     [("36.4.7", "6.2.1"), ("36.3.0", "6.0"), ("35.4.1", "5.1"), ("32.7.1", "4.6"), ("31.1", None), (None, None)],
 )
 def test_jetpack_by_l4t(release, jetpack):
-    assert probe._jetpack(release) == jetpack
+    assert jetson.jetpack_of(release) == jetpack
 
 
 def test_this_machine_by_the_real_script(home):
