@@ -23,6 +23,7 @@ from typing import Any, Literal
 from edgekit.errors import EnvironmentFault, UnsupportedError
 from edgekit.plugin import Precision, Record
 from edgekit.target import Target
+from edgekit_tensorrt.facts import RTX
 from edgekit_tensorrt.layers import Product, compare, named, precision, read, word
 from edgekit_tensorrt.plan import BuildPlan
 
@@ -31,9 +32,6 @@ INSTALL = "pip install 'edgekit-tensorrt[rtx]'"
 ENGINE = "model.engine"
 PREFLIGHT = "preflight.json"
 """What the compiler said of the graph beside it; it ships as evidence."""
-
-RTX_SMS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-"""What TensorRT for RTX 1.7 compiles for (its ComputeCapability)."""
 
 SIBLINGS = {"8.7": "8.6", "9.0": "8.9", "10.0": "12.0", "10.3": "12.0", "11.0": "12.0"}
 """The nearest SM of the same abilities that TensorRT for RTX has: Orin is Ampere as 8.6 is, Thor Blackwell as 12.0."""
@@ -115,11 +113,11 @@ def check(model: Path, plan: BuildPlan, target: Target, *, timeout_s: float = TI
         if deliver:
             raise EnvironmentFault("TensorRT for RTX is not installed here.", hint=INSTALL)
         return Preflight("none", notes=(f"no compiler here: the graph met rules, not TensorRT's parser ({INSTALL})",))
-    sm = plan.sm if plan.sm in RTX_SMS else SIBLINGS.get(plan.sm or "")
+    sm = plan.sm if plan.sm in RTX else SIBLINGS.get(plan.sm or "")
     if deliver and sm != plan.sm:
         raise UnsupportedError(
             f"TensorRT for RTX does not compile for '{target.name}':",
-            problems=[f"its SM is {plan.sm or 'not known'}; TensorRT for RTX has {', '.join(RTX_SMS)}"],
+            problems=[f"its SM is {plan.sm or 'not known'}; TensorRT for RTX has {', '.join(RTX)}"],
             hint="say the card's SM in the target, or take the runtime 'tensorrt'",
         )
     job = {
