@@ -122,10 +122,10 @@ def probe(
     of the process that will run the model.
     """
     own = root == Path("/")
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = read_text(root / "proc/cpuinfo")
     flags = _flags(cpuinfo)
-    compatible = _list(root / "proc/device-tree/compatible")
-    kernel = _text(root / "proc/sys/kernel/osrelease")
+    compatible = read_list(root / "proc/device-tree/compatible")
+    kernel = read_text(root / "proc/sys/kernel/osrelease")
     return Host(
         os=sys.platform,
         arch=arch or (_process_arch() if own else _arch_of(cpuinfo) or _process_arch()),
@@ -160,15 +160,16 @@ def _arch_of(cpuinfo: str) -> str | None:
     return "armv7l" if _field(cpuinfo, "CPU architecture") in ("7", "8") else None
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a small file of the kernel's or the device tree's, without its NUL; empty where it cannot be read."""
     try:
         return path.read_bytes().decode(errors="replace").replace("\0", "").strip()
     except OSError:
         return ""
 
 
-def _list(path: Path) -> tuple[str, ...]:
-    """Read a device tree property of several NUL-ended strings."""
+def read_list(path: Path) -> tuple[str, ...]:
+    """Read a device tree property of several NUL-ended strings; empty where it cannot be read."""
     try:
         parts = path.read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -210,10 +211,10 @@ def _cores(root: Path, own: bool, cpuinfo: str) -> int:
     else:
         count = (os.cpu_count() if own else len(_fields(cpuinfo, "processor"))) or 1
     for folder in _control_groups(root):
-        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        quota, _, period = read_text(folder / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit() and int(period):
             count = min(count, max(1, int(quota) // int(period)))
-    quota, period = (_text(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
+    quota, period = (read_text(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
     if quota.isdigit() and period.isdigit() and int(period):  # version 1; -1 is no limit
         count = min(count, max(1, int(quota) // int(period)))
     return count
@@ -222,7 +223,7 @@ def _cores(root: Path, own: bool, cpuinfo: str) -> int:
 def _control_groups(root: Path) -> tuple[Path, ...]:
     """Give the folders of this process's control group (version 2) and of all above it: each may set a limit."""
     top = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in read_text(root / "proc/self/cgroup").splitlines():
         if line.startswith("0::/"):
             inner = top / line[4:]
             return (inner, *(parent for parent in inner.parents if parent.is_relative_to(top)))
@@ -231,31 +232,31 @@ def _control_groups(root: Path) -> tuple[Path, ...]:
 
 def _memory_mb(root: Path) -> int | None:
     limits = []
-    for line in _text(root / "proc/meminfo").splitlines():
+    for line in read_text(root / "proc/meminfo").splitlines():
         words = line.split()
         if words[:1] == ["MemTotal:"] and len(words) > 1 and words[1].isdigit():
             limits.append(int(words[1]) // 1024)
     if limits:
-        texts = [_text(folder / "memory.max") for folder in _control_groups(root)]
-        texts.append(_text(root / "sys/fs/cgroup/memory/memory.limit_in_bytes"))
+        texts = [read_text(folder / "memory.max") for folder in _control_groups(root)]
+        texts.append(read_text(root / "sys/fs/cgroup/memory/memory.limit_in_bytes"))
         limits += [int(text) >> 20 for text in texts if text.isdigit()]
     return min(limits, default=None)
 
 
 def _board(root: Path) -> str | None:
     for name in ("proc/device-tree/model", "sys/devices/virtual/dmi/id/product_name"):
-        if text := _text(root / name):
+        if text := read_text(root / name):
             return text
     return None
 
 
 def _virtual(root: Path, flags: set[str], compatible: tuple[str, ...]) -> bool:
     """Say whether a hypervisor shows: x86 has a flag for it, ARM only a firmware's or device tree's word."""
-    vendor = _text(root / "sys/devices/virtual/dmi/id/sys_vendor")
+    vendor = read_text(root / "sys/devices/virtual/dmi/id/sys_vendor")
     return (
         "hypervisor" in flags
         or "linux,dummy-virt" in compatible
-        or bool(_text(root / "sys/hypervisor/type"))
+        or bool(read_text(root / "sys/hypervisor/type"))
         or vendor in ("QEMU", "KVM", "VMware, Inc.", "Xen", "innotek GmbH", "Amazon EC2", "Google", "Parallels")
     )
 
@@ -267,7 +268,7 @@ def _accelerators(root: Path) -> tuple[str, ...]:
     except OSError:
         return ()
     for device in devices:
-        kind = (_text(device / "vendor"), _text(device / "class")[:4])
+        kind = (read_text(device / "vendor"), read_text(device / "class")[:4])
         name = PCI_ACCELERATORS.get(kind, "")
         # Intel's integrated graphics sit on bus 0; what sits elsewhere is a card.
         found.add("Intel Arc GPU" if name == "Intel GPU" and ":00:" not in device.name else name)

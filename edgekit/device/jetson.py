@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit._record import Record
+from edgekit.host import read_list, read_text
 
 JETPACKS = {
     (39, 2): "7.2",
@@ -75,12 +76,12 @@ def probe(root: Path = Path("/")) -> Jetson | None:
 
     `nvpmodel -q` is asked on the running board where its status file cannot be read.
     """
-    names = _list(root / "proc/device-tree/compatible")
-    l4t = l4t_of(_text(root / "etc/nv_tegra_release"))
+    names = read_list(root / "proc/device-tree/compatible")
+    l4t = l4t_of(read_text(root / "etc/nv_tegra_release"))
     known = next((CHIPS[name] for name in names if name in CHIPS), None)
     if known is None and l4t is None:
         return None
-    packages = _packages(_text(root / "var/lib/dpkg/status"))
+    packages = _packages(read_text(root / "var/lib/dpkg/status"))
     chip, sm = known or (None, None)
     return Jetson(
         chip=chip,
@@ -116,10 +117,10 @@ def power_mode_of(answer: str) -> str | None:
 
 
 def _power_mode(root: Path) -> str | None:
-    status = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    status = re.search(r"pmode:(\d+)", read_text(root / "var/lib/nvpmodel/status"))
     if status:
         number = int(status[1])
-        modes = re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", _text(root / "etc/nvpmodel.conf"))
+        modes = re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", read_text(root / "etc/nvpmodel.conf"))
         return next((name for number_, name in modes if int(number_) == number), f"mode {number}")
     if root != Path("/"):
         return None
@@ -140,7 +141,7 @@ def _clocks_locked(root: Path) -> bool | None:
     for folder in sorted(root.glob("sys/class/devfreq/*")):
         if re.search(r"\.(gpu|ga10b|gv11b|gp10b|gm20b)$|^gpu", folder.name):
             pairs.append((folder / "min_freq", folder / "max_freq"))
-    found = [(_text(low), _text(high)) for low, high in pairs]
+    found = [(read_text(low), read_text(high)) for low, high in pairs]
     if not processors or len(pairs) == processors or not all(low and high for low, high in found):
         return None
     return all(low == high for low, high in found)
@@ -160,21 +161,7 @@ def _packages(status: str) -> dict[str, str]:
 
 def _cuda(root: Path) -> str | None:
     try:
-        told = json.loads(_text(root / "usr/local/cuda/version.json"))
+        told = json.loads(read_text(root / "usr/local/cuda/version.json"))
         return ".".join(str(told["cuda"]["version"]).split(".")[:2])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode(errors="replace").replace("\0", "").strip()
-    except OSError:
-        return ""
-
-
-def _list(path: Path) -> tuple[str, ...]:
-    try:
-        return tuple(filter(None, path.read_bytes().decode(errors="replace").split("\0")))
-    except OSError:
-        return ()
