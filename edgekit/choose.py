@@ -1,8 +1,8 @@
 """The main job: try every candidate of a target, gate it, measure it beside the others, and ship the best that passes:
 the fastest, unless the user asked for another objective.
 
-A plain loop over the parts: the plan says what to try, `build.py` makes it, `verify.py` judges it, `bench/` times
-all of them interleaved, and `artifact.py` writes the winner with the report of all.
+A plain loop over the parts: the plan says what to try, `build.py` makes it, `quality.py` judges it, `bench/` times
+all of them interleaved, and `ship.py` writes the winner with the report of all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact, bench, cache, gain, mixed, scenario, search, ship, trial, tune
+from edgekit import bench, cache, gain, mixed, scenario, search, ship, staging, trial, tune
 from edgekit.artifact import Bundle
 from edgekit.budget import excesses
 from edgekit.build import Build
@@ -43,7 +43,7 @@ def export(project: Project, *, force: bool = False, progress: Progress | None =
     """
     progress = progress or Silent()
     output = Path(project.output or default_output(project))
-    artifact.check_output(output, force=force)
+    staging.check(output, force=force)
     made = plan(project, live=module is not None)
     with cache.disk_faults(output, "the export"), Build(made, progress, module) as build:
         model = build.exported()

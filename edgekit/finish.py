@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit import __version__, artifact, cache, host, measure, registry
+from edgekit import artifact, cache, host, measure, registry, staging
 from edgekit._record import digest_of
 from edgekit.artifact import Bundle, Manifest, Prepared
 from edgekit.bench.process import Worker
@@ -56,7 +56,7 @@ def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
         with progress.step(f"finishing with {backend.name}"):
             built = backend.finish(_payload(bundle, prepared), bundle.manifest.target, work)
         _check_built(built, backend, work)
-        with artifact.staging(bundle.path, force=True) as stage:
+        with staging.folder(bundle.path, force=True) as stage:
             manifest = _assemble(stage, bundle, prepared, built, work, time.perf_counter() - began)
             report = _proved(stage, bundle, manifest, progress)
             _seal(stage, bundle, replace(manifest, effective=report.candidates[0].effective), report.notes[-1])
@@ -129,24 +129,9 @@ def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, wor
         _link(
             bundle.path / file.path, stage / (f"{PREPARED}/{file.path.removeprefix('model/')}" if moved else file.path)
         )
-    for name in built.files:
-        (stage / "model" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(work / name, stage / "model" / name)
-    changed = replace(
-        m,
-        effective=None,
-        evidence=built.evidence,
-        inputs=built.inputs,
-        outputs=built.outputs,
-        payload=tuple(f"model/{name}" for name in built.files),
-        options=built.options,
-        requires=built.requires,
-        portable=False,
-        prepared=prepared,
-        versions={**m.versions, "edgekit": __version__, "plugin": registry.distribution("backend", m.backend)},
-        files=(),
-    )
-    sealed = artifact.seal(stage, changed)
+    filled = staging.fill(stage, built, work, m.backend)
+    changed = replace(m, **filled, effective=None, prepared=prepared, files=())
+    sealed = staging.seal(stage, changed)
     here = host.probe()
     config = {"target": m.target.name, "board": here.board or here.cpu or here.arch}
     versions = dict(registry.backend(m.backend).probe().versions)
@@ -195,7 +180,7 @@ def _seal(stage: Path, bundle: Bundle, manifest: Manifest, note: str) -> None:
     """Write report and manifest: the last two, as the report names the digest of what runs."""
     from edgekit.report import markdown
 
-    sealed = artifact.seal(stage, manifest)
+    sealed = staging.seal(stage, manifest)
     old = bundle.report()
     size_mb = Bundle(stage, sealed).size_mb
     candidates = tuple(
@@ -213,4 +198,4 @@ def _seal(stage: Path, bundle: Bundle, manifest: Manifest, note: str) -> None:
     )
     final.save(stage / artifact.REPORT)
     (stage / "report.md").write_text(markdown.render(final))
-    artifact.seal(stage, sealed)
+    staging.seal(stage, sealed)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from edgekit import __version__, artifact, bench, budget, pareto, recipe, registry
+from edgekit import artifact, bench, budget, pareto, recipe, staging
 from edgekit.artifact import Bundle, Manifest
 from edgekit.errors import AccuracyFailure, PerformanceFailure
 from edgekit.evaluation import Evaluation
@@ -111,9 +111,10 @@ def bundle(
 ) -> Bundle:
     """Write the winner's bundle in one move and open it; `force` replaces one that is there."""
     built = winner.compiled.built
-    with artifact.staging(output, force=force) as stage:
-        for name in built.files:
-            _copy(winner.compiled.folder / name, stage / "model" / name)
+    if report.evidence == "measured_on_device":
+        built = replace(built, evidence=report.evidence)
+    with staging.folder(output, force=force) as stage:
+        filled = staging.fill(stage, built, winner.compiled.folder, winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
@@ -131,27 +132,20 @@ def bundle(
             target=made.target,
             asked=winner.compiled.model.precision,
             effective=None if made.mismatches or built.portable else winner.effective,
-            evidence=report.evidence if report.evidence == "measured_on_device" else built.evidence,
-            inputs=built.inputs,
-            outputs=built.outputs,
-            payload=tuple(f"model/{name}" for name in built.files),
-            options=built.options,
-            requires=built.requires,
             lineage=winner.compiled.model.steps,
             trusted=tuple(model.facts.get("trusted", ())),
             deviation=winner.quality.rel_l2,
-            portable=built.portable,
-            versions={"edgekit": __version__, "plugin": registry.distribution("backend", winner.planned.backend)},
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            **filled,
         )
         # The report names the digest of what runs, so that is hashed first.
-        sealed = artifact.seal(stage, manifest)
+        sealed = staging.seal(stage, manifest)
         final = replace(report, artifact=sealed.digest, lineage=manifest.lineage, evidence=manifest.evidence)
         final.save(stage / artifact.REPORT)
         _markdown(final, stage / "report.md")
         (stage / "plan.toml").write_text(made.to_toml())
         (stage / "recipe.toml").write_text(recipe.to_toml(winner.planned.recipe))
-        artifact.seal(stage, sealed)
+        staging.seal(stage, sealed)
     failed = _failed_report(output)
     for stale in (failed, failed.with_suffix(".md")):  # of an export to this place that failed before
         stale.unlink(missing_ok=True)
@@ -193,11 +187,6 @@ def _candidate_notes(candidates: Sequence[Candidate]) -> list[str]:
             notes += [note for note in candidate.quality.notes if note not in notes]
         notes += [f"{candidate.name}: {note}" for note in candidate.notes]
     return notes
-
-
-def _copy(source: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, to)
 
 
 def _write_samples(folder: Path, evaluation: Evaluation, originals: Originals) -> None:

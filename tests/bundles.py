@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import artifact, bench, registry, target
+from edgekit import bench, registry, staging, target
 from edgekit.artifact import Manifest
 from edgekit.model import Model, Part
 from edgekit.result import Candidate, Report
@@ -58,7 +58,7 @@ def texts(base: Path) -> Path:
 
 def _bundle(path: Path, model: Model, config: TaskConfig, samples: list, tokenizer=None, *, goal: str = "host") -> None:
     backend, device = registry.backend("onnxruntime"), target.load(goal)
-    with artifact.staging(path) as stage:
+    with staging.folder(path) as stage:
         for folder in ("model", "samples"):
             (stage / folder).mkdir()
         built = backend.build(model, device, {}, stage / "model")
@@ -89,7 +89,7 @@ def _bundle(path: Path, model: Model, config: TaskConfig, samples: list, tokeniz
         environment = bench.environment(("edgekit", "onnxruntime"))
         report = Report("export", "bright.onnx", config.task, goal, built.evidence, environment, (candidate,))
         report.save(stage / "report.json")
-        artifact.seal(stage, manifest)
+        staging.seal(stage, manifest)
 
 
 def _model(folder: Path, nodes: list, weights: np.ndarray, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> Model:

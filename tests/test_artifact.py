@@ -1,22 +1,19 @@
-"""The bundle: written whole or not at all, and opened only as it was made."""
+"""The bundle: opened only as it was made."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
-from edgekit import artifact, registry, target
+from edgekit import artifact, registry, staging, target
 from edgekit.artifact import Manifest
 from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
 from edgekit.spec import TensorSpec
 
 
 def write(path, requires=None, text="payload"):
-    with artifact.staging(path) as stage:
+    with staging.folder(path) as stage:
         (stage / "model").mkdir()
         (stage / "model" / "model.onnx").write_text(text)
         spec = TensorSpec.parse("x:f32[1,2]")
@@ -37,12 +34,8 @@ def write(path, requires=None, text="payload"):
             requires=requires or {},
             lineage=(),
         )
-        artifact.seal(stage, manifest)
+        staging.seal(stage, manifest)
     return path
-
-
-def names(folder):
-    return [path.name for path in folder.iterdir()]
 
 
 def edit(path, **changes):
@@ -109,43 +102,6 @@ def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
 
 def test_packages_in_range_are_met():
     assert artifact.unmet({"packages": {"numpy": ">=1.26,<99"}}) == ()
-
-
-def test_a_failed_write_leaves_the_old_bundle_and_nothing_else(tmp_path):
-    path = write(tmp_path / "b")
-    with pytest.raises(KeyboardInterrupt), artifact.staging(path) as stage:
-        (stage / "half").write_text("x")
-        raise KeyboardInterrupt
-    assert artifact.open(path) and names(tmp_path) == ["b"]
-
-
-def test_a_killed_write_is_cleared_by_the_next(tmp_path):
-    code = f"""
-    import os, pathlib
-    from edgekit import artifact
-    with artifact.staging(pathlib.Path({str(tmp_path / "b")!r})) as stage:
-        (stage / "half").write_text("x")
-        os.kill(os.getpid(), 9)
-    """
-    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
-    assert len(names(tmp_path)) == 1
-    write(tmp_path / "b")
-    assert names(tmp_path) == ["b"]
-
-
-def test_outputs_that_exist(tmp_path):
-    bundle = write(tmp_path / "b")
-    with pytest.raises(UsageError, match="exists") as caught:
-        artifact.check_output(bundle, force=False)
-    assert "--force" in (caught.value.hint or "")
-    artifact.check_output(bundle, force=True)
-    artifact.check_output(tmp_path / "new" / "deep", force=False)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(UsageError, match="not a bundle"):
-        artifact.check_output(tmp_path / "mine", force=True)
-    with pytest.raises(UsageError, match="is a file"):
-        artifact.check_output(tmp_path / "mine" / "thesis.txt", force=True)
 
 
 def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):

@@ -28,7 +28,7 @@ LAYERS = (
     {"registry", "measurement"},
     {"result", "tasks"},
     {"artifact", "device", "bench", "report", "sources", "passes"},
-    {"chain", "regression"},
+    {"chain", "regression", "staging"},
     {"beside"},
     {"pipeline", "originals"},
     {"quality", "evaluation", "build"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import artifact
+from edgekit import artifact, staging
 from edgekit.artifact import Bundle
 from tests.bundles import pictures, texts
 
@@ -55,11 +55,11 @@ def arm_bundle(tmp_path_factory) -> Bundle:
 def _without(bundle: Bundle, base: Path) -> Bundle:
     from dataclasses import replace
 
-    with artifact.staging(base / "out") as stage:
+    with staging.folder(base / "out") as stage:
         for folder in ("model", "samples"):
             shutil.copytree(bundle.path / folder, stage / folder)
         shutil.copy(bundle.path / "report.json", stage)
-        artifact.seal(stage, replace(bundle.manifest, task=None, files=()))
+        staging.seal(stage, replace(bundle.manifest, task=None, files=()))
     return artifact.open(base / "out")
 
 
