@@ -40,7 +40,7 @@ class TrainingData:
     picture: str | None = None
     """The input that is a picture [1,C,H,W], where there is one: it may be shifted and mirrored."""
     padding: Mapping[str, int] = field(default_factory=dict)
-    """What fills up inputs of different lengths, by name; 0 for the others."""
+    """What fills up inputs of different lengths, by name; 0 for the others. Empty where all are equally long."""
     pad_left: bool = False
 
     def __len__(self) -> int:
@@ -76,6 +76,15 @@ class TrainingData:
             return None
         return tuple(
             NO_LABEL if label is None else int(self.task.label(label)) for label in found for _ in range(self._each)
+        )
+
+    @functools.cached_property
+    def lengths(self) -> tuple[int, ...] | None:
+        """Give the number of elements of each item's largest input; None where nothing is filled up."""
+        if not self.padding:
+            return None
+        return tuple(
+            max(array.size for array in feed.values()) for sample in self.samples for feed in self.task.feeds(sample)
         )
 
     def inputs(self, index: int) -> dict[str, np.ndarray]:

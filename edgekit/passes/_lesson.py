@@ -20,6 +20,9 @@ from edgekit.progress import Progress
 KEPT_BYTES = 256_000_000
 """The teacher's outputs are kept on disk up to this size: beyond, running it again is cheaper than reading them."""
 
+ALIKE = 16
+"""Batches that are filled by length from one draw: one long text in a batch has all the others filled up to it."""
+
 
 def seed_of(*parts: object) -> int:
     """Give a seed that every part decides."""
@@ -67,7 +70,7 @@ class Lessons:
         if not 0 <= step < len(self):
             raise IndexError(step)
         epoch, place = divmod(step, self.each_epoch)
-        chosen = self._order(epoch)[place * self.size : (place + 1) * self.size]
+        chosen = self._batches(epoch)[place]
         inputs = {name: torch.from_numpy(array) for name, array in self.data.batch(chosen).items()}
         picture = self.data.picture
         if picture in inputs and (self.shift or self.mirror):
@@ -81,15 +84,26 @@ class Lessons:
         told = None if labels is None else torch.tensor([labels[index] for index in chosen])
         return Lesson(inputs, told, teacher)
 
-    def _order(self, epoch: int) -> list[int]:
-        return _shuffled(len(self.data), seed_of(self.seed, "order", epoch))
+    def _batches(self, epoch: int) -> list[list[int]]:
+        return _shuffled(len(self.data), self.size, self.data.lengths, seed_of(self.seed, "order", epoch))
 
 
 @functools.lru_cache(maxsize=2)
-def _shuffled(count: int, seed: int) -> list[int]:
+def _shuffled(count: int, size: int, lengths: tuple[int, ...] | None, seed: int) -> list[list[int]]:
+    """Give whole batches of `count` items in a random order; items of different lengths are batched with their like."""
     import torch
 
-    return [int(index) for index in torch.randperm(count, generator=torch.Generator().manual_seed(seed))]
+    dice = torch.Generator().manual_seed(seed)
+    order = torch.randperm(count, generator=dice).tolist()[: count // size * size]
+    if lengths is None:
+        return _cut(order, size)
+    draws = [sorted(draw, key=lengths.__getitem__) for draw in _cut(order, ALIKE * size)]
+    batches = [batch for draw in draws for batch in _cut(draw, size)]
+    return [batches[place] for place in torch.randperm(len(batches), generator=dice).tolist()]
+
+
+def _cut(order: list[int], size: int) -> list[list[int]]:
+    return [order[at : at + size] for at in range(0, len(order), size)]
 
 
 def run(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +144,7 @@ def moved(pictures: Any, shift: float, mirror: bool, seed: int) -> Any:
 def known_outputs(teacher: Model, data: TrainingData, folder: Path, progress: Progress) -> Mapping[str, Any] | None:
     """Give the teacher's outputs for all samples, by name, as arrays on disk; None where keeping them does not pay.
 
-    They are computed once, in order; a run that is killed goes on with what it had.
+    They are computed once, the short ones first; a run that is killed goes on with what it had.
     """
     import numpy as np
     import torch
@@ -160,17 +174,19 @@ def _filled(
 ) -> Mapping[str, Any]:
     import torch
 
+    lengths = data.lengths
+    order = sorted(range(len(data)), key=lengths.__getitem__) if lengths else list(range(len(data)))
     with progress.step("running the original on the training data", len(data)) as tick:
         tick(done)
         while done < len(data):
-            chosen = range(done, min(done + 64, len(data)))
+            chosen = order[done : done + 64]
             inputs = {name: torch.from_numpy(array) for name, array in data.batch(chosen).items()}
             with torch.no_grad():
                 found = run(teacher, inputs)
             for name, array in kept.items():
-                array[chosen.start : chosen.stop] = found[name].numpy()
+                array[chosen] = found[name].numpy()
                 array.flush()
-            done = chosen.stop
+            done += len(chosen)
             aside = count.with_suffix(".new")
             aside.write_text(str(done))
             aside.replace(count)

@@ -211,6 +211,26 @@ def test_order_covers_every_sample_once_an_epoch(model: Model) -> None:
     assert (few.size, len(few)) == (5, 3)
 
 
+def test_batches_are_of_items_of_about_one_length(model: Model) -> None:
+    dice = np.random.default_rng(3)
+    rows = [dice.standard_normal((1, count)).astype(np.float32) for count in dice.integers(3, 60, 330)]
+
+    class Rows:
+        def feeds(self, sample):
+            return [{"x": np.asarray(sample.fields["x"])}]
+
+    mixed = TrainingData(Samples.from_feeds([{"x": row} for row in rows]), Rows(), padding={"x": 0})
+    lessons = Lessons(mixed, model, 10, 2, 0, 0.0, False)
+    for epoch in range(2):
+        batches = lessons._batches(epoch)
+        assert [len(batch) for batch in batches] == [10] * 33
+        assert sorted(index for batch in batches for index in batch) == list(range(330))
+        longest = [max(mixed.lengths[index] for index in batch) for batch in batches]
+        assert sum(longest) * 10 < 1.2 * sum(mixed.lengths), "little is filled up"
+        assert longest != sorted(longest), "in a random order"
+    assert lessons._batches(0) != lessons._batches(1)
+
+
 def test_the_teachers_outputs_are_kept_and_completed(model: Model, tmp_path: Path) -> None:
     samples = data(150)
     known = known_outputs(model, samples, tmp_path, Silent())
