@@ -192,7 +192,7 @@ class Build(contextlib.ExitStack):
         config = {
             "backend": registry.distribution("backend", candidate.backend),
             "versions": dict(backend.probe().versions),
-            "code": code_of(type(backend)),
+            "code": [code_of(type(backend)), code_of(registry.pass_type("export"))],  # whose folder reads graphs for it
             "target": [goal.name, goal.device.to_dict(), goal.to_dict()["shapes"], goal.static_shapes_only],
             "options": options,
             "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],

@@ -34,6 +34,9 @@ ISA_FLAGS = {
 }
 """The kernel's word for an instruction set, and ours."""
 
+WIDE_SUMS = ("avx_vnni", "avx512_vnni", "amx_int8")
+"""x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
+
 ARM_CORES = {
     ("0x41", "0xd03"): "Cortex-A53",
     ("0x41", "0xd04"): "Cortex-A35",

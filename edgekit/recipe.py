@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgekit import host
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
 from edgekit.project import toml_key, toml_value
@@ -357,7 +358,7 @@ def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
     arm = target.device.arch == "aarch64"
     return {
         "activations": "s8" if arm else "u8",
-        "reduce_range": not arm and not isa & {"avx_vnni", "avx512_vnni", "amx_int8"},
+        "reduce_range": not arm and not isa & set(host.WIDE_SUMS),
     }
 
 

@@ -256,6 +256,19 @@ def test_the_device_side_of_a_plugin_never_reaches_its_build_side() -> None:
     assert not broken, listed(broken)
 
 
+def test_only_the_build_side_of_a_plugin_enters_the_heavy_rooms() -> None:
+    broken = [
+        one
+        for plugin, folder in PLUGINS.items()
+        for path in sorted((folder / plugin).rglob("*.py"))
+        for one in imports(path)
+        if one.layer in HEAVY_ROOMS
+        and path.name not in BUILD_SIDE_OF_PLUGINS
+        and (path.name in DEVICE_SIDE_OF_PLUGINS or not one.late)
+    ]
+    assert not broken, listed(broken)
+
+
 def test_the_library_never_configures_logging() -> None:
     calls = {"basicConfig", "dictConfig", "fileConfig", "addHandler", "setLevel", "disable"}
     broken = []

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.passes import onnx_graph
 from edgekit.passes._calibrate import refuse_non_finite, run_sample, session_of
 from edgekit.passes._instrument import STATISTICS, with_channels, with_values
-from edgekit.passes._onnx import opset_of
 from edgekit.spec import TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def channel_extremes(
     """
     import numpy as np
 
-    session = session_of(with_channels(graph, tuple(widths), opset=opset_of(graph)), file)
+    session = session_of(with_channels(graph, tuple(widths), opset=onnx_graph.opset(graph)), file)
     owners = [name for name, width in widths.items() for _ in range(width)]
     greatest = np.zeros(len(owners), np.float32)
     for number, feed in enumerate(feeds):

@@ -107,14 +107,14 @@ class _Plan:
     """Decide for each node of a graph, in order, whether it runs in f16."""
 
     def __init__(self, proto: Any, keep: Collection[str]) -> None:
-        from edgekit.passes._onnx import opset_of
+        from edgekit.passes.onnx_graph import opset
 
         graph = proto.graph
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         values = [*graph.value_info, *graph.input, *graph.output]
         self.floats = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT}
         self.floats |= {name for name, tensor in self.constants.items() if tensor.data_type == FLOAT}
-        self._opset = opset_of(proto)
+        self._opset = opset(proto)
         self._keep = frozenset(keep)
         self._readers: dict[str, list[Any]] = {}
         for node in graph.node:
@@ -146,12 +146,14 @@ class _Plan:
         """Say whether `node` could run in f16 at all."""
         import onnx
 
+        from edgekit.passes.onnx_graph import bodies
+
         data = [index for index, name in enumerate(node.input) if name in self.floats]
         made = [index for index, name in enumerate(node.output) if name in self.floats]
         if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, self._opset, node.domain):
             return False
         # What makes floats out of none (Cast from integers, ConstantOfShape, DequantizeLinear) and inner graphs stay.
-        if not data or any(attribute.HasField("g") for attribute in node.attribute):
+        if not data or bodies(node):
             return False
         schema = self._schema(node)
         return _allows_half(schema.inputs, data[0]) and all(_allows_half(schema.outputs, index) for index in made)
@@ -228,14 +230,13 @@ def _retype_cast(node: Any) -> None:
 
 def _captured(node: Any) -> set[str]:
     """List what the inner graphs of `node` may read from outside: they stay in f32."""
-    from edgekit.passes._onnx import graphs
+    from edgekit.passes.onnx_graph import bodies, graphs
 
     found: set[str] = set()
-    for attribute in node.attribute:
-        for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            for graph in graphs(inner):
-                found.update(name for nested in graph.node for name in nested.input)
-                found.update(value.name for value in graph.output)
+    for body in bodies(node):
+        for graph in graphs(body):
+            found.update(name for nested in graph.node for name in nested.input)
+            found.update(value.name for value in graph.output)
     return found
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from edgekit.errors import UsageError
 from edgekit.model import ASSETS, Model, Part
 from edgekit.passes import _shapes
+from edgekit.passes.onnx_graph import external_files, graphs
 from edgekit.spec import TensorSpec
 
 GRAPH_FILE = "model.onnx"
@@ -142,25 +143,6 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, dtype, _shapes.shape_of(value))
 
 
-def external_files(proto: Any) -> tuple[str, ...]:
-    """List the files beside the graph that hold its weights, sorted."""
-    found: set[str] = set()
-    for tensor in tensors(proto.graph):
-        if tensor.data_location == 1:  # TensorProto.EXTERNAL
-            found.update(entry.value for entry in tensor.external_data if entry.key == "location")
-    return tuple(sorted(found))
-
-
-def graphs(graph: Any) -> Iterator[Any]:
-    """Yield a graph and every graph nested in its If, Loop and Scan nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            nested = [attribute.g] if attribute.HasField("g") else attribute.graphs
-            for inner in nested:
-                yield from graphs(inner)
-
-
 def tensors(graph: Any) -> Iterator[Any]:
     """Yield every constant tensor: initializers and tensor attributes, nested graphs included."""
     for inner in graphs(graph):
@@ -169,11 +151,6 @@ def tensors(graph: Any) -> Iterator[Any]:
             for attribute in node.attribute:
                 if attribute.HasField("t"):
                     yield attribute.t
-
-
-def opset_of(proto: Any) -> int:
-    """Give the version of the standard operator set, 0 where the graph imports none."""
-    return next((int(entry.version) for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def precision_of(proto: Any) -> str:

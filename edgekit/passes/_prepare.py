@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BuildError, UnsupportedError
-from edgekit.passes._onnx import QUANTIZED, external_files, load, opset_of, save
+from edgekit.passes import onnx_graph
+from edgekit.passes._onnx import QUANTIZED, load, save
 
 LARGE_BYTES = 1_500_000_000
 """Above this a graph goes through files with its weights aside: one protobuf message ends at 2 GiB."""
@@ -40,10 +41,10 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
     notes: list[str] = []
     proto = load(source, weights=False)
     _refuse(proto.graph)
-    outside = external_files(proto)
+    outside = onnx_graph.external_files(proto)
     if outside:
         proto = load(source)
-    opset = opset_of(proto)
+    opset = onnx_graph.opset(proto)
     if opset < least_opset:
         proto = raise_opset(proto, least_opset)
         notes.append(f"opset raised from {opset} to {least_opset}")
@@ -90,7 +91,8 @@ def raise_opset(proto: Any, least: int) -> Any:
         return version_converter.convert_version(proto, least)
     except Exception as error:  # the converter is native code with exceptions of its own
         raise UnsupportedError(
-            f"the graph uses opset {opset_of(proto)}, the pass needs {least}, and onnx cannot convert it: {error}",
+            f"the graph uses opset {onnx_graph.opset(proto)}, the pass needs {least}, and onnx cannot convert it: "
+            f"{error}",
             hint=f"export the model again with opset {least} or newer",
         ) from error
 

@@ -10,8 +10,9 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model
+from edgekit.passes import onnx_graph
 from edgekit.passes._half import QUANTIZERS, to_half
-from edgekit.passes._onnx import copy_graph, load, opset_of, save
+from edgekit.passes._onnx import copy_graph, load, save
 from edgekit.passes._overrides import FloatOverrides, check_operators, left_in_float
 from edgekit.passes._prepare import LARGE_BYTES, infer_types, raise_opset
 from edgekit.passes._rewrite import Rewrite, quiet
@@ -74,7 +75,7 @@ class Cast(Record):
 
         check_operators(self.overrides, {schema.name for schema in get_all_schemas()}, self.name)
         proto = load(source)
-        if opset_of(proto) < SCALES_IN_HALF and any(node.op_type in QUANTIZERS for node in proto.graph.node):
+        if onnx_graph.opset(proto) < SCALES_IN_HALF and any(node.op_type in QUANTIZERS for node in proto.graph.node):
             proto = raise_opset(proto, SCALES_IN_HALF)
         _lift_constants(proto.graph)
         try:
@@ -89,7 +90,7 @@ class Cast(Record):
         save(proto, target)
         return [
             f"{done.half} operators in f16, {done.kept} kept as they were, {done.casts} casts between them",
-            f"opset {opset_of(proto)}",
+            f"opset {onnx_graph.opset(proto)}",
             *done.notes,
         ]
 

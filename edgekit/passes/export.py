@@ -12,7 +12,7 @@ from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UsageError
 from edgekit.model import ASSETS, Model, Part, Step
-from edgekit.passes import _onnx, _shapes
+from edgekit.passes import _onnx, _shapes, onnx_graph
 from edgekit.tasks.config import TaskConfig
 
 OPSET = 18
@@ -69,7 +69,7 @@ class Export(Record):
         if fixed:
             _onnx.rewrite(proto, graph)
             part = _onnx.part_of(proto)
-        facts["opset"] = _onnx.opset_of(proto)
+        facts["opset"] = onnx_graph.opset(proto)
         if model.format == "onnx" and self.opset not in (None, facts["opset"]):
             raise UsageError(
                 f"the ONNX file has opset {facts['opset']}, and {self.opset} was asked for: a file is taken as it is.",

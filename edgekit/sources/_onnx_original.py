@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import _privacy
 from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError
-from edgekit.passes import _onnx
+from edgekit.passes import onnx_graph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def _refusal(error: Exception, proto: Any, version: str) -> UnsupportedError:
     """Name the operators, with a node each, that the message of onnxruntime mentions."""
     text = str(error)
     problems = []
-    for node in (node for graph in _onnx.graphs(proto.graph) for node in graph.node):
+    for node in (node for graph in onnx_graph.graphs(proto.graph) for node in graph.node):
         known = node.domain in ("", "ai.onnx", "ai.onnx.ml")
         label = node.op_type if known else f"{node.domain}:{node.op_type}"
         named = (f"for {node.op_type}(", f"{label}(", f"{node.domain}.{node.op_type}")

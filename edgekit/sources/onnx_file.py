@@ -41,10 +41,10 @@ class OnnxFile:
     def digest(self, reference: Reference) -> str | None:
         """Hash the file and its external data, the processor and the options."""
         _require()
-        from edgekit.passes import _onnx
+        from edgekit.passes import _onnx, onnx_graph
 
         path = Path(reference.ref)
-        names = _onnx.external_files(_onnx.load(path, weights=False))
+        names = onnx_graph.external_files(_onnx.load(path, weights=False))
         files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
         return digest_of([digest_of_file(path), files, reference.task, _checkpoint.processor_digest(reference)])
 
@@ -53,7 +53,7 @@ class OnnxFile:
         self.check(reference)
         _privacy.no_telemetry()
         _require()
-        from edgekit.passes import _onnx
+        from edgekit.passes import _onnx, onnx_graph
         from edgekit.sources._onnx_original import open_original
 
         path = Path(reference.ref)
@@ -71,7 +71,7 @@ class OnnxFile:
         facts = {
             "architecture": f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
             "parameters": _onnx.parameter_count(proto),
-            "opset": _onnx.opset_of(proto),
+            "opset": onnx_graph.opset(proto),
         }
         original = open_original(graph, proto)
         return Model(

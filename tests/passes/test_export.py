@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekit._record import digest_of_file
 from edgekit.errors import BuildError, UsageError
 from edgekit.model import Model, Reference
-from edgekit.passes import _onnx, _shapes
+from edgekit.passes import _onnx, _shapes, onnx_graph
 from edgekit.passes.export import Export
 from edgekit.sources.hf import HuggingFace
 from edgekit.sources.onnx_file import OnnxFile
@@ -80,7 +80,7 @@ def test_nothing_is_printed(bert, tmp_path, capfd):
 @pytest.mark.parametrize("opset", [17, 20])
 def test_the_opset_is_the_one_asked_for(bert, tmp_path, opset):
     made = Export(opset=opset).apply(bert, None, tmp_path)
-    assert _onnx.opset_of(onnx.load(made.graph)) == opset
+    assert onnx_graph.opset(onnx.load(made.graph)) == opset
 
 
 def test_opsets_out_of_range_are_refused():

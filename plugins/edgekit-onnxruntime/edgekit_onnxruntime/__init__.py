@@ -52,9 +52,10 @@ class OnnxRuntime:
         """List what is in the way; where the graph is there, its operators are read too."""
         problems = [*_format_problems(self, model), *_precision_problems(model), *_target_problems(target)]
         if not problems and model.parts:
+            from edgekit.passes import onnx_graph
             from edgekit_onnxruntime import graph
 
-            problems = [*_shape_problems(model, target), *graph.problems(graph.read(model.graph))]
+            problems = [*_shape_problems(model, target), *graph.problems(onnx_graph.read(model.graph))]
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from edgekit import host
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.model import Model
+from edgekit.passes import onnx_graph, saturation
 from edgekit.plugin import Built
 from edgekit.target import Target
 from edgekit_onnxruntime import graph
@@ -17,8 +18,6 @@ from edgekit_onnxruntime.options import CPU, Options
 from edgekit_onnxruntime.session import load
 
 FILE = "model.onnx"
-NO_SATURATION = ("avx_vnni", "avx512_vnni", "amx_int8")
-"""x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
 
 
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
@@ -26,60 +25,38 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
 
     Raises UnsupportedError naming each operator and node that the runtime lacks, BuildError for what it rejects.
     """
-    proto = graph.read(model.graph)
+    proto = onnx_graph.read(model.graph)
     here = not target.mismatches(host.probe())
-    wide = graph.wide_weights(proto, model.graph.parent) if _may_saturate(target, options) else None
-    requires = _requires(proto, target, options, wide, here=here)
+    on_x86 = target.device.arch == "x86_64" and options.provider == CPU
+    wide = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
+    needs, notes = saturation.outcome(wide, target, "ONNX Runtime", here=here)
     _prove(model.graph, proto, options)
     return Built(
-        files=_lay_down(model.graph, graph.external_files(proto), workdir),
+        files=_lay_down(model.graph, proto, workdir),
         inputs=model.part.inputs,
         outputs=model.part.outputs,
-        requires=requires,
+        requires={**_requires(proto, target, options), **needs},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",
-        notes=_notes(model, target, wide),
+        notes=(*_notes(model, target), *notes),
     )
 
 
-def _may_saturate(target: Target, options: Options) -> bool:
-    """Say whether eight-bit weights ask something of the target's processor."""
-    return target.device.arch == "x86_64" and options.provider == CPU
-
-
-def _sums_are_wide(target: Target) -> bool:
-    return bool(set(target.device.isa) & set(NO_SATURATION))
-
-
-def _requires(proto: Any, target: Target, options: Options, wide: str | None, *, here: bool) -> dict[str, Any]:
-    """List what opening needs. Raises UnsupportedError for weights that saturate where nobody would see it."""
+def _requires(proto: Any, target: Target, options: Options) -> dict[str, Any]:
+    """List what opening any graph needs."""
     package = "onnxruntime-gpu" if options.provider.startswith(("CUDA", "Tensorrt")) else "onnxruntime"
     requires: dict[str, Any] = {"packages": {package: f">={graph.floor(proto)}"}}
-    device = target.device
-    if device.arch:
-        requires["arch"] = device.arch
-    if wide is not None and _sums_are_wide(target):
-        requires["isa_any"] = list(NO_SATURATION)
-    elif wide is not None and not here:
-        raise UnsupportedError(
-            f"ONNX Runtime cannot run this model right on '{target.name}':",
-            problems=[
-                f"the int8 weight '{wide}' uses all eight bits, and its processor has none of"
-                f" {', '.join(NO_SATURATION)}: sums of products saturate"
-            ],
-            hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
-        )
+    if target.device.arch:
+        requires["arch"] = target.device.arch
     return requires
 
 
-def _notes(model: Model, target: Target, wide: str | None) -> tuple[str, ...]:
+def _notes(model: Model, target: Target) -> tuple[str, ...]:
     notes = []
     if "f16" in model.precision.split("+") and target.device.arch == "x86_64":
         notes.append("weights are f16; ONNX Runtime's x86 kernels compute them in f32, with casts around")
     if not {"i8-weights", "i4-weights"}.isdisjoint(model.precision.split("+")):
         notes.append("ONNX Runtime rounds the activations that meet packed weights to int8 in blocks, as it multiplies")
-    if wide is not None and not _sums_are_wide(target):
-        notes.append(f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor")
     return tuple(notes)
 
 
@@ -123,19 +100,10 @@ def _last_line(message: str) -> str:
     return re.sub(r"/onnxruntime_src/\S+ .*?\) ", "", " ".join(lines[-3:]))
 
 
-def _lay_down(source: Path, external: tuple[str, ...], workdir: Path) -> tuple[str, ...]:
-    names = [FILE]
+def _lay_down(source: Path, proto: Any, workdir: Path) -> tuple[str, ...]:
     try:
-        for location in external:
-            if PurePosixPath(location).is_absolute() or ".." in PurePosixPath(location).parts or location == FILE:
-                raise BuildError(f"the graph keeps weights in '{location}', outside its own folder.")
-            file = workdir / location
-            file.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.parent / location, file)
-            names.append(location)
-        shutil.copyfile(source, workdir / FILE)
+        return onnx_graph.lay_down(source, onnx_graph.external_files(proto), workdir, name=FILE)
     except BaseException:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
-    return tuple(names)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BuildError, EnvironmentFault
+from edgekit.passes import saturation
+from edgekit.passes.onnx_graph import bodies, describe, foreign, name_of, nodes, opset
 
 DOMAINS = {
     "",
@@ -38,45 +39,9 @@ _LACKING = re.compile(
 )
 
 
-def read(path: Path) -> Any:
-    """Give the ModelProto without its external data. Raises BuildError when the file is no ONNX graph."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise EnvironmentFault(
-            "building needs the package onnx, which does not import.", hint="pip install onnx"
-        ) from error
-    try:
-        return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise BuildError(f"'{path.name}' cannot be read as an ONNX graph: {error}.") from error
-
-
-def nodes(model: Any) -> Iterator[Any]:
-    """Yield every node, those of subgraphs and of the model's own functions included."""
-    yield from _nodes_of(model.graph.node)
-    for function in model.functions:
-        yield from _nodes_of(function.node)
-
-
-def name_of(node: Any) -> str:
-    """Name a node for people: by its name, or by its first output where it has none."""
-    return f"'{node.name}'" if node.name else f"that gives '{node.output[0] if node.output else '?'}'"
-
-
-def describe(node: Any) -> str:
-    """Name an operator, its domain and its node."""
-    return f"{node.op_type} of domain '{node.domain or 'ai.onnx'}' (node {name_of(node)})"
-
-
 def problems(model: Any) -> list[str]:
     """Name each operator that ONNX Runtime lacks or must not be given, with its node."""
-    own = {(function.domain, function.name) for function in model.functions}
-    found = [
-        f"ONNX Runtime has no operator {describe(node)}"
-        for node in nodes(model)
-        if node.domain not in DOMAINS and (node.domain, node.op_type) not in own
-    ]
+    found = [f"ONNX Runtime has no operator {describe(node)}" for node in foreign(model, DOMAINS)]
     integer = [name_of(node) for node in nodes(model) if node.op_type == "ConvInteger"]
     if integer:
         found.append(
@@ -88,41 +53,20 @@ def problems(model: Any) -> list[str]:
 
 def floor(model: Any) -> str:
     """Give the first onnxruntime release that loads the graph's opset and IR version."""
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    asked = opset(model)
     for known, ir_version, release in FLOORS:
-        if opset <= known and model.ir_version <= ir_version:
+        if asked <= known and model.ir_version <= ir_version:
             return release
     return FLOORS[-1][2]
 
 
-def wide_weights(model: Any, folder: Path) -> str | None:
-    """Give the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None.
-
-    On x86 without VNNI or AMX, the sum of two u8*s8 products saturates at 16 bits unless weights stay within +-64.
-    """
-    from onnx import TensorProto, numpy_helper
-
+def wide_weight(model: Any, folder: Path) -> str | None:
+    """Give the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None."""
     kinds = {node.op_type for node in nodes(model)}
     if not any(kind.startswith(("Quantize", "DynamicQuantize", "QLinear", "QGemm", "QAttention")) for kind in kinds):
         return None
     fed = {name for node in nodes(model) if _multiplies(node.op_type) for name in node.input}
-    for weight in model.graph.initializer:
-        if weight.data_type == TensorProto.INT8 and len(weight.dims) > 1 and weight.name in fed:
-            array = numpy_helper.to_array(weight, str(folder))
-            if array.size and (array.max() > 64 or array.min() < -64):
-                return str(weight.name)
-    return None
-
-
-def external_files(model: Any) -> tuple[str, ...]:
-    """List the files beside the graph that hold its weights, relative to the graph."""
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
-
-    found = set()
-    for tensor in _get_all_tensors(model):
-        if uses_external_data(tensor):
-            found |= {entry.value for entry in tensor.external_data if entry.key == "location"}
-    return tuple(sorted(found))
+    return saturation.wide_weight(model, fed, folder)
 
 
 def lacking(model: Any, fault: Callable[[bytes], str | None]) -> list[str]:
@@ -136,7 +80,7 @@ def lacking(model: Any, fault: Callable[[bytes], str | None]) -> list[str]:
     verdicts: dict[bytes, bool] = {}
     found = []
     for node in model.graph.node:
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+        if bodies(node):
             continue  # its body sees outer values, so that it cannot stand alone
         key = onnx.NodeProto(op_type=node.op_type, domain=node.domain, attribute=node.attribute).SerializeToString()
         key += repr([types.get(name) for name in node.input]).encode()
@@ -152,14 +96,6 @@ def lacking(model: Any, fault: Callable[[bytes], str | None]) -> list[str]:
 def is_lacking(message: str) -> bool:
     """Say whether the runtime's message is about an operator that it does not have."""
     return _LACKING.search(message) is not None
-
-
-def _nodes_of(found: Any) -> Iterator[Any]:
-    for node in found:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                yield from _nodes_of(graph.node)
 
 
 def _multiplies(kind: str) -> bool:

@@ -18,6 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from edgekit import host
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Model, Part
+from edgekit.passes import onnx_graph
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
 from edgekit.target import Device, Target
@@ -374,7 +375,7 @@ def test_the_required_release_follows_opset_and_ir_version(opset, ir_version, fl
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     shape = [value("x", [1])], [value("y", [1])]
     model = write(tmp_path, relu, *shape, opsets=(("", opset),), ir_version=ir_version)
-    assert graph.floor(graph.read(model.graph)) == floor
+    assert graph.floor(onnx_graph.read(model.graph)) == floor
 
 
 def test_the_release_is_required_by_name(tmp_path):

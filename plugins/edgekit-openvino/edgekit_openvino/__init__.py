@@ -53,11 +53,12 @@ class OpenVino:
         """List what is in the way; where the graph is there, its operators are read too."""
         problems = [*_format_problems(self, model), *_precision_problems(model, target), *_target_problems(target)]
         if not problems and model.parts:
+            from edgekit.passes import onnx_graph
             from edgekit_openvino import graph
 
             problems = _shape_problems(model, target)
             if model.format == "onnx":
-                problems += graph.problems(graph.read(model.graph))
+                problems += graph.problems(onnx_graph.read(model.graph))
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:

@@ -10,14 +10,12 @@ from typing import Any, Literal
 from edgekit import host
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.model import Model
+from edgekit.passes import onnx_graph, saturation
 from edgekit.plugin import Built
 from edgekit.target import Target
 from edgekit_openvino import BF16, graph, ir
 from edgekit_openvino.options import Options
 from edgekit_openvino.session import anywhere, compile_model, reads_in, runtime
-
-NO_SATURATION = ("avx_vnni", "avx512_vnni", "amx_int8")
-"""x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
 
 Float = Literal["f32", "bf16", "f16"]
 
@@ -30,11 +28,9 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     options, notes = _pinned(model, target, options)
     here = not target.mismatches(host.probe())
     converted, wide = _read(model)
-    if not _may_saturate(target, options):
-        wide = None
-    requires = _requires(target, options, wide, here=here)
-    if wide is not None and not _sums_are_wide(target):
-        notes += (f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor",)
+    on_x86 = target.device.arch == "x86_64" and options.on_cpu
+    needs, warned = saturation.outcome(wide if on_x86 else None, target, "OpenVINO", here=here)
+    notes += warned
     if not here and not reads_in(options):
         notes += (f"checked on this processor in f32: {_arithmetic(options)} is not here",)
     _prove(converted, options, here=here)
@@ -43,7 +39,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         files=ir.FILES,
         inputs=model.part.inputs,
         outputs=model.part.outputs,
-        requires=requires,
+        requires={**needs, **_requires(target, options)},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",
         notes=notes,
@@ -55,8 +51,8 @@ def _read(model: Model) -> tuple[Any, str | None]:
     if model.format == "openvino":
         read = ir.read(model.graph)
         return read, ir.wide_weight(read)
-    proto = graph.read(model.graph)
-    return convert(model, proto), graph.wide_weights(proto, model.graph.parent)
+    proto = onnx_graph.read(model.graph)
+    return convert(model, proto), graph.wide_weight(proto, model.graph.parent)
 
 
 def _pinned(model: Model, target: Target, options: Options) -> tuple[Options, tuple[str, ...]]:
@@ -90,17 +86,8 @@ def _has_f16(target: Target, options: Options) -> bool:
     return wanted in target.device.isa
 
 
-def _may_saturate(target: Target, options: Options) -> bool:
-    """Say whether eight-bit weights ask something of the target's processor."""
-    return target.device.arch == "x86_64" and options.on_cpu
-
-
-def _sums_are_wide(target: Target) -> bool:
-    return bool(set(target.device.isa) & set(NO_SATURATION))
-
-
-def _requires(target: Target, options: Options, wide: str | None, *, here: bool) -> dict[str, Any]:
-    """List what opening needs. Raises UnsupportedError for weights that saturate where nobody would see it."""
+def _requires(target: Target, options: Options) -> dict[str, Any]:
+    """List what opening needs, whatever the weights are."""
     # The IR of a release is read by later ones; nothing promises the other way round.
     release = ".".join(runtime().__version__.split(".")[:2])
     requires: dict[str, Any] = {"packages": {"openvino": f">={release}"}}
@@ -111,17 +98,6 @@ def _requires(target: Target, options: Options, wide: str | None, *, here: bool)
         return requires
     if options.inference_precision == "f16":
         requires["isa"] = ["avx512_fp16" if device.arch == "x86_64" else "fp16"]
-    if wide is not None and _sums_are_wide(target):
-        requires["isa_any"] = list(NO_SATURATION)
-    elif wide is not None and not here:
-        raise UnsupportedError(
-            f"OpenVINO cannot run this model right on '{target.name}':",
-            problems=[
-                f"the int8 weight '{wide}' uses all eight bits, and its processor has none of"
-                f" {', '.join(NO_SATURATION)}: sums of products saturate"
-            ],
-            hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
-        )
     if options.inference_precision == "bf16":
         requires["isa_any"] = list(BF16)  # every processor with one of these has a member of the other list too
     return requires

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BuildError, EnvironmentFault
+from edgekit.passes import saturation
+from edgekit.passes.onnx_graph import describe, foreign, nodes
 
 DOMAINS = {
     "",
@@ -26,41 +26,9 @@ _FAILED = re.compile(r"^-- (\S+) with a message:", re.M)
 _FAILED_NODE = re.compile(r"<Node\((\w+)\): ([^>]*)>")
 
 
-def read(path: Path) -> Any:
-    """Give the ModelProto without its external data. Raises BuildError when the file is no ONNX graph."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise EnvironmentFault(
-            "building needs the package onnx, which does not import.", hint="pip install onnx"
-        ) from error
-    try:
-        return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise BuildError(f"'{path.name}' cannot be read as an ONNX graph: {error}.") from error
-
-
-def nodes(model: Any) -> Iterator[Any]:
-    """Yield every node, those of subgraphs and of the model's own functions included."""
-    yield from _nodes_of(model.graph.node)
-    for function in model.functions:
-        yield from _nodes_of(function.node)
-
-
-def describe(node: Any) -> str:
-    """Name an operator, its domain and its node, by its first output where it has no name."""
-    name = f"'{node.name}'" if node.name else f"that gives '{node.output[0] if node.output else '?'}'"
-    return f"{node.op_type} of domain '{node.domain or 'ai.onnx'}' (node {name})"
-
-
 def problems(model: Any) -> list[str]:
     """Name each operator of a domain that OpenVINO does not know, with its node."""
-    own = {(function.domain, function.name) for function in model.functions}
-    return [
-        f"OpenVINO has no operator {describe(node)}"
-        for node in nodes(model)
-        if node.domain not in DOMAINS and (node.domain, node.op_type) not in own
-    ]
+    return [f"OpenVINO has no operator {describe(node)}" for node in foreign(model, DOMAINS)]
 
 
 def lacking(model: Any, message: str) -> list[str]:
@@ -81,13 +49,8 @@ def lacking(model: Any, message: str) -> list[str]:
     return found
 
 
-def wide_weights(model: Any, folder: Path) -> str | None:
-    """Give the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None.
-
-    On x86 without VNNI or AMX, the sum of two u8*s8 products saturates at 16 bits unless weights stay within +-64.
-    """
-    from onnx import TensorProto, numpy_helper
-
+def wide_weight(model: Any, folder: Path) -> str | None:
+    """Give the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None."""
     # Dynamically quantized products (MatMulInteger) run in f32 in OpenVINO and cannot saturate: only Q/DQ counts.
     if not any(node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear") for node in nodes(model)):
         return None
@@ -97,20 +60,7 @@ def wide_weights(model: Any, folder: Path) -> str | None:
         if node.op_type == "DequantizeLinear" or node.op_type.startswith("QLinear")
         for name in node.input
     }
-    for weight in model.graph.initializer:
-        if weight.data_type == TensorProto.INT8 and len(weight.dims) > 1 and weight.name in fed:
-            array = numpy_helper.to_array(weight, str(folder))
-            if array.size and (array.max() > 64 or array.min() < -64):
-                return str(weight.name)
-    return None
-
-
-def _nodes_of(found: Any) -> Iterator[Any]:
-    for node in found:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                yield from _nodes_of(graph.node)
+    return saturation.wide_weight(model, fed, folder)
 
 
 def _operator(word: str) -> tuple[str, str]:

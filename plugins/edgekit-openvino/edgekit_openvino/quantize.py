@@ -142,11 +142,12 @@ class Nncf(Record):
 
     def _quantized(self, model: Model, samples: Feeds, *, folded: bool) -> tuple[bool, Any]:
         """Say whether the model is a transformer and give it with quantizers; `folded` makes its weights int8."""
-        from edgekit_openvino import graph, ir
+        from edgekit.passes import onnx_graph
+        from edgekit_openvino import ir
         from edgekit_openvino.build import convert
         from edgekit_openvino.calibrate import quantize
 
-        proto = graph.read(model.graph)
+        proto = onnx_graph.read(model.graph)
         converted = convert(model, proto)
         ir.settle_names(converted, proto)
         transformer = self.architecture == "transformer" or (

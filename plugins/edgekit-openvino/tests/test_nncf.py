@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from edgekit_openvino import OpenVino, graph, ir
+from edgekit_openvino import OpenVino, ir
 from edgekit_openvino.build import convert
 from edgekit_openvino.quantize import Nncf
 from onnx import TensorProto, helper, numpy_helper
@@ -22,6 +22,7 @@ from edgekit import host, registry
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model, Part
+from edgekit.passes import onnx_graph
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
 from edgekit.target import Device, Target
@@ -210,7 +211,7 @@ def test_an_unknown_layer_is_named_with_the_one_that_was_meant(tmp_path):
 def test_what_attends_is_a_transformer_and_what_convolves_is_none(tmp_path):
     for make, expected in ((attention_net, True), (residual_net, False)):
         model = make(tmp_path / make.__name__)
-        assert ir.is_transformer(convert(model, graph.read(model.graph))) is expected
+        assert ir.is_transformer(convert(model, onnx_graph.read(model.graph))) is expected
 
 
 def test_a_transformer_has_its_activations_smoothed(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BuildError, UnsupportedError
 from edgekit.model import Model
+from edgekit.passes import onnx_graph
 from edgekit.plugin import Built
 from edgekit.spec import ShapeRange, TensorSpec
 from edgekit.target import Target
@@ -24,10 +25,11 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
 
     Raises UnsupportedError naming each node that the compiler here refuses, where one is installed.
     """
-    proto = graph.read(model.graph)
+    proto = onnx_graph.read(model.graph)
     plan = planned(model, proto, target, options)
     try:
-        files = (*_lay_down(model.graph, graph.external_files(proto), workdir), PLAN)
+        external = onnx_graph.external_files(proto)
+        files = (*onnx_graph.lay_down(model.graph, external, workdir, name=GRAPH, taken=(PLAN,)), PLAN)
         plan.save(workdir / PLAN)
         found = preflight.check(workdir / GRAPH, plan, target)
         _raise_refusal(found, target, options)
@@ -81,7 +83,7 @@ def planned(model: Model, proto: Any, target: Target, options: Options) -> Build
     return BuildPlan(
         target=target.name,
         precision=model.precision,
-        opset=graph.opset(proto),
+        opset=onnx_graph.opset(proto),
         sm=target.device.sm,
         profiles=profiles(model.part.inputs, ranges(target)),
         sparse=sparse,
@@ -105,17 +107,3 @@ def profiles(inputs: tuple[TensorSpec, ...], shapes: Mapping[str, int | ShapeRan
         for spec in inputs
         if not spec.is_static
     )
-
-
-def _lay_down(source: Path, external: tuple[str, ...], workdir: Path) -> tuple[str, ...]:
-    names = [GRAPH]
-    for location in external:
-        path = PurePosixPath(location)
-        if path.is_absolute() or ".." in path.parts or location in (GRAPH, PLAN):
-            raise BuildError(f"the graph keeps weights in '{location}', outside its own folder.")
-        file = workdir / location
-        file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.parent / location, file)
-        names.append(location)
-    shutil.copyfile(source, workdir / GRAPH)
-    return tuple(names)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import UnsupportedError
-from edgekit_tensorrt import graph
+from edgekit.passes import onnx_graph
 
 FLOAT, FLOAT16, BFLOAT16 = 1, 10, 16  # onnx.TensorProto.DataType
 ROUNDED = (FLOAT16, BFLOAT16)
@@ -28,7 +28,7 @@ def emulated(path: Path) -> bytes | None:
     proto = onnx.load(str(path))
     if not _types(proto) & set(ROUNDED):
         return None
-    if any(attribute.HasField("g") or attribute.graphs for node in proto.graph.node for attribute in node.attribute):
+    if any(map(onnx_graph.bodies, proto.graph.node)):
         raise UnsupportedError(
             "the rounding of this graph cannot be checked here: it has branches or loops beside f16.",
             hint="take the recipe fp32, or export the graph without If, Loop and Scan",
@@ -48,7 +48,7 @@ def _types(proto: Any) -> set[int]:
     """List the element types that initializers, casts and the graph's ends have."""
     found = {tensor.data_type for tensor in proto.graph.initializer}
     found |= {value.type.tensor_type.elem_type for value in (*proto.graph.input, *proto.graph.output)}
-    for node in graph.nodes(proto):
+    for node in onnx_graph.nodes(proto):
         found |= {entry.i for entry in node.attribute if entry.name in ("to", "output_dtype", "dtype")}
     return found
 

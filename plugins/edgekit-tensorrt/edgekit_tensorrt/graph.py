@@ -2,48 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BuildError, EnvironmentFault
-
-
-def read(path: Path) -> Any:
-    """Give the ModelProto without its external data. Raises BuildError when the file is no ONNX graph."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise EnvironmentFault(
-            "preparing a graph needs the package onnx, which does not import.", hint="pip install onnx"
-        ) from error
-    try:
-        return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise BuildError(f"'{path.name}' cannot be read as an ONNX graph: {error}.") from error
-
-
-def opset(model: Any) -> int:
-    """Give the version of the standard operators that the graph asks for."""
-    return max((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-
-
-def nodes(model: Any) -> Iterator[Any]:
-    """Yield every node, those of subgraphs and of the model's own functions included."""
-    yield from _nodes_of(model.graph.node)
-    for function in model.functions:
-        yield from _nodes_of(function.node)
-
-
-def external_files(model: Any) -> tuple[str, ...]:
-    """List the files beside the graph that hold its weights, relative to the graph."""
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
-
-    found = set()
-    for tensor in _get_all_tensors(model):
-        if uses_external_data(tensor):
-            found |= {entry.value for entry in tensor.external_data if entry.key == "location"}
-    return tuple(sorted(found))
+from edgekit.passes.onnx_graph import name_of
 
 
 def sparse_weights(model: Any, folder: Path) -> tuple[str, ...]:
@@ -88,16 +50,7 @@ def _input_channels(node: Any) -> int | None:
     return None
 
 
-def _nodes_of(found: Any) -> Iterator[Any]:
-    for node in found:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                yield from _nodes_of(graph.node)
-
-
 def describe(node: Any) -> str:
     """Name an operator and its node, and its domain where that is not the standard one."""
-    name = f"'{node.name}'" if node.name else f"that gives '{node.output[0] if node.output else '?'}'"
     domain = "" if node.domain in ("", "ai.onnx") else f" of domain '{node.domain}'"
-    return f"{node.op_type}{domain} (node {name})"
+    return f"{node.op_type}{domain} (node {name_of(node)})"

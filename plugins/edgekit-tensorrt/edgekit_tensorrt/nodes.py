@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekit.model import Model
+from edgekit.passes import onnx_graph
 from edgekit_tensorrt import facts, graph
 from edgekit_tensorrt.facts import Version
 
@@ -28,7 +29,7 @@ def problems(proto: Any, versions: Sequence[Version]) -> Iterator[str]:
     constants |= {
         n.output[0]: a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
     }
-    for node in graph.nodes(proto):
+    for node in onnx_graph.nodes(proto):
         if (node.domain, node.op_type) in own:
             continue
         if node.domain not in STANDARD:
@@ -59,7 +60,7 @@ def dla_problems(proto: Any, model: Model, *, fallback: bool) -> Iterator[str]:
             )
     if fallback:
         return
-    for node in graph.nodes(proto):
+    for node in onnx_graph.nodes(proto):
         if node.op_type not in facts.ON_DLA:
             yield (
                 f"the deep learning accelerator has no {graph.describe(node)}, and it may not run on the GPU: set "

@@ -94,11 +94,12 @@ def _option_problems(model: Model, target: Target) -> Iterator[str]:
 
 def graph_problems(model: Model, target: Target) -> Iterator[str]:
     """Yield what is in the way of the graph, each node by its name."""
-    from edgekit_tensorrt import graph, nodes
+    from edgekit.passes import onnx_graph
+    from edgekit_tensorrt import nodes
 
-    proto = graph.read(model.graph)
+    proto = onnx_graph.read(model.graph)
     here = [v for v in versions(target) if v >= facts.STRONG_TYPES] or [(11, 0)]
-    yield from _opset_problems(graph.opset(proto), min(here))
+    yield from _opset_problems(onnx_graph.opset(proto), min(here))
     yield from nodes.problems(proto, here)
     yield from shape_problems(model, target)
     options = options_of(target)
