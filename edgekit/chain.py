@@ -45,15 +45,20 @@ def fits(made: Recipe, start: str, backend: str) -> bool:
         return True
 
 
-def lacking(made: Recipe) -> tuple[str, ...]:
-    """Say which passes need packages that are not here, with the line that installs them."""
+def lacking(made: Recipe) -> tuple[EnvironmentFault, ...]:
+    """Say which passes are not here, or need packages that are not, with the line that installs them as the hint."""
     found = []
     for step in made.passes:
-        kind = registry.pass_type(step.name)
+        try:
+            kind = registry.pass_type(step.name)
+        except EnvironmentFault as fault:
+            found.append(fault)
+            continue
         absent = [name for name in getattr(kind, "packages", ()) if find_spec(name) is None]
         if absent:
             hint = getattr(kind, "install", f"pip install {' '.join(absent)}")
-            found.append(f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks ({hint})")
+            needs = f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks."
+            found.append(EnvironmentFault(needs, hint=hint))
     return tuple(found)
 
 

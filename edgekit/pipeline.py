@@ -227,8 +227,8 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
     try:
         gives, problems = chain.through(made, start)
     except EnvironmentFault as fault:  # a pass of a plugin that is missing or broken: the other recipes can be tried
-        return (f"{fault.message} ({fault.hint})",)
-    problems += (*chain.lacking(made), *_training_problems(made, project))
+        return (_told(fault),)
+    problems += (*map(_told, chain.lacking(made)), *_training_problems(made, project))
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):
         asked = project.recipe or project.candidates
@@ -244,10 +244,14 @@ def absence(name: str) -> str | None:
     try:
         probe = registry.backend(name).probe()
     except EnvironmentFault as fault:
-        return f"{fault.message} ({fault.hint})"
+        return _told(fault)
     if probe.available:
         return None
     return f"{'; '.join(probe.problems) or 'it is not available'} ({probe.hint})"
+
+
+def _told(fault: EnvironmentFault) -> str:
+    return f"{fault.message} ({fault.hint})"
 
 
 def _training_problems(made: Recipe, project: Project) -> tuple[str, ...]:
@@ -288,8 +292,13 @@ def _refuse(made: Plan) -> None:
             f"the recipe '{made.candidates[0].recipe.name}' trains, and no training data is given.",
             hint="give samples that the model may learn from with --train DIR, beside --data to judge the result",
         )
-    if all("is not installed" in " ".join(c.problems) for c in made.candidates):
-        names = sorted({c.backend for c in made.candidates})
+    lost = [chain.lacking(c.recipe) for c in made.candidates]
+    if all(lost):
+        found = {fault.message: fault.hint for faults in lost for fault in faults}
+        raise EnvironmentFault(" And ".join(found), hint=" && ".join(dict.fromkeys(filter(None, found.values()))))
+    without = [c for c in made.candidates if "is not installed" in " ".join(c.problems)]
+    if all(faults or c in without for c, faults in zip(made.candidates, lost, strict=True)):
+        names = sorted({c.backend for c in without})
         raise EnvironmentFault(
             f"the target '{made.target.name}' needs the backend {' or '.join(names)}, which is not installed.",
             hint=f"pip install {' '.join(registry.KNOWN_PLUGINS.get(name, name) for name in names)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 
 import pytest
@@ -37,26 +38,68 @@ def test_the_bf16_flavour_ends_in_the_format_of_openvino() -> None:
 def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(monkeypatch) -> None:
     assert chain.lacking(recipe.load("int8-nncf")) == ()
     monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
-    (problem,) = chain.lacking(recipe.load("int8-nncf"))
-    assert "'nncf' needs no_such_package" in problem and "pip install 'edgekit-openvino[build]'" in problem
+    (fault,) = chain.lacking(recipe.load("int8-nncf"))
+    assert "'nncf' needs no_such_package" in fault.message
+    assert fault.hint == "pip install 'edgekit-openvino[build]'"
     made = api.plan("digits", target="host", bench=False)
     lost = {one.name: one.problems for one in made.candidates if one.problems}
-    assert problem in lost["openvino/int8-nncf"]
+    assert f"{fault.message} ({fault.hint})" in lost["openvino/int8-nncf"]
     assert "openvino/int8-static" in [one.name for one in made.possible], "the others are tried all the same"
 
 
-def test_a_pass_whose_plugin_is_missing_names_the_plugin_and_the_rest_goes_on(monkeypatch) -> None:
-    def without_nncf(group: str) -> list[EntryPoint]:
-        return [point for point in entry_points(group=group) if point.name != "nncf"]
+@pytest.fixture
+def without(monkeypatch) -> Iterator[Callable[..., None]]:
+    """Give a call after which what has one of these names is not installed."""
 
-    registry.forget()
-    monkeypatch.setattr(registry, "entry_points", without_nncf)
-    try:
-        with pytest.raises(EnvironmentFault, match=r"'nncf' here: it comes with edgekit-openvino") as caught:
-            registry.pass_type("nncf")
-        made = api.plan("digits", target="host", bench=False)
-    finally:
+    def take(*names: str) -> None:
+        def others(group: str) -> list[EntryPoint]:
+            return [point for point in entry_points(group=group) if point.name not in names]
+
         registry.forget()
+        monkeypatch.setattr(registry, "entry_points", others)
+
+    yield take
+    monkeypatch.undo()
+    registry.forget()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"recipe": "int8-nncf"},
+        {"recipe": "int8-nncf", "backends": ["onnxruntime"]},
+        {"candidates": ["onnxruntime/int8-nncf"]},
+        {"candidates": ["openvino/int8-nncf"]},
+    ],
+)
+def test_who_asks_for_a_pass_of_a_missing_plugin_is_told_what_to_install(asked, without) -> None:
+    without("nncf", "openvino")
+    with pytest.raises(EnvironmentFault, match=r"no pass 'nncf' here: it comes with edgekit-openvino\.$") as caught:
+        api.plan("digits", target="host", **asked)
+    assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
+    assert caught.value.exit_code == 3
+
+
+def test_who_asks_for_a_pass_without_its_packages_is_told_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
+    with pytest.raises(EnvironmentFault, match="'nncf' needs no_such_package") as caught:
+        api.plan("digits", target="host", recipe="int8-nncf")
+    assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
+
+
+def test_a_missing_backend_is_named_though_another_candidate_lacks_a_pass(without) -> None:
+    without("nncf", "openvino")
+    for candidates in (["openvino/int8-static"], ["openvino/int8-static", "onnxruntime/int8-nncf"]):
+        with pytest.raises(EnvironmentFault, match="needs the backend openvino, which is not installed") as caught:
+            api.plan("digits", target="host", candidates=candidates)
+        assert caught.value.hint == "pip install edgekit-openvino"
+
+
+def test_a_pass_whose_plugin_is_missing_names_the_plugin_and_the_rest_goes_on(without) -> None:
+    without("nncf")
+    with pytest.raises(EnvironmentFault, match=r"'nncf' here: it comes with edgekit-openvino") as caught:
+        registry.pass_type("nncf")
+    made = api.plan("digits", target="host", bench=False)
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
     assert "openvino/int8-static" in [one.name for one in made.possible]
     (lost,) = [one for one in made.candidates if one.name == "openvino/int8-nncf"]
