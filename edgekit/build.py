@@ -73,6 +73,7 @@ class Build(contextlib.ExitStack):
         self.progress = progress
         self.module = module
         self._loaded: Model | None = None
+        self._passing: dict[str, Path] = {}
 
     @functools.cached_property
     def reference(self) -> Reference:
@@ -198,14 +199,19 @@ class Build(contextlib.ExitStack):
             "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
         }
 
-        def make(work: Path) -> None:
+        key = digest_of(["build", config])
+
+        def make(work: Path) -> Path | None:
             (work / "payload").mkdir()
             with self.progress.step(f"building {candidate.name}"):
                 built = backend.build(model, goal, options, work / "payload")
             (work / "built.json").write_text(json.dumps(built.to_dict()))
+            if built.lasting:
+                return None
+            self._passing[key] = work.rename(self.enter_context(cache.workdir("build")))
+            return self._passing[key]
 
-        key = digest_of(["build", config])
-        folder, _ = cache.fetch(key, "build", make)
+        folder = self._passing.get(key) or cache.fetch(key, "build", make)[0]
         built = Built.from_dict(json.loads((folder / "built.json").read_text()), "built.json")
         return Compiled(model, built, folder / "payload", key)
 

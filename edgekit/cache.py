@@ -57,11 +57,12 @@ def folder() -> Path:
     return home / ".cache" / "edgekit"
 
 
-def fetch(key: str, step: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
+def fetch(key: str, step: str, make: Callable[[Path], Path | None]) -> tuple[Path, bool]:
     """Give the folder of the step with this key and whether it was there; `make` fills an empty folder when it was not.
 
-    Nothing of a failed or interrupted `make` stays. Raises UsageError when the cache cannot be written, DeviceError
-    on a full disk.
+    A `make` that gives a folder of its own made something that is not to be kept: that folder is given, and the next
+    call makes it again. Nothing of a failed or interrupted `make` stays. Raises UsageError when the cache cannot be
+    written, DeviceError on a full disk.
     """
     root = folder()
     final = root / "steps" / key[:2] / key
@@ -72,7 +73,8 @@ def fetch(key: str, step: str, make: Callable[[Path], None]) -> tuple[Path, bool
                 return final, True
             shutil.rmtree(final, ignore_errors=True)
             with workdir(step) as work:
-                make(work)
+                if (elsewhere := make(work)) is not None:
+                    return elsewhere, False
                 _seal(work, key, step)
                 work.rename(final)
     return final, False

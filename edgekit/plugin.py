@@ -90,6 +90,8 @@ class Built(Record):
     evidence: Evidence = "parsed"
     portable: bool = False
     """Prepared, not compiled for one device: `Finishable.finish` does that there."""
+    lasting: bool = True
+    """False where something that was asked gave no answer: it is used, and the next export builds anew."""
     notes: tuple[str, ...] = ()
 
 

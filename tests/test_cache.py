@@ -33,6 +33,17 @@ def test_a_step_is_made_once():
     assert again == folder and hit
 
 
+def test_what_is_not_to_be_kept_is_made_again(tmp_path):
+    def make(work: Path) -> Path:
+        write("passing")(work)
+        return work.rename(tmp_path / "own")
+
+    assert cache.fetch("af", "step", make) == (tmp_path / "own", False)
+    folder, hit = cache.fetch("af", "step", write("kept"))
+    assert (folder / "sub/file.txt").read_text() == "kept" and not hit
+    assert cache.fetch("af", "step", refuse) == (folder, True)
+
+
 @pytest.mark.parametrize("damage", ["alter", "truncate", "remove"])
 def test_a_damaged_entry_is_made_again(damage):
     folder, _ = cache.fetch("ab", "step", write("sound"))
@@ -78,7 +89,7 @@ def test_two_processes_make_a_step_once(tmp_path):
         (work / "file").write_text("x")
         with pathlib.Path({str(tmp_path / "made")!r}).open("a") as log:
             log.write("made\\n")
-    cache.fetch("ae", "step", make)
+    cache.fetch("af", "step", make)
     """
     children = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)]) for _ in range(3)]
     assert [child.wait() for child in children] == [0, 0, 0]

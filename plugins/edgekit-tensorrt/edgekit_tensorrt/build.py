@@ -52,6 +52,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         options=options.to_dict(),
         evidence="aot_compiled" if found.engine else "parsed",
         portable=found.engine is None,
+        lasting=found.verdict != "unanswered",
         notes=found.notes,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from edgekit_tensorrt import TensorRT
+from edgekit_tensorrt import TensorRT, preflight
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ArtifactError
@@ -88,3 +88,10 @@ class TestContract(BackendTests):
         (payload.folder / "plan.json").write_text(text)
         with pytest.raises(ArtifactError, match="plan"):
             backend.open(payload)
+
+    @pytest.mark.parametrize(("verdict", "lasting"), [("unanswered", False), ("none", True), ("parsed", True)])
+    def test_what_no_compiler_answered_is_asked_again(
+        self, backend: TensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, lasting: bool
+    ) -> None:
+        monkeypatch.setattr(preflight, "check", lambda *_: preflight.Preflight(verdict))
+        assert self._built(backend, tmp_path).lasting is lasting
