@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit import chain, recipe
-from edgekit.recipe import Recipe
+from edgekit import chain, flavour, recipe
+from edgekit.recipe import PassConfig, Recipe
 from edgekit.target import Target
 
 Pair = tuple[str, Recipe]
@@ -21,18 +21,24 @@ def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -
     if all(made.passes for _, made in planned):
         wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
     wanted += [
-        (backend, recipe.plain(made, chain.whole(made), goal, backend))
-        for backend, made in possible
-        if chain.prunes(made)
+        (backend, plain(made, chain.whole(made), goal, backend)) for backend, made in possible if chain.prunes(made)
     ]
     there = [(backend, made.passes) for backend, made in planned]
     added = []
     for backend, found in wanted:
-        made = recipe.resolve(found, goal, backend)
+        made = flavour.resolve(found, goal, backend)
         if (backend, made.passes) not in there:
             there.append((backend, made.passes))
             added.append((backend, made))
     return added
+
+
+def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend: str | None = None) -> Recipe:
+    """Give the recipe of `passes` alone, which `made` does among others: the built-in one where it is that."""
+    for known in recipe.BUILTIN.values():
+        if flavour.resolve(known, target, backend).passes == passes:
+            return known
+    return Recipe(f"{made.name}-whole", f"{made.name} without its pruning", passes, made.precision)
 
 
 def resorts(possible: Sequence[Pair], goal: Target) -> list[Pair]:
@@ -41,4 +47,6 @@ def resorts(possible: Sequence[Pair], goal: Target) -> list[Pair]:
     if any(made.name == recipe.LAST_RESORT for _, made in int8):
         return []
     last = recipe.load(recipe.LAST_RESORT)
-    return [(backend, recipe.resolve(last, goal, backend)) for backend in dict.fromkeys(backend for backend, _ in int8)]
+    return [
+        (backend, flavour.resolve(last, goal, backend)) for backend in dict.fromkeys(backend for backend, _ in int8)
+    ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekit import beside, chain, recipe, registry, target
+from edgekit import beside, chain, flavour, recipe, registry, target
 from edgekit import host as _host
 from edgekit._record import Record
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
@@ -131,7 +131,7 @@ def plan(project: Project, *, live: bool = False) -> Plan:
 
 def planned(made: Plan, backend: str, unresolved: Recipe) -> PlannedCandidate:
     """Give a candidate that the plan did not name, resolved, with what is in its way."""
-    resolved = recipe.resolve(unresolved, made.target, backend)
+    resolved = flavour.resolve(unresolved, made.target, backend)
     start = "torch" if made.source == LIVE else source_for(reference(made.project)).gives
     unasked = replace(made.project, recipe=None, candidates=())  # a loss that nobody asked for needs data to be seen
     return PlannedCandidate(backend, resolved, _problems(backend, resolved, made.target, unasked, start))
@@ -186,7 +186,7 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
             pairs = [pair for pair in pairs if chain.fits(recipe.load(pair[1]), start, pair[0])] or pairs
     planned = []
     for backend, name in dict.fromkeys(pairs):
-        made = recipe.resolve(recipe.load(name), goal, backend, prune=project.prune)
+        made = flavour.resolve(recipe.load(name), goal, backend, prune=project.prune)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
     if project.qat and project.train is None:
         raise UsageError("--qat trains, and no training data is given.", hint="give samples with --train DIR")

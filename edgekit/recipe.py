@@ -22,11 +22,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import host
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
 from edgekit.project import toml_key, toml_value
-from edgekit.target import Target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -206,13 +204,6 @@ def usual(backend: str) -> tuple[str, ...]:
     return (*OWN.get(backend, ()), *USUAL)
 
 
-PROCESSOR_WIDTH = 8
-"""Channels that a processor takes at once: a vector of AVX2, two of NEON. AVX-512 takes 16, of which 8 fill a half: in
-multiples of 16 narrow layers would have nothing left to prune."""
-
-NVIDIA_WIDTH = 32
-"""Channels that fill an int8 tensor core's load (TensorRT's kCHW32 format); fp16 takes 16."""
-
 OVERRIDES = "overrides"
 """The key of a pass's config that holds what differs for operator types and nodes."""
 
@@ -292,79 +283,3 @@ def _precision(passes: tuple[PassConfig, ...]) -> str:
 
     found = sorted(filter(None, map(given, passes)), key=lambda one: one in ("f16", "bf16"))
     return "+".join(found) or "f32"
-
-
-def resolve(recipe: Recipe, target: Target, backend: str | None = None, *, prune: float | None = None) -> Recipe:
-    """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there, and the widths
-    that its kernels take whole. `prune` is the share of the work to remove where the recipe does not say it.
-    """
-    passes = []
-    for step in recipe.passes:
-        flavours = _flavour_of_nncf(target) if step.name == "nncf" else _flavour(target, backend)
-        flavour = {key: value for key, value in flavours.items() if key in _FLAVOURED.get(step.name, ())}
-        if step.name == "prune":
-            flavour = {"round_to": NVIDIA_WIDTH if backend == "tensorrt" else PROCESSOR_WIDTH}
-            flavour |= {} if prune is None else {"ratio": prune}
-        passes.append(PassConfig(step.name, {**flavour, **step.config}))
-    return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
-
-
-def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend: str | None = None) -> Recipe:
-    """Give the recipe of `passes` alone, which `made` does among others: the built-in one where it is that."""
-    for known in BUILTIN.values():
-        if resolve(known, target, backend).passes == passes:
-            return known
-    return Recipe(f"{made.name}-whole", f"{made.name} without its pruning", passes, made.precision)
-
-
-_FLAVOURED = {
-    "quantize-static": (
-        "activations",
-        "reduce_range",
-        "symmetric_activations",
-        "quantize_bias",
-        "quantize_outputs",
-        "followers",
-    ),
-    "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),
-    "quantize-dynamic": ("reduce_range",),
-    "smooth": ("reduce_range",),
-    "weight-only": ("block", "embeddings"),
-    "nncf": ("device", "reduce_range"),
-}
-"""The settings of a pass that the flavour of int8 decides."""
-
-
-def _flavour(target: Target, backend: str | None) -> dict[str, Any]:
-    """Give the settings of quantize-static.
-
-    x86 multiplies u8 by s8; without VNNI or AMX the 16-bit sum of two products saturates, so weights get 7 bits
-    (`reduce_range`). ARM's dot product takes s8 by s8. TensorRT refuses zero points other than 0, int32 biases, and
-    scales that are looked up beside a table; its int4 kernels take blocks of 64 or 128. It fuses Relu and sums into the
-    convolution before them where no pair stands between.
-    """
-    if backend == "tensorrt":
-        return {
-            "activations": "s8",
-            "reduce_range": False,
-            "symmetric_activations": True,
-            "quantize_bias": False,
-            "quantize_outputs": False,
-            "followers": ["MaxPool"],
-            "block": 128,
-            "embeddings": False,
-        }
-    isa = set(target.device.isa)
-    arm = target.device.arch == "aarch64"
-    return {
-        "activations": "s8" if arm else "u8",
-        "reduce_range": not arm and not isa & set(host.WIDE_SUMS),
-    }
-
-
-def _flavour_of_nncf(target: Target) -> dict[str, Any]:
-    """Give the settings of nncf: whose kernels it quantizes for, and 7-bit weights where an x86 needs them."""
-    device = str(target.options.get("openvino", {}).get("device", "CPU")).partition(".")[0]
-    if device != "CPU":
-        return {"device": device if device in ("GPU", "NPU") else "ANY", "reduce_range": False}
-    return {"device": device, "reduce_range": _flavour(target, "openvino")["reduce_range"]}

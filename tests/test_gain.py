@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import api, chain, recipe, target
+from edgekit import api, beside, chain, flavour, recipe, target
 from edgekit.errors import PerformanceFailure
 from edgekit.recipe import PassConfig
 from edgekit.report import text
@@ -136,7 +136,7 @@ def test_the_counterpart_is_planned_once(place: Path) -> None:
 
 def test_a_plain_recipe_is_the_built_in_one_where_it_is_that() -> None:
     goal = target.load("host")
-    qat = recipe.resolve(recipe.load("int8-qat"), goal, "onnxruntime")
-    assert recipe.plain(qat, chain.whole(qat), goal, "onnxruntime").name == "int8-static"
+    qat = flavour.resolve(recipe.load("int8-qat"), goal, "onnxruntime")
+    assert beside.plain(qat, chain.whole(qat), goal, "onnxruntime").name == "int8-static"
     own = (PassConfig("cast", {"dtype": "f16", "keep": ["Softmax"]}),)
-    assert recipe.plain(qat, own, goal).name == "int8-qat-whole"
+    assert beside.plain(qat, own, goal).name == "int8-qat-whole"

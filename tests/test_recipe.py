@@ -1,4 +1,4 @@
-"""Recipes: the built-in ones, files, and what the target decides."""
+"""Recipes: the built-in ones, and files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import chain, recipe, registry
+from edgekit import chain, flavour, recipe, registry
 from edgekit.errors import UsageError
 from edgekit.recipe import BUILTIN, PassConfig, Recipe
 from edgekit.target import Device, Target
 
-ARM = Target("arm", "t", device=Device(arch="aarch64", isa=("neon", "dotprod")))
-VNNI = Target("vnni", "t", device=Device(arch="x86_64", isa=("avx2", "avx512_vnni")))
 AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
 
 
@@ -30,15 +28,6 @@ def test_built_ins_are_known_by_name_and_survive_json(name: str) -> None:
     assert recipe._precision(found.passes) == found.precision
 
 
-@pytest.mark.parametrize("name", sorted(BUILTIN))
-@pytest.mark.parametrize("goal", [ARM, VNNI, AVX2], ids=lambda goal: goal.name)
-def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> None:
-    for step in recipe.resolve(recipe.load(name), goal).passes:
-        kind = registry.pass_type(step.name)
-        made = kind.from_dict(step.config)
-        assert {key: made.to_dict()[key] for key in step.config} == dict(step.config)
-
-
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
     calibrated |= {"int8-smooth", "pruned-int8-static"}
@@ -46,42 +35,6 @@ def test_only_calibration_needs_samples() -> None:
     assert {name for name, found in BUILTIN.items() if found.needs_samples} == calibrated
     assert set(recipe.usual("openvino")) <= set(BUILTIN)
     assert set(recipe.usual("openvino")) - set(recipe.usual("onnxruntime")) == {"int8-nncf", "int8-nncf-bf16"}
-
-
-@pytest.mark.parametrize(
-    ("goal", "activations", "reduce_range"), [(ARM, "s8", False), (VNNI, "u8", False), (AVX2, "u8", True)]
-)
-def test_the_target_decides_the_flavour_of_int8(goal: Target, activations: str, reduce_range: bool) -> None:
-    static = recipe.resolve(BUILTIN["int8-static"], goal).passes[0]
-    assert static.config == {"activations": activations, "reduce_range": reduce_range}
-    dynamic = recipe.resolve(BUILTIN["int8-dynamic"], goal).passes[0]
-    assert dynamic.config == {"reduce_range": reduce_range}
-
-
-@pytest.mark.parametrize(
-    ("device", "options", "expected"),
-    [
-        ({"arch": "x86_64", "isa": ("avx2",)}, {}, {"device": "CPU", "reduce_range": True}),
-        ({"arch": "x86_64", "isa": ("avx2", "avx_vnni")}, {}, {"device": "CPU", "reduce_range": False}),
-        ({"arch": "x86_64", "isa": ("amx_int8",)}, {}, {"device": "CPU", "reduce_range": False}),
-        ({"arch": "aarch64"}, {}, {"device": "CPU", "reduce_range": False}),
-        ({"arch": "x86_64", "isa": ("avx2",)}, {"device": "GPU.1"}, {"device": "GPU", "reduce_range": False}),
-        ({"arch": "x86_64"}, {"device": "NPU"}, {"device": "NPU", "reduce_range": False}),
-        ({"arch": "x86_64"}, {"device": "AUTO"}, {"device": "ANY", "reduce_range": False}),
-    ],
-)
-def test_nncf_quantizes_for_the_kernels_of_the_target(device: dict, options: dict, expected: dict) -> None:
-    goal = Target("some", "some", device=Device(**device), options={"openvino": options})
-    assert recipe.resolve(BUILTIN["int8-nncf"], goal).passes[0].config == expected
-    assert recipe.resolve(BUILTIN["int8-nncf-bf16"], goal).passes[1].config == expected
-
-
-def test_what_a_recipe_says_wins_and_resolving_twice_changes_nothing() -> None:
-    mine = Recipe("mine", "m", (PassConfig("quantize-static", {"activations": "s8"}),), "i8")
-    once = recipe.resolve(mine, AVX2)
-    assert once.passes[0].config == {"activations": "s8", "reduce_range": True}
-    assert recipe.resolve(once, AVX2) == once
-    assert recipe.resolve(BUILTIN["fp16"], AVX2) == BUILTIN["fp16"]
 
 
 def test_every_recipe_has_a_pruned_form() -> None:
@@ -94,16 +47,6 @@ def test_every_recipe_has_a_pruned_form() -> None:
     }
     with pytest.raises(UsageError, match=r"no recipe 'pruned-int8-stat'\. Did you mean 'pruned-int8-static'"):
         recipe.load("pruned-int8-stat")
-
-
-def test_the_target_decides_the_widths_and_the_user_the_share() -> None:
-    assert recipe.resolve(recipe.load("pruned"), AVX2).passes[0].config == {"round_to": 8}
-    assert recipe.resolve(recipe.load("pruned"), ARM, "tensorrt", prune=0.5).passes[0].config == {
-        "round_to": 32,
-        "ratio": 0.5,
-    }
-    mine = Recipe("mine", "m", (PassConfig("prune", {"ratio": 0.2, "round_to": 4}),))
-    assert recipe.resolve(mine, AVX2, prune=0.5) == mine
 
 
 def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:
@@ -119,7 +62,7 @@ def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_the_file_of_a_recipe_repeats_it(tmp_path: Path, name: str) -> None:
-    made = Recipe("mine", BUILTIN[name].summary, recipe.resolve(BUILTIN[name], AVX2).passes, BUILTIN[name].precision)
+    made = Recipe("mine", BUILTIN[name].summary, flavour.resolve(BUILTIN[name], AVX2).passes, BUILTIN[name].precision)
     assert recipe.load(write(tmp_path, recipe.to_toml(made))) == made
 
 

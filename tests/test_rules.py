@@ -24,7 +24,7 @@ LAYERS = (
     {"spec", "host", "layer", "marker", "turn"},
     {"requirement"},
     {"model", "target", "compute_capability", "project", "cache", "data", "fleet"},
-    {"recipe", "plugin"},
+    {"recipe", "flavour", "plugin"},
     {"registry", "measurement"},
     {"result", "tasks"},
     {"artifact", "device", "bench", "report", "sources", "passes"},

@@ -24,7 +24,7 @@ import json, sys, tempfile
 from pathlib import Path
 import numpy as np
 import edgekit
-from edgekit import recipe, registry
+from edgekit import flavour, recipe, registry
 from edgekit._record import digest_of_file
 from edgekit.build import Build
 from edgekit.data import Feeds
@@ -56,7 +56,7 @@ feeds = Feeds.from_arrays(
 for name in names:
     model = Model.load(Path(sys.argv[1]))
     with tempfile.TemporaryDirectory() as scratch:
-        for number, step in enumerate(recipe.resolve(recipe.load(name), plan.target).passes):
+        for number, step in enumerate(flavour.resolve(recipe.load(name), plan.target).passes):
             work = Path(scratch) / str(number)
             work.mkdir()
             model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, work)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgekit import recipe, target
+from edgekit import flavour, recipe, target
 from edgekit.data import Feeds
 from edgekit.model import Model
 from edgekit.passes._onnx import part_of
@@ -75,7 +75,7 @@ def feed() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def int8(in_float: Model, feed: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Quantize the network in the flavour of this machine."""
-    config = recipe.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
+    config = flavour.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
     folder = tmp_path_factory.mktemp("int8")
     feeds = Feeds.from_arrays([feed])
     return QuantizeStatic.from_dict(dict(config)).apply(in_float, feeds, folder)

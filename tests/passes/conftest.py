@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit import recipe, target
+from edgekit import flavour, recipe, target
 from edgekit.data import Feeds
 from edgekit.model import Model
 from edgekit.passes._onnx import part_of, save
@@ -73,7 +73,7 @@ def optimized_kinds() -> Callable[[Path, Path], list[str]]:
 @pytest.fixture(scope="session")
 def exact() -> Mapping[str, Any]:
     """Give the flavour of int8 whose sums do not saturate on this machine's processor: as a recipe has it."""
-    return recipe.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
+    return flavour.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit import recipe, registry, target
+from edgekit import flavour, recipe, registry, target
 from edgekit.data import Feeds
 from edgekit.errors import UsageError
 from edgekit.model import Model
@@ -45,7 +45,7 @@ def feeds() -> Feeds:
 
 
 def made(name: str, model: Model, feeds: Feeds, folder: Path) -> Model:
-    for number, step in enumerate(recipe.resolve(recipe.load(name), target.load("jetson-thor"), "tensorrt").passes):
+    for number, step in enumerate(flavour.resolve(recipe.load(name), target.load("jetson-thor"), "tensorrt").passes):
         place = folder / f"{name}-{number}"
         place.mkdir()
         model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, place)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgekit import api, recipe, target
+from edgekit import api, flavour, recipe, target
 from edgekit.data import Samples, TrainingData
 from edgekit.errors import AccuracyFailure, UnsupportedError, UsageError
 from edgekit.model import Reference
@@ -102,7 +102,7 @@ def test_running_extremes_follow_training_batches_only() -> None:
 
 def test_the_flavour_is_the_targets(tmp_path: Path) -> None:
     for name in ("host", "jetson-orin-nano"):
-        made = recipe.resolve(recipe.load("int8-qat"), target.load(name), "onnxruntime")
+        made = flavour.resolve(recipe.load("int8-qat"), target.load(name), "onnxruntime")
         aware, static = (step.config for step in made.passes)
         assert {key: static[key] for key in aware} == dict(aware)
     assert isinstance(QuantizeAware(), Trainable)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import recipe, target
 from edgekit.data import Feeds
+from edgekit.flavour import resolve
 from edgekit.model import Model
 from edgekit.passes.quantize_static import QuantizeStatic
 
@@ -24,7 +25,7 @@ def floats(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def flavour() -> QuantizeStatic:
-    resolved = recipe.resolve(recipe.load("int8-static"), target.load("jetson-orin-nano"), "tensorrt")
+    resolved = resolve(recipe.load("int8-static"), target.load("jetson-orin-nano"), "tensorrt")
     return QuantizeStatic.from_dict(resolved.passes[0].config)
 
 
@@ -96,5 +97,5 @@ def test_resnet(
 
 def test_other_backends_of_the_target_keep_theirs() -> None:
     jetson = target.load("jetson-orin-nano")
-    config = recipe.resolve(recipe.load("int8-static"), jetson, "onnxruntime").passes[0].config
+    config = resolve(recipe.load("int8-static"), jetson, "onnxruntime").passes[0].config
     assert config == {"activations": "s8", "reduce_range": False}
