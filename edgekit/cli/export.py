@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import options
+from edgekit.cli import command_line, options
 from edgekit.cli.group import Option, verb
 from edgekit.cli.show import check_files, show, write_files
 
@@ -91,9 +91,9 @@ def export(ctx: click.Context, /, **given: Any) -> None:
     from edgekit import project as projects
     from edgekit.cli import output
 
-    project = projects.load(given["project"], options.overrides(ctx))
+    project = projects.load(given["project"], command_line.overrides(ctx))
     if given["device"]:
-        project = replace(project, target=_target_of(given["device"], options.typed(ctx).get("target")))
+        project = replace(project, target=_target_of(given["device"], command_line.typed(ctx).get("target")))
     if given["dry_run"]:
         return _dry_run(project, given)
     check_files(given["report_files"])

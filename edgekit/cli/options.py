@@ -1,18 +1,14 @@
-"""The options that verbs share, and what the user really typed of them.
-
-An option's default is never written over the project file: `typed` gives only what stood on the command line.
-"""
+"""The options that verbs share, and how their help says them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
 
 from edgekit.cli.group import Option
-from edgekit.errors import UsageError
 from edgekit.measurement import Scenario
 from edgekit.project import Objective
 
@@ -25,85 +21,6 @@ _BUDGET = "Budget"
 _BUILD = "Build"
 _BENCH = "Benchmark"
 _SCENARIO = "Scenario"
-
-FIELDS = {
-    "model": "model",
-    "task": "task",
-    "processor": "processor",
-    "revision": "revision",
-    "offline": "offline",
-    "trust_remote_code": "trust_remote_code",
-    "allow_pickle": "allow_pickle",
-    "target": "target",
-    "data": "data",
-    "calibration_data": "calibration",
-    "train": "train",
-    "prune": "prune",
-    "split": "split",
-    "text_column": "text_columns",
-    "label_column": "label_column",
-    "metric": "metric",
-    "calibration_samples": "calibration_samples",
-    "max_samples": "max_samples",
-    "max_drop": "max_drop",
-    "min_agreement": "min_agreement",
-    "max_latency_ms": "max_latency_ms",
-    "max_size_mb": "max_size_mb",
-    "max_memory_mb": "max_memory_mb",
-    "objective": "objective",
-    "recipe": "recipe",
-    "backend": "backends",
-    "candidate": "candidates",
-    "input": "inputs",
-    "shape": "shapes",
-    "opset": "opset",
-    "output": "output",
-    "seed": "seed",
-    "repair": "repair",
-    "qat": "qat",
-    "mixed": "mixed",
-    "bench": "bench",
-    "bench_seconds": "bench_seconds",
-    "tune": "tune",
-    "search": "search",
-}
-"""The parameter of a verb, and the field of the project file that it overrides."""
-
-
-def typed(ctx: click.Context) -> dict[str, Any]:
-    """Give the parameters that the user typed, without those left at their defaults."""
-    source = click.core.ParameterSource.COMMANDLINE
-    return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) is source}
-
-
-def overrides(ctx: click.Context) -> dict[str, Any]:
-    """Give the fields of the project file that the command line overrides, with their values.
-
-    Raises UsageError for a shape that is not NAME=VALUE and for two different models.
-    """
-    given = typed(ctx)
-    if "model_argument" in given:
-        if given.get("model", given["model_argument"]) != given["model_argument"]:
-            raise UsageError(
-                f"two models are given: '{given['model_argument']}' and '{given['model']}'.",
-                hint="give the model once, as an argument or with --model",
-            )
-        given["model"] = given["model_argument"]
-    values = {field: given[name] for name, field in FIELDS.items() if name in given}
-    if "shapes" in values:
-        values["shapes"] = dict(_shape(text) for text in values["shapes"])
-    return values
-
-
-def _shape(text: str) -> tuple[str, int | str]:
-    name, equals, value = text.partition("=")
-    name, value = name.strip(), value.strip()
-    if equals and name and (value == "dynamic" or (value.isdigit() and int(value) > 0)):
-        return name, value if value == "dynamic" else int(value)
-    raise UsageError(
-        f"cannot read the shape '{text}'.",
-        hint="write it as name=size or name=dynamic, for example --shape sequence=128",
-    )
 
 
 def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -303,29 +220,6 @@ def device_options(function: F) -> F:
     )(function)  # fmt: skip
 
 
-NOT_PASSED_ON = {
-    *("bundle", "bundles", "device", "python"),
-    *("report_files", "save_baseline", "as_json", "quiet", "verbose", "cache_dir"),
-}
-"""What is about this machine, of a verb that is called on a device."""
-
-
-def passed_on(ctx: click.Context) -> list[str]:
-    """Give the options that the user typed, but those of this machine, in the words of a command line."""
-    words: list[str] = []
-    values = {name: value for name, value in typed(ctx).items() if name not in NOT_PASSED_ON}
-    for param in ctx.command.params:
-        if param.name not in values or not isinstance(param, click.Option):
-            continue
-        value = values[param.name]
-        if param.is_flag:
-            words.append(param.opts[0] if value else param.secondary_opts[0])
-        else:
-            each = value if param.multiple else [value]
-            words += [word for item in each for word in (max(param.opts, key=len), str(item))]
-    return words
-
-
 def report_option(function: F) -> F:
     """Add the files that the report is written to besides."""
     return _option("--report", "report_files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
@@ -338,8 +232,3 @@ def json_option(function: F) -> F:
     """Add `--json`."""
     return _option("--json", "as_json", is_flag=True, group="Output", unset="off",
                    help="Print the result as JSON on stdout.")(function)  # fmt: skip
-
-
-def given(ctx: click.Context) -> Mapping[str, Any]:
-    """Give every parameter with its value, for `output.job`."""
-    return ctx.params

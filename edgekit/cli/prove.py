@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import options
+from edgekit.cli import command_line, options
 from edgekit.cli.group import Option, verb
 from edgekit.cli.show import check_baseline, check_files, show, write_baseline
 
@@ -48,7 +48,7 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
     from edgekit.errors import UsageError
 
     check_files(given["report_files"])
-    if given["data"] is None and (stray := sorted(set(options.typed(ctx)) & _OF_DATA)):
+    if given["data"] is None and (stray := sorted(set(command_line.typed(ctx)) & _OF_DATA)):
         raise UsageError(f"--{stray[0].replace('_', '-')} says how to judge data, but no --data is given.")
     if given["device"]:
         return _verdict(_elsewhere(ctx, (bundle,), given), bundle, given)
@@ -93,7 +93,7 @@ def _elsewhere(ctx: click.Context, bundles: Sequence[Path], given: dict[str, Any
     paths = [str(path) for path in bundles]
     with output.job(given) as work:
         return deploy.elsewhere(
-            given["device"], ctx.command.name or "", paths, options.passed_on(ctx), python=given["python"],
+            given["device"], ctx.command.name or "", paths, command_line.passed_on(ctx), python=given["python"],
             progress=work.progress,
         )  # fmt: skip
 
