@@ -1,4 +1,4 @@
-"""The parent's end of a measuring process: start it, ask it, stop it, and put its death into words."""
+"""The parent's end of a measuring process: start it, ask it, and stop it; `fault.py` says what became of it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgekit import cache, errors
+from edgekit import cache
+from edgekit.bench import fault
 from edgekit.bench.child import command_line
-from edgekit.errors import DeviceError, EdgekitError, UsageError
+from edgekit.errors import DeviceError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
 
 if TYPE_CHECKING:
     import numpy as np
 
 PREFIX = "edgekit-bench"
-
-_SIGNALS = {
-    "SIGILL": "an illegal instruction: it was built for a processor that has more instructions than this one",
-    "SIGSEGV": "it read or wrote memory that is not its own",
-    "SIGBUS": "a memory access that the hardware refused, or a file that shrank while it was mapped",
-    "SIGFPE": "an arithmetic fault",
-    "SIGABRT": "it gave up by itself",
-    "SIGKILL": "something outside killed it, perhaps the system because memory ran out",
-    "SIGTERM": "something outside asked it to end",
-}
-
-_HINTS = {
-    "SIGILL": "install another version of {backend}, one built for this processor (`edgekit doctor` shows both)",
-    "SIGKILL": "free some memory or give a smaller model or batch; `dmesg | tail` says whether the system killed it",
-}
 
 
 class Worker:
@@ -249,7 +235,7 @@ class Worker:
             raise self._death(process) from None
         answer = json.loads(self._line(process))
         if "fault" in answer:
-            raise _fault(answer["fault"])
+            raise fault.raised(answer["fault"])
         if "crash" in answer:
             raise DeviceError(
                 f"'{self.backend}' failed while {doing}: {answer['crash']}.",
@@ -281,48 +267,13 @@ class Worker:
         return line
 
     def _death(self, process: subprocess.Popen[bytes]) -> DeviceError:
-        """Say how the process died: the signal and its meaning, or the exit code, and the log's last lines."""
-        code = process.wait()
-        said = self._last_lines()
-        tail = f" Its last lines:\n{said}" if said else ""
-        if code >= 0:
-            return DeviceError(
-                f"the process that ran '{self.backend}' ended with exit code {code} while {self._doing}.{tail}",
-                hint="`edgekit doctor` checks the runtime",
-                backend=self.backend,
-                log=self._log_text(),
-            )
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-code).name
-            meaning = f" ({_SIGNALS[name]})" if name in _SIGNALS else ""
-            return DeviceError(
-                f"the process that ran '{self.backend}' was killed by {name}{meaning} while {self._doing}.{tail}",
-                hint=_HINTS.get(name, "`edgekit doctor` checks the runtime").format(backend=self.backend),
-                backend=self.backend,
-                signal=name,
-                log=self._log_text(),
-            )
-        return DeviceError(f"the process that ran '{self.backend}' was killed by signal {-code} while {self._doing}.")
+        return fault.death(process.wait(), self._log_text(), backend=self.backend, doing=self._doing)
 
     def _log_text(self, most: int = 10_000) -> str:
         with contextlib.suppress(OSError):
             return self._log.read_text(errors="replace")[-most:]
         return ""
 
-    def _last_lines(self, count: int = 8) -> str:
-        """Give the last lines that the runtime wrote before Python's dump of the stacks, which the context keeps."""
-        lines = self._log_text().partition("Fatal Python error:")[0].splitlines()
-        return "\n".join(f"  {line}" for line in lines[-count:] if line.strip())
-
 
 def _absolute(payload: Payload) -> dict[str, Any]:
     return payload.to_dict() | {"folder": str(payload.folder.absolute())}
-
-
-def _fault(data: Mapping[str, Any]) -> EdgekitError:
-    """Make the error anew that was raised in the other process."""
-    kind = getattr(errors, str(data["error"]), EdgekitError)
-    if not (isinstance(kind, type) and issubclass(kind, EdgekitError)):
-        kind = EdgekitError
-    made: EdgekitError = kind(data["message"], hint=data["hint"], **data["context"])
-    return made
