@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from edgekit.errors import BuildError, UnsupportedError
 from edgekit_tensorrt.plan import BuildPlan
@@ -59,6 +59,9 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
 }
 """What only some have (TensorRT for RTX), and is asked for before it is used."""
 
+ECHOED = 400
+"""Letters of a log record that are echoed; TensorRT lists all layers in one."""
+
 SPOKEN = ("ERROR", "INTERNAL_ERROR", "WARNING")
 
 
@@ -73,8 +76,11 @@ class EngineBuilt:
     """Warnings of the builder."""
 
 
-def logger(trt: Any, records: list[tuple[str, str]]) -> Any:
-    """Give a logger that keeps (severity, message) in `records`: TensorRT prints its reasons and returns None."""
+def logger(trt: Any, records: list[tuple[str, str]], *, echo: TextIO | None = None) -> Any:
+    """Give a logger that keeps (severity, message) in `records`: TensorRT prints its reasons and returns None.
+
+    Each is written to `echo` too, shortened, at once: a crash takes the records with it.
+    """
 
     class Log(trt.ILogger):  # type: ignore[misc]  # the bindings have no types
         def __init__(self) -> None:
@@ -82,8 +88,19 @@ def logger(trt: Any, records: list[tuple[str, str]]) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             records.append((severity.name, message))
+            if echo is not None:
+                print(f"{severity.name}: {message[:ECHOED]}", file=echo, flush=True)
 
     return Log()
+
+
+def parsed(trt: Any, log: Any, graph: Path) -> tuple[Any, Any, Any, bool]:
+    """Give a builder, the strongly typed network of `graph`, its parser, and whether that took the graph."""
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    # By path: it finds external weights beside the file.
+    return builder, network, parser, bool(parser.parse_from_file(str(graph)))
 
 
 def build(
@@ -96,10 +113,8 @@ def build(
     """
     records: list[tuple[str, str]] = []
     log = logger(trt, records)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(graph)):  # by path: it finds external weights beside the file
+    builder, network, parser, accepted = parsed(trt, log, graph)
+    if not accepted:
         raise UnsupportedError(
             "TensorRT's parser refuses the graph:",
             problems=[_refusal(parser.get_error(index)) for index in range(parser.num_errors)],

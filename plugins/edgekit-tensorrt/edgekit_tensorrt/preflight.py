@@ -123,11 +123,8 @@ def check(model: Path, plan: BuildPlan, target: Target, *, timeout_s: float = TI
     job = {
         "onnx": str(model.absolute()),
         "sm": sm,
-        "profiles": [one.to_dict() for one in plan.profiles],
+        "plan": plan.to_dict(),
         "engine": str(model.absolute().with_name(ENGINE)) if deliver else None,
-        "sparse": plan.sparse,
-        "optimization_level": plan.optimization_level,
-        "workspace_mb": plan.workspace_mb,
     }
     with tempfile.TemporaryDirectory(prefix=f"edgekit-rtx.{os.getpid()}.") as folder:
         answer = run(command_line(Path(folder) / "job.json"), job, Path(folder), timeout_s)

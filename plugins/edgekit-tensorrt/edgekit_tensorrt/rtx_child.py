@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import EdgekitError
+from edgekit_tensorrt import adapter
 from edgekit_tensorrt.layers import HEADING, NARROW, type_of
+from edgekit_tensorrt.plan import BuildPlan
 
 MOVES = ("SHUFFLE", "CAST", "IDENTITY", "SQUEEZE", "UNSQUEEZE", "SLICE", "CONCATENATION", "GATHER", "SELECT")
 """Layers that stand between a DequantizeLinear and the product it feeds without changing the values."""
 
 PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION")
-
-RECORD_LENGTH = 400
-"""Letters of a log record that are kept; the list of layers is kept whole, in the result."""
 
 
 def main(file: str) -> None:
@@ -36,24 +37,12 @@ def ask(job: dict[str, Any]) -> dict[str, Any]:
     import tensorrt_rtx as trt
 
     records: list[tuple[str, str]] = []
-
-    class Log(trt.ILogger):  # type: ignore[misc]  # the bindings have no types
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # pybind11 wants the explicit call
-
-        def log(self, severity: Any, message: str) -> None:
-            records.append((severity.name, message))
-            print(f"{severity.name}: {message[:RECORD_LENGTH]}", file=sys.stderr, flush=True)
-
-    log = Log()
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
     started = time.monotonic()
-    parsed = bool(parser.parse_from_file(job["onnx"]))  # by path: it finds external weights beside the file
+    log = adapter.logger(trt, records, echo=sys.stderr)
+    builder, network, parser, accepted = adapter.parsed(trt, log, Path(job["onnx"]))
     result: dict[str, Any] = {
         "compiler": f"tensorrt-rtx {trt.__version__}",
-        "parsed": parsed,
+        "parsed": accepted,
         "errors": [_error(parser.get_error(index)) for index in range(parser.num_errors)],
         "parse_seconds": round(time.monotonic() - started, 3),
         "products": [],
@@ -62,7 +51,7 @@ def ask(job: dict[str, Any]) -> dict[str, Any]:
         "layers": "",
         "said": [],
     }
-    if not parsed:
+    if not accepted:
         return result
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     result["products"] = _products(layers)
@@ -71,7 +60,14 @@ def ask(job: dict[str, Any]) -> dict[str, Any]:
         return result
     records.clear()
     started = time.monotonic()
-    engine = builder.build_serialized_network(network, _config(trt, builder, network, job))
+    # The accelerator of a board is none of its kin's, and TensorRT for RTX has none.
+    plan = replace(BuildPlan.from_dict(job["plan"], "build plan"), dla_core=None)
+    try:
+        config = adapter.configured(trt, builder, network, plan, job["sm"])
+    except EdgekitError as error:
+        result["said"] = [error.message]
+        return result
+    engine = builder.build_serialized_network(network, config)
     result["compile_seconds"] = round(time.monotonic() - started, 3)
     result["layers"] = next((said for _, said in records if said.startswith(HEADING)), "")
     if engine is None:
@@ -83,27 +79,6 @@ def ask(job: dict[str, Any]) -> dict[str, Any]:
         aside.write_bytes(memoryview(engine))
         aside.replace(job["engine"])
     return result
-
-
-def _config(trt: Any, builder: Any, network: Any, job: dict[str, Any]) -> Any:
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{job['sm'].replace('.', '')}"), 0)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if job["optimization_level"] is not None:
-        config.builder_optimization_level = job["optimization_level"]
-    if job["workspace_mb"] is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job["workspace_mb"] << 20)
-    if job["sparse"]:
-        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    if job["profiles"]:
-        profile = builder.create_optimization_profile()
-        shapes_in = {network.get_input(index).name for index in range(network.num_inputs)}
-        for one in job["profiles"]:
-            if one["input"] in shapes_in:
-                profile.set_shape(one["input"], one["min"], one["opt"], one["max"])
-        config.add_optimization_profile(profile)
-    return config
 
 
 def _error(error: Any) -> dict[str, Any]:

@@ -57,11 +57,9 @@ def test_fixed_sizes_need_no_profile(trt, tmp_path):
 
 
 def test_the_configuration_is_the_plans(trt, tmp_path):
-    records: list = []
-    log = adapter.logger(trt, records)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, log).parse_from_file(str(write(tmp_path / "m.onnx")))
+    log = adapter.logger(trt, [])
+    builder, network, _parser, accepted = adapter.parsed(trt, log, write(tmp_path / "m.onnx"))
+    assert accepted
     asked = plan(workspace_mb=64, optimization_level=4, sparse=True)
     config = adapter.configured(trt, builder, network, asked, "8.6")
     assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 64 << 20
