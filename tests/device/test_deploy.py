@@ -13,6 +13,7 @@ from edgekit import deploy, host
 from edgekit.deploy import Settings, exit_code
 from edgekit.errors import EnvironmentFault
 from edgekit.fleet import Device
+from tests.deploying import deployed
 
 HERE = Device("here", "local:")
 FAST = ("--seconds", "0.05")
@@ -34,18 +35,10 @@ def settings(wheels, monkeypatch) -> Settings:
     return Settings(bootstrap=True, bench_options=FAST, python=sys.executable)
 
 
-def deployed(bundle, settings, *devices: Device):
-    outcomes = deploy.deploy(bundle.path, devices or (HERE,), settings)
-    for one in outcomes:
-        if one.fault and "index cannot be reached" in one.fault["message"]:
-            pytest.skip(one.fault["message"])
-    return outcomes
-
-
 @pytest.mark.slow
 def test_a_device_with_nothing_but_python(small_bundle, settings, home):
     """Wheels are sent once; the bundle is proved and measured; what was sent of it is gone; `clean` leaves nothing."""
-    (one,) = deployed(small_bundle, settings)
+    (one,) = deployed(small_bundle.path, [HERE], settings)
     assert one.ok, one.fault
     assert one.report is not None and one.report.kind == "deploy"
     (candidate,) = one.report.candidates
@@ -58,7 +51,7 @@ def test_a_device_with_nothing_but_python(small_bundle, settings, home):
     assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "wheels"}
     assert one.bytes_sent > 10e6
 
-    (again,) = deployed(small_bundle, Settings(**{**vars(settings), "clean": True}))
+    (again,) = deployed(small_bundle.path, [HERE], Settings(**{**vars(settings), "clean": True}))
     assert again.ok, again.fault
     assert again.bytes_sent < 1e5, "only the bundle is sent again"
     assert everything(home) == [".cache"]
@@ -66,7 +59,7 @@ def test_a_device_with_nothing_but_python(small_bundle, settings, home):
 
 @pytest.mark.slow
 def test_a_bundle_that_is_kept_is_proved_there_by_its_path(small_bundle, settings, home, run):
-    (one,) = deployed(small_bundle, Settings(**{**vars(settings), "keep": True, "bench": False}))
+    (one,) = deployed(small_bundle.path, [HERE], Settings(**{**vars(settings), "keep": True, "bench": False}))
     assert one.ok, one.fault
     assert one.bundle is not None and (Path(one.bundle) / "manifest.json").is_file()
     assert one.report is not None and one.report.candidates[0].measurement is None

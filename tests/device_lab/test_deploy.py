@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import artifact, deploy
-from edgekit.deploy import Outcome, Settings
+from edgekit import artifact
+from edgekit.deploy import Settings
 from edgekit.device import connect, probe
 from edgekit.fleet import Device
 from tests.bundles import pictures
+from tests.deploying import deployed
 from tests.device_lab.board import CPUS
 
 
@@ -23,14 +24,6 @@ def bundle(tmp_path_factory) -> Path:
 def wheels(lab, monkeypatch) -> None:
     """Keep wheels beside the lab's other downloads, for the next run."""
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(lab.folder / "edgekit"))
-
-
-def deployed(bundle: Path, devices: list[Device], settings: Settings) -> tuple[Outcome, ...]:
-    outcomes = deploy.deploy(bundle, devices, settings)
-    for one in outcomes:
-        if one.fault and "index cannot be reached" in one.fault["message"]:
-            pytest.skip(one.fault["message"])
-    return outcomes
 
 
 @pytest.mark.slow
