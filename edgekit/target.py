@@ -1,21 +1,16 @@
-"""Targets: what a device is, read from TOML files.
-
-Search order, first wins: an explicit path, `./targets`, `$EDGEKIT_TARGETS`, the user's config directory, installed
-packages (entry point group `edgekit.targets`: a module whose folder holds TOML files), the built-ins.
-`targets/README.md` explains every key.
-"""
+"""Targets: what a device is, read from TOML files. `targets/README.md` explains every key."""
 
 from __future__ import annotations
 
 import math
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit import host as _host
+from edgekit import search_path
 from edgekit._record import NOT_FINITE, Record
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import ShapeRange
@@ -109,10 +104,10 @@ def load(name: str) -> Target:
 
     Raises UsageError for an unknown target (with the nearest names and where it looked) and for a bad file.
     """
-    if _is_path(name):
-        return _read_target(_expanded(name), ())
+    if search_path.is_path(name):
+        return _read_target(search_path.expanded(name), ())
     plain, colon, sm = name.partition(":")
-    found = _read_target(_find(plain, tuple(search_path())), ())
+    found = _read_target(search_path.find(plain, tuple(search_path.folders())), ())
     if not colon:
         return found
     from edgekit.compute_capability import narrowed
@@ -122,87 +117,7 @@ def load(name: str) -> Target:
 
 def available() -> dict[str, Path]:
     """List every target's name and file, those that win first in the search order."""
-    return _names(search_path())
-
-
-def search_path() -> Iterator[tuple[str, Path]]:
-    """Yield where targets are looked for, as (why, folder), in order, each folder once."""
-    builtin = builtin_folder()
-    seen = {builtin.resolve()}  # so that inside edgekit's own checkout ./targets is the built-ins and nothing else
-    for why, folder in _user_places():
-        if folder.resolve() not in seen:
-            seen.add(folder.resolve())
-            yield why, folder
-    yield "built in", builtin
-
-
-def builtin_folder() -> Path:
-    """Give the folder of the built-in targets: inside the package when installed, beside it in a checkout."""
-    inside = Path(__file__).parent / "targets"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "targets"
-
-
-def _user_places() -> Iterator[tuple[str, Path]]:
-    yield "the working directory", Path("targets")
-    for folder in filter(None, os.environ.get("EDGEKIT_TARGETS", "").split(os.pathsep)):
-        yield "$EDGEKIT_TARGETS", _expanded(folder)
-    home, config = _host.home(), os.environ.get("XDG_CONFIG_HOME")
-    if config or home:
-        yield "the user's config", Path(config or f"{home}/.config") / "edgekit" / "targets"
-    yield from _packages()
-
-
-def _packages() -> Iterator[tuple[str, Path]]:
-    from importlib.metadata import entry_points
-    from importlib.util import find_spec
-
-    for point in sorted(entry_points(group="edgekit.targets"), key=lambda point: point.name):
-        try:
-            spec = find_spec(point.module)
-        except (
-            ImportError,
-            ValueError,
-        ):  # half uninstalled: `edgekit plugins` tells; other targets must still be found
-            continue
-        # A namespace package has no origin, but folders all the same.
-        folders = list(spec.submodule_search_locations or ()) if spec else []
-        if spec is not None and not folders and spec.origin:
-            folders = [str(Path(spec.origin).parent)]
-        for folder in folders:
-            yield f"the package '{point.name}'", Path(folder)
-
-
-def _expanded(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:  # of a user that is not there: the path as it stands is not there either, and is told so
-        return Path(name)
-
-
-def _is_path(name: str) -> bool:
-    return name.endswith(".toml") or "/" in name or os.sep in name
-
-
-def _names(places: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for _, folder in places:
-        if folder.is_dir():
-            for path in sorted(folder.glob("*.toml")):
-                found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
-
-
-def _find(name: str, places: tuple[tuple[str, Path], ...], besides: Path | None = None) -> Path:
-    for _, folder in places:
-        path = folder / f"{name}.toml"
-        if path.is_file() and (besides is None or path.resolve() != besides.resolve()):
-            return path
-    others = {other: path for other, path in _names(places).items() if other != name}
-    looked = ", ".join(f"{folder} ({why})" for why, folder in places)
-    raise UsageError(
-        f"there is no target '{name}'.{nearest(name, others)}",
-        hint=f"list them with `edgekit targets`; looked in {looked}",
-    )
+    return search_path.names(search_path.folders())
 
 
 def _read_target(path: Path, seen: tuple[Path, ...]) -> Target:
@@ -227,14 +142,14 @@ def _parent(name: object, path: Path) -> Path:
     """Find what `path` extends, in its own place and those after it: no file rests on one that shadows it."""
     if not isinstance(name, str):
         raise UsageError(f"{path}: extends: expected the name of a target, found {name!r}.")
-    if _is_path(name):
-        return path.parent / _expanded(name)
-    places = tuple(search_path())
+    if search_path.is_path(name):
+        return path.parent / search_path.expanded(name)
+    places = tuple(search_path.folders())
     folders = [folder.resolve() for _, folder in places]
     if path.parent.resolve() in folders:
         places = places[folders.index(path.parent.resolve()) :]
     try:
-        return _find(name, places, besides=path)
+        return search_path.find(name, places, besides=path)
     except UsageError as error:
         raise UsageError(f"{path}: extends: {error.message}", hint=error.hint) from error
 

@@ -21,7 +21,7 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 LAYERS = (
     {"errors", "_privacy", "progress"},
     {"_record", "embedded"},
-    {"spec", "host", "layer", "marker", "turn"},
+    {"spec", "host", "layer", "marker", "search_path", "turn"},
     {"requirement"},
     {"model", "target", "compute_capability", "project", "cache", "data", "fleet"},
     {"recipe", "flavour", "plugin"},

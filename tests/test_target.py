@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import host, recipe, registry, target
+from edgekit import host, recipe, registry, search_path, target
 from edgekit.errors import UsageError
 from edgekit.spec import ShapeRange
 from edgekit.target import Device, Limits, Target
@@ -195,8 +195,8 @@ def test_half_removed_package_does_not_hide_the_others(
 
 
 def test_in_the_checkout_the_folder_is_the_built_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(target.builtin_folder().parent)
-    assert [why for why, _ in target.search_path()].count("the working directory") == 0
+    monkeypatch.chdir(search_path.builtin().parent)
+    assert [why for why, _ in search_path.folders()].count("the working directory") == 0
     assert target.load("jetson-orin-nano").device.sm == "8.7"
 
 
@@ -207,7 +207,7 @@ def test_unknown_target_names_the_nearest_and_the_places(elsewhere: Path, monkey
     assert "'rasberry-pi5'" in caught.value.message
     assert "'raspberry-pi-5'" in caught.value.message
     hint = caught.value.hint or ""
-    for place in ("targets (the working directory)", "/boards/of/ours", "config", str(target.builtin_folder())):
+    for place in ("targets (the working directory)", "/boards/of/ours", "config", str(search_path.builtin())):
         assert place in hint
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edgekit import search_path
 from edgekit import target as targets
 from edgekit.device.probe import Found
 from edgekit.errors import UsageError
@@ -75,7 +76,7 @@ def _candidates(host: Host) -> Mapping[str, Sequence[str]]:
         alike = "intel-n100" if integer else "x86-avx2"
     else:
         alike = "raspberry-pi-5" if integer else "raspberry-pi-4"
-    found = targets.load(str(targets.builtin_folder() / f"{alike}.toml"))
+    found = targets.load(str(search_path.builtin() / f"{alike}.toml"))
     processor = ("onnxruntime", "openvino")
     return {name: recipes for name, recipes in found.candidates.items() if name in processor}
 
