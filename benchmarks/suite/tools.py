@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,11 +84,18 @@ def python_of(environment: str) -> Path:
         return Path(sys.executable)
     pins = ENVIRONMENTS[environment]
     folder = work() / "environments" / environment
-    record = folder / "pins.txt"
-    if record.is_file() and record.read_text().split() == list(pins):
-        return folder / "bin" / "python"
-    print(f"environment '{environment}': installing {', '.join(pins)}", file=sys.stderr)
-    log = work() / "logs" / f"environment-{environment}.log"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:  # two runs of the suite would install into one folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = folder / "pins.txt"
+        if not (record.is_file() and record.read_text().split() == list(pins)):
+            print(f"environment '{environment}': installing {', '.join(pins)}", file=sys.stderr)
+            _install(folder, pins, work() / "logs" / f"environment-{environment}.log")
+            record.write_text("\n".join(pins) + "\n")
+    return folder / "bin" / "python"
+
+
+def _install(folder: Path, pins: Sequence[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     # Not written aside and renamed: a virtual environment holds its own path. The record at the end makes it whole.
     with log.open("w") as file:
@@ -96,9 +104,7 @@ def python_of(environment: str) -> Path:
             [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *pins],
         ):
             if subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode:
-                raise UsageError(f"the environment '{environment}' does not install: {last_lines(log)}")
-    record.write_text("\n".join(pins) + "\n")
-    return folder / "bin" / "python"
+                raise UsageError(f"the environment '{folder.name}' does not install: {last_lines(log)}")
 
 
 def variables() -> dict[str, str]:
