@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edgekit import toml
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FILE = "fleet.toml"
 """Where `edgekit devices` looks, in the working directory."""
@@ -38,15 +32,7 @@ class Device(Record):
 
 def load(path: Path) -> tuple[Device, ...]:
     """Read a fleet file. Raises UsageError for one that cannot be read, and for a name or an address given twice."""
-    try:
-        with path.open("rb") as file:
-            data: dict[str, Any] = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the fleet file '{path}': {error.strerror}.", hint=f"it looks like this:\n{EXAMPLE}"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"'{path}' is not valid TOML: {error}.", hint=f"it looks like this:\n{EXAMPLE}") from error
+    data = toml.read(path, "fleet file", hint=f"it looks like this:\n{EXAMPLE}")
     for key in data:
         if key != "device":
             raise UsageError(f"{path}: unknown key '{key}'.{nearest(key, ['device'])}", hint=EXAMPLE)

@@ -7,19 +7,14 @@ that `--dry-run` prints is such a file too.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit import toml
 from edgekit._record import Record
 from edgekit.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FILE = "edgekit.toml"
 
@@ -159,9 +154,9 @@ def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
         if name in ("targets", "shapes") or (value == plain.to_dict()[name] and name not in ("target",)):
             continue
         lines += [f"# {line}" for line in (comments or {}).get(name, "").splitlines()]
-        lines.append(f"{name} = {toml_value(value)}")
+        lines.append(f"{name} = {toml.value(value)}")
     if project.shapes:
-        lines += ["", "[shapes]", *(f"{toml_key(name)} = {toml_value(size)}" for name, size in project.shapes.items())]
+        lines += ["", "[shapes]", *(f"{toml.key(name)} = {toml.value(size)}" for name, size in project.shapes.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -189,17 +184,11 @@ def _read(path: Path | None) -> tuple[dict[str, Any], str]:
 
 def _toml_file(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return dict(tomllib.load(file))
-    except FileNotFoundError as error:
+        return toml.read(path, "project file", hint="give the path of a TOML file")
+    except UsageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise UsageError(f"there is no project file '{path}'.", hint="write one with `edgekit init`") from error
-    except OSError as error:
-        raise UsageError(f"cannot read '{path}': {error.strerror}.", hint="give the path of a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"'{path}' is not valid TOML: {error}.",
-            hint='correct that line; text is written in quotes, as key = "text"',
-        ) from error
 
 
 def _within(name: str, value: float | None, low: float, high: float | None) -> None:
@@ -229,26 +218,6 @@ def _measurable(project: Project) -> None:
             f"the objective {project.objective} cannot be judged: nothing is measured.",
             hint="leave out --no-bench (bench = false), or the objective",
         )
-
-
-def toml_key(name: str) -> str:
-    """Write a key as TOML, quoted where it must be."""
-    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if bare else toml_value(name)
-
-
-def toml_value(value: Any) -> str:
-    """Write a plain value as TOML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{toml_key(str(k))} = {toml_value(v)}" for k, v in value.items()) + " }"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'
 
 
 TEMPLATE = """\

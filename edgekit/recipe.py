@@ -16,20 +16,14 @@ float = true
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgekit import toml
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
-from edgekit.project import toml_key, toml_value
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -226,13 +220,7 @@ def load(name: str) -> Recipe:
             hint=f"built in: {', '.join(BUILTIN)}; or give the path of a .toml file",
         )
     path = own.get(name, Path(name))
-    try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"cannot read the recipe '{path}': {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"'{path}' is not valid TOML: {error}.") from error
+    data = toml.read(path, "recipe", hint="list recipes with `edgekit recipes`")
     if isinstance(data.get("passes"), list):
         data["passes"] = [_lifted(step) for step in data["passes"]]
     found = Recipe.from_dict({"name": path.stem, **data}, str(path))
@@ -248,16 +236,16 @@ def available() -> dict[str, Path]:
 
 def to_toml(recipe: Recipe) -> str:
     """Give the recipe file that repeats `recipe`; it has the name of the file it is written to."""
-    lines = [f"summary = {toml_value(recipe.summary)}", f"precision = {toml_value(recipe.precision)}"]
+    lines = [f"summary = {toml.value(recipe.summary)}", f"precision = {toml.value(recipe.precision)}"]
     for step in recipe.passes:
-        lines += ["", "[[passes]]", f"name = {toml_value(step.name)}"]
+        lines += ["", "[[passes]]", f"name = {toml.value(step.name)}"]
         plain = {key: value for key, value in step.config.items() if key != OVERRIDES}
         over = step.config.get(OVERRIDES) or {}
-        tables = {"config": plain, **{f"{kind}.{toml_key(n)}": said for kind in over for n, said in over[kind].items()}}
+        tables = {"config": plain, **{f"{kind}.{toml.key(n)}": said for kind in over for n, said in over[kind].items()}}
         for table, values in tables.items():
             if values:
                 lines += ["", f"[passes.{table}]"]
-                lines += [f"{key} = {toml_value(value)}" for key, value in sorted(values.items())]
+                lines += [f"{key} = {toml.value(value)}" for key, value in sorted(values.items())]
     return "\n".join(lines) + "\n"
 
 

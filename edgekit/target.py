@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit import host as _host
-from edgekit import search_path
+from edgekit import search_path, toml
 from edgekit._record import NOT_FINITE, Record
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import ShapeRange
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 HOST = "host"
 
@@ -124,7 +118,7 @@ def _read_target(path: Path, seen: tuple[Path, ...]) -> Target:
     chain = (*seen, path)
     if path.resolve() in {other.resolve() for other in seen}:
         raise UsageError(f"'extends' goes round in a circle: {' -> '.join(map(str, chain))}.")
-    data = _read(path)
+    data = toml.read(path, "target file", hint="list targets with `edgekit targets`")
     if data.setdefault("name", path.stem) != path.stem:
         raise UsageError(
             f"{path}: the name is '{data['name']}' but the file is '{path.name}'.",
@@ -152,18 +146,6 @@ def _parent(name: object, path: Path) -> Path:
         return search_path.find(name, places, besides=path)
     except UsageError as error:
         raise UsageError(f"{path}: extends: {error.message}", hint=error.hint) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return dict(tomllib.load(file))
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the target file '{path}': {error.strerror}.", hint="list targets with `edgekit targets`"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"'{path}' is not valid TOML: {error}.") from error
 
 
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "i686", "riscv64")

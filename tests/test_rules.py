@@ -20,7 +20,7 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 
 LAYERS = (
     {"errors", "_privacy", "progress"},
-    {"_record", "embedded"},
+    {"_record", "embedded", "toml"},
     {"spec", "host", "layer", "marker", "search_path", "turn"},
     {"requirement"},
     {"model", "target", "compute_capability", "project", "cache", "data", "fleet"},
@@ -57,7 +57,7 @@ ROOMS = {
 }
 """Packages beside numpy and tomli that may be imported outside the heavy rooms, and where."""
 
-AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"fleet", "target", "project", "recipe"}}
+AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"toml"}}
 """Packages that may be imported when a module loads: click draws the commands, tomli is the library's place on 3.10."""
 
 BUILD_SIDE_OF_PLUGINS = {

@@ -160,7 +160,7 @@ def test_a_plan_runs_from_any_folder(command, tmp_path):
 
 
 def tomllib_load_text(text: str) -> dict:
-    from edgekit.project import tomllib
+    from edgekit.toml import tomllib
 
     return tomllib.loads(text)
 
