@@ -70,12 +70,7 @@ class Verb(click.Command):
         self.exits = tuple(exits)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_usage(ctx, formatter)
-        formatter.write_paragraph()
-        formatter.indent()
-        formatter.write_text(self.help or "")
-        formatter.dedent()
-        _paragraphs(formatter, "DESCRIPTION", self.description)
+        _begin(self, ctx, formatter)
         self.format_options(ctx, formatter)
         _examples(formatter, self.examples)
         _exit_codes(formatter, self.exits)
@@ -133,12 +128,7 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_usage(ctx, formatter)
-        formatter.write_paragraph()
-        formatter.indent()
-        formatter.write_text(self.help or "")
-        formatter.dedent()
-        _paragraphs(formatter, "DESCRIPTION", self.description)
+        _begin(self, ctx, formatter)
         for heading, names in self.families.items():
             _definitions(formatter, heading.upper(), [(name, self.table[name][1]) for name in names])
         records = [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))]
@@ -207,6 +197,15 @@ def verb(
         options_metavar="[OPTIONS]",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def _begin(command: Verb | Verbs, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    command.format_usage(ctx, formatter)
+    formatter.write_paragraph()
+    formatter.indent()
+    formatter.write_text(command.help or "")
+    formatter.dedent()
+    _paragraphs(formatter, "DESCRIPTION", command.description)
 
 
 def _heading(formatter: click.HelpFormatter, text: str) -> None:
