@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from edgekit import host, registry
+from edgekit import host, registry, requirement
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import Step
@@ -260,11 +260,8 @@ def check_files(path: Path, manifest: Manifest) -> None:
 
 
 def _package_problem(package: str, wanted: str) -> list[str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        found = version(package)
-    except PackageNotFoundError:
+    found = requirement.installed(package)
+    if found is None:
         return [f"it needs the package {package}{wanted}, which is not installed (pip install '{package}{wanted}')"]
     for clause in filter(None, wanted.split(",")):
         match = re.match(r"\s*(>=|<|==)\s*([\d.]+)", clause)

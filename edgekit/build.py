@@ -13,11 +13,10 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgekit import cache, chain, registry
+from edgekit import cache, chain, registry, requirement
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UsageError, nearest
@@ -252,11 +251,7 @@ def blamed(name: str) -> Iterator[None]:
 @functools.cache
 def tool_versions() -> dict[str, str]:
     """Give the versions of the packages that can change what a step makes; absent ones are left out."""
-    found = {}
-    for name in TOOLS:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    return requirement.versions(TOOLS)
 
 
 @functools.cache

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 from edgekit._privacy import no_telemetry as no_telemetry  # for plugins: call it before importing a runtime
 from edgekit._record import Record as Record  # for plugins: the base of their options
 from edgekit.data import Feeds, TrainingData
+from edgekit.errors import ArtifactError
 from edgekit.layer import Anatomy as Anatomy
 from edgekit.layer import GraphLayer as GraphLayer
 from edgekit.layer import LayerCost as LayerCost
 from edgekit.layer import LayerTime as LayerTime
 from edgekit.model import Model, Reference
 from edgekit.progress import Progress
+from edgekit.spec import FeedCheck as FeedCheck  # for plugins: the same, for the speed of `run`
 from edgekit.spec import TensorSpec
 from edgekit.spec import check_feeds as check_feeds  # for plugins: what `run` and `bind` owe
 from edgekit.target import Target
@@ -110,6 +112,12 @@ class Payload(Record):
     @property
     def main(self) -> Path:
         return self.folder / self.files[0]
+
+    def check(self) -> None:
+        """Raise ArtifactError, naming the first, where files are missing."""
+        for name in self.files:
+            if not (self.folder / name).is_file():
+                raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,17 @@ class Tunable(Backend, Protocol):
         Pure and quick: no runtime is loaded.
         """
         ...
+
+
+def fewer_threads(cores: int) -> tuple[Mapping[str, Any], ...]:
+    """Give halves of the processors down to one, for `variants`: small models lose more by handing out work than they
+    gain.
+    """
+    counts = []
+    while cores > 1:
+        cores = (cores + 1) // 2
+        counts.append({"threads": cores})
+    return tuple(counts)
 
 
 @runtime_checkable

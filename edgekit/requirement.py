@@ -7,7 +7,7 @@ dependency of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgekit import marker
@@ -77,6 +77,11 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Give the versions of those distributions that are installed, in the order given."""
+    return {name: found for name in names if (found := installed(name)) is not None}
 
 
 def satisfies(version: str, clause: str) -> bool:

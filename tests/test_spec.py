@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgekit import spec as spec_module
 from edgekit.errors import UsageError
 from edgekit.spec import NUMPY_NAMES, SHORT_NAMES, ShapeRange, TensorSpec, check_feeds
 
@@ -114,3 +115,17 @@ def test_one_sample_for_a_fixed_batch_is_told_what_to_do() -> None:
     with pytest.raises(UsageError) as caught:
         check_feeds((spec,), {"x": np.zeros((1, 3), "float32")})
     assert "4 samples at once" in caught.value.hint and "batch=dynamic" in caught.value.hint
+
+
+def test_feeds_like_those_that_passed_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(spec_module, "check_feeds", lambda specs, feeds: (looked.append(1), check_feeds(specs, feeds)))
+    monkeypatch.setattr(spec_module.FeedCheck, "KNOWN", 2)
+    check = spec_module.FeedCheck(SPECS)
+    for length in (5, 5, 6, 7, 5):  # the third kind makes room for itself, and the first is looked at anew
+        check({"ids": ids(2, length), "mask": ids(2, length)})
+    assert len(looked) == 4
+    for _ in range(2):
+        with pytest.raises(UsageError, match="'mask' is missing"):
+            check({"ids": ids(2, 5)})
+    assert len(looked) == 6, "what failed is no known kind"

@@ -8,10 +8,9 @@ import platform
 import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgekit import host
+from edgekit import host, requirement
 from edgekit.result import Environment
 
 ALWAYS = ("edgekit", "numpy")
@@ -27,7 +26,7 @@ def environment(packages: Iterable[str] = (), *, root: Path = Path("/")) -> Envi
     """
     return Environment(
         host=host.probe(root),
-        packages=_versions((*ALWAYS, *packages)),
+        packages=requirement.versions(sorted({*ALWAYS, *packages})),
         governor=governor(root),
         emulated=emulated(root),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -69,13 +68,3 @@ def emulated(root: Path = Path("/"), machine: str | None = None) -> bool:
     if (looks_x86 and machine not in _X86) or (looks_arm and machine in _X86):
         return True
     return "QEMU TCG" in cpuinfo or "QEMU Virtual CPU" in cpuinfo
-
-
-def _versions(packages: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return dict(sorted(found.items()))

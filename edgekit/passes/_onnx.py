@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -223,14 +222,3 @@ def rename(proto: Any, names: Mapping[str, str]) -> None:
                 for index, name in enumerate(side):
                     if name in names:
                         side[index] = names[name]
-
-
-def tools(names: Iterable[str]) -> dict[str, str]:
-    """Give the installed versions of packages for a Step; an absent one is left out."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgekit import requirement
 from edgekit.model import Model, Step
-from edgekit.passes._onnx import copy_assets, tools
+from edgekit.passes._onnx import copy_assets
 
 
 @contextlib.contextmanager
@@ -45,5 +46,6 @@ class Rewrite:
         copy_assets(model, workdir)
         made = replace(model, folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - self.started, 3)
-        step = Step(self.name, self.config, tools(self.packages), model.digest, made.digest, seconds, tuple(notes))
+        tools = requirement.versions(self.packages)
+        step = Step(self.name, self.config, tools, model.digest, made.digest, seconds, tuple(notes))
         return made.with_step(step)

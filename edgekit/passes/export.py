@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from edgekit import requirement
 from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UsageError
@@ -87,7 +88,7 @@ class Export(Record):
         step = Step(
             name=self.name,
             config={**self.to_dict(), "opset": facts["opset"]},
-            tools=_onnx.tools(_TOOLS if model.format == "torch" else ("onnx",)),
+            tools=requirement.versions(_TOOLS if model.format == "torch" else ("onnx",)),
             before=before,
             after=made.digest,
             seconds=round(time.perf_counter() - start, 3),

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgekit import requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, Step
-from edgekit.passes._onnx import tools
 from edgekit.sources._torch import TorchOriginal, parameter_count
 
 
@@ -53,7 +53,7 @@ def changed(
     step = Step(
         name=name,
         config=config,
-        tools=tools(packages),
+        tools=requirement.versions(packages),
         before=digest_of(module_of(model)),
         after=digest_of(module),
         seconds=round(seconds, 3),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgekit import requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
-from edgekit.plugin import API, Built, Payload, Probe, Session, Support, no_telemetry
+from edgekit.plugin import API, Built, Payload, Probe, Session, Support, fewer_threads, no_telemetry
 from edgekit.target import Target
-from edgekit_onnxruntime.options import CPU, Options, fewer_threads
+from edgekit_onnxruntime.options import CPU, Options
 
 __all__ = ["OnnxRuntime"]
 
@@ -35,7 +35,7 @@ class OnnxRuntime:
 
     def probe(self) -> Probe:
         """Say which ONNX Runtime is here and which execution providers it has."""
-        versions = _versions()
+        versions = requirement.versions(DISTRIBUTIONS)
         problem = _known_crash(versions)
         if problem:
             return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
@@ -83,16 +83,6 @@ class OnnxRuntime:
         if Options.from_dict(payload.options, "onnxruntime options").provider != CPU:
             return ()
         return (*fewer_threads(cores), {"graph_level": "extended"}, {"allow_spinning": False})
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _known_crash(versions: Mapping[str, str]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from edgekit.errors import UsageError
 from edgekit.plugin import Record
@@ -33,12 +33,3 @@ class Options(Record):
                 f"onnxruntime: '{self.provider}' is not the name of an execution provider.",
                 hint=f"the default is {CPU}",
             )
-
-
-def fewer_threads(cores: int) -> tuple[Mapping[str, Any], ...]:
-    """Give halves of the processors down to one: small models lose more by handing out work than they gain."""
-    counts = []
-    while cores > 1:
-        cores = (cores + 1) // 2
-        counts.append({"threads": cores})
-    return tuple(counts)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import host
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.plugin import LayerTime, Payload, Precision, no_telemetry
-from edgekit.spec import TensorSpec, check_feeds
+from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, no_telemetry
+from edgekit.spec import TensorSpec
 from edgekit_onnxruntime import kernels
 from edgekit_onnxruntime.options import CPU, Options
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 WARMUP_RUNS = 2
 PROFILED_RUNS = 10
-KNOWN_SHAPES = 1024
-"""How many sets of fed shapes are remembered as checked; text of every length must not grow memory for ever."""
 
 
 def runtime() -> Any:
@@ -82,7 +80,7 @@ class OnnxRuntimeSession:
             self._options = replace(self._options, provider=CPU, provider_options={})
         self._main = payload.main
         self._names = [spec.name for spec in payload.outputs]
-        self._checked: set[object] = set()
+        self._check = FeedCheck(payload.inputs)
         self._precision: Precision | None = None
         self._last: Mapping[str, np.ndarray] | None = None
         self._session: Any = _open(payload, self._options)
@@ -161,18 +159,6 @@ class OnnxRuntimeSession:
             raise _closed()
         return self._session
 
-    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
-        # Types and shapes that passed once need no second look: it keeps a run within microseconds of the runtime.
-        try:
-            key: object = tuple([(name, array.dtype, array.shape) for name, array in feeds.items()])
-        except AttributeError:
-            key = None
-        if key is None or key not in self._checked:
-            check_feeds(self.inputs, feeds)
-            if len(self._checked) >= KNOWN_SHAPES:
-                self._checked.clear()
-            self._checked.add(key)
-
     def _profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             session = load(self._main, self._options, profile_prefix=str(Path(folder) / "profile"))
@@ -207,9 +193,7 @@ class OnnxRuntimeSession:
 
 
 def _open(payload: Payload, options: Options) -> Any:
-    for name in payload.files:
-        if not (payload.folder / name).is_file():
-            raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
+    payload.check()
     try:
         session = load(payload.main, options)
     except EdgekitError:

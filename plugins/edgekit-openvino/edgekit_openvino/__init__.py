@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgekit import requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
-from edgekit.plugin import API, Built, Payload, Probe, Session, Support, no_telemetry
+from edgekit.plugin import API, Built, Payload, Probe, Session, Support, fewer_threads, no_telemetry
 from edgekit.target import Target
-from edgekit_openvino.options import Options, fewer_threads
+from edgekit_openvino.options import Options
 
 __all__ = ["OpenVino"]
 
@@ -36,7 +36,7 @@ class OpenVino:
 
     def probe(self) -> Probe:
         """Say which OpenVINO is here and which devices it finds."""
-        versions = _versions()
+        versions = requirement.versions(("openvino",))
         try:
             no_telemetry()
             import openvino
@@ -86,13 +86,6 @@ class OpenVino:
         if not Options.from_dict(payload.options, "openvino options").on_cpu:
             return ()
         return (*fewer_threads(cores), {"pinning": False}, {"pinning": True}, {"hint": "throughput"})
-
-
-def _versions() -> dict[str, str]:
-    try:
-        return {"openvino": metadata.version("openvino")}
-    except metadata.PackageNotFoundError:
-        return {}
 
 
 def _full_name(core: Any, device: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from edgekit.errors import UsageError
 from edgekit.plugin import Record
@@ -37,12 +36,3 @@ class Options(Record):
     @property
     def on_cpu(self) -> bool:
         return self.device.partition(".")[0] == "CPU"
-
-
-def fewer_threads(cores: int) -> tuple[Mapping[str, Any], ...]:
-    """Give halves of the processors down to one: small models lose more by handing out work than they gain."""
-    counts = []
-    while cores > 1:
-        cores = (cores + 1) // 2
-        counts.append({"threads": cores})
-    return tuple(counts)

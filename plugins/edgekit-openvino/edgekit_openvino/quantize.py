@@ -10,18 +10,16 @@ the user's own gate, on samples that never calibrated.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from edgekit import cache
+from edgekit import cache, requirement
 from edgekit.data import Feeds
 from edgekit.errors import UnsupportedError, UsageError, nearest
 from edgekit.model import ASSETS, Model, Part, Step
@@ -90,9 +88,9 @@ class Nncf(Record):
         precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
         made = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - started, 3)
-        return made.with_step(
-            Step(self.name, self.to_dict(), _versions(), model.digest, made.digest, seconds, tuple(notes))
-        )
+        tools = requirement.versions(PACKAGES)
+        step = Step(self.name, self.to_dict(), tools, model.digest, made.digest, seconds, tuple(notes))
+        return made.with_step(step)
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
         """Measure what quantizing each layer alone does to the outputs, on calibration samples."""
@@ -124,7 +122,7 @@ class Nncf(Record):
     def _key(self, model: Model, samples: Feeds) -> str:
         """Name what decides the graph; whether its float operators run in bf16 does not."""
         code = [[path.name, path.read_text()] for path in sorted(Path(__file__).parent.glob("*.py"))]
-        decides = [self.to_dict(), _versions(), model.digest, samples.digest, code]
+        decides = [self.to_dict(), requirement.versions(PACKAGES), model.digest, samples.digest, code]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _make(self, model: Model, samples: Feeds, work: Path) -> None:
@@ -181,11 +179,3 @@ def _ignored(model: Any, exclude: Collection[str]) -> list[str]:
                 hint="list the nodes with `edgekit inspect`",
             )
     return sorted({own for name in exclude for own in found[name]})
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found

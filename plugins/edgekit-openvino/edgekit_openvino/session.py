@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import host
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UsageError
-from edgekit.plugin import LayerTime, Payload, Precision, no_telemetry
-from edgekit.spec import TensorSpec, check_feeds
+from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, no_telemetry
+from edgekit.spec import TensorSpec
 from edgekit_openvino import layers
 from edgekit_openvino.options import Options
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 WARMUP_RUNS = 2
 PROFILED_RUNS = 10
-KNOWN_SHAPES = 1024
-"""How many sets of fed shapes are remembered as checked; text of every length must not grow memory for ever."""
 
 
 def runtime() -> Any:
@@ -96,7 +94,7 @@ class OpenVinoSession:
         if payload.elsewhere and not reads_in(self._options):
             self._options = anywhere(self._options)
         self._main = payload.main
-        self._checked: set[object] = set()
+        self._check = FeedCheck(payload.inputs)
         self._compiled: Any = _open(payload, self._options)
         ports = self._compiled.inputs, self._compiled.outputs
         self._input_ports = [(spec.name, _port(payload, spec, at, ports[0])) for at, spec in enumerate(self.inputs)]
@@ -186,18 +184,6 @@ class OpenVinoSession:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
-        # Types and shapes that passed once need no second look: it keeps a run within microseconds of the runtime.
-        try:
-            key: object = tuple([(name, array.dtype, array.shape) for name, array in feeds.items()])
-        except AttributeError:
-            key = None
-        if key is None or key not in self._checked:
-            check_feeds(self.inputs, feeds)
-            if len(self._checked) >= KNOWN_SHAPES:
-                self._checked.clear()
-            self._checked.add(key)
-
     def _place(self, request: Any, feeds: Mapping[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
         """Copy the feeds into memory that the request shares; making a tensor costs more than copying a small one."""
         import numpy as np
@@ -212,9 +198,7 @@ class OpenVinoSession:
 
 
 def _open(payload: Payload, options: Options) -> Any:
-    for name in payload.files:
-        if not (payload.folder / name).is_file():
-            raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
+    payload.check()
     # Anything but an IR is offered to the frontends of other formats, which print to stderr before they refuse it.
     text = payload.main.read_bytes()
     if not (text.startswith(b"<?xml") and text.rstrip().endswith(b"</net>")):

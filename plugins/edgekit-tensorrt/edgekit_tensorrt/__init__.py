@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgekit import requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support
@@ -36,7 +36,7 @@ class TensorRT:
         """Say what is here: a device that builds and runs engines, or enough to prepare a portable payload."""
         from edgekit_tensorrt.device import look
 
-        versions = _versions()
+        versions = requirement.versions(DISTRIBUTIONS)
         found, more = look()
         if found is not None:
             return Probe(True, {**versions, **more}, (found,))
@@ -90,13 +90,3 @@ def _is_here(module: str) -> bool:
         return find_spec(module) is not None
     except (ImportError, ValueError):  # half uninstalled
         return False
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -29,9 +29,7 @@ class GateSession:
         self.inputs: tuple[TensorSpec, ...] = payload.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.outputs
         self._names = [spec.name for spec in payload.outputs]
-        for name in payload.files:
-            if not (payload.folder / name).is_file():
-                raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
+        payload.check()
         self._plan = BuildPlan.load(payload.folder / PLAN)
         self._session: Any = load(self._graph(payload.folder / GRAPH))
 
