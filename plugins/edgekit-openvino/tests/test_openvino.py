@@ -11,107 +11,25 @@ import onnx
 import pytest
 from edgekit_openvino import OpenVino
 from edgekit_openvino.options import Options
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnx import TensorProto, helper
+from onnxruntime.quantization import quantize_dynamic
 
 from edgekit import host
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.model import Model, Part
+from edgekit.model import Model
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
-from edgekit.target import Device, Target
 from edgekit.testing.backend import BackendTests, linear_bias, linear_weight
-
-FLOAT = TensorProto.FLOAT
-SHORT = {FLOAT: "f32", TensorProto.INT32: "i32", TensorProto.INT64: "i64", TensorProto.BOOL: "bool"}
-CONV_X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
-
-
-def value(name, shape, dtype=FLOAT):
-    return helper.make_tensor_value_info(name, dtype, shape)
-
-
-def write(folder, nodes, inputs, outputs, weights=(), precision="f32", opsets=(("", 17),), ir_version=8, **save):
-    """Write a graph of onnx.helper's making and give the Model of it."""
-    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(a, n) for n, a in weights])
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets])
-    proto.ir_version = ir_version
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(proto, str(folder / "model.onnx"), **save)
-    return model_of(folder, precision, inputs, outputs)
-
-
-def model_of(folder, precision, inputs, outputs):
-    def specs(values):
-        return tuple(
-            TensorSpec(
-                v.name,
-                SHORT.get(v.type.tensor_type.elem_type, "f32"),
-                tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim),
-            )
-            for v in values
-        )
-
-    return Model("onnx", (Part("model", "model.onnx", specs(inputs), specs(outputs)),), None, precision, folder=folder)
-
-
-def conv_net(folder):
-    """Write Conv, Relu, Flatten, MatMul: [N,3,8,8] to [N,10]."""
-    rng = np.random.default_rng(1)
-    weights = [
-        ("w", rng.standard_normal((8, 3, 3, 3)).astype(np.float32)),
-        ("b", rng.standard_normal(8).astype(np.float32)),
-        ("f", rng.standard_normal((512, 10)).astype(np.float32) * 0.1),
-    ]
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv", pads=[1] * 4),
-        helper.make_node("Relu", ["c"], ["r"], "relu"),
-        helper.make_node("Flatten", ["r"], ["v"], "flatten"),
-        helper.make_node("MatMul", ["v", "f"], ["y"], "fc"),
-    ]
-    return write(folder, nodes, [value("x", ["N", 3, 8, 8])], [value("y", ["N", 10])], weights), dict(weights)
-
-
-def conv_expected(x, weights):
-    """Compute the net of `conv_net` by numpy."""
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    conv = np.einsum("nchwij,ocij->nohw", windows, weights["w"]) + weights["b"][None, :, None, None]
-    return np.maximum(conv, 0).reshape(len(x), -1) @ weights["f"]
-
-
-class Batches(CalibrationDataReader):
-    def __init__(self):
-        self._batches = iter([{"x": CONV_X + 0.1 * i} for i in range(4)])
-
-    def get_next(self):
-        return next(self._batches, None)
-
-
-SATURATES = not set(host.probe().isa) & {"avx512_vnni", "avx_vnni", "amx_int8"}
-"""Whether this processor adds products of eight-bit weights in 16 bits."""
-
-
-def int8_net(folder, reduce_range=False):
-    model, weights = conv_net(folder / "float")
-    quantize_static(
-        str(model.graph),
-        str(folder / "model.onnx"),
-        Batches(),
-        per_channel=True,
-        reduce_range=reduce_range,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "MatMul"],
-        extra_options={"ForceQuantizeNoInputCheck": False},
-    )
-    return replace(model, folder=folder, precision="i8"), weights
-
-
-def host_target(**device):
-    here = host.probe()
-    facts = {"arch": here.arch, "isa": here.isa, "cores": here.cores} | device
-    return Target("host", "this machine", device=Device(**facts))
+from tests.processor_graphs import (
+    CONV_X,
+    SATURATES,
+    conv_expected,
+    conv_net,
+    host_target,
+    int8_net,
+    value,
+    write,
+)
 
 
 def build(model, tmp_path, target=None, **options):
