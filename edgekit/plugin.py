@@ -267,7 +267,8 @@ class Trainable(Pass, Protocol):
 
     Passes on the live module leave the module they are given alone, write no file, and give
     `edgekit.passes.live.changed`'s model. One with `prunes = True` takes parts away: what it gives must be faster than
-    the model without it, or is not shipped. Equal inputs give equal weights, killed and begun again or not.
+    the model without it, or is not shipped. Equal inputs give equal weights, killed and begun again or not; what such a
+    pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
     """
 
     trains: bool

@@ -222,7 +222,7 @@ def load(name: str) -> Recipe:
     path = own.get(name, Path(name))
     data = toml.read(path, "recipe", hint="list recipes with `edgekit recipes`")
     if isinstance(data.get("passes"), list):
-        data["passes"] = [_lifted(step) for step in data["passes"]]
+        data["passes"] = [_lifted(step, path) for step in data["passes"]]
     found = Recipe.from_dict({"name": path.stem, **data}, str(path))
     if found.name in BUILTIN:
         raise UsageError(f"{path}: the name '{found.name}' is a built-in recipe's.", hint="give it another name")
@@ -249,10 +249,20 @@ def to_toml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lifted(step: Any) -> Any:
-    """Move what a file says of operator types and nodes into the pass's config, where the pass finds it."""
+def _lifted(step: Any, path: Path) -> Any:
+    """Move what a file says of operator types and nodes into the pass's config, where the pass finds it.
+
+    Raises UsageError for a setting that stands beside `config`.
+    """
     if not isinstance(step, dict) or not isinstance(step.get("config", {}), dict):
         return step
+    known = ("name", "config", "operators", "nodes")
+    for key in step if "name" in step else ():
+        if key not in known:
+            raise UsageError(
+                f"{path}: the pass '{step['name']}' has the unknown key '{key}'.",
+                hint=f"known keys: {', '.join(known)}; a setting of the pass goes into config = {{ {key} = ... }}",
+            )
     over = {kind: step[kind] for kind in ("operators", "nodes") if kind in step}
     rest = {key: value for key, value in step.items() if key not in over}
     return {**rest, "config": {**step.get("config", {}), OVERRIDES: over}} if over else rest

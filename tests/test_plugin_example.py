@@ -1,4 +1,4 @@
-"""The example of README.md and docs/plugins.md: it is what they show, it installs, passes its tests and is found."""
+"""The examples of README.md and docs/plugins.md: they are what is shown, install, pass their tests and are found."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "tests" / "examples" / "edgekit-example"
+CLIP = EXAMPLE.with_name("edgekit-clip")
 PAGE = ROOT / "docs" / "plugins.md"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the example into a folder of its own, offline, as a wheel made by its own build back end."""
+    """Install the examples into a folder of their own, offline, as wheels made by their own build back end."""
     folder = tmp_path_factory.mktemp("example")
-    shutil.copytree(EXAMPLE, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    projects = [folder / "project", folder / "clip"]
+    for source, project in zip((EXAMPLE, CLIP), projects, strict=True):
+        shutil.copytree(source, project, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    command = [*pip, "--disable-pip-version-check", "--target", str(folder / "site"), str(folder / "project")]
+    command = [*pip, "--disable-pip-version-check", "--target", str(folder / "site"), *map(str, projects)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "site"
 
 
-def run(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(site: Path, *command: str, project: str = "project") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    cwd = site.parent / "project"
+    cwd = site.parent / project
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, cwd=cwd)
 
 
@@ -40,18 +43,23 @@ def shown_in(page: Path) -> dict[str, str]:
     return dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
 
 
-def test_page_shows_every_file() -> None:
-    files = {path for path in EXAMPLE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert set(shown_in(PAGE)) == {path.relative_to(EXAMPLE).as_posix() for path in files}
+def files_of(page: Path) -> dict[str, str]:
+    """Give the files of the examples that a page shows, by the names that it gives them."""
+    examples = {"": EXAMPLE} if page != PAGE else {"": EXAMPLE, "edgekit-clip/": CLIP}
+    return {
+        prefix + path.relative_to(folder).as_posix(): path.read_text()
+        for prefix, folder in examples.items()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 @pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=["docs", "README"])
 def test_page_shows_the_files_as_they_are(page: Path) -> None:
-    shown = shown_in(page)
-    files = {path.relative_to(EXAMPLE).as_posix() for path in EXAMPLE.rglob("*") if path.is_file()}
-    assert {name for name in files if "__pycache__" not in name and not name.endswith("conftest.py")} == set(shown)
+    shown, files = shown_in(page), files_of(page)
+    assert set(shown) == set(files)
     for name, text in shown.items():
-        assert text == (EXAMPLE / name).read_text(), f"{name} in {page.name} is not the file"
+        assert text == files[name], f"{name} in {page.name} is not the file"
 
 
 def test_backend_is_short_enough_to_be_read_whole() -> None:
@@ -65,10 +73,19 @@ def test_its_own_tests_pass_where_it_is_installed(site: Path) -> None:
     assert passed and int(passed[1]) >= 30
 
 
+@pytest.mark.needs("torch", "optimum.onnxruntime")
+def test_the_pass_on_modules_passes_its_tests(site: Path) -> None:
+    done = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests", project="clip")
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed and int(passed[1]) >= 15
+
+
 def test_it_is_listed(site: Path) -> None:
     done = run(site, "-m", "edgekit.cli", "plugins")
     assert done.returncode == 0, done.stderr
     assert re.search(r"linear\s+edgekit-example 0\.1\.0: linear models on numpy", done.stdout)
+    assert re.search(r"clip\s+edgekit-clip 0\.1\.0", done.stdout)
     assert "linear" not in run_without(site).stdout
 
 

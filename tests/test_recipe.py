@@ -131,6 +131,7 @@ def test_precision_follows_from_the_passes_unless_stated(tmp_path: Path, passes:
     [
         ('summary = "s"\npasess = []', r"unknown key 'pasess'\. Did you mean 'passes'"),
         ('summary = "s"\npasses = [{ nam = "cast" }]', r"passes\[0\]: unknown key 'nam'"),
+        ('summary = "s"\npasses = [{ name = "prune", ratio = 0.5 }]', "the pass 'prune' has the unknown key 'ratio'"),
         ("passes = []", "the key 'summary' is missing"),
         ('name = "fp16"\nsummary = "s"', "the name 'fp16' is a built-in recipe's"),
         ("summary =", "is not valid TOML"),

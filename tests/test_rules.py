@@ -54,6 +54,7 @@ ROOMS = {
     "tokenizers": {"tasks"},
     "optuna": {"search"},
     "pytest": {TESTING},
+    "torch": {TESTING},
 }
 """Packages beside numpy and tomli that may be imported outside the heavy rooms, and where."""
 

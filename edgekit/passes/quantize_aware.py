@@ -49,7 +49,10 @@ class QuantizeAware(Record):
         net = copy.deepcopy(live.module_of(model))
         layers = fake.attach(net, fake.Flavour(self.activations == "s8", self.symmetric_activations, self.reduce_range))
         if not layers:
-            raise UnsupportedError("the model has no Linear or Conv layer: there is nothing to train int8 for.")
+            raise UnsupportedError(
+                "the model has no Linear or Conv layer: there is nothing to train int8 for.",
+                hint="take a recipe that does not train, as int8-static",
+            )
         found = recover(live.with_module(model, net), training, self.recovery, stage=self.name)
         trained = live.module_of(found.model)
         fake.detach(trained)

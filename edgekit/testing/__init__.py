@@ -1,6 +1,6 @@
 """What plugin authors prove their plugins with: conformance classes, a fake plugin in pure numpy, small tools.
 
-    from edgekit.testing import BackendTests, PassTests, SourceTests     # inherit them; they need pytest
+    from edgekit.testing import BackendTests, LivePassTests, PassTests, SourceTests     # inherit them; they need pytest
     from edgekit.testing import import_blocker, install, installed
 
 Nothing of edgekit imports this package.
@@ -15,12 +15,14 @@ from edgekit.testing.install import fake_plugin, install, installed
 
 if TYPE_CHECKING:
     from edgekit.testing.backend import BackendTests
+    from edgekit.testing.live import LivePassTests
     from edgekit.testing.passes import PassTests
     from edgekit.testing.source import SourceTests
 
 __all__ = [
     "FRAMEWORKS",
     "BackendTests",
+    "LivePassTests",
     "PassTests",
     "SourceTests",
     "fake_plugin",
@@ -29,7 +31,7 @@ __all__ = [
     "installed",
 ]
 
-_CLASSES = {"BackendTests": "backend", "PassTests": "passes", "SourceTests": "source"}
+_CLASSES = {"BackendTests": "backend", "LivePassTests": "live", "PassTests": "passes", "SourceTests": "source"}
 
 
 def __getattr__(name: str) -> Any:

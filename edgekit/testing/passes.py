@@ -1,4 +1,4 @@
-"""Prove a pass: inherit PassTests in a pytest module, give it the pass and a small model.
+"""Prove a pass on graphs: inherit PassTests in a pytest module, give it the pass and a small model.
 
 class TestMyPass(PassTests):
     def subject(self):
@@ -26,25 +26,12 @@ from edgekit.model import ASSETS, RECORD_FILE, Model
 from edgekit.plugin import Pass
 
 
-class PassTests:
-    """Hold a pass to the contract. Override `subject` and `model`, and `samples` for a pass that calibrates."""
-
-    repeatable = True
-    """Whether equal inputs give equal bytes; the cache and every digest rest on it."""
+class PassFace:
+    """Hold what every pass says of itself to the contract, whatever it works on."""
 
     def subject(self) -> Any:
         """Give the pass under test, configured."""
         raise NotImplementedError("give the pass")
-
-    def model(self, folder: Path) -> Model:
-        """Write a model that the pass accepts into `folder` (exists, empty)."""
-        raise NotImplementedError("write a small model")
-
-    def samples(self) -> Feeds | None:
-        """Give feeds that fit the model, for a pass that needs them."""
-        return None
-
-    # What the pass says of itself
 
     def test_face_is_complete(self) -> None:
         subject = self.subject()
@@ -75,6 +62,21 @@ class PassTests:
     def test_config_refuses_an_unknown_key(self) -> None:
         with pytest.raises(UsageError, match="no_such_setting"):
             type(self.subject()).from_dict({"no_such_setting": 1})
+
+
+class PassTests(PassFace):
+    """Hold a pass on graphs to the contract. Override `subject` and `model`, and `samples` for one that calibrates."""
+
+    repeatable = True
+    """Whether equal inputs give equal bytes; the cache and every digest rest on it."""
+
+    def model(self, folder: Path) -> Model:
+        """Write a model that the pass accepts into `folder` (exists, empty)."""
+        raise NotImplementedError("write a small model")
+
+    def samples(self) -> Feeds | None:
+        """Give feeds that fit the model, for a pass that needs them."""
+        return None
 
     # What it makes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from edgekit import tasks
 from edgekit.data import Samples, TrainingData
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model, Reference
-from edgekit.plugin import Trainable, Training
+from edgekit.plugin import Training
 from edgekit.progress import Silent
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
+from edgekit.testing import LivePassTests
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -92,9 +93,9 @@ def picture_data(*, labelled: bool = True) -> TrainingData:
     return TrainingData(samples, task, "classes", None, "x")
 
 
-def pruned(model: Model, folder: Path, *, data=None, progress=None, **settings) -> Model:
+def pruned(model: Model, folder: Path, *, data=None, **settings) -> Model:
     (folder / "work").mkdir(parents=True, exist_ok=True)
-    training = Training(data or picture_data(), model, folder, progress or Silent())
+    training = Training(data or picture_data(), model, folder, Silent())
     return Prune(**{"recovery": QUICK, **settings}).apply(model, None, folder / "work", training)
 
 
@@ -155,42 +156,6 @@ def test_without_labels_the_own_answers_tell_what_matters(model: Model, tmp_path
     assert accuracy(made) > 0.9
 
 
-class Killed(BaseException):
-    pass
-
-
-class Kills(Silent):
-    """Progress that kills the run at the given training step, counted over all trainings."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def step(self, title: str, total: int | None = None):
-        @contextmanager
-        def open_step():
-            def tick(count: int = 1, detail: str = "") -> None:
-                if title.startswith("training") and count == 1:
-                    self.left -= 1
-                    if self.left == 0:
-                        raise Killed
-
-            yield tick
-
-        return open_step()
-
-
-@pytest.mark.parametrize("at", [3, 7])
-def test_a_schedule_that_was_killed_goes_on_to_the_same_network(at: int, model: Model, tmp_path: Path) -> None:
-    settings = {"ratio": 0.5, "steps": 2, "round_to": 4}
-    whole = pruned(model, tmp_path / "whole", **settings)
-    assert sorted(path.name for path in (tmp_path / "whole").glob("prune-*.json")) == ["prune-1.json", "prune-2.json"]
-    with pytest.raises(Killed):
-        pruned(model, tmp_path / "killed", progress=Kills(at), **settings)
-    again = pruned(model, tmp_path / "killed", **settings)
-    assert live.digest_of(live.module_of(again)) == live.digest_of(live.module_of(whole))
-    assert again.steps[0].notes == whole.steps[0].notes
-
-
 def text_data() -> TrainingData:
     """Token ids of different lengths; the label says whether a 7 is among them."""
     dice = np.random.default_rng(2)
@@ -229,13 +194,31 @@ def test_what_cannot_be_pruned_is_refused_in_words(model: Model, tmp_path: Path)
         pruned(model, tmp_path / "b", exclude=("sten",))
     with pytest.raises(UnsupportedError, match="'Net' has nothing that can be pruned"):
         pruned(model, tmp_path / "c", exclude=("stem", "inner"))
-    with pytest.raises(UsageError, match="needs training data"):
-        Prune().apply(model, None, tmp_path)
     for settings in ({"ratio": 1.0}, {"ratio": 0.0}, {"steps": 0}, {"round_to": 0}):
         with pytest.raises(UsageError, match="is not possible"):
             Prune(**settings)
 
 
-def test_the_pass_fulfils_the_contract() -> None:
-    assert isinstance(Prune(), Trainable)
-    assert Prune.from_dict({"recovery": {"epochs": 2}}).recovery == Recovery(epochs=2)
+class Mean(torch.nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+class TestPrune(LivePassTests):
+    """Two steps, each with a recovery of two epochs."""
+
+    def subject(self):
+        return Prune(ratio=0.5, steps=2, round_to=4, recovery=replace(QUICK, epochs=4))
+
+    def module(self):
+        torch.manual_seed(0)
+        return Net(), torch.zeros(1, 1, 8, 8)
+
+    def unfit(self):
+        return Mean(), torch.zeros(1, 1, 8, 8)
+
+    def feeds(self, inputs):
+        return [{"x": image[None]} for image in pictures(64, 1)[0]]
+
+    def labels(self):
+        return pictures(64, 1)[1].tolist()

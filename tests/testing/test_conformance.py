@@ -62,6 +62,73 @@ class TestIt(PassTests):
         return write_model(folder, [(linear_weight(), linear_bias())], x, y)
 """
 
+LIVE = """
+import sys
+from dataclasses import dataclass, replace
+import torch
+sys.path.insert(0, {example!r})
+from edgekit.errors import UsageError
+from edgekit.passes import live
+from edgekit.testing import LivePassTests
+from edgekit_clip import Clip
+
+class Net(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+class Tests(LivePassTests):
+    def module(self):
+        torch.manual_seed(0)
+        return Net(), torch.zeros(1, 6)
+
+"""
+
+FAULTY_LIVE = {
+    "test_leaves_its_input_alone": """
+def apply(self, model, samples, workdir, training=None):
+    made = super().apply(model, samples, workdir, training)
+    live.module_of(model)[0].bias.data += 1
+    return made
+""",
+    "test_gives_another_module_in_evaluation_mode": """
+def apply(self, model, samples, workdir, training=None):
+    made = super().apply(model, samples, workdir, training)
+    live.module_of(made)[1].train()
+    return made
+""",
+    "test_keeps_inputs_and_outputs": """
+def apply(self, model, samples, workdir, training=None):
+    made = super().apply(model, samples, workdir, training)
+    live.module_of(made).append(torch.nn.Linear(2, 3))
+    return made
+""",
+    "test_equal_inputs_give_equal_weights": """
+def _train(self, model, biases, training):
+    super()._train(model, biases, training)
+    biases[0].data += 0.01 * torch.rand(8)
+""",
+    "test_a_kill_changes_nothing": """
+def _load(self, file, biases):
+    return 0  # it begins anew
+""",
+    "test_writes_no_file_of_its_own": """
+def apply(self, model, samples, workdir, training=None):
+    (workdir / "module.pt").touch()
+    return super().apply(model, samples, workdir, training)
+""",
+    "test_training_data_is_demanded_when_needed": """
+def apply(self, model, samples, workdir, training=None):
+    if training is None:
+        raise UsageError("no training data.")
+    return super().apply(model, samples, workdir, training)
+""",
+    "test_adds_one_line_of_lineage": """
+def apply(self, model, samples, workdir, training=None):
+    return replace(super().apply(model, samples, workdir, training), steps=())
+""",
+}
+"""By the test that finds it, one fault each in the pass that docs/plugins.md shows."""
+
 
 def failed(pytester: pytest.Pytester, code: str, only: str | None) -> set[str]:
     pytester.makepyfile(code)
@@ -149,6 +216,23 @@ def test_faulty_backends_fail(pytester: pytest.Pytester, session: str, backend: 
 def test_faulty_passes_fail(pytester: pytest.Pytester, body: str, test: str | None) -> None:
     found = failed(pytester, PASS.format(body=textwrap.indent(body, "    ")), test)
     assert (test in found) if test else found == set()
+
+
+@pytest.mark.needs("torch")
+def test_faulty_passes_on_modules_fail(pytester: pytest.Pytester) -> None:
+    example = Path(__file__).parent.parent / "examples" / "edgekit-clip"
+    code = LIVE.format(example=str(example))
+    for number, body in enumerate(FAULTY_LIVE.values()):
+        code += (
+            f"@dataclass(frozen=True)\nclass Mine{number}(Clip):\n{textwrap.indent(body, '    ')}\n"
+            f"class TestIt{number}(Tests):\n    subject = lambda self: Mine{number}(sigmas=1.5)\n\n"
+        )
+    pytester.makepyfile(code)
+    chosen = [
+        f"test_faulty_passes_on_modules_fail.py::TestIt{number}::{test}" for number, test in enumerate(FAULTY_LIVE)
+    ]
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *chosen)
+    result.assert_outcomes(failed=len(FAULTY_LIVE))
 
 
 # The small tools

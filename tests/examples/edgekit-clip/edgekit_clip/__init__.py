@@ -1,0 +1,93 @@
+"""An edgekit pass on the live module in one file: clip outlying weights, train the biases to make up for it."""
+
+import copy
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.plugin import Record
+
+
+@dataclass(frozen=True)
+class Clip(Record):
+    name: ClassVar[str] = "clip"
+    accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
+    gives: ClassVar[str] = "torch"
+    needs_samples: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+
+    sigmas: float = 3.0
+    epochs: int = 3
+    rate: float = 0.01
+
+    def __post_init__(self):
+        for name in ("sigmas", "epochs", "rate"):
+            if getattr(self, name) <= 0:
+                raise UsageError(
+                    f"clip: {name} = {getattr(self, name)} is not possible.", hint="give a positive number"
+                )
+
+    def apply(self, model, samples, workdir, training=None):
+        import torch  # on use: this file is imported to list and to plan
+
+        from edgekit.passes import live
+
+        if training is None or not len(training.data):
+            raise UsageError("'clip' needs training data, and there is none.", hint="give samples with --train")
+        started = time.perf_counter()
+        module = copy.deepcopy(live.module_of(model))  # the given one is left alone
+        layers = [part for part in module.modules() if isinstance(part, torch.nn.Linear) and part.bias is not None]
+        if not layers:
+            raise UnsupportedError("the model has no Linear layer with a bias.", hint="take a recipe without 'clip'")
+        for layer in layers:
+            limit = self.sigmas * float(layer.weight.detach().std())
+            layer.weight.data.clamp_(-limit, limit)
+        self._train(live.with_module(model, module), [layer.bias.requires_grad_() for layer in layers], training)
+        return live.changed(
+            model,
+            module,
+            name=self.name,
+            config=self.to_dict(),
+            packages=("torch",),
+            seconds=time.perf_counter() - started,
+            notes=(f"{len(layers)} layers clipped",),
+        )
+
+    def _train(self, model, biases, training):
+        import torch
+
+        from edgekit.passes import live
+
+        data, size = training.data, 32 if live.takes_batches(model) else 1
+        file = training.folder / "clip.checkpoint"  # what lies there is this very training's
+        begin = self._load(file, biases) if file.exists() else 0
+        with training.progress.step("training the biases", self.epochs) as tick:
+            tick(begin)
+            for epoch in range(begin, self.epochs):
+                dice = torch.Generator().manual_seed(training.seed + epoch)  # the seed and the epoch alone decide
+                for some in torch.randperm(len(data), generator=dice).split(size):
+                    inputs = {name: torch.from_numpy(array) for name, array in data.batch(some.tolist()).items()}
+                    with torch.no_grad():
+                        wanted = live.outputs(training.teacher, inputs)
+                    found = live.outputs(model, inputs)
+                    loss = sum(torch.nn.functional.mse_loss(found[name], wanted[name]) for name in wanted)
+                    for bias, slope in zip(biases, torch.autograd.grad(loss, biases), strict=True):
+                        bias.data -= self.rate * slope
+                self._save(file, biases, epoch + 1)
+                tick(1, f"loss {float(loss.detach()):.3g}")
+
+    def _save(self, file, biases, epochs):
+        import torch
+
+        aside = file.with_suffix(".new")  # whole or not at all: a kill leaves the one before
+        torch.save({"biases": [bias.data for bias in biases], "epochs": epochs}, aside)
+        aside.replace(file)
+
+    def _load(self, file, biases):
+        import torch
+
+        kept = torch.load(file, weights_only=True)
+        for bias, value in zip(biases, kept["biases"], strict=True):
+            bias.data.copy_(value)
+        return kept["epochs"]
