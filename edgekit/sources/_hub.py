@@ -94,6 +94,6 @@ def _explained(error: Exception, name: str, reference: Reference) -> Exception:
             )
         return EnvironmentFault(
             f"the hub cannot be reached, and '{name}' is not in the local cache.",
-            hint=f"check the network, or copy the model's folder here; tried by `hf download {name}`",
+            hint=f"check the network with `hf download {name}`, or copy the model's folder here and give its path",
         )
     return EnvironmentFault(f"'{name}' cannot be fetched from the hub: {error}.", hint=f"try `hf download {name}`")

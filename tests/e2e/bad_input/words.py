@@ -71,6 +71,20 @@ case(
 )
 case("a shape that is no number", 2, r"the shape 'batch=two'", r"name=size", *_DIGITS, "--shape", "batch=two")
 case("a shape the model lacks", 2, r"'bacth'.*'batch", r".", *_DIGITS, "--shape", "bacth=1")
+case(
+    "pruning without training data", 2, r"prune = 0\.5 needs training data", r"--train DIR", *_DIGITS, "--prune", "0.5"
+)
+case("a share to prune beyond all", 2, r"'--prune': 1\.5 is not in the range 0<x<1", r".", *_DIGITS, "--prune", "1.5")
+case(
+    "training for int8 without training data",
+    2,
+    r"--qat trains, and no training data",
+    r"--train DIR",
+    *_DIGITS,
+    "--qat",
+)
+case("no such objective", 2, r"'speed' is not one of 'latency', ", r".", *_DIGITS, "--objective", "speed")
+case("a search that nothing judges", 2, r"nothing is measured", r"--objective size", *_DIGITS, "--search", "5")
 
 
 @prepared(
