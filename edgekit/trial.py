@@ -99,7 +99,8 @@ def try_all(
 
 
 def _some_int8_passes(tried: list[Tried]) -> bool:
-    return any(t.quality.ok and t.planned.recipe.precision.startswith("i8") and not t.planned.baseline for t in tried)
+    asked = [t for t in tried if not (t.planned.baseline or t.planned.resort)]
+    return any(t.quality.ok and t.planned.recipe.precision.startswith("i8") for t in asked)
 
 
 def attempt(

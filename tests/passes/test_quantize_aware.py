@@ -133,7 +133,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def export(place: Path, **options):
-    settings = {"candidates": ["onnxruntime/int8-static"], "bench": False, "repair": False, **options}
+    # The target is not this machine, so that each machine rounds alike: weights in 7 bits.
+    settings = {"candidates": ["onnxruntime/int8-static"], "target": "x86-avx2", "repair": False, "max_drop": 0.03}
+    settings |= {"bench": False, **options}
     return api.export(
         "uneven_bars:uneven", output=place / "out", data="val.npz", train="train.npz", metric="accuracy",
         task="image-classification", force=True, **settings,
@@ -143,13 +145,16 @@ def export(place: Path, **options):
 def test_the_last_resort_passes_where_int8_and_nothing_else_does_not(place: Path) -> None:
     with pytest.raises(AccuracyFailure):
         export(place)
-    result = export(place, qat=True)
+    result = export(place, qat=True, candidates=["onnxruntime/int8-static", "openvino/int8-static"])
     fared = {candidate.name: candidate for candidate in result.report.candidates}
-    assert list(fared) == ["onnxruntime/int8-static", "onnxruntime/int8-qat"]
-    assert fared["onnxruntime/int8-static"].status == "failed-gate"
+    assert set(fared) == {f"{b}/{name}" for b in ("onnxruntime", "openvino") for name in ("int8-static", "int8-qat")}
+    assert fared["onnxruntime/int8-static"].status == fared["openvino/int8-static"].status == "failed-gate"
     assert fared["onnxruntime/int8-static"].quality.drop > 0.1
+    assert fared["openvino/int8-qat"].quality.ok, "what one backend's training mends, the other may be faster with"
+    steps = [path.read_text() for path in (place / "cache" / "steps").glob("*/*/entry.json")]
+    assert sum("quantize-aware" in text for text in steps) == 1, "one training serves both"
     shipped = fared["onnxruntime/int8-qat"]
-    assert shipped.status == "shipped" and shipped.quality.drop <= 0.01
+    assert shipped.status == "shipped" and shipped.quality.drop <= 0.03
     assert [step.name for step in result.bundle.manifest.lineage] == ["quantize-aware", "export", "quantize-static"]
     assert "2 layers trained under int8's rounding" in result.bundle.manifest.lineage[0].notes
     again = recipe.load(str(place / "out" / "recipe.toml"))
