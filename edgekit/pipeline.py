@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekit import beside, chain, flavour, recipe, registry, target
+from edgekit import beside, chain, data, flavour, recipe, registry, target
 from edgekit import host as _host
 from edgekit._record import Record
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
@@ -103,11 +103,8 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     `live` says that the model is an object in memory. Raises UsageError, EnvironmentFault or, when no candidate is
     left, UnsupportedError with every reason.
     """
-    if project.prune is not None and not project.train:
-        raise UsageError(
-            f"prune = {project.prune:g} needs training data: what is pruned away is won back on it.",
-            hint="give samples that the model may learn from with --train DIR",
-        )
+    for ref in filter(None, (project.data, project.calibration, project.train)):
+        data.check(ref)
     goal = target.load(project.target)
     found = None if live else source_for(reference(project))
     shapes = {name: size for name, size in goal.shapes.items() if isinstance(size, int)}
@@ -117,7 +114,9 @@ def plan(project: Project, *, live: bool = False) -> Plan:
         shapes.pop("batch", None)  # the target's batch of one is for the least latency; batches need it free
     if goal.static_shapes_only:
         shapes.setdefault("sequence", TEXT_LENGTH)
-    candidates = _candidates(project, goal, "torch" if found is None else found.gives)
+    start = "torch" if found is None else found.gives
+    _check_training(project, start)
+    candidates = _candidates(project, goal, start)
     made = Plan(project, goal, found.scheme if found else LIVE, candidates, shapes, goal.mismatches(_host.probe()))
     if not made.possible:
         _refuse(made)
@@ -127,6 +126,22 @@ def plan(project: Project, *, live: bool = False) -> Plan:
             hint="search on the device, or for --objective size",
         )
     return made
+
+
+def _check_training(project: Project, start: str) -> None:
+    """Raise UsageError where training is asked for that cannot be."""
+    asked = [] if project.prune is None else [f"prune = {project.prune:g}"]
+    asked += ["--qat"] if project.qat else []
+    if asked and not project.train:
+        raise UsageError(
+            f"{asked[0]} needs training data, and none is given.",
+            hint="give samples that the model may learn from with --train DIR",
+        )
+    if asked and start != "torch":
+        raise UsageError(
+            f"{asked[0]} trains the torch model, and '{project.model}' is exported already ({start}).",
+            hint="give the checkpoint or the module that it was exported from",
+        )
 
 
 def planned(made: Plan, backend: str, unresolved: Recipe) -> PlannedCandidate:
@@ -188,8 +203,6 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     for backend, name in dict.fromkeys(pairs):
         made = flavour.resolve(recipe.load(name), goal, backend, prune=project.prune)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
-    if project.qat and project.train is None:
-        raise UsageError("--qat trains, and no training data is given.", hint="give samples with --train DIR")
     all_of_them = [(c.backend, c.recipe) for c in planned]
     possible = [(c.backend, c.recipe) for c in planned if not c.problems]
     measured = project.bench and not goal.mismatches(_host.probe())

@@ -61,6 +61,15 @@ def test_a_graph_cannot_be_pruned(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "m.onnx")
     with pytest.raises(UnsupportedError, match="'prune' takes a torch model before its export, the model is 'onnx'"):
         api.plan(tmp_path / "m.onnx", recipe="pruned", train=DATA, data=DATA, backends=["onnxruntime"])
+    for asked, told in (({"prune": 0.5}, "prune = 0.5"), ({"qat": True}, "--qat")):
+        with pytest.raises(UsageError, match=rf"{told} trains the torch model, and '.*m.onnx' is exported already"):
+            api.plan(tmp_path / "m.onnx", train=DATA, data=DATA, **asked)
+
+
+@pytest.mark.parametrize("name", ["data", "calibration", "train"])
+def test_samples_that_are_not_there_are_told_before_any_work(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no data at '.*/nowhere'"):
+        api.plan("digits", **{name: str(tmp_path / "nowhere")})
 
 
 def test_a_pruned_model_is_gated_and_shipped_with_its_lineage(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ feeds is the task's part (`edgekit.tasks`).
 
 from edgekit.data.advice import advise, advise_training
 from edgekit.data.feeds import Feeds
-from edgekit.data.load import READABLE, load
+from edgekit.data.load import READABLE, check, load
 from edgekit.data.picture import UnreadableImage, check_pictures, open_picture
 from edgekit.data.samples import DataRef, Rows, Sample, Samples, require_labels
 from edgekit.data.training import Problem, TrainingData
@@ -24,6 +24,7 @@ __all__ = [
     "UnreadableImage",
     "advise",
     "advise_training",
+    "check",
     "check_pictures",
     "load",
     "open_picture",

@@ -30,12 +30,18 @@ def load(data: DataRef | str) -> Samples:
     """
     if isinstance(data, str):
         data = DataRef(data)
+    check(data.ref)
     path = Path(data.ref).expanduser()
     if not path.exists():
-        if _FUNCTION.fullmatch(data.ref):
-            return Samples(_function(data))
-        raise _missing(data.ref, path)
+        return Samples(_function(data))
     return Samples(_folder(path, data) if path.is_dir() else _file(path, data))
+
+
+def check(ref: str) -> None:
+    """Raise UsageError where a reference names nothing that is there; a function is not called."""
+    path = Path(ref).expanduser()
+    if not path.exists() and not _FUNCTION.fullmatch(ref):
+        raise _missing(ref, path)
 
 
 def _missing(ref: str, path: Path) -> UsageError:

@@ -169,7 +169,7 @@ def test_the_last_resort_is_left_alone_where_a_repair_passes(place: Path) -> Non
 
 
 def test_the_flag_alone_is_refused(place: Path) -> None:
-    with pytest.raises(UsageError, match="--qat trains, and no training data is given"):
+    with pytest.raises(UsageError, match="--qat needs training data, and none is given"):
         api.plan("uneven_bars:uneven", data="val.npz", qat=True)
     plan = api.plan(
         "uneven_bars:uneven", data="val.npz", train="train.npz", qat=True, candidates=["onnxruntime/fp32"]

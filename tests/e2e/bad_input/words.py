@@ -78,7 +78,7 @@ case("a share to prune beyond all", 2, r"'--prune': 1\.5 is not in the range 0<x
 case(
     "training for int8 without training data",
     2,
-    r"--qat trains, and no training data",
+    r"--qat needs training data",
     r"--train DIR",
     *_DIGITS,
     "--qat",
