@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import edgekit
+from edgekit import recipe
 from edgekit.cli.progress import Lines
 from edgekit.result import Candidate, Report
 
@@ -63,7 +64,8 @@ class Subject:
     title: str
     model: Any
     options: dict[str, Any]
-    quantized: str
+    quantized: dict[str, str]
+    """The recipe of int8 that suits it, by backend."""
 
 
 def resnet20(arguments: argparse.Namespace) -> Subject:
@@ -90,7 +92,7 @@ def resnet20(arguments: argparse.Namespace) -> Subject:
         "train": WORK / "cifar10" / "train",
     }
     weights = arguments.assets / "resnet-cifar10" / "resnet20.safetensors"
-    return Subject("ResNet-20, CIFAR-10 test images", net(weights), options, "quantize-static")
+    return Subject("ResNet-20, CIFAR-10 test images", net(weights), options, dict.fromkeys(BACKENDS, "int8-static"))
 
 
 def sst2(arguments: argparse.Namespace) -> Subject:
@@ -103,23 +105,30 @@ def sst2(arguments: argparse.Namespace) -> Subject:
         lines = (arguments.assets / "data-sst2" / f"{split}.tsv").read_text().splitlines()
         tables[split].write_text("sentence\tlabel\n" + "".join(f"{line}\n" for line in lines if "\t" in line))
     options = {"data": tables["test"], "calibration": tables["train"], "train": tables["train"]}
-    return Subject("MiniLM classifier, SST-2 test sentences", arguments.model, options, "quantize-dynamic")
+    quantized = {"onnxruntime": "int8-dynamic", "openvino": "int8-nncf"}
+    return Subject("MiniLM classifier, SST-2 test sentences", arguments.model, options, quantized)
 
 
 MODELS: dict[str, Callable[[argparse.Namespace], Subject]] = {"resnet20": resnet20, "sst2": sst2}
 
 
-def recipes(name: str, quantized: str) -> tuple[Path, Path]:
-    """Write the recipe, and the one that quantizes afterwards."""
-    plain, small = WORK / f"{name}-pruned.toml", WORK / f"{name}-pruned-int8.toml"
+def candidates(name: str, subject: Subject) -> list[str]:
+    """Write the recipe, alone and with what quantizes afterwards; name all that is tried, by backend."""
+    plain = WORK / f"{name}-pruned.toml"
     plain.write_text(RECIPES[name])
-    small.write_text(f'{RECIPES[name]}\n[[passes]]\nname = "{quantized}"\n')
-    return plain, small
+    found = []
+    for backend in BACKENDS:
+        usual = subject.quantized[backend]
+        small = WORK / f"{name}-pruned-{usual}.toml"
+        (step,) = recipe.load(usual).passes
+        small.write_text(f'{RECIPES[name]}\n[[passes]]\nname = "{step.name}"\n')
+        found += [f"{backend}/{one}" for one in ("fp32", usual, plain, small)]
+    return found
 
 
-def export(subject: Subject, output: str, candidates: list[str], **more: Any) -> Any:
+def export(subject: Subject, output: str, names: list[str], **more: Any) -> Any:
     return edgekit.export(
-        subject.model, output=WORK / output, force=True, progress=Lines(sys.stderr), candidates=candidates,
+        subject.model, output=WORK / output, force=True, progress=Lines(sys.stderr), candidates=names,
         max_samples=10_000, **subject.options, **more,
     )  # fmt: skip
 
@@ -161,13 +170,11 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     (WORK / "cifar10").mkdir(exist_ok=True)
     subject = MODELS[arguments.name](arguments)
-    plain, small = recipes(arguments.name, subject.quantized)
+    names = candidates(arguments.name, subject)
 
-    # Alone first: its bundle's lineage says what went, whatever is shipped when all are measured.
-    alone = export(subject, f"{arguments.name}-pruned", [f"onnxruntime/{plain}"], bench=False)
+    # One alone first: its bundle's lineage says what went, whatever is shipped when all are measured.
+    alone = export(subject, f"{arguments.name}-pruned", [names[2]], bench=False)
     lineage = next(step for step in alone.bundle.manifest.lineage if step.name == "prune")
-    usual = ["fp32", "int8-static" if subject.quantized == "quantize-static" else "int8-dynamic"]
-    names = [f"{backend}/{recipe}" for backend in BACKENDS for recipe in (*usual, plain, small)]
     measured = {"bench": False} if arguments.no_time else {"bench_seconds": arguments.seconds}
     report = export(subject, f"{arguments.name}-all", names, **measured).report
 

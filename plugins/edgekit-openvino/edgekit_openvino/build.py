@@ -69,7 +69,7 @@ def _pinned(model: Model, target: Target, options: Options) -> tuple[Options, tu
         elif options.on_cpu:
             notes.append("weights are f16; on this processor OpenVINO computes them in f32")
     if "i8-dynamic" in asked:
-        notes.append("OpenVINO runs dynamically quantized products in f32: nothing is gained over f32 but size")
+        notes.append("OpenVINO runs dynamically quantized products in f32: nothing is gained over fp32")
     if options.inference_precision not in (None, chosen):
         raise UsageError(
             f"the option inference_precision = '{options.inference_precision}' contradicts the model,"
