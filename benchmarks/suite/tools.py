@@ -125,6 +125,7 @@ def variables() -> dict[str, str]:
 def last_lines(log: Path, count: int = 2) -> str:
     """Give the last error that a log names and its last lines, on one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -=^~\t")]
+    lines = [line for line in lines if not re.match(r"[IW]\d{4} ", line)]  # glog's information and warnings
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b.*: ", line)]
     told = list(dict.fromkeys([*errors[-1:], *lines[-count:]]))
     return " / ".join(line[:300] for line in told) or "it said nothing"
