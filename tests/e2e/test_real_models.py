@@ -182,7 +182,7 @@ def test_nncf_is_repaired_by_the_layers_that_cost_most(pictures, workshop, comma
     missed, shipped = made.report.candidates
     assert (missed.name, missed.status) == ("openvino/int8-nncf", "failed-gate")
     assert (shipped.name, shipped.status) == ("openvino/int8-nncf-repaired", "shipped")
-    assert shipped.quality.drop <= 0.01 < missed.quality.drop
+    assert shipped.quality.drop < 0.0101 < missed.quality.drop, "one point may be lost: 5 of 500, and they may be"
     costs = missed.repair.costs
     assert 1 <= missed.repair.layers_in_float <= 2 * len(costs) / 3
     assert costs[0].rel_l2 > 5 * costs[len(costs) // 2].rel_l2

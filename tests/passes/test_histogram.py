@@ -93,7 +93,7 @@ def test_mean_square_is_the_least_of_all_clippings(values: np.ndarray, levels: i
 
 @pytest.fixture(scope="module")
 def distance(
-    resnet: Model, cifar_feeds: Feeds, exact: Any, run_onnxruntime: Any, tmp_path_factory: pytest.TempPathFactory
+    resnet: Model, cifar_feeds: Feeds, run_onnxruntime: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], float]:
     """Give how far a method's outputs are off where one pixel of a hundred pictures is a hundred times too bright."""
     feeds = [{"images": feed["images"].copy()} for feed in cifar_feeds]
@@ -104,7 +104,8 @@ def distance(
     @functools.cache
     def measured(how: str) -> float:
         work = tmp_path_factory.mktemp(how)
-        made = QuantizeStatic(**exact, method=how, percentile=99.9).apply(resnet, spoiled, work)
+        # Weights in 7 bits, which saturate on no processor: each machine finds the same.
+        made = QuantizeStatic(reduce_range=True, method=how, percentile=99.9).apply(resnet, spoiled, work)
         (before,), (after,) = (run_onnxruntime(model.graph, {"images": clean}) for model in (resnet, made))
         return float(np.linalg.norm(after - before) / np.linalg.norm(before))
 
