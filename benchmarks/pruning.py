@@ -159,6 +159,16 @@ def table(report: Report) -> list[str]:
     return lines
 
 
+def noise(report: Report) -> list[str]:
+    """Say how quiet the machine was."""
+    found = {c.name: c.measurement.noise for c in report.candidates if c.measurement}
+    noisy = {name: told.reasons for name, told in found.items() if told.noisy}
+    if not noisy:
+        return ["The machine was quiet."]
+    name, reasons = next(iter(noisy.items()))
+    return [f"The machine was not quiet for {len(noisy)} of {len(found)}, as for {name}: {'; '.join(reasons)}."]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=MODELS)
@@ -184,7 +194,7 @@ def main() -> None:
     recipe = ["The recipe:", "", "```toml", RECIPES[arguments.name].strip(), "```"]
     where = report.environment
     packages = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
-    about = [f"{where.host.cpu or where.host.arch}; {packages}."]
+    about = [f"{where.host.cpu or where.host.arch}; {packages}.", "", *noise(report)]
     if arguments.no_time:
         about = ["Nothing was timed: the candidate that is called shipped is the first of those that pass."]
     page = "\n".join([title, "", *facts, "", *table(report), "", *recipe, "", *about]) + "\n"
