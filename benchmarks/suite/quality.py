@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit import host
 from edgekit._record import digest_of, digest_of_file
 from edgekit.tasks import metrics
 from models import detection
@@ -29,7 +30,7 @@ def score(artifact: Artifact, folder: Path) -> float | None:
     if kept.is_file():
         return float(json.loads(kept.read_text())["score"])
     rows = Rows.load(samples)
-    entry = artifact.entry(artifact.tool, rows.feeds(0), threads=1)  # answers need no speed
+    entry = artifact.entry(artifact.tool, rows.feeds(0), threads=host.probe().cores)
     with tempfile.TemporaryDirectory(prefix="edgekit-suite-") as scratch:
         request, out = Path(scratch) / "request.json", Path(scratch) / "answers.npz"
         payload = entry.payload.to_dict() | {"folder": str(entry.payload.folder.absolute())}
