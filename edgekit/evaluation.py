@@ -21,6 +21,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
+from edgekit.tasks.own_metric import OwnMetric, is_function, recorded
 from edgekit.tasks.tabular import KEYS
 
 SYNTHETIC_SAMPLES = 8
@@ -132,7 +133,7 @@ def _training(project: Project, task: Task) -> TrainingData | None:
     picture = config.image.input if config.image and config.image.layout == "nchw" else None
     padding = {} if text is None else {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id, "position_ids": 1}
     pad_left = text is not None and text.pad_side == "left"
-    problem = problems.get(type(task), "outputs")
+    problem = problems.get(type(task.task if isinstance(task, OwnMetric) else task), "outputs")
     return TrainingData(samples, task, problem, config.output, picture, padding, pad_left)
 
 
@@ -152,6 +153,7 @@ def task_config(project: Project, model: Model) -> TaskConfig:
         config = replace(config, task=project.task)
     if project.metric:
         config = replace(config, metric=project.metric)
+        config = recorded(config) if is_function(project.metric) else config
     if project.text_columns and config.text:
         config = replace(config, text=replace(config.text, columns=project.text_columns))
     return config

@@ -57,6 +57,11 @@ def detections(output: np.ndarray) -> np.ndarray:
     return np.stack(kept) if kept else np.empty((0, 6))
 
 
+def judge(outputs: list[dict[str, np.ndarray]], labels: list[np.ndarray]) -> float:
+    """Give the mean average precision of the network's outputs, as `edgekit export --metric` asks for it."""
+    return map50([detections(np.asarray(next(iter(one.values())), np.float64)[0]) for one in outputs], np.stack(labels))
+
+
 def map50(found: list[np.ndarray], wanted: np.ndarray) -> float:
     """Give the mean over classes of the area under precision against recall; a box counts at an overlap of a half."""
     classes = sorted({int(row[0]) for boxes in wanted for row in boxes if row[0] >= 0})

@@ -103,7 +103,8 @@ def calibration_options(function: F) -> F:
                 unset="nothing is pruned",
                 help="Try each recipe without this share of the multiply-adds too, recovered on --train."),
         _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
-                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman or pearson."),
+                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson, or a function "
+                "of your own, package.module:function, called with all outputs and all labels."),
         _option("--seed", metavar="N", type=int, group=_DATA, unset="0", help="Seed of every draw of samples."),
     )(function)  # fmt: skip
 

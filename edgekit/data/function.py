@@ -37,7 +37,7 @@ class FromFunction:
 
     def __init__(self, ref: str) -> None:
         self.source = ref
-        self._function = _import(ref)
+        self._function = imported(ref, "no arguments")
         self._digests: list[str] = []
         labels: list[Any] = []
         for sample in self._pass():
@@ -81,10 +81,8 @@ class FromFunction:
 
     def _failed(self, where: str, error: Exception) -> UsageError:
         """Tell of an exception in the user's code, and of its line."""
-        frame = traceback.extract_tb(error.__traceback__)[-1]
         return UsageError(
-            f"'{self.source}' failed{where}: {type(error).__name__}: {error} ({Path(frame.filename).name}, "
-            f"line {frame.lineno}).",
+            f"'{self.source}' failed{where}: {told(error)}.",
             hint="it is called without arguments and gives an iterable of samples",
         )
 
@@ -138,7 +136,14 @@ def _label(value: Any) -> Any:
     return value.item() if getattr(value, "size", 0) == 1 and hasattr(value, "item") else value
 
 
-def _import(ref: str) -> Callable[[], Any]:
+def told(error: Exception) -> str:
+    """Tell of an exception in the user's code, and of its line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+def imported(ref: str, takes: str) -> Callable[..., Any]:
+    """Give the function `package.module:function`; `takes` says what it is called with. Raises UsageError."""
     module_name, _, name = ref.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -166,6 +171,6 @@ def _import(ref: str) -> Callable[[], Any]:
         )
     if not callable(function):
         raise UsageError(
-            f"'{ref}' is a {type(function).__name__}, not a function.", hint="name a function without arguments"
+            f"'{ref}' is a {type(function).__name__}, not a function.", hint=f"name a function that takes {takes}"
         )
     return function  # type: ignore[no-any-return]

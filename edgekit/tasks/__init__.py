@@ -92,6 +92,8 @@ class Prediction:
     """A class index, a similarity, or None where the task has no single answer."""
     scores: np.ndarray | None = None
     """Class probabilities, for metrics that rank."""
+    outputs: Mapping[str, np.ndarray] | None = None
+    """The outputs themselves, for a metric of the user's own."""
 
 
 class Task(Protocol):
@@ -153,7 +155,10 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     """
     from edgekit.tasks.labels import Classes
     from edgekit.tasks.metrics import CLASS_METRICS, NUMBER_METRICS, check_metric
+    from edgekit.tasks.own_metric import OwnMetric, is_function
 
+    if is_function(config.metric):
+        return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     task = check(config.task)
     if task in _METRICS:
         from edgekit.tasks.classification import PROBLEM, Classification, MultiLabel, Regression

@@ -1,0 +1,101 @@
+"""A metric of the user's own, `package.module:function`: it sees the outputs of all labelled samples, and the labels.
+
+    def mean_average_precision(outputs, labels):
+        '''outputs: a dict from output name to array for each sample; labels: as the data has them.'''
+        return 0.31  # a number; more is better
+
+It is imported where it is computed: a bundle runs without it, and is verified on its stored samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit._record import digest_of_file
+from edgekit.data import Sample
+from edgekit.data.function import imported, told
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.tasks.config import TaskConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.tasks import Prediction, Task
+
+CODE = "metric_code"
+"""The fact of a task that tells the function's code: scores by another code are not taken from the cache."""
+
+
+def is_function(metric: str | None) -> bool:
+    """Say whether a metric's name is that of a function."""
+    return metric is not None and ":" in metric
+
+
+def recorded(config: TaskConfig) -> TaskConfig:
+    """Add what the function's code is. Raises UsageError where there is no such function."""
+    function = imported(str(config.metric), "the outputs of all samples, and their labels")
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    return config if file is None else replace(config, facts={**config.facts, CODE: digest_of_file(Path(file))})
+
+
+@dataclass(frozen=True, eq=False)
+class OwnMetric:
+    """A task as it is, but for its metric."""
+
+    task: Task
+    metric: str
+
+    @property
+    def config(self) -> TaskConfig:
+        return replace(self.task.config, metric=self.metric)
+
+    @property
+    def prepare(self) -> Any:
+        return getattr(self.task, "prepare", None)
+
+    @property
+    def compares_top(self) -> bool:
+        return self.task.compares_top
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        return self.task.feeds(sample)
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        """Read the answer, and keep the outputs; several inferences are joined along the first axis."""
+        import numpy as np
+
+        joined = {name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]}
+        return replace(self.task.predict(outputs), outputs=joined)
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        return self.task.answer(outputs, sample)
+
+    def label(self, raw: Any) -> Any:
+        return self.task.label(raw)
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        """Call the function. Raises UsageError where it fails, or gives no finite number."""
+        function: Callable[..., Any] = imported(self.metric, "the outputs of all samples, and their labels")
+        try:
+            found = function([prediction.outputs for prediction in predictions], list(labels))
+        except EdgekitError:
+            raise
+        except Exception as error:  # the user's own code
+            raise UsageError(
+                f"the metric '{self.metric}' failed: {told(error)}.",
+                hint="it is called with a list of dicts from output name to array, and a list of labels",
+            ) from error
+        try:
+            number = float(found)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UsageError(
+                f"the metric '{self.metric}' gave {found!r}, which is no finite number.",
+                hint="return a number that is greater the better the answers are",
+            )
+        return number
