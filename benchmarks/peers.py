@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,7 @@ def main() -> None:
         print("\n".join(f"{tool.name:<18}{tool.title} ({tool.environment})" for tool in tools.TOOLS))
         return
     no_telemetry()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: the tool that runs is ended as well
     os.environ.update({name: value for name, value in tools.variables().items() if name != "PYTHONPATH"})
     try:
         chosen = tools.choose(arguments.tools)
