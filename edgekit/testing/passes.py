@@ -22,7 +22,7 @@ from edgekit import registry
 from edgekit._record import Record, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import UsageError
-from edgekit.model import ASSETS, RECORD_FILE, Model
+from edgekit.model import ASSETS, RECORD_FILE, Model, Step
 from edgekit.plugin import Pass
 
 
@@ -62,6 +62,13 @@ class PassFace:
     def test_config_refuses_an_unknown_key(self) -> None:
         with pytest.raises(UsageError, match="no_such_setting"):
             type(self.subject()).from_dict({"no_such_setting": 1})
+
+    def _tells_of_itself(self, step: Step, subject: Any) -> None:
+        """Hold the line of lineage that the pass added to what it is."""
+        assert step.name == subject.name
+        assert json.loads(json.dumps(step.config)) == subject.to_dict()
+        assert step.tools, "the tools and their versions are part of the lineage"
+        assert step.seconds >= 0
 
 
 class PassTests(PassFace):
@@ -111,10 +118,7 @@ class PassTests(PassFace):
         made = subject.apply(model, self.samples(), self._empty(tmp_path / "made"))
         assert made.steps[:-1] == model.steps
         step = made.steps[-1]
-        assert step.name == subject.name
-        assert json.loads(json.dumps(step.config)) == subject.to_dict()
-        assert step.tools, "the tools and their versions are part of the lineage"
-        assert step.seconds >= 0
+        self._tells_of_itself(step, subject)
         fresh = dataclasses.replace(made)  # so that the digest is taken of the files as they are now
         assert (step.before, step.after) == (model.digest, fresh.digest)
 
