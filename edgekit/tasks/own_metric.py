@@ -35,9 +35,13 @@ def is_function(metric: str | None) -> bool:
     return metric is not None and ":" in metric
 
 
+def _function(metric: str) -> Callable[..., Any]:
+    return imported(metric, "the outputs of all samples, and their labels")
+
+
 def recorded(config: TaskConfig) -> TaskConfig:
     """Add what the function's code is. Raises UsageError where there is no such function."""
-    function = imported(str(config.metric), "the outputs of all samples, and their labels")
+    function = _function(str(config.metric))
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     return config if file is None else replace(config, facts={**config.facts, CODE: digest_of_file(Path(file))})
 
@@ -79,7 +83,7 @@ class OwnMetric:
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         """Call the function. Raises UsageError where it fails, or gives no finite number."""
-        function: Callable[..., Any] = imported(self.metric, "the outputs of all samples, and their labels")
+        function = _function(self.metric)
         try:
             found = function([prediction.outputs for prediction in predictions], list(labels))
         except EdgekitError:
