@@ -159,6 +159,10 @@ def table(report: Report) -> list[str]:
     return lines
 
 
+def packages(report: Report) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(report.environment.packages.items()))
+
+
 def noise(report: Report) -> list[str]:
     """Say how quiet the machine was."""
     found = {c.name: c.measurement.noise for c in report.candidates if c.measurement}
@@ -191,13 +195,12 @@ def main() -> None:
     title = f"# Pruning: {subject.title}"
     original = next(c.quality.original_score for c in report.candidates if c.quality)
     facts = [f"The original scores {original:.4f}.", "", *(f"- {note}" for note in lineage.notes)]
-    recipe = ["The recipe:", "", "```toml", RECIPES[arguments.name].strip(), "```"]
-    where = report.environment
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
-    about = [f"{where.host.cpu or where.host.arch}; {packages}.", "", *noise(report)]
+    used = ["The recipe:", "", "```toml", RECIPES[arguments.name].strip(), "```"]
+    host = report.environment.host
+    about = [f"{host.cpu or host.arch}; {packages(report)}.", "", *noise(report)]
     if arguments.no_time:
         about = ["Nothing was timed: the candidate that is called shipped is the first of those that pass."]
-    page = "\n".join([title, "", *facts, "", *table(report), "", *recipe, "", *about]) + "\n"
+    page = "\n".join([title, "", *facts, "", *table(report), "", *used, "", *about]) + "\n"
     (HERE / "results" / f"pruning-{arguments.name}.md").write_text(page)
     print(page)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 from pathlib import Path
 
 import pruning
@@ -19,19 +20,7 @@ from edgekit.errors import AccuracyFailure
 from edgekit.result import Report
 
 ALLOWED = 0.01
-
-
-def uneven(net):
-    """Scale the maps inside three blocks apart, and back where they are read."""
-    import torch
-
-    with torch.no_grad():
-        for block in (net.layer1[1], net.layer2[1], net.layer3[1]):
-            scale = torch.logspace(-4, 0, block.bn1.num_features)
-            block.bn1.weight *= scale
-            block.bn1.bias *= scale
-            block.conv2.weight /= scale[None, :, None, None]
-    return net
+NETWORKS = pruning.HERE.parent / "tests" / "e2e" / "real_networks.py"
 
 
 def main() -> None:
@@ -40,6 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     (pruning.WORK / "cifar10").mkdir(parents=True, exist_ok=True)
     plain = pruning.resnet20(arguments)
+    uneven = runpy.run_path(str(NETWORKS))["uneven"]
     subject = pruning.Subject(plain.title, uneven(plain.model), plain.options, plain.quantized)
     names = [f"{backend}/int8-static" for backend in pruning.BACKENDS]
     told = {"bench": False, "repair": False, "max_drop": ALLOWED}
@@ -49,7 +39,6 @@ def main() -> None:
         report = Report.from_dict(json.loads(Path(failure.context["report"]).read_text()))
 
     original = next(c.quality.original_score for c in report.candidates if c.quality)
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(report.environment.packages.items()))
     page = "\n".join(
         [
             "# Quantization-aware fine-tuning: ResNet-20 with uneven maps, CIFAR-10 test images",
@@ -59,7 +48,7 @@ def main() -> None:
             "",
             *pruning.table(report),
             "",
-            f"`python benchmarks/quantize_aware.py`; {packages}.",
+            f"`python benchmarks/quantize_aware.py`; {pruning.packages(report)}.",
         ]
     )
     (pruning.HERE / "results" / "quantize-aware-resnet20.md").write_text(page + "\n")

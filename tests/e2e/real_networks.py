@@ -83,16 +83,20 @@ def resnet20():
     return _loaded(ResNet20()), torch.zeros(1, 3, 32, 32)
 
 
-def resnet20_uneven():
+def uneven(net: nn.Module) -> nn.Module:
     """Give the same function with the maps inside three blocks scaled apart, so that one range cannot hold them."""
-    net, example = resnet20()
     with torch.no_grad():
         for block in (net.layer1[1], net.layer2[1], net.layer3[1]):
             scale = torch.logspace(-4, 0, block.bn1.num_features)
             block.bn1.weight *= scale
             block.bn1.bias *= scale
             block.conv2.weight /= scale[None, :, None, None]
-    return net, example
+    return net
+
+
+def resnet20_uneven():
+    net, example = resnet20()
+    return uneven(net), example
 
 
 def credit():
