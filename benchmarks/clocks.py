@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import artifact
 from edgekit.bench import Worker, environment
 from edgekit.bench.percentile import percentiles_ms
+from edgekit.bundle import bundle as artifact
 
 NAMES = ("p50", "p90")
 WITHIN = 0.03

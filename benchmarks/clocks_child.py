@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgekit import artifact
+from edgekit.bundle import bundle as artifact
 
 Found = dict[str, float]
 LEAD_IN_S = 0.02

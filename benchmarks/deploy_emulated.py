@@ -20,11 +20,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from edgekit import artifact, deploy  # noqa: E402
-from edgekit.cli.outcomes import state  # noqa: E402
+from edgekit.bundle import bundle as artifact  # noqa: E402
+from edgekit.cli.deploy_table import state  # noqa: E402
 from edgekit.cli.progress import Lines, Prefixed  # noqa: E402
-from edgekit.deploy import Outcome, Settings  # noqa: E402
-from edgekit.fleet import Device  # noqa: E402
+from edgekit.device import deploy  # noqa: E402
+from edgekit.device.deploy import Outcome, Settings  # noqa: E402
+from edgekit.device.fleet import Device  # noqa: E402
 from models.catalogue import prepare  # noqa: E402
 from models.place import work  # noqa: E402
 from models.subject import Rows, Subject  # noqa: E402

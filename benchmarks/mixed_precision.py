@@ -23,7 +23,7 @@ import numpy as np
 
 import edgekit
 from edgekit.cli.progress import Lines
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 HERE = Path(__file__).parent
 ASSETS = Path(os.environ.get("EDGEKIT_TEST_ASSETS") or HERE.parent.parent / "shared" / "assets")

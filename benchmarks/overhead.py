@@ -21,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit import artifact, registry, target
+from edgekit import registry
 from edgekit.bench import Outcome, Round, environment, faster
+from edgekit.bundle import bundle as artifact
 from edgekit.model import Model, Part
 from edgekit.plugin import Payload, Session
 from edgekit.spec import SHORT_NAMES, TensorSpec
+from edgekit.target import target
 
 BLOCK_NS = 20_000_000
 BACKENDS = ("onnxruntime", "openvino")

@@ -22,10 +22,10 @@ import sys
 import time
 from pathlib import Path
 
-from edgekit import host
 from edgekit._privacy import no_telemetry
 from edgekit.cli.progress import choose
 from edgekit.errors import EdgekitError
+from edgekit.target import host
 from models.catalogue import CATALOGUE, names, prepare
 from models.place import work
 from suite import chart, run, table, tools

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import edgekit
-from edgekit import recipe
 from edgekit.cli.progress import Lines
-from edgekit.result import Candidate, Report
+from edgekit.recipe import recipe
+from edgekit.result.report import Candidate, Report
 
 HERE = Path(__file__).parent
 ASSETS = Path(os.environ.get("EDGEKIT_TEST_ASSETS") or HERE.parent.parent / "shared" / "assets")

@@ -21,7 +21,7 @@ import edgekit
 from edgekit.bench import environment
 from edgekit.errors import AccuracyFailure
 from edgekit.report import figures
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 WEIGHTS: Mapping[str, str] = {
     "int8-asymmetric": "symmetric = false",

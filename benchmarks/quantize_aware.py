@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pruning
 from edgekit.errors import AccuracyFailure
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 ALLOWED = 0.01
 NETWORKS = pruning.HERE.parent / "tests" / "e2e" / "real_networks.py"

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import artifact
 from edgekit.bench import Entry, Outcome, Settings, benchmark, environment
-from edgekit.measurement import Measurement
+from edgekit.bundle import bundle as artifact
 from edgekit.regression import judge
-from edgekit.regression.interval import CONFIDENCE
+from edgekit.regression.bootstrap import CONFIDENCE
 from edgekit.report.compare import Side
-from edgekit.result import Candidate, Environment, Report
+from edgekit.result.measurement import Measurement
+from edgekit.result.report import Candidate, Environment, Report
 
 HERE = Path(__file__).parent
 SLOWER = 0.05

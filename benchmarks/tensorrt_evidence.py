@@ -21,10 +21,10 @@ from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
 from edgekit_tensorrt.preflight import check
 
 import edgekit
-from edgekit import target
 from edgekit.cli.progress import Lines
 from edgekit.errors import AccuracyFailure, EdgekitError, UnsupportedError
-from edgekit.result import Report
+from edgekit.result.report import Report
+from edgekit.target import target
 from models.catalogue import prepare
 from models.place import BENCHMARKS, work
 from models.subject import Subject

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from edgekit._version import __version__
 
 if TYPE_CHECKING:
     from edgekit.api import benchmark, export, plan, verify
-    from edgekit.artifact import Bundle, open
-    from edgekit.choose import Result
+    from edgekit.bundle.bundle import Bundle, open
     from edgekit.errors import (
         AccuracyFailure,
         ArtifactError,
@@ -30,19 +29,20 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from edgekit.pipeline.export import Result
     from edgekit.project import Project
-    from edgekit.result import Report
+    from edgekit.result.report import Report
 
 _HOMES = {
     "export": "api",
     "plan": "api",
     "verify": "api",
     "benchmark": "api",
-    "open": "artifact",
-    "Bundle": "artifact",
-    "Result": "choose",
+    "open": "bundle.bundle",
+    "Bundle": "bundle.bundle",
+    "Result": "pipeline.export",
     "Project": "project",
-    "Report": "result",
+    "Report": "result.report",
     "EdgekitError": "errors",
     "UsageError": "errors",
     "EnvironmentFault": "errors",

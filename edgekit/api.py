@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit import choose, measure, pipeline
-from edgekit.choose import Result
+from edgekit.bundle import verify as measure
 from edgekit.data import DataRef
 from edgekit.errors import UsageError
-from edgekit.pipeline import Plan
+from edgekit.pipeline import export as choose
+from edgekit.pipeline import plan as pipeline
+from edgekit.pipeline.export import Result
+from edgekit.pipeline.plan import Plan
 from edgekit.progress import Progress
 from edgekit.project import Project
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 
 def export(

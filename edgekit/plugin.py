@@ -24,16 +24,16 @@ from edgekit._privacy import no_telemetry as no_telemetry  # for plugins: call i
 from edgekit._record import Record as Record  # for plugins: the base of their options
 from edgekit.data import Feeds, TrainingData
 from edgekit.errors import ArtifactError
-from edgekit.layer import Anatomy as Anatomy
-from edgekit.layer import GraphLayer as GraphLayer
-from edgekit.layer import LayerCost as LayerCost
-from edgekit.layer import LayerTime as LayerTime
+from edgekit.layers import Anatomy as Anatomy
+from edgekit.layers import GraphLayer as GraphLayer
+from edgekit.layers import LayerCost as LayerCost
+from edgekit.layers import LayerTime as LayerTime
 from edgekit.model import Model, Reference
 from edgekit.progress import Progress
 from edgekit.spec import FeedCheck as FeedCheck  # for plugins: the same, for the speed of `run`
 from edgekit.spec import TensorSpec
 from edgekit.spec import check_feeds as check_feeds  # for plugins: what `run` and `bind` owe
-from edgekit.target import Target
+from edgekit.target.target import Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -266,9 +266,9 @@ class Trainable(Pass, Protocol):
     before all passes on graphs.
 
     Passes on the live module leave the module they are given alone, write no file, and give
-    `edgekit.passes.live.changed`'s model. One with `prunes = True` takes parts away: what it gives must be faster than
-    the model without it, or is not shipped. Equal inputs give equal weights, killed and begun again or not; what such a
-    pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
+    `edgekit.frameworks.torch_pass.changed`'s model. One with `prunes = True` takes parts away: what it gives must be
+    faster than the model without it, or is not shipped. Equal inputs give equal weights, killed and started again or
+    not; what such a pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
     """
 
     trains: bool

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekit import toml
+from edgekit import _toml
 from edgekit._record import Record
 from edgekit.errors import UsageError
 
@@ -154,9 +154,13 @@ def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
         if name in ("targets", "shapes") or (value == plain.to_dict()[name] and name not in ("target",)):
             continue
         lines += [f"# {line}" for line in (comments or {}).get(name, "").splitlines()]
-        lines.append(f"{name} = {toml.value(value)}")
+        lines.append(f"{name} = {_toml.value(value)}")
     if project.shapes:
-        lines += ["", "[shapes]", *(f"{toml.key(name)} = {toml.value(size)}" for name, size in project.shapes.items())]
+        lines += [
+            "",
+            "[shapes]",
+            *(f"{_toml.key(name)} = {_toml.value(size)}" for name, size in project.shapes.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -184,7 +188,7 @@ def _read(path: Path | None) -> tuple[dict[str, Any], str]:
 
 def _toml_file(path: Path) -> dict[str, Any]:
     try:
-        return toml.read(path, "project file", hint="give the path of a TOML file")
+        return _toml.read(path, "project file", hint="give the path of a TOML file")
     except UsageError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise

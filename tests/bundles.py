@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import bench, registry, staging, target
-from edgekit.artifact import Manifest
+from edgekit import bench, registry
+from edgekit.bundle import staging
+from edgekit.bundle.bundle import Manifest
 from edgekit.model import Model, Part
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 from edgekit.spec import TensorSpec
+from edgekit.target import target
 from edgekit.tasks.config import TOKENIZER, ImageConfig, TaskConfig, TextConfig
 
 LABELS = ("dark", "top", "bottom")

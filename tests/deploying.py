@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import deploy
-from edgekit.deploy import Outcome, Settings
-from edgekit.fleet import Device
+from edgekit.device import deploy
+from edgekit.device.deploy import Outcome, Settings
+from edgekit.device.fleet import Device
 
 
 def deployed(bundle: Path, devices: Sequence[Device], settings: Settings) -> tuple[Outcome, ...]:

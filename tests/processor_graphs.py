@@ -9,10 +9,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-from edgekit import host
 from edgekit.model import Model, Part
 from edgekit.spec import TensorSpec
-from edgekit.target import Device, Target
+from edgekit.target import host
+from edgekit.target.target import Device, Target
 
 ROWS, COLUMNS, BLOCK = 64, 32, 32
 

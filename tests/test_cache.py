@@ -121,7 +121,7 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
 def test_a_user_without_a_home_must_name_a_place(monkeypatch):
     monkeypatch.delenv("EDGEKIT_CACHE_DIR")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr("edgekit.host.home", lambda: None)
+    monkeypatch.setattr("edgekit.target.host.home", lambda: None)
     with pytest.raises(UsageError, match="no home folder") as caught:
         cache.folder()
     assert "--cache-dir" in caught.value.hint

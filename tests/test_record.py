@@ -17,14 +17,14 @@ import pytest
 
 from edgekit import _record, registry
 from edgekit._record import TRANSIENT, Record, canonical_json, digest_of, digest_of_file
-from edgekit.artifact import Manifest
+from edgekit.bundle.bundle import Manifest
 from edgekit.errors import UsageError
 from edgekit.model import Model, Part, Step
 from edgekit.project import Project
-from edgekit.recipe import Recipe
-from edgekit.result import Report
+from edgekit.recipe.recipe import Recipe
+from edgekit.result.report import Report
 from edgekit.spec import NUMPY_NAMES, ShapeRange, TensorSpec
-from edgekit.target import Target
+from edgekit.target.target import Target
 
 
 @dataclass(frozen=True)

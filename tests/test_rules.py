@@ -14,37 +14,41 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edgekit"
 PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgekit_*"))}
 
 LAYERS = (
-    {"errors", "_privacy", "progress"},
-    {"_record", "embedded", "toml"},
-    {"spec", "host", "layer", "marker", "search_path", "turn"},
-    {"requirement"},
-    {"model", "target", "compute_capability", "project", "cache", "data", "fleet"},
-    {"recipe", "flavour", "plugin"},
-    {"registry", "measurement"},
-    {"result", "tasks"},
-    {"artifact", "device", "bench", "report", "sources", "passes"},
-    {"chain", "regression", "staging"},
-    {"beside"},
-    {"pipeline", "originals"},
-    {"quality", "evaluation", "build"},
-    {"repair", "measure", "live", "deploy"},
-    {"trial", "budget", "pareto", "scenario", "rerun", "finish"},
-    {"objective", "mixed", "space"},
-    {"tune", "search"},
-    {"ship", "gain"},
-    {"choose"},
-    {"api"},
-    {"cli"},
+    {"errors", "progress", "_privacy", "_version", "_marker"},
+    {"_record", "_requirement", "_toml", "embedded"},
+    {"data", "layers", "project", "recipe", "spec"},
+    {"model", "target", "tasks"},
+    {"cache", "frameworks", "plugin"},
+    {"registry", "result", "sources", "passes"},
+    {"evaluation", "report", "sensors"},
+    {"bench"},
+    {"bundle"},
+    {"device", "pipeline", "regression"},
+    {"api", "cli"},
 )
 """From the ground up. A module may import its own layer and those below."""
 
 TESTING = "testing"
-HEAVY_ROOMS = {"sources", "passes"}
+HEAVY_ROOMS = {"frameworks", "sources", "passes"}
+
+ENTRY_POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+ENTERED = {
+    PACKAGE.parent / Path(*name.partition(":")[0].split(".")).with_suffix(".py")
+    for group in ENTRY_POINTS.values()
+    for name in group.values()
+}
+"""The modules that are imported to list sources, passes and transports."""
+
 
 ROOMS = {
     "click": {"cli"},
@@ -52,13 +56,13 @@ ROOMS = {
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
-    "optuna": {"search"},
+    "optuna": {"pipeline"},
     "pytest": {TESTING},
     "torch": {TESTING},
 }
 """Packages beside numpy and tomli that may be imported outside the heavy rooms, and where."""
 
-AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"toml"}}
+AT_THE_TOP = {"click": {"cli"}, "pytest": {TESTING}, "tomli": {"_toml"}}
 """Packages that may be imported when a module loads: click draws the commands, tomli is the library's place on 3.10."""
 
 BUILD_SIDE_OF_PLUGINS = {
@@ -159,6 +163,69 @@ def listed(broken: list[Import]) -> str:
     return "\n" + "\n".join(map(str, broken))
 
 
+def components(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one node, each sorted: what imports itself in a circle."""
+    reach = {node: reachable(graph, node) for node in graph}
+    circles = {
+        tuple(sorted({node, *(other for other in reach[node] if node in reach.get(other, ()))})) for node in graph
+    }
+    return sorted(list(circle) for circle in circles if len(circle) > 1)
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for follower in graph.get(waiting.pop(), set()) - seen:
+            seen.add(follower)
+            waiting.append(follower)
+    return seen
+
+
+def modules(package: Path) -> dict[str, set[str]]:
+    """Return each module's name, and those of the same package that it imports."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+             for path in sorted(package.rglob("*.py"))}  # fmt: skip
+
+    def module(name: str) -> str:
+        while name and name not in files:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {name: {module(each.module) for each in imports(path)} - {"", name} for name, path in files.items()}
+    return {name: {found for found in reached if found != package.name} for name, reached in graph.items()}
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = modules(PACKAGE)
+    for name, folder in PLUGINS.items():
+        graph |= {f"{name}:{module}": {f"{name}:{other}" for other in reached}
+                  for module, reached in modules_of_plugin(folder / name).items()}  # fmt: skip
+    assert components(graph) == []
+
+
+def modules_of_plugin(package: Path) -> dict[str, set[str]]:
+    files = {f"{package.name}.{path.stem}".removesuffix(".__init__"): path for path in sorted(package.glob("*.py"))}
+    return {
+        name: {
+            other
+            for each in imports(path)
+            for other in (each.module, each.module.rpartition(".")[0])
+            if other in files and other not in (name, package.name)
+        }
+        for name, path in files.items()
+    }
+
+
+def test_no_two_folders_import_each_other() -> None:
+    """A folder is a subpackage of edgekit, or a module at its top; longer circles of folders count as well."""
+    folders: dict[str, set[str]] = {}
+    for each in core():
+        if each.layer is not None and each.layer != place(each.file):
+            folders.setdefault(place(each.file), set()).add(each.layer)
+    assert components(folders) == []
+
+
 def test_every_module_has_one_layer() -> None:
     placed = [name for layer in LAYERS for name in layer]
     here = {place(path) for path in PACKAGE.rglob("*.py")} - {"__init__", TESTING}
@@ -196,14 +263,14 @@ def test_only_the_heavy_rooms_import_frameworks() -> None:
 
 
 def test_third_parties_are_imported_on_use() -> None:
-    # A private module of a heavy room may be all torch; that it is reached on use only is shown by test_startup.py.
+    # A module of a heavy room may be all torch, but for those that are imported to list what there is.
     broken = [
         found
         for found in core()
         if third_party(found)
         and not found.late
         and place(found.file) not in AT_THE_TOP.get(found.top, set())
-        and not (place(found.file) in HEAVY_ROOMS and found.file.name.startswith("_"))
+        and not (place(found.file) in HEAVY_ROOMS and found.file not in ENTERED)
     ]
     assert not broken, listed(broken)
 
@@ -274,7 +341,7 @@ def test_the_library_never_configures_logging() -> None:
     calls = {"basicConfig", "dictConfig", "fileConfig", "addHandler", "setLevel", "disable"}
     broken = []
     # A command line may say where its lines go; _quiet lowers the levels of third parties and restores them.
-    exempt = {*(PACKAGE / "cli").rglob("*.py"), PACKAGE / "sources" / "_quiet.py"}
+    exempt = {*(PACKAGE / "cli").rglob("*.py"), PACKAGE / "frameworks" / "quiet.py"}
     for path in sorted(set(PACKAGE.rglob("*.py")) - exempt):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in calls:

@@ -16,12 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgekit import artifact as bundles
-from edgekit import cache, host
+from edgekit import cache
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.bench import Entry
+from edgekit.bundle import bundle as bundles
 from edgekit.errors import UsageError
 from edgekit.plugin import Payload
+from edgekit.target import host
 from models.place import BENCHMARKS, work
 from models.subject import Rows, Subject, digest
 from suite import makers, tools

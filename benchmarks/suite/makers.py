@@ -95,7 +95,7 @@ def _by_ort_quantizer(folder: Path, base: Path, out: Path, *, static: bool, oper
     from optimum.onnxruntime.configuration import AutoCalibrationConfig, AutoQuantizationConfig
     from transformers import PretrainedConfig
 
-    from edgekit import host
+    from edgekit.target import host
 
     isa = host.probe().isa
     flavour = "avx512_vnni" if "avx512_vnni" in isa else "avx512" if "avx512f" in isa else "avx2"

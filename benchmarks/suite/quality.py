@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit import host
 from edgekit._record import digest_of, digest_of_file
+from edgekit.target import host
 from edgekit.tasks import metrics
 from models import detection
 from models.place import work

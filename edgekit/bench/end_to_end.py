@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import artifact
+from edgekit import tasks
+from edgekit.bench.outcome import RawSample
 from edgekit.bench.percentile import percentiles_ms
 from edgekit.data import Sample
-from edgekit.measurement import EndToEnd
-from edgekit.tasks import given
+from edgekit.result.measurement import EndToEnd
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,25 +27,31 @@ LEAST = 64
 WARM = 3
 
 
-def plain(sample: Sample) -> dict[str, Any]:
-    """Give a sample as plain values, paths marked, for the measuring process."""
+def plain(raw: RawSample) -> dict[str, Any]:
+    """Return a raw sample and its task as plain values, paths marked, for the measuring process."""
     fields = {
         name: {"path": str(value.absolute())} if isinstance(value, Path) else {"value": value}
-        for name, value in sample.fields.items()
+        for name, value in raw.sample.fields.items()
     }
-    return {"fields": fields, "text": list(sample.text)}
+    return {
+        "task": raw.task.to_dict(),
+        "assets": str(raw.assets.absolute()),
+        "inputs": [spec.to_dict() for spec in raw.inputs],
+        "fields": fields,
+        "text": list(raw.sample.text),
+    }
 
 
-def run(session: Session, bundle: Path, sample: Mapping[str, Any], seconds: float, file: Path) -> dict[str, Any]:
+def run(session: Session, raw: Mapping[str, Any], seconds: float, file: Path) -> dict[str, Any]:
     """Time the whole way again and again for `seconds` and at least 64 times (but no longer than three times that).
 
-    Files are read anew each time, from the system's cache. Appends three native int64 nanoseconds an inference to
+    Files are read again each time, from the system's cache. Appends three native int64 nanoseconds an inference to
     `file`: preparing, inferring, answering.
     """
-    opened = artifact.open(bundle, check=False)
-    task = given.by_position(opened.task(), bundle / "assets", opened.manifest.inputs)
-    fields = {name: Path(each["path"]) if "path" in each else each["value"] for name, each in sample["fields"].items()}
-    whole = Sample(fields, None, tuple(sample["text"]))
+    inputs = tuple(TensorSpec.from_dict(spec) for spec in raw["inputs"])
+    task = tasks.load(TaskConfig.from_dict(raw["task"]), Path(raw["assets"]), inputs)
+    fields = {name: Path(each["path"]) if "path" in each else each["value"] for name, each in raw["fields"].items()}
+    whole = Sample(fields, None, tuple(raw["text"]))
     clock, parts = time.perf_counter_ns, array("q")
 
     def once() -> tuple[int, int, int]:
@@ -61,8 +69,8 @@ def run(session: Session, bundle: Path, sample: Mapping[str, Any], seconds: floa
     while (passed := (clock() - start) / 1e9) < seconds or (count < LEAST and passed < 3 * seconds):
         parts.extend(once())
         count += 1
-    with file.open("ab") as raw:
-        parts.tofile(raw)
+    with file.open("ab") as times:
+        parts.tofile(times)
     return {"count": count}
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgekit import host, requirement
-from edgekit.result import Environment
+from edgekit import _requirement
+from edgekit.result.report import Environment
+from edgekit.target import host
 
 ALWAYS = ("edgekit", "numpy")
 
@@ -26,7 +27,7 @@ def environment(packages: Iterable[str] = (), *, root: Path = Path("/")) -> Envi
     """
     return Environment(
         host=host.probe(root),
-        packages=requirement.versions(sorted({*ALWAYS, *packages})),
+        packages=_requirement.versions(sorted({*ALWAYS, *packages})),
         governor=governor(root),
         emulated=emulated(root),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.measurement import Noise
+from edgekit.result.measurement import Noise
 
 FOREIGN_LIMIT = 0.05
 """Share of the processors that others may take. Kernels that charge by ticks sample: two seconds of two cores are 400

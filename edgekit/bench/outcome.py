@@ -11,8 +11,10 @@ from edgekit._record import Record
 from edgekit.bench.percentile import percentiles_ms
 from edgekit.data import Sample
 from edgekit.errors import EdgekitError, UsageError
-from edgekit.measurement import Measurement, Scenario
 from edgekit.plugin import LayerTime, Payload
+from edgekit.result.measurement import Measurement, Scenario
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +81,10 @@ class Settings(Record):
 class RawSample:
     """A sample as the task takes it, for the time from end to end."""
 
-    bundle: Path
-    """Whose task prepares and answers."""
+    task: TaskConfig
+    """Prepares and answers, from the folder `assets`, for a graph with `inputs`."""
+    assets: Path
+    inputs: tuple[TensorSpec, ...]
     sample: Sample
     name: str
     """For people: a file's name, or a text's first words."""

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgekit import cache
-from edgekit.bench import fault
+from edgekit.bench import worker_fault
 from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
@@ -121,16 +121,15 @@ class Worker:
 
         return np.fromfile(f"{self.raw_file}.service", dtype=np.int64)
 
-    def end_to_end(self, bundle: Path, sample: Mapping[str, Any], *, seconds: float) -> np.ndarray:
+    def end_to_end(self, raw: Mapping[str, Any], *, seconds: float) -> np.ndarray:
         """Run from a raw sample to its answer; give the nanoseconds of each part, int64 [count, 3].
 
-        See `edgekit.bench.end_to_end`, which also makes `sample`.
+        See `edgekit.bench.end_to_end`, which also makes `raw`.
         """
         import numpy as np
 
         file = Path(self._folder.name) / "end_to_end.i64"
-        told = {"file": str(file), "bundle": str(bundle.absolute()), "sample": sample, "seconds": seconds}
-        self._ask("end_to_end", "measuring from end to end", **told)
+        self._ask("end_to_end", "measuring from end to end", file=str(file), raw=raw, seconds=seconds)
         return np.fromfile(file, dtype=np.int64).reshape(-1, 3)
 
     def precision(self) -> Precision:
@@ -235,7 +234,7 @@ class Worker:
             raise self._death(process) from None
         answer = json.loads(self._line(process))
         if "fault" in answer:
-            raise fault.raised(answer["fault"])
+            raise worker_fault.raised(answer["fault"])
         if "crash" in answer:
             raise DeviceError(
                 f"'{self.backend}' failed while {doing}: {answer['crash']}.",
@@ -267,7 +266,7 @@ class Worker:
         return line
 
     def _death(self, process: subprocess.Popen[bytes]) -> DeviceError:
-        return fault.death(process.wait(), self._log_text(), backend=self.backend, doing=self._doing)
+        return worker_fault.death(process.wait(), self._log_text(), backend=self.backend, doing=self._doing)
 
     def _log_text(self, most: int = 10_000) -> str:
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgekit._record import Record
 from edgekit.bench.outcome import Settings
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.measurement import Scenario
+from edgekit.result.measurement import Scenario
 from edgekit.spec import TensorSpec
 
 if TYPE_CHECKING:

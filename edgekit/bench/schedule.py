@@ -13,19 +13,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import host
-from edgekit.bench import end_to_end, measured, noise
+from edgekit import sensors
+from edgekit.bench import end_to_end, noise, summary
 from edgekit.bench.environment import emulated
+from edgekit.bench.latency_blocks import stride, turns
 from edgekit.bench.outcome import Entry, Outcome, Round, Settings
 from edgekit.bench.process import Worker
-from edgekit.bench.spread import stride, turns
-from edgekit.device import sensors
-from edgekit.device.sensors import Board
-from edgekit.device.sensors.sampler import Sampler
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
-from edgekit.measurement import UNITS, EndToEnd, Measurement, Pace
 from edgekit.plugin import LayerTime
 from edgekit.progress import Progress, Silent
+from edgekit.result.measurement import UNITS, EndToEnd, Measurement, Pace
+from edgekit.sensors import Board
+from edgekit.sensors.sampler import Sampler
+from edgekit.target import host
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,13 +229,13 @@ def _ask(
         notes.append(f"no effective precision: {error.message}")
     pace: Pace | None = None
     if settings.rate_per_s is not None:
-        pace = measured.pace(settings, latencies, run.worker.service_ns(), run.left)
+        pace = summary.pace(settings, latencies, run.worker.service_ns(), run.left)
     whole: EndToEnd | None = None
     if (raw := run.entry.raw) is not None:
         seconds = min(settings.min_seconds, settings.max_seconds, END_TO_END_S)
-        parts = run.worker.end_to_end(raw.bundle, end_to_end.plain(raw.sample), seconds=seconds)
+        parts = run.worker.end_to_end(end_to_end.plain(raw), seconds=seconds)
         whole = end_to_end.summarise(parts, raw.name)
-    return measured.measurement(
+    return summary.measurement(
         run.entry,
         settings,
         run.rounds,

@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from edgekit.bench.outcome import Round
-from edgekit.device.sensors.sampler import Sampler
-from edgekit.measurement import Sustained, Throttle, Window
+from edgekit.result.measurement import Sustained, Throttle, Window
+from edgekit.sensors.sampler import Sampler
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit._privacy import no_telemetry
-from edgekit.bench import load, usage
+from edgekit.bench import arrivals as load
+from edgekit.bench import usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
 from edgekit.errors import EdgekitError, UsageError
 
@@ -163,8 +164,8 @@ class _Loaded:
         self, file: str, milliseconds: float, lead_in_ms: float, most: int, period_ms: float | None = None
     ) -> dict[str, Any]:
         """Run for `milliseconds` (at least once, at most `most` times in each stream) and append the latencies to
-        `file` as native int64 nanoseconds; see `edgekit.bench.load`. With `period_ms` inferences arrive by schedule,
-        and their own times go to `file` with `.service` behind its name.
+        `file` as native int64 nanoseconds; see `edgekit.bench.arrivals`. With `period_ms` inferences arrive by
+        schedule, and their own times go to `file` with `.service` behind its name.
 
         Untimed calls for `lead_in_ms` come first: after another model's turn the caches are cold and the threads
         asleep, which is the price of taking turns and not the model's latency. `cpu_seconds` and `preempted` count the
@@ -225,13 +226,13 @@ class _Loaded:
         np.savez(outputs, **arrays)
         return list(found)
 
-    def end_to_end(self, file: str, bundle: str, sample: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Run from the raw sample to the answer for `seconds`, by the task of the bundle, and append the nanoseconds of
+    def end_to_end(self, file: str, raw: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Run from the raw sample to the answer for `seconds`, by its task, and append the nanoseconds of
         preparing, inferring and answering, one after the other, to `file`; see `edgekit.bench.end_to_end`.
         """
         from edgekit.bench import end_to_end
 
-        return end_to_end.run(self._session, Path(bundle), sample, seconds, Path(file))
+        return end_to_end.run(self._session, raw, seconds, Path(file))
 
     def close(self) -> None:
         """Release the session."""

@@ -89,7 +89,7 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
     if given["save_baseline"]:
         check_baseline(given["save_baseline"])
     if given["anew"]:
-        from edgekit.rerun import rerun
+        from edgekit.regression.paired_run import rerun
 
         with output.job(given) as work:
             found = rerun(reports, seconds=given["seconds"], progress=work.progress)
@@ -107,7 +107,7 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
 
 def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
     from edgekit.report.compare import sides
-    from edgekit.result import Report
+    from edgekit.result.report import Report
 
     loaded = [(str(path), Report.load(path)) for path in reports]
     folders = {str(path): path if path.is_dir() else path.parent for path in reports}
@@ -117,12 +117,12 @@ def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
 def _tell(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> None:
     """Write the files, and print what was found; with `--json` a regression's facts are printed with its error."""
     from edgekit.cli import output
-    from edgekit.regression import words
+    from edgekit.regression import formatting
     from edgekit.report import compare as comparing
 
     if given["junit"]:
-        given["junit"].write_text(words.junit(verdicts, strict=given["strict"]), encoding="utf-8")
-    summary = words.markdown(comparison, verdicts)
+        given["junit"].write_text(formatting.junit(verdicts, strict=given["strict"]), encoding="utf-8")
+    summary = formatting.markdown(comparison, verdicts)
     to_stdout = str(given["markdown"]) == "-"
     if given["markdown"] and not to_stdout:
         given["markdown"].write_text(summary, encoding="utf-8")
@@ -134,7 +134,7 @@ def _tell(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[st
     else:
         output.emit(comparing.render(comparison, width=output.width()))
         if verdicts:
-            output.emit("\n" + words.render(verdicts))
+            output.emit("\n" + formatting.render(verdicts))
 
 
 def _facts(comparison: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _end(
 ) -> None:
     from edgekit.cli import output
     from edgekit.errors import PerformanceFailure
-    from edgekit.regression import Judged, words
+    from edgekit.regression import Judged, formatting
 
     unsure = [f"{one.value} of {one.source}" for one in verdicts if one.verdict == "cannot tell"]
     if unsure and not given["strict"]:
@@ -159,7 +159,7 @@ def _end(
     failed = _failed(verdicts, given)
     if not failed:
         return
-    lines = "".join(f"\n  - {words.line(one)}" for one in failed)
+    lines = "".join(f"\n  - {formatting.line(one)}" for one in failed)
     regressed = any(one.verdict == "regressed" for one in failed)
     raise PerformanceFailure(
         f"{'worse than the baseline' if regressed else 'it cannot be told whether it is worse than the baseline'}:"

@@ -14,8 +14,8 @@ from edgekit.cli.group import Option, verb
 from edgekit.cli.show import check_files, write_files
 
 if TYPE_CHECKING:
-    from edgekit.deploy import Outcome
-    from edgekit.fleet import Device
+    from edgekit.device.deploy import Outcome
+    from edgekit.device.fleet import Device
 
 _DEVICES = "Device"
 _BOARD = "Board's side"
@@ -83,8 +83,8 @@ def deploy(ctx: click.Context, /, bundle: Path, addresses: tuple[str, ...], **gi
         raise UsageError("--require is about the environment of --bootstrap.", hint="add --bootstrap")
     devices = _devices(addresses, given["fleet"], given["only"])
     with output.job(given) as work:
-        from edgekit import deploy as deploying
         from edgekit.cli.progress import Prefixed
+        from edgekit.device import deploy as deploying
 
         many = len(devices) > 1
         outcomes = deploying.deploy(
@@ -104,7 +104,7 @@ def deploy(ctx: click.Context, /, bundle: Path, addresses: tuple[str, ...], **gi
 
 
 def _settings(given: dict[str, Any]) -> Any:
-    from edgekit.deploy import Settings
+    from edgekit.device.deploy import Settings
 
     names = ("bootstrap", "clean", "keep", "python", "pins", "bench", "timeout_s")
     words = () if given["seconds"] is None else ("--seconds", f"{given['seconds']:g}")
@@ -113,7 +113,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
 def _devices(addresses: Sequence[str], fleet: Path | None, only: Sequence[str]) -> tuple[Device, ...]:
     """Give the devices that were named, those of the fleet behind those of the command line."""
-    from edgekit import fleet as fleets
+    from edgekit.device import fleet as fleets
     from edgekit.errors import UsageError
 
     if only and fleet is None:
@@ -167,7 +167,7 @@ def _show(outcomes: Sequence[Outcome]) -> None:
         if one.bundle:
             output.emit(f"bundle: {one.bundle}, on the device")
         return
-    from edgekit.cli.outcomes import table
+    from edgekit.cli.deploy_table import table
 
     output.emit(table(outcomes, output.width()))
 

@@ -12,7 +12,7 @@ from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
 if TYPE_CHECKING:
-    from edgekit.device.probe import Found
+    from edgekit.device.facts import Found
 
 
 @verb(
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def devices(
     action: str, address: str | None, fleet: Path | None, python: str, write: Path | None, as_json: bool
 ) -> None:
-    from edgekit import fleet as fleets
+    from edgekit.device import fleet as fleets
     from edgekit.errors import UsageError
 
     file = fleet or (Path(fleets.FILE) if Path(fleets.FILE).is_file() else None)
@@ -83,7 +83,7 @@ def _list(known: Sequence[Any], file: Path | None, as_json: bool) -> None:
 def _clean(address: str, as_json: bool) -> None:
     from edgekit import device
     from edgekit.cli import output
-    from edgekit.device.board import Board
+    from edgekit.device.lock.device_lock import Board
 
     with device.connect(address) as transport, Board(transport) as board:
         folder = board.folder
@@ -94,7 +94,8 @@ def _clean(address: str, as_json: bool) -> None:
 def _probe(address: str, python: str, write: Path | None, as_json: bool) -> None:
     from edgekit import device
     from edgekit.cli import output
-    from edgekit.device import probe, profile
+    from edgekit.device import facts as probe
+    from edgekit.device import profile
     from edgekit.errors import UsageError
 
     if write is not None:

@@ -11,7 +11,7 @@ from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
 if TYPE_CHECKING:
-    from edgekit.cli.checkup import Finding
+    from edgekit.cli.diagnosis import Finding
 
 _WORD = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "broken": ("BROKEN", "red")}
 
@@ -45,23 +45,23 @@ _WORD = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "broken": ("BR
 )
 @options.json_option
 def doctor(imports: bool, as_json: bool) -> None:
-    from edgekit.cli import checkup, output
+    from edgekit.cli import diagnosis, output
     from edgekit.errors import EnvironmentFault
 
     findings = []
-    for finding in checkup.look(imports=imports):
+    for finding in diagnosis.look(imports=imports):
         findings.append(finding)
         if not as_json:
             _print(finding)
     broken = [finding for finding in findings if finding.state == "broken"]
-    found = checkup.Checkup(not broken, tuple(findings))
+    found = diagnosis.Checkup(not broken, tuple(findings))
     if broken:
         raise EnvironmentFault(
             f"{len(broken)} of {len(findings)} checks failed: {', '.join(finding.name for finding in broken)}.",
             hint=next((finding.hint for finding in broken if finding.hint), None),
             report=found,
         )
-    exports = not any(finding.name == checkup.BUILD_MISSING for finding in findings)
+    exports = not any(finding.name == diagnosis.BUILD_MISSING for finding in findings)
     words = "all that the main job needs is here" if exports else "bundles run here; nothing can be exported"
     output.emit_json(found.to_dict()) if as_json else output.emit(f"\n{words}")
 

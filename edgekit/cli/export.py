@@ -13,7 +13,7 @@ from edgekit.cli.group import Option, verb
 from edgekit.cli.show import check_files, show, write_files
 
 if TYPE_CHECKING:
-    from edgekit.pipeline import Plan
+    from edgekit.pipeline.plan import Plan
 
 DESCRIPTION = (
     "Loads the model, exports it to a graph, and builds every candidate of the target: a runtime and a recipe "
@@ -101,7 +101,7 @@ def export(ctx: click.Context, /, **given: Any) -> None:
 
     try:
         with output.job(given) as work:
-            from edgekit import choose
+            from edgekit.pipeline import export as choose
 
             result = choose.export(project, force=given["force"], progress=work.progress)
     except (AccuracyFailure, PerformanceFailure) as failure:
@@ -114,17 +114,17 @@ def _target_of(address: str, wanted: str | None) -> str:
     """Probe a device, and give the target to build for it."""
     from edgekit import device
     from edgekit.cli import output
-    from edgekit.device import probe
+    from edgekit.device import facts
 
     with output.job({}) as work, device.connect(address) as transport, work.progress.step("looking at the device"):
-        name = probe.chosen(address, probe.read(transport).host, wanted)
+        name = facts.chosen(address, facts.read(transport).host, wanted)
     output.tell(f"the device {address} is '{name}'")
     return name
 
 
 def _dry_run(project: Any, given: Any) -> None:
-    from edgekit import pipeline
     from edgekit.cli import output
+    from edgekit.pipeline import plan as pipeline
 
     with output.job(given):
         plan: Plan = pipeline.plan(project)
@@ -138,7 +138,7 @@ def _show_failed(path: object, given: Any) -> None:
     """Print the report that a failed gate left, as for a success; with `--json` it follows inside the error."""
     from edgekit.cli import output
     from edgekit.report import text
-    from edgekit.result import Report
+    from edgekit.result.report import Report
 
     if not isinstance(path, (str, Path)) or not Path(path).is_file():
         return

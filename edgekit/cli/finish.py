@@ -31,11 +31,11 @@ from edgekit.cli.show import check_files, show
 def finish(bundle: Path, **given: Any) -> None:
     from edgekit.cli import output
     from edgekit.errors import AccuracyFailure
-    from edgekit.result import Report
+    from edgekit.result.report import Report
 
     check_files(given["report_files"])
     with output.job(given) as work:
-        from edgekit import finish as finishing
+        from edgekit.bundle import finish as finishing
 
         try:
             report = finishing.finish(bundle, progress=work.progress)

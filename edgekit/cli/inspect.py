@@ -12,7 +12,7 @@ from edgekit.cli.group import verb
 from edgekit.cli.listing import columns, describe_target
 
 if TYPE_CHECKING:
-    from edgekit.artifact import Bundle
+    from edgekit.bundle.bundle import Bundle
 
 
 @verb(
@@ -71,7 +71,7 @@ def _kind(path: Path) -> str:
 
 
 def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
-    from edgekit import artifact
+    from edgekit.bundle import bundle as artifact
     from edgekit.cli import output
     from edgekit.cli.show import write_files
     from edgekit.errors import ArtifactError
@@ -136,7 +136,7 @@ def _report(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
     from edgekit.cli import output
     from edgekit.cli.show import write_files
     from edgekit.report import text
-    from edgekit.result import Report
+    from edgekit.result.report import Report
 
     report = Report.load(path)
     write_files(report, report_files, path if path.is_dir() else path.parent)
@@ -150,7 +150,7 @@ def _other(kind: str, thing: str, as_json: bool) -> None:
     from edgekit.cli import output
 
     if kind == "target":
-        from edgekit import target
+        from edgekit.target import target
 
         found = target.load(thing)
         output.emit_json({"kind": "target", **found.to_dict()}) if as_json else output.emit(describe_target(found))

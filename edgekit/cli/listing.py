@@ -12,7 +12,7 @@ from edgekit.cli import options
 from edgekit.cli.group import verb
 
 if TYPE_CHECKING:
-    from edgekit.target import Target
+    from edgekit.target.target import Target
 
 
 @verb(
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="[NAME]", required=False)
 @options.json_option
 def targets(name: str | None, as_json: bool) -> None:
-    from edgekit import target
     from edgekit.cli import output
     from edgekit.errors import EdgekitError
+    from edgekit.target import target
 
     if name is not None:
         found = target.load(name)
@@ -97,9 +97,9 @@ def describe_target(found: Target) -> str:
 @click.argument("name", metavar="[NAME]", required=False)
 @options.json_option
 def recipes(name: str | None, as_json: bool) -> None:
-    from edgekit import recipe
     from edgekit.cli import output
     from edgekit.errors import EdgekitError
+    from edgekit.recipe import recipe
 
     if name is not None:
         found = recipe.load(name)

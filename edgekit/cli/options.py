@@ -9,8 +9,8 @@ from typing import Any, TypeVar, get_args
 import click
 
 from edgekit.cli.group import Option
-from edgekit.measurement import Scenario
 from edgekit.project import Objective
+from edgekit.result.measurement import Scenario
 
 F = TypeVar("F", bound=Callable[..., Any])
 

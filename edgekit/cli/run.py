@@ -53,7 +53,7 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     from edgekit.cli import output
 
     with output.job({}):
-        from edgekit import artifact
+        from edgekit.bundle import bundle as artifact
         from edgekit.tasks import given
 
         opened = artifact.open(bundle)

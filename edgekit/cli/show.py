@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgekit.report.compare import Side
-    from edgekit.result import Report
+    from edgekit.result.report import Report
 
 
 def show(report: Report, given: Mapping[str, Any], *, bundle: Path | None = None, folder: Path | None = None) -> None:
@@ -26,7 +26,7 @@ def show(report: Report, given: Mapping[str, Any], *, bundle: Path | None = None
         return
     output.emit(text.render(report, width=output.width(), colour=output.colour_wanted()))
     if bundle is not None:
-        from edgekit import artifact
+        from edgekit.bundle import bundle as artifact
 
         elsewhere = artifact.open(bundle, check=False).manifest.effective is None  # nothing here runs as there
         then = f"edgekit deploy {bundle} --device ssh://BOARD" if elsewhere else f"edgekit run {bundle} INPUT"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit import registry
-from edgekit.device.board import Board
+from edgekit.device.lock.device_lock import Board
 from edgekit.device.transport import Completed, Transport
 from edgekit.errors import UsageError
 

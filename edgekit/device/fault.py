@@ -9,9 +9,9 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgekit._requirement import satisfies
 from edgekit.errors import DeviceError
-from edgekit.host import Host
-from edgekit.requirement import satisfies
+from edgekit.target.host import Host
 
 
 @dataclass(frozen=True)

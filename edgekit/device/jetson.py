@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit._record import Record
-from edgekit.host import read_list, read_text
+from edgekit.target.host import read_list, read_text
 
 JETPACKS = {
     (39, 2): "7.2",

@@ -9,11 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgekit import search_path
-from edgekit import target as targets
-from edgekit.device.probe import Found
+from edgekit.device.facts import Found
 from edgekit.errors import UsageError
-from edgekit.host import Host
+from edgekit.target import search_path
+from edgekit.target import target as targets
+from edgekit.target.host import Host
 
 
 def check(path: Path) -> None:

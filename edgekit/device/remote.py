@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit import __version__, errors
-from edgekit.device import bootstrap, fault, probe
-from edgekit.device.board import Board
-from edgekit.device.probe import Facts
+from edgekit.device import facts as probe
+from edgekit.device import fault
+from edgekit.device.environment import bootstrap
+from edgekit.device.facts import Facts
+from edgekit.device.lock.device_lock import Board
 from edgekit.device.transport import Completed
 from edgekit.errors import AccuracyFailure, DeviceError, EdgekitError, EnvironmentFault
 from edgekit.progress import Progress
 from edgekit.registry import KNOWN_PLUGINS
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 CHECK = """
 import importlib, json, sys

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from edgekit._record import digest_of_file
-from edgekit.device import room
+from edgekit.device import copy_errors
 from edgekit.device.transport import Completed
 from edgekit.errors import DeviceError
 
@@ -113,10 +113,10 @@ class Shell:
         if done.returncode == 0 and answer == ["stored"]:
             return
         if answer[:1] == ["full"]:
-            raise room.too_small(f"'{source.name}'", self.address, size_kb, int(answer[1]))
+            raise copy_errors.too_small(f"'{source.name}'", self.address, size_kb, int(answer[1]))
         if answer == ["corrupt"]:
-            raise room.altered(f"'{source.name}'", self.address)
-        raise room.refused(f"'{source.name}' could not be written to '{to}'", self.address, done)
+            raise copy_errors.altered(f"'{source.name}'", self.address)
+        raise copy_errors.refused(f"'{source.name}' could not be written to '{to}'", self.address, done)
 
     def fetch(self, source: str, to: Path, *, timeout_s: float) -> None:
         """Copy a file from the device, whole or not at all."""
@@ -139,7 +139,7 @@ class Shell:
                 spoken = self._speak(["/bin/sh", "-c", FETCH, "sh", source], timeout_s, subprocess.DEVNULL, sink, None)
             if spoken.code:
                 done = Completed(spoken.code, b"", spoken.stderr)
-                raise room.refused(f"'{source}' could not be read", self.address, done)
+                raise copy_errors.refused(f"'{source}' could not be read", self.address, done)
             if digest_of_file(part) != head.decode(errors="replace").strip():
                 raise DeviceError(
                     f"'{source}' on {self.address} arrived altered: its SHA-256 is another.", hint="try again"

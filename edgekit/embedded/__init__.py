@@ -28,6 +28,13 @@ def folder(name: str) -> Path:
     return _FOLDER / name
 
 
+def data_folder(model: str | None) -> Path | None:
+    """Return the data folder of an embedded model, None for any other; a file or folder of that name goes first."""
+    if not model or Path(model).exists() or model not in names():
+        return None
+    return _FOLDER / model / "data"
+
+
 def data(name: str, split: Literal["calibration", "evaluation"]) -> Path:
     """Give the data file of a split: npz with `image` uint8 [N,H,W] or [N,H,W,3] and `label` int64 [N]."""
     return folder(name) / "data" / f"{split}.npz"

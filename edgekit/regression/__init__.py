@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgekit._record import Record
 from edgekit.regression.baseline import baseline
-from edgekit.regression.judgement import Verdict, judge
+from edgekit.regression.gate import Verdict, judge
 from edgekit.report.compare import Comparison
 
 __all__ = ["Judged", "Verdict", "baseline", "judge"]

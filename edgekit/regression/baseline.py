@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edgekit.errors import UsageError
 from edgekit.report.compare import Side
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 KEPT_DATA = ("evaluation", "evaluation_digest", "evaluation_samples")
 

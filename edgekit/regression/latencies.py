@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from edgekit.bench.percentile import PER_MILLE
 from edgekit.errors import UsageError
-from edgekit.measurement import Measurement
-from edgekit.turn import SHARES, Turn
+from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.measurement import Measurement
 
 if TYPE_CHECKING:
     import numpy as np

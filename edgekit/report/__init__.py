@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.errors import UsageError, nearest
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 SUFFIXES = (".html", ".md", ".txt", ".json")
 

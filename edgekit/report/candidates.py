@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edgekit.report import figures
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 STATUS = {
     "shipped": "shipped",

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.report import figures
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 
 @dataclass(frozen=True)

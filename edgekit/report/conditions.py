@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgekit.measurement import UNITS, EndToEnd, Measurement, Pace, Quantity, Sensors, Sustained, Throttle
 from edgekit.report.figures import clean, ms, significant
+from edgekit.result.measurement import UNITS, EndToEnd, Measurement, Pace, Quantity, Sensors, Sustained, Throttle
 
 Line = tuple[str, str, bool]
 """What it is about, the words, and whether they are a warning."""

@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from edgekit.measurement import Measurement
 from edgekit.plugin import Precision
-from edgekit.result import Candidate, Environment, Quality, Report
+from edgekit.result.measurement import Measurement
+from edgekit.result.report import Candidate, Environment, Quality, Report
 
 NONE = "-"
 

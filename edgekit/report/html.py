@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from edgekit.report import candidates, conditions, figures, layers, noise, plot, timeline, tradeoff
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 _REPAIR = ("stays in", "relative L2", "kind", "layer")
 _MIX = ("stays in", "float ms", "int8 ms", "kind", "layer")

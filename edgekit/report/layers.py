@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.report import figures
-from edgekit.result import LayerChoice, Report
+from edgekit.result.report import LayerChoice, Report
 
 LAYERS_SHOWN = 12
 

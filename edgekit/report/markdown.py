@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgekit.report import candidates, conditions, figures, layers, noise
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 
 def render(report: Report) -> str:

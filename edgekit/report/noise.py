@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.measurement import Measurement
 from edgekit.report.figures import clean
-from edgekit.result import Report
+from edgekit.result.measurement import Measurement
+from edgekit.result.report import Report
 
 
 def noise(measured: Measurement) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from edgekit.report import candidates, conditions, figures, layers, noise
 from edgekit.report.candidates import Row
-from edgekit.result import Candidate, Report
+from edgekit.result.report import Candidate, Report
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _STATUS_COLOUR = {"shipped": "green", "failed gate": "red", "over budget": "yellow", "build failed": "red"}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 from itertools import accumulate
 
-from edgekit.measurement import UNITS, Measurement
 from edgekit.report import candidates, figures, plot
-from edgekit.result import Report
-from edgekit.turn import SHARES, Turn
+from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.measurement import UNITS, Measurement
+from edgekit.result.report import Report
 
 HINT = (
     "The line is the median latency of each stretch of the measurement, the band reaches from its fastest to its "

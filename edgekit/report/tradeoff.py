@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from edgekit.report import candidates, figures, plot
-from edgekit.result import Candidate, Quality, Report
+from edgekit.result.report import Candidate, Quality, Report
 
 HINT = (
     "Filled dots are on the Pareto front: no other candidate is as good in latency, size, memory and quality, and "

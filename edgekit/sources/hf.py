@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgekit import _privacy
+from edgekit import _privacy, embedded
 from edgekit.errors import EnvironmentFault, UsageError
 from edgekit.model import ASSETS, Model, Reference
-from edgekit.sources import _checkpoint, _hub, _sentence
-from edgekit.sources._processor import check_processor, with_processor
+from edgekit.sources import checkpoint, hub, sentence
+from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
 _WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-
-EMBEDDED = Path(__file__).parent.parent / "embedded"
 
 
 class HuggingFace:
@@ -24,58 +22,58 @@ class HuggingFace:
     gives = "torch"
 
     def claims(self, ref: str) -> bool:
-        if ref.startswith(_hub.SCHEME):
+        if ref.startswith(hub.SCHEME):
             return True
         path = Path(ref)
         if path.suffix in _WEIGHT_FILES and path.is_file():
             return True  # to say what is missing
-        return path.is_dir() or (EMBEDDED / ref / "config.json").is_file()
+        return path.is_dir() or ref in embedded.names()
 
     def check(self, reference: Reference) -> None:
         """Find what is wrong with the files; a hub model is looked for only if the network must not be used."""
         check_processor(reference)
-        if reference.ref.startswith(_hub.SCHEME):
-            _hub.name_of(reference.ref)
-            if not _hub.offline(reference):
+        if reference.ref.startswith(hub.SCHEME):
+            hub.name_of(reference.ref)
+            if not hub.offline(reference):
                 return
         folder = self._folder(reference)
-        _checkpoint.check(folder, reference)
+        checkpoint.check(folder, reference)
         if reference.task in (None, "sentence-similarity"):
-            _sentence.read_head(folder)
+            sentence.read_head(folder)
 
     def digest(self, reference: Reference) -> str | None:
         """Hash the files that decide; fetches a hub model, imports no framework."""
-        return _checkpoint.digest(self._folder(reference), reference)
+        return checkpoint.digest(self._folder(reference), reference)
 
     def load(self, reference: Reference, workdir: Path) -> Model:
         """Load the model in eval mode and fp32. Raises UsageError, UnsupportedError or EnvironmentFault."""
         self.check(reference)
         folder = self._folder(reference)
-        _checkpoint.check(folder, reference)
+        checkpoint.check(folder, reference)
         _privacy.no_telemetry()
         _require()
-        from edgekit.sources._lean import import_transformers
-        from edgekit.sources._quiet import quiet
+        from edgekit.frameworks.quiet import quiet
+        from edgekit.sources.lean_transformers import import_transformers
 
         with quiet():
             import_transformers()
-            from edgekit.sources import _transformers
+            from edgekit.sources import transformers_model
 
-            loaded = _transformers.load(folder, reference)
+            loaded = transformers_model.load(folder, reference)
             config = _task_config(folder, loaded, reference, workdir / ASSETS)
         config.save(workdir / ASSETS)
         return Model(
             format="torch",
             task=loaded.task,
-            facts={**loaded.facts, "source": _checkpoint.digest(folder, reference)},
+            facts={**loaded.facts, "source": checkpoint.digest(folder, reference)},
             folder=workdir,
             module=loaded.module,
             original=loaded.original,
         )
 
     def _folder(self, reference: Reference) -> Path:
-        if reference.ref.startswith(_hub.SCHEME):
-            return _hub.folder(reference)
+        if reference.ref.startswith(hub.SCHEME):
+            return hub.folder(reference)
         path = Path(reference.ref)
         if path.is_file():
             raise UsageError(
@@ -84,8 +82,8 @@ class HuggingFace:
             )
         if path.is_dir():
             return path
-        if (EMBEDDED / reference.ref / "config.json").is_file():
-            return EMBEDDED / reference.ref
+        if reference.ref in embedded.names():
+            return embedded.folder(reference.ref)
         raise UsageError(f"there is no folder '{reference.ref}'.", hint="give the path of a checkpoint, or hf:org/name")
 
 
@@ -101,7 +99,7 @@ def _require() -> None:
 
 
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
-    from edgekit.sources._transformers import labels, problem
+    from edgekit.sources.transformers_model import labels, problem
 
     base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, facts=problem(loaded))
     where = Path(reference.processor) if reference.processor else folder

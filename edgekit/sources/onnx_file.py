@@ -8,8 +8,8 @@ from edgekit import _privacy
 from edgekit._record import digest_of, digest_of_file
 from edgekit.errors import EnvironmentFault, UsageError, nearest
 from edgekit.model import ASSETS, Model, Reference
-from edgekit.sources import _checkpoint
-from edgekit.sources._processor import check_processor, with_processor
+from edgekit.sources import checkpoint
+from edgekit.sources.processor import check_processor, with_processor
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
@@ -41,36 +41,36 @@ class OnnxFile:
     def digest(self, reference: Reference) -> str | None:
         """Hash the file and its external data, the processor and the options."""
         _require()
-        from edgekit.passes import _onnx, onnx_graph
+        from edgekit.frameworks import onnx_graph, onnx_model
 
         path = Path(reference.ref)
-        names = onnx_graph.external_files(_onnx.load(path, weights=False))
+        names = onnx_graph.external_files(onnx_model.load(path, weights=False))
         files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
-        return digest_of([digest_of_file(path), files, reference.task, _checkpoint.processor_digest(reference)])
+        return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
 
     def load(self, reference: Reference, workdir: Path) -> Model:
         """Copy and check the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
         self.check(reference)
         _privacy.no_telemetry()
         _require()
-        from edgekit.passes import _onnx, onnx_graph
-        from edgekit.sources._onnx_original import open_original
+        from edgekit.frameworks import onnx_graph, onnx_model
+        from edgekit.sources.onnx_original import open_original
 
         path = Path(reference.ref)
-        proto = _onnx.load(path)
-        if broken := _onnx.non_finite(proto):
+        proto = onnx_model.load(path)
+        if broken := onnx_model.non_finite(proto):
             raise UsageError(
                 f"the weights of '{path}' are broken: '{broken}' has values that are NaN or infinite.",
                 hint="export the model again from a sound checkpoint",
             )
-        _onnx.check(path)
-        graph = workdir / _onnx.GRAPH_FILE
-        _onnx.copy_graph(path, graph)
-        part = _onnx.part_of(proto)
+        onnx_model.check(path)
+        graph = workdir / onnx_model.GRAPH_FILE
+        onnx_model.copy_graph(path, graph)
+        part = onnx_model.part_of(proto)
         _task_config(reference, part.inputs, workdir).save(workdir / ASSETS)
         facts = {
             "architecture": f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
-            "parameters": _onnx.parameter_count(proto),
+            "parameters": onnx_model.parameter_count(proto),
             "opset": onnx_graph.opset(proto),
         }
         original = open_original(graph, proto)
@@ -78,7 +78,7 @@ class OnnxFile:
             format="onnx",
             parts=(part,),
             task=reference.task or TASK,
-            precision=_onnx.precision_of(proto),
+            precision=onnx_model.precision_of(proto),
             facts=facts,
             folder=workdir,
             original=original,

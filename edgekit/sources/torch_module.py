@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import _privacy
 from edgekit.errors import EnvironmentFault, UsageError, nearest
 from edgekit.model import ASSETS, Model, Reference
-from edgekit.sources._processor import check_processor, with_processor
+from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def load_live(
 ) -> Model:
     """Load a live nn.Module, or (module, example_inputs); a module in training mode is copied, never changed."""
     _require()
-    from edgekit.sources._call import describe, integer_ranges
-    from edgekit.sources._quiet import quiet
-    from edgekit.sources._torch import TorchOriginal, parameter_count, refuse_non_finite, versions
+    from edgekit.frameworks.quiet import quiet
+    from edgekit.frameworks.torch_call import describe, integer_ranges
+    from edgekit.frameworks.torch_model import TorchOriginal, parameter_count, refuse_non_finite, versions
 
     module, given = _split(module, reference)
     with quiet():
@@ -106,24 +106,24 @@ def _is_transformers(module: Any) -> bool:
 
 def _is_part(module: Any, reference: Reference, given: Any) -> bool:
     """Say whether a transformers module is a part of a model, such as an encoder, and its inputs are known."""
-    from edgekit.sources import _optimum
+    from edgekit.frameworks import optimum_config
 
     name = type(module).__name__
     if reference.task is not None or (given is None and not reference.inputs):
         return False
-    return _optimum.is_encoder(name) or _optimum.infer_task(name, module.config.model_type) is None
+    return optimum_config.is_encoder(name) or optimum_config.infer_task(name, module.config.model_type) is None
 
 
 def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Model:
     """Load a live transformers model as its checkpoint would be: optimum knows its inputs."""
-    from edgekit.sources import _transformers
+    from edgekit.sources import transformers_model
 
-    loaded = _transformers.load_live(module, reference)
+    loaded = transformers_model.load_live(module, reference)
     config = TaskConfig(
         task=loaded.task,
         output=loaded.answer,
-        labels=_transformers.labels(loaded),
-        facts=_transformers.problem(loaded),
+        labels=transformers_model.labels(loaded),
+        facts=transformers_model.problem(loaded),
     )
     if reference.processor:
         where = Path(reference.processor)
@@ -141,7 +141,7 @@ def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
 
 def _made(reference: Reference) -> Any:
     name, _, attribute = reference.ref.partition(":")
-    from edgekit.sources._torch import first_line
+    from edgekit.frameworks.torch_model import first_line
 
     _require()
     with _working_directory_importable():

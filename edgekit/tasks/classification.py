@@ -16,7 +16,7 @@ from edgekit.tasks.tensor import Preparation, output_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks import Prediction
+    from edgekit.tasks.task import Prediction
 
 TOP = 5
 
@@ -43,7 +43,7 @@ class Classification:
         return self.prepare(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         scores = self._probabilities(outputs)
         self.classes.check_count(len(scores))
@@ -110,7 +110,7 @@ class MultiLabel:
         return self.prepare(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         scores = self._probabilities(outputs)
         return Prediction(tuple(bool(score > 0.5) for score in scores), scores)
@@ -149,7 +149,7 @@ class Regression:
         return self.prepare(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         array = output_of(outputs, self.config.output)
         if array.size != 1:

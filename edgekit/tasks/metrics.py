@@ -13,7 +13,7 @@ from edgekit.errors import UsageError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks import Prediction
+    from edgekit.tasks.task import Prediction
 
 CLASS_METRICS = ("accuracy", "f1", "f1-macro", "auc")
 NUMBER_METRICS = ("spearman", "pearson")

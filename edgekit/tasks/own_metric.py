@@ -24,7 +24,7 @@ from edgekit.tasks.config import TaskConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks import Prediction, Task
+    from edgekit.tasks.task import Prediction, Task
 
 CODE = "metric_code"
 """The fact of a task that tells the function's code: scores by another code are not taken from the cache."""

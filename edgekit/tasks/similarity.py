@@ -16,7 +16,7 @@ from edgekit.tasks.tensor import Preparation, output_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks import Prediction
+    from edgekit.tasks.task import Prediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Embedding:
         return self.prepare(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         if len(outputs) != 2:
             return Prediction(None)

@@ -15,7 +15,7 @@ from edgekit.tasks.config import TaskConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks import Prediction
+    from edgekit.tasks.task import Prediction
 
 
 class Preparation(Protocol):
@@ -147,7 +147,7 @@ class Raw:
         return self.prepare(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         return Prediction(None)
 

@@ -17,7 +17,7 @@ from edgekit.tasks.text import IDS, Texts
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks import Prediction
+    from edgekit.tasks.task import Prediction
 
 MASKS = ("[MASK]", "<mask>")
 
@@ -61,7 +61,7 @@ class TokenClassification(TokenTask):
     """The class of each token."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
 
@@ -85,7 +85,7 @@ class FillMask(TokenTask):
     """The words behind the mask."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         # Where the mask is the outputs do not tell, so whole outputs are compared (compares_top is off).
         return Prediction(None)
@@ -111,7 +111,7 @@ class TextGeneration(TokenTask):
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Give the most likely next token; texts are padded on the left, so the last place is the text's."""
-        from edgekit.tasks import Prediction
+        from edgekit.tasks.task import Prediction
 
         return Prediction(int(self.logits(outputs)[-1].argmax()))
 

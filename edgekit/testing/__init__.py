@@ -15,9 +15,9 @@ from edgekit.testing.install import fake_plugin, install, installed
 
 if TYPE_CHECKING:
     from edgekit.testing.backend import BackendTests
-    from edgekit.testing.live import LivePassTests
     from edgekit.testing.passes import PassTests
     from edgekit.testing.source import SourceTests
+    from edgekit.testing.torch_passes import LivePassTests
 
 __all__ = [
     "FRAMEWORKS",

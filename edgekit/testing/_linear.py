@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekit import host
 from edgekit.model import Model
 from edgekit.plugin import Backend, Built, Payload, Session
 from edgekit.spec import TensorSpec
-from edgekit.target import Device, Target
+from edgekit.target import host
+from edgekit.target.target import Device, Target
 
 if TYPE_CHECKING:
     import numpy as np

@@ -75,7 +75,7 @@ class BackendTests(LinearModel):
             tmp_path / "home",
             f"{find(backend)}\n"
             "from edgekit.model import Model\n"
-            "from edgekit.target import Target\n"
+            "from edgekit.target.target import Target\n"
             "backend.supports(Model(sorted(backend.accepts)[0]), Target('t', 'a target'))\n"
             f"print(json.dumps([name for name in {self.runtime + FRAMEWORKS!r} if name in sys.modules]))",
         )

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekit import host
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.model import ASSETS, Model, Part, Reference, Step
 from edgekit.plugin import API, Built, LayerTime, Payload, Precision, Probe, Support
 from edgekit.spec import TensorSpec, check_feeds
-from edgekit.target import Target
+from edgekit.target import host
+from edgekit.target.target import Target
 from edgekit.tasks.config import TabularConfig, TaskConfig
 from edgekit.testing._mlp import FORMAT, Layer, forward, load, save, step
 

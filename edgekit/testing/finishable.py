@@ -11,7 +11,7 @@ from typing import Any
 from edgekit._record import Record
 from edgekit.model import Model
 from edgekit.plugin import Built, Payload
-from edgekit.target import Target
+from edgekit.target.target import Target
 from edgekit.testing._mlp import load, save
 from edgekit.testing.fake import FakeOptions, NumpyBackend, NumpySession
 

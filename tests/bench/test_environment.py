@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.bench.environment import emulated, environment, governor
-from edgekit.result import Environment
+from edgekit.result.report import Environment
 
 X86 = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Some Xeon\nflags\t\t: fpu avx2 hypervisor\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd asimddp\nCPU implementer\t: 0x41\n"

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import host, registry
+from edgekit import registry
 from edgekit.bench import Entry, Settings, Worker, benchmark, faster
 from edgekit.model import Model, Part
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
-from edgekit.target import load
+from edgekit.target import host
+from edgekit.target.target import load
 
 pytestmark = pytest.mark.alone
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit import sensors
 from edgekit.bench import Load, Settings, benchmark, schedule
-from edgekit.device import sensors
-from edgekit.device.sensors import Board
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.measurement import Measurement
 from edgekit.report import conditions
+from edgekit.result.measurement import Measurement
+from edgekit.sensors import Board
 from edgekit.spec import TensorSpec
 
 pytestmark = pytest.mark.alone

@@ -19,7 +19,7 @@ import pytest
 from edgekit.bench import Entry, Settings, benchmark, faster, schedule
 from edgekit.bench.percentile import least_count
 from edgekit.errors import ArtifactError, DeviceError, UsageError
-from edgekit.measurement import Measurement
+from edgekit.result.measurement import Measurement
 
 pytestmark = pytest.mark.alone
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekit.cli import cli
-from edgekit.result import Report
+from edgekit.result.report import Report
 from tests.bundles import pictures, texts
 
 REPORTS = Path(__file__).parent.parent / "fixtures" / "reports"

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as xml
 import numpy as np
 import pytest
 
-from edgekit.result import Report
-from edgekit.turn import Turn
+from edgekit.result.latency_block import Turn
+from edgekit.result.report import Report
 
 
 def with_turns(report: Report, levels, spread: float = 0.01) -> Report:

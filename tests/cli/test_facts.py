@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import requirement
-from edgekit.cli import checkpoint_facts, checkup, onnx_facts
+from edgekit import _requirement
+from edgekit.cli import checkpoint_facts, diagnosis, onnx_facts
 from edgekit.errors import UsageError
 
 
@@ -37,17 +37,17 @@ from edgekit.errors import UsageError
     ],
 )
 def test_clauses(version, clause, fits):
-    assert requirement.satisfies(version, clause) is fits
+    assert _requirement.satisfies(version, clause) is fits
 
 
 def test_requirements_read():
-    found = requirement.read('Torch_Vision[extra] (>=0.2,<1) ; extra == "build" and python_version >= "3"')
+    found = _requirement.read('Torch_Vision[extra] (>=0.2,<1) ; extra == "build" and python_version >= "3"')
     assert (found.name, found.clauses) == ("torch-vision", (">=0.2", "<1"))
     assert found.applies("build") and not found.applies(None) and not found.applies("dev")
-    old = requirement.read("tomli>=2; python_version < '3'")
+    old = _requirement.read("tomli>=2; python_version < '3'")
     assert not old.applies(None)
-    assert requirement.read("numpy").clauses == ()
-    assert requirement.read("x @ https://example.org/x.whl") is None
+    assert _requirement.read("numpy").clauses == ()
+    assert _requirement.read("x @ https://example.org/x.whl") is None
 
 
 def test_every_installed_requirement_reads_as_packaging_reads_it():
@@ -58,8 +58,8 @@ def test_every_installed_requirement_reads_as_packaging_reads_it():
     checked = 0
     for distribution in distributions():
         for line in distribution.requires or []:
-            theirs, ours = packaging.Requirement(line), requirement.read(line)
-            assert ours is not None and ours.name == requirement.normal(theirs.name), line
+            theirs, ours = packaging.Requirement(line), _requirement.read(line)
+            assert ours is not None and ours.name == _requirement.normal(theirs.name), line
             assert ours.applies(None) == (theirs.marker is None or theirs.marker.evaluate({"extra": ""})), line
             for extra in (theirs.marker and re.findall(r'extra == "([^"]+)"', str(theirs.marker))) or ():
                 assert ours.applies(extra) == theirs.marker.evaluate({"extra": extra}), line
@@ -100,7 +100,7 @@ def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
     distributions("madeup-torch", "2.14.1")
     distributions("madeup-onnx", "1.0", "madeup-helper<5,>=4.2")
     distributions("madeup-helper", "5.1")
-    found = findings(checkup._packages())
+    found = findings(diagnosis._packages())
     bad = found["package madeup-torch"]
     assert bad.state == "broken"
     assert bad.words == "2.14.1 is installed, but edgekit needs <2.14"
@@ -115,20 +115,20 @@ def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
 
 def test_a_device_without_the_build_side_is_well(distributions):
     distributions("edgekit", "9.9", 'madeup-torch>=2.6; extra == "build"')
-    (first, *_) = checkup._packages()
+    (first, *_) = diagnosis._packages()
     assert (first.name, first.state, first.hint) == ("build packages", "ok", "pip install 'edgekit[build]'")
 
 
 def test_a_plugin_that_kills_python_is_named():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
-    assert checkup._child(code) == (None, "it crashed with signal 4")
-    assert checkup._child("raise ImportError('libx is missing')") == (None, "libx is missing")
+    assert diagnosis._child(code) == (None, "it crashed with signal 4")
+    assert diagnosis._child("raise ImportError('libx is missing')") == (None, "libx is missing")
 
 
 def test_a_full_or_readonly_cache_disk_is_broken(monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12, 10**6))
-    assert checkup._disk().state == "broken"
+    assert diagnosis._disk().state == "broken"
 
 
 def test_the_doctor_on_this_machine(shell):
@@ -149,7 +149,7 @@ def test_the_doctor_imports_nothing_heavy():
         "import sys\nfrom edgekit.cli import checkup\nlist(checkup.look(imports=False))\n"
         "print([n for n in ('numpy','torch','onnx','onnxruntime','openvino','transformers') if n in sys.modules])"
     )
-    found, fault = checkup._child(code + f"\nprint({checkup._MARK!r} + '{{}}')")
+    found, fault = diagnosis._child(code + f"\nprint({diagnosis._MARK!r} + '{{}}')")
     assert found == {}, fault
     import subprocess
 

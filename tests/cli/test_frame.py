@@ -118,7 +118,7 @@ def failing(monkeypatch, run):
         def raise_it(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr("edgekit.target.available", raise_it)
+        monkeypatch.setattr("edgekit.target.target.available", raise_it)
         return run("targets", *args)
 
     return start

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit import registry
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 
 def test_run_answers_for_an_image(made, run):

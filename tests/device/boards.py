@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgekit.device.interpreter import Interpreter
-from edgekit.host import Host
+from edgekit.device.environment.interpreter import Interpreter
+from edgekit.target.host import Host
 
 
 def python(version: str = "3.11.2", *, libc: str = "glibc 2.36", arch: str = "aarch64", bits: int = 64) -> Interpreter:

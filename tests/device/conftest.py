@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import artifact, staging
-from edgekit.artifact import Bundle
+from edgekit.bundle import bundle as artifact
+from edgekit.bundle import staging
+from edgekit.bundle.bundle import Bundle
 from tests.bundles import pictures, texts
 
 

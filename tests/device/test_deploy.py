@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import deploy, host
-from edgekit.deploy import Settings, exit_code
+from edgekit.device import deploy
+from edgekit.device.deploy import Settings, exit_code
+from edgekit.device.fleet import Device
 from edgekit.errors import EnvironmentFault
-from edgekit.fleet import Device
+from edgekit.target import host
 from tests.deploying import deployed
 
 HERE = Device("here", "local:")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edgekit.device.interpreter import QUESTION, Interpreter, manylinux
+from edgekit.device.environment.interpreter import QUESTION, Interpreter, manylinux
 from tests.device.boards import python
 
 

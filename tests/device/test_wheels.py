@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.device import wheels
+from edgekit.device.environment import wheels
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
 from tests.device.boards import board, python
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import artifact
-from edgekit.deploy import Settings
-from edgekit.device import connect, probe
-from edgekit.fleet import Device
+from edgekit.bundle import bundle as artifact
+from edgekit.device import connect
+from edgekit.device import facts as probe
+from edgekit.device.deploy import Settings
+from edgekit.device.fleet import Device
 from tests.bundles import pictures
 from tests.deploying import deployed
 from tests.device_lab.board import CPUS

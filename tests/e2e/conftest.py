@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "edgekit"
 DATA = Path(__file__).parent.parent.parent / "edgekit" / "embedded" / "digits" / "data"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 from .conftest import BRIEF
 

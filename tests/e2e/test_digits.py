@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import target
-from edgekit.artifact import Bundle
-from edgekit.result import Report
+from edgekit.bundle.bundle import Bundle
+from edgekit.result.report import Report
+from edgekit.target import target
 
 from .conftest import BRIEF, DATA
 
@@ -160,7 +160,7 @@ def test_a_plan_runs_from_any_folder(command, tmp_path):
 
 
 def tomllib_load_text(text: str) -> dict:
-    from edgekit.toml import tomllib
+    from edgekit._toml import tomllib
 
     return tomllib.loads(text)
 

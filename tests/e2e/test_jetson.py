@@ -8,7 +8,7 @@ import platform
 import numpy as np
 import pytest
 
-from edgekit.artifact import Manifest
+from edgekit.bundle.bundle import Manifest
 
 from .conftest import Exported
 

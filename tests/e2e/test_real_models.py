@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.objective import WIDEST_TIE
-from edgekit.result import Report
+from edgekit.pipeline.objective import WIDEST_TIE
+from edgekit.result.report import Report
 from edgekit.testing.install import install
 
 from .conftest import BRIEF

@@ -14,10 +14,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgekit import chain
+from edgekit.frameworks.onnx_model import part_of
 from edgekit.model import Model
-from edgekit.passes._onnx import part_of
-from edgekit.recipe import BUILTIN
+from edgekit.pipeline import recipe_passes
+from edgekit.recipe.recipe import BUILTIN
 
 SCRIPT = """
 import json, sys, tempfile
@@ -64,7 +64,7 @@ for name in names:
 print(json.dumps(found))
 """
 
-NAMES = [name for name, found in BUILTIN.items() if not (chain.live(found) or chain.lacking(found))]
+NAMES = [name for name, found in BUILTIN.items() if not (recipe_passes.live(found) or recipe_passes.lacking(found))]
 """All but those that begin on the live module and train it; the tests of their passes hold them to the same."""
 
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 from .conftest import COMMAND
 

@@ -7,9 +7,9 @@ import platform
 
 import pytest
 
-from edgekit import host, target
-from edgekit.artifact import Manifest
-from edgekit.result import Report
+from edgekit.bundle.bundle import Manifest
+from edgekit.result.report import Report
+from edgekit.target import host, target
 
 from .conftest import BRIEF, Exported
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edgekit.layer import Anatomy, GraphLayer
+from edgekit.layers import Anatomy, GraphLayer
 from edgekit.model import Model
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.static import QuantizeStatic
 
 node = helper.make_node
 

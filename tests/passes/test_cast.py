@@ -15,7 +15,7 @@ from onnx import helper
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes.cast import Cast
+from edgekit.passes.onnx.cast import Cast
 from edgekit.testing.passes import PassTests
 
 SEED = np.random.default_rng(2)

@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.data import Feeds
 from edgekit.model import Model
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.plugin import LayerCost
 
 

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._record import digest_of_file
 from edgekit.errors import BuildError, UsageError
+from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import Model, Reference
-from edgekit.passes import _onnx, _shapes, onnx_graph
-from edgekit.passes.export import Export
+from edgekit.passes.export.export import Export
 from edgekit.sources.hf import HuggingFace
 from edgekit.sources.onnx_file import OnnxFile
 from edgekit.tasks.config import TaskConfig
@@ -47,7 +47,7 @@ def test_named_sizes_become_numbers_and_texts_are_padded_to_them(bert, tmp_path,
     assert (text.pad_to, text.max_length) == (16, 16)
     assert made.steps[-1].notes == ("the size 'batch_size' is fixed", "the size 'sequence_length' is fixed")
     proto = onnx.load(made.graph)
-    assert not [dim for value in proto.graph.value_info for dim in _shapes._dims(value) if dim.dim_param]
+    assert not [dim for value in proto.graph.value_info for dim in onnx_shapes._dims(value) if dim.dim_param]
 
 
 def test_lineage_tells_what_was_done(bert, tmp_path):
@@ -138,9 +138,9 @@ def test_nameless_sizes_have_names_to_fix_them_by():
     values[0].type.tensor_type.shape.dim[1].dim_value = -1
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    assert _onnx.part_of(proto).inputs[0].shape == ("x_0", "x_1")
-    assert _shapes.fix_shapes(proto, {"x_0": 2, "x_1": 5}) == ("x_0", "x_1")
-    assert _onnx.part_of(proto).outputs[0].shape == (2, 5)
+    assert onnx_model.part_of(proto).inputs[0].shape == ("x_0", "x_1")
+    assert onnx_shapes.fix_shapes(proto, {"x_0": 2, "x_1": 5}) == ("x_0", "x_1")
+    assert onnx_model.part_of(proto).outputs[0].shape == (2, 5)
 
 
 def test_sizes_that_contradict_the_graph_are_refused(tmp_path):
@@ -150,23 +150,23 @@ def test_sizes_that_contradict_the_graph_are_refused(tmp_path):
     graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     with pytest.raises(UsageError, match="the size 'm' must be at least 1"):
-        _shapes.fix_shapes(proto, {"m": 0})
+        onnx_shapes.fix_shapes(proto, {"m": 0})
     with pytest.raises(BuildError, match="sizes do not fit"):
-        _shapes.fix_shapes(proto, {"m": 3, "n": 2})
+        onnx_shapes.fix_shapes(proto, {"m": 3, "n": 2})
 
 
 def test_weights_beyond_one_file_go_beside_it(bert, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     made = Export().apply(bert, None, tmp_path)
-    monkeypatch.setattr(_onnx, "SINGLE_FILE_BYTES", 1000)
+    monkeypatch.setattr(onnx_model, "SINGLE_FILE_BYTES", 1000)
     proto = onnx.load(made.graph)
-    _onnx.save(proto, tmp_path / "out" / "model.onnx")
+    onnx_model.save(proto, tmp_path / "out" / "model.onnx")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.onnx", "model.onnx.data"}
-    again = _onnx.load(tmp_path / "out" / "model.onnx")
+    again = onnx_model.load(tmp_path / "out" / "model.onnx")
     wanted = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(made.graph).graph.initializer}
     for tensor in again.graph.initializer:
         np.testing.assert_array_equal(numpy_helper.to_array(tensor), wanted[tensor.name])
-    assert _onnx.part_of(again) == made.part
+    assert onnx_model.part_of(again) == made.part
 
 
 def test_tensors_are_renamed_wherever_they_are_used():
@@ -187,9 +187,9 @@ def test_tensors_are_renamed_wherever_they_are_used():
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    _onnx.rename(proto, {"x": "samples", "y": "answers"})
+    onnx_model.rename(proto, {"x": "samples", "y": "answers"})
     onnx.checker.check_model(proto, full_check=True)
-    assert [spec.name for spec in (*_onnx.part_of(proto).inputs, *_onnx.part_of(proto).outputs)] == [
+    assert [spec.name for spec in (*onnx_model.part_of(proto).inputs, *onnx_model.part_of(proto).outputs)] == [
         "flag",
         "samples",
         "answers",

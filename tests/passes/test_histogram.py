@@ -12,8 +12,8 @@ import pytest
 
 from edgekit.data import Feeds
 from edgekit.model import Model
-from edgekit.passes._histogram import BINS, Histograms, entropy, mean_square, percentile
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.histogram import BINS, Histograms, entropy, mean_square, percentile
+from edgekit.passes.quantize.static import QuantizeStatic
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,12 +10,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit import flavour, recipe, registry, target
+from edgekit import registry
 from edgekit.data import Feeds
 from edgekit.errors import UsageError
 from edgekit.model import Model
-from edgekit.passes._float8 import encoded
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.float8 import encoded
+from edgekit.passes.quantize.static import QuantizeStatic
+from edgekit.pipeline import pass_defaults
+from edgekit.recipe import recipe
+from edgekit.target import target
 
 SEED = np.random.default_rng(5)
 HALF = TensorProto.FLOAT16
@@ -45,7 +48,9 @@ def feeds() -> Feeds:
 
 
 def made(name: str, model: Model, feeds: Feeds, folder: Path) -> Model:
-    for number, step in enumerate(flavour.resolve(recipe.load(name), target.load("jetson-thor"), "tensorrt").passes):
+    for number, step in enumerate(
+        pass_defaults.resolve(recipe.load(name), target.load("jetson-thor"), "tensorrt").passes
+    ):
         place = folder / f"{name}-{number}"
         place.mkdir()
         model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, place)  # type: ignore[attr-defined]

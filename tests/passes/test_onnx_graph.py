@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import BuildError
-from edgekit.passes import onnx_graph
+from edgekit.frameworks import onnx_graph
 
 
 def external(name: str, place: str) -> Any:

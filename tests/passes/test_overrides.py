@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from edgekit.data import Feeds
 from edgekit.errors import UsageError
 from edgekit.model import Model
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.static import QuantizeStatic
 
 SEED = np.random.default_rng(4)
 

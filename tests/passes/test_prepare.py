@@ -11,7 +11,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from edgekit.model import Model
-from edgekit.passes._prepare import prepare
+from edgekit.passes.onnx.prepare import prepare
 
 node = helper.make_node
 

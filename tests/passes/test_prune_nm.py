@@ -10,8 +10,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.passes.prune_nm import PruneNM, keep_largest
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.prune.n_of_m import PruneNM, keep_largest
+from edgekit.passes.quantize.static import QuantizeStatic
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:

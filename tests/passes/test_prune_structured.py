@@ -23,10 +23,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.needs("torch_pruning", "accelerate", "optimum.onnxruntime")
 
-from edgekit.passes import live  # noqa: E402  # they need torch
-from edgekit.passes._recover import Recovery  # noqa: E402
-from edgekit.passes.export import Export  # noqa: E402
-from edgekit.passes.prune_structured import Prune  # noqa: E402
+from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
+from edgekit.passes.export.export import Export  # noqa: E402
+from edgekit.passes.prune.structured import Prune  # noqa: E402
+from edgekit.passes.train.recover import Recovery  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
 QUICK = Recovery(epochs=2, batch_size=16, shift=0.0, learning_rate=5e-3)
@@ -102,7 +102,7 @@ def pruned(model: Model, folder: Path, *, data=None, **settings) -> Model:
 def accuracy(model: Model) -> float:
     images, labels = pictures(400, 9)
     with torch.no_grad():
-        return float((live.module_of(model)(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
+        return float((torch_pass.module_of(model)(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
 
 
 def exported(model: Model, folder: Path, inputs, run_onnxruntime) -> None:
@@ -116,10 +116,10 @@ def exported(model: Model, folder: Path, inputs, run_onnxruntime) -> None:
 
 
 def test_half_of_the_work_goes_and_the_answers_come_back(model: Model, tmp_path: Path, run_onnxruntime) -> None:
-    before = live.digest_of(live.module_of(model))
+    before = torch_pass.digest_of(torch_pass.module_of(model))
     made = pruned(model, tmp_path / "a", ratio=0.5)
-    small = live.module_of(made)
-    assert live.digest_of(live.module_of(model)) == before, "the original is left alone"
+    small = torch_pass.module_of(made)
+    assert torch_pass.digest_of(torch_pass.module_of(model)) == before, "the original is left alone"
     assert (small.stem.out_channels % 8, small.inner.out_channels % 8, small.head.out_features) == (0, 0, 2)
     assert accuracy(model) > 0.95 < accuracy(made) + 0.04
     (step,) = made.steps
@@ -137,7 +137,7 @@ def test_half_of_the_work_goes_and_the_answers_come_back(model: Model, tmp_path:
 @pytest.mark.parametrize("importance", ["taylor", "magnitude"])
 def test_units_of_no_use_go_first(importance: str, model: Model, tmp_path: Path) -> None:
     with torch.no_grad():
-        net = live.module_of(model)
+        net = torch_pass.module_of(model)
         kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         for tensor in (net.inner.weight, net.norm.weight, net.norm.bias, net.outer.weight.transpose(0, 1)):
             tensor[8:24] *= 1e-5
@@ -148,7 +148,7 @@ def test_units_of_no_use_go_first(importance: str, model: Model, tmp_path: Path)
     plan = json.loads((tmp_path / "a" / "prune-1.json").read_text())["plan"]
     gone = {cut["module"]: set(cut["remove"]) for cut in plan["cuts"]}
     assert gone["inner"] == gone["norm"] == gone["outer"] <= set(range(8, 24))
-    assert live.module_of(made).stem.out_channels == 16
+    assert torch_pass.module_of(made).stem.out_channels == 16
 
 
 def test_without_labels_the_own_answers_tell_what_matters(model: Model, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_transformer_loses_heads_and_neurons_and_exports(tmp_path: Path, run_o
     reference = Reference("bert", task="text-classification")
     model = load_live(transformers.DistilBertForSequenceClassification(config).eval(), reference, tmp_path / "model")
     made = pruned(model, tmp_path / "a", data=text_data(), ratio=0.4, recovery=Recovery(epochs=1, batch_size=16))
-    layers = live.module_of(made).distilbert.transformer.layer
+    layers = torch_pass.module_of(made).distilbert.transformer.layer
     heads = [layer.attention.n_heads for layer in layers]
     assert sum(heads) < 8 and sum(layer.ffn.lin1.out_features for layer in layers) < 128
     inputs = {"input_ids": np.array([[5, 7, 9, 11]]), "attention_mask": np.ones((1, 4), np.int64)}

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.needs("torch_pruning")
 
 from edgekit.errors import UnsupportedError  # noqa: E402
-from edgekit.passes import _cuts, _importance, _selection  # noqa: E402
-from edgekit.passes._encoder import encoder_groups  # noqa: E402
-from edgekit.passes._groups import prunable  # noqa: E402
-from edgekit.passes._multiplications import count  # noqa: E402
-from edgekit.passes._multiplications import one_thread as one_thread_of_torch  # noqa: E402
+from edgekit.passes.prune import importance, pruning_plan, selection  # noqa: E402
+from edgekit.passes.prune.channel_groups import prunable  # noqa: E402
+from edgekit.passes.prune.encoder import encoder_groups  # noqa: E402
+from edgekit.passes.prune.multiplications import count  # noqa: E402
+from edgekit.passes.prune.multiplications import one_thread as one_thread_of_torch  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("prunable_nets", Path(__file__).with_name("prunable_nets.py"))
 nets = importlib.util.module_from_spec(spec)
@@ -43,7 +43,7 @@ def test_units_that_nothing_reads_matter_least_to_the_loss() -> None:
     with torch.no_grad():
         net[2].weight[:, 5] = 0
         net[4].weight[:, 7] = 0
-    first, second = _importance.by_taylor(net, groups, losses(net, run))
+    first, second = importance.by_taylor(net, groups, losses(net, run))
     assert first[5] == 0 == second[7]
     assert sum(score > 0 for score in first) > 16 < 2 * sum(score > 0 for score in second)
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -55,9 +55,9 @@ def test_the_loss_tells_what_removing_a_unit_does_to_it() -> None:
     with torch.no_grad():  # so little that the loss is straight over the change
         net[4].weight *= 1e-3
     (loss,) = losses(net, run, 1)
-    (_, found) = _importance.by_taylor(net, groups, losses(net, run, 1))
+    (_, found) = importance.by_taylor(net, groups, losses(net, run, 1))
     for unit in (0, 11, 23):
-        smaller = _cuts.apply(net, _cuts.plan([(groups[1], [unit])]))
+        smaller = pruning_plan.apply(net, pruning_plan.plan([(groups[1], [unit])]))
         (after,) = losses(smaller, run, 1)
         assert found[unit] == pytest.approx((after - loss).item() ** 2, rel=0.05, abs=1e-13)
 
@@ -71,22 +71,22 @@ def test_magnitude_weighs_what_makes_and_what_reads_a_unit() -> None:
             part.weight[3] = 1e-4
         net.project.weight[:, 3] = 1e-4
         net.project.weight[:, 9] = 9
-    (scores,) = _importance.by_magnitude(net, [inside])
+    (scores,) = importance.by_magnitude(net, [inside])
     assert min(range(32), key=scores.__getitem__) == 3
     assert max(range(32), key=scores.__getitem__) == 9
 
 
 def chosen(net, run, groups, scores, ratio, round_to=8, least=1):
     budget = int(count(net, run).total * (1 - ratio))
-    plan = _selection.select(net, run, groups, scores, budget=budget, round_to=round_to, least=[least] * len(groups))
-    return plan, _cuts.apply(net, plan), budget
+    plan = selection.select(net, run, groups, scores, budget=budget, round_to=round_to, least=[least] * len(groups))
+    return plan, pruning_plan.apply(net, plan), budget
 
 
 @pytest.mark.parametrize("round_to", [1, 8])
 def test_widths_are_multiples_and_no_more_than_needed_goes(round_to: int) -> None:
     net, run = nets.plain("resnet20")
     groups = prunable(net, run, count(net, run)).groups
-    _, small, budget = chosen(net, run, groups, _importance.by_magnitude(net, groups), 0.4, round_to)
+    _, small, budget = chosen(net, run, groups, importance.by_magnitude(net, groups), 0.4, round_to)
     widths = [small.get_submodule(group.name).out_channels for group in groups]
     assert all(width % round_to == 0 for width in widths)
     taken = count(small, run).total
@@ -113,7 +113,7 @@ def test_widths_that_are_no_multiple_lose_the_rest_first() -> None:
 def test_heads_and_neurons_lose_the_same_share_and_the_module_counts_its_heads() -> None:
     net, run = nets.transformer("bert")
     groups = encoder_groups(net)
-    plan, small, budget = chosen(net, run, groups, _importance.by_magnitude(net, groups), 0.45)
+    plan, small, budget = chosen(net, run, groups, importance.by_magnitude(net, groups), 0.45)
     heads = [layer.attention.self.num_attention_heads for layer in small.bert.encoder.layer]
     neurons = [layer.intermediate.dense.out_features for layer in small.bert.encoder.layer]
     assert abs(sum(heads) / 8 - sum(neurons) / 96) <= 1 / 8
@@ -121,7 +121,7 @@ def test_heads_and_neurons_lose_the_same_share_and_the_module_counts_its_heads()
     assert [layer.attention.self.all_head_size for layer in small.bert.encoder.layer] == [8 * n for n in heads]
     assert count(small, run).total <= budget and plan.settings
     # Two heads are one block where a head is narrower than the device's width.
-    _, wide, _ = chosen(net, run, groups, _importance.by_magnitude(net, groups), 0.3, round_to=16)
+    _, wide, _ = chosen(net, run, groups, importance.by_magnitude(net, groups), 0.3, round_to=16)
     assert all(layer.attention.self.num_attention_heads % 2 == 0 for layer in wide.bert.encoder.layer)
 
 

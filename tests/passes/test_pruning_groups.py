@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.needs("torch_pruning")
 
 from edgekit.errors import UnsupportedError, UsageError  # noqa: E402
-from edgekit.passes import _cuts, _dependency  # noqa: E402
-from edgekit.passes._cuts import Plan  # noqa: E402
-from edgekit.passes._groups import prunable  # noqa: E402
-from edgekit.passes._multiplications import count  # noqa: E402
-from edgekit.passes._multiplications import one_thread as one_thread_of_torch  # noqa: E402
+from edgekit.passes.prune import dependency, pruning_plan  # noqa: E402
+from edgekit.passes.prune.channel_groups import prunable  # noqa: E402
+from edgekit.passes.prune.multiplications import count  # noqa: E402
+from edgekit.passes.prune.multiplications import one_thread as one_thread_of_torch  # noqa: E402
+from edgekit.passes.prune.pruning_plan import Plan  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("prunable_nets", Path(__file__).with_name("prunable_nets.py"))
 nets = importlib.util.module_from_spec(spec)
@@ -37,7 +37,7 @@ def groups_of(net, run, exclude=()):
 
 def thirds(groups):
     """Remove one unit in three of every group at once."""
-    return _cuts.plan([(group, range(1, group.size, 3)) for group in groups])
+    return pruning_plan.plan([(group, range(1, group.size, 3)) for group in groups])
 
 
 EXPECTED = {
@@ -59,12 +59,12 @@ def test_removing_channels_equals_setting_them_to_zero(name: str) -> None:
     assert {group.name: group.size for group in found.groups} == EXPECTED[name]
     whole = thirds(found.groups)
     with torch.no_grad():
-        before, small, zeroed = run(net), run(_cuts.apply(net, whole)), run(_cuts.zeroed(net, whole))
+        before, small, zeroed = run(net), run(pruning_plan.apply(net, whole)), run(pruning_plan.zeroed(net, whole))
     for output in before:
         torch.testing.assert_close(small[output], zeroed[output], rtol=1e-4, atol=1e-4)
         assert small[output].shape == before[output].shape
     assert any(not torch.allclose(small[output], before[output], atol=1e-3) for output in before)
-    assert count(_cuts.apply(net, whole), run).total < count(net, run).total
+    assert count(pruning_plan.apply(net, whole), run).total < count(net, run).total
 
 
 @pytest.mark.parametrize("name", nets.TRANSFORMERS)
@@ -73,21 +73,21 @@ def test_removing_heads_and_neurons_equals_setting_them_to_zero(name: str) -> No
     found = groups_of(net, run)
     assert [(group.kind, group.size) for group in found.groups] == [("heads", 4), ("neurons", 48)] * 2
     # Layers lose different numbers, as they do when they compete.
-    whole = _cuts.plan([(group, range(index % 3, group.size, 2)) for index, group in enumerate(found.groups)])
+    whole = pruning_plan.plan([(group, range(index % 3, group.size, 2)) for index, group in enumerate(found.groups)])
     with torch.no_grad():
-        before, small, zeroed = run(net), run(_cuts.apply(net, whole)), run(_cuts.zeroed(net, whole))
+        before, small, zeroed = run(net), run(pruning_plan.apply(net, whole)), run(pruning_plan.zeroed(net, whole))
     torch.testing.assert_close(small["logits"], zeroed["logits"], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(small["logits"], before["logits"], atol=1e-3)
-    assert count(_cuts.apply(net, whole), run).total < 0.7 * count(net, run).total
+    assert count(pruning_plan.apply(net, whole), run).total < 0.7 * count(net, run).total
 
 
 def test_a_plan_is_plain_and_repeats_the_module() -> None:
     net, run = nets.plain("depthwise")
     first = thirds(groups_of(net, run).groups)
-    once = _cuts.apply(net, first)
+    once = pruning_plan.apply(net, first)
     second = thirds(groups_of(once, run).groups)
     plans = [Plan.from_dict(one.to_dict()) for one in (first, second)]
-    again, directly = _cuts.apply(net, *plans), _cuts.apply(once, second)
+    again, directly = pruning_plan.apply(net, *plans), pruning_plan.apply(once, second)
     assert repr(again) == repr(directly) != repr(once)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), directly.parameters(), strict=True))
 
@@ -128,7 +128,7 @@ def test_a_trace_that_does_not_end_is_stopped() -> None:
             time.sleep(0.01)
 
     with pytest.raises(UnsupportedError, match=r"did not end in 0\.2 s"):
-        _dependency.channel_groups(nets.mlp(), endless, limit_s=0.2)
+        dependency.channel_groups(nets.mlp(), endless, limit_s=0.2)
 
 
 def test_a_trace_that_fails_gives_its_reason() -> None:
@@ -136,7 +136,7 @@ def test_a_trace_that_fails_gives_its_reason() -> None:
         raise ValueError("no such size")
 
     with pytest.raises(UnsupportedError, match="cannot follow it: ValueError: no such size"):
-        _dependency.channel_groups(nets.mlp(), broken)
+        dependency.channel_groups(nets.mlp(), broken)
 
 
 @pytest.mark.parametrize("name", ["concat", "bert"])

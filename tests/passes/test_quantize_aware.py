@@ -10,21 +10,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgekit import api, flavour, recipe, target
+from edgekit import api
 from edgekit.data import Samples, TrainingData
 from edgekit.errors import AccuracyFailure, UnsupportedError, UsageError
 from edgekit.model import Reference
+from edgekit.pipeline import pass_defaults as flavour
 from edgekit.plugin import Trainable, Training
 from edgekit.progress import Silent
+from edgekit.recipe import recipe
+from edgekit.target import target
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 from edgekit import tasks  # noqa: E402
-from edgekit.passes import _fake_quantization as fake  # noqa: E402  # they need torch
-from edgekit.passes import live  # noqa: E402
-from edgekit.passes._recover import Recovery  # noqa: E402
-from edgekit.passes.quantize_aware import QuantizeAware  # noqa: E402
+from edgekit.frameworks import torch_pass  # noqa: E402
+from edgekit.passes.train import fake_quantization as fake  # noqa: E402  # they need torch
+from edgekit.passes.train.quantize_aware import QuantizeAware  # noqa: E402
+from edgekit.passes.train.recover import Recovery  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 from edgekit.spec import TensorSpec  # noqa: E402
 from edgekit.tasks.config import ImageConfig, TaskConfig  # noqa: E402
@@ -45,17 +48,17 @@ def test_layers_are_attached_and_detached_without_a_trace() -> None:
     torch.manual_seed(0)
     parts = (torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 2), torch.nn.LayerNorm(2))
     plain = torch.nn.Sequential(*parts).eval()
-    before = live.digest_of(plain)
+    before = torch_pass.digest_of(plain)
     net = copy.deepcopy(plain)
     fake.attach(net, U8)
-    assert live.digest_of(net) != before
+    assert torch_pass.digest_of(net) != before
     x = torch.randn(7, 1, 3, 3)
     net.train()(x)
     net.eval()
     assert not torch.equal(net(x), plain(x)), "it rounds"
     torch.testing.assert_close(net(x), plain(x), rtol=0.1, atol=0.1)
     fake.detach(net)
-    assert live.digest_of(net) == before and [type(p) for p in net] == [type(p) for p in plain]
+    assert torch_pass.digest_of(net) == before and [type(p) for p in net] == [type(p) for p in plain]
     assert torch.equal(net(x), plain(x))
 
 

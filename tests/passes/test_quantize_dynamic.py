@@ -14,7 +14,7 @@ from onnx import helper
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes.quantize_dynamic import QuantizeDynamic
+from edgekit.passes.quantize.dynamic import QuantizeDynamic
 from edgekit.testing.passes import PassTests
 
 SEED = np.random.default_rng(1)

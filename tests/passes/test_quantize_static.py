@@ -19,8 +19,8 @@ from onnx import helper, numpy_helper
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import ASSETS, Model
-from edgekit.passes._calibrate import Extremes, Method, find_ranges
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.calibrate import Extremes, Method, find_ranges
+from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.spec import TensorSpec
 from edgekit.testing.passes import PassTests
 

@@ -10,11 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit import recipe, target
 from edgekit.data import Feeds
-from edgekit.flavour import resolve
 from edgekit.model import Model
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.static import QuantizeStatic
+from edgekit.pipeline.pass_defaults import resolve
+from edgekit.recipe import recipe
+from edgekit.target import target
 
 SEED = np.random.default_rng(3)
 

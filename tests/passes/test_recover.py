@@ -19,10 +19,11 @@ from edgekit.tasks.config import ImageConfig, TaskConfig
 
 torch = pytest.importorskip("torch")
 
-from edgekit.passes import _course, live  # noqa: E402  # they need torch
-from edgekit.passes._distil import Distillation  # noqa: E402
-from edgekit.passes._lesson import Lessons, known_outputs, moved  # noqa: E402
-from edgekit.passes._recover import Recovery, recover  # noqa: E402
+from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
+from edgekit.passes.train import training_run  # noqa: E402
+from edgekit.passes.train.batches import Lessons, known_outputs, moved  # noqa: E402
+from edgekit.passes.train.distil import Distillation  # noqa: E402
+from edgekit.passes.train.recover import Recovery, recover  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
 bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))
@@ -56,11 +57,11 @@ def model(trained, tmp_path: Path) -> Model:
 
 def damaged(model: Model) -> Model:
     """Take a part of its maps away, as a pruning does."""
-    net = copy.deepcopy(live.module_of(model))
+    net = copy.deepcopy(torch_pass.module_of(model))
     with torch.no_grad():
         net.conv.weight[:6] = 0
         net.norm.bias[:6] += torch.tensor([3.0, -3.0]).repeat(3)
-    return live.with_module(model, net)
+    return torch_pass.with_module(model, net)
 
 
 def training(model: Model, folder: Path, **options) -> Training:
@@ -71,19 +72,19 @@ def training(model: Model, folder: Path, **options) -> Training:
 def accuracy(model: Model) -> float:
     images, labels = bars.pictures(400, 9)
     with torch.no_grad():
-        return float((live.module_of(model)(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
+        return float((torch_pass.module_of(model)(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
 
 
 def distance(model: Model, other: Model) -> float:
     images = torch.from_numpy(bars.pictures(400, 9)[0])
     with torch.no_grad():
-        a, b = (live.module_of(one)(images).softmax(-1) for one in (model, other))
+        a, b = (torch_pass.module_of(one)(images).softmax(-1) for one in (model, other))
     return float((a - b).norm() / b.norm())
 
 
 def test_a_damaged_network_recovers(model: Model, tmp_path: Path) -> None:
     student = damaged(model)
-    before = live.digest_of(live.module_of(student)), live.digest_of(live.module_of(model))
+    before = torch_pass.digest_of(torch_pass.module_of(student)), torch_pass.digest_of(torch_pass.module_of(model))
     settings = Recovery(epochs=15, batch_size=16, shift=0.0, learning_rate=5e-3)
     found = recover(student, training(model, tmp_path / "t"), settings, stage="s")
     assert accuracy(model) > 0.95
@@ -92,8 +93,11 @@ def test_a_damaged_network_recovers(model: Model, tmp_path: Path) -> None:
     assert distance(found.model, model) < distance(student, model) / 2
     assert found.steps == 90 and found.last_loss < found.first_loss
     assert "90 steps on 96 samples" in found.note
-    assert before == (live.digest_of(live.module_of(student)), live.digest_of(live.module_of(model)))
-    net = live.module_of(found.model)
+    assert before == (
+        torch_pass.digest_of(torch_pass.module_of(student)),
+        torch_pass.digest_of(torch_pass.module_of(model)),
+    )
+    net = torch_pass.module_of(found.model)
     assert not net.training and all(parameter.grad is None for parameter in net.parameters())
     assert found.model.original.module is net
 
@@ -103,8 +107,8 @@ def test_equal_seeds_give_equal_weights(model: Model, tmp_path: Path, settings: 
     torch.manual_seed(4)
     before = torch.get_rng_state()
     found = [
-        live.digest_of(
-            live.module_of(
+        torch_pass.digest_of(
+            torch_pass.module_of(
                 recover(damaged(model), training(model, tmp_path / name, seed=seed), settings, stage="s").model
             )
         )
@@ -154,11 +158,15 @@ def test_a_killed_training_goes_on_to_the_same_weights(model: Model, tmp_path: P
         steps.append(torch.load(place / "s.checkpoint", weights_only=True)["step"])
     assert steps == [6, 6, 12], "each goes on from the last whole epoch"
     done = recover(damaged(model), training(model, place), QUICK, stage="s")
-    assert live.digest_of(live.module_of(done.model)) == live.digest_of(live.module_of(whole.model))
+    assert torch_pass.digest_of(torch_pass.module_of(done.model)) == torch_pass.digest_of(
+        torch_pass.module_of(whole.model)
+    )
     assert (done.first_loss, done.last_loss) == (whole.first_loss, whole.last_loss)
     assert {path.name for path in place.iterdir()} == {"s.result", "teacher.0.npy", "teacher.count"}
     again = recover(damaged(model), training(model, place, progress=Kills(1)), QUICK, stage="s")
-    assert live.digest_of(live.module_of(again.model)) == live.digest_of(live.module_of(whole.model))
+    assert torch_pass.digest_of(torch_pass.module_of(again.model)) == torch_pass.digest_of(
+        torch_pass.module_of(whole.model)
+    )
 
 
 def test_a_checkpoint_of_another_training_is_not_taken_up(model: Model, tmp_path: Path) -> None:
@@ -166,12 +174,12 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(model: Model, tmp_path
     other = Recovery(epochs=4, batch_size=16, shift=0.0, learning_rate=1e-4)
     fresh = recover(damaged(model), training(model, tmp_path / "u"), other, stage="s").model
     same_place = recover(damaged(model), training(model, tmp_path / "t"), other, stage="s").model
-    digests = [live.digest_of(live.module_of(each)) for each in (one, fresh, same_place)]
+    digests = [torch_pass.digest_of(torch_pass.module_of(each)) for each in (one, fresh, same_place)]
     assert digests[1] == digests[2] != digests[0]
 
 
 def test_checkpoints_come_often_enough(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_course, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(training_run, "CHECKPOINT_S", 0.0)
     with pytest.raises(Killed):
         recover(damaged(model), training(model, tmp_path / "t", progress=Kills(4)), QUICK, stage="s")
     assert torch.load(tmp_path / "t" / "s.checkpoint", weights_only=True)["step"] == 3
@@ -238,7 +246,7 @@ def test_the_teachers_outputs_are_kept_and_completed(model: Model, tmp_path: Pat
     assert known[name].shape == (150, 2)
     images = torch.from_numpy(bars.pictures(150, 1)[0])
     with torch.no_grad():
-        expected = live.module_of(model)(images).numpy()
+        expected = torch_pass.module_of(model)(images).numpy()
     np.testing.assert_allclose(known[name], expected, rtol=1e-4, atol=1e-5)
     (tmp_path / "teacher.count").write_text("64")  # as a killed run left it
     file = np.lib.format.open_memmap(tmp_path / "teacher.0.npy", mode="r+")

@@ -17,9 +17,9 @@ from onnx import helper, numpy_helper
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes._channels import channel_extremes
-from edgekit.passes.quantize_static import QuantizeStatic
-from edgekit.passes.smooth import Smooth, divisors
+from edgekit.passes.quantize.channel_ranges import channel_extremes
+from edgekit.passes.quantize.smooth import Smooth, divisors
+from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.spec import TensorSpec
 from edgekit.testing.passes import PassTests
 

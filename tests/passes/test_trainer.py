@@ -21,8 +21,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.needs("accelerate", "optimum.onnxruntime")
 
-from edgekit.passes import live  # noqa: E402  # they need torch
-from edgekit.passes._recover import Recovery, recover  # noqa: E402
+from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
+from edgekit.passes.train.recover import Recovery, recover  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
 SETTINGS = Recovery(epochs=3, batch_size=8, learning_rate=2e-3)
@@ -55,10 +55,10 @@ def data() -> TrainingData:
 
 
 def damaged(model: Model) -> Model:
-    net = copy.deepcopy(live.module_of(model))
+    net = copy.deepcopy(torch_pass.module_of(model))
     with torch.no_grad():
         net.bert.encoder.layer[0].output.dense.weight *= -1
-    return live.with_module(model, net)
+    return torch_pass.with_module(model, net)
 
 
 class Killed(BaseException):
@@ -101,7 +101,9 @@ def test_it_learns_and_repeats_itself_killed_or_not(model: Model, tmp_path: Path
         with pytest.raises(Killed):
             trained(model, tmp_path / "broken", kill=at)
     done = trained(model, tmp_path / "broken")
-    assert live.digest_of(live.module_of(done.model)) == live.digest_of(live.module_of(whole.model))
+    assert torch_pass.digest_of(torch_pass.module_of(done.model)) == torch_pass.digest_of(
+        torch_pass.module_of(whole.model)
+    )
     assert {path.name for path in (tmp_path / "broken").iterdir()} == {"s.result", "teacher.0.npy", "teacher.count"}
 
 
@@ -112,6 +114,6 @@ def test_the_plain_loop_would_give_the_same(model: Model, tmp_path: Path) -> Non
 
     plain = trained(replace(model, facts={**model.facts, "exporter": "dynamo"}), tmp_path / "plain")
     for one, other in zip(
-        live.module_of(whole.model).parameters(), live.module_of(plain.model).parameters(), strict=True
+        torch_pass.module_of(whole.model).parameters(), torch_pass.module_of(plain.model).parameters(), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

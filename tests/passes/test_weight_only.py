@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.data import Feeds
 from edgekit.errors import UnsupportedError, UsageError
+from edgekit.frameworks.onnx_model import precision_of
 from edgekit.model import Model
-from edgekit.passes._onnx import precision_of
-from edgekit.passes._packed import quantized
-from edgekit.passes.weight_only import WeightOnly
+from edgekit.passes.quantize.packed_weights import quantized
+from edgekit.passes.quantize.weight_only import WeightOnly
 from edgekit.testing.passes import PassTests
 
 SEED = np.random.default_rng(5)
@@ -241,7 +241,7 @@ def test_minilm(
 
 
 def test_bytes_of_four_bits() -> None:
-    from edgekit.passes._packed import _raw
+    from edgekit.passes.quantize.packed_weights import _raw
 
     values = np.array([[-8, 7, 0], [1, -1, 3]], np.int8)
     tensor = helper.make_tensor("w", TensorProto.INT4, values.shape, _raw(values, 4), raw=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.report.compare import Side
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.bench import Round
-from edgekit.bench.spread import stride, turns
-from edgekit.measurement import Measurement, Noise
+from edgekit.bench.latency_blocks import stride, turns
+from edgekit.result.measurement import Measurement, Noise
 
 
 @dataclass(frozen=True)

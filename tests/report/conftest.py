@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from html import escape, unescape
 
 import pytest
 
-from edgekit import pareto
+from edgekit.pipeline import pareto
 from edgekit.plugin import LayerTime
 from edgekit.report import html
 from tests.report.test_timeline import SENSORS, TURNS, measured

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from edgekit.report import candidates, html, markdown, text
-from edgekit.result import Candidate
+from edgekit.result.report import Candidate
 
 STATUSES = get_args(get_type_hints(Candidate)["status"])
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import pareto
 from edgekit import report as reports
 from edgekit.errors import UsageError
+from edgekit.pipeline import pareto
 from edgekit.plugin import LayerTime
 from edgekit.report import candidates, figures, html, markdown, noise, plot, text
-from edgekit.result import Report
+from edgekit.result.report import Report
 
 FORMS = {"text": text.render, "markdown": markdown.render, "html": html.render}
 

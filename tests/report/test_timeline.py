@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.measurement import Sensors, Series, Sustained, Throttle, Window
 from edgekit.plugin import LayerTime
 from edgekit.report import html, layers, plot, timeline
-from edgekit.turn import SHARES, Turn
+from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.measurement import Sensors, Series, Sustained, Throttle, Window
 from tests.report.test_report import plain
 
 

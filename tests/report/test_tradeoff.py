@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgekit.report import html, markdown, plot, text
-from edgekit.result import Report
+from edgekit.result.report import Report
 from tests.report.test_report import plain
 
 FORMS = {"text": text.render, "markdown": markdown.render, "html": html.render}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.model import Model, Reference
-from edgekit.passes.export import Export
+from edgekit.passes.export.export import Export
 
 SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
 

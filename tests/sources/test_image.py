@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from edgekit.errors import UsageError
-from edgekit.sources._image import image_config
+from edgekit.sources.image_processor import image_config
 from edgekit.tasks.image import pixels
 
 CASES = [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgekit.errors import BuildError, UnsupportedError, UsageError
-from edgekit.evaluation import synthetic_feeds
+from edgekit.evaluation.dataset import synthetic_feeds
 from edgekit.model import Reference
 from edgekit.sources.torch_module import TorchModule, load_live
 from edgekit.spec import TensorSpec

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.sources import _transformers5
+from edgekit.sources import transformers5
 from edgekit.sources.hf import HuggingFace
 
 SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
@@ -47,7 +47,7 @@ def test_tokens_are_those_of_transformers_5(name, load):
 @pytest.mark.parametrize("name", ["gpt-neox", "llama", "llama3", "modernbert", "qwen2"])
 def test_unmapped_settings_would_give_wrong_numbers(name, load, monkeypatch):
     """Without the mapping nothing fails and the numbers are off: so the parity above is owed to it."""
-    monkeypatch.setattr(_transformers5, "adapt", lambda settings, where: dict(settings))
+    monkeypatch.setattr(transformers5, "adapt", lambda settings, where: dict(settings))
     feeds, logits = expected(name)
     found = load(HuggingFace(), SAVED_BY_5 / name).original.run(feeds)["logits"]
     assert np.abs(found - logits).max() > 0.01
@@ -62,7 +62,7 @@ def test_unknown_scaling_is_refused(load):
 
 
 def adapt(**settings):
-    return _transformers5.adapt(settings, "config.json")
+    return transformers5.adapt(settings, "config.json")
 
 
 def test_scalings_keep_their_settings():

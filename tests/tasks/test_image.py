@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgekit.data import Sample
 from edgekit.errors import UsageError
-from edgekit.sources._image import image_config
+from edgekit.sources.image_processor import image_config
 from edgekit.spec import TensorSpec
 from edgekit.tasks import ImageConfig, TaskConfig, load
 from edgekit.tasks.image import pixels

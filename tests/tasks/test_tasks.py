@@ -13,7 +13,7 @@ import pytest
 from edgekit.data import Sample, Samples
 from edgekit.data import load as load_data
 from edgekit.errors import UsageError
-from edgekit.evaluation import synthetic_feeds
+from edgekit.evaluation.dataset import synthetic_feeds
 from edgekit.spec import TensorSpec
 from edgekit.tasks import GENERIC, OWN, TabularConfig, TaskConfig, known, load
 from edgekit.tasks.labels import Classes

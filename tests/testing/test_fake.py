@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import host, registry
+from edgekit import registry
 from edgekit.errors import ArtifactError, UnsupportedError, UsageError
 from edgekit.model import Model, Reference
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
-from edgekit.target import Device, Target
+from edgekit.target import host
+from edgekit.target.target import Device, Target
 from edgekit.tasks.config import TaskConfig
 from edgekit.testing import BackendTests, PassTests, SourceTests, fake_plugin
 from edgekit.testing.backend import linear_bias, linear_weight

@@ -63,7 +63,7 @@ def test_export_ships_the_fastest_that_passes(model: str) -> None:
             model, data="data.csv", output="out", candidates=["numpy/fp32", "numpy/round8.toml", "numpy/round2.toml"]
         )
         code = (
-            "import numpy, edgekit.artifact as artifact\n"
+            "import numpy, edgekit.bundle.bundle as artifact\n"
             "bundle = artifact.open('out')\n"
             "with bundle.session() as session:\n"
             "    for feeds, outputs in bundle.samples():\n"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import requirement
+from edgekit import _requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support, fewer_threads, no_telemetry
-from edgekit.target import Target
+from edgekit.target.target import Target
 from edgekit_onnxruntime.options import CPU, Options
 
 __all__ = ["OnnxRuntime"]
@@ -35,7 +35,7 @@ class OnnxRuntime:
 
     def probe(self) -> Probe:
         """Say which ONNX Runtime is here and which execution providers it has."""
-        versions = requirement.versions(DISTRIBUTIONS)
+        versions = _requirement.versions(DISTRIBUTIONS)
         problem = _known_crash(versions)
         if problem:
             return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
@@ -52,7 +52,7 @@ class OnnxRuntime:
         """List what is in the way; where the graph is there, its operators are read too."""
         problems = [*_format_problems(self, model), *_precision_problems(model), *_target_problems(target)]
         if not problems and model.parts:
-            from edgekit.passes import onnx_graph
+            from edgekit.frameworks import onnx_graph
             from edgekit_onnxruntime import graph
 
             problems = [*_shape_problems(model, target), *graph.problems(onnx_graph.read(model.graph))]
@@ -87,7 +87,7 @@ class OnnxRuntime:
 
 def _known_crash(versions: Mapping[str, str]) -> str | None:
     """Recognise, before importing it, the one release that dies with SIGILL on ARM cores without dot product."""
-    from edgekit import host
+    from edgekit.target import host
 
     if (
         platform.machine() == "aarch64"

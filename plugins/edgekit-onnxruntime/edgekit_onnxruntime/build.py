@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgekit import host
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
+from edgekit.frameworks import onnx_graph, saturation
 from edgekit.model import Model
-from edgekit.passes import onnx_graph, saturation
 from edgekit.plugin import Built
-from edgekit.target import Target
+from edgekit.target import host
+from edgekit.target.target import Target
 from edgekit_onnxruntime import graph
 from edgekit_onnxruntime.options import CPU, Options
 from edgekit_onnxruntime.session import load

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgekit.passes import saturation
-from edgekit.passes.onnx_graph import bodies, describe, foreign, name_of, nodes, opset
+from edgekit.frameworks import saturation
+from edgekit.frameworks.onnx_graph import bodies, describe, foreign, name_of, nodes, opset
 
 DOMAINS = {
     "",

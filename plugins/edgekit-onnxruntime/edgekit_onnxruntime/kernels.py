@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import host
 from edgekit.plugin import LayerTime, Precision
+from edgekit.target import host
 
 TYPES = {
     "float": "f32",

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import host
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, no_telemetry
 from edgekit.spec import TensorSpec
+from edgekit.target import host
 from edgekit_onnxruntime import kernels
 from edgekit_onnxruntime.options import CPU, Options
 

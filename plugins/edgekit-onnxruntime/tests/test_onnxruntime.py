@@ -15,12 +15,12 @@ from edgekit_onnxruntime.options import Options
 from onnx import TensorProto, helper
 from onnxruntime.quantization import quantize_dynamic
 
-from edgekit import host
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.frameworks import onnx_graph
 from edgekit.model import Model
-from edgekit.passes import onnx_graph
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
+from edgekit.target import host
 from edgekit.testing.backend import BackendTests, linear_bias, linear_weight
 from tests.processor_graphs import (
     CONV_X,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import requirement
+from edgekit import _requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support, fewer_threads, no_telemetry
-from edgekit.target import Target
+from edgekit.target.target import Target
 from edgekit_openvino.options import Options
 
 __all__ = ["OpenVino"]
@@ -36,7 +36,7 @@ class OpenVino:
 
     def probe(self) -> Probe:
         """Say which OpenVINO is here and which devices it finds."""
-        versions = requirement.versions(("openvino",))
+        versions = _requirement.versions(("openvino",))
         try:
             no_telemetry()
             import openvino
@@ -53,7 +53,7 @@ class OpenVino:
         """List what is in the way; where the graph is there, its operators are read too."""
         problems = [*_format_problems(self, model), *_precision_problems(model, target), *_target_problems(target)]
         if not problems and model.parts:
-            from edgekit.passes import onnx_graph
+            from edgekit.frameworks import onnx_graph
             from edgekit_openvino import graph
 
             problems = _shape_problems(model, target)

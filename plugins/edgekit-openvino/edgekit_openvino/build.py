@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekit import host
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
+from edgekit.frameworks import onnx_graph, saturation
 from edgekit.model import Model
-from edgekit.passes import onnx_graph, saturation
 from edgekit.plugin import Built
-from edgekit.target import Target
+from edgekit.target import host
+from edgekit.target.target import Target
 from edgekit_openvino import BF16, graph, ir
 from edgekit_openvino.options import Options
 from edgekit_openvino.session import anywhere, compile_model, reads_in, runtime

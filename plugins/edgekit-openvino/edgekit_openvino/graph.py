@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgekit.passes import saturation
-from edgekit.passes.onnx_graph import describe, foreign, nodes
+from edgekit.frameworks import saturation
+from edgekit.frameworks.onnx_graph import describe, foreign, nodes
 
 DOMAINS = {
     "",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BuildError
-from edgekit.passes import onnx_graph
+from edgekit.frameworks import onnx_graph
 from edgekit_openvino.session import runtime
 
 FILES = ("model.xml", "model.bin")
@@ -93,7 +93,7 @@ def is_transformer(model: Any) -> bool:
 def wide_weight(model: Any) -> str | None:
     """Give the name of an int8 weight of a product that uses its eighth bit where activations are quantized, or None.
 
-    Why it matters is said in `edgekit.passes.saturation`; `graph.wide_weight` tells the same of ONNX.
+    Why it matters is said in `edgekit.frameworks.saturation`; `graph.wide_weight` tells the same of ONNX.
     """
     if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
         return None

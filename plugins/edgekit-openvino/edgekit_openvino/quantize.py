@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from edgekit import cache, requirement
+from edgekit import _requirement, cache
 from edgekit.data import Feeds
 from edgekit.errors import UnsupportedError, UsageError, nearest
 from edgekit.model import ASSETS, Model, Part, Step
@@ -88,7 +88,7 @@ class Nncf(Record):
         precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
         made = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - started, 3)
-        tools = requirement.versions(PACKAGES)
+        tools = _requirement.versions(PACKAGES)
         step = Step(self.name, self.to_dict(), tools, model.digest, made.digest, seconds, tuple(notes))
         return made.with_step(step)
 
@@ -122,7 +122,7 @@ class Nncf(Record):
     def _key(self, model: Model, samples: Feeds) -> str:
         """Name what decides the graph; whether its float operators run in bf16 does not."""
         code = [[path.name, path.read_text()] for path in sorted(Path(__file__).parent.glob("*.py"))]
-        decides = [self.to_dict(), requirement.versions(PACKAGES), model.digest, samples.digest, code]
+        decides = [self.to_dict(), _requirement.versions(PACKAGES), model.digest, samples.digest, code]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _make(self, model: Model, samples: Feeds, work: Path) -> None:
@@ -140,7 +140,7 @@ class Nncf(Record):
 
     def _quantized(self, model: Model, samples: Feeds, *, folded: bool) -> tuple[bool, Any]:
         """Say whether the model is a transformer and give it with quantizers; `folded` makes its weights int8."""
-        from edgekit.passes import onnx_graph
+        from edgekit.frameworks import onnx_graph
         from edgekit_openvino import ir
         from edgekit_openvino.build import convert
         from edgekit_openvino.calibrate import quantize

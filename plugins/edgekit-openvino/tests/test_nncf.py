@@ -18,14 +18,15 @@ from edgekit_openvino.build import convert
 from edgekit_openvino.quantize import Nncf
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit import host, registry
+from edgekit import registry
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
+from edgekit.frameworks import onnx_graph
 from edgekit.model import Model, Part
-from edgekit.passes import onnx_graph
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
-from edgekit.target import Device, Target
+from edgekit.target import host
+from edgekit.target.target import Device, Target
 from edgekit.testing.passes import PassTests
 
 FLOAT = TensorProto.FLOAT

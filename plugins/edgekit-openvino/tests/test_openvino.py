@@ -14,11 +14,11 @@ from edgekit_openvino.options import Options
 from onnx import TensorProto, helper
 from onnxruntime.quantization import quantize_dynamic
 
-from edgekit import host
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Model
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
+from edgekit.target import host
 from edgekit.testing.backend import BackendTests, linear_bias, linear_weight
 from tests.processor_graphs import (
     CONV_X,

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgekit import requirement
+from edgekit import _requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.plugin import API, Built, Payload, Probe, Session, Support
-from edgekit.target import Target
+from edgekit.target.target import Target
 from edgekit_tensorrt import rules
 from edgekit_tensorrt.options import Options
 
@@ -36,7 +36,7 @@ class TensorRT:
         """Say what is here: a device that builds and runs engines, or enough to prepare a portable payload."""
         from edgekit_tensorrt.device import look
 
-        versions = requirement.versions(DISTRIBUTIONS)
+        versions = _requirement.versions(DISTRIBUTIONS)
         found, more = look()
         if found is not None:
             return Probe(True, {**versions, **more}, (found,))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BuildError, UnsupportedError
+from edgekit.frameworks import onnx_graph
 from edgekit.model import Model
-from edgekit.passes import onnx_graph
 from edgekit.plugin import Built
 from edgekit.spec import ShapeRange, TensorSpec
-from edgekit.target import Target
+from edgekit.target.target import Target
 from edgekit_tensorrt import graph, preflight
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan, Profile

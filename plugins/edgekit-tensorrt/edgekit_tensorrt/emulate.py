@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import UnsupportedError
-from edgekit.passes import onnx_graph
+from edgekit.frameworks import onnx_graph
 
 FLOAT, FLOAT16, BFLOAT16 = 1, 10, 16  # onnx.TensorProto.DataType
 ROUNDED = (FLOAT16, BFLOAT16)

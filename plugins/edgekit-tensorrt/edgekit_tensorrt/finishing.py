@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgekit import host
 from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault
 from edgekit.plugin import Built, Payload
-from edgekit.target import Target
+from edgekit.target import host
+from edgekit.target.target import Target
 from edgekit_tensorrt import child, cuda, engine_layers, runtime, sidecar, trtexec
 from edgekit_tensorrt.layers import word
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan

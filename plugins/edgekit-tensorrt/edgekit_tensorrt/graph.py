@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgekit.passes.onnx_graph import name_of
+from edgekit.frameworks.onnx_graph import name_of
 
 
 def sparse_weights(model: Any, folder: Path) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from edgekit.frameworks import onnx_graph
 from edgekit.model import Model
-from edgekit.passes import onnx_graph
 from edgekit_tensorrt import facts, graph
 from edgekit_tensorrt.facts import Version
 

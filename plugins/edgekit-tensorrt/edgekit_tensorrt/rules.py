@@ -11,7 +11,7 @@ from typing import Any
 
 from edgekit.model import Model
 from edgekit.spec import ShapeRange
-from edgekit.target import Target
+from edgekit.target.target import Target
 from edgekit_tensorrt import facts
 from edgekit_tensorrt.facts import Version
 from edgekit_tensorrt.options import Options
@@ -94,7 +94,7 @@ def _option_problems(model: Model, target: Target) -> Iterator[str]:
 
 def graph_problems(model: Model, target: Target) -> Iterator[str]:
     """Yield what is in the way of the graph, each node by its name."""
-    from edgekit.passes import onnx_graph
+    from edgekit.frameworks import onnx_graph
     from edgekit_tensorrt import nodes
 
     proto = onnx_graph.read(model.graph)

@@ -17,7 +17,7 @@ from edgekit_tensorrt.trtexec_session import TrtexecSession
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
-from edgekit.target import Target
+from edgekit.target.target import Target
 
 spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
 gpu = importlib.util.module_from_spec(spec)

@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 import edgekit
 from edgekit.errors import EnvironmentFault, UnsupportedError
-from edgekit.target import Device, Target
+from edgekit.target.target import Device, Target
 
 pytest.importorskip("tensorrt_rtx", reason=f"no TensorRT for RTX: {INSTALL}")
 

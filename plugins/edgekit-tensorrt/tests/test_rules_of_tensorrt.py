@@ -12,11 +12,11 @@ from edgekit_tensorrt import TensorRT, facts
 from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit import target
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, Part
 from edgekit.spec import TensorSpec
-from edgekit.target import Device, Target
+from edgekit.target import target
+from edgekit.target.target import Device, Target
 
 FLOAT = TensorProto.FLOAT
 

@@ -15,7 +15,7 @@ from edgekit.errors import ArtifactError
 from edgekit.model import Model, Part
 from edgekit.plugin import Finishable, Payload
 from edgekit.spec import ShapeRange
-from edgekit.target import Device, Target
+from edgekit.target.target import Device, Target
 from edgekit.testing import BackendTests
 from edgekit.testing.backend import linear_bias, linear_weight
 

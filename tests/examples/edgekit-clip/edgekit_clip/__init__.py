@@ -31,20 +31,20 @@ class Clip(Record):
     def apply(self, model, samples, workdir, training=None):
         import torch  # on use: this file is imported to list and to plan
 
-        from edgekit.passes import live
+        from edgekit.frameworks import torch_pass
 
         if training is None or not len(training.data):
             raise UsageError("'clip' needs training data, and there is none.", hint="give samples with --train")
         started = time.perf_counter()
-        module = copy.deepcopy(live.module_of(model))  # the given one is left alone
+        module = copy.deepcopy(torch_pass.module_of(model))  # the given one is left alone
         layers = [part for part in module.modules() if isinstance(part, torch.nn.Linear) and part.bias is not None]
         if not layers:
             raise UnsupportedError("the model has no Linear layer with a bias.", hint="take a recipe without 'clip'")
         for layer in layers:
             limit = self.sigmas * float(layer.weight.detach().std())
             layer.weight.data.clamp_(-limit, limit)
-        self._train(live.with_module(model, module), [layer.bias.requires_grad_() for layer in layers], training)
-        return live.changed(
+        self._train(torch_pass.with_module(model, module), [layer.bias.requires_grad_() for layer in layers], training)
+        return torch_pass.changed(
             model,
             module,
             name=self.name,
@@ -57,9 +57,9 @@ class Clip(Record):
     def _train(self, model, biases, training):
         import torch
 
-        from edgekit.passes import live
+        from edgekit.frameworks import torch_pass
 
-        data, size = training.data, 32 if live.takes_batches(model) else 1
+        data, size = training.data, 32 if torch_pass.takes_batches(model) else 1
         file = training.folder / "clip.checkpoint"  # what lies there is this very training's
         begin = self._load(file, biases) if file.exists() else 0
         with training.progress.step("training the biases", self.epochs) as tick:
@@ -69,8 +69,8 @@ class Clip(Record):
                 for some in torch.randperm(len(data), generator=dice).split(size):
                     inputs = {name: torch.from_numpy(array) for name, array in data.batch(some.tolist()).items()}
                     with torch.no_grad():
-                        wanted = live.outputs(training.teacher, inputs)
-                    found = live.outputs(model, inputs)
+                        wanted = torch_pass.outputs(training.teacher, inputs)
+                    found = torch_pass.outputs(model, inputs)
                     loss = sum(torch.nn.functional.mse_loss(found[name], wanted[name]) for name in wanted)
                     for bias, slope in zip(biases, torch.autograd.grad(loss, biases), strict=True):
                         bias.data -= self.rate * slope

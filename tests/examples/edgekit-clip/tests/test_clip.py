@@ -1,7 +1,7 @@
 import torch
 from edgekit_clip import Clip
 
-from edgekit import recipe
+from edgekit.recipe import recipe
 from edgekit.testing import LivePassTests
 
 

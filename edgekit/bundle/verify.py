@@ -1,0 +1,290 @@
+"""Verify and benchmark finished bundles on the machine they are on: the device side needs no framework for either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import bench, data
+from edgekit.bundle import bundle as artifact
+from edgekit.bundle.bundle import Bundle
+from edgekit.data import DataRef, Samples
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.evaluation.dataset import Draw
+from edgekit.evaluation.gate import Deviation, count_of_points, points
+from edgekit.progress import Progress, Silent
+from edgekit.project import DEFAULT_MAX_DROP
+from edgekit.result.report import Candidate, Check, Quality, Report
+from edgekit.target import host
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.plugin import Precision, Session
+    from edgekit.tasks import Task
+
+    Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+
+STORED = "stored samples"
+"""The check of outputs against those that travel with the bundle."""
+
+EMULATED = "this machine is emulated: nothing was timed, as its times say nothing about the device"
+
+MOST_SAMPLES = 2000
+"""How many samples are judged where neither the user nor the bundle says."""
+
+TURNS = 20
+"""Turns that a benchmark has at least, so that a gate sees how its times move."""
+
+SHOWN = 40
+"""Characters of a text that name it in a report."""
+
+ROUNDING = 1e-3
+"""What another processor's order of sums may add to the difference that the artifact had when it was made."""
+
+
+def verify(
+    path: str | Path,
+    *,
+    data: DataRef | None = None,
+    max_drop: float | None = None,
+    max_samples: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Hold a bundle against its stored samples, and against labelled data if given; `failures` of the report says
+    what failed.
+
+    The metric's drop is taken from the original's score in the bundle's own report, so it needs the data it was
+    exported with: the same samples of it are drawn again. Raises UsageError where a `max_drop` is given and the
+    original's score on the data is not known.
+    """
+    if max_drop is not None and not 0 <= max_drop <= 1:
+        raise UsageError(f"max_drop = {max_drop:g} is not possible: it must be between 0 and 1.")
+    if max_samples is not None and max_samples < 1:
+        raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
+    progress = progress or Silent()
+    bundle = artifact.open(path)
+    samples = None if data is None else _drawn(bundle, data, max_samples)
+    with bundle.session() as session:
+        quality = against_samples(bundle, session.run, progress)
+        if samples is not None:
+            quality = _against_data(bundle, session, samples, quality, max_drop, progress)
+        report = proof(bundle, quality, session.precision)
+    return report if samples is None else replace(report, data=_facts(samples), notes=samples.notes)
+
+
+def benchmark(
+    paths: Sequence[str | Path],
+    *,
+    seconds: float = 5.0,
+    profile: bool = False,
+    round_ms: float = 200.0,
+    load: bench.Load | None = None,
+    end_to_end: Sequence[str] = (),
+    sensors: bool = True,
+    progress: Progress | None = None,
+) -> Report:
+    """Time one bundle, or several interleaved, on their first stored sample, in the scenario of `load`.
+
+    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`. `end_to_end` is a raw sample, as
+    `edgekit run` takes it: its whole way to the answer is timed too.
+    """
+    if not paths:
+        raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")
+    load = load or bench.Load()
+    bundles = [artifact.open(path) for path in paths]
+    entries = []
+    for bundle in bundles:
+        bundle.check_finished()
+        stored = bundle.samples()
+        if not stored:
+            raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+        feeds, size = load.feeds([one for one, _ in stored], bundle.manifest.inputs, str(bundle.path))
+        raw = _raw_sample(bundle, end_to_end) if end_to_end else None
+        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
+    if len(set(map(str, paths))) < len(paths):
+        raise UsageError("a bundle is named twice.", hint="name each bundle once")
+    if bench.environment().emulated:  # times of emulated instructions are off by factors that differ by kernel
+        return _report("bench", bundles[0], tuple(_candidate(bundle, None, "passed", None) for bundle in bundles), ())
+    round_ms = min(round_ms, 1e3 * seconds / TURNS)
+    settings = load.settings(seconds, sensors=sensors)
+    lead_in_ms = min(settings.lead_in_ms, round_ms / 5)  # or short turns would be mostly lead-in
+    settings = replace(settings, round_ms=round_ms, lead_in_ms=lead_in_ms, profile=profile)
+    outcomes = bench.benchmark(entries, settings, progress or Silent())
+    candidates = []
+    for bundle, outcome in zip(bundles, outcomes, strict=True):
+        if outcome.fault is not None:
+            raise outcome.fault
+        measured = outcome.measurement
+        effective = measured.precision if measured else None
+        made = _candidate(bundle, None, "passed", effective)
+        candidates.append(replace(made, measurement=measured, layers=outcome.layers))
+    return _report("bench", bundles[0], tuple(candidates), ())
+
+
+def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
+    """Read and prepare the sample once, so that what is wrong with it is said before anything is measured."""
+    from edgekit.tasks import given
+
+    task = given.by_position(bundle.task(), bundle.path / "assets", bundle.manifest.inputs)
+    sample = given.sample(task, words)
+    task.feeds(sample)
+    name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
+    return bench.RawSample(task.config, bundle.path / "assets", bundle.manifest.inputs, sample, name)
+
+
+def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
+    """Hold what `run` gives for the stored samples against the original's outputs on them."""
+    stored = bundle.samples()
+    deviation = Deviation()
+    with progress.step("verifying the stored samples", len(stored)) as tick:
+        for feeds, outputs in stored:
+            deviation.add(outputs, run(feeds))
+            tick()
+    limit = 2 * bundle.manifest.deviation + ROUNDING
+    meaning = (
+        f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
+        f"{bundle.manifest.deviation:.2g} when it was made, at most {limit:.2g} here"
+    )
+    check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
+    return Quality(
+        samples=len(stored),
+        labelled=0,
+        max_abs=deviation.max_abs,
+        rel_l2=deviation.rel_l2,
+        cosine=deviation.cosine,
+        agreement=None,
+        checks=(check,),
+        reference=original.reference if (original := _exported_quality(bundle)) else "the original model",
+    )
+
+
+def _against_data(
+    bundle: Bundle,
+    session: Session,
+    samples: Samples,
+    quality: Quality,
+    max_drop: float | None,
+    progress: Progress,
+) -> Quality:
+    task = bundle.task()
+    original, note = _original_score(bundle, samples)
+    if original is None and max_drop is not None:
+        raise UsageError(
+            f"a loss of at most {max_drop:g} cannot be judged: {note[0]}.",
+            hint="give the data that the bundle was exported with, or leave --max-drop out",
+        )
+    score, labelled = _score(task, session, samples, progress)
+    found = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    if original is None:
+        return found
+    allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    drop = original - score
+    meaning = (
+        f"{task.metric} {score:.4f} against {original:.4f} of the original: {points(drop)}, "
+        f"{count_of_points(allowed)} allowed"
+    )
+    check = Check(f"{task.metric} drop", drop, allowed, drop <= allowed + 1e-9, meaning)
+    return replace(found, original_score=original, drop=drop, checks=(*quality.checks, check))
+
+
+def _drawn(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
+    """Draw the samples that the export evaluated on, where the bundle says how; `max_samples` asks for others."""
+    samples = data.load(ref)
+    recorded = bundle.report().data.get("evaluation_draw")
+    draw = Draw.from_dict(recorded, "report.json: evaluation_draw") if recorded else Draw(0, MOST_SAMPLES, 0)
+    return replace(draw, most=max_samples or draw.most).parts(samples)[1]
+
+
+def _facts(samples: Samples) -> dict[str, object]:
+    return {
+        "evaluation": samples.source,
+        "evaluation_samples": len(samples),
+        "evaluation_digest": samples.digest,
+        "labelled": samples.labelled,
+    }
+
+
+def _score(task: Task, session: Session, samples: Samples, progress: Progress) -> tuple[float, int]:
+    """Give the metric, and the number of samples with a label: the others do not count."""
+    data.require_labels(samples, "to verify the metric")
+    if task.metric is None:
+        raise UsageError(f"the task '{task.config.task}' has no metric to verify labelled data with.")
+    predictions, labels = [], []
+    with progress.step(f"verifying {samples.source}", len(samples)) as tick:
+        for sample in samples:
+            if sample.label is None:
+                tick()
+                continue
+            predictions.append(task.predict([session.run(feeds) for feeds in task.feeds(sample)]))
+            labels.append(task.label(sample.label))
+            tick()
+    return task.score(predictions, labels), len(labels)
+
+
+def _exported_quality(bundle: Bundle) -> Quality | None:
+    shipped = bundle.report().shipped
+    return shipped.quality if shipped else None
+
+
+def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
+    quality = _exported_quality(bundle)
+    if quality is None or quality.original_score is None:
+        return None, ("the bundle was exported without labels: there is no score of the original to compare with",)
+    if bundle.report().data.get("evaluation_digest") != samples.digest:
+        return None, (
+            "these are not the samples the bundle was exported with: the original's score on them is not known",
+        )
+    return quality.original_score, ()
+
+
+def proof(bundle: Bundle, quality: Quality, effective: Precision) -> Report:
+    """Give the report of a verification: what was found, and what of it failed."""
+    candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", effective)
+    failures = tuple(check.meaning for check in quality.checks if not check.passed)
+    return _report("verify", bundle, (candidate,), failures)
+
+
+def _candidate(bundle: Bundle, quality: Quality | None, status: str, effective: Precision | None) -> Candidate:
+    m = bundle.manifest
+    return Candidate(
+        name=str(bundle.path),
+        backend=m.backend,
+        recipe=m.recipe,
+        status=status,  # type: ignore[arg-type]  # one of the literals, chosen by the callers above
+        reason="",
+        asked=m.asked,
+        effective=effective or m.effective,
+        size_mb=bundle.size_mb,
+        quality=quality,
+    )
+
+
+def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failures: tuple[str, ...]) -> Report:
+    m = bundle.manifest
+    environment = bench.environment(PACKAGES)
+    mismatches = m.target.mismatches(host.probe()) if kind == "bench" else ()
+    if environment.emulated and kind == "bench":
+        notes: tuple[str, ...] = (EMULATED,)
+    elif mismatches:
+        notes = (f"measured on this machine, which is not '{m.target.name}': {'; '.join(mismatches)}",)
+    else:
+        notes = ()
+    here = kind == "bench" and not mismatches and not environment.emulated
+    return Report(
+        kind=kind,  # type: ignore[arg-type]
+        model=m.model,
+        task=m.task,
+        target=m.target.name,
+        evidence="measured_on_device" if here else m.evidence,
+        environment=environment,
+        candidates=candidates,
+        artifact=m.digest,
+        lineage=m.lineage,
+        failures=failures,
+        notes=notes,
+    )

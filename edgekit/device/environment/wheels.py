@@ -1,0 +1,295 @@
+"""Which wheels a device needs for a bundle, and where they come from: the light core, one plugin and its runtime.
+
+They are resolved on this machine, by pip, for the device's Python, processor and C library; a device without internet
+gets them over its transport. What cannot be had is refused with the ways out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit import cache, registry
+from edgekit._record import digest_of
+from edgekit._requirement import installed, normal, numbers, read
+from edgekit.bundle.bundle import Bundle
+from edgekit.device import fault
+from edgekit.device.environment import local_wheels
+from edgekit.device.environment.interpreter import LEAST, Interpreter, manylinux
+from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
+from edgekit.target.host import Host
+
+ALONE = {"click", "numpy", "onnxruntime", "openvino", "pillow", "tokenizers", "tomli"}
+"""Packages that run a bundle without what their metadata asks for: no protobuf, hub or telemetry on a device. The tests
+of the device side open bundles with all of that blocked."""
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
+SYSTEMS = {
+    "2.31": "Debian 11, Ubuntu 20.04",
+    "2.35": "Ubuntu 22.04",
+    "2.36": "Debian 12, Raspberry Pi OS 12",
+    "2.39": "Ubuntu 24.04",
+    "2.41": "Debian 13, Raspberry Pi OS 13",
+}
+"""A version of glibc, and systems that bring it."""
+
+_NO_WHEEL = re.compile(r"Could not find a version that satisfies the requirement (\S+?) \(from versions: ([^)]*)\)")
+_NO_INDEX = re.compile(
+    r"NewConnectionError|ConnectTimeout|Max retries|Temporary failure in name|Network is unreachable"
+)
+
+
+@dataclass(frozen=True)
+class Wheels:
+    """The wheels of a device, and what should be said of them."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(path.stat().st_size for path in self.paths)
+
+
+class NoWheel(Exception):
+    """The index has no wheel of a package that fits; `versions` are those of the package that would."""
+
+    def __init__(self, asked: str, versions: Sequence[str]) -> None:
+        super().__init__(asked)
+        self.asked = asked
+        self.package = re.split(r"[<>=!~\[;]", asked, maxsplit=1)[0]
+        self.versions = tuple(versions)
+
+
+def ours(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
+    """Make the wheels of edgekit and of the bundle's plugin in `folder`."""
+    return tuple(local_wheels.wheel(name, folder) for name in ("edgekit", _plugin(bundle)))
+
+
+def _plugin(bundle: Bundle) -> str:
+    return registry.distribution("backend", bundle.manifest.backend).split()[0]
+
+
+def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Sequence[str] = ()) -> Wheels:
+    """Give every wheel from an index that `bundle` needs on a device.
+
+    The runtime is taken in this machine's version, with which the bundle was proved, where the device can have it.
+    `pins` are requirements that come before ours, as `onnxruntime==1.20.1`. Raises UnsupportedError with the ways out.
+    """
+    check(interpreter)
+    plugin = _plugin(bundle)
+    asked = requirements(bundle, plugin, interpreter, host, pins)
+    here = {name: installed(name) for name in asked if name in _RUNTIMES and name not in _named(pins)}
+    same = {name: [*clauses, f"=={here[name]}"] if here.get(name) else clauses for name, clauses in asked.items()}
+    notes = []
+    try:
+        found = download(same, interpreter)
+    except NoWheel:
+        try:
+            found = download(asked, interpreter)
+        except NoWheel as missing:
+            raise refusal(missing, interpreter) from missing
+    for path in found:
+        name, version = path.name.split("-")[:2]
+        if here.get(normal(name)) not in (None, version):
+            notes.append(
+                f"{normal(name)} {version} on the device, {here[normal(name)]} here: there is no wheel of that for "
+                f"{interpreter}"
+            )
+    return Wheels(found, tuple(notes))
+
+
+_RUNTIMES = ("onnxruntime", "openvino")
+
+
+def check(interpreter: Interpreter) -> None:
+    """Refuse a Python for which no wheels exist, before anything is asked of an index."""
+    ways: tuple[str, ...] = ()
+    what = None
+    if interpreter.implementation != "cpython":
+        what, ways = f"it is {interpreter.implementation}", ("install CPython on the device",)
+    elif interpreter.numbers < LEAST:
+        what = f"edgekit needs Python {'.'.join(map(str, LEAST))}"
+        ways = ("install a newer Python beside it, and name it with --python PATH",)
+    elif interpreter.bits == 32:
+        what = "it is 32-bit, and the runtimes have no 32-bit wheels"
+        ways = (
+            ("its kernel is 64-bit: install a 64-bit Python, or the 64-bit system",)
+            if interpreter.machine in ("aarch64", "x86_64")
+            else ("if the processor is a Cortex-A53 or newer, install the 64-bit system (arm64)",)
+        )
+    elif interpreter.libc != "glibc":
+        libc = interpreter.libc or "unknown"
+        what = f"its C library is {libc}, and the runtimes' wheels are made for glibc"
+        ways = ("use a system with glibc (Debian, Ubuntu, Raspberry Pi OS), or such a container on the device",)
+    elif interpreter.missing:
+        what = f"its standard library lacks {', '.join(interpreter.missing)}"
+        ways = ("install the whole of it: `apt install python3` where only python3-minimal is",)
+    if what is not None:
+        raise UnsupportedError(
+            f"nothing can be installed for the device's {interpreter}: {what}.",
+            problems=ways,
+            hint=f"the device's Pythons are listed by `edgekit devices probe`; this one is {interpreter.path}",
+        )
+
+
+def requirements(
+    bundle: Bundle, plugin: str, interpreter: Interpreter, host: Host, pins: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Give what the bundle needs from an index: name to version clauses."""
+    machine = {
+        "python_version": interpreter.short,
+        "python_full_version": interpreter.version,
+        "platform_machine": interpreter.arch,
+        "sys_platform": "linux",
+    }
+    found: dict[str, list[str]] = {}
+    for lines in (_requires("edgekit"), _requires(plugin), _of_task(bundle)):
+        for line in lines:
+            if (one := read(line)) is not None and one.applies_on(machine) and one.name not in ("edgekit", plugin):
+                found.setdefault(one.name, []).extend(one.clauses)
+    for name, clauses in dict(bundle.manifest.requires.get("packages", {})).items():
+        if normal(name) in found:
+            found[normal(name)] += clauses.split(",")
+    for name in found:
+        found[name] += fault.exclusions(name, host)
+    for pin in pins:
+        one = read(pin)
+        if one is None:
+            raise UsageError(f"cannot read the requirement '{pin}'.", hint="write it as pip does: onnxruntime==1.20.1")
+        found[one.name] = list(one.clauses)  # the user's word counts, a known fault included
+    return {name: sorted(set(clauses)) for name, clauses in sorted(found.items())}
+
+
+def _requires(name: str) -> list[str]:
+    from importlib.metadata import requires
+
+    return requires(name) or []
+
+
+def _of_task(bundle: Bundle) -> tuple[str, ...]:
+    """Say what a task's inputs need: Pillow for pictures, tokenizers for texts, in the range of the extra `tasks`."""
+    from edgekit.tasks import TaskConfig
+
+    config = TaskConfig.load(bundle.path / "assets")
+    wanted = {"pillow": config is not None and config.image, "tokenizers": config is not None and config.text}
+    lines = (line.partition(";")[0] for line in _requires("edgekit") if "extra == 'tasks'" in line.replace('"', "'"))
+    return tuple(line for line in lines if (one := read(line)) is not None and wanted.get(one.name))
+
+
+def _named(pins: Sequence[str]) -> set[str]:
+    return {one.name for one in map(read, pins) if one is not None}
+
+
+def download(asked: dict[str, list[str]], interpreter: Interpreter) -> tuple[Path, ...]:
+    """Download the wheels into the cache, once for the same requirements and tags; raises NoWheel.
+
+    Known packages come without their dependencies (ALONE), any other with them.
+    """
+    lines = {name: name + ",".join(clauses) for name, clauses in asked.items()}
+    alone = [line for name, line in lines.items() if name in ALONE]
+    others = [line for name, line in lines.items() if name not in ALONE]
+    key = digest_of(["wheels", alone, others, interpreter.short, interpreter.free_threaded, interpreter.platforms])
+
+    def make(work: Path) -> None:
+        if alone:
+            _pip("download", ["--no-deps", "-d", str(work), *alone], interpreter)
+        if others:
+            _pip("download", ["-d", str(work), "--find-links", str(work), *others], interpreter)
+            for extra in (*work.glob("edgekit-*.whl"), *work.glob("edgekit_*.whl")):
+                extra.unlink()  # ours are made from this installation
+
+    place, _ = cache.fetch(key, f"wheels for {interpreter.short} {interpreter.arch}", make)
+    return tuple(sorted(place.glob("*.whl")))
+
+
+def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
+    platforms = [word for tag in interpreter.platforms for word in ("--platform", tag)]
+    abi = (
+        ["--abi", f"cp{''.join(map(str, interpreter.numbers))}t", "--abi", "none"] if interpreter.free_threaded else []
+    )
+    command = [
+        sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
+        "--implementation", "cp", "--python-version", interpreter.short, *platforms, *abi, *arguments,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0:
+        return done.stdout
+    if "No module named pip" in done.stderr:
+        raise EnvironmentFault("there is no pip here to resolve wheels with.", hint=f"{sys.executable} -m ensurepip")
+    if _NO_INDEX.search(done.stderr):
+        raise EnvironmentFault(
+            "the package index cannot be reached from this machine.",
+            hint="connect it, or name a folder with the wheels in PIP_FIND_LINKS and set PIP_NO_INDEX=1",
+        )
+    if match := _NO_WHEEL.search(done.stderr):
+        versions = [] if match[2] == "none" else [word.strip() for word in match[2].split(",")]
+        raise NoWheel(match[1], versions)
+    raise EnvironmentFault(
+        f"pip could not get the wheels: {done.stderr.strip()[-800:]}",
+        hint=f"try `{' '.join(command[2:7])} ...` by hand",
+    )
+
+
+def refusal(missing: NoWheel, interpreter: Interpreter) -> UnsupportedError:
+    """Say which package has no wheel for a Python, where its wheels end, and what would help."""
+    fits = sorted(missing.versions, key=numbers)
+    ends = f"; the newest that has one is {fits[-1]}" if fits else "; no version has one"
+    ways = []
+    others = [short for short in PYTHONS if short != interpreter.short]
+    with ThreadPoolExecutor(3) as pool:  # each asks the index, and waits for it
+        needed = pool.submit(_glibc_of, missing.asked, interpreter)
+        tried = pool.map(lambda short: _fits(missing.asked, interpreter, short), others)
+        pythons = [short for short, fitting in zip(others, tried, strict=True) if fitting]
+        glibc = needed.result()
+    if pythons:
+        ways.append(f"with Python {', '.join(pythons)} on the device there are wheels")
+    if glibc:
+        system = SYSTEMS.get(glibc)
+        ways.append(f"with glibc {glibc} or newer" + (f" ({system})" if system else "") + " there are wheels")
+    if fits:
+        ways.append(f"an older one can be asked for: --require '{missing.package}=={fits[-1]}'")
+    return UnsupportedError(
+        f"'{missing.asked}' has no wheel for the device's {interpreter}{ends}.",
+        problems=ways,
+        hint="install another Python on the device and name it with --python, or choose another --backend at export",
+        package=missing.package,
+        newest=fits[-1] if fits else None,
+    )
+
+
+def _fits(asked: str, interpreter: Interpreter, short: str) -> bool:
+    from dataclasses import replace
+
+    return _tried(asked, replace(interpreter, version=f"{short}.0")) is not None
+
+
+def _glibc_of(asked: str, interpreter: Interpreter) -> str | None:
+    """Give the glibc that the newest fitting wheel needs, when only an older one is in its way."""
+    from dataclasses import replace
+
+    name = _tried(asked, replace(interpreter, libc_version="2.50"))
+    found = [int(minor) for minor in re.findall(rf"manylinux_2_(\d+)_{interpreter.arch}", name or "")]
+    if name and not found and manylinux(interpreter.arch, "2.17"):
+        found = [17] if f"manylinux2014_{interpreter.arch}" in name else []
+    return f"2.{min(found)}" if found and f"2.{min(found)}" != interpreter.libc_version else None
+
+
+def _tried(asked: str, interpreter: Interpreter) -> str | None:
+    """Give the file name of the wheel that pip would take, without downloading it."""
+    with tempfile.TemporaryDirectory() as folder:  # pip wants one for another platform, and leaves it empty
+        arguments = ["--dry-run", "--no-deps", "--ignore-installed", "--target", folder, "--report", "-", asked]
+        try:
+            report = json.loads(_pip("install", arguments, interpreter))
+        except (NoWheel, EnvironmentFault, ValueError):
+            return None
+    return next((item["download_info"]["url"].rpartition("/")[2] for item in report.get("install", ())), None)

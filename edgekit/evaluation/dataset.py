@@ -1,0 +1,263 @@
+"""Which samples calibrate, which evaluate, and by which task: settled once for all candidates of an export.
+
+Calibration and evaluation never share a sample. Without data there are a few seeded synthetic inputs, and the report
+says so: they show that the artifact computes what the original does, and nothing about accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgekit import data, embedded, tasks
+from edgekit._record import Record
+from edgekit.data import DataRef, Feeds, Problem, Samples, TrainingData
+from edgekit.evaluation.reference_outputs import SYNTHETIC
+from edgekit.model import Model
+from edgekit.project import Project
+from edgekit.spec import TensorSpec
+from edgekit.tasks import Task
+from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.labels import Classes
+from edgekit.tasks.own_metric import OwnMetric, is_function, recorded
+from edgekit.tasks.tabular import KEYS
+
+SYNTHETIC_SAMPLES = 8
+
+CALIBRATION_SHARE = 5
+"""One sample in this many calibrates where one data set serves both, as long as that is no more than is wanted."""
+
+
+@dataclass(frozen=True)
+class Draw(Record):
+    """Which of the data's samples evaluate: written down, so that the device can be judged on the same ones."""
+
+    calibration: int
+    """So many are drawn to calibrate first, and do not evaluate; 0 where calibration has data of its own."""
+    most: int
+    seed: int
+
+    def parts(self, samples: Samples) -> tuple[Samples, Samples]:
+        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
+        calibration = samples
+        if self.calibration and len(samples) > 1:
+            calibration, samples = samples.split(self.calibration, self.seed)
+        return calibration, samples.take(self.most, self.seed)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The task and the samples that decide about every candidate."""
+
+    task: Task
+    samples: Samples
+    calibration: Samples | None
+    facts: Mapping[str, Any]
+    training: TrainingData | None = None
+    synthetic: bool = False
+    named: str | None = None
+    """The model's own task, where the samples were made up and outputs are compared as tensors."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def task_name(self) -> str:
+        return self.named or self.task.config.task
+
+    @property
+    def feeds(self) -> Feeds | None:
+        """Give the calibration feeds, None without data."""
+        return None if self.calibration is None else Feeds.of(self.calibration, self.task)
+
+
+def prepare(project: Project, model: Model) -> Evaluation:
+    """Read the data that the project names and bind it to the model's task. Raises UsageError for data that does not
+    fit.
+    """
+    config = task_config(project, model)
+    evaluated, calibrated = _references(project)
+    if evaluated is None:
+        return _synthetic(project, model)
+    samples = data.load(evaluated)
+    if project.metric:
+        data.require_labels(samples, f"to compute {project.metric}")
+    own, config = config.labels, _named(config, samples)
+    task = _ordered(tasks.load(config, model.assets, model.part.inputs, samples.classes), samples, model)
+    apart = 0
+    if calibrated is None:
+        apart = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
+    draw = Draw(apart, project.max_samples, project.seed)
+    available = len(samples) - apart
+    calibration, samples = draw.parts(samples)
+    if calibrated is not None:
+        calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
+    notes = [*samples.notes, *data.advise(calibration, samples)]
+    training = _training(project, task)
+    if training is not None:
+        notes += data.advise_training(training.samples, samples)
+    if len(samples) < available:
+        notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
+    if config.labels != own:
+        shown = ", ".join(config.labels[:5]) + (", ..." if len(config.labels) > 5 else "")
+        notes.append(f"the model does not name its classes: the data's names, sorted, count as 0, 1, ...: {shown}")
+    if samples.labelled and task.metric is None:
+        notes.append(_unused_labels(task))
+    facts = {
+        "evaluation": samples.source,
+        "evaluation_samples": len(samples),
+        "evaluation_digest": samples.digest,
+        "evaluation_draw": draw.to_dict(),
+        "calibration": calibration.source,
+        "calibration_samples": len(calibration),
+        "calibration_digest": calibration.digest,
+        "labelled": samples.labelled,
+        **({"training": training.samples.source, "training_samples": len(training.samples)} if training else {}),
+    }
+    return Evaluation(task, samples, calibration, facts, training, notes=tuple(notes))
+
+
+def _training(project: Project, task: Task) -> TrainingData | None:
+    """Bind the project's training data to the task."""
+    from edgekit.tasks.classification import Classification, MultiLabel, Regression
+
+    if project.train is None:
+        return None
+    samples = data.load(DataRef(project.train, None, project.text_columns, project.label_column, train=True))
+    problems: dict[type, Problem] = {
+        Classification: "classes",
+        MultiLabel: "several-labels",
+        Regression: "numbers",
+    }
+    config, text = task.config, task.config.text
+    picture = config.image.input if config.image and config.image.layout == "nchw" else None
+    padding = {} if text is None else {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id, "position_ids": 1}
+    pad_left = text is not None and text.pad_side == "left"
+    problem = problems.get(type(task.task if isinstance(task, OwnMetric) else task), "outputs")
+    return TrainingData(samples, task, problem, config.output, picture, padding, pad_left)
+
+
+def _unused_labels(task: Task) -> str:
+    name = task.config.task
+    if name == tasks.TENSOR:
+        why = "nothing says what this model's outputs mean; name its task, as --task image-classification"
+    else:
+        why = f"the task '{name}' has no metric of its own here"
+    return f"the data's labels were not used, and outputs were compared with the original's: {why}"
+
+
+def task_config(project: Project, model: Model) -> TaskConfig:
+    """Give the model's own task record, with what the project says on top."""
+    config = TaskConfig.load(model.assets) or TaskConfig(project.task or model.task or "tensor")
+    if project.task:
+        config = replace(config, task=project.task)
+    if project.metric:
+        config = replace(config, metric=project.metric)
+        config = recorded(config) if is_function(project.metric) else config
+    if project.text_columns and config.text:
+        config = replace(config, text=replace(config.text, columns=project.text_columns))
+    return config
+
+
+def example_feeds(project: Project) -> dict[str, Any] | None:
+    """Make feeds of the first sample without knowing the graph: arrays by name, or a row's numbers as `features`.
+
+    None without data, and for pictures and texts, whose form only the graph or a processor can tell.
+    """
+    import numpy as np
+
+    evaluated, _ = _references(project)
+    if evaluated is None:
+        return None
+    samples = data.load(evaluated)
+    fields = {name: np.asarray(value) for name, value in samples[0].fields.items()}
+    if not fields or any(array.dtype.kind not in "fiub" for array in fields.values()):
+        return None
+    if all(array.ndim == 0 for array in fields.values()):
+        row = {name: float(array) for name, array in fields.items() if name.strip().lower() not in KEYS} or fields
+        return {"features": np.array([[float(value) for value in row.values()]], np.float32)}
+    return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
+
+
+def _ordered(task: Task, samples: Samples, model: Model) -> Task:
+    """Keep the order of a table's columns: a row that the device is given may have another."""
+    from edgekit.tasks.tabular import Numbers
+
+    numbers = getattr(task, "prepare", None)
+    if not isinstance(numbers, Numbers) or not len(samples) or not (columns := numbers.columns(samples[0])):
+        return task
+    config = replace(task.config, tabular=replace(numbers.config, columns=columns))
+    return tasks.load(config, model.assets, model.part.inputs, samples.classes)
+
+
+def _named(config: TaskConfig, samples: Samples) -> TaskConfig:
+    """Take the class names from the data where the model has none, so that the bundle knows them too."""
+    found = Classes.of(config.labels, samples.classes)
+    if not found.from_data or not config.task.endswith("-classification"):
+        return config
+    if config.labels:
+        found.check_count(len(config.labels))
+    return replace(config, labels=found.names)
+
+
+def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
+    own = embedded.data_folder(project.model)
+    if project.data is None and own is not None:
+        return DataRef(str(own / "evaluation.npz")), DataRef(str(own / "calibration.npz"))
+    main = project.data or project.calibration
+    if main is None:
+        return None, None
+    evaluated = DataRef(main, project.split, project.text_columns, project.label_column)
+    if project.calibration and project.data:
+        return evaluated, DataRef(project.calibration, None, project.text_columns, project.label_column)
+    return evaluated, None
+
+
+def _synthetic(project: Project, model: Model) -> Evaluation:
+    seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
+    feeds = [synthetic_feeds(model.part.inputs, seed, model.facts) for seed in seeds]
+    samples = Samples.from_feeds(feeds, source=SYNTHETIC)
+    task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
+    note = (
+        f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
+        "which says nothing about accuracy; give labelled samples with --data"
+    )
+    facts = {"evaluation": SYNTHETIC, "evaluation_samples": SYNTHETIC_SAMPLES, "evaluation_digest": samples.digest}
+    return Evaluation(task, samples, None, facts, synthetic=True, named=task_config(project, model).task, notes=(note,))
+
+
+def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Make inputs of the right types and shapes: normal floats, small token ids, masks of ones.
+
+    Of the model's `facts`, `example_sizes` gives free sizes that it accepts (the others are guessed by their names),
+    `integers` the lowest and highest value of an input, `vocabulary` the number of tokens.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    known, ranges = facts.get("example_sizes") or {}, facts.get("integers") or {}
+    tokens = min(100, facts.get("vocabulary") or 100)
+    feeds: dict[str, Any] = {}
+    for spec in specs:
+        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(known)
+        shape = spec.resolve(sizes)
+        if spec.dtype in ("f64", "f32", "f16"):
+            feeds[spec.name] = rng.standard_normal(shape).astype(spec.numpy_dtype)
+        elif spec.name in ranges:
+            low, high = ranges[spec.name]
+            feeds[spec.name] = rng.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
+        elif "mask" in spec.name or spec.dtype == "bool":
+            feeds[spec.name] = np.ones(shape, spec.numpy_dtype)
+        elif "type" in spec.name:
+            feeds[spec.name] = np.zeros(shape, spec.numpy_dtype)
+        else:
+            feeds[spec.name] = rng.integers(min(1, tokens - 1), tokens, shape).astype(spec.numpy_dtype)
+    return feeds
+
+
+def _size(symbol: str) -> int:
+    word = symbol.lower()
+    if "seq" in word or "len" in word:
+        return 16
+    if "height" in word or "width" in word or word in ("h", "w"):
+        return 224
+    return 3 if "channel" in word else 1

@@ -1,0 +1,212 @@
+"""Hold a candidate's outputs against the original model's, and the result against what the user allows.
+
+`evaluate` finds the facts, `gate` judges them. `measure.py` does both for a bundle, on the machine it runs on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import Samples
+from edgekit.errors import BuildError, UsageError
+from edgekit.plugin import Session
+from edgekit.progress import Progress
+from edgekit.result.report import Check, Quality
+from edgekit.tasks import Prediction, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgekit.evaluation.reference_outputs import Originals
+
+VERSION = 2
+"""Raised when what `evaluate` computes changes, so that cached results of the old kind are not found."""
+
+PARITY = {"f32": 1e-3}
+"""Greatest relative L2 difference that an artifact of full precision may have: more is a broken export, not rounding.
+
+Sums in another order move single-precision outputs by 1e-7 to 1e-5 of their size; 1e-3 leaves room for deep networks.
+Lower precisions have no such limit of their own: what they lose is judged by the metric or by the agreement.
+"""
+
+
+@dataclass
+class Deviation:
+    """Gather the difference between two sets of outputs, array by array."""
+
+    max_abs: float = 0.0
+    cosine: float = 1.0
+    finite: bool = True
+    _square: float = 0.0
+    _reference: float = 0.0
+
+    @property
+    def rel_l2(self) -> float:
+        """Give ||candidate - original|| / ||original|| over everything added."""
+        if not self.finite:
+            return math.inf
+        return math.sqrt(self._square / self._reference) if self._reference else math.sqrt(self._square)
+
+    def add(self, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Add the outputs of one inference. Raises UsageError where names or shapes differ."""
+        import numpy as np
+
+        if set(original) != set(outputs):
+            raise UsageError(f"the outputs are {sorted(outputs)}, the original's are {sorted(original)}.")
+        dot = norm_a = norm_b = 0.0
+        for name, expected in original.items():
+            a, b = np.asarray(expected, dtype=np.float64), np.asarray(outputs[name], dtype=np.float64)
+            if a.shape != b.shape:
+                raise UsageError(f"the output '{name}' has shape {list(b.shape)}, the original's is {list(a.shape)}.")
+            if not np.isfinite(b).all():
+                self.finite = False
+                continue
+            difference = b - a
+            self.max_abs = max(self.max_abs, float(np.abs(difference).max(initial=0.0)))
+            self._square += float((difference**2).sum())
+            square_a = float((a**2).sum())
+            self._reference += square_a
+            dot, norm_a, norm_b = dot + float((a * b).sum()), norm_a + square_a, norm_b + float((b**2).sum())
+        if norm_a and norm_b:
+            self.cosine = min(self.cosine, dot / math.sqrt(norm_a * norm_b))
+        elif norm_a or norm_b:
+            self.cosine = min(self.cosine, 0.0)
+
+
+def evaluate(
+    session: Session, task: Task, samples: Samples, originals: Originals, progress: Progress, title: str
+) -> Quality:
+    """Run every sample and compare; the result holds no checks yet."""
+    deviation = Deviation()
+    predictions, truths, labels = [], [], []
+    with progress.step(title, len(samples)) as tick:
+        for index, sample in enumerate(samples):
+            expected = originals[index]
+            outputs = [session.run(feeds) for feeds in task.feeds(sample)]
+            for original, output in zip(expected, outputs, strict=True):
+                _add(deviation, original, output)
+            predictions.append(task.predict(outputs))
+            truths.append(task.predict(expected))
+            labels.append(None if sample.label is None else task.label(sample.label))
+            tick()
+    return _quality(task, deviation, predictions, truths, labels, originals.framework)
+
+
+def _add(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    """Add an inference; a graph whose outputs are others than the original's was exported wrongly."""
+    try:
+        deviation.add(original, outputs)
+    except UsageError as error:
+        raise BuildError(
+            f"the exported graph is not the original: {error.message}",
+            hint="write the operation that gives it in another way, or give the model as an ONNX file",
+        ) from error
+
+
+def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float, retrained: bool = False) -> Quality:
+    """Add the checks: parity for full precision, then the metric's drop, or the agreement where there are no labels.
+
+    A module that was pruned or `retrained` does not compute what the original does, in whatever precision.
+    """
+    checks = []
+    if not math.isfinite(quality.rel_l2):
+        checks.append(Check("finite", math.inf, 0.0, False, "some outputs are not finite (NaN or infinity)"))
+    elif asked in PARITY and not retrained:
+        limit = PARITY[asked]
+        meaning = f"relative L2 {quality.rel_l2:.1e} to {quality.reference}, at most {limit:.0e} for an fp32 artifact"
+        checks.append(Check("parity", quality.rel_l2, limit, quality.rel_l2 <= limit, meaning))
+    if quality.drop is not None:
+        # A metric is a ratio of counts: 0.97 - 0.96 must not miss a limit of 0.01 by a rounding error.
+        passed = quality.drop <= max_drop + 1e-9
+        meaning = (
+            f"{quality.metric} {quality.score:.4f} against {quality.original_score:.4f} of the original: "
+            f"{points(quality.drop)}, {count_of_points(max_drop)} allowed"
+        )
+        checks.append(Check(f"{quality.metric} drop", quality.drop, max_drop, passed, meaning))
+    elif quality.agreement is not None:
+        passed = quality.agreement >= min_agreement
+        meaning = (
+            f"the same top answer on {quality.agreement:.2%} of {quality.samples} samples, at least {min_agreement:.0%}"
+        )
+        checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
+    else:
+        passed = quality.cosine >= min_agreement
+        meaning = f"least cosine to the original's outputs {quality.cosine:.4f}, at least {min_agreement:g}"
+        checks.append(Check("cosine", quality.cosine, min_agreement, passed, meaning))
+    return replace(quality, checks=tuple(checks), notes=(*quality.notes, *_resolution(quality, max_drop)))
+
+
+def miss(quality: Quality) -> float:
+    """Say how far a candidate is from passing: the worst of its failed checks, relative to the limit; else 0."""
+    failed = (check for check in quality.checks if not check.passed)
+    return max((abs(check.value - check.limit) / (abs(check.limit) or 1.0) for check in failed), default=0.0)
+
+
+def _quality(
+    task: Task,
+    deviation: Deviation,
+    predictions: Sequence[Prediction],
+    truths: Sequence[Prediction],
+    labels: Sequence[Any],
+    framework: str,
+) -> Quality:
+    agreement = None
+    if task.compares_top and predictions:
+        agreement = sum(_same(a.value, b.value) for a, b in zip(predictions, truths, strict=True)) / len(predictions)
+    known = [index for index, label in enumerate(labels) if label is not None]
+    metric, score, original_score = None, None, None
+    if known and task.metric is not None:
+        metric = task.metric
+        known_labels = [labels[index] for index in known]
+        original_score = task.score([truths[index] for index in known], known_labels)
+        if deviation.finite:  # of outputs that are not, no score says anything
+            score = task.score([predictions[index] for index in known], known_labels)
+    return Quality(
+        samples=len(predictions),
+        labelled=len(known),
+        max_abs=deviation.max_abs,
+        rel_l2=deviation.rel_l2,
+        cosine=deviation.cosine,
+        agreement=agreement,
+        metric=metric,
+        original_score=original_score,
+        score=score,
+        drop=None if score is None or original_score is None else original_score - score,
+        reference=framework,
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    import numpy as np
+
+    return bool(np.array_equal(a, b))
+
+
+def points(drop: float) -> str:
+    """Say a drop of a metric in points, a hundredth of its unit."""
+    return (
+        f"{100 * drop:.2f} points lost"
+        if drop > 0
+        else f"{-100 * drop:.2f} points gained"
+        if drop < 0
+        else "nothing lost"
+    )
+
+
+def count_of_points(drop: float) -> str:
+    """Say a share as a number of points: `1 point`, `0.5 points`."""
+    points = f"{100 * drop:g}"
+    return f"{points} point" if points == "1" else f"{points} points"
+
+
+def _resolution(quality: Quality, max_drop: float) -> tuple[str, ...]:
+    """Say when the samples are too few to see a loss as small as the one allowed."""
+    if quality.metric in ("accuracy", "f1") and quality.labelled and max_drop and 1 / quality.labelled > max_drop:
+        return (
+            f"with {quality.labelled} labelled samples one sample is {100 / quality.labelled:.1f} points: "
+            f"too few to see a loss of {count_of_points(max_drop)}",
+        )
+    return ()

@@ -1,0 +1,224 @@
+"""ONNX files as edgekit keeps them: read, check, describe, rename, save whole. Shared by the sources and the passes.
+
+A graph of at most 2 GB is one self-contained file; a larger one has one neighbour beside it: protobuf ends there.
+Sizes are fixed in `_shapes.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UsageError
+from edgekit.frameworks import onnx_shapes
+from edgekit.frameworks.onnx_graph import external_files, graphs
+from edgekit.model import ASSETS, Model, Part
+from edgekit.spec import TensorSpec
+
+GRAPH_FILE = "model.onnx"
+
+SINGLE_FILE_BYTES = 2_000_000_000
+"""Above this, weights go to a neighbour file: a protobuf message stays under 2^31 bytes, and the graph needs room."""
+
+UNPACKS = ("DequantizeLinear", "MatMulNBits")
+"""Operators of a graph whose weights are packed; beside others of those below it is quantized as a whole."""
+
+QUANTIZED = ("QuantizeLinear", *UNPACKS, "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+"""Operators of a graph that is quantized already."""
+
+_DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+    1: "f32",
+    2: "u8",
+    3: "i8",
+    4: "u16",
+    5: "i16",
+    6: "i32",
+    7: "i64",
+    8: "str",
+    9: "bool",
+    10: "f16",
+    11: "f64",
+    12: "u32",
+    13: "u64",
+    16: "bf16",
+}
+
+
+def load(path: Path, *, weights: bool = True) -> Any:
+    """Read an ONNX file into an onnx.ModelProto; without `weights`, external data stays where it is.
+
+    Raises UsageError for a file that is not ONNX, or whose external data is missing (which is named).
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file '{path}'.") from error
+    except (DecodeError, OSError) as error:
+        raise UsageError(
+            f"'{path}' is not a readable ONNX file: {error}.",
+            hint="it may be truncated; compare its size with the original's",
+        ) from error
+    if not proto.graph.node and not proto.graph.output:
+        raise UsageError(
+            f"'{path}' is not an ONNX model: it holds no graph.",
+            hint="it may be empty, truncated or another kind of file",
+        )
+    if weights and external_files(proto):
+        missing = [name for name in external_files(proto) if not (path.parent / name).is_file()]
+        if missing:
+            raise UsageError(
+                f"'{path}' keeps weights in '{missing[0]}', which is not beside it.",
+                hint=f"copy '{missing[0]}' into '{path.parent}', or save the model again as one file",
+            )
+        try:
+            onnx.load_external_data_for_model(proto, str(path.parent))
+        except Exception as error:  # onnx raises ValidationError, ValueError or OSError here, by version
+            raise UsageError(
+                f"the external data of '{path}' cannot be read: {error}.",
+                hint="the data file may be truncated; copy it again",
+            ) from error
+    return proto
+
+
+def save(proto: Any, path: Path) -> None:
+    """Write a model whose weights are in memory: one file, or with one neighbour `<name>.data` above 2 GB."""
+    import onnx
+
+    if proto.ByteSize() <= SINGLE_FILE_BYTES:
+        path.write_bytes(proto.SerializeToString())
+        return
+    location = path.name + ".data"
+    (path.parent / location).unlink(missing_ok=True)  # onnx appends to a file that exists
+    onnx.save(proto, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=location)
+
+
+def rewrite(proto: Any, path: Path) -> None:
+    """Write a changed model over the file that it was loaded from without weights; external data stays as it is."""
+    path.write_bytes(proto.SerializeToString())
+
+
+def copy_graph(source: Path, destination: Path) -> None:
+    """Copy an ONNX file whole: byte for byte where it is self-contained, gathered into our layout where it is not."""
+    proto = load(source, weights=False)
+    if not external_files(proto):
+        shutil.copyfile(source, destination)
+        return
+    save(load(source), destination)
+
+
+def copy_assets(model: Model, workdir: Path) -> None:
+    """Give the new model in `workdir` the assets of the one it is made from."""
+    if model.assets.is_dir() and model.assets.resolve() != (workdir / ASSETS).resolve():
+        shutil.copytree(model.assets, workdir / ASSETS, dirs_exist_ok=True)
+
+
+def part_of(proto: Any, *, name: str = "model", file: str = GRAPH_FILE) -> Part:
+    """Describe a graph's inputs and outputs as a Part; initializers listed as inputs (IR version 3) are none.
+
+    Raises UsageError for tensors of a type that edgekit does not feed, as sequences or float8.
+    """
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    inputs = tuple(_spec(value) for value in proto.graph.input if value.name not in weights)
+    return Part(name, file, inputs, tuple(_spec(value) for value in proto.graph.output))
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UsageError(
+            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}, edgekit feeds tensors only."
+        )
+    dtype = _DTYPES.get(value.type.tensor_type.elem_type)
+    if dtype is None:
+        raise UsageError(
+            f"'{value.name}' has the ONNX element type {value.type.tensor_type.elem_type}, which edgekit does not feed."
+        )
+    return TensorSpec(value.name, dtype, onnx_shapes.shape_of(value))
+
+
+def tensors(graph: Any) -> Iterator[Any]:
+    """Yield every constant tensor: initializers and tensor attributes, nested graphs included."""
+    for inner in graphs(graph):
+        yield from inner.initializer
+        for node in inner.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+
+
+def precision_of(proto: Any) -> str:
+    """Tell what precision a graph came in: i8 or i8-dynamic where it is quantized, i8-weights or i4-weights where only
+    its weights are, f16 where most weights are.
+    """
+    kinds = {node.op_type for graph in graphs(proto.graph) for node in graph.node}
+    if kinds & set(UNPACKS) and kinds.isdisjoint(set(QUANTIZED) - set(UNPACKS)):
+        packed = [tensor.data_type for tensor in tensors(proto.graph)]
+        return "i4-weights" if set(packed) & {21, 22} or "MatMulNBits" in kinds else "i8-weights"
+    if not kinds.isdisjoint(QUANTIZED):
+        return "i8-dynamic" if kinds.isdisjoint({"QuantizeLinear", "DequantizeLinear"}) else "i8"
+    half = sum(math.prod(tensor.dims) for tensor in tensors(proto.graph) if tensor.data_type == 10)
+    return "f16" if 2 * half > parameter_count(proto) else "f32"
+
+
+def parameter_count(proto: Any) -> int:
+    """Count the elements of the floating-point constants."""
+    return sum(math.prod(tensor.dims) for tensor in tensors(proto.graph) if tensor.data_type in (1, 10, 11, 16))
+
+
+def non_finite(proto: Any) -> str | None:
+    """Give the name of the first constant with NaN, or with infinities other than a lone mask value; None when fine."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    for graph in graphs(proto.graph):
+        for tensor in graph.initializer:
+            if tensor.data_type not in (1, 10, 11, 16):
+                continue
+            array = numpy_helper.to_array(tensor)
+            if array.dtype.kind != "f":
+                array = array.astype(np.float32)  # bfloat16 comes as ml_dtypes
+            # A sum is finite only if every element is, short of overflow; it spares the mask array of the exact test.
+            with np.errstate(all="ignore"):
+                total = array.sum(dtype=np.float64)
+            if not np.isfinite(total) and _broken(array):
+                return str(tensor.name)
+    return None
+
+
+def _broken(array: Any) -> bool:
+    """Say whether values are NaN, or infinite among finite ones; an array of -inf alone is an attention mask's fill."""
+    import numpy as np
+
+    return bool(np.isnan(array).any() or (np.isinf(array).any() and array.size > 1))
+
+
+def check(path: Path) -> None:
+    """Run onnx's checker on a file. Raises UsageError with its first complaint."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        lines = [line.strip().removesuffix(" of node:") for line in str(error).splitlines() if line.strip()]
+        raise UsageError(
+            f"'{path}' is not a valid ONNX model: {lines[0] if lines else error}",
+            hint="export it again; a copy may be truncated",
+        ) from error
+
+
+def rename(proto: Any, names: Mapping[str, str]) -> None:
+    """Rename tensors of the top graph everywhere they are used, nested graphs included, in place."""
+    for graph in graphs(proto.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = names.get(value.name, value.name)
+        for node in graph.node:
+            for side in (node.input, node.output):
+                for index, name in enumerate(side):
+                    if name in names:
+                        side[index] = names[name]

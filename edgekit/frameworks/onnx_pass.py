@@ -1,0 +1,51 @@
+"""What every pass on ONNX files does around its own work: quiet vendors, carried assets, one line of lineage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import _requirement
+from edgekit.frameworks.onnx_model import copy_assets
+from edgekit.model import Model, Step
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what vendors print and warn off the terminal, and keep them from configuring the root logger."""
+    # logging.warning() calls basicConfig() when the root logger has no handler; onnxruntime's quantizers do that.
+    silent = logging.NullHandler()
+    root = logging.getLogger()
+    root.addHandler(silent)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeHandler(silent)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """Time one pass and give the model that it made."""
+
+    name: str
+    config: Mapping[str, Any]
+    packages: Sequence[str]
+    started: float = field(default_factory=time.perf_counter)
+
+    def finish(self, model: Model, workdir: Path, *, precision: str, notes: Sequence[str]) -> Model:
+        """Copy the assets of `model` beside the new graphs in `workdir`; give the new model with its Step."""
+        copy_assets(model, workdir)
+        made = replace(model, folder=workdir, precision=precision)
+        seconds = round(time.perf_counter() - self.started, 3)
+        tools = _requirement.versions(self.packages)
+        step = Step(self.name, self.config, tools, model.digest, made.digest, seconds, tuple(notes))
+        return made.with_step(step)

@@ -1,0 +1,308 @@
+"""How a plain module is called: its inputs by name, examples for tracing, free sizes, and its outputs by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.frameworks.torch_model import first_line
+from edgekit.spec import SHORT_NAMES, TensorSpec
+
+BATCH = "batch"
+
+_EXAMPLE_SIZES = {BATCH: 2, "batch_size": 2, "height": 224, "width": 224, "h": 224, "w": 224}
+_EXAMPLE_SIZE = 16
+"""What a free size is while tracing; 2 for the batch because tracing takes a size of 1 for a constant."""
+
+_DTYPES = {
+    "f64": torch.float64,
+    "f32": torch.float32,
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+    "i8": torch.int8,
+    "u8": torch.uint8,
+    "i16": torch.int16,
+    "i32": torch.int32,
+    "i64": torch.int64,
+    "bool": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One way to call a module; `specs`, `parameters` and `examples` go together, one each an input."""
+
+    module: Any
+    specs: tuple[TensorSpec, ...]
+    parameters: tuple[str, ...]
+    """Names in forward's signature, in order; empty where everything is passed by position."""
+    examples: tuple[Any, ...]
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def named(self, result: Any) -> dict[str, Any]:
+        """Name the tensors of a result as the graph does: no output has the name of an input."""
+        return _named(self.specs, result)
+
+
+def describe(module: Any, reference_inputs: Sequence[TensorSpec], given: Any, fed: Mapping[str, Any] | None) -> Call:
+    """Find out how `module` is called, from the user's specs, the examples it brings (`given`), or feeds from data.
+
+    Runs the module once or twice on the examples. Raises UsageError where nothing says what it takes, or it fails.
+    """
+    names = parameter_names(module)
+    if given is not None:
+        parameters, examples = _from_given(module, given, names)
+    elif fed:
+        if len(fed) == len(names) == 1:
+            fed = {names[0]: next(iter(fed.values()))}
+        _known(fed, names)
+        parameters = tuple(name for name in names if name in fed) if names else ()
+        examples = tuple(torch.as_tensor(fed[name]) for name in parameters or fed)
+    elif reference_inputs:
+        parameters, examples = _parameters_for(reference_inputs, names), tuple(map(_example, reference_inputs))
+    else:
+        raise UsageError(
+            f"nothing says what '{type(module).__name__}' takes.",
+            hint="name its inputs, as --input images:f32[batch,3,224,224]; or return (module, example_inputs)",
+        )
+    specs = _specs(reference_inputs, parameters, examples)
+    return _settled(module, specs, parameters, examples, described=bool(reference_inputs))
+
+
+def parameter_names(module: Any) -> tuple[str, ...]:
+    """Name the parameters of forward that take a tensor by position or by name; empty where it takes *args.
+
+    Raises UnsupportedError for a compiled module, which has no signature.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"'{type(module).__name__}' is compiled TorchScript, which torch does not export to ONNX any more.",
+            hint="return the nn.Module that it was compiled from, or give an ONNX file",
+        )
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return ()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY))
+
+
+def _takes_any_name(module: Any) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _from_given(module: Any, given: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    if isinstance(given, Mapping):
+        any_name = _takes_any_name(module)
+        if not any_name:
+            _known(given, names)
+        by_name = tuple(str(name) for name in given) if names or any_name else ()
+        return by_name, tuple(_tensor(item) for item in given.values())
+    items = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    if names and len(items) > len(names):
+        raise UsageError(
+            f"the example inputs hold {len(items)} tensors, {type(module).__name__}.forward takes {len(names)}: "
+            f"{', '.join(names)}.",
+            hint="return one example for each argument, in order",
+        )
+    return names[: len(items)], tuple(_tensor(item) for item in items)
+
+
+def _known(given: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in given:
+        if names and name not in names:
+            raise UsageError(
+                f"forward has no argument '{name}'.{nearest(str(name), names)}", hint=f"it takes {', '.join(names)}"
+            )
+
+
+def _tensor(value: Any) -> Any:
+    import numpy as np
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value))
+    raise UsageError(
+        f"an example input is a {type(value).__name__}, not a tensor.",
+        hint="give tensors or numpy arrays, one for each argument",
+    )
+
+
+def _parameters_for(specs: Sequence[TensorSpec], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Match specs with forward's arguments: by name where all names fit, else by position."""
+    wanted = tuple(spec.name for spec in specs)
+    if not names or all(name in names for name in wanted):
+        return wanted if names else ()
+    if len(wanted) > len(names):
+        raise UsageError(f"{len(wanted)} inputs are described, forward takes {len(names)}: {', '.join(names)}.")
+    return names[: len(wanted)]
+
+
+def _example(spec: TensorSpec) -> Any:
+    shape = [dim if isinstance(dim, int) else _EXAMPLE_SIZES.get(dim.lower(), _EXAMPLE_SIZE) for dim in spec.shape]
+    dtype = _DTYPES.get(spec.dtype)
+    if dtype is None:
+        raise UsageError(f"input '{spec.name}': torch has no element type '{spec.dtype}'.")
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.zeros(shape, dtype=dtype)
+
+
+def _specs(
+    described: Sequence[TensorSpec], parameters: tuple[str, ...], examples: tuple[Any, ...]
+) -> tuple[TensorSpec, ...]:
+    if described:
+        if len(described) != len(examples):
+            raise UsageError(f"{len(described)} inputs are described, and the examples hold {len(examples)}.")
+        for spec, example in zip(described, examples, strict=True):
+            fits = len(spec.shape) == example.dim() and all(
+                isinstance(dim, str) or dim == size for dim, size in zip(spec.shape, example.shape, strict=True)
+            )
+            if not fits or _DTYPES.get(spec.dtype) != example.dtype:
+                raise UsageError(f"the example for '{spec.name}' is {_show(example)}, its description says {spec}.")
+        return tuple(described)
+    # The first dimension is the batch where all inputs share it; a lone number or a state of another size has none.
+    first = {int(example.shape[0]) for example in examples if example.dim() > 0}
+    shared = len(first) == 1 and all(example.dim() > 0 for example in examples)
+    names = parameters or tuple(f"input_{index}" for index in range(len(examples)))
+    found = []
+    for name, example in zip(names, examples, strict=True):
+        shape: list[int | str] = [int(size) for size in example.shape]
+        if shared:
+            shape[0] = BATCH
+        found.append(TensorSpec(name, _short(example), tuple(shape)))
+    return tuple(found)
+
+
+def _short(example: Any) -> str:
+    name = str(example.dtype).removeprefix("torch.")
+    short = SHORT_NAMES.get(name)
+    if short is None:
+        raise UsageError(f"an example input has the element type {name}, which edgekit does not feed.")
+    return short
+
+
+def _show(example: Any) -> str:
+    return f"{str(example.dtype).removeprefix('torch.')}{list(example.shape)}"
+
+
+def _settled(
+    module: Any,
+    specs: tuple[TensorSpec, ...],
+    parameters: tuple[str, ...],
+    examples: tuple[Any, ...],
+    *,
+    described: bool,
+) -> Call:
+    """Run the module, doubling a batch of one; where only a batch of one runs, fix the batch and say so."""
+    free = [isinstance(spec.shape[0], str) if spec.shape else False for spec in specs]
+    single = any(is_free and example.shape[0] == 1 for is_free, example in zip(free, examples, strict=True))
+    outputs = run(module, parameters, examples)
+    notes: tuple[str, ...] = ()
+    if single:
+        doubled = tuple(
+            torch.cat([example, example]) if is_free and example.shape[0] == 1 else example
+            for is_free, example in zip(free, examples, strict=True)
+        )
+        try:
+            twice = run(module, parameters, doubled)
+            why = None if _agree(outputs, twice) else "the module answers otherwise when it is given two examples"
+        except UsageError:
+            if described:
+                raise
+            why = "the module does not run on two examples at once"
+        if why is None:
+            examples = doubled
+        else:
+            specs = tuple(
+                TensorSpec(spec.name, spec.dtype, tuple(map(int, example.shape)))
+                for spec, example in zip(specs, examples, strict=True)
+            )
+            notes = (f"the batch is fixed to 1: {why}",)
+    return Call(module, specs, parameters, examples, tuple(_named(specs, outputs)), notes)
+
+
+def _agree(once: Any, twice: Any) -> bool:
+    """Say whether the first of two equal examples gets the answer that it gets alone, as far as the shapes can tell."""
+    alone, beside = name_outputs(once), name_outputs(twice)
+    for name, value in alone.items():
+        other = beside.get(name)
+        if other is None or value.dim() == 0 or value.shape[0] != 1 or other.shape[:1] != (2,):
+            continue
+        if value.shape[1:] != other.shape[1:]:
+            return False
+        if value.is_floating_point() and not torch.allclose(value, other[:1], rtol=1e-2, atol=1e-3, equal_nan=True):
+            return False
+    return True
+
+
+def _named(specs: Sequence[TensorSpec], result: Any) -> dict[str, Any]:
+    taken = {spec.name for spec in specs}
+    found = name_outputs(result)
+    for name in [name for name in found if name in taken]:
+        other = f"{name}_output"
+        while other in taken or other in found:
+            other += "_"
+        found = {other if key == name else key: value for key, value in found.items()}
+    return found
+
+
+def integer_ranges(call: Call, real: bool) -> dict[str, list[int]]:
+    """Give the lowest and highest value that made-up integers may have, by input: those of `real` examples.
+
+    Without such, as many as the smallest table of the module has rows: an index beyond it does not run.
+    """
+    rows = [part.num_embeddings for part in call.module.modules() if isinstance(part, torch.nn.Embedding)]
+    found = {}
+    for spec, example in zip(call.specs, call.examples, strict=True):
+        if example.is_floating_point() or example.dtype == torch.bool or not example.numel():
+            continue
+        if real:
+            found[spec.name] = [int(example.min()), int(example.max())]
+        elif rows:
+            found[spec.name] = [0, min(rows) - 1]
+    return found
+
+
+def run(module: Any, parameters: tuple[str, ...], examples: tuple[Any, ...]) -> Any:
+    copies = [example.clone() for example in examples]  # the module may change its inputs in place
+    try:
+        with torch.no_grad():
+            return module(**dict(zip(parameters, copies, strict=True))) if parameters else module(*copies)
+    except Exception as error:  # the user's own code
+        shapes = ", ".join(map(_show, examples))
+        raise UsageError(
+            f"{type(module).__name__} does not run on its example inputs ({shapes}): {first_line(error)}",
+            hint="correct the example inputs, or describe them with --input name:dtype[dims]",
+        ) from error
+
+
+def name_outputs(result: Any) -> dict[str, Any]:
+    """Name the tensors of a result: by key or field where it has them, else `output`, or `output_0`, `output_1`..."""
+    if isinstance(result, torch.Tensor):
+        return {"output": result}
+    if isinstance(result, Mapping):
+        items = {str(key): value for key, value in result.items()}
+    elif hasattr(result, "_fields"):
+        items = dict(zip(result._fields, result, strict=True))
+    elif isinstance(result, (list, tuple)):
+        items = {f"output_{index}": value for index, value in enumerate(result)}
+    else:
+        raise UsageError(
+            f"the module gives a {type(result).__name__}, not tensors.",
+            hint="return a tensor, a tuple or a dict of tensors",
+        )
+    found: dict[str, Any] = {}
+    for name, value in items.items():
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif value is not None:
+            inner = list(name_outputs(value).values())
+            found |= {f"{name}.{index}": tensor for index, tensor in enumerate(inner)}
+    return found

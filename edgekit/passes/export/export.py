@@ -1,0 +1,147 @@
+"""Turn a live torch model into one ONNX graph, and fix its free sizes; an ONNX model only gets its sizes fixed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+from edgekit import _requirement
+from edgekit._record import Record, digest_of
+from edgekit.data import Feeds
+from edgekit.errors import BuildError, EdgekitError, UsageError
+from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
+from edgekit.model import ASSETS, Model, Part, Step
+from edgekit.tasks.config import TaskConfig
+
+OPSET = 18
+"""The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
+
+OPSETS = range(17, 23)
+"""What optimum 2.1 and torch 2.13 both write."""
+
+_TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript")
+
+
+@dataclass(frozen=True)
+class Export(Record):
+    """Export to ONNX in full precision.
+
+    Hugging Face models go through optimum, plain modules through torch.onnx (dynamo). Sizes named in `shapes` become
+    numbers; an image model whose pictures always have one size gets that size.
+    """
+
+    name: ClassVar[str] = "export"
+    accepts: ClassVar[frozenset[str]] = frozenset({"torch", "onnx"})
+    gives: ClassVar[str] = "onnx"
+    needs_samples: ClassVar[bool] = False
+
+    opset: int | None = None
+    """None takes OPSET; an ONNX file keeps its own."""
+    shapes: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.opset is not None and self.opset not in OPSETS:
+            raise UsageError(
+                f"opset {self.opset} cannot be exported.", hint=f"take one from {OPSETS[0]} to {OPSETS[-1]}"
+            )
+
+    def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
+        """Write `model.onnx` and the assets into `workdir`. Raises BuildError with the exporter's reason."""
+        start = time.perf_counter()
+        onnx_model.copy_assets(model, workdir)
+        graph = workdir / onnx_model.GRAPH_FILE
+        facts = dict(model.facts)
+        notes: tuple[str, ...] = ()
+        if model.format == "onnx":
+            onnx_model.copy_graph(model.graph, graph)
+            before = model.digest
+        else:
+            loaded = facts.get("source") or digest_of([facts.get("architecture"), facts.get("parameters")])
+            before = model.steps[-1].after if model.steps else str(loaded)
+            notes = self._export(model, graph)
+        proto = onnx_model.load(graph, weights=False)
+        config = TaskConfig.load(workdir / ASSETS)
+        part = onnx_model.part_of(proto)
+        facts["sizes"] = onnx_shapes.known_sizes(proto)
+        fixed = onnx_shapes.fix_shapes(proto, {**_picture_size(config, part), **self.shapes})
+        if fixed:
+            onnx_model.rewrite(proto, graph)
+            part = onnx_model.part_of(proto)
+        facts["opset"] = onnx_graph.opset(proto)
+        if model.format == "onnx" and self.opset not in (None, facts["opset"]):
+            raise UsageError(
+                f"the ONNX file has opset {facts['opset']}, and {self.opset} was asked for: a file is taken as it is.",
+                hint="leave --opset out, or convert the file with onnx.version_converter first",
+            )
+        if model.format == "torch" and facts["opset"] != (self.opset or OPSET):
+            raise BuildError(
+                f"the exporter wrote opset {facts['opset']} where {self.opset or OPSET} was asked for.",
+                hint=f"export with opset {facts['opset']}, or another from {OPSETS[0]} to {OPSETS[-1]}",
+            )
+        facts.setdefault("parameters", onnx_model.parameter_count(proto))
+        if config is not None and fixed:
+            _with_fixed_length(config, part).save(workdir / ASSETS)
+        made = replace(model, format="onnx", parts=(part,), facts=facts, folder=workdir, module=None)
+        step = Step(
+            name=self.name,
+            config={**self.to_dict(), "opset": facts["opset"]},
+            tools=_requirement.versions(_TOOLS if model.format == "torch" else ("onnx",)),
+            before=before,
+            after=made.digest,
+            seconds=round(time.perf_counter() - start, 3),
+            notes=(*notes, *(f"the size '{name}' is fixed" for name in fixed)),
+        )
+        return made.with_step(step)
+
+    def _export(self, model: Model, graph: Path) -> tuple[str, ...]:
+        from edgekit.frameworks.quiet import quiet
+        from edgekit.passes.export import dynamo, optimum_exporter
+
+        route = optimum_exporter if model.facts.get("exporter") == "optimum" else dynamo
+        try:
+            with quiet():
+                return (*route.export(model, graph, self.opset or OPSET),)
+        except EdgekitError:
+            raise
+        except Exception as error:  # the tracers raise whatever the model's code leads them to
+            raise BuildError(
+                f"the model cannot be exported to ONNX: {_reason(error)}",
+                hint="an operator, a branch on tensor values, or a first dimension that is no batch may be in the way: "
+                "--input name:dtype[dims] says which sizes are free, --verbose shows more",
+            ) from error
+
+
+def _picture_size(config: TaskConfig | None, part: Part) -> dict[str, int]:
+    """Give the sizes of an image input's free dimensions where preprocessing gives every picture one size."""
+    image = config.image if config is not None else None
+    size = image and (image.crop or (image.size if image.resize == "exact" else None))
+    spec = next((spec for spec in part.inputs if image and spec.name == image.input), None)
+    if not image or not size or spec is None or len(spec.shape) != 4:
+        return {}
+    channels = 1 if image.channels == "gray" else 3
+    sizes = (channels, *size) if image.layout == "nchw" else (*size, channels)
+    return {dim: number for dim, number in zip(spec.shape[1:], sizes, strict=True) if isinstance(dim, str)}
+
+
+def _with_fixed_length(config: TaskConfig, part: Part) -> TaskConfig:
+    """Pad and truncate texts to the length that the graph now has."""
+    if config.text is None:
+        return config
+    lengths = [spec.shape[1] for spec in part.inputs if spec.name in config.text.inputs and len(spec.shape) == 2]
+    if not lengths or not isinstance(lengths[0], int):
+        return config
+    length = lengths[0]
+    limit = min(config.text.max_length or length, length)
+    return replace(config, text=replace(config.text, pad_to=length, max_length=limit))
+
+
+def _reason(error: BaseException) -> str:
+    """Give the first line of the exception that torch's exporter wraps in advice on where to report it."""
+    from edgekit.frameworks.torch_model import first_line
+
+    while type(error).__name__ in ("TorchExportError", "ConversionError") and error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)

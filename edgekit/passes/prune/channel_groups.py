@@ -1,0 +1,108 @@
+"""What of a module can be pruned: its groups, each held to the rule that removing equals zeroing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.passes.prune import pruning_plan
+from edgekit.passes.prune.dependency import channel_groups
+from edgekit.passes.prune.encoder import KNOWN, encoder_groups
+from edgekit.passes.prune.multiplications import Work, one_thread
+from edgekit.passes.prune.pruning_plan import Group
+
+Forward = Callable[[Any], Mapping[str, torch.Tensor]]
+"""Run a module on example inputs and give its outputs by name; autograd is as the caller has it."""
+
+TOLERANCE = 1e-3
+"""Largest difference between removing and zeroing, as a share of the largest output: sums of other lengths round
+differently (1e-6 seen), a channel that goes missing elsewhere changes the outputs by their own size."""
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """The groups that can be pruned, and why others cannot."""
+
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+
+
+def prunable(module: Any, forward: Forward, work: Work, exclude: Sequence[str] = ()) -> Prunable:
+    """Find the groups of `module`, `work` being what its inference on the same inputs takes.
+
+    Raises UsageError for an unknown name in `exclude`, UnsupportedError for an architecture that cannot be followed.
+    """
+    _known(module, exclude)
+    found = encoder_groups(module) or _by_dependency(module, forward, work)
+    kept: list[Group] = []
+    odd: list[Group] = []
+    with one_thread(), torch.no_grad():
+        truth = forward(module)
+        for group in found:
+            if any(_inside(member.module, exclude) for member in group.members):
+                continue
+            half = pruning_plan.plan([(group, _half(group))])
+            (kept if group.size > 1 and sound(module, half, forward, truth) else odd).append(group)
+    notes = []
+    if odd:
+        notes.append(
+            f"left alone: {len(odd)} groups whose channels are counted elsewhere or are outputs ({_some(odd)})"
+        )
+    return Prunable(tuple(kept), tuple(notes))
+
+
+def sound(module: Any, one: pruning_plan.Plan, forward: Forward, truth: Mapping[str, torch.Tensor]) -> bool:
+    """Say whether the plan's smaller module computes what the full one does with those channels at zero."""
+    try:
+        small = forward(pruning_plan.apply(module, one))
+    except Exception:  # the user's own code meets sizes that it does not expect
+        return False
+    full = forward(pruning_plan.zeroed(module, one))
+    return all(
+        small[name].shape == truth[name].shape
+        and bool((small[name] - full[name]).abs().max() <= TOLERANCE * truth[name].abs().max() + 1e-6)
+        for name in truth
+    )
+
+
+def _half(group: Group) -> range:
+    """Give every other unit, so that a shifted or overlapping place shows."""
+    return range(0, group.size, 2)
+
+
+def _by_dependency(module: Any, forward: Forward, work: Work) -> tuple[Group, ...]:
+    """Trace the groups, if torch-pruning can be trusted with the architecture."""
+    if _is_transformers(module) and 2 * work.convolutions < work.total:
+        raise UnsupportedError(
+            f"'{type(module).__name__}' cannot be pruned: of the transformers, pruning knows {KNOWN}.",
+            hint="take a recipe without pruning: int8-static, int8-dynamic, fp16; or prune it in your own code and "
+            "export the pruned module",
+        )
+    return channel_groups(module, lambda part: list(forward(part).values()))
+
+
+def _is_transformers(module: Any) -> bool:
+    return any(kind.__module__.startswith("transformers.") for kind in type(module).__mro__)
+
+
+def _known(module: Any, exclude: Sequence[str]) -> None:
+    names = [name for name, _ in module.named_modules() if name]
+    for name in exclude:
+        if name not in names:
+            raise UsageError(
+                f"exclude: the model has no module '{name}'.{nearest(name, names)}",
+                hint="names are those of `named_modules()`; one with parts, as 'layer1', stands for all of them",
+            )
+
+
+def _inside(name: str, exclude: Sequence[str]) -> bool:
+    return any(name == other or name.startswith(f"{other}.") for other in exclude)
+
+
+def _some(groups: Sequence[Group]) -> str:
+    names = [group.name for group in groups]
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,121 @@
+"""How much each unit of a group matters, by its weights or by what the loss would lose with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from edgekit.data.training import NO_LABEL
+from edgekit.model import Model
+from edgekit.passes.prune.pruning_plan import Group, Member, reading_dim
+from edgekit.passes.train.batches import run, seed_of
+from edgekit.plugin import Training
+from edgekit.tasks.classification import ACTIVATION
+from edgekit.tasks.config import TaskConfig
+
+BATCH = 16
+"""Samples a batch: squared changes are summed over batches, and in large ones what single samples need averages out."""
+
+
+def by_magnitude(module: Any, groups: Sequence[Group]) -> list[list[float]]:
+    """Give each group's units the mean square of their weights over the members, each member's mean being 1.
+
+    After L2 group importance of DepGraph (arXiv:2301.12900): what makes a unit and what reads it count alike.
+    """
+    with torch.no_grad():
+        return [
+            _scaled(sum((_squares(module, member) for member in group.members), torch.zeros(1))) for group in groups
+        ]
+
+
+def by_taylor(module: Any, groups: Sequence[Group], losses: Iterable[Any]) -> list[list[float]]:
+    """Give each group's units the squared change of the loss that removing them makes, to first order, over batches.
+
+    After arXiv:1906.10771; the weights whose removal is looked at are those that read the unit, for removing it
+    equals setting them to zero. `losses` yields scalars of `module`, a batch each; gradients are left as None.
+    """
+    totals = [torch.zeros(group.size, dtype=torch.float64) for group in groups]
+    for loss in losses:
+        module.zero_grad(set_to_none=True)
+        loss.backward()
+        with torch.no_grad():
+            for group, total in zip(groups, totals, strict=True):
+                total += sum((_change(module, member) for member in group.readers), torch.zeros(1)).double() ** 2
+    module.zero_grad(set_to_none=True)
+    return [total.tolist() for total in totals]
+
+
+def _squares(module: Any, member: Member) -> torch.Tensor:
+    part = module.get_submodule(member.module)
+    weight = getattr(part, "weight", None)
+    if weight is None or (member.axis == "out" and weight.dim() == 1 and weight.numel() == 1):
+        return torch.zeros(1)
+    dim = reading_dim(part)
+    along = 0 if dim is None else (dim if member.axis == "in" else 1 - dim)
+    found = _per_unit(weight.square(), along, member)
+    mean = found.mean()
+    return found / mean if mean > 0 else found
+
+
+def _change(module: Any, member: Member) -> torch.Tensor:
+    part = module.get_submodule(member.module)
+    dim = reading_dim(part)
+    if dim is None or part.weight.grad is None:
+        return torch.zeros(1)
+    return _per_unit(part.weight * part.weight.grad, dim, member)
+
+
+def _per_unit(values: torch.Tensor, dim: int, member: Member) -> torch.Tensor:
+    """Sum all values of each unit, its channels being indices along `dim`."""
+    channels = values.movedim(dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
+    return channels[torch.tensor(member.channels)].sum(1)
+
+
+def _scaled(scores: torch.Tensor) -> list[float]:
+    mean = scores.mean()
+    return [float(score) for score in (scores / mean if mean > 0 else scores)]
+
+
+def losses(model: Model, training: Training, samples: int) -> Iterator[Any]:
+    """Yield the loss of batches of training samples, drawn by the seed: by the labels where there are any.
+
+    Without labels the model's own top answer is the truth, and where there are no classes, the outputs' size is the
+    loss: how far the student is from the teacher has no gradient as long as the two are equal.
+    """
+    data = training.data
+    config = TaskConfig.load(model.assets)
+    probabilities = config is not None and config.facts.get(ACTIVATION) == "probabilities"
+    dice = torch.Generator().manual_seed(seed_of(training.seed, "importance"))
+    drawn = torch.randperm(len(data), generator=dice)[:samples].tolist()
+    for start in range(0, len(drawn), BATCH):
+        chosen = drawn[start : start + BATCH]
+        inputs = {name: torch.from_numpy(array) for name, array in data.batch(chosen).items()}
+        found = run(model, inputs)
+        if data.problem == "classes":
+            labels = None if data.labels is None else torch.tensor([data.labels[index] for index in chosen])
+            yield _by_classes(found[data.answer or next(iter(found))], labels, probabilities)
+        else:
+            yield _by_size(found)
+
+
+def _by_classes(answer: Any, labels: Any, probabilities: bool) -> Any:
+    if answer.shape[-1] == 1:  # one logit of two classes
+        logits = (answer.clamp(1e-6, 1 - 1e-6).logit() if probabilities else answer).flatten()
+        own = (logits > 0).detach().float()
+        truth = own if labels is None else torch.where(labels == NO_LABEL, own, labels.float())
+        return functional.binary_cross_entropy_with_logits(logits, truth)
+    scores = answer.clamp_min(1e-9).log() if probabilities else answer
+    own = scores.detach().argmax(-1)
+    truth = own if labels is None else torch.where(labels == NO_LABEL, own, labels)
+    return functional.cross_entropy(scores, truth)
+
+
+def _by_size(found: Mapping[str, Any]) -> Any:
+    return sum(
+        (output**2).sum() / (output.detach() ** 2).sum().clamp_min(1e-12)
+        for output in found.values()
+        if output.is_floating_point()
+    )

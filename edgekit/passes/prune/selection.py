@@ -1,0 +1,103 @@
+"""Choose which units to remove: the least important first, in blocks that leave widths the device likes, until enough
+multiply-adds are gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.errors import UnsupportedError
+from edgekit.passes.prune import pruning_plan
+from edgekit.passes.prune.channel_groups import Forward
+from edgekit.passes.prune.multiplications import count
+from edgekit.passes.prune.pruning_plan import Group, Plan
+
+
+@dataclass(frozen=True)
+class Block:
+    """Units of one group that go at once, after those of the blocks before."""
+
+    group: int
+    units: tuple[int, ...]
+    price: float
+    """Importance for each multiply-add that removing it saves; no block has a lower one than the block before it."""
+
+
+def select(
+    module: Any,
+    forward: Forward,
+    groups: Sequence[Group],
+    scores: Sequence[Sequence[float]],
+    *,
+    budget: int,
+    round_to: int,
+    least: Sequence[int],
+) -> Plan:
+    """Give the smallest plan after which `module` takes at most `budget` multiply-adds.
+
+    `least` is how many units each group keeps at least. Heads and neurons lose the same share. Raises UnsupportedError
+    where the rounding and the least sizes do not let so much go.
+    """
+    blocks = _in_order(_blocks(module, forward, groups, scores, round_to, least), groups)
+
+    def made(number: int) -> Plan:
+        gone: dict[int, list[int]] = {}
+        for block in blocks[:number]:
+            gone.setdefault(block.group, []).extend(block.units)
+        return pruning_plan.plan((groups[index], units) for index, units in sorted(gone.items()))
+
+    def work(number: int) -> int:
+        return count(pruning_plan.apply(module, made(number)), forward).total
+
+    whole, smallest = work(0), work(len(blocks))
+    if smallest > budget:
+        raise UnsupportedError(
+            f"so much cannot be pruned: {whole:,} multiply-adds should become {budget:,}, and with widths in multiples "
+            f"of {round_to} they can become {smallest:,}.",
+            hint="give a smaller ratio, or round_to = 1 in the recipe's pass 'prune'",
+        )
+    low, high = 0, len(blocks)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if work(middle) <= budget else (middle + 1, high)
+    return made(low)
+
+
+def _blocks(
+    module: Any,
+    forward: Forward,
+    groups: Sequence[Group],
+    scores: Sequence[Sequence[float]],
+    round_to: int,
+    least: Sequence[int],
+) -> list[Block]:
+    whole = count(module, forward).total
+    found = []
+    for index, (group, own) in enumerate(zip(groups, scores, strict=True)):
+        size = round_to // math.gcd(round_to, group.width)
+        order = sorted(range(group.size), key=lambda unit: (own[unit], unit))
+        ends = [end for end in range(group.size % size or size, group.size, size) if group.size - end >= least[index]]
+        if not ends:
+            continue
+        part = pruning_plan.plan([(group, order[: ends[-1]])])
+        saved = max(1, whole - count(pruning_plan.apply(module, part), forward).total) / ends[-1]
+        start, price = 0, 0.0
+        for end in ends:
+            price = max(price, sum(own[unit] for unit in order[start:end]) / (end - start) / saved)
+            found.append(Block(index, tuple(order[start:end]), price))
+            start = end
+    return found
+
+
+def _in_order(blocks: Sequence[Block], groups: Sequence[Group]) -> list[Block]:
+    """Give the blocks cheapest first; kinds that do not compare, heads and neurons, take turns by their share."""
+    placed = []
+    for kind in sorted({group.kind for group in groups}):
+        own = sorted((b for b in blocks if groups[b.group].kind == kind), key=lambda b: (b.price, b.group))
+        total, gone = sum(group.size for group in groups if group.kind == kind), 0
+        for block in own:
+            gone += len(block.units)
+            placed.append((gone / total, block))
+    return [block for _, block in sorted(placed, key=lambda pair: pair[0])]

@@ -1,0 +1,205 @@
+"""Weights in 8 or 4 bits, activations in float: for matrix products that wait for memory, as those of language models.
+
+The form is standard ONNX: DequantizeLinear before MatMul or Gemm, one scale for each channel or for each block of a
+channel (opset 21). ONNX Runtime makes MatMulNBits of it, OpenVINO keeps the weights packed and unpacks them as it
+multiplies. Tables that are looked up become int8 with a scale for each row, which is looked up beside it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from edgekit._privacy import no_telemetry
+from edgekit._record import Record
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.frameworks.onnx_model import save
+from edgekit.frameworks.onnx_pass import Rewrite, quiet
+from edgekit.model import Model
+from edgekit.passes.onnx.overrides import by_node, check_operators
+from edgekit.passes.onnx.prepare import Prepared, forget_inference, prepare
+from edgekit.passes.quantize.layer_costs import layer_costs, weight_costs
+from edgekit.passes.quantize.packed_weights import look_up_rows, lookups, pack, split_gemm
+from edgekit.passes.quantize.qdq import choose_nodes, drop_unread_constants
+from edgekit.plugin import LayerCost
+
+if TYPE_CHECKING:
+    from edgekit.data import Feeds
+
+PRODUCTS = ("MatMul", "Gemm")
+OPERATORS = (*PRODUCTS, "Gather")
+
+BLOCK = 32
+"""Elements that share a scale where none is said, in 4 bits; `benchmarks/results/weight-only.md` has the others."""
+
+LEAST_BLOCK = 16
+"""onnxruntime's MatMulNBits takes blocks of a power of two from here on; OpenVINO takes those that divide the rows."""
+
+COST_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class WeightLayer(Record):
+    """What differs for an operator type or a node; None is what holds for all."""
+
+    float: bool | None = None
+    """Leave it in float."""
+    bits: Literal[8, 4] | None = None
+    block: int | None = None
+    symmetric: bool | None = None
+
+    def __post_init__(self) -> None:
+        _check_block(self.block)
+
+
+@dataclass(frozen=True)
+class WeightOverrides(Record):
+    """Settings by operator type and by node name; a node's come before its type's."""
+
+    operators: Mapping[str, WeightLayer] = field(default_factory=dict)
+    nodes: Mapping[str, WeightLayer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WeightOnly(Record):
+    """Store the weights of MatMul, Gemm and Gather in 8 or 4 bits, and leave activations in float; needs no samples."""
+
+    name: ClassVar[str] = "weight-only"
+    accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
+    gives: ClassVar[str] = "onnx"
+    needs_samples: ClassVar[bool] = False
+
+    bits: Literal[8, 4] = 8
+    block: int | None = None
+    """So many elements of a channel share a scale; None is all of them in 8 bits, 32 in 4 bits. A channel that it does
+    not divide gets the next smaller power of two; one that 16 does not divide gets 8 bits and one scale."""
+    symmetric: bool = True
+    """Zero point 0; without, each scale has a zero point of its own, for weights that lie to one side."""
+    scale: Literal["mse", "max"] = "mse"
+    """`max`: the greatest value is the last level. `mse`: smaller scales are tried too, and the one kept that changes
+    the weights least."""
+    embeddings: bool = True
+    """Whether tables that are looked up (Gather) are stored in int8."""
+    least_elements: int = 4096
+    """Smaller weights stay in float: nothing is gained by them."""
+    exclude: tuple[str, ...] = ()
+    """Names of nodes to leave in float."""
+    overrides: WeightOverrides | None = None
+    """What differs for an operator type or a node: `[passes.operators.Gemm]`, `[passes.nodes."/head/MatMul"]`."""
+
+    def __post_init__(self) -> None:
+        _check_block(self.block)
+        if self.least_elements < 0:
+            raise UsageError(f"weight-only: least_elements must be at least 0, found {self.least_elements}.")
+        check_operators(self.overrides, OPERATORS, self.name)
+
+    def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
+        """Write the model with packed weights into `workdir`; `samples` are not used.
+
+        Raises UnsupportedError where there is nothing to pack.
+        """
+        if model.precision not in ("f32", "bf16"):
+            raise UnsupportedError(
+                f"packed weights start from an f32 model, this one is {model.precision}.",
+                hint="put weight-only first in the recipe",
+            )
+        no_telemetry()
+        rewrite = Rewrite(self.name, self.to_dict(), ("onnx", "onnxruntime", "numpy"))
+        notes: list[str] = []
+        for part in model.parts:
+            with tempfile.TemporaryDirectory(prefix="pack-", dir=workdir) as scratch, quiet():
+                _, proto, found = self._packed(model.folder / part.file, Path(scratch))
+                forget_inference(proto)
+                (workdir / part.file).parent.mkdir(parents=True, exist_ok=True)
+                save(proto, workdir / part.file)
+            notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
+        precision = f"i{self.bits}-weights" if model.precision == "f32" else f"i{self.bits}-weights+{model.precision}"
+        return rewrite.finish(model, workdir, precision=precision, notes=notes)
+
+    def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
+        """Measure what packing the weights of each MatMul and Gemm alone does to the outputs; without samples, to them.
+
+        Raises UnsupportedError for a model of several graphs.
+        """
+        if len(model.parts) != 1:
+            raise UnsupportedError(
+                f"what packing a layer costs is measured for a model of one graph; this one has {len(model.parts)}.",
+                hint="name the layers to leave in float in the recipe's `exclude`",
+            )
+        no_telemetry()
+        with tempfile.TemporaryDirectory(prefix="costs-", dir=workdir) as scratch, quiet():
+            prepared, proto, _ = self._packed(model.graph, Path(scratch))
+            layers = {node.name for node in proto.graph.node if node.op_type in PRODUCTS}
+            if samples is None or len(samples) == 0:
+                return weight_costs(prepared.proto, proto, layers)
+            file = Path(scratch) / "switched.onnx" if prepared.large else None
+            return layer_costs(prepared.proto, proto, layers, samples.evenly(COST_SAMPLES), file=file)
+
+    def _packed(self, source: Path, scratch: Path) -> tuple[Prepared, Any, list[str]]:
+        """Give the float graph, its Gemm split as they are packed, the packed graph, and notes."""
+        from onnx import ModelProto
+
+        words = [self, *(self.overrides.operators.values() if self.overrides else ())]
+        words += self.overrides.nodes.values() if self.overrides else ()
+        # Blocks of a channel, and 4 bits, came with opset 21; scales for each channel with 13.
+        least_opset = 21 if any(word.bits == 4 or word.block for word in words) else 13
+        prepared = prepare(source, scratch / "prepared", least_opset=least_opset)
+        graph = prepared.proto.graph
+        layers = by_node(graph, OPERATORS, self._plain(), self.overrides, self.name)
+        exclude = (*self.exclude, *(name for name, layer in layers.items() if layer.float))
+        choice = choose_nodes(graph, PRODUCTS, (), exclude, activation_matmul=False)
+        split_gemm(graph, choice.nodes)
+        proto = ModelProto()
+        proto.CopyFrom(prepared.proto)
+        sizes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+        made: dict[str, int] = {}
+        small = odd = 0
+        for node in [node for node in proto.graph.node if node.name in choice.nodes]:
+            rows, columns = sizes[node.input[1]]
+            if node.op_type == "Gemm":
+                odd += 1
+                continue
+            if rows * columns < self.least_elements:
+                small += 1
+                continue
+            layer = _fitting(layers[node.name], rows)
+            word = pack(proto.graph, node, layer.bits or 8, layer.block, bool(layer.symmetric), self.scale)
+            made[word] = made.get(word, 0) + 1
+        tables = lookups(proto.graph, self.least_elements, exclude) if self.embeddings else []
+        for table in tables:
+            look_up_rows(proto.graph, table)
+        if not made and not tables:
+            raise UnsupportedError(
+                f"there is nothing to pack: no weight has {self.least_elements} elements.",
+                hint="lower least_elements in the recipe, or take the recipe fp32",
+            )
+        if least_opset == 21:
+            proto.ir_version = max(proto.ir_version, 10)
+        drop_unread_constants(proto.graph)
+        notes = [f"{count} weights {word}" for word, count in sorted(made.items())]
+        notes += [f"{len(tables)} tables in int8, a scale for each row"] if tables else []
+        notes += [f"left in float: {small} of fewer than {self.least_elements} elements"] if small else []
+        notes += [f"left in float: {odd} Gemm that scale or turn their terms"] if odd else []
+        return prepared, proto, [*notes, *choice.notes, *prepared.notes]
+
+    def _plain(self) -> WeightLayer:
+        return WeightLayer(False, self.bits, self.block, self.symmetric)
+
+
+def _fitting(layer: WeightLayer, rows: int) -> WeightLayer:
+    """Give the layer a block that both runtimes take for so many rows."""
+    if layer.block is None and layer.bits == 8:
+        return layer
+    block = layer.block or BLOCK
+    while block >= LEAST_BLOCK and rows % block:
+        block //= 2
+    return replace(layer, block=block) if block >= LEAST_BLOCK else replace(layer, bits=8, block=None)
+
+
+def _check_block(block: builtins.int | None) -> None:
+    if block is not None and (block < LEAST_BLOCK or block & (block - 1)):
+        raise UsageError(f"weight-only: block must be a power of two from {LEAST_BLOCK} on, found {block}.")

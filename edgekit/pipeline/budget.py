@@ -1,0 +1,56 @@
+"""Budgets on latency, size and memory: which of them a candidate exceeds, and by how much.
+
+The budget on quality is the gate's, in `quality.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.pipeline.plan import Plan
+from edgekit.result.measurement import Measurement
+from edgekit.result.report import Candidate
+
+
+@dataclass(frozen=True)
+class Excess:
+    """One budget that was exceeded."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str
+    option: str
+    """What to raise on the command line."""
+
+    @property
+    def share(self) -> float:
+        """Give the excess relative to the budget: 0.5 is half as much again."""
+        return self.value / self.limit - 1
+
+    def __str__(self) -> str:
+        subject = f"{self.what} " if self.what else ""
+        return f"{subject}{self.value:.3g} {self.unit}, at most {self.limit:g} {self.unit} allowed"
+
+
+def excesses(made: Plan, size_mb: float | None, measured: Measurement | None) -> tuple[Excess, ...]:
+    """Give every budget of the plan that is exceeded; what is not known exceeds none."""
+    found = (
+        ("p50", measured.p50_ms if measured else None, made.latency_budget_ms, "ms", "--max-latency-ms"),
+        ("", size_mb, made.size_budget_mb, "MB", "--max-size-mb"),
+        ("peak memory", measured.peak_memory_mb if measured else None, made.memory_budget_mb, "MB", "--max-memory-mb"),
+    )
+    return tuple(
+        Excess(what, value, limit, unit, option)
+        for what, value, limit, unit, option in found
+        if value is not None and limit is not None and value > limit
+    )
+
+
+def nearest(made: Plan, candidates: tuple[Candidate, ...]) -> tuple[Candidate, tuple[Excess, ...]]:
+    """Give the candidate over budget that is nearest to keeping all of them, and what it exceeds.
+
+    Near is measured by the worst excess, relative to its budget: milliseconds and megabytes have no other common unit.
+    """
+    over = [(c, excesses(made, c.size_mb, c.measurement)) for c in candidates if c.status == "over-budget"]
+    return min(over, key=lambda pair: max((excess.share for excess in pair[1]), default=0.0))

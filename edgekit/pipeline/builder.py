@@ -1,0 +1,264 @@
+"""Carry out a plan: load, export, apply passes, compile.
+
+Every step is cached under a digest of all that decides it (settings, tool versions, our own code, the bytes it
+starts from), so what two candidates share is made once and a killed run loses one step at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import _requirement, cache, registry
+from edgekit._record import digest_of, digest_of_file
+from edgekit.data import Feeds
+from edgekit.errors import BuildError, EdgekitError, UsageError, nearest
+from edgekit.evaluation.dataset import example_feeds
+from edgekit.model import Model, Original, Reference
+from edgekit.pipeline import recipe_passes
+from edgekit.pipeline.plan import LIVE, Plan, PlannedCandidate, reference, source_for
+from edgekit.plugin import Built, Payload
+from edgekit.progress import Progress
+from edgekit.spec import TensorSpec
+from edgekit.target.target import Target
+
+TOOLS = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "optimum",
+    "optimum-onnx",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "numpy",
+)
+"""Packages whose version can change what a step makes."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A candidate's payload as the cache holds it, and the typed model it was compiled from."""
+
+    model: Model
+    built: Built
+    folder: Path
+    key: str
+
+    @property
+    def payload(self) -> Payload:
+        return Payload(self.folder, self.built.files, self.built.inputs, self.built.outputs, self.built.options)
+
+    @property
+    def size_mb(self) -> float:
+        """Size of the payload, in MB of 10^6 bytes."""
+        return sum((self.folder / name).stat().st_size for name in self.built.files) / 1e6
+
+
+class Build(contextlib.ExitStack):
+    """One export under way; as a context manager it removes its work folders at the end."""
+
+    def __init__(self, plan: Plan, progress: Progress, module: Any = None) -> None:
+        super().__init__()
+        self.plan = plan
+        self.progress = progress
+        self.module = module
+        self._loaded: Model | None = None
+        self._passing: dict[str, Path] = {}
+
+    @functools.cached_property
+    def reference(self) -> Reference:
+        if self.plan.source == LIVE:
+            return Reference(
+                ref=self.plan.project.model or "live",
+                task=self.plan.project.task,
+                processor=self.plan.project.processor,
+                inputs=tuple(TensorSpec.parse(text) for text in self.plan.project.inputs),
+            )
+        return reference(self.plan.project)
+
+    @functools.cached_property
+    def source_digest(self) -> str | None:
+        return None if self.plan.source == LIVE else source_for(self.reference).digest(self.reference)
+
+    def loaded(self) -> Model:
+        """Load the original model, once."""
+        if self._loaded is None:
+            work = self.enter_context(cache.workdir("load"))
+            with self.progress.step(f"loading {self.reference.ref}"):
+                if self.plan.source in (LIVE, "module"):
+                    from edgekit.sources import torch_module
+
+                    # A plain module without examples of its own is traced on the user's first sample.
+                    given = None if self.reference.inputs else example_feeds(self.plan.project)
+                    if self.plan.source == LIVE:
+                        self._loaded = torch_module.load_live(self.module, self.reference, work, examples=given)
+                    else:
+                        self._loaded = torch_module.TorchModule().load(self.reference, work, examples=given)
+                else:
+                    self._loaded = source_for(self.reference).load(self.reference, work)
+        return self._loaded
+
+    def original(self) -> Original:
+        """Give the original model in its own framework."""
+        original = self.loaded().original
+        if original is None:
+            raise EdgekitError(f"the source of '{self.reference.ref}' gives no original model to compare with.")
+        return original
+
+    @functools.cached_property
+    def source_key(self) -> Mapping[str, Any] | None:
+        """Give what decides the loaded model; None when only loading can tell."""
+        if self.source_digest is None:
+            return None
+        return {
+            "source": self.plan.source,
+            "source_code": code_of(type(source_for(self.reference))),
+            "reference": self.reference.to_dict(),
+            "files": self.source_digest,
+        }
+
+    @property
+    def export_config(self) -> Mapping[str, Any]:
+        opset = self.plan.project.opset
+        return {"shapes": dict(self.plan.shapes), **({"opset": opset} if opset else {})}
+
+    def exported(self) -> Model:
+        """Give the model's graph in full precision, its free sizes fixed as planned."""
+        if self.source_key is None:
+            return self._known_sizes(self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
+        key = {**self.source_key, "config": self.export_config}
+        kind = registry.pass_type("export")
+        return self._known_sizes(self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work)))
+
+    def _known_sizes(self, model: Model) -> Model:
+        """Raise UsageError for a size that the user names and neither the graph nor the target has."""
+        sizes = model.facts.get("sizes")
+        known = {*(sizes or ()), *self.plan.target.shapes}
+        for name in self.plan.project.shapes:
+            if sizes is not None and name not in known:
+                raise UsageError(
+                    f"the model has no free size '{name}'.{nearest(name, known)}",
+                    hint=f"its free sizes: {', '.join(sizes) or 'none, every size is fixed'}",
+                )
+        return model
+
+    def export(self, model: Model, work: Path) -> Model:
+        """Export a loaded model, or what passes made of it, into `work`."""
+        kind = registry.pass_type("export")
+        if model.format not in kind.accepts:  # a plugin's own format, which its passes and backends know
+            shutil.copytree(model.folder, work, dirs_exist_ok=True)
+            return replace(model, folder=work)
+        with self.progress.step("exporting the graph"):
+            made: Model = kind.from_dict(self.export_config, "export").apply(model, None, work)  # type: ignore[attr-defined]
+            return made
+
+    def with_passes(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Model:
+        """Apply a recipe's passes on graphs in order; those before the export are `live.py`'s."""
+        for step in recipe_passes.after_export(candidate.recipe):
+            kind = registry.pass_type(step.name)
+            instance = kind.from_dict(step.config, f"recipe '{candidate.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
+            given = feeds if kind.needs_samples else None
+            key = {
+                "config": instance.to_dict(),
+                "input": [model.digest, model.precision],  # bf16 is a mark on a graph of the same bytes
+                "samples": given.digest if given else None,
+            }
+            start = model
+
+            def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
+                title = f"{instance.name} ({candidate.recipe.name})"
+                with self.progress.step(title) as tick, blamed(instance.name):
+                    told = None if given is None else given.told(lambda word: tick(0, word))
+                    return instance.apply(start, told, work)  # type: ignore[no-any-return]
+
+            made = self.cached_model(step.name, {**key, "code": code_of(kind)}, kind, apply)
+            # The cache knows the step by its bytes; the lineage is this run's.
+            model = replace(made, task=model.task, steps=(*model.steps, *made.steps[len(start.steps) :]))
+        return model
+
+    def compiled(self, model: Model, candidate: PlannedCandidate, goal: Target) -> Compiled:
+        """Compile a typed model with the candidate's backend. Raises UnsupportedError or BuildError."""
+        backend = registry.backend(candidate.backend)
+        options = dict(goal.options.get(candidate.backend, {}))
+        config = {
+            "backend": registry.distribution("backend", candidate.backend),
+            "versions": dict(backend.probe().versions),
+            "code": [code_of(type(backend)), code_of(registry.pass_type("export"))],  # whose folder reads graphs for it
+            "target": [goal.name, goal.device.to_dict(), goal.to_dict()["shapes"], goal.static_shapes_only],
+            "options": options,
+            "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
+        }
+
+        key = digest_of(["build", config])
+
+        def make(work: Path) -> Path | None:
+            (work / "payload").mkdir()
+            with self.progress.step(f"building {candidate.name}"):
+                built = backend.build(model, goal, options, work / "payload")
+            (work / "built.json").write_text(json.dumps(built.to_dict()))
+            if built.lasting:
+                return None
+            self._passing[key] = work.rename(self.enter_context(cache.workdir("build")))
+            return self._passing[key]
+
+        folder = self._passing.get(key) or cache.fetch(key, "build", make)[0]
+        built = Built.from_dict(json.loads((folder / "built.json").read_text()), "built.json")
+        return Compiled(model, built, folder / "payload", key)
+
+    def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
+        """Give the folder that `make` filled for this key, now or before, with the same tools and the same code."""
+        folder, _ = cache.fetch(digest_of([step, dict(key), tool_versions(), code_of(kind)]), step, make)
+        return folder
+
+    def cached_model(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], Model]) -> Model:
+        """Give the model that `make` wrote for this key, now or before."""
+
+        def fill(work: Path) -> None:
+            (work / "model").mkdir()
+            make(work / "model").save()
+
+        return Model.load(self.cached_step(step, key, kind, fill) / "model")
+
+
+@contextlib.contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
+    trace.
+    """
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except Exception as error:
+        owner = registry.distribution("pass", name)
+        if owner.split()[0] == "edgekit":
+            raise
+        raise BuildError(
+            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
+            hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
+        ) from error
+
+
+@functools.cache
+def tool_versions() -> dict[str, str]:
+    """Give the versions of the packages that can change what a step makes; absent ones are left out."""
+    return _requirement.versions(TOOLS)
+
+
+@functools.cache
+def code_of(kind: type) -> str:
+    """Digest the folder of source files that a plugin's class lives in: a changed plugin must not find its old
+    results.
+    """
+    folder = Path(inspect.getfile(kind)).parent
+    return digest_of([[path.name, digest_of_file(path)] for path in sorted(folder.glob("*.py"))])

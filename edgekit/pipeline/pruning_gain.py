@@ -1,0 +1,56 @@
+"""Whether pruning gained anything: a pruned candidate is held against what its recipe gives without the pruning, on the
+same backend, measured by turns with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.pipeline import recipe_passes
+from edgekit.pipeline.candidates import Tried
+from edgekit.pipeline.objective import GOALS, able, beaten_by
+from edgekit.project import Objective
+from edgekit.recipe.recipe import Recipe
+
+
+def missing(tried: Sequence[Tried], objective: Objective) -> dict[str, str]:
+    """Give the pruned candidates that are no better than their unpruned counterparts beyond the noise, by name, each
+    with the numbers. One that was not measured, or has no such counterpart, is not judged.
+    """
+    found = {}
+    known = able(tried, objective)
+    for t in known:
+        if not recipe_passes.prunes(t.planned.recipe):
+            continue
+        whole = [other for other in known if _is_counterpart(other, t)]
+        # Of a recipe and its repair, that which can be shipped; where neither can, the speed is compared all the same.
+        whole = [other for other in whole if other.quality.ok] or whole
+        better = [other for other in whole if beaten_by(other, [t], objective) is None]
+        if better:
+            found[t.planned.name] = _reason(t, better[0], objective)
+    return found
+
+
+def _is_counterpart(other: Tried, t: Tried) -> bool:
+    return (
+        other.planned.backend == t.planned.backend
+        and not recipe_passes.prunes(other.planned.recipe)
+        and _work(other.planned.recipe) == _work(t.planned.recipe)
+    )
+
+
+def _work(made: Recipe) -> list[Any]:
+    """Give what decides the speed of a recipe's graph beside its shape; which layers stay in float is the repair's."""
+    plain = {"exclude", "overrides"}
+    return [
+        (step.name, {key: value for key, value in step.config.items() if key not in plain})
+        for step in recipe_passes.whole(made)
+    ]
+
+
+def _reason(t: Tried, other: Tried, objective: Objective) -> str:
+    goal = GOALS[objective]
+    ratio = (goal.cost(t) or 0.0) / (goal.cost(other) or 1.0)
+    times = f" (p50 {t.p50_ms:.3g} against {other.p50_ms:.3g} ms)" if t.p50_ms and other.p50_ms and goal.timed else ""
+    return f"its pruning gains nothing: {ratio:.2f}x {goal.cost_of} {other.planned.name}{times}, which is not pruned"

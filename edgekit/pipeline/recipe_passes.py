@@ -1,0 +1,104 @@
+"""A recipe's passes in a row: which work on the live torch module, which on graphs, and whether each takes what it is
+given.
+"""
+
+from __future__ import annotations
+
+import itertools
+from importlib.util import find_spec
+from typing import Any
+
+from edgekit import registry
+from edgekit.errors import EnvironmentFault, UsageError
+from edgekit.plugin import Pass
+from edgekit.recipe.recipe import OVERRIDES, PassConfig, Recipe
+
+
+def through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
+    """Follow a model's format through the passes; say which pass does not take what it is given.
+
+    A torch model is exported to ONNX where the passes on the live module end.
+    """
+    problems = []
+    for step in made.passes:
+        kind = registry.pass_type(step.name)
+        if start == "torch" and not registry.is_live(step.name):
+            start = "onnx"
+        if registry.is_live(step.name) and start != "torch":
+            problems.append(f"the pass '{step.name}' takes a torch model before its export, the model is '{start}'")
+        elif start not in kind.accepts:
+            problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
+        configured(step, made)
+        start = kind.gives
+    return "onnx" if start == "torch" else start, tuple(problems)
+
+
+def fits(made: Recipe, start: str, backend: str) -> bool:
+    """Say whether a backend can take what a recipe makes: not where that is the own format of another.
+
+    What is not installed fits, and is told of where the problems are.
+    """
+    try:
+        gives, _ = through(made, start)
+        return gives in ("onnx", start) or gives in registry.backend(backend).accepts
+    except EnvironmentFault:
+        return True
+
+
+def lacking(made: Recipe) -> tuple[EnvironmentFault, ...]:
+    """Say which passes are not here, or need packages that are not, with the line that installs them as the hint."""
+    found = []
+    for step in made.passes:
+        try:
+            kind = registry.pass_type(step.name)
+        except EnvironmentFault as fault:
+            found.append(fault)
+            continue
+        absent = [name for name in getattr(kind, "packages", ()) if find_spec(name) is None]
+        if absent:
+            hint = getattr(kind, "install", f"pip install {' '.join(absent)}")
+            needs = f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks."
+            found.append(EnvironmentFault(needs, hint=hint))
+    return tuple(found)
+
+
+def configured(step: PassConfig, made: Recipe) -> Pass:
+    """Give a recipe's pass with its config. Raises UsageError for one that it does not take."""
+    kind: Any = registry.pass_type(step.name)
+    where = f"recipe '{made.name}', pass '{step.name}'"
+    if OVERRIDES in step.config and OVERRIDES not in kind.__dataclass_fields__:
+        raise UsageError(
+            f"{where}: it takes no settings for operators or nodes, only such as hold for all.",
+            hint="leave its tables [passes.operators...] and [passes.nodes...] out",
+        )
+    found: Pass = kind.from_dict(step.config, where)
+    return found
+
+
+def trains(step: PassConfig, made: Recipe) -> bool:
+    """Say whether a recipe's pass trains on the user's training data."""
+    return bool(getattr(configured(step, made), "trains", False))
+
+
+def live(made: Recipe) -> tuple[PassConfig, ...]:
+    """Give the passes that a recipe begins with and that work on the live module, before the export."""
+    return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), made.passes))
+
+
+def after_export(made: Recipe) -> tuple[PassConfig, ...]:
+    """Give the other passes of a recipe, which work on graphs."""
+    return made.passes[len(live(made)) :]
+
+
+def prunes(made: Recipe) -> bool:
+    """Say whether a recipe takes parts of the model away."""
+    return any(_prunes(step) for step in made.passes)
+
+
+def whole(made: Recipe) -> tuple[PassConfig, ...]:
+    """Give what a recipe that prunes does to graphs beside that."""
+    return tuple(step for step in after_export(made) if not _prunes(step))
+
+
+def _prunes(step: PassConfig) -> bool:
+    return bool(getattr(registry.pass_type(step.name), "prunes", False))

@@ -1,0 +1,130 @@
+"""Bring a candidate that misses the gate back under it: leave the layers that cost most in float, as few as will do.
+
+The pass says what each layer costs, measured. Layers are left out in that order: first 1, 2, 4, ... until the gate is
+passed, then the least number between the last miss and the first pass. Every trial is a step of the cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from edgekit import registry
+from edgekit.data import Feeds
+from edgekit.errors import BuildError, UnsupportedError
+from edgekit.model import Model
+from edgekit.pipeline.builder import Build
+from edgekit.pipeline.plan import PlannedCandidate
+from edgekit.plugin import LayerCost
+from edgekit.recipe.recipe import PassConfig
+from edgekit.result.report import Attempt, Quality, Repair
+
+SUFFIX = "-repaired"
+
+
+class Judged(Protocol):
+    """A candidate that was built and held against the original."""
+
+    @property
+    def quality(self) -> Quality: ...
+
+
+J = TypeVar("J", bound=Judged)
+
+
+def repairable(planned: PlannedCandidate) -> PassConfig | None:
+    """Give the first pass of the recipe that can leave layers in float, None where there is none."""
+    for step in planned.recipe.passes:
+        if hasattr(registry.pass_type(step.name), "costs"):
+            return step
+    return None
+
+
+def repair(
+    build: Build,
+    planned: PlannedCandidate,
+    model: Model,
+    feeds: Feeds | None,
+    attempt: Callable[[PlannedCandidate], J],
+) -> tuple[Repair, J | None]:
+    """Give what was found and tried, and the repaired candidate that leaves fewest layers in float, or None.
+
+    `attempt` builds a candidate and holds it against the original.
+    """
+    step = repairable(planned)
+    assert step is not None
+    costs = layer_costs(build, planned, step, model, feeds)
+    attempts: list[Attempt] = []
+    made: dict[int, J] = {}
+
+    def passes(count: int) -> bool:
+        build.progress.note(f"{planned.name}: trying {count} of {len(costs)} layers in float")
+        try:
+            made[count] = attempt(leaving(planned, step, [cost.name for cost in costs[:count]], SUFFIX))
+        except (UnsupportedError, BuildError):
+            return False
+        attempts.append(_attempt(count, made[count].quality))
+        return made[count].quality.ok
+
+    least = least_passing(len(costs), passes)
+    return Repair(costs, least or 0, tuple(attempts)), made[least] if least else None
+
+
+def least_passing(layers: int, passes: Callable[[int], bool]) -> int | None:
+    """Give the least count from 1 to `layers` - 1 that passes, in about twice the logarithm of `layers` trials.
+
+    A count above one that passes is taken to pass as well. None where none does: all layers in float is another recipe.
+    """
+    missed, count = 0, 1
+    while count < layers and not passes(count):
+        missed, count = count, min(2 * count, layers - 1) if count < layers - 1 else layers
+    if count >= layers:
+        return None
+    while count - missed > 1:
+        middle = (missed + count) // 2
+        if passes(middle):
+            count = middle
+        else:
+            missed = middle
+    return count
+
+
+def layer_costs(
+    build: Build, planned: PlannedCandidate, step: PassConfig, model: Model, feeds: Feeds | None
+) -> tuple[LayerCost, ...]:
+    """Ask the pass, once for all candidates whose recipes begin alike."""
+    start = build.with_passes(model, before(planned, step), feeds)
+    kind = registry.pass_type(step.name)
+    instance: Any = kind.from_dict(step.config, f"recipe '{planned.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
+
+    def make(work: Path) -> None:
+        with build.progress.step(f"measuring what each layer costs ({planned.recipe.name})"):
+            found = instance.costs(start, feeds, work)
+        (work / "costs.json").write_text(json.dumps([cost.to_dict() for cost in found]))
+
+    key = {"config": instance.to_dict(), "input": start.digest, "samples": feeds.digest if feeds else None}
+    folder = build.cached_step("costs", key, kind, make)
+    return tuple(LayerCost.from_dict(cost) for cost in json.loads((folder / "costs.json").read_text()))
+
+
+def before(planned: PlannedCandidate, step: PassConfig) -> PlannedCandidate:
+    """Give the candidate with the passes that come before `step`."""
+    passes = planned.recipe.passes[: planned.recipe.passes.index(step)]
+    return replace(planned, recipe=replace(planned.recipe, passes=passes))
+
+
+def leaving(planned: PlannedCandidate, step: PassConfig, names: Sequence[str], suffix: str) -> PlannedCandidate:
+    """Give the candidate whose pass leaves these layers in float, beside those that it leaves already."""
+    exclude = [*step.config.get("exclude", ()), *names]
+    changed = PassConfig(step.name, {**step.config, "exclude": exclude})
+    passes = tuple(changed if one is step else one for one in planned.recipe.passes)
+    recipe = replace(planned.recipe, name=planned.recipe.name + suffix, passes=passes)
+    return replace(planned, recipe=recipe)
+
+
+def _attempt(count: int, quality: Quality) -> Attempt:
+    failed = next((check.meaning for check in quality.checks if not check.passed), "")
+    return Attempt(count, quality.ok, failed or (quality.checks[-1].meaning if quality.checks else ""))

@@ -1,0 +1,264 @@
+"""What was found: quality, candidates, and the Report that holds them and their measurements. Values only; `report/`
+renders them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit._record import Record
+from edgekit.errors import UsageError
+from edgekit.model import Step
+from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
+from edgekit.project import Objective
+from edgekit.result.measurement import Measurement
+from edgekit.target.host import Host
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Environment(Record):
+    """The machine and software that a number belongs to."""
+
+    host: Host
+    packages: Mapping[str, str]
+    governor: str | None = None
+    emulated: bool = False
+    created: str = ""
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """One condition: a value held against a limit."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    meaning: str
+    """In words: `accuracy 0.9917 against 0.9944 of the original: 0.28 points lost, 1 point allowed`."""
+
+
+@dataclass(frozen=True)
+class Quality(Record):
+    """A candidate's outputs against the original model's on the same samples, and the task's metric where there are
+    labels.
+    """
+
+    samples: int
+    labelled: int
+    max_abs: float
+    rel_l2: float
+    cosine: float
+    """The least cosine over samples."""
+    agreement: float | None
+    """Share of samples with the same top answer; None where the task has none."""
+    metric: str | None = None
+    original_score: float | None = None
+    score: float | None = None
+    drop: float | None = None
+    """original_score - score: positive is a loss, in the metric's own unit (0.01 is one point)."""
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
+    reference: str = ""
+    """What the outputs were held against: `torch 2.13.0`."""
+
+    @property
+    def ok(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Attempt(Record):
+    """One try of a repair: so many layers in float, and what the gate said."""
+
+    layers_in_float: int
+    passed: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Repair(Record):
+    """How a candidate that missed the gate was, or was not, brought back under it."""
+
+    costs: tuple[LayerCost, ...]
+    """Every layer by what quantizing it alone costs, the most expensive first."""
+    layers_in_float: int
+    """So many of them, from the first on, had to stay in float; 0 where no number of them was enough."""
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class LayerChoice(Record):
+    """A layer with what it takes in float and in int8, its conversions and what runs behind it included."""
+
+    name: str
+    kind: str
+    float_ms: float | None
+    """None where the profile does not show the layer."""
+    int8_ms: float | None
+    in_float: bool
+
+
+@dataclass(frozen=True)
+class MixedTrial(Record):
+    """A set of layers that was tried in float, and the latency that was measured."""
+
+    layers_in_float: int
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class Mixed(Record):
+    """What each layer takes in float and in int8, and the mix that was made of them, if one was faster than both."""
+
+    layers: tuple[LayerChoice, ...]
+    """In the order in which they run."""
+    against: str
+    """The candidate in float."""
+    float_ms: float | None = None
+    """Its p50 latency in the trial, and below that of int8 alone; None where no mix promised enough to be tried."""
+    int8_ms: float | None = None
+    trials: tuple[MixedTrial, ...] = ()
+    note: str = ""
+    """Why no mix entered the contest; empty where one did."""
+
+
+@dataclass(frozen=True)
+class Variant(Record):
+    """Runtime options that were tried on the shipped candidate."""
+
+    options: Mapping[str, Any]
+    """What differs from the default options."""
+    speed: float | None
+    """Times as fast as with the default options, measured by turns; None where it could not be measured."""
+    reason: str
+    """Why they were, or were not, taken."""
+    taken: bool = False
+
+    def __str__(self) -> str:
+        said = {True: "on", False: "off"}
+        pairs = sorted(self.options.items())
+        return ", ".join(f"{key} {said[value] if isinstance(value, bool) else value}" for key, value in pairs)
+
+
+@dataclass(frozen=True)
+class Tuning(Record):
+    """What other runtime options would do for the shipped candidate, and which it ships with."""
+
+    variants: tuple[Variant, ...]
+    before: Measurement
+    """With the default options, measured beside the other candidates: what ratios to those rest on."""
+
+    @property
+    def taken(self) -> Variant | None:
+        return next((variant for variant in self.variants if variant.taken), None)
+
+
+@dataclass(frozen=True)
+class Candidate(Record):
+    """One way to build the model for the target, and how it fared."""
+
+    name: str
+    """`backend/recipe`."""
+    backend: str
+    recipe: str
+    status: Literal[
+        "shipped",
+        "passed",
+        "failed-gate",
+        "over-budget",
+        "slower",
+        "no-gain",
+        "baseline",
+        "unsupported",
+        "build-failed",
+    ]
+    """`slower`: a recipe that was asked for, but is slower than the `baseline`, full precision, measured beside it.
+    `no-gain`: pruned, and no better than the same recipe without its pruning."""
+    reason: str
+    """Why it was shipped, or why it lost."""
+    asked: str = "f32"
+    effective: Precision | None = None
+    size_mb: float | None = None
+    quality: Quality | None = None
+    measurement: Measurement | None = None
+    layers: tuple[LayerTime, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What its backend had to say about the build."""
+    repair: Repair | None = None
+    """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the one it became."""
+    tuning: Tuning | None = None
+    """Of the shipped candidate, where its backend offers other options."""
+    front: bool = False
+    """On the Pareto front of latency, size, memory and lost quality: no other measured one beats it in all."""
+    mixed: Mixed | None = None
+    """Of a quantized candidate whose layers were timed beside the same in float, and of the mix made of the two."""
+
+
+@dataclass(frozen=True)
+class Report(Record):
+    """All that is known of one export, verification or benchmark."""
+
+    kind: Literal["export", "verify", "bench", "deploy"]
+    """`deploy`: a bundle verified and measured on a device by another machine."""
+    model: str
+    task: str | None
+    target: str
+    evidence: Evidence
+    environment: Environment
+    candidates: tuple[Candidate, ...]
+    artifact: str | None = None
+    """Digest of the bundle's payload."""
+    objective: Objective = "latency"
+    """What the shipped candidate is the best in, of those that pass."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Where the samples came from: reference, digest, counts of calibration and evaluation."""
+    lineage: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    """Gates and budgets that were missed; empty when all is right."""
+    schema: int = SCHEMA
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    @property
+    def shipped(self) -> Candidate | None:
+        return next((candidate for candidate in self.candidates if candidate.status == "shipped"), None)
+
+    @property
+    def subject(self) -> Candidate | None:
+        """Give the one candidate that the report is about: the shipped one, or the bundle that was verified."""
+        one = self.candidates[0] if self.kind in ("verify", "deploy") and self.candidates else None
+        return self.shipped or one
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """Read a report file, or the report of a bundle's folder. Raises UsageError when it is none."""
+        if path.is_dir():
+            path = path / "report.json"
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"there is no report at '{path}'.", hint="give a report.json, or the folder of a bundle"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read the report '{path}': {error}.") from error
+        if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+            raise UsageError(
+                f"'{path}' has report schema {data['schema']}, this edgekit reads up to {SCHEMA}.",
+                hint="pip install --upgrade edgekit",
+            )
+        return cls.from_dict(data, str(path))
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")

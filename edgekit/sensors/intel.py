@@ -1,0 +1,71 @@
+"""Intel (and AMD): RAPL's energy counters of the processor package, and the counts of thermal throttling.
+
+The package is the processor: not its memory, drives or power supply. The counters are root's since CVE-2020-8694.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.sensors.reading import Sensor, Unreadable, listed, number, text
+
+
+class Counter:
+    """A counter of energy that wraps: gives the joules since its first reading. Read it more often than it wraps."""
+
+    def __init__(self, zone: Path) -> None:
+        self.zone = zone
+        self._last: int | None = None
+        self._sum_uj = 0
+
+    def read(self) -> float:
+        """Give the joules since the first reading. Raises Unreadable."""
+        now = number(self.zone / "energy_uj")
+        if self._last is not None:
+            grown = now - self._last
+            if grown < 0:
+                grown += number(self.zone / "max_energy_range_uj")
+            if grown < 0:
+                raise Unreadable(f"'{self.zone / 'energy_uj'}' fell by more than its range: it was reset")
+            self._sum_uj += grown
+        self._last = now
+        return self._sum_uj / 1e6
+
+
+def find(root: Path) -> list[Sensor]:
+    """Give the counter of the packages, their sum where there are several, first; then those of their parts."""
+    packages: list[tuple[str, Counter]] = []
+    parts: list[Sensor] = []
+    for zone in listed(root / "sys/class/powercap", "intel-rapl:*"):
+        try:
+            name = text(zone / "name")
+        except Unreadable:
+            continue
+        counter = Counter(zone)
+        if name.startswith("package-"):
+            packages.append((name, counter))
+        else:  # the name of a part is the same in each package
+            label = f"{name} of {zone.name}" if any(part.name == name for part in parts) else name
+            parts.append(Sensor(label, "energy", counter.read))
+    if not packages:
+        return parts
+    counters = [counter for _, counter in packages]
+    name = " + ".join(name for name, _ in sorted(packages, key=lambda pair: pair[0]))
+    return [Sensor(name, "energy", lambda: _sum(counters)), *parts]
+
+
+def throttle_counts(root: Path) -> dict[str, int]:
+    """Give how often each processor was throttled since boot, for itself and its package; empty where nothing tells."""
+    found = {}
+    for processor in listed(root / "sys/devices/system/cpu", "cpu[0-9]*"):
+        for kind in ("core", "package"):
+            try:
+                found[f"{processor.name} {kind}"] = number(processor / "thermal_throttle" / f"{kind}_throttle_count")
+            except Unreadable:
+                continue
+    return found
+
+
+def _sum(counters: Sequence[Counter]) -> float:
+    return sum(counter.read() for counter in counters)

@@ -1,0 +1,80 @@
+"""Run an ONNX file as it is: the truth for models that arrive as ONNX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import _privacy
+from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError
+from edgekit.frameworks import onnx_graph
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class OnnxOriginal:
+    """An onnxruntime session on the processor, in the file's own precision, without fusions."""
+
+    session: Any
+    framework: str
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give every output by name. Raises BuildError with the runtime's complaint."""
+        names = [value.name for value in self.session.get_outputs()]
+        try:
+            return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise BuildError(f"the original model does not run: {_plain(error)}") from error
+
+
+def open_original(path: Path, proto: Any) -> OnnxOriginal:
+    """Open a file; `proto` is its model, to name nodes by. Raises UnsupportedError for operators the runtime lacks."""
+    _privacy.no_telemetry()
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EnvironmentFault("running an ONNX file needs onnxruntime.", hint="pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # Above "basic" operators are fused and reordered: other sums than the file's author saw.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _refusal(error, proto, onnxruntime.__version__) from error
+    return OnnxOriginal(session, f"onnxruntime {onnxruntime.__version__}, the file as it is")
+
+
+def _refusal(error: Exception, proto: Any, version: str) -> UnsupportedError:
+    """Name the operators, with a node each, that the message of onnxruntime mentions."""
+    text = str(error)
+    problems = []
+    for node in (node for graph in onnx_graph.graphs(proto.graph) for node in graph.node):
+        known = node.domain in ("", "ai.onnx", "ai.onnx.ml")
+        label = node.op_type if known else f"{node.domain}:{node.op_type}"
+        named = (f"for {node.op_type}(", f"{label}(", f"{node.domain}.{node.op_type}")
+        problem = f"operator '{label}' (node '{node.name or node.output[0]}')"
+        if any(form in text for form in named) and problem not in problems:
+            problems.append(problem)
+    if opset := re.search(r"Opset (\d+) is under development.* till opset (\d+)", text):
+        return UnsupportedError(
+            f"the model's operator set {opset[1]} is newer than onnxruntime {version} knows: up to {opset[2]}.",
+            hint=f"export it again with opset {opset[2]} or lower, or pip install --upgrade onnxruntime",
+        )
+    return UnsupportedError(
+        f"onnxruntime {version} cannot load the model: {_plain(error)}",
+        problems=problems[:10],
+        hint="replace the operator when exporting, or give the model as package.module:factory",
+    )
+
+
+def _plain(error: Exception) -> str:
+    """Take the codes off an onnxruntime message."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = re.sub(r"^Load model from .* failed: ?", "", text.split(" : ")[-1].strip())
+    return text.removeprefix("Fatal error: ").strip()

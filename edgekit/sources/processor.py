@@ -1,0 +1,77 @@
+"""The tokenizer or image processor beside a model, or named by the user, as the task's own records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UsageError
+from edgekit.model import Reference
+from edgekit.sources import checkpoint, image_processor
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TaskConfig
+
+FILE = "preprocessor_config.json"
+
+
+def check_processor(reference: Reference) -> None:
+    """Raise UsageError for a processor that is not there."""
+    if reference.processor and not Path(reference.processor).exists():
+        raise UsageError(
+            f"there is no processor '{reference.processor}'.",
+            hint=f"give a folder with tokenizer.json, or a {FILE}",
+        )
+
+
+def with_processor(
+    base: TaskConfig,
+    where: Path,
+    assets: Path,
+    reference: Reference,
+    *,
+    inputs: Sequence[TensorSpec],
+    config: Any = None,
+) -> TaskConfig:
+    """Add to `base` what `where` (a folder, or a preprocessor_config.json) says of making the graph's inputs.
+
+    A tokenizer is written into `assets`. What cannot be mapped is left out, and why is kept in `facts`. `config` is the
+    checkpoint's own configuration. Raises UsageError for files that cannot be read.
+    """
+    if any(spec.name.startswith("input_ids") for spec in inputs):
+        return _with_text(base, where, assets, reference, inputs, config)
+    file = where if where.is_file() else where / FILE
+    if not file.is_file():
+        return base
+    spec = next((spec for spec in inputs if len(spec.shape) == 4), None)
+    if spec is None:
+        return replace(base, facts={**base.facts, "image": "no input of the graph takes pictures (four dimensions)"})
+    settings = checkpoint.read_json(file)
+    image, why = image_processor.image_config(
+        settings, model_type=getattr(config, "model_type", None), input_name=spec.name
+    )
+    if image is None:
+        return replace(base, facts={**base.facts, "image": why})
+    channels_last = spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3)
+    gray = spec.shape[3 if channels_last else 1] == 1
+    return replace(
+        base,
+        image=replace(
+            image,
+            layout="nhwc" if channels_last else "nchw",
+            channels="gray" if gray else image.channels,
+        ),
+    )
+
+
+def _with_text(
+    base: TaskConfig, where: Path, assets: Path, reference: Reference, inputs: Sequence[TensorSpec], config: Any
+) -> TaskConfig:
+    from edgekit.sources import tokenizer
+
+    folder = where if where.is_dir() else where.parent
+    if not tokenizer.has_tokenizer(folder):
+        return replace(base, facts={**base.facts, "text": f"there is no tokenizer in '{folder.name}'"})
+    names = [spec.name for spec in inputs]
+    return replace(base, text=tokenizer.write_tokenizer(folder, assets, names, config, reference))

@@ -1,0 +1,163 @@
+"""From a checkpoint's tokenizer to `tokenizer.json` and a TextConfig, as transformers would tokenize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UsageError
+from edgekit.frameworks.torch_model import first_line
+from edgekit.model import Reference
+from edgekit.sources import checkpoint
+from edgekit.tasks.config import TOKENIZER, TextConfig
+
+_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+
+_NO_LIMIT = 1_000_000
+"""A tokenizer without a limit states a number like 10^30."""
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _FILES)
+
+
+def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: Any, reference: Reference) -> TextConfig:
+    """Write `assets/tokenizer.json` and give the TextConfig for a graph with these inputs.
+
+    `config` is the model's own configuration, None for a model that has none. Raises UsageError for a tokenizer that
+    has no fast form, or that runs code of its own.
+    """
+    tokenizer = _load(folder, reference)
+    backend = tokenizer.backend_tokenizer
+    # What the file says of truncation and padding is its author's last call, not a property of the model.
+    backend.no_truncation()
+    backend.no_padding()
+    sentence = _sentence_settings(folder)
+    if sentence.get("do_lower_case"):
+        _lower(backend)
+    assets.mkdir(parents=True, exist_ok=True)
+    backend.save(str(assets / TOKENIZER))
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = _pad_of(config)
+    known = [name for name in inputs if name in ("input_ids", "attention_mask", "token_type_ids", "position_ids")]
+    return TextConfig(
+        inputs=tuple(known or ("input_ids", "attention_mask")),
+        max_length=_max_length(folder, tokenizer, config),
+        pad_id=int(pad),
+        pad_type_id=int(tokenizer.pad_token_type_id or 0),
+        # The graph sees one text a time or a fixed length, where padding on the left would move positions.
+        pad_side="right",
+        prefix=_prompt(folder),
+    )
+
+
+def _sentence_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "sentence_bert_config.json"
+    return checkpoint.read_json(path) if path.is_file() else {}
+
+
+def _lower(backend: Any) -> None:
+    """Lower the text before all else, as sentence-transformers does outside the tokenizer."""
+    from tokenizers import normalizers
+
+    own = backend.normalizer
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+
+
+def _prompt(folder: Path) -> str:
+    """Give what sentence-transformers puts before every text where its caller names no prompt."""
+    path = folder / "config_sentence_transformers.json"
+    settings = checkpoint.read_json(path) if path.is_file() else {}
+    prompts, name = settings.get("prompts") or {}, settings.get("default_prompt_name")
+    return str(prompts.get(name, "")) if name and isinstance(prompts, dict) else ""
+
+
+def _pad_of(config: Any) -> int:
+    for value in (getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)):
+        if isinstance(value, int) and value >= 0:
+            return value
+    return 0
+
+
+def _load(folder: Path, reference: Reference) -> Any:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    settings = {}
+    if (folder / "tokenizer_config.json").is_file():
+        settings = checkpoint.read_json(folder / "tokenizer_config.json")
+    whole = (folder / "tokenizer.json").is_file()
+    if settings.get("auto_map") and not whole and not reference.trust_remote_code:
+        raise UsageError(
+            f"the tokenizer of '{folder}' is Python code of its own, which is refused.",
+            hint="read that code, then allow it with --trust-remote-code",
+        )
+    # With transformers 5 the tokenizer.json says all, and the classes of 4 would change it: its LlamaTokenizer adds a
+    # start token that 5 does not.
+    plain = settings.get("backend") == "tokenizers" or settings.get("tokenizer_class") == "PreTrainedTokenizerFast"
+    kind = PreTrainedTokenizerFast if whole and plain else AutoTokenizer
+    options = (
+        {}
+        if kind is PreTrainedTokenizerFast
+        else {"trust_remote_code": bool(reference.trust_remote_code and not whole)}
+    )
+    try:
+        tokenizer = kind.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # whatever a malformed file leads to, in tokenizers' Rust or in transformers
+        if whole and kind is not PreTrainedTokenizerFast:
+            return _plain(folder, error)
+        raise _unreadable(folder, error) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageError(
+            f"the tokenizer of '{folder}' ({type(tokenizer).__name__}) has no fast form, which the device needs.",
+            hint="save one with transformers: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(...)",
+        )
+    return tokenizer
+
+
+def _plain(folder: Path, first: Exception) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise _unreadable(folder, first) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"the tokenizer of '{folder}' cannot be read: {first_line(error)}.",
+        hint="check tokenizer.json and tokenizer_config.json, or name another folder with --processor",
+    )
+
+
+def _max_length(folder: Path, tokenizer: Any, config: Any) -> int | None:
+    """Give the least of what sentence-transformers, tokenizer and position table allow; None where nothing limits."""
+    limits = [tokenizer.model_max_length]
+    limits.append(_sentence_settings(folder).get("max_seq_length"))
+    limits.append(position_limit(config))
+    known = [int(limit) for limit in limits if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT]
+    return min(known) if known else None
+
+
+def position_limit(config: Any) -> int | None:
+    """Give the number of tokens that a model has positions for."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            # RoBERTa and its kin count positions from padding_idx + 1: that many entries of the table stay unused.
+            offset = config.pad_token_id + 1 if config.model_type in _OFFSET_POSITIONS and config.pad_token_id else 0
+            return value - offset
+    return None
+
+
+_OFFSET_POSITIONS = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "roberta-prelayernorm",
+    "xlm-roberta-xl",
+)

@@ -1,0 +1,258 @@
+"""Load a checked checkpoint with transformers: configuration, task, weights, Original. Imports the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.frameworks import optimum_config
+from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
+from edgekit.model import Original, Reference
+from edgekit.sources import checkpoint, sentence, transformers5
+from edgekit.spec import TensorSpec
+from edgekit.tasks.classification import PROBLEM
+
+_EAGER = ("bart", "musicgen", "whisper")
+"""Model types whose fused attention optimum cannot trace (optimum.exporters.onnx.constants)."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A live checkpoint and what was found out about it."""
+
+    module: Any
+    config: Any
+    task: str
+    inputs: tuple[TensorSpec, ...]
+    """The inputs that the graph will have."""
+    answer: str | None
+    """The graph's first output."""
+    original: Original
+    facts: Mapping[str, Any]
+
+
+def load(folder: Path, reference: Reference) -> Loaded:
+    """Load config and weights, fp32, eval mode. Raises UsageError or UnsupportedError."""
+    config = _config(folder, reference)
+    task, class_name = _task(folder, config, reference)
+    head = sentence.read_head(folder) if task == optimum_config.SENTENCE else None
+    if task == optimum_config.SENTENCE and head is None:
+        raise UsageError(
+            f"'{folder}' does not say how its token vectors are pooled into one (modules.json, 1_Pooling/config.json).",
+            hint="save it with sentence-transformers, or export the encoder with --task feature-extraction",
+        )
+    module, missing = _weights(folder, config, task, class_name, reference)
+    _refuse_missing(folder, missing, task)
+    architecture = type(module).__name__
+    loaded = describe(module if head is None else sentence.append(module, head), task, f"'{folder}'")
+    facts = {**loaded.facts, "architecture": architecture}
+    if trusted := _trusted(folder, config, reference):
+        facts["trusted"] = trusted
+    return replace(loaded, facts=facts)
+
+
+def load_live(module: Any, reference: Reference) -> Loaded:
+    """Describe a transformers model that lives in the caller's process. Raises UsageError where its task is unknown."""
+    inferred = optimum_config.infer_task(type(module).__name__, module.config.model_type)
+    task = optimum_config.canonical(reference.task) if reference.task else inferred
+    if task is None or task == optimum_config.SENTENCE:
+        raise UsageError(
+            f"the task of a live '{type(module).__name__}' cannot be told.",
+            hint="name it, as task='image-classification'; return a part of a model with inputs: (module, inputs)",
+        )
+    return describe(module, task, f"'{type(module).__name__}'")
+
+
+def describe(module: Any, task: str, what: str) -> Loaded:
+    """Check the weights and find out how the model is exported and run."""
+    refuse_non_finite(module, what)
+    exporter = optimum_config.exporter_config(module, task)
+    names = optimum_config.output_names(exporter)
+    facts = {
+        "architecture": type(module).__name__,
+        "model_type": module.config.model_type,
+        "parameters": parameter_count(module),
+        "exporter": "optimum",
+        "example_sizes": optimum_config.example_sizes(exporter),
+        "vocabulary": getattr(module.config, "vocab_size", None),
+    }
+
+    def read(result: Any) -> dict[str, Any]:
+        return {graph: result[own] for own, graph in names.items()}
+
+    original = TorchOriginal(module, versions("torch", "transformers"), read)
+    return Loaded(
+        module,
+        module.config,
+        task,
+        optimum_config.input_specs(exporter),
+        next(iter(exporter.outputs), None),
+        original,
+        facts,
+    )
+
+
+def _config(folder: Path, reference: Reference) -> Any:
+    path = folder / "config.json"
+    settings = checkpoint.read_json(path)
+    kind = settings.get("model_type")
+    if settings.get("auto_map") and reference.trust_remote_code:
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
+    if not kind:
+        raise UsageError(f"'{path}' does not name a model_type.", hint="is it the config.json of a transformers model?")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if kind not in CONFIG_MAPPING:
+        raise UsageError(
+            f"'{path}' is of the model type '{kind}', which transformers {transformers.__version__} does not know.",
+            hint="give the model as an ONNX file, or as package.module:factory",
+        )
+    try:
+        config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"transformers does not accept '{path}': {first_line(error)}") from error
+    if lost := transformers5.unread(config):
+        raise UsageError(
+            f"'{path}' sets '{lost[0]}', which transformers {transformers.__version__} ignores for '{kind}'."
+        )
+    config._name_or_path = str(folder)
+    return config
+
+
+def _task(folder: Path, config: Any, reference: Reference) -> tuple[str, str | None]:
+    """Give the task, and the class that saved the checkpoint when it is the class for that task."""
+    named = (getattr(config, "architectures", None) or [None])[0]
+    inferred = optimum_config.infer_task(named, config.model_type) if named else None
+    if inferred == "feature-extraction" and (folder / checkpoint.SENTENCE_MODULES).is_file():
+        inferred = optimum_config.SENTENCE
+    if reference.task is not None:
+        task = optimum_config.canonical(reference.task)
+        same = inferred is not None and optimum_config.canonical(inferred) == task
+        return task, named if same else None
+    if inferred is None:
+        raise UsageError(
+            f"the task of '{folder}' cannot be told from its class '{named}'.",
+            hint="name it: --task image-classification, text-classification, feature-extraction, ...",
+        )
+    return inferred, named
+
+
+def _weights(
+    folder: Path, config: Any, task: str, class_name: str | None, reference: Reference
+) -> tuple[Any, list[str]]:
+    """Give the module and the weights that the checkpoint lacks."""
+    remote = bool(getattr(config, "auto_map", None)) and reference.trust_remote_code
+    own = class_name if class_name and hasattr(transformers, class_name) and not remote else None
+    kind = optimum_config.auto_class(task, config.model_type, own)
+    options: dict[str, Any] = {"trust_remote_code": True} if remote else {}
+    if config.model_type in _EAGER:
+        options["attn_implementation"] = "eager"
+    try:
+        module, info = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            weights_only=not reference.allow_pickle,
+            **options,
+        )
+    except Exception as error:  # safetensors' Rust errors, pickle's, torch's and transformers' share no base
+        if "Unrecognized configuration class" in str(error):
+            raise UnsupportedError(
+                f"a model of the type '{config.model_type}' has no form for the task '{task}' in transformers.",
+                hint="leave --task out, or name the task that the checkpoint was saved for",
+            ) from error
+        raise _unreadable(folder, error) from error
+    missing = set(info["missing_keys"])
+    return module.eval(), sorted(missing - _recomputed(module, config, missing))
+
+
+def _recomputed(module: Any, config: Any, missing: set[str]) -> set[str]:
+    """Give the missing buffers that follow from the configuration, after putting them right; transformers fills what a
+    checkpoint lacks with anything.
+
+    transformers 5 does not save them any more: Swin's table of relative positions is one.
+    """
+    whole = {
+        name: buffer for name, buffer in module.named_buffers() if name in missing and not buffer.is_floating_point()
+    }
+    if whole:
+        with torch.random.fork_rng():
+            fresh = dict(type(module)(config).named_buffers())
+        for name, buffer in whole.items():
+            buffer.copy_(fresh[name])
+    return set(whole)
+
+
+def _unreadable(folder: Path, error: Exception) -> UsageError:
+    import pickle
+
+    pickled = [file for file in checkpoint.weights(folder) if file.suffix != ".safetensors"]
+    if pickled and any(isinstance(item, pickle.UnpicklingError) for item in _chain(error)):
+        return UsageError(
+            f"'{pickled[0]}' is a pickle that runs code when it is read, which is refused.",
+            hint="convert it to safetensors; or, if you trust who made it, allow it with --allow-pickle",
+        )
+    return UsageError(
+        f"the weights of '{folder}' cannot be read: {first_line(error)}",
+        hint="check that config.json and the weights belong together; the file may be truncated",
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those it was raised from: transformers wraps torch's refusal twice."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _refuse_missing(folder: Path, missing: list[str], task: str) -> None:
+    """Raise UsageError for weights that transformers filled with random numbers and that reach an exported output."""
+    if task in ("feature-extraction", optimum_config.SENTENCE):  # these export hidden states, before the pooler
+        missing = [name for name in missing if not name.startswith("pooler.") and ".pooler." not in name]
+    if missing:
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        raise UsageError(
+            f"the checkpoint '{folder}' lacks weights that the task '{task}' needs: {shown}.",
+            hint="fine-tune it for that task first, or choose the task that it was saved for with --task",
+        )
+
+
+def _trusted(folder: Path, config: Any, reference: Reference) -> list[str]:
+    """List what was read that could run code, for the bundle's record."""
+    found = []
+    if reference.trust_remote_code and getattr(config, "auto_map", None):
+        found += [f"remote code: {path.name}" for path in sorted(folder.glob("*.py"))]
+    if reference.allow_pickle:
+        found += [f"pickle: {file.name}" for file in checkpoint.weights(folder) if file.suffix != ".safetensors"]
+    return found
+
+
+def problem(loaded: Loaded) -> dict[str, str]:
+    """Give the fact that says how a classifier's outputs are meant, where they are not one class of several."""
+    if loaded.task not in ("text-classification", "image-classification", "audio-classification"):
+        return {}
+    kind = getattr(loaded.config, "problem_type", None)
+    if kind == "multi_label_classification":
+        return {PROBLEM: "multi-label"}
+    # transformers fits one output to a number whatever the problem's type.
+    if loaded.config.num_labels == 1:
+        return {PROBLEM: "regression"}
+    return {PROBLEM: "values"} if kind == "regression" else {}
+
+
+def labels(loaded: Loaded) -> tuple[str, ...]:
+    """Name the classes by index; empty where the task has none."""
+    names = getattr(loaded.config, "id2label", None)
+    numbers = problem(loaded).get(PROBLEM) in ("regression", "values")
+    if not names or numbers or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:
+        return ()
+    return tuple(str(names[index]) for index in sorted(names))

@@ -1,0 +1,294 @@
+"""Prove a pass on the live module: inherit LivePassTests in a pytest module, give it the pass and a small module.
+
+class TestMyPass(LivePassTests):
+    def subject(self):
+        return MyPass()
+
+    def module(self):
+        return net, example_inputs  # as `package.module:factory` gives them: the same each time
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edgekit import registry
+from edgekit._record import Record
+from edgekit.data import Feeds, Sample, Samples, TrainingData
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.model import ASSETS, Model, Reference
+from edgekit.plugin import Trainable, Training
+from edgekit.progress import Progress, Silent, Tick
+from edgekit.spec import TensorSpec
+from edgekit.testing.passes import PassFace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class LivePassTests(PassFace):
+    """Hold a pass on the live module to the contract. Override `subject` and `module`, the others as needed.
+
+    Give the pass small settings: those that train are run some ten times.
+    """
+
+    resumes = True
+    """Whether a training that was killed goes on from a checkpoint, and does not begin anew."""
+
+    def module(self) -> Any:
+        """Give a small module that the pass takes, and its example inputs, (module, inputs); equal on every call."""
+        raise NotImplementedError("give a small module")
+
+    def unfit(self) -> Any:
+        """Give one, with inputs of the same names, that the pass cannot take; None where it takes every module."""
+        return None
+
+    def feeds(self, inputs: Sequence[TensorSpec]) -> list[dict[str, np.ndarray]]:
+        """Give what to train and calibrate on, each of one sample: here 24 of random numbers."""
+        import numpy
+
+        dice = numpy.random.default_rng(0)
+        return [
+            {spec.name: dice.standard_normal(spec.resolve({})).astype(spec.numpy_dtype) for spec in inputs}
+            for _ in range(24)
+        ]
+
+    def labels(self) -> Sequence[int] | None:
+        """Give the class of each of the feeds; None for a pass that needs none."""
+        return None
+
+    # What the pass says of itself
+
+    def test_it_works_before_the_export(self) -> None:
+        subject = self.subject()
+        assert subject.accepts == {"torch"} and subject.gives == "torch"
+        if self._trains:
+            assert isinstance(subject, Trainable)
+
+    # What it makes
+
+    def test_gives_another_module_in_evaluation_mode(self, tmp_path: Path) -> None:
+        from edgekit.frameworks import torch_pass
+
+        model = self._model(tmp_path)
+        made = self._applied(model, tmp_path)
+        module = torch_pass.module_of(made)
+        assert _digest(made) != _digest(model), "it changed nothing"
+        assert not any(part.training for part in module.modules()), "left in training mode"
+        assert all(parameter.grad is None for parameter in module.parameters()), "left with gradients"
+        assert made.original is not None and made.original.module is module, "give what live.changed gives"  # type: ignore[attr-defined]
+        assert made.facts["parameters"] == sum(parameter.numel() for parameter in module.parameters())
+
+    def test_keeps_inputs_and_outputs(self, tmp_path: Path) -> None:
+        import numpy
+
+        model = self._model(tmp_path)
+        made = self._applied(model, tmp_path)
+        for feed in self.feeds(_inputs(model))[:2]:
+            before, after = (_outputs(one, feed) for one in (model, made))
+            assert {name: (array.shape, array.dtype) for name, array in after.items()} == {
+                name: (array.shape, array.dtype) for name, array in before.items()
+            }
+            for name, array in after.items():
+                assert numpy.isfinite(array).all(), f"'{name}' is not finite"
+
+    def test_what_it_gives_can_be_exported(self, tmp_path: Path) -> None:
+        made = self._applied(self._model(tmp_path), tmp_path)
+        folder = self._empty(tmp_path / "graph")
+        exported = registry.pass_type("export")().apply(made, None, folder)
+        feed = self.feeds(_inputs(made))[0]
+        assert {spec.name for spec in exported.part.inputs} == set(feed)
+        assert {spec.name for spec in exported.part.outputs} == set(_outputs(made, feed))
+        assert [step.name for step in exported.steps] == [self.subject().name, "export"]
+
+    def test_leaves_its_input_alone(self, tmp_path: Path) -> None:
+        model = self._model(tmp_path)  # which is the teacher too
+        before = _state(model)
+        self._applied(model, tmp_path)
+        assert _state(model) == before
+
+    def test_keeps_assets_and_task(self, tmp_path: Path) -> None:
+        model = self._model(tmp_path)
+        (self._empty(model.assets) / "labels.txt").write_text("one\ntwo\n")
+        before = {path.name for path in (model.folder / ASSETS).iterdir()}
+        made = self._applied(model, tmp_path)
+        assert (made.folder, made.task, made.format) == (model.folder, model.task, "torch")
+        assert {path.name for path in made.assets.iterdir()} == before
+
+    def test_writes_no_file_of_its_own(self, tmp_path: Path) -> None:
+        self._applied(self._model(tmp_path), tmp_path)
+        assert not any((tmp_path / "work").iterdir()), "a training's files go into training.folder"
+        assert {path.name for path in tmp_path.iterdir()} <= {"model", "work", "training"}
+
+    def test_adds_one_line_of_lineage(self, tmp_path: Path) -> None:
+        model, subject = self._model(tmp_path), self.subject()
+        made = self._applied(model, tmp_path)
+        assert made.steps[:-1] == model.steps
+        step = made.steps[-1]
+        self._tells_of_itself(step, subject)
+        assert (step.before, step.after) == (_digest(model), _digest(made))
+
+    def test_what_prunes_is_smaller(self, tmp_path: Path) -> None:
+        if not getattr(self.subject(), "prunes", False):
+            pytest.skip("the pass takes nothing away")
+        model = self._model(tmp_path)
+        assert self._applied(model, tmp_path).facts["parameters"] < model.facts["parameters"]
+
+    # The same each time
+
+    def test_equal_inputs_give_equal_weights(self, tmp_path: Path) -> None:
+        import torch
+
+        found = []
+        for number in range(2):
+            place = self._empty(tmp_path / str(number))
+            model = self._model(place)
+            torch.manual_seed(number)  # no global random numbers decide
+            found.append(_result(self._applied(model, place)))
+        assert found[0] == found[1]
+
+    def test_a_kill_changes_nothing(self, tmp_path: Path) -> None:
+        self._needs_training()
+        model, whole = self._model(tmp_path), _Moments(tmp_path / "training", tmp_path / "kept")
+        expected = _result(self._applied(model, tmp_path, whole))
+        assert whole.count > 1, "a pass that trains tells how far it is: training.progress"
+        for moment in sorted({whole.count // 2, whole.count}):
+            left = tmp_path / "kept" / str(moment)
+            again = _Moments(left)
+            made = self._apply(model, tmp_path / "work", left, again)
+            assert _result(made) == expected, f"killed at moment {moment} of {whole.count}"
+        if self.resumes:
+            assert again.count < whole.count, "killed near the end it began anew: keep checkpoints in training.folder"
+
+    # What it refuses
+
+    def test_training_data_is_demanded_when_needed(self, tmp_path: Path) -> None:
+        self._needs_training()
+        model = self._model(tmp_path)
+        self._refused(tmp_path, lambda work: self.subject().apply(model, self._samples(model), work))
+
+    def test_samples_are_demanded_when_needed(self, tmp_path: Path) -> None:
+        if not self.subject().needs_samples:
+            pytest.skip("the pass needs no samples")
+        model = self._model(tmp_path)
+        more = (self._training(model, tmp_path / "training", Silent()),) if self._trains else ()
+        self._refused(tmp_path, lambda work: self.subject().apply(model, None, work, *more))
+
+    def test_refuses_what_it_cannot_take(self, tmp_path: Path) -> None:
+        if self.unfit() is None:
+            pytest.skip("the pass takes every module")
+        model = self.model(self.unfit(), self._empty(tmp_path / "model"))
+        self._refused(tmp_path, lambda work: self._apply(model, work, tmp_path / "training"), EdgekitError)
+
+    # Steps of the tests
+
+    def model(self, module: Any, folder: Path) -> Model:
+        """Load the module as an export does."""
+        from edgekit.sources.torch_module import load_live
+
+        return load_live(module, Reference("module"), folder)
+
+    @property
+    def _trains(self) -> bool:
+        return bool(getattr(self.subject(), "trains", False))
+
+    def _needs_training(self) -> None:
+        if not self._trains:
+            pytest.skip("the pass does not train")
+
+    def _empty(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _model(self, place: Path) -> Model:
+        return self.model(self.module(), self._empty(place / "model"))
+
+    def _samples(self, model: Model) -> Feeds | None:
+        return Feeds.from_arrays(self.feeds(_inputs(model))) if self.subject().needs_samples else None
+
+    def _training(self, model: Model, folder: Path, progress: Progress) -> Training:
+        labels = self.labels()
+        samples = Samples.from_feeds(self.feeds(_inputs(model)), labels)
+        data = TrainingData(samples, _Arrays(), "outputs" if labels is None else "classes")
+        return Training(data, model, self._empty(folder), progress)
+
+    def _applied(self, model: Model, place: Path, progress: Progress | None = None) -> Model:
+        return self._apply(model, place / "work", place / "training", progress)
+
+    def _apply(self, model: Model, work: Path, folder: Path, progress: Progress | None = None) -> Model:
+        more = (self._training(model, folder, progress or Silent()),) if self._trains else ()
+        made: Model = self.subject().apply(model, self._samples(model), self._empty(work), *more)
+        return made
+
+    def _refused(self, tmp_path: Path, act: Callable[[Path], object], kind: type[EdgekitError] = UsageError) -> None:
+        work = self._empty(tmp_path / "work")
+        with pytest.raises(kind) as refused:
+            act(work)
+        assert refused.value.message and refused.value.hint, "say what is wrong, and what to do next (hint=)"
+        assert not any(work.iterdir())
+
+
+class _Arrays:
+    """Training samples that are arrays already."""
+
+    config = Record()
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        return [dict(sample.fields)]
+
+    def label(self, raw: Any) -> int:
+        return int(raw)
+
+
+class _Moments(Silent):
+    """Count what a training tells, and keep what a kill at each such moment would leave of its folder."""
+
+    def __init__(self, folder: Path, kept: Path | None = None) -> None:
+        self.count = 0
+        self._folder, self._kept = folder, kept
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
+        self._tick()
+        yield self._tick
+
+    def _tick(self, count: int = 1, detail: str = "") -> None:
+        self.count += 1
+        if self._kept is not None:
+            shutil.copytree(self._folder, self._kept / str(self.count))
+
+
+def _inputs(model: Model) -> tuple[TensorSpec, ...]:
+    """Give what a plain module takes; nothing of one of transformers, whose author gives the feeds."""
+    return tuple(getattr(model.module, "specs", ()))
+
+
+def _outputs(model: Model, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert model.original is not None
+    return model.original.run(feed)
+
+
+def _digest(model: Model) -> str:
+    from edgekit.frameworks import torch_pass
+
+    return torch_pass.digest_of(torch_pass.module_of(model))
+
+
+def _result(model: Model) -> tuple[str, tuple[str, ...]]:
+    """Give all of a pass's result that its inputs decide: the weights' bytes and the notes."""
+    return _digest(model), model.steps[-1].notes
+
+
+def _state(model: Model) -> list[object]:
+    """Give all of a module that a pass may not touch."""
+    from edgekit.frameworks import torch_pass
+
+    module = torch_pass.module_of(model)
+    asks = [(name, one.requires_grad, one.grad is None) for name, one in module.named_parameters()]
+    return [_digest(model), asks, [part.training for part in module.modules()]]

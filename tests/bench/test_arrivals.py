@@ -1,0 +1,74 @@
+"""How inferences follow each other, against calls whose time is known."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from edgekit.bench import arrivals
+
+pytestmark = pytest.mark.alone
+
+MS = 1_000_000
+
+
+def sleeper(ms: float):
+    return lambda: time.sleep(ms / 1000)
+
+
+def test_the_next_starts_on_completion_of_the_last():
+    found = arrivals.closed(sleeper(5), 60 * MS, most=1000)
+    assert 2 <= len(found.latencies) <= 12
+    assert min(found.latencies) >= 5 * MS
+    assert sum(found.latencies) <= found.ended - found.began
+    assert len(arrivals.closed(sleeper(0), 10**12, most=3).latencies) == 3
+
+
+def test_a_schedule_that_is_kept_has_latencies_of_the_inference_alone():
+    found = arrivals.paced(sleeper(2), 400 * MS, 20 * MS)
+    assert len(found.latencies) == len(found.service) == 20 and found.left == 0
+    assert found.ended - found.began >= 400 * MS, "the round lasts as long as its schedule"
+    waits = sorted(latency - service for latency, service in zip(found.latencies, found.service, strict=True))
+    assert waits[0] >= 0 and waits[5] < 2 * MS, "undisturbed ones begin as soon as they arrive"
+
+
+def test_waiting_in_the_queue_counts():
+    """A model of 20 ms and arrivals every 10 ms: the k-th waits 10 ms longer than the one before it."""
+    found = arrivals.paced(sleeper(20), 100 * MS, 10 * MS)
+    assert len(found.latencies) + found.left == 10 and len(found.latencies) >= 3
+    for number, latency in enumerate(found.latencies):
+        assert latency >= (20 + 10 * number) * MS
+    assert max(found.service) < found.latencies[-1], "its own time does not grow"
+
+
+def test_a_hopeless_schedule_is_given_up():
+    found = arrivals.paced(sleeper(30), 60 * MS, 1 * MS)
+    assert found.left >= 50 and len(found.latencies) + found.left == 60
+    assert len(found.latencies) >= 2
+
+
+def test_several_run_at_the_same_time():
+    most, now, lock = 0, 0, threading.Lock()
+
+    def call() -> None:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+
+    found = arrivals.parallel([call] * 3, 100 * MS, most=1000)
+    assert most == 3
+    assert len(found.latencies) >= 3 and min(found.latencies) >= 10 * MS
+
+
+def test_what_fails_in_one_of_several_fails():
+    def broken() -> None:
+        raise RuntimeError("[vendor] error 0x80")
+
+    with pytest.raises(RuntimeError, match="0x80"):
+        arrivals.parallel([sleeper(1), broken], 20 * MS, most=10)

@@ -1,0 +1,67 @@
+"""What a report keeps of single latencies: few numbers, from which percentiles come back nearly as they were."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgekit.bench import Round
+from edgekit.bench.latency_blocks import MOST, stride, turns
+from edgekit.errors import UsageError
+from edgekit.result.latency_block import SHARES, Turn
+
+
+def test_the_shares_are_a_whole():
+    assert sum(SHARES) == pytest.approx(1)
+
+
+def test_a_turn_holds_its_own_latencies():
+    rounds = [Round(0, 3, 0.1, 0), Round(1, 2, 0.2, 0), Round(3, 1, 0.3, 0)]
+    raw = np.array([3, 1, 2, 5, 4, 9]) * 1_000_000
+    first, second, last = turns(raw, rounds, 1)
+    assert (first.cycle, first.count, first.seconds, first.latencies_ms) == (0, 3, 0.1, (1, 2, 3))
+    assert second.latencies_ms == (4, 5) and last.cycle == 3
+    both, alone = turns(raw, rounds, 2)
+    assert (both.cycle, both.count, both.latencies_ms) == (0, 5, (1, 2, 3, 4, 5)) and both.seconds == pytest.approx(0.3)
+    assert (alone.cycle, alone.count) == (1, 1)
+
+
+def test_single_turns_keep_their_own_percentiles():
+    rounds = [Round(0, 3, 0.1, 0), Round(1, 2, 0.2, 0)]
+    (both,) = turns(np.array([3, 1, 2, 5, 4]) * 1_000_000, rounds, 2, single=True)
+    assert both.p50_ms == (2, 4.5) and both.p90_ms == pytest.approx((2.8, 4.9))
+    assert Turn.from_dict(both.to_dict()) == both
+    assert "p50_ms" not in Turn(0, 1, 0.1, (1.0,)).to_dict()
+
+
+def test_a_long_run_keeps_few_turns():
+    for cycles in (1, MOST, MOST + 1, 10 * MOST, 12345):
+        assert -(-cycles // stride(cycles)) <= MOST
+    assert stride(MOST) == 1 and stride(MOST + 1) == 2
+
+
+def test_many_latencies_become_one_for_each_share():
+    raw = np.random.default_rng(0).lognormal(0, 0.1, 5000) * 1e6
+    (found,) = turns(raw.astype(np.int64), [Round(0, 5000, 1.0, 0)], 1)
+    assert len(found.latencies_ms) == len(SHARES)
+    assert list(found.latencies_ms) == sorted(found.latencies_ms)
+    middle = found.latencies_ms[next(i for i, s in enumerate(np.cumsum(SHARES)) if s >= 0.5)]
+    assert middle == pytest.approx(np.median(raw) / 1e6, rel=0.01)
+
+
+def test_a_turn_is_one_line_of_text_in_a_file():
+    turn = Turn(7, 3, 0.25, (0.16012, 0.2, 12.5))
+    data = json.loads(json.dumps(turn.to_dict()))
+    assert data["latencies_ms"] == "0.16012 0.2 12.5"
+    assert Turn.from_dict(data) == turn
+
+
+@pytest.mark.parametrize(
+    ("latencies", "words"),
+    [("0.1 fast", "no line of numbers"), ("0.1", "keeps 3 numbers, found 1"), ([0.1, 0.2, "x"], "expected a number")],
+)
+def test_a_turn_that_was_spoilt_is_refused(latencies, words):
+    with pytest.raises(UsageError, match=words):
+        Turn.from_dict({"cycle": 0, "count": 3, "seconds": 0.1, "latencies_ms": latencies})

@@ -1,0 +1,140 @@
+"""The bundle: opened only as it was made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgekit import registry
+from edgekit.bundle import bundle as artifact
+from edgekit.bundle import staging
+from edgekit.bundle.bundle import Manifest
+from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
+from edgekit.spec import TensorSpec
+from edgekit.target import target
+
+
+def write(path, requires=None, text="payload"):
+    with staging.folder(path) as stage:
+        (stage / "model").mkdir()
+        (stage / "model" / "model.onnx").write_text(text)
+        spec = TensorSpec.parse("x:f32[1,2]")
+        manifest = Manifest(
+            name="b",
+            model="m",
+            task=None,
+            backend="onnxruntime",
+            recipe="fp32",
+            target=target.load("host"),
+            asked="f32",
+            effective=None,
+            evidence="parsed",
+            inputs=(spec,),
+            outputs=(spec,),
+            payload=("model/model.onnx",),
+            options={},
+            requires=requires or {},
+            lineage=(),
+        )
+        staging.seal(stage, manifest)
+    return path
+
+
+def edit(path, **changes):
+    file = path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_what_was_written_opens(tmp_path):
+    bundle = artifact.open(write(tmp_path / "b"))
+    assert bundle.manifest.inputs == (TensorSpec("x", "f32", (1, 2)),)
+    assert bundle.payload.main.read_text() == "payload"
+    assert bundle.size_mb == pytest.approx(7e-6)
+
+
+def test_the_digest_is_of_what_runs(tmp_path):
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", text="other")
+    same = write(tmp_path / "c")
+    digests = [artifact.open(path).manifest.digest for path in (a, b, same)]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(UsageError, match="there is no bundle"):
+        artifact.open(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="not a bundle"):
+        artifact.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: (b / "model/model.onnx").write_text("paylord"), "altered"),
+        (lambda b: (b / "model/model.onnx").write_text("pay"), "has 3 bytes, the manifest says 7"),
+        (lambda b: (b / "model/model.onnx").unlink(), "missing"),
+        (lambda b: (b / "manifest.json").write_text("{"), "cannot be read"),
+        (lambda b: (b / "manifest.json").write_text("[]"), "damaged"),
+        (lambda b: edit(b, schema=99), "schema 99"),
+        (lambda b: edit(b, surprise=1), "unknown key 'surprise'"),
+        (lambda b: edit(b, files=[]), "not its hash"),
+        (lambda b: edit(b, files=[{"path": "../../etc/passwd", "bytes": 1, "sha256": ""}]), "outside the bundle"),
+        (lambda b: edit(b, payload=["../x"]), "not its hash"),
+        (lambda b: edit(b, requires={"arch": "riscv64"}), "riscv64"),
+        (lambda b: edit(b, requires={"isa": ["amx_nope"]}), "lacks amx_nope"),
+        (lambda b: edit(b, requires={"isa_any": ["nope1", "nope2"]}), "none of nope1, nope2"),
+        (lambda b: edit(b, requires={"packages": {"numpy": ">=99.0"}}), "needs numpy>=99.0"),
+        (lambda b: edit(b, requires={"packages": {"no-such-package": ">=1"}}), "not installed"),
+    ],
+)
+def test_a_bundle_that_is_not_as_it_was_made_is_refused(tmp_path, damage, message):
+    path = write(tmp_path / "b")
+    damage(path)
+    with pytest.raises(ArtifactError, match=message):
+        artifact.open(path)
+
+
+def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
+    path = write(tmp_path / "b")
+    (tmp_path / "outside").write_text("payload")
+    (path / "model/model.onnx").unlink()
+    (path / "model/model.onnx").symlink_to(tmp_path / "outside")
+    with pytest.raises(ArtifactError, match="outside the bundle"):
+        artifact.open(path)
+
+
+def test_packages_in_range_are_met():
+    assert artifact.unmet({"packages": {"numpy": ">=1.26,<99"}}) == ()
+
+
+def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):
+    """A file manager's `._0-0.inputs.npz` is no sample, and neither is an input without its output."""
+    folder = write(tmp_path / "b")
+    bundle = artifact.open(folder)
+    (folder / "samples").mkdir()
+    for name in ("._0-0.inputs.npz", "1-0.inputs.npz"):
+        (folder / "samples" / name).write_bytes(b"none")
+    assert bundle.samples() == []
+
+
+def test_a_manifest_nested_without_end_is_damaged(tmp_path):
+    folder = write(tmp_path / "b")
+    (folder / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifact.open(folder)
+
+
+def test_a_missing_backend_is_told_with_the_line_that_installs_it(tmp_path, monkeypatch):
+    folder = write(tmp_path / "b", requires={"packages": {"onnxruntime": ">=1"}})
+    monkeypatch.setattr(registry, "_table", lambda group: {})
+    with pytest.raises(EnvironmentFault, match="'onnxruntime' is not installed") as caught:
+        artifact.open(folder)
+    assert caught.value.hint == "pip install edgekit-onnxruntime"
+
+
+def test_a_portable_bundle_is_finished_before_it_runs(tmp_path):
+    path = write(tmp_path / "b")
+    edit(path, portable=True)
+    with pytest.raises(ArtifactError, match="its engine is built on the device") as caught:
+        artifact.open(path).session()
+    assert f"edgekit finish {path}" in caught.value.hint

@@ -1,0 +1,169 @@
+"""What a device is: read from fixture trees as it would tell them, and from this machine by the real script."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import connect, hardware_report, jetson, profile
+from edgekit.device import facts as probe
+from edgekit.device.hardware_report import Told
+from edgekit.errors import DeviceError, UnsupportedError, UsageError
+from edgekit.target import host, target
+
+HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
+
+
+def told(name: str, **facts: str) -> Told:
+    """Give what a board of the fixtures would tell."""
+    root = HOSTS / name
+    files = {f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    machine = "x86_64" if name in ("vm", "intel-n100") else "aarch64"
+    known = {"machine": machine, "bits": "64", "libc": "glibc 2.36", "home": "/home/pi", "disk_free_kb": "4194304"}
+    return Told(files, {**known, **facts}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting"),
+    [
+        ("raspberry-pi-4", "raspberry-pi-4"),
+        ("raspberry-pi-5", "raspberry-pi-5"),
+        ("rk3588", "rk3588"),
+        ("jetson-orin-nano", "jetson-orin-nano"),
+        ("intel-n100", "intel-n100"),
+    ],
+)
+def test_the_narrowest_target_that_fits(name, fitting):
+    facts = probe.facts("ssh://board", told(name))
+    fits = [fit for fit in probe.fits(facts.host) if not fit.mismatches]
+    assert fits[0].name == fitting
+    if name == "jetson-orin-nano":
+        assert "jetson" in [fit.name for fit in fits], "its family fits as well, and comes behind it"
+
+
+def test_facts_are_the_devices_not_this_machines():
+    facts = probe.facts("ssh://board", told("raspberry-pi-4", libc="", machine="aarch64"))
+    assert (facts.host.arch, facts.host.libc, facts.host.python) == ("aarch64", None, "")
+    assert facts.disk_free_mb == 4096
+    assert not facts.emulated
+
+
+def test_a_32_bit_system_on_a_64_bit_kernel():
+    facts = probe.facts("ssh://board", told("raspberry-pi-4", bits="32"))
+    assert facts.host.arch == "armv7l"
+
+
+def test_a_jetson_tells_its_jetpack():
+    files = {**told("jetson-orin-nano").files, "/etc/nv_tegra_release": b"# R36 (release), REVISION: 4.3, GCID: 1\n"}
+    facts = probe.facts("ssh://jetson", Told(files, {"machine": "aarch64", "tensorrt": "10.3.0.30-1+cuda12.5"}, ()))
+    assert (facts.l4t, facts.jetpack, facts.tensorrt) == ("36.4.3", "6.2", "10.3.0.30-1+cuda12.5")
+    without = probe.facts("ssh://jetson", Told(files, {"machine": "aarch64"}, ()))
+    assert any("TensorRT was not found" in problem for problem in probe.missing(without))
+
+
+@pytest.mark.parametrize(
+    ("release", "jetpack"),
+    [("36.4.7", "6.2.1"), ("36.3.0", "6.0"), ("35.4.1", "5.1"), ("32.7.1", "4.6"), ("31.1", None), (None, None)],
+)
+def test_jetpack_by_l4t(release, jetpack):
+    assert jetson.jetpack_of(release) == jetpack
+
+
+def test_this_machine_by_the_real_script(home):
+    with connect("local:") as transport:
+        found = probe.probe(transport)
+    here = host.probe()
+    assert (found.facts.host.arch, found.facts.host.cpu, found.facts.host.isa) == (here.arch, here.cpu, here.isa)
+    assert found.facts.host.memory_mb == here.memory_mb
+    assert found.facts.home == str(home)
+    assert found.facts.disk_free_mb is not None
+    assert not list(home.iterdir()), "a probe leaves nothing"
+
+
+def test_an_answer_that_is_not_whole_is_no_answer():
+    class Cut:
+        address = "ssh://board"
+
+        def run(self, argv, **_):
+            from edgekit.device.transport import Completed
+
+            return Completed(0, b"fact machine aarch64\nfile /proc/cpuinfo\n 70 72\n", b"")
+
+    with pytest.raises(DeviceError, match="did not tell what it is"):
+        hardware_report.ask(Cut())
+
+
+@pytest.mark.parametrize("name", ["raspberry-pi-5", "vm"])
+def test_a_target_file_of_what_was_read(name, tmp_path):
+    facts = probe.facts("ssh://board", told(name))
+    found = probe.Found(facts, probe.fits(facts.host), ())
+    file = tmp_path / "kitchen.toml"
+    file.write_text(profile.to_toml(found))
+    read = target.load(str(file))
+    assert read.mismatches(facts.host) == (), "the device is what its own target says"
+    assert read.backends and read.candidates
+    assert read.device.isa == facts.host.isa
+    assert read.evidence["isa"].startswith("read from the board on 20")
+    if name == "raspberry-pi-5":
+        assert 'extends = "raspberry-pi-5"' in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["kitchen", "kit chen.toml", "kitchen.json"])
+def test_a_target_file_needs_a_name(name, tmp_path):
+    with pytest.raises(UsageError, match="is no name of a target file"):
+        profile.check(tmp_path / name)
+
+
+def test_a_file_that_is_there_is_kept(tmp_path):
+    (tmp_path / "kitchen.toml").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        profile.check(tmp_path / "kitchen.toml")
+
+
+def test_devices_on_the_command_line(run, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = json.loads(run("devices", "--json").stdout)
+    assert set(listed["transports"]) >= {"local", "ssh"}
+    assert listed["devices"] == []
+    Path("fleet.toml").write_text('[[device]]\nname = "here"\naddress = "local:"\n')
+    assert "here" in run("devices").stdout
+    written = run("devices", "probe", "here", "--write", "mine.toml")
+    assert written.exit_code == 0
+    assert "next:    edgekit export MODEL --target mine.toml" in written.stdout
+    assert target.load("./mine.toml").mismatches(host.probe()) == ()
+    assert run("devices", "probe").exit_code == 2
+    assert run("devices", "--write", "x.toml").exit_code == 2
+    assert run("devices", "clean", "local:").exit_code == 0
+    assert not (home / ".cache" / "edgekit-device").exists()
+
+
+def test_the_target_for_a_device_is_the_narrowest_or_the_one_that_is_wanted():
+    board = probe.facts("ssh://board", told("jetson-orin-nano")).host
+    assert probe.chosen("ssh://board", board) == "jetson-orin-nano"
+    assert probe.chosen("ssh://board", board, "jetson") == "jetson", "what is wanted may be wider"
+    with pytest.raises(UnsupportedError, match=r"the device 'ssh://board' is no 'raspberry-pi-5'") as caught:
+        probe.chosen("ssh://board", board, "raspberry-pi-5")
+    assert caught.value.problems and "leave --target out" in caught.value.hint
+
+
+def test_no_target_for_a_device(monkeypatch):
+    nowhere = probe.facts("ssh://board", told("raspberry-pi-4", machine="riscv64")).host
+    monkeypatch.setattr(probe, "fits", lambda host: (probe.Fit("raspberry-pi-4", ("the target is aarch64",)),))
+    with pytest.raises(UnsupportedError, match="no known target fits the device 'ssh://board'") as caught:
+        probe.chosen("ssh://board", nowhere)
+    assert "devices probe ssh://board --write" in caught.value.hint
+
+
+def test_an_export_takes_the_target_of_its_device(run, home):
+    fitting = json.loads(run("devices", "probe", "local:", "--json").stdout)["target"]
+    planned = run("export", "digits", "--device", "local:", "--dry-run", "--candidate", "onnxruntime/fp32")
+    if fitting is None:
+        assert planned.exit_code == 4 and "no known target fits" in planned.stderr
+    else:
+        assert planned.exit_code == 0, planned.stderr
+        assert f'target = "{fitting}"' in planned.stdout
+        assert f"the device local: is '{fitting}'" in planned.stderr
+    other = run("export", "digits", "--device", "local:", "--target", "jetson", "--dry-run")
+    assert other.exit_code == 4 and "is no 'jetson'" in other.stderr

@@ -1,0 +1,76 @@
+"""What an export is judged on: class names, labels that are not used, sizes of synthetic inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.data import Samples, load
+from edgekit.errors import UsageError
+from edgekit.evaluation.dataset import Draw, example_feeds, prepare
+from edgekit.model import Model, Part
+from edgekit.project import Project
+from edgekit.spec import TensorSpec
+from edgekit.tasks.config import TaskConfig
+
+
+def model(folder: Path, task: str, labels: tuple[str, ...] = ()) -> Model:
+    config = TaskConfig(task, labels=labels)
+    made = Model("onnx", (Part("model", "model.onnx", (TensorSpec.parse("x:f32[N,3]"),), ()),), task, folder=folder)
+    config.save(made.assets)
+    return made
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    path = tmp_path / "rows.npz"
+    np.savez(path, x=np.ones((10, 3), np.float32), label=np.array(["owl", "cat"] * 5))
+    return str(path)
+
+
+def test_the_datas_class_names_are_said_to_be_in_order(tmp_path: Path, rows: str) -> None:
+    found = prepare(Project(data=rows), model(tmp_path, "image-classification", ("LABEL_0", "LABEL_1")))
+    assert found.task.config.labels == ("cat", "owl")
+    assert any("sorted, count as 0, 1, ...: cat, owl" in note for note in found.notes)
+
+
+def test_names_that_are_not_as_many_as_the_models_classes_are_refused(tmp_path: Path, rows: str) -> None:
+    with pytest.raises(UsageError, match="3 classes without names and the data 2"):
+        prepare(Project(data=rows), model(tmp_path, "image-classification", ("LABEL_0", "LABEL_1", "LABEL_2")))
+
+
+def test_labels_that_no_metric_uses_are_mentioned(tmp_path: Path, rows: str) -> None:
+    notes = prepare(Project(data=rows), model(tmp_path, "tensor")).notes
+    assert any("labels were not used" in note and "--task" in note for note in notes)
+    notes = prepare(Project(data=rows), model(tmp_path, "object-detection")).notes
+    assert any("'object-detection' has no metric" in note for note in notes)
+
+
+def test_a_functions_dict_may_hold_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labelled_rows.py").write_text(
+        "def rows():\n    yield from ({'x': i, 'label': i % 2} for i in range(4))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = load("labelled_rows:rows")
+    assert isinstance(found, Samples)
+    assert (found[3].fields, found[3].label) == ({"x": 3}, 1)
+
+
+def test_samples_are_drawn_again_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    np.savez(path, x=np.arange(30, dtype=np.float32).reshape(10, 3), label=np.array([0, 1] * 5))
+    found = prepare(Project(data=str(path), max_samples=5, seed=3), model(tmp_path, "image-classification", ("a", "b")))
+    draw = Draw.from_dict(found.facts["evaluation_draw"])
+    calibration, evaluation = draw.parts(load(str(path)))
+    assert (len(calibration), len(evaluation)) == (2, 5)
+    assert evaluation.digest == found.facts["evaluation_digest"]
+    assert calibration.digest == found.facts["calibration_digest"]
+
+
+def test_a_row_number_is_no_example_feature(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("ID,age,limit,label\n1,30,5,0\n2,40,6,1\n")
+    feeds = example_feeds(Project(data=str(tmp_path / "rows.csv")))
+    assert feeds is not None and feeds["features"].tolist() == [[30.0, 5.0]]

@@ -1,0 +1,71 @@
+"""Several budgets at once: each that is exceeded is named, and the nearest miss is the least of the worst ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgekit.errors import UsageError
+from edgekit.pipeline.budget import excesses, nearest
+from edgekit.project import Project
+from edgekit.target.target import Limits
+from tests.pipeline.choosing import candidate, measurement, plan
+
+
+def test_every_budget_that_is_exceeded_is_named():
+    made = plan(max_latency_ms=1, max_size_mb=2, max_memory_mb=50)
+    over = excesses(made, 3.0, measurement(1.5, 80.0))
+    assert [str(excess) for excess in over] == [
+        "p50 1.5 ms, at most 1 ms allowed",
+        "3 MB, at most 2 MB allowed",
+        "peak memory 80 MB, at most 50 MB allowed",
+    ]
+    assert [excess.share for excess in over] == pytest.approx([0.5, 0.5, 0.6])
+    assert excesses(made, 2.0, measurement(1.0, 50.0)) == (), "a budget may be used up"
+
+
+def test_what_is_not_known_exceeds_nothing():
+    made = plan(max_latency_ms=1, max_memory_mb=50)
+    assert excesses(made, None, None) == ()
+    assert excesses(made, None, measurement(0.5, None)) == ()
+
+
+def test_the_tighter_of_project_and_target_counts():
+    limits = Limits(memory_mb=100)  # MiB
+    assert plan(limits).memory_budget_mb == pytest.approx(104.8576)
+    assert plan(limits, max_memory_mb=90).memory_budget_mb == 90
+    assert plan(limits, max_memory_mb=200).memory_budget_mb == pytest.approx(104.8576)
+    assert plan(max_memory_mb=200).memory_budget_mb == 200
+
+
+def test_the_nearest_miss_is_told_across_budgets():
+    made = plan(max_latency_ms=1, max_size_mb=1, max_memory_mb=100)
+    slow = candidate("a/slow", "over-budget", p50_ms=2.0)
+    large = candidate("b/large", "over-budget", size_mb=1.3)
+    both = candidate("c/both", "over-budget", size_mb=1.1, memory_mb=150.0)
+    better = candidate("d/failed", "failed-gate", size_mb=1.01)
+    closest, over = nearest(made, (slow, both, large, better))
+    assert closest is large
+    assert [excess.option for excess in over] == ["--max-size-mb"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_memory_mb": 5}, "max_memory_mb = 5 cannot be checked: nothing is measured"),
+        ({"objective": "memory"}, "the objective memory cannot be judged"),
+        ({"objective": "throughput"}, "the objective throughput cannot be judged"),
+    ],
+)
+def test_what_is_not_measured_cannot_be_asked_for(given, words):
+    with pytest.raises(UsageError, match=words):
+        Project(bench=False, **given)
+    Project(**given)
+
+
+def test_size_needs_no_measurement():
+    assert Project(objective="size", max_size_mb=5, bench=False).objective == "size"
+
+
+def test_an_unknown_objective_names_the_known_ones():
+    with pytest.raises(UsageError, match="objective"):
+        Project.from_dict({"objective": "sise"})

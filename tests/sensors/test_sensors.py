@@ -1,0 +1,276 @@
+"""The sensors' readers, on trees as boards have them (tests/fixtures/sensors/PROVENANCE), and on what goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit import sensors
+from edgekit.sensors import intel, jetson, raspberry, reading, thermal, throttling
+from edgekit.sensors.reading import Unreadable
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
+
+
+def board(name: str) -> sensors.Board:
+    return sensors.find(FIXTURES / name, virtual=name == "vm")
+
+
+def values(found: sensors.Board, quantity: str) -> dict[str, float]:
+    """Read what can be read; the others are left out."""
+    read = {}
+    for sensor in found.sensors:
+        if sensor.quantity == quantity:
+            try:
+                read[sensor.name] = sensor.read()
+            except Unreadable:
+                continue
+    return read
+
+
+@pytest.fixture
+def tree(tmp_path: Path):
+    """Give a maker of a copy of a board's tree that may be bent."""
+
+    def make(name: str) -> Path:
+        return Path(shutil.copytree(FIXTURES / name, tmp_path / name))
+
+    return make
+
+
+def test_the_trees_say_that_nobody_captured_them():
+    text = " ".join((FIXTURES / "PROVENANCE").read_text().split())
+    assert "none was captured on a board" in text and "no number in them was measured" in text
+    for folder in (path for path in FIXTURES.iterdir() if path.is_dir()):
+        assert folder.name in text
+
+
+def test_raspberry_pi_4_measures_no_power():
+    found = board("raspberry-pi-4")
+    assert values(found, "temperature") == {"cpu-thermal": 48.686}
+    assert values(found, "clock") == {"policy0": 1500.0}
+    assert found.rail is None and found.absent == {"power": "a Raspberry Pi 4 Model B measures no power"}
+    assert found.facts == {"arm clock": "1800 MHz before the run, says the firmware"}
+    assert throttling.read(found.root).firmware == 0
+
+
+def test_raspberry_pi_5_gives_its_rails_and_says_that_they_are_not_the_input():
+    found = board("raspberry-pi-5")
+    # 0.1 A x 3.7 V + 0.2 A x 3.3 V + 0.5 A x 1.8 V + 2.5 A x 0.9 V; voltages without a current are no rail
+    assert values(found, "power") == {found.rail: pytest.approx(0.37 + 0.66 + 0.9 + 2.25)}
+    assert "not the board's input" in found.rail
+    assert values(found, "temperature") == {"cpu-thermal": 61.5}
+
+
+def test_orin_nano_counts_the_rail_that_carries_all():
+    found = board("jetson-orin-nano")
+    assert found.rail == "VDD_IN"
+    watts = values(found, "power")
+    assert watts == {"VDD_IN": 5.008 * 1.48, "VDD_CPU_GPU_CV": pytest.approx(5.008 * 0.52), "VDD_SOC": 5.008 * 0.296}
+    assert values(found, "clock") == {"policy0": 1510.4, "policy4": 729.6, "17000000.gpu": 624.75}
+    assert "cv0-thermal" not in values(found, "temperature"), "a part that is off says -256 degrees"
+    assert values(found, "temperature")["tj-thermal"] == 52.406
+    assert found.facts == {"power mode": "15W"}
+
+
+def test_agx_orin_has_no_such_rail_so_its_rails_are_summed():
+    found = board("jetson-agx-orin")
+    assert found.rail == "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO"
+    watts = values(found, "power")
+    assert watts[found.rail] == pytest.approx(sum(value for name, value in watts.items() if name != found.rail))
+    assert watts[found.rail] == pytest.approx(19.096 * 0.4 + 5.032 * 0.92)
+    assert "NC" not in found.rail, "what is not connected is left out"
+    assert "what it measures is not known" in found.absent["hwmon4 channel 3"], "and so is what has no label"
+    assert found.facts["power mode"] == "MAXN"
+    assert found.facts["clocks locked"].startswith("policy0 at 2201 MHz"), "as jetson_clocks leaves them"
+
+
+def test_an_intel_box_counts_energy_and_throttling():
+    found = board("intel-n100")
+    assert found.rail == "package-0"
+    assert values(found, "temperature")["coretemp Package id 0"] == 58.0
+    assert set(values(found, "clock")) == {"policy0", "policy1", "policy2", "policy3"}
+    assert intel.throttle_counts(found.root)["cpu3 core"] == 3
+
+
+def test_a_bare_virtual_machine_has_nothing_and_says_why():
+    found = board("vm")
+    assert found.rail is None
+    assert found.absent == dict.fromkeys(("temperature", "clock", "power"), "a virtual machine has none")
+    assert values(found, "memory") == {"available": pytest.approx(23552.0)}
+    assert throttling.judge(throttling.read(found.root), throttling.read(found.root)).verdict == "unknown"
+
+
+def test_a_machine_without_sensors_names_the_places_it_looked_in():
+    found = sensors.find(FIXTURES / "vm")
+    assert "sys/class/powercap" in found.absent["power"] and "cpufreq" in found.absent["clock"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOENT, "is not there"),
+        (errno.EACCES, "may be read by root only"),
+        (errno.EPERM, "may be read by root only"),
+        (errno.EAGAIN, "gives no value for .* \\(EAGAIN\\)"),
+        (errno.EINVAL, "gives no value for .* \\(EINVAL\\)"),
+        (errno.ENODATA, "gives no value for .* \\(ENODATA\\)"),
+    ],
+)
+def test_what_the_kernel_refuses_is_told(monkeypatch: pytest.MonkeyPatch, code: int, words: str):
+    def refuse(path: Path) -> bytes:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(Unreadable, match=words):
+        reading.number(Path("/sys/class/powercap/intel-rapl:0/energy_uj"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root reads everything")
+def test_a_counter_for_another_user_alone_is_refused(tree):
+    """The real refusal, in a child without rights: root has to give up that of reading everything."""
+    root = tree("intel-n100")
+    counter = root / "sys/class/powercap/intel-rapl:0/energy_uj"
+    counter.chmod(0)
+    bare: list[str] = []
+    if os.geteuid() == 0:
+        os.chown(counter, 65534, 65534)
+        bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom edgekit.device import sensors\n"
+        "from edgekit.sensors.reading import Unreadable\n"
+        "found = sensors.find(Path(sys.argv[1]))\n"
+        "try:\n    print(next(s for s in found.sensors if s.name == found.rail).read())\n"
+        "except Unreadable as reason:\n    print(reason)\n"
+    )
+    done = subprocess.run([*bare, sys.executable, "-c", code, str(root)], capture_output=True, text=True)
+    assert done.stdout.strip() == f"'{counter}' may be read by root only", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("-40000", "-40 °C"), ("0", "0 °C"), ("", "no number"), ("n/a", "no number")]
+)
+def test_a_bogus_temperature_is_none(tree, text: str, words: str):
+    root = tree("raspberry-pi-4")
+    (root / "sys/class/thermal/thermal_zone0/temp").write_text(text)
+    (sensor,) = thermal.find(root)
+    with pytest.raises(Unreadable, match=words):
+        sensor.read()
+
+
+def test_frost_is_no_fault(tree):
+    root = tree("raspberry-pi-4")
+    (root / "sys/class/thermal/thermal_zone0/temp").write_text("-12500\n")
+    assert thermal.find(root)[0].read() == -12.5
+
+
+def test_a_zone_without_a_type_goes_by_its_folder_and_equal_types_are_kept_apart(tree):
+    root = tree("jetson-orin-nano")
+    (root / "sys/class/thermal/thermal_zone0/type").unlink()
+    (root / "sys/class/thermal/thermal_zone1/type").write_text("tj-thermal\n")
+    names = [sensor.name for sensor in thermal.find(root)]
+    assert "thermal_zone0" in names and "tj-thermal" in names and "tj-thermal (thermal_zone4)" in names
+
+
+def test_a_clock_that_is_switched_off_is_not_0_mhz(tree):
+    root = tree("raspberry-pi-4")
+    (root / "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq").write_text("0\n")
+    assert values(sensors.find(root), "clock") == {}
+
+
+def test_the_model_ends_with_a_nul(tree):
+    root = tree("raspberry-pi-4")
+    assert (root / "proc/device-tree/model").read_bytes().endswith(b"\0")
+    assert "\0" not in sensors.find(root).absent["power"]
+
+
+def test_a_counter_wraps_and_a_reset_is_told(tree):
+    zone = tree("intel-n100") / "sys/class/powercap/intel-rapl:0"
+    counter = intel.Counter(zone)
+    assert counter.read() == 0
+    (zone / "energy_uj").write_text("262143100000\n")
+    assert counter.read() == pytest.approx(0.1)
+    (zone / "energy_uj").write_text("771150\n")  # past its range of 262143328850
+    assert counter.read() == pytest.approx(0.1 + 0.22885 + 0.77115)
+    (zone / "max_energy_range_uj").write_text("1000\n")
+    (zone / "energy_uj").write_text("0\n")
+    with pytest.raises(Unreadable, match="reset"):
+        counter.read()
+
+
+def test_two_packages_are_summed(tree):
+    root = tree("intel-n100")
+    shutil.copytree(root / "sys/class/powercap/intel-rapl:0", root / "sys/class/powercap/intel-rapl:1")
+    (root / "sys/class/powercap/intel-rapl:1/name").write_text("package-1\n")
+    assert sensors.find(root).rail == "package-0 + package-1"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 1", "exit code 1"),
+        ('echo "Can\'t open device file: /dev/vcio" >&2; exit 255', "Can't open device file: /dev/vcio"),
+        ("echo error=1", "error=1"),
+        ("sleep 30", "gave no answer"),
+    ],
+)
+def test_a_firmware_tool_that_fails_is_told(tree, monkeypatch: pytest.MonkeyPatch, script: str, words: str):
+    monkeypatch.setattr(reading, "TOOL_S", 0.3)
+    root = tree("raspberry-pi-5")
+    (root / "usr/bin/vcgencmd").write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(Unreadable, match=words):
+        raspberry.throttled(raspberry.tool(root))
+    verdict = throttling.judge(throttling.read(root), throttling.read(root))
+    assert verdict.verdict == "unknown" or "sleep" in script
+
+
+def test_a_missing_firmware_tool_is_told(tree):
+    root = tree("raspberry-pi-5")
+    (root / "usr/bin/vcgencmd").unlink()
+    assert sensors.find(root).absent["power"] == "'vcgencmd' is not installed (apt-get install raspi-utils)"
+
+
+def bits(value: int) -> throttling.Marks:
+    return throttling.Marks(firmware=value)
+
+
+def test_throttling_of_a_raspberry_pi():
+    assert throttling.judge(bits(0), bits(0)).verdict == "not throttled"
+    # 0x50005: undervoltage and throttled, now and since boot
+    seen = throttling.judge(bits(0), bits(0x50005))
+    assert seen.verdict == "throttled" and "the supply's voltage is too low" in seen.reasons
+    # set and gone again during the run: only the bits since boot tell
+    assert throttling.judge(bits(0), bits(0x40000)).reasons == ("it was throttled",)
+    # set before the run: the firmware cannot tell it anew
+    stale = throttling.judge(bits(0x40000), bits(0x40000))
+    assert stale.verdict == "unknown" and "until a reboot" in stale.reasons[0]
+
+
+def test_throttling_of_an_intel_box_and_of_any_kernel(tree):
+    root = tree("intel-n100")
+    before = throttling.read(root)
+    assert throttling.judge(before, throttling.read(root)).verdict == "not throttled"
+    (root / "sys/devices/system/cpu/cpu2/thermal_throttle/core_throttle_count").write_text("14\n")
+    seen = throttling.judge(before, throttling.read(root))
+    assert seen.reasons == ("the processor was throttled 12 times (cpu2 core)",)
+    (root / "sys/class/thermal/cooling_device0/cur_state").write_text("3\n")
+    assert (
+        "holds Processor (cooling_device0) back (state 3)" in throttling.judge(before, throttling.read(root)).reasons[1]
+    )
+
+
+def test_a_fan_is_no_throttling():
+    assert throttling.read(FIXTURES / "raspberry-pi-5").held_back == {}
+
+
+def test_a_rail_without_voltage_is_not_0_watts(tree):
+    root = tree("jetson-orin-nano")
+    (root / "sys/class/hwmon/hwmon1/in1_input").write_text("0\n")
+    with pytest.raises(Unreadable, match="0 mV"):
+        jetson.find(root)[0][0].read()

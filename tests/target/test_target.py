@@ -1,0 +1,375 @@
+"""Target files: the built-in ones, the ones that users add, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from edgekit import registry
+from edgekit.errors import UsageError
+from edgekit.recipe import recipe
+from edgekit.spec import ShapeRange
+from edgekit.target import host, search_path, target
+from edgekit.target.target import Device, Limits, Target
+
+ROOT = Path(__file__).parent.parent.parent
+BUILTIN = {
+    "host", "intel-arc", "intel-core-ultra", "intel-n100", "jetson", "jetson-agx-orin",
+    "jetson-agx-xavier", "jetson-nano", "jetson-orin-nano", "jetson-orin-nx", "jetson-thor", "jetson-xavier-nx",
+    "nvidia-gpu", "nvidia-rtx",
+    "raspberry-pi-4", "raspberry-pi-5", "rk3588", "snapdragon-x-elite", "x86-avx2", "x86-avx512-vnni", "xeon",
+}  # fmt: skip
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, as a user does."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+# The built-ins
+
+
+def test_every_built_in_is_there(elsewhere: Path) -> None:
+    assert set(target.available()) == BUILTIN
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_built_in_is_complete(name: str, elsewhere: Path) -> None:
+    found = target.load(name)
+    assert found.name == name
+    assert found.summary and found.backends and found.precisions
+    assert set(found.backends) <= set(registry.KNOWN_PLUGINS)
+    assert set(found.candidates) == set(found.backends)
+    for names in found.candidates.values():
+        assert names and set(names) <= set(recipe.BUILTIN)
+    assert found.shapes["batch"] == 1
+    ranged = {"sequence": ShapeRange(1, 128, 512)} if "tensorrt" in found.backends else {}
+    assert found.shapes == {"batch": 1, **ranged}, "TensorRT builds for ranges, so text needs one"
+    assert Target.from_dict(found.to_dict()) == found
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN - {"host"}))
+def test_every_fact_of_a_built_in_has_its_source(name: str, elsewhere: Path) -> None:
+    found = target.load(name)
+    known = {item.name for item in fields(Device) if getattr(found.device, item.name) not in (None, (), {})}
+    assert {*known, "precisions"} <= set(found.evidence)
+    if found.static_shapes_only:
+        assert found.evidence["static_shapes_only"]
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN - {"host"}))
+def test_candidates_of_a_built_in_are_within_its_precisions(name: str, elsewhere: Path) -> None:
+    found = target.load(name)
+    for names in found.candidates.values():
+        for each in names:
+            asked = recipe.BUILTIN[each].precision.replace("-dynamic", "").split("+")
+            assert set(asked) <= {*found.precisions, "f32"}
+
+
+def test_facts_that_decide_are_as_documented(elsewhere: Path) -> None:
+    assert target.load("raspberry-pi-4").candidates["onnxruntime"][0] == "fp32"
+    assert "dotprod" not in target.load("raspberry-pi-4").device.isa
+    assert target.load("jetson-orin-nano").device.sm == "8.7"
+    assert target.load("jetson-thor").candidates["tensorrt"][0] == "fp16"
+    assert target.load("intel-core-ultra").static_shapes_only
+    assert target.load("jetson-nano").precisions == ("f32", "f16")
+    assert not {"f8", "f4"} & set(target.load("jetson-orin-nano").precisions)
+
+
+def test_an_nvidia_gpu_takes_its_compute_capability(elsewhere: Path) -> None:
+    plain, ada, turing = (target.load(name) for name in ("nvidia-gpu", "nvidia-gpu:8.9", "nvidia-gpu:7.5"))
+    assert (plain.device.sm, ada.device.sm, ada.name) == (None, "8.9", "nvidia-gpu:8.9")
+    assert {"f8", "bf16", "i4"} <= set(ada.precisions) and not {"f8", "bf16", "i4"} & set(turing.precisions)
+    assert "fp8" in ada.candidates["tensorrt"] and "fp8" not in turing.candidates["tensorrt"]
+    assert "f4" in target.load("nvidia-rtx:12.0").precisions
+    assert target.load("nvidia-rtx:8.6").options == {"tensorrt": {"runtime": "rtx"}}
+    assert Target.from_dict(ada.to_dict()) == ada
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("nvidia-gpu:8.8", "the compute capability '8.8' is not known", "known: 7.5, 8.0, 8.6"),
+        ("nvidia-gpu:", "the compute capability '' is not known", "nvidia-gpu:8.9"),
+        ("jetson:8.9", "'jetson' has the compute capability 8.7", "--target jetson"),
+        ("raspberry-pi-5:8.9", "no NVIDIA GPU", "--target raspberry-pi-5"),
+        ("nvidia-gpo:8.9", "there is no target 'nvidia-gpo'.*'nvidia-gpu'", "edgekit targets"),
+    ],
+)
+def test_a_compute_capability_that_cannot_be(elsewhere: Path, name: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        target.load(name)
+    assert hint in (caught.value.hint or "")
+
+
+def test_narrower_targets_keep_what_they_do_not_say(elsewhere: Path) -> None:
+    common, nano = target.load("jetson"), target.load("jetson-orin-nano")
+    assert nano.backends == common.backends
+    assert nano.device.isa == common.device.isa
+    assert nano.device.cores == 6 and common.device.cores is None
+    assert nano.evidence["isa"] == common.evidence["isa"]
+
+
+def test_host_is_this_machine(elsewhere: Path) -> None:
+    here, found = host.probe(), target.load("host")
+    assert (found.device.arch, found.device.isa, found.device.cores) == (here.arch, here.isa, here.cores)
+    assert found.mismatches(here) == ()
+    assert {"f32", "i8"} <= set(found.precisions)
+    assert ("bf16" in found.precisions) == bool({"bf16", "avx512_bf16", "amx_bf16"} & set(here.isa))
+
+
+def test_readme_explains_every_key() -> None:
+    text = (ROOT / "targets" / "README.md").read_text()
+    explained = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert explained == {"extends"} | {item.name for kind in (Target, Device, Limits) for item in fields(kind)}
+    for word in (*target.PRECISIONS, *host.ISA_FLAGS.values(), *host.PCI_ACCELERATORS.values()):
+        assert word in text
+
+
+def test_readme_example_is_read(elsewhere: Path) -> None:
+    text = (ROOT / "targets" / "README.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert example
+    write(elsewhere / "targets", "raspberry-pi-5", example[1])
+    found = target.load("raspberry-pi-5")
+    assert found.limits.latency_ms == 50.0
+    assert found.device.cores == 4
+
+
+# Where they are found
+
+
+def test_search_order(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put one name everywhere, and take the places away one by one."""
+    package = tmp_path / "site"
+    write(package / "their_boards", "xeon", 'summary = "package"')
+    (package / "their_boards" / "__init__.py").write_text("raise RuntimeError('targets are data: this is never run')\n")
+    info = package / "their_boards-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-boards\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edgekit.targets]\ntheirs = their_boards\n")
+    monkeypatch.syspath_prepend(package)
+    monkeypatch.setenv("EDGEKIT_TARGETS", os.pathsep.join([str(tmp_path / "one"), "", str(tmp_path / "two")]))
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "edgekit" / "targets"
+    explicit = write(tmp_path / "path", "xeon", 'summary = "path"')
+    places = [
+        ("cwd", write(elsewhere / "targets", "xeon", 'summary = "cwd"')),
+        ("env one", write(tmp_path / "one", "xeon", 'summary = "env one"')),
+        ("env two", write(tmp_path / "two", "xeon", 'summary = "env two"')),
+        ("config", write(config, "xeon", 'summary = "config"')),
+        ("package", package / "their_boards" / "xeon.toml"),
+    ]
+    assert target.load(str(explicit)).summary == "path"
+    for summary, path in places:
+        assert target.load("xeon").summary == summary
+        assert target.available()["xeon"].resolve() == path.resolve()
+        path.unlink()
+    assert target.load("xeon").summary.startswith("Intel Xeon")
+
+
+def test_half_removed_package_does_not_hide_the_others(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "site" / "gone-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edgekit.targets]\ngone = gone_boards.targets\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert set(target.available()) == BUILTIN
+
+
+def test_in_the_checkout_the_folder_is_the_built_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(search_path.builtin().parent)
+    assert [why for why, _ in search_path.folders()].count("the working directory") == 0
+    assert target.load("jetson-orin-nano").device.sm == "8.7"
+
+
+def test_unknown_target_names_the_nearest_and_the_places(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_TARGETS", "/boards/of/ours")
+    with pytest.raises(UsageError) as caught:
+        target.load("rasberry-pi5")
+    assert "'rasberry-pi5'" in caught.value.message
+    assert "'raspberry-pi-5'" in caught.value.message
+    hint = caught.value.hint or ""
+    for place in ("targets (the working directory)", "/boards/of/ours", "config", str(search_path.builtin())):
+        assert place in hint
+
+
+def test_listing_imports_nothing_heavy(elsewhere: Path) -> None:
+    code = "import sys; from edgekit import target; target.load('jetson'); print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# extends
+
+
+def test_a_file_may_extend_the_one_it_shadows(elsewhere: Path) -> None:
+    write(elsewhere / "targets", "jetson", 'extends = "jetson"\n[limits]\nlatency_ms = 9.0\n')
+    found = target.load("jetson")
+    assert found.limits.latency_ms == 9.0
+    assert found.summary.startswith("NVIDIA Jetson Orin")
+    assert target.load("jetson-orin-nano").limits.latency_ms is None, "a built-in rests on built-ins"
+
+
+def test_a_shadow_may_extend_a_built_in_that_extends_the_shadowed(elsewhere: Path) -> None:
+    write(elsewhere / "targets", "jetson", 'extends = "jetson-orin-nano"\nsummary = "ours"\n')
+    assert target.load("jetson").device.cores == 6
+
+
+def test_extends_takes_a_file_beside_it(elsewhere: Path) -> None:
+    write(elsewhere / "boards", "base", 'summary = "base"\nbackends = ["onnxruntime"]\n[device]\ncores = 3\n')
+    path = write(elsewhere / "boards", "mine", 'extends = "./base.toml"\nsummary = "mine"\n')
+    assert target.load(str(path)).device.cores == 3
+    assert target.load("boards/mine.toml").device.cores == 3
+
+
+def test_extends_merges_tables_and_replaces_lists(elsewhere: Path) -> None:
+    write(
+        elsewhere / "targets",
+        "mine",
+        'extends = "raspberry-pi-5"\nsummary = "mine"\nbackends = ["onnxruntime"]\nnotes = []\n'
+        "shapes = { batch = { min = 1, opt = 2, max = 4 }, height = 320 }\n[device]\nmemory_mb = 16384\n",
+    )
+    found = target.load("mine")
+    assert found.shapes == {"batch": ShapeRange(1, 2, 4), "height": 320}
+    assert found.device.memory_mb == 16384 and found.device.cores == 4
+    assert found.notes == ()
+    assert set(found.candidates) == {"onnxruntime"}, "what is said of a dropped backend goes with it"
+
+
+def test_what_extends_host_is_probed_too(elsewhere: Path) -> None:
+    write(elsewhere / "targets", "ours", 'extends = "host"\nsummary = "ours"\n[limits]\nsize_mb = 5\n')
+    found, here = target.load("ours"), host.probe()
+    assert found.device.isa == here.isa
+    assert found.limits.size_mb == 5.0
+
+
+@pytest.mark.parametrize("chain", [["a", "a"], ["a", "b", "a"], ["a", "b", "c", "b"]])
+def test_circles_are_refused(elsewhere: Path, chain: list[str]) -> None:
+    for name, parent in itertools.pairwise(chain):
+        write(elsewhere, name, f'extends = "./{parent}.toml"\nsummary = "s"\n')
+    with pytest.raises(UsageError, match=r"goes round in a circle: .* -> ") as caught:
+        target.load("./a.toml")
+    assert all(f"{name}.toml" in caught.value.message for name in chain)
+
+
+def test_extending_oneself_without_another_is_unknown(elsewhere: Path) -> None:
+    write(elsewhere / "targets", "lonely", 'extends = "lonely"\nsummary = "s"\n')
+    with pytest.raises(UsageError, match=r"lonely.toml: extends: there is no target 'lonely'"):
+        target.load("lonely")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('summary = "s"\nbackend = ["onnxruntime"]', r"unknown key 'backend'\. Did you mean 'backends'"),
+        ('summary = "s"\n[device]\nmemory = 1', r"device: unknown key 'memory'\. Did you mean 'memory_mb'"),
+        ('summary = "s"\n[limits]\nlatency = 1', r"limits: unknown key 'latency'\. Did you mean 'latency_ms'"),
+        ('summary = "s"\nprecisions = ["fp16"]', r"precisions: 'fp16' is not known\. Did you mean 'f16'"),
+        ('summary = "s"\n[device]\nisa = ["dotprd"]', r"isa: 'dotprd' is not known\. Did you mean 'dotprod'"),
+        (
+            'summary = "s"\nbackends = ["onnxruntime"]\n[candidates]\nonnxruntim = ["fp32"]',
+            r"candidates: 'onnxruntim' is not known\. Did you mean 'onnxruntime'",
+        ),
+        ('summary = "s"\n[evidence]\nmemry_mb = "x"', r"evidence: 'memry_mb' is not known\. Did you mean 'memory_mb'"),
+        ('summary = "s"\nextends = "jetsn"', r"extends: there is no target 'jetsn'\. Did you mean 'jetson'"),
+        ('summary = "s"\nextends = 3', r"extends: expected the name of a target, found 3"),
+        ("backends = []", r"the key 'summary' is missing"),
+        ('extends = "jetson"', r"the key 'summary' is missing"),
+        ('summary = "s"\nname = "other"', r"the name is 'other' but the file is 'bad.toml'"),
+        ('summary = "s"\n[device]\ncores = "four"', r"device: cores: expected a whole number, found 'four'"),
+        ('summary = "s"\n[shapes]\nbatch = { min = 4, opt = 2, max = 8 }', r"shapes.batch: a shape range needs"),
+        ('summary = "s"\n[shapes]\nbatch = { min = 1, max = 8 }', r"shapes.batch: the key 'opt' is missing"),
+        ('summary = "s', r"is not valid TOML"),
+    ],
+)
+def test_faults_in_a_file_are_named(elsewhere: Path, text: str, message: str) -> None:
+    path = write(elsewhere, "bad", text)
+    with pytest.raises(UsageError, match=message) as caught:
+        target.load(str(path))
+    assert "bad.toml" in caught.value.message
+
+
+def test_file_that_cannot_be_read(elsewhere: Path) -> None:
+    (elsewhere / "folder.toml").mkdir()
+    (elsewhere / "latin.toml").write_bytes(b'summary = "\xe9"')
+    for name, message in (("./none.toml", "No such file"), ("./folder.toml", "directory"), ("./latin.toml", "TOML")):
+        with pytest.raises(UsageError, match=message):
+            target.load(name)
+
+
+# Is this machine such a device?
+
+
+def test_mismatches_name_every_difference() -> None:
+    here = replace(host.probe(), arch="x86_64", isa=("avx2",), board=None, compatible=(), accelerators=())
+    wanted = Target("t", "s", device=Device(arch="aarch64", isa=("neon",), board="Orin", accelerator="NVIDIA GPU"))
+    assert len(wanted.mismatches(here)) == 3
+    assert Target("t", "s").mismatches(here) == ()
+
+
+def test_a_richer_processor_is_another_device() -> None:
+    poor, rich = ("avx2",), ("avx2", "avx512_vnni")
+    machine = host.probe()
+    wanted = Target("t", "s", device=Device(isa=poor))
+    assert wanted.mismatches(replace(machine, isa=poor)) == ()
+    assert wanted.mismatches(replace(machine, isa=rich)) == ("this machine has avx512_vnni, which the target lacks",)
+    assert Target("t", "s", device=Device(isa=rich)).mismatches(replace(machine, isa=poor)) == (
+        "this machine lacks avx512_vnni",
+    )
+
+
+def test_the_board_vouches_for_its_accelerator() -> None:
+    wanted = Target("t", "s", device=Device(board="Orin", accelerator="NVIDIA GPU, Ampere"))
+    machine = replace(host.probe(), board=None, compatible=(), accelerators=())
+    assert wanted.mismatches(replace(machine, board="NVIDIA Jetson Orin Nano")) == ()
+    assert len(wanted.mismatches(replace(machine, accelerators=("NVIDIA GPU",)))) == 1, "the right GPU, another board"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[device]\narch = "x86"', r"arch: 'x86' is not known\. Did you mean 'x86_64'"),
+        ("[device]\ncores = -3", "cores = -3 is not possible"),
+        ("[limits]\nlatency_ms = 0.0", r"latency_ms = 0\.0 is not possible"),
+        ("[limits]\nsize_mb = nan", "size_mb = nan is not possible"),
+    ],
+)
+def test_facts_that_cannot_be_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(f'summary = "odd"\n{text}\n')
+    with pytest.raises(UsageError, match=message):
+        target.load(str(tmp_path / "odd.toml"))
+
+
+def test_a_user_without_a_home_has_the_other_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("EDGEKIT_TARGETS", "~nobody-of-this-name/targets")
+    monkeypatch.setattr(Path, "home", nobody)
+    assert target.load("host").name == "host"
+    with pytest.raises(UsageError, match="cannot read the target file"):
+        target.load("~nobody-of-this-name/x.toml")
