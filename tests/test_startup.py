@@ -99,7 +99,7 @@ def test_the_command_line_loads_no_numpy_for_help(environment: dict[str, str]) -
 
 
 def modules() -> list[str]:
-    """Return every module of edgekit outside the heavy rooms, and those within that are imported to list what there is."""
+    """Return the modules outside the heavy rooms, and those within that are imported to list what there is."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"].values()
     entered = {name.partition(":")[0] for group in groups for name in group.values()}
     files = [path.relative_to(ROOT).with_suffix("") for path in sorted(PACKAGE.rglob("*.py"))]

@@ -1,6 +1,6 @@
 """Hold a candidate's outputs against the original model's, and the result against what the user allows.
 
-`evaluate` finds the facts, `gate` judges them. `measure.py` does both for a bundle, on the machine it runs on.
+`evaluate` finds the facts, `gate` judges them. `bundle/verify.py` does both for a bundle, on the machine it runs on.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Read ONNX graphs that others wrote, on the build side: for plugins and passes alike. Imports onnx on use.
 
-What edgekit keeps as a model of its own is read and written by `_onnx.py`. A plugin's device side imports nothing here.
+What edgekit keeps as a model of its own is read and written by `onnx_model.py`. A plugin's device side imports
+nothing here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ONNX files as edgekit keeps them: read, check, describe, rename, save whole. Shared by the sources and the passes.
 
 A graph of at most 2 GB is one self-contained file; a larger one has one neighbour beside it: protobuf ends there.
-Sizes are fixed in `_shapes.py`.
+Sizes are fixed in `onnx_shapes.py`.
 """
 
 from __future__ import annotations

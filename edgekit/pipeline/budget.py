@@ -1,6 +1,6 @@
 """Budgets on latency, size and memory: which of them a candidate exceeds, and by how much.
 
-The budget on quality is the gate's, in `quality.py`.
+The budget on quality is the gate's, in `evaluation/gate.py`.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class Build(contextlib.ExitStack):
             return made
 
     def with_passes(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Model:
-        """Apply a recipe's passes on graphs in order; those before the export are `live.py`'s."""
+        """Apply a recipe's passes on graphs in order; those before the export are `torch_passes.py`'s."""
         for step in recipe_passes.after_export(candidate.recipe):
             kind = registry.pass_type(step.name)
             instance = kind.from_dict(step.config, f"recipe '{candidate.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """The main job: try every candidate of a target, gate it, measure it beside the others, and ship the best that passes:
 the fastest, unless the user asked for another objective.
 
-A plain loop over the parts: the plan says what to try, `build.py` makes it, `quality.py` judges it, `bench/` times
-all of them interleaved, and `ship.py` writes the winner with the report of all.
+A plain loop over the parts: the plan says what to try, `builder.py` builds it, `evaluation/gate.py` judges it, `bench/`
+times all of them interleaved, and `write_bundle.py` writes the winner with the report of all.
 """
 
 from __future__ import annotations

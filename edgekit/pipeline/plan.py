@@ -1,6 +1,6 @@
 """From a project to a plan: target, source, recipes and backends resolved, and the whole chain checked.
 
-Nothing heavy is imported here: a plan is made in a moment, prints, and can be run later. `build.py` carries it out.
+Nothing heavy is imported here: a plan is made in a moment, prints, and can be run later. `builder.py` carries it out.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ __all__ = [
     "installed",
 ]
 
-_CLASSES = {"BackendTests": "backend", "LivePassTests": "live", "PassTests": "passes", "SourceTests": "source"}
+_CLASSES = {"BackendTests": "backend", "LivePassTests": "torch_passes", "PassTests": "passes", "SourceTests": "source"}
 
 
 def __getattr__(name: str) -> Any:

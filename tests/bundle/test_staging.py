@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_the_old_bundle_and_nothing_else(tmp_path):
 def test_a_killed_write_is_cleared_by_the_next(tmp_path):
     code = f"""
     import os, pathlib
-    from edgekit import staging
+    from edgekit.bundle import staging
     with staging.folder(pathlib.Path({str(tmp_path / "b")!r})) as stage:
         (stage / "half").write_text("x")
         os.kill(os.getpid(), 9)

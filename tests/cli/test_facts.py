@@ -146,7 +146,7 @@ def test_the_doctor_on_this_machine(shell):
 
 def test_the_doctor_imports_nothing_heavy():
     code = (
-        "import sys\nfrom edgekit.cli import checkup\nlist(checkup.look(imports=False))\n"
+        "import sys\nfrom edgekit.cli import diagnosis\nlist(diagnosis.look(imports=False))\n"
         "print([n for n in ('numpy','torch','onnx','onnxruntime','openvino','transformers') if n in sys.modules])"
     )
     found, fault = diagnosis._child(code + f"\nprint({diagnosis._MARK!r} + '{{}}')")

@@ -196,7 +196,7 @@ def test_a_closed_pipe_is_no_fault():
 def test_an_interruption_unwinds(sent, code, tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
-        "import time\nfrom pathlib import Path\nfrom edgekit import target\nfrom edgekit.cli import main\n"
+        "import time\nfrom pathlib import Path\nfrom edgekit.target import target\nfrom edgekit.cli import main\n"
         "def wait():\n"
         "    try:\n        Path('begun').touch(); time.sleep(60)\n    finally:\n        Path('unwound').touch()\n"
         "target.available = wait\nimport sys; sys.argv = ['edgekit', 'targets']\nmain()\n"
@@ -218,7 +218,7 @@ def test_usage_error_of_ours_keeps_its_hint():
 IMPORTS = """
 import sys, time
 from pathlib import Path
-from edgekit import target
+from edgekit.target import target
 from edgekit.cli import main
 
 def load():
@@ -266,7 +266,7 @@ def test_a_second_interruption_does_not_wait(importing, tmp_path):
 def test_an_interruption_that_a_library_turns_into_another_error_is_one(tmp_path):
     script = tmp_path / "turns.py"
     script.write_text(
-        "import os, signal\nfrom edgekit import target\nfrom edgekit.cli import main\n"
+        "import os, signal\nfrom edgekit.target import target\nfrom edgekit.cli import main\n"
         "def turn():\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGINT)\n        while True: pass\n"
         "    except KeyboardInterrupt as error:\n        raise ModuleNotFoundError('no module') from error\n"
@@ -279,7 +279,7 @@ def test_an_interruption_that_a_library_turns_into_another_error_is_one(tmp_path
 FINALISER = """
 import os, signal, time
 from pathlib import Path
-from edgekit import target
+from edgekit.target import target
 from edgekit.cli import main
 
 class Closing:
@@ -309,7 +309,7 @@ def test_an_interruption_is_not_dropped_by_a_finaliser(tmp_path):
 
 SWALLOWS = """
 import os, signal, time
-from edgekit import target
+from edgekit.target import target
 from edgekit.cli import interruption, main
 
 interruption.AGAIN_S = 0.5

@@ -22,7 +22,7 @@ HERE = Path(edgekit.__file__).parent
 PROBE = """
 import json, os, sys
 sys.path.insert(0, "source")
-from edgekit import host
+from edgekit.target import host
 
 found = host.probe()
 print(json.dumps({"folder": os.getcwd(), "arch": found.arch, "cpu": found.cpu, "isa": found.isa}))

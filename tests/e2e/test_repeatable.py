@@ -24,12 +24,14 @@ import json, sys, tempfile
 from pathlib import Path
 import numpy as np
 import edgekit
-from edgekit import flavour, recipe, registry
+from edgekit import registry
+from edgekit.pipeline import pass_defaults
+from edgekit.recipe import recipe
 from edgekit._record import digest_of_file
-from edgekit.build import Build
+from edgekit.pipeline.builder import Build
 from edgekit.data import Feeds
 from edgekit.errors import UnsupportedError
-from edgekit.evaluation import prepare
+from edgekit.evaluation.dataset import prepare
 from edgekit.model import Model
 from edgekit.progress import Silent
 
@@ -56,7 +58,7 @@ feeds = Feeds.from_arrays(
 for name in names:
     model = Model.load(Path(sys.argv[1]))
     with tempfile.TemporaryDirectory() as scratch:
-        for number, step in enumerate(flavour.resolve(recipe.load(name), plan.target).passes):
+        for number, step in enumerate(pass_defaults.resolve(recipe.load(name), plan.target).passes):
             work = Path(scratch) / str(number)
             work.mkdir()
             model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, work)

@@ -425,7 +425,7 @@ from pathlib import Path
 import numpy as np
 from edgekit.data import Feeds
 from edgekit.model import Model
-from edgekit.passes.quantize_static import QuantizeStatic
+from edgekit.passes.quantize.static import QuantizeStatic
 feeds = Feeds.from_arrays([{"x": np.random.default_rng(i).standard_normal((1, 16), np.float32)} for i in range(5)])
 print(QuantizeStatic().apply(Model.load(Path(sys.argv[1])), feeds, Path(sys.argv[2])).digest)
 """
@@ -455,7 +455,7 @@ import numpy as np, onnx
 from pathlib import Path
 from edgekit._privacy import no_telemetry
 no_telemetry()
-from edgekit.passes._calibrate import Method, find_ranges
+from edgekit.passes.quantize.calibrate import Method, find_ranges
 from edgekit.spec import TensorSpec
 count, folder, method = int(sys.argv[1]), Path(sys.argv[2]), Method(sys.argv[3])
 class Feeds:

@@ -219,7 +219,7 @@ import numpy as np, onnx
 from pathlib import Path
 from edgekit._privacy import no_telemetry
 no_telemetry()
-from edgekit.passes._channels import channel_extremes
+from edgekit.passes.quantize.channel_ranges import channel_extremes
 from edgekit.spec import TensorSpec
 feeds = ({"x": np.full((1, 4096, 64), 1.0 + number % 7, np.float32)} for number in range(int(sys.argv[1])))
 specs = [TensorSpec("x", "f32", (1, 4096, 64))]

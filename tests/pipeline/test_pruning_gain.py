@@ -35,7 +35,7 @@ import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgekit.passes import live
+from edgekit.frameworks import torch_pass
 from edgekit.plugin import Record
 
 
@@ -51,7 +51,7 @@ class Resize(Record):
 
     def apply(self, model, samples, workdir):
         import torch
-        net = copy.deepcopy(live.module_of(model))
+        net = copy.deepcopy(torch_pass.module_of(model))
         for place in (0, 2, 4):
             old = net[place]
             fan_in = old.in_features if place == 0 else self.width
@@ -63,7 +63,7 @@ class Resize(Record):
             new.weight.data[:rows, :columns] = old.weight.data[:rows, :columns]
             new.bias.data[:rows] = old.bias.data[:rows]
             net[place] = new
-        return live.changed(model, net, name=self.name, config=self.to_dict(), packages=("torch",), seconds=0.0)
+        return torch_pass.changed(model, net, name=self.name, config=self.to_dict(), packages=("torch",), seconds=0.0)
 '''
 
 

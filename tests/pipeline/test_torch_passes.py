@@ -32,7 +32,7 @@ import copy, time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgekit.passes import live
+from edgekit.frameworks import torch_pass
 from edgekit.plugin import Record
 
 
@@ -47,12 +47,12 @@ class Narrow(Record):
 
     def apply(self, model, samples, workdir):
         import torch
-        net = copy.deepcopy(live.module_of(model))
+        net = copy.deepcopy(torch_pass.module_of(model))
         first, last = torch.nn.Linear(6, self.keep), torch.nn.Linear(self.keep, 3)
         first.weight.data, first.bias.data = net[0].weight.data[: self.keep], net[0].bias.data[: self.keep]
         last.weight.data, last.bias.data = net[2].weight.data[:, : self.keep], net[2].bias.data
         net[0], net[2] = first, last
-        return live.changed(model, net, name=self.name, config=self.to_dict(), packages=("torch",), seconds=0.0)
+        return torch_pass.changed(model, net, name=self.name, config=self.to_dict(), packages=("torch",), seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,17 @@ class Nudge(Record):
 
     def apply(self, model, samples, workdir, training=None):
         import torch
-        net = copy.deepcopy(live.module_of(model))
-        changed = live.with_module(model, net)
+        net = copy.deepcopy(torch_pass.module_of(model))
+        changed = torch_pass.with_module(model, net)
         data, weight = training.data, net[2].weight
         inputs = {name: torch.from_numpy(array) for name, array in data.batch(range(len(data))).items()}
         with training.progress.step("nudge"):
-            answer = next(iter(live.outputs(changed, inputs).values()))
+            answer = next(iter(torch_pass.outputs(changed, inputs).values()))
             torch.nn.functional.cross_entropy(answer, torch.tensor(data.labels)).backward()
         weight.data -= self.rate * weight.grad
         (training.folder / f"{time.monotonic_ns()}").touch()
         net.zero_grad(set_to_none=True)
-        return live.changed(model, net, name=self.name, config=self.to_dict(), packages=("torch",), seconds=0.0)
+        return torch_pass.changed(model, net, name=self.name, config=self.to_dict(), packages=("torch",), seconds=0.0)
 '''
 
 SOME_NUDGE = '[[passes]]\nname = "nudge"\n'

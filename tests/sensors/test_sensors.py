@@ -143,7 +143,7 @@ def test_a_counter_for_another_user_alone_is_refused(tree):
         os.chown(counter, 65534, 65534)
         bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
     code = (
-        "import sys\nfrom pathlib import Path\nfrom edgekit.device import sensors\n"
+        "import sys\nfrom pathlib import Path\nfrom edgekit import sensors\n"
         "from edgekit.sensors.reading import Unreadable\n"
         "found = sensors.find(Path(sys.argv[1]))\n"
         "try:\n    print(next(s for s in found.sensors if s.name == found.rail).read())\n"

@@ -68,7 +68,7 @@ from dataclasses import dataclass, replace
 import torch
 sys.path.insert(0, {example!r})
 from edgekit.errors import UsageError
-from edgekit.passes import live
+from edgekit.frameworks import torch_pass
 from edgekit.testing import LivePassTests
 from edgekit_clip import Clip
 
@@ -87,19 +87,19 @@ FAULTY_LIVE = {
     "test_leaves_its_input_alone": """
 def apply(self, model, samples, workdir, training=None):
     made = super().apply(model, samples, workdir, training)
-    live.module_of(model)[0].bias.data += 1
+    torch_pass.module_of(model)[0].bias.data += 1
     return made
 """,
     "test_gives_another_module_in_evaluation_mode": """
 def apply(self, model, samples, workdir, training=None):
     made = super().apply(model, samples, workdir, training)
-    live.module_of(made)[1].train()
+    torch_pass.module_of(made)[1].train()
     return made
 """,
     "test_keeps_inputs_and_outputs": """
 def apply(self, model, samples, workdir, training=None):
     made = super().apply(model, samples, workdir, training)
-    live.module_of(made).append(torch.nn.Linear(2, 3))
+    torch_pass.module_of(made).append(torch.nn.Linear(2, 3))
     return made
 """,
     "test_equal_inputs_give_equal_weights": """

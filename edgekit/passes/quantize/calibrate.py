@@ -2,7 +2,7 @@
 
 The reduction happens inside the graph: each tensor of interest gets a ReduceMin and a ReduceMax, and one vector of
 scalars comes back per sample. Methods that leave outliers out run the samples a second time, and count the values
-between those extremes (`_histogram.py`). onnxruntime's own calibrators are not used: MinMax keeps every sample's
+between those extremes (`histogram.py`). onnxruntime's own calibrators are not used: MinMax keeps every sample's
 outputs until the end (its `max_intermediate_outputs` forgets them instead of merging), Percentile and Entropy keep
 whole activations.
 """

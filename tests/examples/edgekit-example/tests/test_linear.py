@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from edgekit_example import Linear
 
+from edgekit import target
 from edgekit.model import Model, Part
-from edgekit.target import target
 from edgekit.testing import BackendTests
 from edgekit.testing.backend import linear_bias, linear_weight
 
