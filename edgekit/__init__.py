@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
-    from edgekit.pipeline.export import Result
+    from edgekit.pipeline.run import Result
     from edgekit.project import Project
     from edgekit.result.report import Report
 
@@ -40,7 +40,7 @@ _HOMES = {
     "benchmark": "api",
     "open": "bundle.bundle",
     "Bundle": "bundle.bundle",
-    "Result": "pipeline.export",
+    "Result": "pipeline.run",
     "Project": "project",
     "Report": "result.report",
     "EdgekitError": "errors",

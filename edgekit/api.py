@@ -9,10 +9,10 @@ from typing import Any
 from edgekit.bundle import verify as measure
 from edgekit.data import DataRef
 from edgekit.errors import UsageError
-from edgekit.pipeline import export as choose
-from edgekit.pipeline import plan as pipeline
-from edgekit.pipeline.export import Result
+from edgekit.pipeline import plan as planning
+from edgekit.pipeline import run
 from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.run import Result
 from edgekit.progress import Progress
 from edgekit.project import Project
 from edgekit.result.report import Report
@@ -38,13 +38,13 @@ def export(
     project, module = _project(
         model, {"target": target, "data": data, "output": output, "max_drop": max_drop, **options}
     )
-    return choose.export(project, force=force, progress=progress, module=module)
+    return run.run(project, force=force, progress=progress, module=module)
 
 
 def plan(model: Any = None, *, target: str = "host", data: str | Path | None = None, **options: Any) -> Plan:
     """Say what `export` would do, without doing it."""
     project, module = _project(model, {"target": target, "data": data, **options})
-    return pipeline.plan(project, live=module is not None)
+    return planning.plan(project, live=module is not None)
 
 
 def verify(

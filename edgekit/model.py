@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
 from edgekit.errors import ArtifactError, UsageError
@@ -77,11 +77,25 @@ class Part(Record):
     """Relative to the model's folder, and inside it."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    reads: Mapping[str, str] = field(default_factory=dict)
+    """Input to state: not fed, taken from the last part that wrote it."""
+    writes: Mapping[str, str] = field(default_factory=dict)
+    """Output to state: kept for the parts that read it, not returned."""
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.file)
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise UsageError(f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.")
+
+
+@dataclass(frozen=True)
+class State(Record):
+    """What passes from one call to the next beside the feeds."""
+
+    name: str
+    spec: TensorSpec
+    start: Literal["written", "empty", "zeros"] = "written"
+    """What the first reader gets: what another part wrote, an array of length 0 along its free sizes, or zeros."""
 
 
 @dataclass(frozen=True)

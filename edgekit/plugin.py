@@ -15,7 +15,7 @@ Raise edgekit's errors; translate your runtime's exceptions at this boundary and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -161,6 +161,15 @@ class Session(Protocol):
     def close(self) -> None: ...
     def __enter__(self) -> Session: ...
     def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Stateful(Session, Protocol):
+    """A session that keeps states as its runtime's own handles."""
+
+    def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run once, reading and replacing handles in `states`; return the outputs that are no states."""
+        ...
 
 
 @runtime_checkable

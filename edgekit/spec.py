@@ -8,13 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
+
+MODEL = "model"
+"""The name of the part of a model that has one."""
+
+Call = tuple[str, Mapping[str, Any]]
+"""One call of a model: the name of a part, and the arrays that it is fed, by input."""
 
 NUMPY_NAMES = {
     "f64": "float64",

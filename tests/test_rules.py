@@ -29,7 +29,7 @@ LAYERS = (
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},
     {"cache", "frameworks", "plugin"},
-    {"registry", "result", "sources", "passes"},
+    {"registry", "result", "runner", "sources", "passes"},
     {"evaluation", "report", "sensors"},
     {"bench"},
     {"bundle"},

@@ -25,7 +25,8 @@ from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import Step
 from edgekit.plugin import Evidence, Payload, Precision, Session
-from edgekit.spec import TensorSpec
+from edgekit.runner import Runner
+from edgekit.spec import MODEL, TensorSpec
 from edgekit.target import host
 from edgekit.target.target import Target
 
@@ -126,6 +127,10 @@ class Bundle:
         """Load the model. Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle."""
         self.check_finished()
         return registry.backend(self.manifest.backend).open(self.payload)
+
+    def runner(self) -> Runner:
+        """Load every part and return what runs them. Raises what `session` raises."""
+        return Runner({MODEL: self.session()})
 
     def check_finished(self) -> None:
         """Raise ArtifactError for a portable bundle: there is nothing in it that runs."""

@@ -159,7 +159,7 @@ def _proved(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress)
     """Hold what was compiled against the stored samples, in a process of its own: a new engine may crash."""
     with Worker(manifest.backend) as worker:
         worker.load(Bundle(stage, manifest).payload)
-        quality = verify.against_samples(bundle, worker.run, progress)
+        quality = verify.against_samples(bundle, lambda _, feeds: worker.run(feeds), progress)
         precision = worker.precision()
     report = verify.proof(Bundle(bundle.path, manifest), quality, precision)
     report = replace(report, notes=(*report.notes, *manifest.lineage[-1].notes, _note(manifest.lineage[-1])))

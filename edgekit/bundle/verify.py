@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +17,13 @@ from edgekit.evaluation.gate import Deviation, count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.report import Candidate, Check, Quality, Report
+from edgekit.runner import Runner
+from edgekit.spec import MODEL
 from edgekit.target import host
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from edgekit.plugin import Precision, Session
-    from edgekit.tasks import Task
-
-    Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    from edgekit.plugin import Precision
+    from edgekit.tasks.task import Run, Task
 
 PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 
@@ -69,11 +67,11 @@ def verify(
     progress = progress or Silent()
     bundle = artifact.open(path)
     samples = None if data is None else _drawn(bundle, data, max_samples)
-    with bundle.session() as session:
-        quality = against_samples(bundle, session.run, progress)
+    with bundle.runner() as runner:
+        quality = against_samples(bundle, runner.run, progress)
         if samples is not None:
-            quality = _against_data(bundle, session, samples, quality, max_drop, progress)
-        report = proof(bundle, quality, session.precision)
+            quality = _against_data(bundle, runner, samples, quality, max_drop, progress)
+        report = proof(bundle, quality, runner.precision)
     return report if samples is None else replace(report, data=_facts(samples), notes=samples.notes)
 
 
@@ -132,18 +130,18 @@ def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
 
     task = given.by_position(bundle.task(), bundle.path / "assets", bundle.manifest.inputs)
     sample = given.sample(task, words)
-    task.feeds(sample)
+    next(task.steps(sample), None)
     name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
     return bench.RawSample(task.config, bundle.path / "assets", bundle.manifest.inputs, sample, name)
 
 
 def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
-    """Hold what `run` gives for the stored samples against the original's outputs on them."""
+    """Run the stored calls by `run` and compare the outputs with the original's."""
     stored = bundle.samples()
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
         for feeds, outputs in stored:
-            deviation.add(outputs, run(feeds))
+            deviation.add(outputs, run(MODEL, feeds))
             tick()
     limit = 2 * bundle.manifest.deviation + ROUNDING
     meaning = (
@@ -165,7 +163,7 @@ def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
 
 def _against_data(
     bundle: Bundle,
-    session: Session,
+    runner: Runner,
     samples: Samples,
     quality: Quality,
     max_drop: float | None,
@@ -178,7 +176,7 @@ def _against_data(
             f"a loss of at most {max_drop:g} cannot be judged: {note[0]}.",
             hint="give the data that the bundle was exported with, or leave --max-drop out",
         )
-    score, labelled = _score(task, session, samples, progress)
+    score, labelled = _score(task, runner, samples, progress)
     found = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
     if original is None:
         return found
@@ -209,8 +207,10 @@ def _facts(samples: Samples) -> dict[str, object]:
     }
 
 
-def _score(task: Task, session: Session, samples: Samples, progress: Progress) -> tuple[float, int]:
+def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
     """Give the metric, and the number of samples with a label: the others do not count."""
+    from edgekit.tasks import drive
+
     data.require_labels(samples, "to verify the metric")
     if task.metric is None:
         raise UsageError(f"the task '{task.config.task}' has no metric to verify labelled data with.")
@@ -220,7 +220,8 @@ def _score(task: Task, session: Session, samples: Samples, progress: Progress) -
             if sample.label is None:
                 tick()
                 continue
-            predictions.append(task.predict([session.run(feeds) for feeds in task.feeds(sample)]))
+            inferences = drive(task, sample, runner.run)
+            predictions.append(task.predict([inference.outputs for inference in inferences]))
             labels.append(task.label(sample.label))
             tick()
     return task.score(predictions, labels), len(labels)

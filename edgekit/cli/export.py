@@ -101,9 +101,9 @@ def export(ctx: click.Context, /, **given: Any) -> None:
 
     try:
         with output.job(given) as work:
-            from edgekit.pipeline import export as choose
+            from edgekit.pipeline.run import run
 
-            result = choose.export(project, force=given["force"], progress=work.progress)
+            result = run(project, force=given["force"], progress=work.progress)
     except (AccuracyFailure, PerformanceFailure) as failure:
         _show_failed(failure.context.get("report"), given)
         raise
@@ -124,10 +124,10 @@ def _target_of(address: str, wanted: str | None) -> str:
 
 def _dry_run(project: Any, given: Any) -> None:
     from edgekit.cli import output
-    from edgekit.pipeline import plan as pipeline
+    from edgekit.pipeline.plan import plan as planned
 
     with output.job(given):
-        plan: Plan = pipeline.plan(project)
+        plan: Plan = planned(project)
     if given["as_json"]:
         output.emit_json(plan.to_dict())
     else:

@@ -6,7 +6,7 @@ What it imports is what a device has: edgekit, one plugin, numpy, and Pillow or 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from edgekit.cli.group import verb
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.plugin import Session
 
 WARMUPS = 2
 TIMED = 5
@@ -54,17 +53,22 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 
     with output.job({}):
         from edgekit.bundle import bundle as artifact
-        from edgekit.tasks import given
+        from edgekit.spec import MODEL
+        from edgekit.tasks import drive, given
+        from edgekit.tasks.task import Inference
 
         opened = artifact.open(bundle)
         task = given.by_position(opened.task(), opened.path / "assets", opened.manifest.inputs)
         sample = None if _is_arrays(inputs) else given.sample(task, inputs)
-        feeds = [_arrays(Path(inputs[0]))] if sample is None else task.feeds(sample)
-        with opened.session() as session:
-            outputs = [session.run(each) for each in feeds]
-            model_ms = sum(_time_ms(session, each) for each in feeds)
-            precision = session.precision.main
-    answer = task.answer(outputs, sample)
+        with opened.runner() as runner:
+            if sample is None:
+                feeds = _arrays(Path(inputs[0]))
+                inferences = [Inference(MODEL, feeds, runner.run(MODEL, feeds))]
+            else:
+                inferences = drive(task, sample, runner.run)
+            model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
+            precision = runner.precision.main
+    answer = task.answer([inference.outputs for inference in inferences], sample)
     if as_json:
         output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision})
         return
@@ -98,9 +102,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error
 
 
-def _time_ms(session: Session, feeds: Mapping[str, np.ndarray]) -> float:
-    """Time the bound call: the median of a few, on a model that has run before."""
-    call = session.bind(feeds)
+def _time_ms(call: Callable[[], None]) -> float:
+    """Time a bound call: the median of a few, on a model that has run before."""
     for _ in range(WARMUPS):
         call()
     times = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit._record import Record, digest_of
@@ -11,6 +11,7 @@ from edgekit.data.content import digest_of_content
 from edgekit.data.picture import UnreadableImage, check_pictures
 from edgekit.data.samples import Sample, Samples
 from edgekit.errors import UsageError
+from edgekit.spec import Call
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,12 @@ class Feeder(Protocol):
 
     @property
     def config(self) -> Record: ...
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]: ...
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]: ...
+
+
+def feeds_of(task: Feeder, sample: Sample) -> list[Mapping[str, np.ndarray]]:
+    """Return what a sample feeds to a model of one part, call by call; no call may depend on the outputs of another."""
+    return [feeds for _, feeds in task.steps(sample)]
 
 
 class Feeds:
@@ -43,24 +49,24 @@ class Feeds:
         """Make the inputs of every inference that the samples need: one or several a sample, equally many for each."""
 
         def per_sample() -> int:
-            return len(task.feeds(samples[0])) if len(samples) else 0
+            return len(feeds_of(task, samples[0])) if len(samples) else 0
 
         def make() -> Iterator[dict[str, np.ndarray]]:
             expected: int | None = None
             for index, sample in enumerate(samples):
                 try:
-                    made = task.feeds(sample)
+                    feeds = feeds_of(task, sample)
                 except UnreadableImage as fault:
                     check_pictures(samples, first=fault)
                     raise
                 if expected is None:
-                    expected = len(made)
-                elif len(made) != expected:
+                    expected = len(feeds)
+                elif len(feeds) != expected:
                     raise UsageError(
-                        f"sample {index} of '{samples.source}' needs {len(made)} inferences, others {expected}.",
+                        f"sample {index} of '{samples.source}' needs {len(feeds)} inferences, others {expected}.",
                         hint="give every sample the same number of texts",
                     )
-                yield from made
+                yield from map(dict, feeds)
 
         return cls(
             make,

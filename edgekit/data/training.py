@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit._record import digest_of
-from edgekit.data.feeds import Feeder, Feeds
+from edgekit.data.feeds import Feeder, Feeds, feeds_of
 from edgekit.data.picture import UnreadableImage, check_pictures
 from edgekit.data.samples import Sample, Samples
 
@@ -48,7 +48,7 @@ class TrainingData:
 
     @functools.cached_property
     def _each(self) -> int:
-        return len(self.task.feeds(self.samples[0])) if len(self.samples) else 0
+        return len(feeds_of(self.task, self.samples[0])) if len(self.samples) else 0
 
     @functools.cached_property
     def digest(self) -> str:
@@ -84,13 +84,15 @@ class TrainingData:
         if not self.padding:
             return None
         return tuple(
-            max(array.size for array in feed.values()) for sample in self.samples for feed in self.task.feeds(sample)
+            max(array.size for array in feed.values())
+            for sample in self.samples
+            for feed in feeds_of(self.task, sample)
         )
 
     def inputs(self, index: int) -> dict[str, np.ndarray]:
         """Give one item's inputs, each [1, ...]."""
         try:
-            return self.task.feeds(self._sample(index))[index % self._each]
+            return dict(feeds_of(self.task, self._sample(index))[index % self._each])
         except UnreadableImage as fault:
             check_pictures(self.samples, first=fault)
             raise

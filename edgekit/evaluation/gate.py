@@ -1,6 +1,6 @@
-"""Hold a candidate's outputs against the original model's, and the result against what the user allows.
+"""Compare a candidate's outputs with the original model's, and the result with what the user allows.
 
-`evaluate` finds the facts, `gate` judges them. `bundle/verify.py` does both for a bundle, on the machine it runs on.
+`evaluate` measures, `gate` judges. `bundle/verify.py` does both for a bundle, on the machine it runs on.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
-from edgekit.plugin import Session
 from edgekit.progress import Progress
 from edgekit.result.report import Check, Quality
-from edgekit.tasks import Prediction, Task
+from edgekit.runner import Runner
+from edgekit.tasks.task import Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.evaluation.reference_outputs import Originals
+    from edgekit.evaluation.reference_outputs import ReferenceOutputs
 
 VERSION = 2
 """Raised when what `evaluate` computes changes, so that cached results of the old kind are not found."""
@@ -77,26 +77,28 @@ class Deviation:
 
 
 def evaluate(
-    session: Session, task: Task, samples: Samples, originals: Originals, progress: Progress, title: str
+    runner: Runner, task: Task, samples: Samples, reference: ReferenceOutputs, progress: Progress, title: str
 ) -> Quality:
-    """Run every sample and compare; the result holds no checks yet."""
+    """Replay the original's trace of every sample and compare the outputs; the result holds no checks yet."""
     deviation = Deviation()
+    given = samples.labels or [None] * len(samples)
     predictions, truths, labels = [], [], []
     with progress.step(title, len(samples)) as tick:
-        for index, sample in enumerate(samples):
-            expected = originals[index]
-            outputs = [session.run(feeds) for feeds in task.feeds(sample)]
+        for index in range(len(samples)):
+            trace = reference[index]
+            expected = [inference.outputs for inference in trace]
+            outputs = runner.replay([inference.call for inference in trace])
             for original, output in zip(expected, outputs, strict=True):
-                _add(deviation, original, output)
+                add_inference(deviation, original, output)
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
-            labels.append(None if sample.label is None else task.label(sample.label))
+            labels.append(None if given[index] is None else task.label(given[index]))
             tick()
-    return _quality(task, deviation, predictions, truths, labels, originals.framework)
+    return _quality(task, deviation, predictions, truths, labels, reference.framework)
 
 
-def _add(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-    """Add an inference; a graph whose outputs are others than the original's was exported wrongly."""
+def add_inference(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    """Add the outputs of one call. Raises BuildError where names or shapes differ: the graph was exported wrongly."""
     try:
         deviation.add(original, outputs)
     except UsageError as error:

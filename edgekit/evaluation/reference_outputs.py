@@ -1,95 +1,144 @@
-"""The original model's outputs on the evaluation samples: computed once in its own framework, kept on disk, read one
-by one.
+"""The trace of the original model on the evaluation samples: what it was fed and what it answered, recorded once.
 
-They may be larger than memory (dense outputs of thousands of samples), so they are streamed into one uncompressed
-archive and each array is read when it is compared.
+Every sample is prepared and run once, in the original's own framework. Candidates replay the recorded calls, the
+benchmark and the tuner take their inputs from them, and the bundle stores the first few. Both archives are uncompressed
+and are read sample by sample, since dense outputs of thousands of samples may be larger than memory.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgekit._record import digest_of, digest_of_file
+from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Original
 from edgekit.progress import Progress
-from edgekit.tasks import Task
+from edgekit.tasks.task import Inference, Task, drive
 
 if TYPE_CHECKING:
     import numpy as np
 
 SYNTHETIC = "synthetic"
-"""The source of samples that were made up because no data was given."""
+"""The source of samples that were generated because no data was given."""
 
-VERSION = 2
+VERSION = 3
 """Raised when what `record` writes for the same model and samples changes."""
 
-_ARRAYS = "outputs.zip"
-_FACTS = "originals.json"
+FEEDS_BYTES = 2_000_000_000
+"""Feeds are stored up to this size. Those of later samples are prepared again from the sample when they are read: the
+recorded outputs drive the task to the same calls."""
+
+_OUTPUTS = "outputs.zip"
+_FEEDS = "feeds.zip"
+_RECORD = "trace.json"
 
 
-class Originals:
-    """Read what `record` wrote: `self[i]` gives the outputs of sample i, one dict for each inference."""
+@dataclass(frozen=True)
+class RecordedCall(Record):
+    """One call of the original: which part, and the names of the arrays in the archives."""
 
-    def __init__(self, folder: Path) -> None:
-        facts = json.loads((folder / _FACTS).read_text())
-        self.framework: str = facts["framework"]
-        self._inferences: list[list[list[str]]] = facts["inferences"]
-        self.digest = digest_of([digest_of_file(folder / _FACTS), digest_of_file(folder / _ARRAYS)])
-        self._archive = zipfile.ZipFile(folder / _ARRAYS)
+    part: str
+    inputs: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    """The shape of each input."""
+    outputs: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Return the number of elements that the call is fed."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+
+class ReferenceOutputs:
+    """Read what `record` wrote. `reference[i]` is the trace of sample i: its inferences in order.
+
+    `task` and `samples` are those that were recorded.
+    """
+
+    def __init__(self, folder: Path, task: Task, samples: Samples) -> None:
+        recorded = json.loads((folder / _RECORD).read_text())
+        self.framework: str = recorded["framework"]
+        self.calls = [[RecordedCall.from_dict(call) for call in calls] for calls in recorded["samples"]]
+        """The calls of each sample, without their arrays."""
+        self.digest = digest_of([digest_of_file(folder / _RECORD), digest_of_file(folder / _OUTPUTS)])
+        self._task, self._samples = task, samples
+        self._outputs = zipfile.ZipFile(folder / _OUTPUTS)
+        self._feeds = zipfile.ZipFile(folder / _FEEDS)
+        self._stored = int(recorded["feeds_stored"])
 
     def __len__(self) -> int:
-        return len(self._inferences)
+        return len(self.calls)
 
-    def __getitem__(self, index: int) -> list[dict[str, np.ndarray]]:
+    def __getitem__(self, index: int) -> list[Inference]:
+        outputs = self.outputs(index)
+        if index >= self._stored:
+            answers = iter(outputs)
+            return drive(self._task, self._samples[index], lambda part, feeds: next(answers))
         return [
-            {name: self._array(f"{index}.{run}.{number}") for number, name in enumerate(names)}
-            for run, names in enumerate(self._inferences[index])
+            Inference(
+                call.part,
+                {name: _read(self._feeds, f"{index}.{step}.{place}") for place, name in enumerate(call.inputs)},
+                outputs[step],
+            )
+            for step, call in enumerate(self.calls[index])
         ]
 
-    def _array(self, member: str) -> np.ndarray:
-        import numpy as np
-
-        return np.lib.format.read_array(io.BytesIO(self._archive.read(member)), allow_pickle=False)
+    def outputs(self, index: int) -> list[dict[str, np.ndarray]]:
+        """Return what the original answered to each call of sample `index`."""
+        return [
+            {name: _read(self._outputs, f"{index}.{step}.{place}") for place, name in enumerate(call.outputs)}
+            for step, call in enumerate(self.calls[index])
+        ]
 
     def close(self) -> None:
-        self._archive.close()
+        self._outputs.close()
+        self._feeds.close()
 
 
 def record(original: Original, task: Task, samples: Samples, folder: Path, progress: Progress) -> None:
-    """Run the original on every sample and write its outputs below `folder`.
+    """Run the original on every sample and write its trace below `folder`.
 
     Raises BuildError when the original does not run on a sample or gives values that are not finite, UsageError where
-    the samples were made up.
+    the samples are synthetic.
     """
-    inferences: list[list[list[str]]] = []
+    recorded: list[list[dict[str, Any]]] = []
+    stored, room = 0, FEEDS_BYTES
     with (
         progress.step(f"running the original ({original.framework})", len(samples)) as tick,
-        zipfile.ZipFile(folder / _ARRAYS, "w", zipfile.ZIP_STORED) as archive,
+        zipfile.ZipFile(folder / _OUTPUTS, "w", zipfile.ZIP_STORED) as outputs,
+        zipfile.ZipFile(folder / _FEEDS, "w", zipfile.ZIP_STORED) as feeds,
     ):
         for index, sample in enumerate(samples):
-            runs = []
-            for run, feeds in enumerate(_feeds(task, sample, samples)):
-                outputs = _run(original, feeds, index, samples.source)
-                for number, array in enumerate(outputs.values()):
-                    # A bare name would carry the time of day, and the digest of the same outputs would change with it.
-                    archive.writestr(zipfile.ZipInfo(f"{index}.{run}.{number}"), _npy(array))
-                runs.append(list(outputs))
-            inferences.append(runs)
+            inferences = _inferences(original, task, sample, index, samples)
+            room -= sum(array.nbytes for inference in inferences for array in inference.feeds.values())
+            for step, inference in enumerate(inferences):
+                _write(outputs, f"{index}.{step}", inference.outputs.values())
+                if room >= 0:
+                    _write(feeds, f"{index}.{step}", inference.feeds.values())
+            stored += room >= 0
+            recorded.append([_described(inference).to_dict() for inference in inferences])
             tick()
-    (folder / _FACTS).write_text(json.dumps({"framework": original.framework, "inferences": inferences}))
+    description = {"framework": original.framework, "feeds_stored": stored, "samples": recorded}
+    (folder / _RECORD).write_text(json.dumps(description))
 
 
-def _feeds(task: Task, sample: Sample, samples: Samples) -> list[dict[str, np.ndarray]]:
-    """Make one sample's feeds; of pictures that do not open, all are counted before the first is refused."""
+def _described(inference: Inference) -> RecordedCall:
+    shapes = tuple(tuple(array.shape) for array in inference.feeds.values())
+    return RecordedCall(inference.part, tuple(inference.feeds), shapes, tuple(inference.outputs))
+
+
+def _inferences(original: Original, task: Task, sample: Sample, index: int, samples: Samples) -> list[Inference]:
+    """Drive the task with the original; of pictures that do not open, all are counted before the first is refused."""
     try:
-        return task.feeds(sample)
+        return drive(task, sample, lambda part, feeds: _run(original, feeds, index, samples.source))
     except UnreadableImage as fault:
         check_pictures(samples, first=fault)
         raise
@@ -107,7 +156,7 @@ def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source
         reason = (error.message if isinstance(error, EdgekitError) else str(error)).rstrip(".")
         if source == SYNTHETIC:
             raise UsageError(
-                f"no data is given, and the model does not run on inputs that were made up ({shapes}): {reason}.",
+                f"no data is given, and the model does not run on synthetic inputs ({shapes}): {reason}.",
                 hint="give samples with --data, or say which sizes it takes: --shape NAME=SIZE",
             ) from error
         raise BuildError(
@@ -128,19 +177,34 @@ def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source
 def _not_finite(name: str, index: int, source: str) -> EdgekitError:
     if source == SYNTHETIC:
         return UsageError(
-            f"no data is given, and the model gives values that are not finite in '{name}' on made-up inputs.",
+            f"no data is given, and the model gives values that are not finite in '{name}' on synthetic inputs.",
             hint="give samples with --data",
         )
     return BuildError(
         f"the original model itself gives values that are not finite in '{name}' on sample {index}.",
-        hint="check the sample and the weights; no export can be held against such outputs",
+        hint="check the sample and the weights; no export can be compared with such outputs",
     )
 
 
-def _npy(array: np.ndarray) -> bytes:
+def _write(archive: zipfile.ZipFile, prefix: str, arrays: Iterable[np.ndarray]) -> None:
     import numpy as np
 
-    buffer = io.BytesIO()
-    # Not ascontiguousarray, which gives a scalar a dimension.
-    np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
-    return buffer.getvalue()
+    for place, array in enumerate(arrays):
+        buffer = io.BytesIO()
+        # Not ascontiguousarray, which gives a scalar a dimension.
+        ordered = np.asarray(array, order="C")
+        np.lib.format.write_array(buffer, _text(ordered), allow_pickle=False)
+        # A bare name would carry the time of day, and the digest of the same arrays would change with it.
+        archive.writestr(zipfile.ZipInfo(f"{prefix}.{place}"), buffer.getvalue())
+
+
+def _text(array: np.ndarray) -> np.ndarray:
+    """Return an array of objects, as inputs of text are, in a type that is written without pickle."""
+    return array.astype(str) if array.dtype.kind == "O" else array
+
+
+def _read(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    import numpy as np
+
+    array = np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
+    return array.astype(object) if array.dtype.kind == "U" else array

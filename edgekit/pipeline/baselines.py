@@ -22,7 +22,7 @@ def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -
     if all(made.passes for _, made in planned):
         wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
     wanted += [
-        (backend, plain(made, recipe_passes.whole(made), goal, backend))
+        (backend, plain(made, recipe_passes.without_pruning(made), goal, backend))
         for backend, made in possible
         if recipe_passes.prunes(made)
     ]
@@ -44,7 +44,7 @@ def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend:
     return Recipe(f"{made.name}-whole", f"{made.name} without its pruning", passes, made.precision)
 
 
-def resorts(possible: Sequence[Pair], goal: Target) -> list[Pair]:
+def fallbacks(possible: Sequence[Pair], goal: Target) -> list[Pair]:
     """Give int8 by training for the backends whose int8 candidates may all miss the gate."""
     int8 = [(backend, made) for backend, made in possible if made.precision.startswith("i8")]
     if any(made.name == recipe.LAST_RESORT for _, made in int8):

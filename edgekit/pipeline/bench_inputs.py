@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from edgekit import bench
 from edgekit.bench.scenario import BATCH, free_batch
-from edgekit.evaluation.dataset import Evaluation
+from edgekit.evaluation.reference_outputs import ReferenceOutputs
+from edgekit.pipeline.export import Export
 from edgekit.project import Objective
 from edgekit.spec import TensorSpec
 
@@ -16,22 +17,22 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROUNDS = 10
-"""Turns that each candidate gets at least: fewer pairs cannot tell a difference from the noise."""
+"""Rounds that each candidate gets at least: fewer pairs cannot tell a difference from the noise."""
 
 LOOKED_AT = 64
-"""Samples among which the one of median size is sought."""
+"""Samples among which the one of median size is found."""
 
 SEARCHED = 512
-"""Samples among which those are sought that can share a batch."""
+"""Samples among which those are found that can share a batch."""
 
 
 def settings(seconds: float) -> bench.Settings:
-    """Give how long to measure so that each candidate is timed for `seconds` at least."""
+    """Return how long to measure so that each candidate is timed for `seconds` at least."""
     return bench.Settings.lasting(seconds, round_ms=min(200, 1e3 * seconds / ROUNDS))
 
 
 def with_raw_file(outcome: bench.Outcome) -> bench.Outcome:
-    """Say where the bundle will hold the raw latencies."""
+    """Return the outcome with the place where the bundle will hold its raw latencies."""
     if outcome.measurement is None:
         return outcome
     file = f"latencies/{outcome.name.replace('/', '-')}.txt"
@@ -39,32 +40,37 @@ def with_raw_file(outcome: bench.Outcome) -> bench.Outcome:
 
 
 def feeds(
-    evaluation: Evaluation, objective: Objective, inputs: Sequence[Sequence[TensorSpec]]
+    export: Export, inputs: Sequence[Sequence[TensorSpec]], objective: Objective | None = None
 ) -> tuple[Mapping[str, np.ndarray], int]:
-    """Give what to feed, and how many samples that is; `inputs` are those of every graph that will be measured.
+    """Return what to feed, and how many samples that is; `inputs` are those of every graph that will be measured.
 
     For throughput a batch of real samples where every graph leaves it free: `BATCH` of those with the shapes of the
-    sample of median size, or as many as there are. Else that sample alone.
+    sample of median size, or as many as there are. Else that sample alone. Without `objective` it is the project's.
     """
     import numpy as np
 
-    one = representative(evaluation)
-    if objective != "throughput" or not all(free_batch(specs) for specs in inputs):
-        return one, 1
-    shapes = {name: array.shape for name, array in one.items()}
-    alike: list[Mapping[str, np.ndarray]] = []
-    for index in range(min(SEARCHED, len(evaluation.samples))):
-        for found in evaluation.task.feeds(evaluation.samples[index]):
-            if {name: array.shape for name, array in found.items()} == shapes and len(alike) < BATCH:
-                alike.append(found)
-        if len(alike) == BATCH:
-            break
-    return {name: np.concatenate([found[name] for found in alike]) for name in one}, len(alike)
+    reference = export.reference
+    sample, call = representative(reference)
+    alone = reference[sample][call].feeds
+    throughput = (objective or export.plan.project.objective) == "throughput"
+    if not throughput or not all(free_batch(specs) for specs in inputs):
+        return alone, 1
+    shapes = reference.calls[sample][call].shapes
+    alike = [
+        (index, step)
+        for index, calls in enumerate(reference.calls[:SEARCHED])
+        for step, recorded in enumerate(calls)
+        if recorded.shapes == shapes
+    ][:BATCH]
+    several = [reference[index][step].feeds for index, step in alike]
+    return {name: np.concatenate([each[name] for each in several]) for name in alone}, len(several)
 
 
-def representative(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
-    """Give the feeds of the sample of median size among the first, so that a text is neither short nor long."""
-    count = min(LOOKED_AT, len(evaluation.samples))
-    several = [evaluation.task.feeds(evaluation.samples[index])[0] for index in range(count)]
-    several.sort(key=lambda found: sum(array.size for array in found.values()))
-    return several[len(several) // 2]
+def representative(reference: ReferenceOutputs) -> tuple[int, int]:
+    """Return the first call of the sample of median size among the first, so that a text is neither short nor long.
+
+    As the sample's number and the call's within it.
+    """
+    count = min(LOOKED_AT, len(reference))
+    order = sorted(range(count), key=lambda index: reference.calls[index][0].size)
+    return order[count // 2], 0

@@ -25,7 +25,7 @@ class Excess:
 
     @property
     def share(self) -> float:
-        """Give the excess relative to the budget: 0.5 is half as much again."""
+        """Return the excess relative to the budget: 0.5 is half as much again."""
         return self.value / self.limit - 1
 
     def __str__(self) -> str:
@@ -33,24 +33,24 @@ class Excess:
         return f"{subject}{self.value:.3g} {self.unit}, at most {self.limit:g} {self.unit} allowed"
 
 
-def excesses(made: Plan, size_mb: float | None, measured: Measurement | None) -> tuple[Excess, ...]:
-    """Give every budget of the plan that is exceeded; what is not known exceeds none."""
-    found = (
-        ("p50", measured.p50_ms if measured else None, made.latency_budget_ms, "ms", "--max-latency-ms"),
-        ("", size_mb, made.size_budget_mb, "MB", "--max-size-mb"),
-        ("peak memory", measured.peak_memory_mb if measured else None, made.memory_budget_mb, "MB", "--max-memory-mb"),
+def excesses(plan: Plan, size_mb: float | None, measured: Measurement | None) -> tuple[Excess, ...]:
+    """Return every budget of the plan that is exceeded; what is not known exceeds none."""
+    budgets = (
+        ("p50", measured.p50_ms if measured else None, plan.latency_budget_ms, "ms", "--max-latency-ms"),
+        ("", size_mb, plan.size_budget_mb, "MB", "--max-size-mb"),
+        ("peak memory", measured.peak_memory_mb if measured else None, plan.memory_budget_mb, "MB", "--max-memory-mb"),
     )
     return tuple(
         Excess(what, value, limit, unit, option)
-        for what, value, limit, unit, option in found
+        for what, value, limit, unit, option in budgets
         if value is not None and limit is not None and value > limit
     )
 
 
-def nearest(made: Plan, candidates: tuple[Candidate, ...]) -> tuple[Candidate, tuple[Excess, ...]]:
-    """Give the candidate over budget that is nearest to keeping all of them, and what it exceeds.
+def nearest(plan: Plan, candidates: tuple[Candidate, ...]) -> tuple[Candidate, tuple[Excess, ...]]:
+    """Return the candidate over budget that is nearest to keeping all of them, and what it exceeds.
 
     Near is measured by the worst excess, relative to its budget: milliseconds and megabytes have no other common unit.
     """
-    over = [(c, excesses(made, c.size_mb, c.measurement)) for c in candidates if c.status == "over-budget"]
+    over = [(c, excesses(plan, c.size_mb, c.measurement)) for c in candidates if c.status == "over-budget"]
     return min(over, key=lambda pair: max((excess.share for excess in pair[1]), default=0.0))

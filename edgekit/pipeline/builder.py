@@ -19,7 +19,7 @@ from typing import Any
 from edgekit import _requirement, cache, registry
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
-from edgekit.errors import BuildError, EdgekitError, UsageError, nearest
+from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError, nearest
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Reference
 from edgekit.pipeline import recipe_passes
@@ -27,7 +27,6 @@ from edgekit.pipeline.plan import LIVE, Plan, PlannedCandidate, reference, sourc
 from edgekit.plugin import Built, Payload
 from edgekit.progress import Progress
 from edgekit.spec import TensorSpec
-from edgekit.target.target import Target
 
 TOOLS = (
     "torch",
@@ -64,7 +63,7 @@ class Compiled:
         return sum((self.folder / name).stat().st_size for name in self.built.files) / 1e6
 
 
-class Build(contextlib.ExitStack):
+class Builder(contextlib.ExitStack):
     """One export under way; as a context manager it removes its work folders at the end."""
 
     def __init__(self, plan: Plan, progress: Progress, module: Any = None) -> None:
@@ -186,15 +185,28 @@ class Build(contextlib.ExitStack):
             model = replace(made, task=model.task, steps=(*model.steps, *made.steps[len(start.steps) :]))
         return model
 
-    def compiled(self, model: Model, candidate: PlannedCandidate, goal: Target) -> Compiled:
+    def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Compiled:
+        """Apply the candidate's passes on graphs to `model` and compile the result.
+
+        Raises UnsupportedError, with every problem, or BuildError.
+        """
+        return self.compiled(self.with_passes(model, candidate, feeds), candidate)
+
+    def compiled(self, model: Model, candidate: PlannedCandidate) -> Compiled:
         """Compile a typed model with the candidate's backend. Raises UnsupportedError or BuildError."""
-        backend = registry.backend(candidate.backend)
-        options = dict(goal.options.get(candidate.backend, {}))
+        backend, target = registry.backend(candidate.backend), self.plan.target
+        support = backend.supports(model, target)
+        if not support.ok:
+            raise UnsupportedError(
+                "; ".join(support.problems),
+                hint="change what is named in the model, or choose another backend (see `edgekit plugins`)",
+            )
+        options = dict(target.options.get(candidate.backend, {}))
         config = {
             "backend": registry.distribution("backend", candidate.backend),
             "versions": dict(backend.probe().versions),
             "code": [code_of(type(backend)), code_of(registry.pass_type("export"))],  # whose folder reads graphs for it
-            "target": [goal.name, goal.device.to_dict(), goal.to_dict()["shapes"], goal.static_shapes_only],
+            "target": [target.name, target.device.to_dict(), target.to_dict()["shapes"], target.static_shapes_only],
             "options": options,
             "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
         }
@@ -204,7 +216,7 @@ class Build(contextlib.ExitStack):
         def make(work: Path) -> Path | None:
             (work / "payload").mkdir()
             with self.progress.step(f"building {candidate.name}"):
-                built = backend.build(model, goal, options, work / "payload")
+                built = backend.build(model, target, options, work / "payload")
             (work / "built.json").write_text(json.dumps(built.to_dict()))
             if built.lasting:
                 return None

@@ -1,35 +1,39 @@
-"""One export's trials: the original is run once, then every candidate is built and held against it.
+"""Build every candidate and compare it with the original. What cannot be built is kept with its reason.
 
-What cannot be built is kept with its reason. Measuring and choosing among those that were built is `choose.py`.
+Measuring and choosing among those that were built come after: `run.py`, `selection.py`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, cache, registry
 from edgekit._record import digest_of
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
-from edgekit.evaluation import gate as quality
-from edgekit.evaluation.dataset import Evaluation
-from edgekit.evaluation.reference_outputs import VERSION, Originals, record
-from edgekit.model import Model
+from edgekit.evaluation import gate
 from edgekit.pipeline import recipe_passes, torch_passes
-from edgekit.pipeline.builder import Build, Compiled, tool_versions
+from edgekit.pipeline.builder import Compiled
+from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Mixed, Quality, Repair
+from edgekit.runner import Runner
+from edgekit.spec import MODEL
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A candidate that was built and held against the original, and measured where it could be."""
+class BuiltCandidate:
+    """A candidate that was built and compared with the original, and measured where it could be."""
 
     planned: PlannedCandidate
     compiled: Compiled
@@ -41,6 +45,10 @@ class Tried:
     mixed: Mixed | None = None
 
     @property
+    def name(self) -> str:
+        return self.planned.name
+
+    @property
     def p50_ms(self) -> float | None:
         return self.measurement.p50_ms if self.measurement else None
 
@@ -48,131 +56,102 @@ class Tried:
     def measurement(self) -> Measurement | None:
         return self.outcome.measurement if self.outcome else None
 
-
-def run_original(build: Build, model: Model, evaluation: Evaluation) -> Originals:
-    """Run the original on the evaluation samples, or take its outputs from the cache."""
-
-    def run(work: Path) -> None:
-        record(build.original(), evaluation.task, evaluation.samples, work, build.progress)
-
-    if build.source_digest is None:
-        # The user's own code may have changed where no digest can see it: its outputs are computed each time.
-        work = build.enter_context(cache.workdir("originals"))
-        run(work)
-        return Originals(work)
-    decides = [build.source_digest, model.digest, evaluation.samples.digest, evaluation.task.config.to_dict()]
-    folder, _ = cache.fetch(digest_of(["originals", VERSION, decides, tool_versions()]), "originals", run)
-    return Originals(folder)
+    def entry(self, name: str, feeds: Mapping[str, np.ndarray], batch: int = 1) -> bench.Entry:
+        """Return what the benchmark needs to time it on `feeds`, a batch of so many samples."""
+        return bench.Entry(name, self.planned.backend, self.compiled.payload, feeds, batch)
 
 
-def try_all(
-    build: Build, model: Model, evaluation: Evaluation, originals: Originals
-) -> tuple[list[Tried], list[Candidate]]:
-    """Build and verify every candidate; those that cannot be built are kept with the reason.
+def build_all(export: Export) -> tuple[list[BuiltCandidate], list[Candidate]]:
+    """Build and judge every candidate of the plan; return those that were built, and the others with the reason.
 
     Raises UnsupportedError or BuildError when none of those that were asked for could be built.
     """
-    tried: list[Tried] = []
+    built: list[BuiltCandidate] = []
     lost: list[Candidate] = []
     faults: list[EdgekitError] = []
-    for planned in build.plan.candidates:
-        if planned.resort and _some_int8_passes(tried):
+    for planned in export.plan.candidates:
+        if planned.fallback and _some_int8_passes(built):
             continue
         if planned.problems:
             lost.append(_lost(planned, "unsupported", "; ".join(planned.problems)))
             continue
         try:
-            tried += attempt(build, planned, model, evaluation, originals)
+            built += attempt(export, planned)
         except (UnsupportedError, BuildError) as fault:
             faults.append(fault)
             status = "unsupported" if isinstance(fault, UnsupportedError) else "build-failed"
             lost.append(_lost(planned, status, _reason(fault)))
-            build.progress.note(f"{planned.name}: {_reason(fault)}")
-    if all(t.planned.baseline for t in tried):  # what is measured for comparison only cannot be shipped
-        failed = [fault for fault in faults if isinstance(fault, BuildError)]
-        if failed:
-            raise failed[0]
-        reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
-        # The last candidate is the plainest: what would mend it mends the others as well.
-        hint = next((fault.hint for fault in reversed(faults) if fault.hint), None)
-        message = f"nothing can be built for '{build.plan.target.name}'."
-        raise UnsupportedError(message, problems=reasons, hint=hint) from faults[0]
-    return tried, lost
+            export.progress.note(f"{planned.name}: {_reason(fault)}")
+    if all(candidate.planned.baseline for candidate in built):  # a baseline cannot be shipped
+        raise _nothing_built(export, lost, faults)
+    return built, lost
 
 
-def _some_int8_passes(tried: list[Tried]) -> bool:
-    asked = [t for t in tried if not (t.planned.baseline or t.planned.resort)]
-    return any(t.quality.ok and t.planned.recipe.precision.startswith("i8") for t in asked)
+def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> list[BuiltCandidate]:
+    """Build a candidate and judge it; return it, and its repaired form where it misses the gate and can be repaired.
 
-
-def attempt(
-    build: Build,
-    planned: PlannedCandidate,
-    model: Model,
-    evaluation: Evaluation,
-    originals: Originals,
-    *,
-    mend: bool = True,
-) -> list[Tried]:
-    """Build a candidate and hold it against the original; give it, and where it misses the gate and is to be repaired,
-    what it became. Raises UnsupportedError or BuildError when it cannot be built.
+    Raises UnsupportedError or BuildError when it cannot be built.
     """
-    model = torch_passes.graph(build, model, planned, evaluation)
+    start = torch_passes.graph(export, planned)
 
-    def one(changed: PlannedCandidate) -> Tried:
-        return _try(build, changed, model, evaluation, originals)
+    def build_and_judge(changed: PlannedCandidate) -> BuiltCandidate:
+        return judge(export, changed, export.builder.build(start, changed, export.evaluation.feeds))
 
-    first = one(planned)
-    if first.quality.ok or planned.baseline or not mend or not build.plan.project.repair or repairable(planned) is None:
+    first = build_and_judge(planned)
+    if first.quality.ok or planned.baseline or not (mend and export.plan.project.repair) or not repairable(planned):
         return [first]
-    found, repaired = repair(build, planned, model, evaluation.feeds, one)
-    first = replace(first, repair=found)
-    return [first] if repaired is None else [first, replace(repaired, repair=found)]
+    attempts, repaired = repair(export, planned, start, build_and_judge)
+    first = replace(first, repair=attempts)
+    return [first] if repaired is None else [first, replace(repaired, repair=attempts)]
 
 
-def _try(build: Build, planned: PlannedCandidate, model: Model, evaluation: Evaluation, originals: Originals) -> Tried:
-    goal, backend = build.plan.target, registry.backend(planned.backend)
-    typed = build.with_passes(model, planned, evaluation.feeds)
-    support = backend.supports(typed, goal)
-    if not support.ok:
-        raise UnsupportedError(
-            "; ".join(support.problems),
-            hint="change what is named in the model, or choose another backend (see `edgekit plugins`)",
-        )
-    compiled = build.compiled(typed, planned, goal)
-    return judged(build, planned, compiled, evaluation, originals)
-
-
-def judged(
-    build: Build, planned: PlannedCandidate, compiled: Compiled, evaluation: Evaluation, originals: Originals
-) -> Tried:
-    """Hold what was compiled against the original and the gate."""
-    project, backend = build.plan.project, registry.backend(planned.backend)
+def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> BuiltCandidate:
+    """Compare what was compiled with the original, and the result with the gate."""
+    project, backend = export.plan.project, registry.backend(planned.backend)
 
     def check(work: Path) -> None:
         # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
-        elsewhere = bool(build.plan.mismatches) or compiled.built.portable
-        with backend.open(replace(compiled.payload, elsewhere=elsewhere)) as session:
-            title = f"verifying {planned.name}"
-            seen = quality.evaluate(session, evaluation.task, evaluation.samples, originals, build.progress, title)
-            found = {"quality": seen.to_dict(), "effective": session.precision.to_dict()}
-        (work / "quality.json").write_text(json.dumps(found))
+        off_target = bool(export.plan.mismatches) or compiled.built.portable
+        with Runner({MODEL: backend.open(replace(compiled.payload, elsewhere=off_target))}) as runner:
+            evaluation, title = export.evaluation, f"verifying {planned.name}"
+            quality = gate.evaluate(
+                runner, evaluation.task, evaluation.samples, export.reference, export.progress, title
+            )
+            judged = {"quality": quality.to_dict(), "effective": runner.precision.to_dict()}
+        (work / "quality.json").write_text(json.dumps(judged))
 
-    decides = [compiled.key, originals.digest, evaluation.samples.digest, evaluation.task.config.to_dict()]
-    folder, _ = cache.fetch(digest_of(["quality", quality.VERSION, decides]), "quality", check)
-    found = json.loads((folder / "quality.json").read_text())
-    gated = quality.gate(
-        Quality.from_dict(found["quality"]),
+    key = digest_of(["quality", gate.VERSION, [compiled.key, *export.data_key]])
+    folder, _ = cache.fetch(key, "quality", check)
+    judged: dict[str, Any] = json.loads((folder / "quality.json").read_text())
+    quality = gate.gate(
+        Quality.from_dict(judged["quality"]),
         compiled.model.precision,
         max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
-        retrained=bool(recipe_passes.live(planned.recipe)),
+        retrained=bool(recipe_passes.before_export(planned.recipe)),
     )
-    return Tried(planned, compiled, gated, Precision.from_dict(found["effective"]))
+    return BuiltCandidate(planned, compiled, quality, Precision.from_dict(judged["effective"]))
+
+
+def _some_int8_passes(built: list[BuiltCandidate]) -> bool:
+    asked = [candidate for candidate in built if not (candidate.planned.baseline or candidate.planned.fallback)]
+    return any(candidate.quality.ok and candidate.planned.recipe.precision.startswith("i8") for candidate in asked)
+
+
+def _nothing_built(export: Export, lost: list[Candidate], faults: list[EdgekitError]) -> EdgekitError:
+    failed = [fault for fault in faults if isinstance(fault, BuildError)]
+    if failed:
+        return failed[0]
+    reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
+    # The last candidate is the plainest: what would mend it mends the others as well.
+    hint = next((fault.hint for fault in reversed(faults) if fault.hint), None)
+    error = UnsupportedError(f"nothing can be built for '{export.plan.target.name}'.", problems=reasons, hint=hint)
+    error.__cause__ = faults[0] if faults else None
+    return error
 
 
 def _reason(fault: EdgekitError) -> str:
-    """Give a message in one line: its list of problems would be an entry in the middle of a table."""
+    """Return a message in one line: its list of problems would be an entry in the middle of a table."""
     problems = getattr(fault, "problems", ())
     if not problems:
         return fault.message

@@ -1,5 +1,5 @@
-"""Int8 where it pays: beside int8 as a whole and float as a whole, try the mix that leaves those layers in float that
-int8 makes no faster.
+"""Mixed precision: beside int8 as a whole and float as a whole, try the mix that leaves those layers in float that int8
+makes no faster.
 
 Both are profiled on real input, layer by layer. The profiles only propose; each proposal is built and measured beside
 the two, and the fastest enters the contest under a name of its own, where the gate judges it like any other.
@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, registry
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
-from edgekit.evaluation.dataset import Evaluation
-from edgekit.evaluation.reference_outputs import Originals
-from edgekit.model import Model
-from edgekit.pipeline import bench_inputs, candidates, torch_passes
-from edgekit.pipeline.builder import Build
-from edgekit.pipeline.candidates import Tried
+from edgekit.pipeline import bench_inputs, candidates, recipe_passes, torch_passes
+from edgekit.pipeline.builder import Compiled
+from edgekit.pipeline.candidates import BuiltCandidate
+from edgekit.pipeline.export import Export
 from edgekit.pipeline.layer_times import attribute, fastest
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.precision_search import Times, propose
-from edgekit.pipeline.repair import before, leaving
+from edgekit.pipeline.repair import before, excluding
 from edgekit.plugin import Anatomy, LayerTime
 from edgekit.recipe.recipe import PassConfig
 from edgekit.result.report import LayerChoice, Mixed, MixedTrial
@@ -39,7 +37,7 @@ NEAR = 2.0
 """A backend whose faster pure model takes more than this many times the best one's is left alone: no mix wins there."""
 
 ROUNDS = 3
-"""Profiles of each model, by turns."""
+"""Profiles of each model, interleaved."""
 
 TRIAL = bench.Settings(
     min_seconds=0.4,
@@ -57,61 +55,58 @@ TRIAL = bench.Settings(
 class _Pair:
     """A quantized candidate and the same without its quantizing pass."""
 
-    quantized: Tried
-    in_float: Tried
+    quantized: BuiltCandidate
+    in_float: BuiltCandidate
     step: PassConfig
 
 
-def wanted(made: Plan) -> bool:
-    """Say whether mixes are to be tried: not where nothing can be measured that counts for the target."""
-    timed = made.project.objective in ("latency", "throughput")  # float layers are larger: no mix is smaller than int8
-    return made.project.mixed and made.project.bench and timed and not made.mismatches
+def add_mixes(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandidate]:
+    """Return the candidates, the quantized ones with the times of their layers, and the mixes that are worth measuring.
 
-
-def add(
-    build: Build,
-    model: Model,
-    evaluation: Evaluation,
-    originals: Originals,
-    tried: Sequence[Tried],
-) -> list[Tried]:
-    """Give the candidates, the quantized ones with what their layers take, and the mixes that are worth measuring."""
-    inputs = [t.compiled.built.inputs for t in tried]
-    feeds, _ = bench_inputs.feeds(evaluation, build.plan.project.objective, inputs)
-    profiled = [(pair, times) for pair in pairs(tried) if (times := _times(build, pair, model, evaluation, feeds))]
+    Nothing is added where the project wants no mixes, or nothing can be measured that counts for the target.
+    """
+    if not wanted(export.plan):
+        return list(built)
+    feeds, _ = bench_inputs.feeds(export, [candidate.compiled.built.inputs for candidate in built])
+    profiled = [(pair, times) for pair in pairs(built) if (times := _times(export, pair, feeds))]
     best = min((times.pure_ms for _, times in profiled), default=0.0)
-    found: dict[str, Mixed] = {}
-    more: list[Tried] = []
+    records: dict[str, Mixed] = {}
+    added: list[BuiltCandidate] = []
     for pair, times in profiled:
         record, mix = _nothing(pair, times, f"its backend is {times.pure_ms / best:.1f}x as slow as the best"), None
         if times.pure_ms <= NEAR * best:
-            record, mix = _contest(build, pair, times, model, evaluation, feeds)
+            record, mix = _contest(export, pair, times, feeds)
         if mix is not None:
             try:
-                added = candidates.attempt(build, mix, model, evaluation, originals)
-                more += [replace(t, mixed=record) for t in added]
+                added += [replace(candidate, mixed=record) for candidate in candidates.attempt(export, mix)]
             except (UnsupportedError, BuildError) as fault:
                 record = replace(record, note=f"the mix cannot be built: {fault.message}")
-        found[pair.quantized.planned.name] = record
-    return [replace(t, mixed=found.get(t.planned.name)) for t in tried] + more
+        records[pair.quantized.name] = record
+    return [replace(candidate, mixed=records.get(candidate.name)) for candidate in built] + added
 
 
-def pairs(tried: Sequence[Tried]) -> list[_Pair]:
-    """Find the quantized candidates that can leave layers in float, each with the same in float beside it.
+def wanted(plan: Plan) -> bool:
+    """Return whether mixes are to be tried: not where nothing can be measured that counts for the target."""
+    timed = plan.project.objective in ("latency", "throughput")  # float layers are larger: no mix is smaller than int8
+    return plan.project.mixed and plan.project.bench and timed and not plan.mismatches
 
-    A recipe that names layers itself is left as it is: it repeats what was found before. Of several that differ in
+
+def pairs(built: Sequence[BuiltCandidate]) -> list[_Pair]:
+    """Return the quantized candidates that can leave layers in float, each with the same in float beside it.
+
+    A recipe that names layers itself is left as it is: it repeats what was chosen before. Of several that differ in
     their ranges alone the first that passes the gate stands for all: they are equally fast.
     """
-    found: dict[str, _Pair] = {}
-    for t in sorted(tried, key=lambda t: not t.quality.ok):
-        step = _mixable(t.planned)
-        if step is None or t.planned.baseline or step.config.get("exclude"):
+    by_float: dict[str, _Pair] = {}
+    for candidate in sorted(built, key=lambda each: not each.quality.ok):
+        step = _mixable(candidate.planned)
+        if step is None or candidate.planned.baseline or step.config.get("exclude"):
             continue
-        rest = tuple(one for one in t.planned.recipe.passes if one is not step)
-        for other in tried:
-            if other.planned.backend == t.planned.backend and other.planned.recipe.passes == rest:
-                found.setdefault(other.planned.name, _Pair(t, other, step))
-    return list(found.values())
+        rest = tuple(each for each in candidate.planned.recipe.passes if each is not step)
+        for other in built:
+            if other.planned.backend == candidate.planned.backend and other.planned.recipe.passes == rest:
+                by_float.setdefault(other.planned.name, _Pair(candidate, other, step))
+    return list(by_float.values())
 
 
 def _mixable(planned: PlannedCandidate) -> PassConfig | None:
@@ -119,60 +114,56 @@ def _mixable(planned: PlannedCandidate) -> PassConfig | None:
     return next((step for step in steps if hasattr(registry.pass_type(step.name), "anatomy")), None)
 
 
-def _times(
-    build: Build, pair: _Pair, model: Model, evaluation: Evaluation, feeds: Mapping[str, np.ndarray]
-) -> Times | None:
-    """Profile both of a pair; None where there is one layer only, or a runtime does not tell."""
-    start = torch_passes.graph(build, model, pair.quantized.planned, evaluation)
-    anatomy = _anatomy(build, pair, start, evaluation)
+def _times(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Times | None:
+    """Profile both of a pair; None where there is one layer only, or a runtime gives no layer times."""
+    anatomy = _anatomy(export, pair)
     if len(anatomy.layers) < 2:
         return None
     try:
-        in_float, in_int8 = _profiles(build, pair, evaluation, feeds)
+        in_float, in_int8 = _profiles(export, pair, feeds)
     except EdgekitError as fault:  # what cannot be profiled is still measured and judged as a whole
-        build.progress.note(f"{pair.quantized.planned.name}: no layer times: {fault.message}")
+        export.progress.note(f"{pair.quantized.name}: no layer times: {fault.message}")
         return None
     return Times.of(anatomy, attribute(anatomy, in_float), attribute(anatomy, in_int8))
 
 
-def _anatomy(build: Build, pair: _Pair, model: Model, evaluation: Evaluation) -> Anatomy:
+def _anatomy(export: Export, pair: _Pair) -> Anatomy:
     """Ask the pass for its layers, once for all candidates whose recipes begin alike."""
-    planned, step = pair.quantized.planned, pair.step
-    start = build.with_passes(model, before(planned, step), evaluation.feeds)
-    kind = registry.pass_type(step.name)
-    instance: Any = kind.from_dict(step.config, f"recipe '{planned.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
+    planned, step, builder = pair.quantized.planned, pair.step, export.builder
+    start = torch_passes.graph(export, planned)
+    start = builder.with_passes(start, before(planned, step), export.evaluation.feeds)
+    instance: Any = recipe_passes.configured(step, planned.recipe)
 
     def make(work: Path) -> None:
         (work / "anatomy.json").write_text(json.dumps(instance.anatomy(start, work).to_dict()))
 
-    folder = build.cached_step("anatomy", {"config": instance.to_dict(), "input": start.digest}, kind, make)
+    key = {"config": instance.to_dict(), "input": start.digest}
+    folder = builder.cached_step("anatomy", key, type(instance), make)
     return Anatomy.from_dict(json.loads((folder / "anatomy.json").read_text()))
 
 
-def _profiles(
-    build: Build, pair: _Pair, evaluation: Evaluation, feeds: Mapping[str, np.ndarray]
-) -> tuple[tuple[LayerTime, ...], ...]:
-    """Give the least time of each kernel of both over a few profiles, taken by turns in processes of their own.
+def _profiles(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> tuple[tuple[LayerTime, ...], ...]:
+    """Return the least time of each kernel of both over a few profiles, interleaved in processes of their own.
 
-    They are kept as a step: an export that is killed and goes on proposes the same.
+    They are kept as a step: an export that is killed and resumed proposes the same.
     """
     both = (pair.in_float, pair.quantized)
     machine = host.probe()
     key = {
-        "payloads": [t.compiled.key for t in both],
-        "feeds": [evaluation.samples.digest, evaluation.task.config.to_dict(), build.plan.project.objective],
+        "payloads": [candidate.compiled.key for candidate in both],
+        "feeds": [*export.data_key[1:], export.plan.project.objective],
         "machine": [machine.cpu, machine.cores],
         "rounds": ROUNDS,
     }
     backend = registry.backend(pair.quantized.planned.backend)
 
     def make(work: Path) -> None:
-        title = f"timing the layers of {pair.quantized.planned.name}"
-        with bench.Worker(backend.name) as one, bench.Worker(backend.name) as other:
-            workers, taken = (one, other), ([], [])  # type: tuple[bench.Worker, ...], tuple[list[Any], ...]
-            with build.progress.step(title, len(both) * ROUNDS) as tick:
-                for worker, t in zip(workers, both, strict=True):
-                    worker.open(t.compiled.payload, feeds)
+        title = f"timing the layers of {pair.quantized.name}"
+        with bench.Worker(backend.name) as first, bench.Worker(backend.name) as second:
+            workers, taken = (first, second), ([], [])  # type: tuple[bench.Worker, ...], tuple[list[Any], ...]
+            with export.progress.step(title, len(both) * ROUNDS) as tick:
+                for worker, candidate in zip(workers, both, strict=True):
+                    worker.open(candidate.compiled.payload, feeds)
                     worker.pause()
                 for _ in range(ROUNDS):
                     for worker, profiles in zip(workers, taken, strict=True):
@@ -180,61 +171,59 @@ def _profiles(
                         profiles.append(worker.profile(feeds))
                         worker.pause()
                         tick()
-        found = [[kernel.to_dict() for kernel in fastest(profiles)] for profiles in taken]
-        (work / "profiles.json").write_text(json.dumps(found))
+        least = [[kernel.to_dict() for kernel in fastest(profiles)] for profiles in taken]
+        (work / "profiles.json").write_text(json.dumps(least))
 
-    folder = build.cached_step("profile", key, type(backend), make)
+    folder = export.builder.cached_step("profile", key, type(backend), make)
     profiles = json.loads((folder / "profiles.json").read_text())
     return tuple(tuple(LayerTime.from_dict(kernel) for kernel in profile) for profile in profiles)
 
 
 def _contest(
-    build: Build,
-    pair: _Pair,
-    times: Times,
-    model: Model,
-    evaluation: Evaluation,
-    feeds: Mapping[str, np.ndarray],
+    export: Export, pair: _Pair, times: Times, feeds: Mapping[str, np.ndarray]
 ) -> tuple[Mixed, PlannedCandidate | None]:
-    """Build what is proposed and measure it beside both pure models; give the fastest where it beats them."""
-    plain = pair.quantized.planned
-    start = torch_passes.graph(build, model, plain, evaluation)
-    compiled = {}
-    for names in propose(times):
-        mix = leaving(plain, pair.step, [layer.name for layer in times.layers if layer.name in names], SUFFIX)
-        build.progress.note(f"{plain.name}: trying {len(names)} of {len(times.layers)} layers in float, for speed")
-        try:
-            typed = build.with_passes(start, mix, evaluation.feeds)
-            compiled[names] = mix, build.compiled(typed, mix, build.plan.target)
-        except (UnsupportedError, BuildError) as fault:
-            build.progress.note(f"{mix.name}: {fault.message}")
-    if not compiled:
+    """Build what is proposed and measure it beside both pure models; return the fastest where it beats them."""
+    mixes = _built_mixes(export, pair, times)
+    if not mixes:
         return _nothing(pair, times, "no mix promises to be faster than both"), None
-    backend = plain.backend
-    entries = [bench.Entry(t.planned.name, backend, t.compiled.payload, feeds) for t in (pair.in_float, pair.quantized)]
+    entries = [candidate.entry(candidate.name, feeds) for candidate in (pair.in_float, pair.quantized)]
     entries += [
-        bench.Entry(f"{mix.name}, {place}", backend, one.payload, feeds)
-        for place, (mix, one) in enumerate(compiled.values())
+        bench.Entry(f"{mix.name}, {place}", mix.backend, compiled.payload, feeds)
+        for place, (mix, compiled) in enumerate(mixes.values())
     ]
-    measured = [_p50_ms(outcome) for outcome in bench.benchmark(entries, TRIAL, build.progress)]
-    (float_ms, int8_ms), mixed_ms = measured[:2], dict(zip(compiled, measured[2:], strict=True))
-    reached = {names: p50_ms for names, p50_ms in mixed_ms.items() if p50_ms is not None}
-    trials = tuple(MixedTrial(len(names), p50_ms) for names, p50_ms in reached.items())
+    p50_ms = [_p50_ms(outcome) for outcome in bench.benchmark(entries, TRIAL, export.progress)]
+    (float_ms, int8_ms), mixed_ms = p50_ms[:2], dict(zip(mixes, p50_ms[2:], strict=True))
+    reached = {names: time_ms for names, time_ms in mixed_ms.items() if time_ms is not None}
+    trials = tuple(MixedTrial(len(names), time_ms) for names, time_ms in reached.items())
     record = replace(_nothing(pair, times, ""), float_ms=float_ms, int8_ms=int8_ms, trials=trials)
     best = min(reached, key=lambda names: reached[names], default=None)
-    pure = [p50_ms for p50_ms in (float_ms, int8_ms) if p50_ms is not None]
+    pure = [time_ms for time_ms in (float_ms, int8_ms) if time_ms is not None]
     if best is None or (pure and reached[best] >= min(pure)):
         return replace(record, note="no mix was faster than both"), None
-    return replace(record, layers=_choices(times, best)), compiled[best][0]
+    return replace(record, layers=_choices(times, best)), mixes[best][0]
+
+
+def _built_mixes(export: Export, pair: _Pair, times: Times) -> dict[Any, tuple[PlannedCandidate, Compiled]]:
+    """Build what the times propose; by the names of the layers in float."""
+    plain = pair.quantized.planned
+    start = torch_passes.graph(export, plain)
+    mixes = {}
+    for names in propose(times):
+        mix = excluding(plain, pair.step, [layer.name for layer in times.layers if layer.name in names], SUFFIX)
+        export.progress.note(f"{plain.name}: trying {len(names)} of {len(times.layers)} layers in float, for speed")
+        try:
+            mixes[names] = mix, export.builder.build(start, mix, export.evaluation.feeds)
+        except (UnsupportedError, BuildError) as fault:
+            export.progress.note(f"{mix.name}: {fault.message}")
+    return mixes
 
 
 def _p50_ms(outcome: bench.Outcome) -> float | None:
-    measured = outcome.measurement
-    return measured.percentiles_ms.get("p50", measured.mean_ms) if measured else None
+    return outcome.measurement.p50_ms if outcome.measurement else None
 
 
 def _nothing(pair: _Pair, times: Times, why: str) -> Mixed:
-    return Mixed(_choices(times, ()), pair.in_float.planned.name, note=why)
+    return Mixed(_choices(times, ()), pair.in_float.name, note=why)
 
 
 def _choices(times: Times, in_float: Collection[str]) -> tuple[LayerChoice, ...]:

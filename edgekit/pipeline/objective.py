@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgekit import bench
-from edgekit.pipeline.candidates import Tried
+from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.project import Objective
 
 TIE = 0.02
@@ -24,15 +24,15 @@ candidate.
 class Goal:
     """What an objective asks for."""
 
-    cost: Callable[[Tried], float | None]
+    cost: Callable[[BuiltCandidate], float | None]
     """Less is better; None where it was not measured."""
     timed: bool
     """Whether the cost is a time, whose noise the rounds tell."""
     best: str
     cost_of: str
     """What the cost is, before the name of the candidate that has it."""
-    level: str
-    """Said of a candidate that is as good as the shipped one."""
+    ties: str
+    """What a candidate is that is as good as the shipped one, before that one's name."""
 
 
 GOALS: dict[Objective, Goal] = {
@@ -55,27 +55,27 @@ GOALS: dict[Objective, Goal] = {
 }
 
 
-def able(passing: Sequence[Tried], objective: Objective) -> list[Tried]:
-    """Give those of which it is known how good they are."""
+def measured(passing: Sequence[BuiltCandidate], objective: Objective) -> list[BuiltCandidate]:
+    """Return those whose cost was measured."""
     return [t for t in passing if GOALS[objective].cost(t) is not None]
 
 
-def best(passing: Sequence[Tried], objective: Objective) -> Tried:
-    """Take the best of those that `able` gives, at least one.
+def best(passing: Sequence[BuiltCandidate], objective: Objective) -> BuiltCandidate:
+    """Return the best of those that `measured` gives, at least one.
 
     Of those that are as good as it within the noise the most faithful is taken where times were compared, and the
     fastest elsewhere.
     """
     goal = GOALS[objective]
     first = min(passing, key=lambda t: _cost(t, goal))
-    level = [t for t in passing if t is first or tied(t, first, objective)]
-    if not goal.timed and (timed := able(level, "latency")):
+    ties = [t for t in passing if t is first or tied(t, first, objective)]
+    if not goal.timed and (timed := measured(ties, "latency")):
         return best(timed, "latency")
-    return min(level, key=lambda t: (max(t.quality.drop or 0.0, 0.0), t.quality.rel_l2))
+    return min(ties, key=lambda t: (max(t.quality.drop or 0.0, 0.0), t.quality.rel_l2))
 
 
-def tied(t: Tried, first: Tried, objective: Objective) -> bool:
-    """Say whether `t` is as good as `first` within the noise."""
+def tied(t: BuiltCandidate, first: BuiltCandidate, objective: Objective) -> bool:
+    """Return whether `t` is as good as `first` within the noise."""
     goal = GOALS[objective]
     ratio = _cost(t, goal) / (_cost(first, goal) or 1.0)
     if not goal.timed or ratio > 1 + WIDEST_TIE:
@@ -84,15 +84,17 @@ def tied(t: Tried, first: Tried, objective: Objective) -> bool:
     return ratio <= 1 + TIE or bench.faster(first.outcome, t.outcome).verdict != "faster"
 
 
-def beaten_by(t: Tried, others: Sequence[Tried], objective: Objective) -> Tried | None:
-    """Give the first of the others that is better than `t` beyond the noise."""
+def beaten_by(t: BuiltCandidate, others: Sequence[BuiltCandidate], objective: Objective) -> BuiltCandidate | None:
+    """Return the first of the others that is better than `t` beyond the noise."""
     goal = GOALS[objective]
     better = [other for other in others if _cost(other, goal) < _cost(t, goal) and not tied(t, other, objective)]
     return better[0] if better else None
 
 
-def why_shipped(t: Tried, passing: Sequence[Tried], objective: Objective, beside: Sequence[Tried] = ()) -> str:
-    """Say why `t` is the best of `passing`, of which the cost of each is known, and what that costs in time.
+def why_shipped(
+    t: BuiltCandidate, passing: Sequence[BuiltCandidate], objective: Objective, beside: Sequence[BuiltCandidate] = ()
+) -> str:
+    """Return why `t` is the best of `passing`, of which the cost of each is known, and what that costs in time.
 
     Those `beside` were measured for comparison.
     """
@@ -100,15 +102,15 @@ def why_shipped(t: Tried, passing: Sequence[Tried], objective: Objective, beside
     less = [other for other in passing if other is not t and _cost(other, goal) < _cost(t, goal)]
     if less:
         next_ = "closer to the original" if goal.timed or t.p50_ms is None else "faster"
-        why = f"{goal.level} {less[0].planned.name} within {'the noise' if goal.timed else f'{TIE:.0%}'}, and {next_}"
+        why = f"{goal.ties} {less[0].planned.name} within {'the noise' if goal.timed else f'{TIE:.0%}'}, and {next_}"
     else:
         why = f"{goal.best} that passes" if objective in ("latency", "size") else f"{goal.best} of those that pass"
         why = why if len(passing) > 1 else "the only one that passes"
     return why + _price(t, [*passing, *beside], goal)
 
 
-def why_lost(t: Tried, winner: Tried, objective: Objective) -> str:
-    """Say why `winner` was shipped and not `t`."""
+def why_lost(t: BuiltCandidate, winner: BuiltCandidate, objective: Objective) -> str:
+    """Return why `winner` was shipped and not `t`."""
     goal, name = GOALS[objective], winner.planned.name
     mine, best_cost = goal.cost(t), goal.cost(winner)
     if mine is None or best_cost is None:
@@ -122,9 +124,9 @@ def why_lost(t: Tried, winner: Tried, objective: Objective) -> str:
     return f"{ratio:.2f}x {goal.cost_of} {name}{time}"
 
 
-def _price(t: Tried, passing: Sequence[Tried], goal: Goal) -> str:
-    """Say how much slower than the fastest that passes the one is that was asked for by another measure."""
-    timed = able(passing, "latency")
+def _price(t: BuiltCandidate, passing: Sequence[BuiltCandidate], goal: Goal) -> str:
+    """Return how much slower than the fastest that passes the one is that was asked for by another measure."""
+    timed = measured(passing, "latency")
     if goal.timed or t.p50_ms is None:
         return ""
     fastest = best(timed, "latency")
@@ -133,7 +135,7 @@ def _price(t: Tried, passing: Sequence[Tried], goal: Goal) -> str:
     return f"; {(t.p50_ms or 0.0) / (fastest.p50_ms or 1.0):.2f}x the time of {fastest.planned.name}, the fastest"
 
 
-def _cost(t: Tried, goal: Goal) -> float:
-    found = goal.cost(t)
-    assert found is not None, "only those of `able` are compared"
-    return found
+def _cost(t: BuiltCandidate, goal: Goal) -> float:
+    cost = goal.cost(t)
+    assert cost is not None, "only those of `measured` are compared"
+    return cost

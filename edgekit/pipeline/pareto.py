@@ -1,4 +1,4 @@
-"""The Pareto front: the candidates that no other one beats, whatever a user holds dearer of latency, size, memory and
+"""The Pareto front: the candidates that no other one beats, whatever a user values most of latency, size, memory and
 quality.
 """
 
@@ -17,19 +17,19 @@ its last digit nearly every candidate would be best in something.
 
 
 def marked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Give the candidates with those on the front marked. Those that missed the gate compete too: they show what it
+    """Return the candidates with those on the front marked. Those that missed the gate compete too: they show what it
     costs.
     """
     points = [point(candidate) for candidate in candidates]
-    known = [one for one in points if one is not None]
+    known = [place for place in points if place is not None]
     return tuple(
-        replace(candidate, front=one is not None and not any(_dominates(other, one) for other in known))
-        for candidate, one in zip(candidates, points, strict=True)
+        replace(candidate, front=place is not None and not any(_dominates(other, place) for other in known))
+        for candidate, place in zip(candidates, points, strict=True)
     )
 
 
 def point(candidate: Candidate) -> tuple[float, ...] | None:
-    """Give latency, size, memory and lost quality as steps, less being better; None where it was not measured.
+    """Return latency, size, memory and lost quality as steps, less being better; None where it was not measured.
 
     Quality is the metric's drop, else the answers or the direction that are not the original's; a gain counts as no
     loss. Memory that is not known is left out of the comparison.
@@ -44,8 +44,8 @@ def point(candidate: Candidate) -> tuple[float, ...] | None:
     return _step(measured.p50_ms), _step(size), _step(measured.peak_memory_mb or 1.0), max(0.0, round(lost, 6))
 
 
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 
 def _step(value: float) -> float:

@@ -12,8 +12,7 @@ from edgekit import data, embedded, registry
 from edgekit._record import Record
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
 from edgekit.model import Model, Reference
-from edgekit.pipeline import baselines as beside
-from edgekit.pipeline import pass_defaults, recipe_passes
+from edgekit.pipeline import baselines, pass_defaults, recipe_passes
 from edgekit.plugin import Source
 from edgekit.project import Project, to_toml
 from edgekit.recipe import recipe
@@ -39,8 +38,8 @@ class PlannedCandidate(Record):
     problems: tuple[str, ...] = ()
     baseline: bool = False
     """Measured for comparison only: what the user asked for must not be slower."""
-    resort: bool = False
-    """Tried only where no int8 candidate passes the gate, not even repaired."""
+    fallback: bool = False
+    """BuiltCandidate only where no int8 candidate passes the gate, not even repaired."""
 
     @property
     def name(self) -> str:
@@ -79,7 +78,7 @@ class Plan(Record):
 
     @property
     def possible(self) -> tuple[PlannedCandidate, ...]:
-        return tuple(c for c in self.candidates if not c.problems and not c.baseline and not c.resort)
+        return tuple(c for c in self.candidates if not c.problems and not c.baseline and not c.fallback)
 
     def to_toml(self, *, anywhere: bool = False) -> str:
         """Give the plan as a project file, with what was found as comments; `anywhere` makes its paths absolute."""
@@ -88,8 +87,8 @@ class Plan(Record):
             lines.append("not measured here: " + "; ".join(self.mismatches))
         notes = [f"will try {c.name}: {c.recipe.summary}" for c in self.possible]
         notes += [f"left out {c.name}: {'; '.join(c.problems)}" for c in self.candidates if c.problems]
-        resorts = [c for c in self.candidates if c.resort and not c.problems]
-        notes += [f"will try {c.name} where no int8 passes: {c.recipe.summary}" for c in resorts]
+        fallbacks = [c for c in self.candidates if c.fallback and not c.problems]
+        notes += [f"will try {c.name} where no int8 passes: {c.recipe.summary}" for c in fallbacks]
         project = replace(
             self.project.absolute() if anywhere else self.project,
             candidates=tuple(c.name for c in self.possible),
@@ -208,12 +207,12 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     all_of_them = [(c.backend, c.recipe) for c in planned]
     possible = [(c.backend, c.recipe) for c in planned if not c.problems]
     measured = project.bench and not goal.mismatches(_host.probe())
-    baselines = beside.baselines(all_of_them, possible, goal) if measured else []
-    resorts = beside.resorts(possible, goal) if project.qat else []
+    compared = baselines.baselines(all_of_them, possible, goal) if measured else []
+    fallbacks = baselines.fallbacks(possible, goal) if project.qat else []
     return (
         *planned,
-        *(PlannedCandidate(b, r, _problems(b, r, goal, project, start), baseline=True) for b, r in baselines),
-        *(PlannedCandidate(b, r, _problems(b, r, goal, project, start), resort=True) for b, r in resorts),
+        *(PlannedCandidate(b, r, _problems(b, r, goal, project, start), baseline=True) for b, r in compared),
+        *(PlannedCandidate(b, r, _problems(b, r, goal, project, start), fallback=True) for b, r in fallbacks),
     )
 
 
@@ -240,10 +239,10 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
     backend = registry.backend(name)
     backend.options.from_dict(goal.options.get(name, {}), f"target '{goal.name}', options of {name}")
     try:
-        gives, problems = recipe_passes.through(made, start)
+        gives, problems = recipe_passes.formats(made, start)
     except EnvironmentFault as fault:  # a pass of a plugin that is missing or broken: the other recipes can be tried
         return (_told(fault),)
-    problems += (*map(_told, recipe_passes.lacking(made)), *_training_problems(made, project))
+    problems += (*map(_told, recipe_passes.missing_packages(made)), *_training_problems(made, project))
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):
         asked = project.recipe or project.candidates
@@ -270,7 +269,7 @@ def _told(fault: EnvironmentFault) -> str:
 
 
 def _training_problems(made: Recipe, project: Project) -> tuple[str, ...]:
-    if not any(recipe_passes.trains(step, made) for step in recipe_passes.live(made)):
+    if not any(recipe_passes.trains(step, made) for step in recipe_passes.before_export(made)):
         return ()
     lacking = [] if project.train else ["it trains, and no training data is given (--train)"]
     if not has_data(project):
@@ -299,7 +298,7 @@ def _refuse(made: Plan) -> None:
             f"the recipe '{made.candidates[0].recipe.name}' trains, and no training data is given.",
             hint="give samples that the model may learn from with --train DIR, beside --data to judge the result",
         )
-    lost = [recipe_passes.lacking(c.recipe) for c in made.candidates]
+    lost = [recipe_passes.missing_packages(c.recipe) for c in made.candidates]
     if all(lost):
         found = {fault.message: fault.hint for faults in lost for fault in faults}
         raise EnvironmentFault(" And ".join(found), hint=" && ".join(dict.fromkeys(filter(None, found.values()))))

@@ -1,5 +1,5 @@
-"""Whether pruning gained anything: a pruned candidate is held against what its recipe gives without the pruning, on the
-same backend, measured by turns with it.
+"""Whether pruning gained anything: a pruned candidate is compared with what its recipe gives without the pruning, on
+the same backend, measured interleaved with it.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.candidates import Tried
-from edgekit.pipeline.objective import GOALS, able, beaten_by
+from edgekit.pipeline.candidates import BuiltCandidate
+from edgekit.pipeline.objective import GOALS, beaten_by, measured
 from edgekit.project import Objective
 from edgekit.recipe.recipe import Recipe
 
 
-def missing(tried: Sequence[Tried], objective: Objective) -> dict[str, str]:
-    """Give the pruned candidates that are no better than their unpruned counterparts beyond the noise, by name, each
+def without_speedup(built: Sequence[BuiltCandidate], objective: Objective) -> dict[str, str]:
+    """Return the pruned candidates that are no better than their unpruned counterparts beyond the noise, by name, each
     with the numbers. One that was not measured, or has no such counterpart, is not judged.
     """
-    found = {}
-    known = able(tried, objective)
+    reasons = {}
+    known = measured(built, objective)
     for t in known:
         if not recipe_passes.prunes(t.planned.recipe):
             continue
@@ -28,11 +28,11 @@ def missing(tried: Sequence[Tried], objective: Objective) -> dict[str, str]:
         whole = [other for other in whole if other.quality.ok] or whole
         better = [other for other in whole if beaten_by(other, [t], objective) is None]
         if better:
-            found[t.planned.name] = _reason(t, better[0], objective)
-    return found
+            reasons[t.planned.name] = _reason(t, better[0], objective)
+    return reasons
 
 
-def _is_counterpart(other: Tried, t: Tried) -> bool:
+def _is_counterpart(other: BuiltCandidate, t: BuiltCandidate) -> bool:
     return (
         other.planned.backend == t.planned.backend
         and not recipe_passes.prunes(other.planned.recipe)
@@ -40,16 +40,18 @@ def _is_counterpart(other: Tried, t: Tried) -> bool:
     )
 
 
-def _work(made: Recipe) -> list[Any]:
-    """Give what decides the speed of a recipe's graph beside its shape; which layers stay in float is the repair's."""
+def _work(recipe: Recipe) -> list[Any]:
+    """Return what decides the speed of a recipe's graph beside its shape, without the layers that a repair left in
+    float.
+    """
     plain = {"exclude", "overrides"}
     return [
         (step.name, {key: value for key, value in step.config.items() if key not in plain})
-        for step in recipe_passes.whole(made)
+        for step in recipe_passes.without_pruning(recipe)
     ]
 
 
-def _reason(t: Tried, other: Tried, objective: Objective) -> str:
+def _reason(t: BuiltCandidate, other: BuiltCandidate, objective: Objective) -> str:
     goal = GOALS[objective]
     ratio = (goal.cost(t) or 0.0) / (goal.cost(other) or 1.0)
     times = f" (p50 {t.p50_ms:.3g} against {other.p50_ms:.3g} ms)" if t.p50_ms and other.p50_ms and goal.timed else ""

@@ -14,7 +14,7 @@ from edgekit.plugin import Pass
 from edgekit.recipe.recipe import OVERRIDES, PassConfig, Recipe
 
 
-def through(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
+def formats(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
     """Follow a model's format through the passes; say which pass does not take what it is given.
 
     A torch model is exported to ONNX where the passes on the live module end.
@@ -39,13 +39,13 @@ def fits(made: Recipe, start: str, backend: str) -> bool:
     What is not installed fits, and is told of where the problems are.
     """
     try:
-        gives, _ = through(made, start)
+        gives, _ = formats(made, start)
         return gives in ("onnx", start) or gives in registry.backend(backend).accepts
     except EnvironmentFault:
         return True
 
 
-def lacking(made: Recipe) -> tuple[EnvironmentFault, ...]:
+def missing_packages(made: Recipe) -> tuple[EnvironmentFault, ...]:
     """Say which passes are not here, or need packages that are not, with the line that installs them as the hint."""
     found = []
     for step in made.passes:
@@ -80,14 +80,14 @@ def trains(step: PassConfig, made: Recipe) -> bool:
     return bool(getattr(configured(step, made), "trains", False))
 
 
-def live(made: Recipe) -> tuple[PassConfig, ...]:
+def before_export(made: Recipe) -> tuple[PassConfig, ...]:
     """Give the passes that a recipe begins with and that work on the live module, before the export."""
     return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), made.passes))
 
 
 def after_export(made: Recipe) -> tuple[PassConfig, ...]:
     """Give the other passes of a recipe, which work on graphs."""
-    return made.passes[len(live(made)) :]
+    return made.passes[len(before_export(made)) :]
 
 
 def prunes(made: Recipe) -> bool:
@@ -95,7 +95,7 @@ def prunes(made: Recipe) -> bool:
     return any(_prunes(step) for step in made.passes)
 
 
-def whole(made: Recipe) -> tuple[PassConfig, ...]:
+def without_pruning(made: Recipe) -> tuple[PassConfig, ...]:
     """Give what a recipe that prunes does to graphs beside that."""
     return tuple(step for step in after_export(made) if not _prunes(step))
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from edgekit import registry
-from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError
 from edgekit.model import Model
-from edgekit.pipeline.builder import Build
+from edgekit.pipeline import recipe_passes
+from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import LayerCost
 from edgekit.recipe.recipe import PassConfig
@@ -26,7 +26,7 @@ SUFFIX = "-repaired"
 
 
 class Judged(Protocol):
-    """A candidate that was built and held against the original."""
+    """A candidate that was built and compared with the original."""
 
     @property
     def quality(self) -> Quality: ...
@@ -36,7 +36,7 @@ J = TypeVar("J", bound=Judged)
 
 
 def repairable(planned: PlannedCandidate) -> PassConfig | None:
-    """Give the first pass of the recipe that can leave layers in float, None where there is none."""
+    """Return the first pass of the recipe that can leave layers in float, None where there is none."""
     for step in planned.recipe.passes:
         if hasattr(registry.pass_type(step.name), "costs"):
             return step
@@ -44,37 +44,34 @@ def repairable(planned: PlannedCandidate) -> PassConfig | None:
 
 
 def repair(
-    build: Build,
-    planned: PlannedCandidate,
-    model: Model,
-    feeds: Feeds | None,
-    attempt: Callable[[PlannedCandidate], J],
+    export: Export, planned: PlannedCandidate, model: Model, build_and_judge: Callable[[PlannedCandidate], J]
 ) -> tuple[Repair, J | None]:
-    """Give what was found and tried, and the repaired candidate that leaves fewest layers in float, or None.
+    """Return what was tried, and the repaired candidate that leaves fewest layers in float, or None.
 
-    `attempt` builds a candidate and holds it against the original.
+    `model` is the graph that the candidate's passes start from.
     """
     step = repairable(planned)
     assert step is not None
-    costs = layer_costs(build, planned, step, model, feeds)
+    costs = layer_costs(export, planned, step, model)
     attempts: list[Attempt] = []
-    made: dict[int, J] = {}
+    tried: dict[int, J] = {}
 
     def passes(count: int) -> bool:
-        build.progress.note(f"{planned.name}: trying {count} of {len(costs)} layers in float")
+        export.progress.note(f"{planned.name}: trying {count} of {len(costs)} layers in float")
         try:
-            made[count] = attempt(leaving(planned, step, [cost.name for cost in costs[:count]], SUFFIX))
+            names = [cost.name for cost in costs[:count]]
+            tried[count] = build_and_judge(excluding(planned, step, names, SUFFIX))
         except (UnsupportedError, BuildError):
             return False
-        attempts.append(_attempt(count, made[count].quality))
-        return made[count].quality.ok
+        attempts.append(_attempt(count, tried[count].quality))
+        return tried[count].quality.ok
 
     least = least_passing(len(costs), passes)
-    return Repair(costs, least or 0, tuple(attempts)), made[least] if least else None
+    return Repair(costs, least or 0, tuple(attempts)), tried[least] if least else None
 
 
 def least_passing(layers: int, passes: Callable[[int], bool]) -> int | None:
-    """Give the least count from 1 to `layers` - 1 that passes, in about twice the logarithm of `layers` trials.
+    """Return the least count from 1 to `layers` - 1 that passes, in about twice the logarithm of `layers` trials.
 
     A count above one that passes is taken to pass as well. None where none does: all layers in float is another recipe.
     """
@@ -92,35 +89,33 @@ def least_passing(layers: int, passes: Callable[[int], bool]) -> int | None:
     return count
 
 
-def layer_costs(
-    build: Build, planned: PlannedCandidate, step: PassConfig, model: Model, feeds: Feeds | None
-) -> tuple[LayerCost, ...]:
-    """Ask the pass, once for all candidates whose recipes begin alike."""
-    start = build.with_passes(model, before(planned, step), feeds)
-    kind = registry.pass_type(step.name)
-    instance: Any = kind.from_dict(step.config, f"recipe '{planned.recipe.name}', pass '{step.name}'")  # type: ignore[attr-defined]
+def layer_costs(export: Export, planned: PlannedCandidate, step: PassConfig, model: Model) -> tuple[LayerCost, ...]:
+    """Measure what each layer costs, once for all candidates whose recipes begin alike."""
+    builder, feeds = export.builder, export.evaluation.feeds
+    start = builder.with_passes(model, before(planned, step), feeds)
+    instance: Any = recipe_passes.configured(step, planned.recipe)
 
     def make(work: Path) -> None:
-        with build.progress.step(f"measuring what each layer costs ({planned.recipe.name})"):
-            found = instance.costs(start, feeds, work)
-        (work / "costs.json").write_text(json.dumps([cost.to_dict() for cost in found]))
+        with export.progress.step(f"measuring what each layer costs ({planned.recipe.name})"):
+            costs = instance.costs(start, feeds, work)
+        (work / "costs.json").write_text(json.dumps([cost.to_dict() for cost in costs]))
 
     key = {"config": instance.to_dict(), "input": start.digest, "samples": feeds.digest if feeds else None}
-    folder = build.cached_step("costs", key, kind, make)
+    folder = builder.cached_step("costs", key, type(instance), make)
     return tuple(LayerCost.from_dict(cost) for cost in json.loads((folder / "costs.json").read_text()))
 
 
 def before(planned: PlannedCandidate, step: PassConfig) -> PlannedCandidate:
-    """Give the candidate with the passes that come before `step`."""
+    """Return the candidate with the passes that come before `step`."""
     passes = planned.recipe.passes[: planned.recipe.passes.index(step)]
     return replace(planned, recipe=replace(planned.recipe, passes=passes))
 
 
-def leaving(planned: PlannedCandidate, step: PassConfig, names: Sequence[str], suffix: str) -> PlannedCandidate:
-    """Give the candidate whose pass leaves these layers in float, beside those that it leaves already."""
+def excluding(planned: PlannedCandidate, step: PassConfig, names: Sequence[str], suffix: str) -> PlannedCandidate:
+    """Return the candidate whose pass leaves these layers in float, beside those that it leaves already."""
     exclude = [*step.config.get("exclude", ()), *names]
     changed = PassConfig(step.name, {**step.config, "exclude": exclude})
-    passes = tuple(changed if one is step else one for one in planned.recipe.passes)
+    passes = tuple(changed if each is step else each for each in planned.recipe.passes)
     recipe = replace(planned.recipe, name=planned.recipe.name + suffix, passes=passes)
     return replace(planned, recipe=recipe)
 

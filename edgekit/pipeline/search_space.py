@@ -13,7 +13,7 @@ from edgekit import registry
 from edgekit.errors import UsageError
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate, planned
-from edgekit.pipeline.repair import leaving, repairable
+from edgekit.pipeline.repair import excluding, repairable
 from edgekit.recipe import recipe
 from edgekit.recipe.recipe import PassConfig, Recipe
 
@@ -45,7 +45,7 @@ class Space:
     pruned: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form that tells two spaces apart."""
+        """Return the plain form that tells two spaces apart."""
         return {name: dict(value) if name == "recipes" else list(value) for name, value in vars(self).items()}
 
     def draw(self, pick: Pick) -> dict[str, Any]:
@@ -66,30 +66,30 @@ class Space:
         """Yield every point, each behind the choices that lead to it."""
         yield from self._walk({})
 
-    def _walk(self, made: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    def _walk(self, chosen: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         open_: list[tuple[str, Sequence[Any]]] = []
 
         def pick(name: str, values: Sequence[Any]) -> Any:
-            if name not in made:
+            if name not in chosen:
                 open_.append((name, values))
-            return made.get(name, values[0])
+            return chosen.get(name, values[0])
 
         point = self.draw(pick)
         if not open_:
-            yield dict(made), point
+            yield dict(chosen), point
             return
         name, values = open_[0]
         for value in values:
-            yield from self._walk({**made, name: value})
+            yield from self._walk({**chosen, name: value})
 
 
-def space(made: Plan, calibration: int) -> Space:
-    """Give what a search of this plan chooses among, where there are so many calibration samples.
+def space(plan: Plan, calibration: int) -> Space:
+    """Return what a search of this plan chooses among, where there are so many calibration samples.
 
     Raises UsageError where nothing is left to choose.
     """
-    backends = dict.fromkeys(candidate.backend for candidate in made.possible)
-    recipes = {backend: _recipes(made, backend) for backend in backends}
+    backends = dict.fromkeys(candidate.backend for candidate in plan.possible)
+    recipes = {backend: _recipes(plan, backend) for backend in backends}
     recipes = {backend: names for backend, names in recipes.items() if names}
     if not recipes:
         raise UsageError(
@@ -101,36 +101,38 @@ def space(made: Plan, calibration: int) -> Space:
         methods=_methods(),
         samples=tuple(dict.fromkeys(min(count, calibration) for count in SAMPLES)) if calibration else SAMPLES[-1:],
         in_float=IN_FLOAT,
-        pruned=PRUNED if _prunable(made, next(iter(recipes))) else PRUNED[:1],
+        pruned=PRUNED if _prunable(plan, next(iter(recipes))) else PRUNED[:1],
     )
 
 
 def candidate(
-    made: Plan, point: Mapping[str, Any], name: str, worst: Callable[[PlannedCandidate], Sequence[str]]
+    plan: Plan, point: Mapping[str, Any], name: str, worst: Callable[[PlannedCandidate], Sequence[str]]
 ) -> PlannedCandidate:
-    """Give the candidate of a point under its own name; `worst` gives a candidate's layers, those that cost most
+    """Return the candidate of a point under its own name; `worst` returns a candidate's layers, those that cost most
     first.
     """
     base = recipe.load(point["recipe"])
     pruned = (PassConfig(PRUNE, {"ratio": point["pruned"]}),) if point.get("pruned") else ()
-    plain = planned(made, point["backend"], replace(base, passes=(*pruned, *base.passes)))
+    plain = planned(plan, point["backend"], replace(base, passes=(*pruned, *base.passes)))
     settings = {key: point[key] for key in ("method", "samples") if key in point}
     passes = tuple(
         PassConfig(step.name, {**step.config, **settings}) if step.name == STATIC else step
         for step in plain.recipe.passes
     )
-    one = replace(plain, recipe=replace(plain.recipe, passes=passes))
-    step = repairable(one)
+    changed = replace(plain, recipe=replace(plain.recipe, passes=passes))
+    step = repairable(changed)
     if step is not None and point.get("in_float"):
-        # Which layers cost most hardly hangs on how ranges are found: they are ranked once for all settings.
+        # Which layers cost most hardly depends on how ranges are chosen: they are ranked once for all settings.
         layers = worst(plain)
-        one = leaving(one, step, layers[: min(len(layers) - 1, math.ceil(point["in_float"] * len(layers)))], "")
-    found = replace(one.recipe, name=f"{base.name}-{name}", summary=f"found by search: {words(point)}")
-    return replace(one, recipe=found)
+        changed = excluding(
+            changed, step, layers[: min(len(layers) - 1, math.ceil(point["in_float"] * len(layers)))], ""
+        )
+    named = replace(changed.recipe, name=f"{base.name}-{name}", summary=f"found by search: {words(point)}")
+    return replace(changed, recipe=named)
 
 
 def words(point: Mapping[str, Any]) -> str:
-    """Say what was chosen."""
+    """Return what was chosen, in words."""
     parts = [str(point["recipe"])]
     parts += [f"ranges by {point['method']} on {point['samples']} samples"] if "method" in point else []
     parts += [f"{point['in_float']:.0%} of the layers in float"] if point.get("in_float") else []
@@ -138,17 +140,17 @@ def words(point: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _recipes(made: Plan, backend: str) -> tuple[str, ...]:
-    """Name the built-in recipes that change the model and apply, without those that the other choices bring forth.
+def _recipes(plan: Plan, backend: str) -> tuple[str, ...]:
+    """Return the built-in recipes that change the model and apply, without those that the other choices bring forth.
 
     Nor those that train: a trial is a matter of seconds.
     """
-    found = []
-    for name, one in recipe.BUILTIN.items():
-        brought = recipe_passes.live(one) or any("method" in step.config for step in one.passes)
-        if one.passes and not brought and not planned(made, backend, one).problems:
-            found.append(name)
-    return tuple(found)
+    names = []
+    for name, built_in in recipe.BUILTIN.items():
+        brought = recipe_passes.before_export(built_in) or any("method" in step.config for step in built_in.passes)
+        if built_in.passes and not brought and not planned(plan, backend, built_in).problems:
+            names.append(name)
+    return tuple(names)
 
 
 def _methods() -> tuple[str, ...]:
@@ -156,8 +158,8 @@ def _methods() -> tuple[str, ...]:
     return tuple(get_args(hint))
 
 
-def _prunable(made: Plan, backend: str) -> bool:
-    """Say whether the pass is there, the model is live, and there is training data to win back on what it costs."""
-    if PRUNE not in registry.names("pass") or not made.project.train:
+def _prunable(plan: Plan, backend: str) -> bool:
+    """Return whether the pass is there, the model is live, and there is training data to win back on what it costs."""
+    if PRUNE not in registry.names("pass") or not plan.project.train:
         return False
-    return not planned(made, backend, Recipe("pruned", "", (PassConfig(PRUNE, {"ratio": PRUNED[1]}),))).problems
+    return not planned(plan, backend, Recipe("pruned", "", (PassConfig(PRUNE, {"ratio": PRUNED[1]}),))).problems

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgekit import bench
-from edgekit.bundle import bundle as artifact
 from edgekit.bundle import staging
-from edgekit.bundle.bundle import Bundle, Manifest
+from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
 from edgekit.errors import AccuracyFailure, PerformanceFailure
-from edgekit.evaluation.dataset import Evaluation
 from edgekit.evaluation.gate import miss
-from edgekit.evaluation.reference_outputs import Originals
-from edgekit.model import Model
+from edgekit.evaluation.reference_outputs import ReferenceOutputs
 from edgekit.pipeline import budget, pareto
-from edgekit.pipeline.candidates import Tried
+from edgekit.pipeline.candidates import BuiltCandidate
+from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import Plan, absence
 from edgekit.plugin import Evidence
 from edgekit.recipe import recipe
@@ -33,33 +31,34 @@ STORED_BYTES = 4_000_000
 PACKAGES = ("edgekit", "numpy", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino")
 
 
-def report(made: Plan, model: Model, evaluation: Evaluation, candidates: tuple[Candidate, ...]) -> Report:
-    """Gather everything into the report; the failures say which gate or budget kept all candidates back."""
+def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
+    """Return the report of an export; its failures name the gate or budget that kept each candidate back."""
+    plan, project = export.plan, export.plan.project
     shipped = next((c for c in candidates if c.status == "shipped"), None)
     measured = any(c.measurement is not None for c in ((shipped,) if shipped else candidates))
     evidence: Evidence = "measured_on_device" if measured else "parsed"
-    notes = [*_absence_notes(made), *evaluation.notes, *_mismatch_notes(made), *_candidate_notes(candidates)]
-    if made.memory_budget_mb is not None and any(
+    notes = [*_absence_notes(plan), *export.evaluation.notes, *_mismatch_notes(plan), *_candidate_notes(candidates)]
+    if plan.memory_budget_mb is not None and any(
         c.measurement and not c.measurement.peak_memory_mb for c in candidates
     ):
-        notes.append("the memory budget was not checked: this system does not tell a process's peak")
+        notes.append("the memory budget was not checked: this system does not report a process's peak")
     return Report(
         kind="export",
-        model=made.project.model or "live module",
-        task=evaluation.task_name,
-        target=made.target.name,
+        model=project.model or "live module",
+        task=export.evaluation.task_name,
+        target=plan.target.name,
         evidence=evidence,
         environment=bench.environment(PACKAGES),
         candidates=pareto.marked(candidates),
-        objective=made.project.objective,
-        data=evaluation.facts,
-        lineage=model.steps,
+        objective=project.objective,
+        data=export.evaluation.facts,
+        lineage=export.model.steps,
         notes=tuple(notes),
         failures=() if shipped else tuple(f"{c.name}: {c.reason}" for c in candidates if c.status != "baseline"),
     )
 
 
-def fail(report: Report, output: Path, made: Plan) -> NoReturn:
+def fail(report: Report, output: Path, plan: Plan) -> NoReturn:
     """Write the report beside the output, and raise: PerformanceFailure if only budgets were missed, else
     AccuracyFailure.
     """
@@ -75,7 +74,7 @@ def fail(report: Report, output: Path, made: Plan) -> NoReturn:
             report=path,
         )
     if any(c.status == "over-budget" for c in report.candidates):
-        closest, over = budget.nearest(made, report.candidates)
+        closest, over = budget.nearest(plan, report.candidates)
         raise PerformanceFailure(
             f"no candidate that keeps the quality is within the budget; nearest: {closest.name} ({closest.reason}).",
             hint=f"raise {' and '.join(excess.option for excess in over)}, or take another target",
@@ -101,41 +100,38 @@ def _failed_report(output: Path) -> Path:
     return output.with_name(output.name + ".report.json")
 
 
-def bundle(
+def write(
+    export: Export,
     output: Path,
-    made: Plan,
     report: Report,
-    model: Model,
-    winner: Tried,
-    evaluation: Evaluation,
-    originals: Originals,
-    tried: Sequence[Tried],
+    winner: BuiltCandidate,
+    built: Sequence[BuiltCandidate],
     *,
     force: bool = False,
 ) -> Bundle:
     """Write the winner's bundle in one move and open it; `force` replaces one that is there."""
-    built = winner.compiled.built
+    plan, model, evaluation = export.plan, export.model, export.evaluation
+    payload = winner.compiled.built
     if report.evidence == "measured_on_device":
-        built = replace(built, evidence=report.evidence)
+        payload = replace(payload, evidence=report.evidence)
     with staging.folder(output, force=force) as stage:
-        filled = staging.fill(stage, built, winner.compiled.folder, winner.planned.backend)
+        filled = staging.fill(stage, payload, winner.compiled.folder, winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
-        config = evaluation.task.config
         if not evaluation.synthetic:
-            config.save(stage / "assets")
-        _write_samples(stage / artifact.SAMPLES, evaluation, originals)
-        _write_latencies(stage, tried)
+            evaluation.task.config.save(stage / "assets")
+        _write_samples(stage / SAMPLES, export.reference)
+        _write_latencies(stage, built)
         manifest = Manifest(
             name=output.name,
             model=report.model,
             task=report.task,
             backend=winner.planned.backend,
             recipe=winner.planned.recipe.name,
-            target=made.target,
+            target=plan.target,
             asked=winner.compiled.model.precision,
-            effective=None if made.mismatches or built.portable else winner.effective,
+            effective=None if plan.mismatches or payload.portable else winner.effective,
             lineage=winner.compiled.model.steps,
             trusted=tuple(model.facts.get("trusted", ())),
             deviation=winner.quality.rel_l2,
@@ -145,40 +141,40 @@ def bundle(
         # The report names the digest of what runs, so that is hashed first.
         sealed = staging.seal(stage, manifest)
         final = replace(report, artifact=sealed.digest, lineage=manifest.lineage, evidence=manifest.evidence)
-        final.save(stage / artifact.REPORT)
+        final.save(stage / REPORT)
         _markdown(final, stage / "report.md")
-        (stage / "plan.toml").write_text(made.to_toml())
+        (stage / "plan.toml").write_text(plan.to_toml())
         (stage / "recipe.toml").write_text(recipe.to_toml(winner.planned.recipe))
         staging.seal(stage, sealed)
     failed = _failed_report(output)
     for stale in (failed, failed.with_suffix(".md")):  # of an export to this place that failed before
         stale.unlink(missing_ok=True)
-    return artifact.open(output, check=False)
+    return open(output, check=False)
 
 
-def _absence_notes(made: Plan) -> list[str]:
-    """Say at the top that what the target is best at was not tried."""
-    first = next(iter(made.target.backends), None)
-    if first is None or all(candidate.backend != first for candidate in made.candidates):
+def _absence_notes(plan: Plan) -> list[str]:
+    """Return, for the top of the report, that what the target is best at was not tried."""
+    first = next(iter(plan.target.backends), None)
+    if first is None or all(candidate.backend != first for candidate in plan.candidates):
         return []
     absent = absence(first)
-    return [f"{first}, the first choice for '{made.target.name}', was not tried: {absent}"] if absent else []
+    return [f"{first}, the first choice for '{plan.target.name}', was not tried: {absent}"] if absent else []
 
 
-def _mismatch_notes(made: Plan) -> list[str]:
+def _mismatch_notes(plan: Plan) -> list[str]:
     unchecked = [
         f"the {what} budget of {limit:g} {unit} was not checked: nothing was measured"
         for what, limit, unit in (
-            ("latency", made.latency_budget_ms, "ms"),
-            ("memory", made.memory_budget_mb, "MB"),
+            ("latency", plan.latency_budget_ms, "ms"),
+            ("memory", plan.memory_budget_mb, "MB"),
         )
         if limit is not None
     ]
-    if not made.mismatches:
-        return [] if made.project.bench else unchecked
+    if not plan.mismatches:
+        return [] if plan.project.bench else unchecked
     return [
         *unchecked,
-        f"nothing was measured for '{made.target.name}': {'; '.join(made.mismatches)}. "
+        f"nothing was measured for '{plan.target.name}': {'; '.join(plan.mismatches)}. "
         "Quality was checked here, on the graph that ships; for its speed run `edgekit deploy` from here, or "
         "`edgekit bench` on the device",
     ]
@@ -193,29 +189,29 @@ def _candidate_notes(candidates: Sequence[Candidate]) -> list[str]:
     return notes
 
 
-def _write_samples(folder: Path, evaluation: Evaluation, originals: Originals) -> None:
+def _write_samples(folder: Path, reference: ReferenceOutputs) -> None:
+    """Store the trace of the first samples."""
     import numpy as np
 
     folder.mkdir()
     room = STORED_BYTES
-    for index in range(min(STORED_SAMPLES, len(evaluation.samples))):
-        runs = zip(evaluation.task.feeds(evaluation.samples[index]), originals[index], strict=True)
-        for run, (feeds, outputs) in enumerate(runs):
-            size = sum(array.nbytes for array in (*feeds.values(), *outputs.values()))
+    for index in range(min(STORED_SAMPLES, len(reference))):
+        for step, inference in enumerate(reference[index]):
+            size = sum(array.nbytes for array in (*inference.feeds.values(), *inference.outputs.values()))
             if size > room and index:
                 return
             room -= size
-            np.savez(folder / f"{index}-{run}.inputs.npz", **feeds)  # type: ignore[arg-type]
-            np.savez(folder / f"{index}-{run}.outputs.npz", **outputs)  # type: ignore[arg-type]
+            np.savez(folder / f"{index}-{step}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
+            np.savez(folder / f"{index}-{step}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
 
 
-def _write_latencies(stage: Path, tried: Sequence[Tried]) -> None:
-    for t in tried:
-        measured = t.outcome.measurement if t.outcome else None
-        if t.outcome is not None and measured is not None and measured.raw_file:
-            path = stage / measured.raw_file
+def _write_latencies(stage: Path, built: Sequence[BuiltCandidate]) -> None:
+    for candidate in built:
+        measurement = candidate.measurement
+        if candidate.outcome is not None and measurement is not None and measurement.raw_file:
+            path = stage / measurement.raw_file
             path.parent.mkdir(exist_ok=True)
-            t.outcome.save_latencies(path)
+            candidate.outcome.save_latencies(path)
 
 
 def _markdown(report: Report, path: Path) -> None:

@@ -7,15 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
-from edgekit.tasks.task import Prediction, Task
-
-if TYPE_CHECKING:
-    from edgekit.tasks.tensor import Preparation
+from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
     "GENERIC",
@@ -27,6 +24,7 @@ __all__ = [
     "TaskConfig",
     "TextConfig",
     "check",
+    "drive",
     "known",
     "load",
 ]

@@ -11,12 +11,12 @@ from edgekit.errors import UsageError
 from edgekit.tasks import metrics
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
-from edgekit.tasks.tensor import Preparation, output_of
+from edgekit.tasks.task import OnePart, Prediction, Preparation
+from edgekit.tasks.tensor import output_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks.task import Prediction
 
 TOP = 5
 
@@ -30,7 +30,7 @@ several for probabilities where they are positive and sum to one."""
 
 
 @dataclass(frozen=True, eq=False)
-class Classification:
+class Classification(OnePart):
     """The class with the highest score."""
 
     config: TaskConfig
@@ -39,12 +39,7 @@ class Classification:
     metric: str | None
     compares_top: bool = True
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.prepare(sample)
-
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         scores = self._probabilities(outputs)
         self.classes.check_count(len(scores))
         return Prediction(int(scores.argmax()), scores)
@@ -97,7 +92,7 @@ class Classification:
 
 
 @dataclass(frozen=True, eq=False)
-class MultiLabel:
+class MultiLabel(OnePart):
     """Any number of classes for a sample: those whose own probability is above one half. It has no metric here."""
 
     config: TaskConfig
@@ -106,12 +101,7 @@ class MultiLabel:
     metric: str | None = None
     compares_top: bool = True
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.prepare(sample)
-
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         scores = self._probabilities(outputs)
         return Prediction(tuple(bool(score > 0.5) for score in scores), scores)
 
@@ -137,7 +127,7 @@ class MultiLabel:
 
 
 @dataclass(frozen=True, eq=False)
-class Regression:
+class Regression(OnePart):
     """One number, as a cross-encoder gives for the similarity of a pair."""
 
     config: TaskConfig
@@ -145,12 +135,7 @@ class Regression:
     metric: str | None
     compares_top: bool = False
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.prepare(sample)
-
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         array = output_of(outputs, self.config.output)
         if array.size != 1:
             raise UsageError(

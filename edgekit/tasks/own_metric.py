@@ -10,7 +10,7 @@ It is imported where it is computed: a bundle runs without it, and is verified o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,13 @@ from edgekit._record import digest_of_file
 from edgekit.data import Sample
 from edgekit.data.function import imported, told
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.spec import Call
 from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.task import Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks.task import Prediction, Task
 
 CODE = "metric_code"
 """The fact of a task that tells the function's code: scores by another code are not taken from the cache."""
@@ -65,8 +66,8 @@ class OwnMetric:
     def compares_top(self) -> bool:
         return self.task.compares_top
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.task.feeds(sample)
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
+        yield from self.task.steps(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Read the answer, and keep the outputs; several inferences are joined along the first axis."""

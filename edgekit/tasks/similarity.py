@@ -11,16 +11,15 @@ from edgekit.errors import UsageError
 from edgekit.tasks import metrics
 from edgekit.tasks.classification import number
 from edgekit.tasks.config import TaskConfig
-from edgekit.tasks.tensor import Preparation, output_of
+from edgekit.tasks.task import OnePart, Prediction, Preparation
+from edgekit.tasks.tensor import output_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks.task import Prediction
-
 
 @dataclass(frozen=True, eq=False)
-class Embedding:
+class Embedding(OnePart):
     """A vector for each text or picture."""
 
     config: TaskConfig
@@ -30,12 +29,7 @@ class Embedding:
     """Inputs are padded, so that a mean over tokens here would count the padding."""
     compares_top: bool = False
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.prepare(sample)
-
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         if len(outputs) != 2:
             return Prediction(None)
         return Prediction(_cosine(self._vector(outputs, 0), self._vector(outputs, 1)))

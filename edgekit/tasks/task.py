@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.data import Sample
+from edgekit.spec import MODEL, Call
 from edgekit.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ class Prediction:
     """The outputs themselves, for a metric of the user's own."""
 
 
+class Preparation(Protocol):
+    """Turn a sample into the model's inputs, one dict for each call."""
+
+    def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]: ...
+
+
 class Task(Protocol):
     """One task's way from a sample to an answer."""
 
@@ -40,12 +47,15 @@ class Task(Protocol):
         """Say whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
         ...
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        """Give the inputs of each inference that the sample needs (a pair may need two), each of batch size 1."""
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
+        """Yield the calls that the sample needs, each of batch size 1, and be sent the outputs of each.
+
+        Most tasks need one call of the part `model`; a pair of texts may need two.
+        """
         ...
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Read the outputs of those inferences."""
+        """Read the outputs of those calls."""
         ...
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -62,3 +72,51 @@ class Task(Protocol):
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         """Compute the metric. Raises UsageError where it is undefined, as AUC on one class."""
         ...
+
+
+class OnePart:
+    """The steps of a task that calls one part, and no call of which depends on the outputs of another."""
+
+    prepare: Preparation
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        """Return the inputs of each call that the sample needs."""
+        return self.prepare(sample)
+
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
+        for feeds in self.feeds(sample):
+            yield MODEL, feeds
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One call of a model, and what it answered."""
+
+    part: str
+    feeds: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+    @property
+    def call(self) -> Call:
+        return self.part, self.feeds
+
+
+Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Compute a call: a part's name and its feeds, to its outputs."""
+
+
+def drive(task: Task, sample: Sample, run: Run) -> list[Inference]:
+    """Run a sample through a model, call by call as its task asks for them, and return what each was fed and answered.
+
+    This is the one place that drives a task: what is recorded of the original, answered for a user and timed from end
+    to end goes through here. Candidates replay what was recorded.
+    """
+    steps = task.steps(sample)
+    inferences: list[Inference] = []
+    try:
+        part, feeds = next(steps)
+        while True:
+            inferences.append(Inference(part, feeds, run(part, feeds)))
+            part, feeds = steps.send(inferences[-1].outputs)
+    except StopIteration:
+        return inferences

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Sample
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.task import OnePart, Prediction, Preparation
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from edgekit.tasks.task import Prediction
-
-
-class Preparation(Protocol):
-    """Turn a sample into the model's inputs, one dict for each inference."""
-
-    def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]: ...
 
 
 def fit(value: Any, spec: TensorSpec) -> np.ndarray:
@@ -135,7 +128,7 @@ def output_of(outputs: Sequence[Mapping[str, np.ndarray]], name: str | None, num
 
 
 @dataclass(frozen=True, eq=False)
-class Raw:
+class Raw(OnePart):
     """Any model: samples are its inputs, and its outputs are compared as they are."""
 
     config: TaskConfig
@@ -143,12 +136,7 @@ class Raw:
     metric: str | None = None
     compares_top: bool = False
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.prepare(sample)
-
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         return Prediction(None)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:

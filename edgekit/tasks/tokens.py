@@ -11,19 +11,19 @@ from edgekit.errors import UsageError
 from edgekit.tasks.classification import TOP
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
-from edgekit.tasks.tensor import Preparation, output_of
+from edgekit.tasks.task import OnePart, Prediction, Preparation
+from edgekit.tasks.tensor import output_of
 from edgekit.tasks.text import IDS, Texts
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks.task import Prediction
 
 MASKS = ("[MASK]", "<mask>")
 
 
 @dataclass(frozen=True, eq=False)
-class TokenTask:
+class TokenTask(OnePart):
     """What the tasks on tokens share: logits [1, tokens, size], and no metric, since labels of words need aligning."""
 
     config: TaskConfig
@@ -31,9 +31,6 @@ class TokenTask:
     classes: Classes = Classes()  # noqa: RUF009  # frozen
     metric: str | None = None
     compares_top: bool = True
-
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return self.prepare(sample)
 
     def label(self, raw: Any) -> Any:
         return raw
@@ -61,8 +58,6 @@ class TokenClassification(TokenTask):
     """The class of each token."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -85,8 +80,6 @@ class FillMask(TokenTask):
     """The words behind the mask."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        from edgekit.tasks.task import Prediction
-
         # Where the mask is the outputs do not tell, so whole outputs are compared (compares_top is off).
         return Prediction(None)
 
@@ -111,8 +104,6 @@ class TextGeneration(TokenTask):
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Give the most likely next token; texts are padded on the left, so the last place is the text's."""
-        from edgekit.tasks.task import Prediction
-
         return Prediction(int(self.logits(outputs)[-1].argmax()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ class TestMyPass(LivePassTests):
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from edgekit.errors import EdgekitError, UsageError
 from edgekit.model import ASSETS, Model, Reference
 from edgekit.plugin import Trainable, Training
 from edgekit.progress import Progress, Silent, Tick
-from edgekit.spec import TensorSpec
+from edgekit.spec import MODEL, Call, TensorSpec
 from edgekit.testing.passes import PassFace
 
 if TYPE_CHECKING:
@@ -239,8 +239,8 @@ class _Arrays:
 
     config = Record()
 
-    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        return [dict(sample.fields)]
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
+        yield MODEL, dict(sample.fields)
 
     def label(self, raw: Any) -> int:
         return int(raw)

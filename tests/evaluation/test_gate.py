@@ -9,11 +9,12 @@ import pytest
 
 from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
-from edgekit.evaluation.gate import Deviation, _add, evaluate, gate
-from edgekit.evaluation.reference_outputs import Originals, record
+from edgekit.evaluation.gate import Deviation, add_inference, evaluate, gate
+from edgekit.evaluation.reference_outputs import ReferenceOutputs, record
 from edgekit.progress import Silent
 from edgekit.result.report import Quality
-from edgekit.spec import TensorSpec
+from edgekit.runner import Runner
+from edgekit.spec import MODEL, TensorSpec
 from edgekit.tasks import TaskConfig, load
 
 
@@ -72,8 +73,12 @@ def test_outputs_that_are_not_finite_have_no_score(tmp_path):
         def run(self, feeds):
             return {"logits": feeds["x"] * self.scale}
 
+        def close(self):
+            pass
+
     record(Model(1), task, rows, folder, Silent())
-    found = evaluate(Model(np.nan), task, rows, Originals(folder), Silent(), "")
+    with Runner({MODEL: Model(np.nan)}) as runner:
+        found = evaluate(runner, task, rows, ReferenceOutputs(folder, task, rows), Silent(), "")
     assert (found.original_score, found.score, found.drop) == (1.0, None, None)
     (failed, *_) = (check for check in judged(found, max_drop=1.0).checks if not check.passed)
     assert failed.name == "finite"
@@ -88,7 +93,7 @@ def test_other_names_or_shapes_are_refused():
 
 def test_a_graph_with_other_outputs_was_exported_wrongly():
     with pytest.raises(BuildError, match="the exported graph is not the original: the output 'a' has shape"):
-        _add(Deviation(), {"a": np.ones(1)}, {"a": np.ones((1, 1))})
+        add_inference(Deviation(), {"a": np.ones(1)}, {"a": np.ones((1, 1))})
 
 
 def test_full_precision_must_agree_with_the_original():

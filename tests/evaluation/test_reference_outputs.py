@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 
 from edgekit.data import Samples
 from edgekit.errors import BuildError, UnsupportedError, UsageError
-from edgekit.evaluation.reference_outputs import SYNTHETIC, Originals, record
+from edgekit.evaluation import reference_outputs
+from edgekit.evaluation.reference_outputs import SYNTHETIC, ReferenceOutputs, record
 from edgekit.progress import Silent
-from edgekit.spec import TensorSpec
+from edgekit.spec import MODEL, TensorSpec
 from edgekit.tasks import TaskConfig, load
 
 X = TensorSpec("x", "f32", ("N", 3))
@@ -32,10 +34,11 @@ class Function:
         return self.call(feeds["x"])
 
 
-def recorded(call: Callable[[np.ndarray], Any], folder: Path, source: str = "arrays") -> Originals:
+def recorded(call: Callable[[np.ndarray], Any], folder: Path, source: str = "arrays") -> ReferenceOutputs:
     samples = Samples.from_feeds([{"x": row} for row in ROWS], source=source)
-    record(Function(call), load(TaskConfig("tensor"), folder, [X]), samples, folder, Silent())
-    return Originals(folder)
+    task = load(TaskConfig("tensor"), folder, [X])
+    record(Function(call), task, samples, folder, Silent())
+    return ReferenceOutputs(folder, task, samples)
 
 
 def test_every_array_comes_back_as_it_was(tmp_path):
@@ -45,10 +48,54 @@ def test_every_array_comes_back_as_it_was(tmp_path):
     found = recorded(call, tmp_path)
     assert len(found) == 3 and found.framework == "numpy"
     for index, row in enumerate(ROWS):
-        (outputs,) = found[index]
+        (inference,) = found[index]
+        assert inference.part == MODEL and list(inference.feeds) == ["x"]
+        np.testing.assert_array_equal(inference.feeds["x"], row)
+        outputs = inference.outputs
+        assert found.outputs(index)[0].keys() == outputs.keys()
         for name, array in call(row).items():
             assert outputs[name].shape == np.shape(array) and outputs[name].dtype == array.dtype
             np.testing.assert_array_equal(outputs[name], array)
+
+
+def test_feeds_beyond_the_limit_are_prepared_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference_outputs, "FEEDS_BYTES", 2 * ROWS[0].nbytes)
+    reference = recorded(lambda x: {"y": x * 2}, tmp_path)
+    with zipfile.ZipFile(tmp_path / "feeds.zip") as archive:
+        assert archive.namelist() == ["0.0.0", "1.0.0"]
+    for index, row in enumerate(ROWS):
+        (inference,) = reference[index]
+        np.testing.assert_array_equal(inference.feeds["x"], row)
+        np.testing.assert_array_equal(inference.outputs["y"], row * 2)
+
+
+def test_a_task_of_several_parts_is_recorded_call_by_call(tmp_path, monkeypatch):
+    """What the second call feeds depends on what the first answered."""
+
+    class TwoParts:
+        config = TaskConfig("tensor")
+
+        def steps(self, sample):
+            hidden = yield "encoder", {"x": sample.fields["x"]}
+            yield "decoder", {"hidden": hidden["y"] + 1}
+
+    samples, task = Samples.from_feeds([{"x": row} for row in ROWS]), TwoParts()
+    for limit in (0, 1_000_000):
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        monkeypatch.setattr(reference_outputs, "FEEDS_BYTES", limit)
+        record(Doubling(), task, samples, folder, Silent())
+        first, second = ReferenceOutputs(folder, task, samples)[2]
+        assert (first.part, second.part) == ("encoder", "decoder")
+        np.testing.assert_array_equal(second.feeds["hidden"], ROWS[2] * 2 + 1)
+        np.testing.assert_array_equal(second.outputs["y"], (ROWS[2] * 2 + 1) * 2)
+
+
+class Doubling:
+    framework = "numpy"
+
+    def run(self, feeds):
+        return {"y": 2 * next(iter(feeds.values()))}
 
 
 def fails(x):
@@ -59,9 +106,9 @@ def fails(x):
     ("call", "source", "kind", "message"),
     [
         (fails, "val", BuildError, r"does not run on sample 0 \(x\[1, 3\]\): index out of range\."),
-        (fails, SYNTHETIC, UsageError, r"does not run on inputs that were made up \(x\[1, 3\]\): index out of range"),
+        (fails, SYNTHETIC, UsageError, r"does not run on synthetic inputs \(x\[1, 3\]\): index out of range"),
         (lambda x: {"y": x / 0}, "val", BuildError, "not finite in 'y' on sample 0"),
-        (lambda x: {"y": x / 0}, SYNTHETIC, UsageError, "not finite in 'y' on made-up inputs"),
+        (lambda x: {"y": x / 0}, SYNTHETIC, UsageError, "not finite in 'y' on synthetic inputs"),
         (lambda x: {"label": np.array(["cat"])}, "val", UnsupportedError, "output 'label' holds text"),
         (lambda x: {"label": np.array(["cat"], object)}, "val", UnsupportedError, "output 'label' holds text"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit import bench
 from edgekit.model import Model
 from edgekit.pipeline.builder import Compiled
-from edgekit.pipeline.candidates import Tried
+from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.plugin import Built, Precision
 from edgekit.project import Project
@@ -45,7 +45,7 @@ def tried(
     rel_l2: float = 1e-3,
     baseline: bool = False,
     noise: float = 0.001,
-) -> Tried:
+) -> BuiltCandidate:
     """Give a candidate whose rounds' medians lie within `noise` of its latency; without latency it was not measured."""
     backend, _, recipe = name.partition("/")
     passes = () if recipe == "fp32" else (PassConfig("quantize-static"),)
@@ -59,7 +59,7 @@ def tried(
         medians = 1e6 * p50_ms * (1 + noise * np.linspace(-1, 1, 10))
         rounds = tuple(bench.Round(cycle, 64, 0.2, float(median)) for cycle, median in enumerate(medians))
         outcome = bench.Outcome(name, measurement(p50_ms, memory_mb, per_s), np.array([], dtype=np.int64), rounds)
-    return Tried(planned, compiled, quality(drop, passed=passed, rel_l2=rel_l2), Precision("f32"), outcome)
+    return BuiltCandidate(planned, compiled, quality(drop, passed=passed, rel_l2=rel_l2), Precision("f32"), outcome)
 
 
 def plan(limits: Limits | None = None, **project: object) -> Plan:

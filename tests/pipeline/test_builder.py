@@ -10,13 +10,12 @@ import pytest
 
 from edgekit import cache
 from edgekit.model import Model
-from edgekit.pipeline.builder import Build, Compiled
+from edgekit.pipeline.builder import Builder, Compiled
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import Built
 from edgekit.progress import Silent
 from edgekit.recipe.recipe import Recipe
 from edgekit.spec import TensorSpec
-from edgekit.target.target import Target
 from edgekit.testing import fake_plugin
 from edgekit.testing.backend import linear_bias, linear_weight
 from edgekit.testing.fake import NumpyBackend, write_model
@@ -47,19 +46,19 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
-def compiled(build: Build, model: Model) -> Compiled:
-    return build.compiled(model, PlannedCandidate("numpy", Recipe("fp32", "as it is")), Target("board", "a board"))
+def compiled(builder: Builder, model: Model) -> Compiled:
+    return builder.compiled(model, PlannedCandidate("numpy", Recipe("fp32", "as it is")))
 
 
 def test_what_lacks_an_answer_serves_its_export_and_is_built_anew_by_the_next(model: Model, builds: list[bool]) -> None:
-    with Build(plan(), Silent()) as build:
-        passing = compiled(build, model)
-        assert compiled(build, model) == passing, "one export asks once"
+    with Builder(plan(), Silent()) as builder:
+        passing = compiled(builder, model)
+        assert compiled(builder, model) == passing, "one export asks once"
         assert passing.payload.main.is_file() and not passing.built.lasting
     assert builds == [False]
     assert not passing.folder.exists() and not list((cache.folder() / "work").iterdir())
     for _ in range(2):
-        with Build(plan(), Silent()) as build:
-            kept = compiled(build, model)
+        with Builder(plan(), Silent()) as builder:
+            kept = compiled(builder, model)
     assert builds == [False, True], "an answer is kept"
     assert kept.key == passing.key and kept.payload.main.is_file()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.pipeline.objective import able, beaten_by, best, why_lost, why_shipped
+from edgekit.pipeline.objective import beaten_by, best, measured, why_lost, why_shipped
 from tests.pipeline.choosing import tried
 
 
@@ -77,8 +77,8 @@ def test_equally_small_goes_to_the_faster(tmp_path):
 def test_the_size_is_known_of_what_was_not_measured(tmp_path):
     large = tried(tmp_path, "a/fp32", None, bytes_=2000)
     small = tried(tmp_path, "b/int8", None, bytes_=1000)
-    assert able([large, small], "latency") == able([large, small], "memory") == []
-    assert best(able([large, small], "size"), "size") is small
+    assert measured([large, small], "latency") == measured([large, small], "memory") == []
+    assert best(measured([large, small], "size"), "size") is small
     assert why_shipped(small, [large, small], "size") == "the smallest that passes"
     assert why_lost(large, small, "size") == "2.00x the size of b/int8"
     exact = tried(tmp_path, "c/int8", None, bytes_=1010, rel_l2=1e-5)
@@ -90,7 +90,7 @@ def test_the_size_is_known_of_what_was_not_measured(tmp_path):
 
 def test_memory_that_no_system_tells_decides_nothing(tmp_path):
     unknown = tried(tmp_path, "a/fp32", 1.0, memory_mb=None)
-    assert able([unknown], "memory") == []
+    assert measured([unknown], "memory") == []
 
 
 def test_a_baseline_beats_what_is_slower_beyond_the_noise(tmp_path):

@@ -34,13 +34,13 @@ def test_who_names_the_pair_is_told_why_it_cannot_be() -> None:
 def test_the_bf16_flavour_ends_in_the_format_of_openvino() -> None:
     for name in ("int8-nncf", "int8-nncf-bf16"):
         for start in ("torch", "onnx"):
-            assert recipe_passes.through(recipe.load(name), start) == ("openvino", ())
+            assert recipe_passes.formats(recipe.load(name), start) == ("openvino", ())
 
 
 def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(monkeypatch) -> None:
-    assert recipe_passes.lacking(recipe.load("int8-nncf")) == ()
+    assert recipe_passes.missing_packages(recipe.load("int8-nncf")) == ()
     monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
-    (fault,) = recipe_passes.lacking(recipe.load("int8-nncf"))
+    (fault,) = recipe_passes.missing_packages(recipe.load("int8-nncf"))
     assert "'nncf' needs no_such_package" in fault.message
     assert fault.hint == "pip install 'edgekit-openvino[build]'"
     made = api.plan("digits", target="host", bench=False)

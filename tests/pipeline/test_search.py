@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.pipeline.pruning_gain import missing
+from edgekit.pipeline.pruning_gain import without_speedup
 from edgekit.pipeline.search import entrants
 from tests.pipeline.choosing import tried
 
@@ -30,4 +30,4 @@ def test_no_point_competes_twice():
 
 def test_without_training_data_there_is_no_pruning_to_judge(tmp_path):
     assert entrants([(1, point())]) == [("search1", point())]
-    assert missing([tried(tmp_path, "a/int8-static-search1")], "latency") == {}
+    assert without_speedup([tried(tmp_path, "a/int8-static-search1")], "latency") == {}

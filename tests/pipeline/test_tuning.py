@@ -8,7 +8,8 @@ import pytest
 
 import edgekit.api as api
 from edgekit import registry
-from edgekit.pipeline import tuning as tune
+from edgekit.pipeline import tuning
+from edgekit.pipeline.export import Export
 from edgekit.plugin import Payload, Tunable
 from edgekit.result.report import Report, Tuning, Variant
 from edgekit.testing import fake_plugin, install, installed
@@ -133,15 +134,14 @@ def test_our_runtimes_offer_variants_that_their_options_know(name):
 @pytest.mark.parametrize("project", [{"bench_seconds": 0.2}, {"tune": False}])
 def test_nothing_is_tuned_where_there_is_no_time_or_no_wish(project, tmp_path):
     shipped = tried(tmp_path, "onnxruntime/fp32")
-    subject = tune.Subject(plan(**project), shipped, None, None, None)
-    assert tune.tune(subject) == (shipped, None)
+    assert tuning.tune(Export(plan(**project), None, None, None, None), shipped) == (shipped, None)
 
 
 def test_what_is_so_already_is_no_variant(tmp_path):
     shipped = tried(tmp_path, "onnxruntime/fp32")
     built = replace(shipped.compiled.built, options={"graph_level": "extended", "allow_spinning": True})
     shipped = replace(shipped, compiled=replace(shipped.compiled, built=built))
-    offered = tune.variants(plan(), shipped)
+    offered = tuning.variants(plan(), shipped)
     assert {"allow_spinning": False} in offered and {"graph_level": "extended"} not in offered
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.pipeline.export import _judge
+from edgekit.pipeline.selection import select
 from edgekit.target.target import Limits
 from tests.pipeline.choosing import plan, tried
 
 
 def fared(made, several):
     """Give each candidate's status and reason, and the name of the one that ships."""
-    candidates, winner = _judge(made, several)
+    candidates, winner = select(made, several)
     return {c.name: (c.status, c.reason) for c in candidates}, winner and winner.planned.name
 
 

@@ -1,0 +1,116 @@
+"""Run the parts of a model, one session each, and keep the states that pass between them: the device side.
+
+A state is not fed by the caller: an input that a part `reads` takes what the last part that `writes` it left there.
+Where a session keeps states itself (`Stateful`), they stay in the runtime's memory; elsewhere they are numpy arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import UsageError
+from edgekit.model import Part, State
+from edgekit.plugin import Precision, Session, Stateful
+from edgekit.spec import Call
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Runner(contextlib.ExitStack):
+    """Sessions by the name of their part. As a context manager it closes them.
+
+    `parts` are what the sessions run; a part that is not named there reads and writes no state.
+    """
+
+    def __init__(
+        self, sessions: Mapping[str, Session], parts: Sequence[Part] = (), states: Sequence[State] = ()
+    ) -> None:
+        super().__init__()
+        self.sessions = dict(sessions)
+        for session in self.sessions.values():
+            self.callback(session.close)
+        self._parts = {part.name: part for part in parts}
+        self._specs = {state.name: state for state in states}
+        self._states: MutableMapping[str, Any] = {}
+
+    @property
+    def precision(self) -> Precision:
+        """Return the precision that really runs, of the first part."""
+        return next(iter(self.sessions.values())).precision
+
+    def reset(self) -> None:
+        """Forget every state, as before the first call of a sample."""
+        self._states.clear()
+
+    def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one part once and return its outputs by name, without those that are states.
+
+        Raises UsageError for an unknown part and for a state that is read before any part wrote it.
+        """
+        session = self._session(part)
+        described = self._parts.get(part)
+        if described is None or not (described.reads or described.writes):
+            return session.run(feeds)
+        for state in described.reads.values():
+            if state not in self._states:
+                self._states[state] = self._start(state, part)
+        if isinstance(session, Stateful):
+            return session.step(feeds, self._states)
+        states = {name: self._states[state] for name, state in described.reads.items()}
+        outputs = session.run({**feeds, **states})
+        for name, state in described.writes.items():
+            self._states[state] = outputs.pop(name)
+        return outputs
+
+    def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
+        """Run the recorded calls of one sample from fresh states and return the outputs of each."""
+        self.reset()
+        return [self.run(part, feeds) for part, feeds in trace]
+
+    def bind(self, trace: Sequence[Call]) -> Callable[[], None]:
+        """Return a call that runs the whole trace once: what is timed. One stateless call is bound by its session."""
+        if len(trace) == 1 and not self._stateful(trace[0][0]):
+            part, feeds = trace[0]
+            return self._session(part).bind(feeds)
+        if not any(self._stateful(part) for part, _ in trace):
+            bound = [self._session(part).bind(feeds) for part, feeds in trace]
+
+            def call_each() -> None:
+                for call in bound:
+                    call()
+
+            return call_each
+
+        def replay() -> None:
+            self.replay(trace)
+
+        return replay
+
+    def _session(self, part: str) -> Session:
+        if part not in self.sessions:
+            raise UsageError(
+                f"the model has no part '{part}'.", hint=f"its parts: {', '.join(self.sessions)}; export it again"
+            )
+        return self.sessions[part]
+
+    def _stateful(self, part: str) -> bool:
+        described = self._parts.get(part)
+        return described is not None and bool(described.reads or described.writes)
+
+    def _start(self, name: str, part: str) -> np.ndarray:
+        """Return the first value of a state: zeros of its shape, free sizes 1, or 0 where it starts empty."""
+        import numpy as np
+
+        state = self._specs.get(name)
+        if state is None or state.start == "written":
+            raise UsageError(
+                f"the part '{part}' reads the state '{name}' before any part wrote it.",
+                hint="run the part that writes it first",
+            )
+        free = 0 if state.start == "empty" else 1
+        batch, *others = state.spec.shape or (1,)
+        sizes = [1 if isinstance(batch, str) else batch, *(free if isinstance(size, str) else size for size in others)]
+        return np.zeros(sizes[: len(state.spec.shape)], state.spec.numpy_dtype)
