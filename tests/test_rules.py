@@ -24,7 +24,7 @@ PACKAGE = ROOT / "edgekit"
 PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgekit_*"))}
 
 LAYERS = (
-    {"errors", "progress", "_privacy", "_version", "_marker"},
+    {"errors", "progress", "_privacy", "_version"},
     {"_record", "_requirement", "_toml", "embedded"},
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},
@@ -57,6 +57,7 @@ ROOMS = {
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
     "optuna": {"pipeline"},
+    "packaging": {"_requirement"},
     "pytest": {TESTING},
     "torch": {TESTING},
 }
