@@ -56,6 +56,7 @@ ROOMS = {
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
+    "filelock": {"cache"},
     "optuna": {"pipeline"},
     "packaging": {"_requirement"},
     "pytest": {TESTING},
