@@ -57,6 +57,7 @@ ROOMS = {
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
     "filelock": {"cache"},
+    "networkx": {"pipeline"},
     "optuna": {"pipeline"},
     "packaging": {"_requirement"},
     "pytest": {TESTING},
