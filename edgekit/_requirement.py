@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekit.errors import EnvironmentFault
+
 if TYPE_CHECKING:
     from packaging.markers import Marker
 
@@ -69,6 +71,15 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def require(purpose: str, *modules: str) -> None:
+    """Raise EnvironmentFault where modules of the extra `build` are missing; nothing is imported."""
+    from importlib.util import find_spec
+
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(f"{purpose} needs {', '.join(missing)}.", hint="pip install 'edgekit[build]'")
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from edgekit import _requirement
-from edgekit.cli import checkpoint_facts, diagnosis, onnx_facts
+from edgekit.cli import checkpoint_facts, diagnosis
 from edgekit.errors import UsageError
+from edgekit.frameworks import onnx_facts
 
 
 @pytest.mark.parametrize(
