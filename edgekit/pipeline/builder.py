@@ -32,7 +32,6 @@ from edgekit.target.target import Target
 TOOLS = (
     "torch",
     "transformers",
-    "accelerate",
     "optimum",
     "optimum-onnx",
     "onnx",
