@@ -1,19 +1,18 @@
-"""Read what distributions require of each other, from their metadata alone.
+"""Installed versions, and requirements, markers and version clauses (PEP 440, 503 and 508) as `packaging` reads them.
 
-Understands the forms that wheels declare (PEP 508: name, extras, version clauses, a marker); `packaging` is no
-dependency of ours.
+`packaging` is imported on use.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgekit import _marker as marker
+from edgekit.errors import EnvironmentFault
 
-_REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;\s*(.*))?$")
-_CLAUSE = re.compile(r"^\s*(~=|===|==|!=|<=|>=|<|>)\s*([^\s,]+)\s*$")
+if TYPE_CHECKING:
+    from packaging.markers import Marker
 
 
 @dataclass(frozen=True)
@@ -22,37 +21,32 @@ class Requirement:
 
     name: str
     clauses: tuple[str, ...]
-    marker: str
+    marker: Marker | None
 
     def applies_on(self, machine: Mapping[str, str]) -> bool:
-        """Say whether it counts, for the distribution itself, where the marker's names have these values."""
-        return not self.marker or marker.holds(self.marker, {**marker.environment(None), **machine}, satisfies)
+        """Return whether it counts, for the distribution itself, where the marker's names have these values."""
+        return self.marker is None or self.marker.evaluate({**machine, "extra": ""})
 
     def applies(self, extra: str | None) -> bool:
-        """Say whether it counts on this machine, for the distribution itself (None) or for one of its extras."""
-        if not self.marker:
-            return extra is None
-        alone = self._holds(None)
-        return alone if extra is None else not alone and self._holds(extra)
-
-    def _holds(self, extra: str | None) -> bool:
-        try:
-            return marker.holds(self.marker, marker.environment(extra), satisfies)
-        except ValueError:
-            return True  # rather checked than missed
-
-    def broken_by(self, version: str) -> tuple[str, ...]:
-        """Give the clauses that `version` does not satisfy."""
-        return tuple(clause for clause in self.clauses if not satisfies(version, clause))
+        """Return whether it counts on this machine, for the distribution itself (None) or for one of its extras."""
+        alone = self.applies_on({})
+        if extra is None or self.marker is None:
+            return alone and extra is None
+        return not alone and self.marker.evaluate({"extra": extra})
 
 
 def read(text: str) -> Requirement | None:
-    """Read one requirement; None for a form that names no version range, such as a URL."""
-    match = _REQUIREMENT.match(text)
-    if match is None or "@" in match[3]:
+    """Read one requirement; None for what is not one, and for a form that names no version range, such as a URL."""
+    from packaging.requirements import InvalidRequirement
+    from packaging.requirements import Requirement as Parsed
+
+    try:
+        parsed = Parsed(text)
+    except InvalidRequirement:
         return None
-    clauses = tuple(clause.strip() for clause in match[3].split(",") if clause.strip())
-    return Requirement(normal(match[1]), clauses, (match[4] or "").strip())
+    if parsed.url:
+        return None
+    return Requirement(normal(parsed.name), tuple(sorted(map(str, parsed.specifier))), parsed.marker)
 
 
 def of(distribution: str, extra: str | None = None) -> Iterator[Requirement]:
@@ -70,7 +64,7 @@ def of(distribution: str, extra: str | None = None) -> Iterator[Requirement]:
 
 
 def installed(name: str) -> str | None:
-    """Give the installed version of a distribution, None where it is not installed."""
+    """Return the installed version of a distribution, None where it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -79,49 +73,33 @@ def installed(name: str) -> str | None:
         return None
 
 
+def require(purpose: str, *modules: str) -> None:
+    """Raise EnvironmentFault where modules of the extra `build` are missing; nothing is imported."""
+    from importlib.util import find_spec
+
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(f"{purpose} needs {', '.join(missing)}.", hint="pip install 'edgekit[build]'")
+
+
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Give the versions of those distributions that are installed, in the order given."""
-    return {name: found for name in names if (found := installed(name)) is not None}
+    """Return the versions of those distributions that are installed, in the order of `names`."""
+    return {name: version for name in names if (version := installed(name)) is not None}
 
 
-def satisfies(version: str, clause: str) -> bool:
-    """Say whether a version satisfies one clause: `>=2.6`, `<2.14`, `==1.2.*`, `~=2.1.0`; true for an unknown form."""
-    match = _CLAUSE.match(clause)
-    if match is None:
-        return True
-    operator, wanted = match[1], match[2]
-    if operator == "===":
-        return version == wanted
-    if wanted.endswith(".*"):
-        prefix = numbers(wanted[:-2])
-        same = numbers(version)[: len(prefix)] == prefix
-        return same if operator == "==" else not same
-    have, limit = _padded(version, wanted)
-    if operator == "~=":
-        prefix = numbers(wanted)[:-1]
-        return have >= limit and numbers(version)[: len(prefix)] == prefix
-    return {
-        "==": have == limit,
-        "!=": have != limit,
-        "<=": have <= limit,
-        ">=": have >= limit,
-        "<": have < limit,
-        ">": have > limit,
-    }[operator]
+def satisfies(version: str, clauses: str) -> bool:
+    """Return whether a version satisfies comma-separated clauses, as `>=2.6,<2.14`; False for what does not parse."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion
 
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Give the release numbers of a version: `2.13.0+cpu` is (2, 13, 0)."""
-    release = re.match(r"\d+(?:\.\d+)*", version.strip().lstrip("v").split("+")[0])
-    return tuple(int(part) for part in release[0].split(".")) if release else ()
+    try:
+        return SpecifierSet(clauses).contains(version, prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        return False
 
 
 def normal(name: str) -> str:
-    """Give a distribution's name in the one form that pip compares (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    """Return a distribution's name in the one form that pip compares (PEP 503)."""
+    from packaging.utils import canonicalize_name
 
-
-def _padded(version: str, wanted: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    have, limit = numbers(version), numbers(wanted)
-    size = max(len(have), len(limit))
-    return have + (0,) * (size - len(have)), limit + (0,) * (size - len(limit))
+    return canonicalize_name(name)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import fcntl
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -170,9 +170,10 @@ def _disk_full(where: Path, what: str) -> DeviceError:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 
@@ -192,13 +193,14 @@ def _partials() -> Iterator[Entry]:
 
 
 def _remove_idle(entry: Entry) -> bool:
-    """Remove the folder of a step under way unless a process works in it; say whether it went."""
-    with (folder() / "locks" / entry.key).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        shutil.rmtree(folder() / "partial" / f"{entry.step}.{entry.key}", ignore_errors=True)
+    """Remove the folder of a step under way unless a process works in it; return whether it is gone."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder() / "locks" / entry.key, blocking=False):
+            shutil.rmtree(folder() / "partial" / f"{entry.step}.{entry.key}", ignore_errors=True)
+    except Timeout:
+        return False
     return True
 
 
@@ -218,7 +220,16 @@ def _sound(path: Path) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process with this number runs."""
+    """Return whether a process with this number runs."""
+    if sys.platform == "win32":  # os.kill sends Ctrl-C there
+        import ctypes
+
+        synchronize, timed_out = 0x100000, 0x102
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(synchronize, False, pid)
+        running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == timed_out
+        kernel.CloseHandle(handle)
+        return running
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "edgekit"
 PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgekit_*"))}
 
 LAYERS = (
-    {"errors", "progress", "_privacy", "_version", "_marker"},
+    {"errors", "progress", "_privacy", "_version"},
     {"_record", "_requirement", "_toml", "embedded"},
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},
@@ -56,7 +56,10 @@ ROOMS = {
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
+    "filelock": {"cache"},
+    "networkx": {"pipeline"},
     "optuna": {"pipeline"},
+    "packaging": {"_requirement"},
     "pytest": {TESTING},
     "torch": {TESTING},
 }

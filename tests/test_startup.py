@@ -125,6 +125,19 @@ print("\\n".join(failed))
     assert python(environment, code).strip() == ""
 
 
+def test_every_module_imports_without_the_modules_that_windows_lacks(environment: dict[str, str]) -> None:
+    code = f"""
+import importlib, signal, sys
+for name in ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"):
+    sys.modules[name] = None
+for name in ("SIGALRM", "SIGKILL", "SIGSTOP", "SIGCONT", "setitimer"):
+    delattr(signal, name)
+for name in {modules()!r}:
+    importlib.import_module(name)
+"""
+    python(environment, code)
+
+
 @pytest.mark.parametrize("plugin", sorted(path.name for path in ROOT.glob("plugins/*/edgekit_*")))
 def test_every_plugin_imports_without_its_runtime(plugin: str, environment: dict[str, str]) -> None:
     assert python(environment, f"{BLOCK}\nimport {plugin}; print({plugin}.__name__)").strip() == plugin

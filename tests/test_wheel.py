@@ -92,11 +92,11 @@ def test_metadata_says_what_an_index_shows(distribution: str, wheels: dict[str, 
     assert len(str(metadata.get_payload())) > 200, "the README is the page people see"
 
 
-def test_core_needs_click_and_numpy_only(wheels: dict[str, Path]) -> None:
+def test_core_needs_four_pure_packages_and_numpy(wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(wheels["edgekit"]) as file:
         metadata = email.message_from_bytes(file.read(f"edgekit-{VERSION}.dist-info/METADATA"))
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert sorted(line.split(">")[0] for line in needed) == ["click", "numpy", "tomli"]
+    assert sorted(line.split(">")[0] for line in needed) == ["click", "filelock", "numpy", "packaging", "tomli"]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     environment = {**os.environ, "PYTHONPATH": str(tool)}
     done = subprocess.run([*command, str(wheels["edgekit"])], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for package in ("click", "numpy", *(["tomli"] if sys.version_info < (3, 11) else [])):
+    for package in ("click", "filelock", "numpy", "packaging", *(["tomli"] if sys.version_info < (3, 11) else [])):
         link(package, site)
     return folder / "bin"
 

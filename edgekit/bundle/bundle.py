@@ -12,9 +12,7 @@ Opening it checks every hash and what it requires before anything is loaded; `st
 
 from __future__ import annotations
 
-import functools
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -269,17 +267,6 @@ def _package_problem(package: str, wanted: str) -> list[str]:
     found = _requirement.installed(package)
     if found is None:
         return [f"it needs the package {package}{wanted}, which is not installed (pip install '{package}{wanted}')"]
-    for clause in filter(None, wanted.split(",")):
-        match = re.match(r"\s*(>=|<|==)\s*([\d.]+)", clause)
-        if not match:
-            continue
-        have, limit = _numbers(found), _numbers(match[2])
-        good = {">=": have >= limit, "<": have < limit, "==": have[: len(limit)] == limit}[match[1]]
-        if not good:
-            return [f"it needs {package}{wanted}, {found} is installed (pip install '{package}{wanted}')"]
+    if not _requirement.satisfies(found, wanted):
+        return [f"it needs {package}{wanted}, {found} is installed (pip install '{package}{wanted}')"]
     return []
-
-
-@functools.cache
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])

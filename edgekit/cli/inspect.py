@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     "Say what a bundle, a report, a model file or a target is.",
     description=(
         "THING is a bundle's folder, a report.json, an .onnx file, a Hugging Face folder, or a target's name "
-        "or .toml file. No framework is "
-        "imported and no weights are loaded: files are read as far as they describe themselves.",
+        "or .toml file. No framework is imported, but for an .onnx file, which is read with the package onnx; weights "
+        "in other files are not loaded.",
         "Of a bundle every hash is checked, and what it requires is held against this machine. With --report a "
         "report is written "
         "as a page, Markdown or text.",
@@ -157,7 +157,7 @@ def _other(kind: str, thing: str, as_json: bool) -> None:
         return
     facts: Any
     if kind == "onnx":
-        from edgekit.cli import onnx_facts
+        from edgekit.frameworks import onnx_facts
 
         facts = onnx_facts.read(Path(thing))
     else:

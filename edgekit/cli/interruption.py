@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -37,7 +38,8 @@ class Interruption:
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 signal.signal(signal.SIGINT, self._ask)
             signal.signal(signal.SIGTERM, self._ask)
-            signal.signal(signal.SIGALRM, self._try_again)
+            if sys.platform != "win32":
+                signal.signal(signal.SIGALRM, self._try_again)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         patient = self.asked is None
@@ -51,16 +53,17 @@ class Interruption:
 
     def _deliver(self, frame: FrameType | None, *, patient: bool) -> None:
         assert self.asked is not None
-        if patient and _cannot_unwind(frame):
-            signal.setitimer(signal.ITIMER_REAL, RETRY_S)
-            return
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        if sys.platform != "win32":  # which has no timer: the exception is raised once, at the signal
+            if patient and _cannot_unwind(frame):
+                signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+                return
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         self._raised_s = time.monotonic()
         raise self.asked
 
     def end(self) -> None:
         """Raise nothing any more: the exception has arrived."""
-        if self.asked is not None:
+        if self.asked is not None and sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -29,7 +29,7 @@ UNPACKS = ("DequantizeLinear", "MatMulNBits")
 QUANTIZED = ("QuantizeLinear", *UNPACKS, "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 """Operators of a graph that is quantized already."""
 
-_DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
     1: "f32",
     2: "u8",
     3: "i8",
@@ -134,7 +134,7 @@ def _spec(value: Any) -> TensorSpec:
         raise UsageError(
             f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}, edgekit feeds tensors only."
         )
-    dtype = _DTYPES.get(value.type.tensor_type.elem_type)
+    dtype = DTYPES.get(value.type.tensor_type.elem_type)
     if dtype is None:
         raise UsageError(
             f"'{value.name}' has the ONNX element type {value.type.tensor_type.elem_type}, which edgekit does not feed."
@@ -150,6 +150,7 @@ def tensors(graph: Any) -> Iterator[Any]:
             for attribute in node.attribute:
                 if attribute.HasField("t"):
                     yield attribute.t
+                yield from attribute.tensors
 
 
 def precision_of(proto: Any) -> str:

@@ -31,7 +31,6 @@ from edgekit.spec import TensorSpec
 TOOLS = (
     "torch",
     "transformers",
-    "accelerate",
     "optimum",
     "optimum-onnx",
     "onnx",

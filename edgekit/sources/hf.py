@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import _privacy, embedded
-from edgekit.errors import EnvironmentFault, UsageError
+from edgekit._requirement import require
+from edgekit.errors import UsageError
 from edgekit.model import ASSETS, Model, Reference
 from edgekit.sources import checkpoint, hub, sentence
 from edgekit.sources.processor import check_processor, with_processor
@@ -51,7 +52,7 @@ class HuggingFace:
         folder = self._folder(reference)
         checkpoint.check(folder, reference)
         _privacy.no_telemetry()
-        _require()
+        require("loading a Hugging Face model", "torch", "transformers", "optimum", "onnx")
         from edgekit.frameworks.quiet import quiet
         from edgekit.sources.lean_transformers import import_transformers
 
@@ -85,17 +86,6 @@ class HuggingFace:
         if reference.ref in embedded.names():
             return embedded.folder(reference.ref)
         raise UsageError(f"there is no folder '{reference.ref}'.", hint="give the path of a checkpoint, or hf:org/name")
-
-
-def _require() -> None:
-    """Raise EnvironmentFault with the install line unless the build packages are there."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "transformers", "optimum", "onnx") if find_spec(name) is None]
-    if missing:
-        raise EnvironmentFault(
-            f"loading a Hugging Face model needs {', '.join(missing)}.", hint="pip install 'edgekit[build]'"
-        )
 
 
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:

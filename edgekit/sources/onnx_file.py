@@ -6,7 +6,8 @@ from pathlib import Path
 
 from edgekit import _privacy
 from edgekit._record import digest_of, digest_of_file
-from edgekit.errors import EnvironmentFault, UsageError, nearest
+from edgekit._requirement import require
+from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Model, Reference
 from edgekit.sources import checkpoint
 from edgekit.sources.processor import check_processor, with_processor
@@ -40,7 +41,7 @@ class OnnxFile:
 
     def digest(self, reference: Reference) -> str | None:
         """Hash the file and its external data, the processor and the options."""
-        _require()
+        require("reading an ONNX file", "onnx")
         from edgekit.frameworks import onnx_graph, onnx_model
 
         path = Path(reference.ref)
@@ -52,7 +53,7 @@ class OnnxFile:
         """Copy and check the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
         self.check(reference)
         _privacy.no_telemetry()
-        _require()
+        require("reading an ONNX file", "onnx")
         from edgekit.frameworks import onnx_graph, onnx_model
         from edgekit.sources.onnx_original import open_original
 
@@ -90,10 +91,3 @@ def _task_config(reference: Reference, inputs: tuple[TensorSpec, ...], workdir: 
     if not reference.processor:
         return base
     return with_processor(base, Path(reference.processor), workdir / ASSETS, reference, inputs=inputs)
-
-
-def _require() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("onnx") is None:
-        raise EnvironmentFault("reading an ONNX file needs the package onnx.", hint="pip install 'edgekit[build]'")

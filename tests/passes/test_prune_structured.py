@@ -21,12 +21,12 @@ from edgekit.testing import LivePassTests
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-pytestmark = pytest.mark.needs("torch_pruning", "accelerate", "optimum.onnxruntime")
+pytestmark = pytest.mark.needs("torch_pruning", "optimum.onnxruntime")
 
 from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
 from edgekit.passes.export.export import Export  # noqa: E402
 from edgekit.passes.prune.structured import Prune  # noqa: E402
-from edgekit.passes.train.recover import Recovery  # noqa: E402
+from edgekit.passes.train.recovery import Recovery  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
 QUICK = Recovery(epochs=2, batch_size=16, shift=0.0, learning_rate=5e-3)

@@ -27,7 +27,7 @@ from edgekit import tasks  # noqa: E402
 from edgekit.frameworks import torch_pass  # noqa: E402
 from edgekit.passes.train import fake_quantization as fake  # noqa: E402  # they need torch
 from edgekit.passes.train.quantize_aware import QuantizeAware  # noqa: E402
-from edgekit.passes.train.recover import Recovery  # noqa: E402
+from edgekit.passes.train.recovery import Recovery  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 from edgekit.spec import TensorSpec  # noqa: E402
 from edgekit.tasks.config import ImageConfig, TaskConfig  # noqa: E402

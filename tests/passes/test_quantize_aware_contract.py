@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 from edgekit.passes.train.quantize_aware import QuantizeAware  # noqa: E402
-from edgekit.passes.train.recover import Recovery  # noqa: E402  # they need torch
+from edgekit.passes.train.recovery import Recovery  # noqa: E402  # they need torch
 from edgekit.testing import LivePassTests  # noqa: E402
 
 bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))

@@ -23,7 +23,8 @@ from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
 from edgekit.passes.train import training_run  # noqa: E402
 from edgekit.passes.train.batches import Lessons, known_outputs, moved  # noqa: E402
 from edgekit.passes.train.distil import Distillation  # noqa: E402
-from edgekit.passes.train.recover import Recovery, recover  # noqa: E402
+from edgekit.passes.train.recover import recover  # noqa: E402
+from edgekit.passes.train.recovery import Recovery  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
 bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))

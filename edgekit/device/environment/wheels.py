@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgekit import cache, registry
 from edgekit._record import digest_of
-from edgekit._requirement import installed, normal, numbers, read
+from edgekit._requirement import installed, normal, read
 from edgekit.bundle.bundle import Bundle
 from edgekit.device import fault
 from edgekit.device.environment import local_wheels
@@ -26,7 +26,7 @@ from edgekit.device.environment.interpreter import LEAST, Interpreter, manylinux
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
 from edgekit.target.host import Host
 
-ALONE = {"click", "numpy", "onnxruntime", "openvino", "pillow", "tokenizers", "tomli"}
+ALONE = {"click", "filelock", "numpy", "onnxruntime", "openvino", "packaging", "pillow", "tokenizers", "tomli"}
 """Packages that run a bundle without what their metadata asks for: no protobuf, hub or telemetry on a device. The tests
 of the device side open bundles with all of that blocked."""
 
@@ -242,8 +242,8 @@ def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
 
 def refusal(missing: NoWheel, interpreter: Interpreter) -> UnsupportedError:
     """Say which package has no wheel for a Python, where its wheels end, and what would help."""
-    fits = sorted(missing.versions, key=numbers)
-    ends = f"; the newest that has one is {fits[-1]}" if fits else "; no version has one"
+    fits = missing.versions[-1] if missing.versions else None  # pip lists them in order
+    ends = f"; the newest that has one is {fits}" if fits else "; no version has one"
     ways = []
     others = [short for short in PYTHONS if short != interpreter.short]
     with ThreadPoolExecutor(3) as pool:  # each asks the index, and waits for it
@@ -257,13 +257,13 @@ def refusal(missing: NoWheel, interpreter: Interpreter) -> UnsupportedError:
         system = SYSTEMS.get(glibc)
         ways.append(f"with glibc {glibc} or newer" + (f" ({system})" if system else "") + " there are wheels")
     if fits:
-        ways.append(f"an older one can be asked for: --require '{missing.package}=={fits[-1]}'")
+        ways.append(f"an older one can be asked for: --require '{missing.package}=={fits}'")
     return UnsupportedError(
         f"'{missing.asked}' has no wheel for the device's {interpreter}{ends}.",
         problems=ways,
         hint="install another Python on the device and name it with --python, or choose another --backend at export",
         package=missing.package,
-        newest=fits[-1] if fits else None,
+        newest=fits,
     )
 
 

@@ -6,17 +6,15 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BuildError, EnvironmentFault, UsageError
+from edgekit._requirement import require
+from edgekit.errors import BuildError, UsageError
 from edgekit.frameworks import onnx_model
 from edgekit.model import Model
 
 
 def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
     """Write `graph`, self-contained up to 2 GB; give notes. Free sizes keep the names that the call has for them."""
-    from importlib.util import find_spec
-
-    if find_spec("onnxscript") is None:
-        raise EnvironmentFault("exporting a plain module needs onnxscript.", hint="pip install 'edgekit[build]'")
+    require("exporting a plain module", "onnxscript")
     import torch
 
     call = model.module

@@ -18,7 +18,8 @@ from edgekit._record import Record
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes.train.recover import PACKAGES, Recovery, recover
+from edgekit.passes.train.recover import PACKAGES, recover
+from edgekit.passes.train.recovery import Recovery
 from edgekit.plugin import Training
 
 CANDIDATES = 32

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes.train.recover import PACKAGES, Recovery
+from edgekit.passes.train.recover import PACKAGES
+from edgekit.passes.train.recovery import Recovery
 from edgekit.plugin import Training
 
 if TYPE_CHECKING:

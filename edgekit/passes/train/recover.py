@@ -4,58 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.frameworks import torch_pass
 from edgekit.frameworks.onnx_pass import quiet
 from edgekit.model import Model
 from edgekit.passes.train.batches import Lessons, known_outputs
 from edgekit.passes.train.distil import Distillation
+from edgekit.passes.train.recovery import Recovery
 from edgekit.passes.train.training_run import Course
 from edgekit.plugin import Training
-from edgekit.progress import Tick
 from edgekit.tasks.classification import ACTIVATION
 from edgekit.tasks.config import TaskConfig
 
-PACKAGES = ("torch", "transformers", "accelerate")
-
-
-@dataclass(frozen=True)
-class Recovery(Record):
-    """How to train."""
-
-    epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float | None = None
-    """None takes 1e-3, and 1e-4 for networks with layer norms, which take less."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = 1e-4
-    warmup: float = 0.1
-    """This share of the steps raises the learning rate from nothing; a cosine lowers it over the others."""
-    temperature: float = 2.0
-    """Softens the classes' probabilities before they are compared."""
-    label_weight: float = 0.3
-    """Share of the labels in the loss of a classification; the original's answers have the rest."""
-    shift: float = 0.125
-    """Pictures are shifted by up to this share of their size; 0 leaves them."""
-    mirror: bool = False
-    """Every other picture is mirrored: not where left and right differ, as for digits or text."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)} is not possible: it must be at least 1.")
-        for name in ("learning_rate", "temperature"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} = {getattr(self, name)} is not possible: it must be positive.")
-        for name, most in (("warmup", 1.0), ("label_weight", 1.0), ("shift", 0.5), ("weight_decay", math.inf)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UsageError(f"{name} = {getattr(self, name)} is not possible: it must be from 0 to {most:g}.")
+PACKAGES = ("torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -94,26 +58,16 @@ def recover(student: Model, training: Training, recovery: Recovery, *, stage: st
         if not course.finished():
             with training.progress.step(f"training ({stage})", len(lessons)) as tick:
                 course.resume(tick)
-                _loop(course, tick)
+                for step in range(course.step, len(course.lessons)):
+                    course.begin(step)
+                    loss = course.loss(course.lessons[step])
+                    loss.backward()
+                    course.update(loss)
+                    course.end(step, tick)
                 course.finish()
         course.tidy()
     trained = torch_pass.with_module(own, course.module)
     return Recovered(trained, len(lessons), len(training.data), *course.ends())
-
-
-def _loop(course: Course, tick: Tick) -> None:
-    """Run the steps that are left: with transformers' Trainer for its models, plainly for others."""
-    if course.model.facts.get("exporter") == "optimum":
-        from edgekit.passes.train import trainer
-
-        trainer.train(course, tick)
-        return
-    for step in range(course.step, len(course.lessons)):
-        course.begin(step)
-        loss = course.loss(course.lessons[step])
-        loss.backward()
-        course.update(loss)
-        course.end(step, tick)
 
 
 def _lessons(training: Training, recovery: Recovery) -> Lessons:
@@ -141,7 +95,7 @@ def _repeatable() -> Iterator[None]:
     import numpy as np
     import torch
 
-    states = random.getstate(), np.random.get_state()  # transformers' Trainer seeds these too
+    states = random.getstate(), np.random.get_state()  # each step seeds these too
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
+import random
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit._record import digest_of
 from edgekit.errors import BuildError
@@ -20,11 +20,9 @@ from edgekit.frameworks import torch_pass
 from edgekit.model import Model
 from edgekit.passes.train.batches import Lesson, Lessons, run, seed_of
 from edgekit.passes.train.distil import Distillation
+from edgekit.passes.train.recovery import Recovery
 from edgekit.plugin import Training
 from edgekit.progress import Tick
-
-if TYPE_CHECKING:
-    from edgekit.passes.train.recover import Recovery
 
 CHECKPOINT_S = 60.0
 """A checkpoint is written at the end of each epoch, and at least this often."""
@@ -34,9 +32,6 @@ FEWEST = 8
 
 SETTLING = 64
 """Batches whose mean statistics batch norms are left with: the last steps' running ones hang on a handful."""
-
-SCRATCH = "trainer"
-"""The folder that transformers' Trainer asks for."""
 
 
 @dataclass
@@ -63,9 +58,13 @@ class Course:
 
     def begin(self, step: int) -> None:
         """Make ready for a step: what is random in it, as dropout, follows from its number."""
+        import numpy as np
         import torch
 
-        torch.manual_seed(seed_of(self.training.seed, self.stage, step))
+        seed = seed_of(self.training.seed, self.stage, step)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # some models of transformers mask their inputs with it
         self.optimizer.zero_grad(set_to_none=True)
         self.train_mode()
 
@@ -133,7 +132,6 @@ class Course:
     def tidy(self) -> None:
         """Give the module as it is exported: nothing asks for gradients that did not, no checkpoint is left."""
         self._checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(self.training.folder / SCRATCH, ignore_errors=True)
         self.optimizer.zero_grad(set_to_none=True)
         for name, parameter in self.module.named_parameters():
             parameter.requires_grad_(self._asks.get(name, True))

@@ -1,4 +1,4 @@
-"""Recovery of models of transformers: in the hands of their Trainer, and as repeatable as the plain loop."""
+"""Recovery of models of transformers, on texts of different lengths: as repeatable as that of any network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from edgekit.tasks.config import TaskConfig, TextConfig
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-pytestmark = pytest.mark.needs("accelerate", "optimum.onnxruntime")
+pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
-from edgekit.passes.train.recover import Recovery, recover  # noqa: E402
+from edgekit.passes.train.recover import recover  # noqa: E402
+from edgekit.passes.train.recovery import Recovery  # noqa: E402
 from edgekit.sources.torch_module import load_live  # noqa: E402
 
 SETTINGS = Recovery(epochs=3, batch_size=8, learning_rate=2e-3)
@@ -105,15 +106,3 @@ def test_it_learns_and_repeats_itself_killed_or_not(model: Model, tmp_path: Path
         torch_pass.module_of(whole.model)
     )
     assert {path.name for path in (tmp_path / "broken").iterdir()} == {"s.result", "teacher.0.npy", "teacher.count"}
-
-
-def test_the_plain_loop_would_give_the_same(model: Model, tmp_path: Path) -> None:
-    """The Trainer is only the loop: batches, losses and steps are those of the plain one, but for rounding."""
-    whole = trained(model, tmp_path / "trainer")
-    from dataclasses import replace
-
-    plain = trained(replace(model, facts={**model.facts, "exporter": "dynamo"}), tmp_path / "plain")
-    for one, other in zip(
-        torch_pass.module_of(whole.model).parameters(), torch_pass.module_of(plain.model).parameters(), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
