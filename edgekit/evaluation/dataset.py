@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit import data, embedded, tasks
 from edgekit._record import Record
-from edgekit.data import DataRef, Feeds, Problem, Samples, TrainingData
+from edgekit.data import DataRef, Feeds, Samples, TrainingData
 from edgekit.evaluation.reference_outputs import SYNTHETIC
 from edgekit.model import Model
 from edgekit.project import Project
@@ -20,7 +20,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
-from edgekit.tasks.own_metric import OwnMetric, is_function, recorded
+from edgekit.tasks.own_metric import is_function, recorded
 from edgekit.tasks.tabular import KEYS
 
 SYNTHETIC_SAMPLES = 8
@@ -82,7 +82,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     own, config = config.labels, _named(config, samples)
-    task = _ordered(tasks.load(config, model.assets, model.part.inputs, samples.classes), samples, model)
+    config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
+    task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
     apart = 0
     if calibrated is None:
         apart = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
@@ -118,22 +119,14 @@ def prepare(project: Project, model: Model) -> Evaluation:
 
 def _training(project: Project, task: Task) -> TrainingData | None:
     """Bind the project's training data to the task."""
-    from edgekit.tasks.classification import Classification, MultiLabel, Regression
-
     if project.train is None:
         return None
     samples = data.load(DataRef(project.train, None, project.text_columns, project.label_column, train=True))
-    problems: dict[type, Problem] = {
-        Classification: "classes",
-        MultiLabel: "several-labels",
-        Regression: "numbers",
-    }
     config, text = task.config, task.config.text
     picture = config.image.input if config.image and config.image.layout == "nchw" else None
     padding = {} if text is None else {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id, "position_ids": 1}
     pad_left = text is not None and text.pad_side == "left"
-    problem = problems.get(type(task.task if isinstance(task, OwnMetric) else task), "outputs")
-    return TrainingData(samples, task, problem, config.output, picture, padding, pad_left)
+    return TrainingData(samples, task, task.problem, config.output, picture, padding, pad_left)
 
 
 def _unused_labels(task: Task) -> str:
@@ -176,17 +169,6 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
         row = {name: float(array) for name, array in fields.items() if name.strip().lower() not in KEYS} or fields
         return {"features": np.array([[float(value) for value in row.values()]], np.float32)}
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
-
-
-def _ordered(task: Task, samples: Samples, model: Model) -> Task:
-    """Keep the order of a table's columns: a row that the device is given may have another."""
-    from edgekit.tasks.tabular import Numbers
-
-    numbers = getattr(task, "prepare", None)
-    if not isinstance(numbers, Numbers) or not len(samples) or not (columns := numbers.columns(samples[0])):
-        return task
-    config = replace(task.config, tabular=replace(numbers.config, columns=columns))
-    return tasks.load(config, model.assets, model.part.inputs, samples.classes)
 
 
 def _named(config: TaskConfig, samples: Samples) -> TaskConfig:

@@ -99,8 +99,8 @@ def _require() -> None:
 
 
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
-    from edgekit.sources.transformers_model import labels, problem
+    from edgekit.sources.transformers_model import labels, problem_type
 
-    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, facts=problem(loaded))
+    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, problem_type=problem_type(loaded))
     where = Path(reference.processor) if reference.processor else folder
     return with_processor(base, where, assets, reference, inputs=loaded.inputs, config=loaded.config)

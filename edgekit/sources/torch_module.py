@@ -123,7 +123,7 @@ def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
         task=loaded.task,
         output=loaded.answer,
         labels=transformers_model.labels(loaded),
-        facts=transformers_model.problem(loaded),
+        problem_type=transformers_model.problem_type(loaded),
     )
     if reference.processor:
         where = Path(reference.processor)

@@ -16,7 +16,7 @@ from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_
 from edgekit.model import Original, Reference
 from edgekit.sources import checkpoint, sentence, transformers5
 from edgekit.spec import TensorSpec
-from edgekit.tasks.classification import PROBLEM
+from edgekit.tasks.config import ProblemType
 
 _EAGER = ("bart", "musicgen", "whisper")
 """Model types whose fused attention optimum cannot trace (optimum.exporters.onnx.constants)."""
@@ -236,23 +236,23 @@ def _trusted(folder: Path, config: Any, reference: Reference) -> list[str]:
     return found
 
 
-def problem(loaded: Loaded) -> dict[str, str]:
-    """Give the fact that says how a classifier's outputs are meant, where they are not one class of several."""
+def problem_type(loaded: Loaded) -> ProblemType | None:
+    """Return how a classifier's outputs are meant, where they are not one class of several."""
     if loaded.task not in ("text-classification", "image-classification", "audio-classification"):
-        return {}
+        return None
     kind = getattr(loaded.config, "problem_type", None)
     if kind == "multi_label_classification":
-        return {PROBLEM: "multi-label"}
+        return "multi-label"
     # transformers fits one output to a number whatever the problem's type.
     if loaded.config.num_labels == 1:
-        return {PROBLEM: "regression"}
-    return {PROBLEM: "values"} if kind == "regression" else {}
+        return "regression"
+    return "values" if kind == "regression" else None
 
 
 def labels(loaded: Loaded) -> tuple[str, ...]:
     """Name the classes by index; empty where the task has none."""
     names = getattr(loaded.config, "id2label", None)
-    numbers = problem(loaded).get(PROBLEM) in ("regression", "values")
+    numbers = problem_type(loaded) in ("regression", "values")
     if not names or numbers or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:
         return ()
     return tuple(str(names[index]) for index in sorted(names))

@@ -69,7 +69,7 @@ def test_processor_may_live_elsewhere(load, checkpoint, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.move(checkpoint / name, tmp_path / "tokenizer" / name)
     bare = TaskConfig.load(load(HuggingFace(), checkpoint).assets)
-    assert bare.text is None and "no tokenizer" in bare.facts["text"]
+    assert bare.text is None and "no tokenizer" in bare.no_preprocessing
     helped = load(HuggingFace(), checkpoint, processor=str(tmp_path / "tokenizer"))
     assert TaskConfig.load(helped.assets).text.max_length == 32
     with pytest.raises(UsageError, match="there is no processor"):

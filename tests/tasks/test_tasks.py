@@ -22,8 +22,8 @@ NOWHERE = Path("none")
 X = TensorSpec("x", "f32", ("N", 3))
 
 
-def classifier(labels=(), classes=(), **facts):
-    return load(TaskConfig("image-classification", labels=labels, facts=facts), NOWHERE, [X], classes)
+def classifier(labels=(), classes=(), **fields):
+    return load(TaskConfig("image-classification", labels=labels, **fields), NOWHERE, [X], classes)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_sizes_that_the_model_accepts_are_taken():
 
 
 def test_why_files_cannot_be_read_is_said(tmp_path):
-    config = TaskConfig("object-detection", facts={"image": "YolosImageProcessor pads, which has no equivalent here"})
+    config = TaskConfig("object-detection", no_preprocessing="YolosImageProcessor pads, which has no equivalent here")
     task = load(config, tmp_path, (TensorSpec.parse("pixel_values:f32[1,3,8,8]"),))
     with pytest.raises(UsageError, match="YolosImageProcessor pads") as caught:
         task.feeds(Sample({"image": tmp_path / "a.png"}))
