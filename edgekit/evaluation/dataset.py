@@ -14,7 +14,7 @@ from edgekit import data, embedded, tasks
 from edgekit._record import Record
 from edgekit.data import DataRef, Feeds, Samples, TrainingData
 from edgekit.evaluation.reference_outputs import SYNTHETIC
-from edgekit.model import Model
+from edgekit.model import InputHints, Model
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
@@ -196,7 +196,7 @@ def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, model.facts) for seed in seeds]
+    feeds = [synthetic_feeds(model.part.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
     task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
     note = (
@@ -207,25 +207,23 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     return Evaluation(task, samples, None, facts, synthetic=True, named=task_config(project, model).task, notes=(note,))
 
 
-def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:
     """Make inputs of the right types and shapes: normal floats, small token ids, masks of ones.
 
-    Of the model's `facts`, `example_sizes` gives free sizes that it accepts (the others are guessed by their names),
-    `integers` the lowest and highest value of an input, `vocabulary` the number of tokens.
+    Free sizes that the hints do not have are guessed by their names.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    known, ranges = facts.get("example_sizes") or {}, facts.get("integers") or {}
-    tokens = min(100, facts.get("vocabulary") or 100)
+    tokens = min(100, hints.vocabulary_size or 100)
     feeds: dict[str, Any] = {}
     for spec in specs:
-        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(known)
+        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(hints.example_sizes)
         shape = spec.resolve(sizes)
         if spec.dtype in ("f64", "f32", "f16"):
             feeds[spec.name] = rng.standard_normal(shape).astype(spec.numpy_dtype)
-        elif spec.name in ranges:
-            low, high = ranges[spec.name]
+        elif spec.name in hints.integer_ranges:
+            low, high = hints.integer_ranges[spec.name]
             feeds[spec.name] = rng.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)

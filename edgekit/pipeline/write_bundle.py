@@ -137,7 +137,7 @@ def bundle(
             asked=winner.compiled.model.precision,
             effective=None if made.mismatches or built.portable else winner.effective,
             lineage=winner.compiled.model.steps,
-            trusted=tuple(model.facts.get("trusted", ())),
+            trusted=model.info.trusted,
             deviation=winner.quality.rel_l2,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **filled,

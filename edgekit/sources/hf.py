@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class HuggingFace:
         return Model(
             format="torch",
             task=loaded.task,
-            facts={**loaded.facts, "source": checkpoint.digest(folder, reference)},
+            info=replace(loaded.info, source_digest=checkpoint.digest(folder, reference)),
+            input_hints=loaded.input_hints,
             folder=workdir,
             module=loaded.module,
             original=loaded.original,

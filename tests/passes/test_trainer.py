@@ -112,7 +112,7 @@ def test_the_plain_loop_would_give_the_same(model: Model, tmp_path: Path) -> Non
     whole = trained(model, tmp_path / "trainer")
     from dataclasses import replace
 
-    plain = trained(replace(model, facts={**model.facts, "exporter": "dynamo"}), tmp_path / "plain")
+    plain = trained(replace(model, info=replace(model.info, exporter="dynamo")), tmp_path / "plain")
     for one, other in zip(
         torch_pass.module_of(whole.model).parameters(), torch_pass.module_of(plain.model).parameters(), strict=True
     ):

@@ -14,6 +14,7 @@ from edgekit.data import Sample, Samples
 from edgekit.data import load as load_data
 from edgekit.errors import UsageError
 from edgekit.evaluation.dataset import synthetic_feeds
+from edgekit.model import InputHints
 from edgekit.spec import TensorSpec
 from edgekit.tasks import GENERIC, OWN, TabularConfig, TaskConfig, known, load
 from edgekit.tasks.labels import Classes
@@ -247,11 +248,9 @@ def test_synthetic_feeds_pass_unchanged():
 
 def test_sizes_that_the_model_accepts_are_taken():
     spec = TensorSpec.parse("input_values:f32[batch_size,sequence_length]")
-    assert synthetic_feeds((spec,), 0, {})["input_values"].shape == (1, 16)
-    assert synthetic_feeds((spec,), 0, {"example_sizes": {"sequence_length": 16000}})["input_values"].shape == (
-        1,
-        16000,
-    )
+    assert synthetic_feeds((spec,), 0, InputHints())["input_values"].shape == (1, 16)
+    hints = InputHints(example_sizes={"sequence_length": 16000})
+    assert synthetic_feeds((spec,), 0, hints)["input_values"].shape == (1, 16000)
 
 
 def test_why_files_cannot_be_read_is_said(tmp_path):

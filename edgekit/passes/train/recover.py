@@ -102,7 +102,7 @@ def recover(student: Model, training: Training, recovery: Recovery, *, stage: st
 
 def _loop(course: Course, tick: Tick) -> None:
     """Run the steps that are left: with transformers' Trainer for its models, plainly for others."""
-    if course.model.facts.get("exporter") == "optimum":
+    if course.model.info.exporter == "optimum":
         from edgekit.passes.train import trainer
 
         trainer.train(course, tick)
