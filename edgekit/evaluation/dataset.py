@@ -6,16 +6,15 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
-from edgekit._record import Record
-from edgekit.data import DataRef, Feeds, Samples, TrainingData
+from edgekit.data import DataRef, Draw, Feeds, Samples, TrainingData
 from edgekit.evaluation.reference_outputs import SYNTHETIC
 from edgekit.model import InputHints, Model
 from edgekit.project import Project
+from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
@@ -30,30 +29,13 @@ CALIBRATION_SHARE = 5
 
 
 @dataclass(frozen=True)
-class Draw(Record):
-    """Which of the data's samples evaluate: written down, so that the device can be judged on the same ones."""
-
-    calibration: int
-    """So many are drawn to calibrate first, and do not evaluate; 0 where calibration has data of its own."""
-    most: int
-    seed: int
-
-    def parts(self, samples: Samples) -> tuple[Samples, Samples]:
-        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
-        calibration = samples
-        if self.calibration and len(samples) > 1:
-            calibration, samples = samples.split(self.calibration, self.seed)
-        return calibration, samples.take(self.most, self.seed)
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The task and the samples that decide about every candidate."""
 
     task: Task
     samples: Samples
     calibration: Samples | None
-    facts: Mapping[str, Any]
+    sources: DataSources
     training: TrainingData | None = None
     synthetic: bool = False
     named: str | None = None
@@ -103,18 +85,19 @@ def prepare(project: Project, model: Model) -> Evaluation:
         notes.append(f"the model does not name its classes: the data's names, sorted, count as 0, 1, ...: {shown}")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
-    facts = {
-        "evaluation": samples.source,
-        "evaluation_samples": len(samples),
-        "evaluation_digest": samples.digest,
-        "evaluation_draw": draw.to_dict(),
-        "calibration": calibration.source,
-        "calibration_samples": len(calibration),
-        "calibration_digest": calibration.digest,
-        "labelled": samples.labelled,
-        **({"training": training.samples.source, "training_samples": len(training.samples)} if training else {}),
-    }
-    return Evaluation(task, samples, calibration, facts, training, notes=tuple(notes))
+    sources = DataSources(
+        evaluation=samples.source,
+        evaluation_samples=len(samples),
+        evaluation_digest=samples.digest,
+        evaluation_draw=draw,
+        calibration=calibration.source,
+        calibration_samples=len(calibration),
+        calibration_digest=calibration.digest,
+        labelled=samples.labelled,
+        training=training.samples.source if training else None,
+        training_samples=len(training.samples) if training else None,
+    )
+    return Evaluation(task, samples, calibration, sources, training, notes=tuple(notes))
 
 
 def _training(project: Project, task: Task) -> TrainingData | None:
@@ -203,8 +186,9 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which says nothing about accuracy; give labelled samples with --data"
     )
-    facts = {"evaluation": SYNTHETIC, "evaluation_samples": SYNTHETIC_SAMPLES, "evaluation_digest": samples.digest}
-    return Evaluation(task, samples, None, facts, synthetic=True, named=task_config(project, model).task, notes=(note,))
+    sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
+    named = task_config(project, model).task
+    return Evaluation(task, samples, None, sources, synthetic=True, named=named, notes=(note,))
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:

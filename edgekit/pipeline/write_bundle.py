@@ -52,7 +52,7 @@ def report(made: Plan, model: Model, evaluation: Evaluation, candidates: tuple[C
         environment=bench.environment(PACKAGES),
         candidates=pareto.marked(candidates),
         objective=made.project.objective,
-        data=evaluation.facts,
+        data=evaluation.sources,
         lineage=model.steps,
         notes=tuple(notes),
         failures=() if shipped else tuple(f"{c.name}: {c.reason}" for c in candidates if c.status != "baseline"),
