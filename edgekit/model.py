@@ -99,6 +99,38 @@ class State(Record):
 
 
 @dataclass(frozen=True)
+class ModelInfo(Record):
+    """What a model is and where it comes from."""
+
+    architecture: str | None = None
+    """The class of its network, or the tool that wrote its graph."""
+    parameters: int | None = None
+    """Number of weights; shared ones count once."""
+    exporter: Literal["optimum", "dynamo"] | None = None
+    """What turns a torch model into a graph: optimum for transformers models, else torch's own exporter."""
+    source_digest: str | None = None
+    """Digest of the files that it was loaded from; None where only the loaded model tells."""
+    opset: int | None = None
+    """Of an ONNX graph."""
+    trusted: tuple[str, ...] = ()
+    """What could run code when it was read, and the user allowed: `pickle: pytorch_model.bin`."""
+
+
+@dataclass(frozen=True)
+class InputHints(Record):
+    """What a model takes that the specs of its inputs do not say: needed to make inputs up and to fix sizes."""
+
+    free_sizes: tuple[str, ...] | None = None
+    """Every name under which a free size of the graph can be fixed, sorted; None where no graph was read."""
+    example_sizes: Mapping[str, int] = field(default_factory=dict)
+    """A number of elements that the model accepts for each of its free sizes, by name; the batch is left out."""
+    integer_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """The lowest and the highest value, both included, of inputs of integers, by the input's name."""
+    vocabulary_size: int | None = None
+    """Number of token ids, which count from 0."""
+
+
+@dataclass(frozen=True)
 class Model(Record):
     """Describe a model in `folder`; of format `torch` it lives in memory and has no parts yet."""
 
@@ -109,8 +141,8 @@ class Model(Record):
     precision: str = "f32"
     """The precision asked for: f32, f16, bf16, i8, i8-dynamic, i8-weights, i4-weights, or a mix such as `i8+bf16`."""
     steps: tuple[Step, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What later steps and the bundle must know: architecture, parameters, what the user trusted."""
+    info: ModelInfo = field(default_factory=ModelInfo)
+    input_hints: InputHints = field(default_factory=InputHints)
     folder: Path = field(default=Path(), metadata=TRANSIENT)
     module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
     """The live framework object of a `torch` model."""

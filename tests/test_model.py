@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.model import RECORD_FILE, Model, Part, Step
+from edgekit.model import RECORD_FILE, InputHints, Model, ModelInfo, Part, Step
 from edgekit.spec import TensorSpec
 
 SPEC = (TensorSpec("x", "f32", ("N", 4)),)
@@ -41,7 +41,8 @@ def test_digest_is_of_names_and_bytes_and_not_of_the_record(model: Model) -> Non
 
 def test_save_and_load(model: Model) -> None:
     step = Step("export", {"opset": 17}, {"torch": "2"}, "a", "b", 0.5)
-    told = replace(model.with_step(step), precision="f16", facts={"parameters": 5})
+    told = replace(model.with_step(step), precision="f16", info=ModelInfo("Net", 5, trusted=("code",)))
+    told = replace(told, input_hints=InputHints(("batch",), {"batch": 2}, {"ids": (0, 3)}, 30))
     told.save()
     assert Model.load(model.folder) == told
     assert sorted(path.name for path in model.folder.iterdir()) == ["assets", "model.json", "model.onnx"]
@@ -50,8 +51,8 @@ def test_save_and_load(model: Model) -> None:
 def test_failed_save_leaves_the_old_record(model: Model) -> None:
     model.save()
     before = (model.folder / RECORD_FILE).read_text()
-    with pytest.raises(TypeError, match="facts"):
-        replace(model, facts={"live": object()}).save()
+    with pytest.raises(TypeError, match="architecture holds"):
+        replace(model, info=ModelInfo(architecture=object())).save()  # type: ignore[arg-type]
     assert (model.folder / RECORD_FILE).read_text() == before
     assert len(list(model.folder.iterdir())) == 3
 

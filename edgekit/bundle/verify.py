@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from edgekit import bench, data
 from edgekit.bundle import bundle as artifact
 from edgekit.bundle.bundle import Bundle
-from edgekit.data import DataRef, Samples
+from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.evaluation.dataset import Draw
 from edgekit.evaluation.gate import Deviation, count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
+from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
 from edgekit.runner import Runner
 from edgekit.spec import MODEL
@@ -72,7 +72,10 @@ def verify(
         if samples is not None:
             quality = _against_data(bundle, runner, samples, quality, max_drop, progress)
         report = proof(bundle, quality, runner.precision)
-    return report if samples is None else replace(report, data=_facts(samples), notes=samples.notes)
+    if samples is None:
+        return report
+    sources = DataSources(samples.source, len(samples), samples.digest, labelled=samples.labelled)
+    return replace(report, data=sources, notes=samples.notes)
 
 
 def benchmark(
@@ -193,18 +196,8 @@ def _against_data(
 def _drawn(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
     """Draw the samples that the export evaluated on, where the bundle says how; `max_samples` asks for others."""
     samples = data.load(ref)
-    recorded = bundle.report().data.get("evaluation_draw")
-    draw = Draw.from_dict(recorded, "report.json: evaluation_draw") if recorded else Draw(0, MOST_SAMPLES, 0)
+    draw = bundle.report().data.evaluation_draw or Draw(0, MOST_SAMPLES, 0)
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
-
-
-def _facts(samples: Samples) -> dict[str, object]:
-    return {
-        "evaluation": samples.source,
-        "evaluation_samples": len(samples),
-        "evaluation_digest": samples.digest,
-        "labelled": samples.labelled,
-    }
 
 
 def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
@@ -236,7 +229,7 @@ def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tup
     quality = _exported_quality(bundle)
     if quality is None or quality.original_score is None:
         return None, ("the bundle was exported without labels: there is no score of the original to compare with",)
-    if bundle.report().data.get("evaluation_digest") != samples.digest:
+    if bundle.report().data.evaluation_digest != samples.digest:
         return None, (
             "these are not the samples the bundle was exported with: the original's score on them is not known",
         )

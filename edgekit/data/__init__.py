@@ -9,12 +9,13 @@ from edgekit.data.advice import advise, advise_training
 from edgekit.data.feeds import Feeds
 from edgekit.data.load import READABLE, check, load
 from edgekit.data.picture import UnreadableImage, check_pictures, open_picture
-from edgekit.data.samples import DataRef, Rows, Sample, Samples, require_labels
+from edgekit.data.samples import DataRef, Draw, Rows, Sample, Samples, require_labels
 from edgekit.data.training import Problem, TrainingData
 
 __all__ = [
     "READABLE",
     "DataRef",
+    "Draw",
     "Feeds",
     "Problem",
     "Rows",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edgekit._record import digest_of
+from edgekit._record import Record, digest_of
 from edgekit.data.content import digest_of_content
 from edgekit.data.draw import classes_of, draw
 from edgekit.errors import UsageError
@@ -146,6 +146,23 @@ class Samples:
     def _pick(self, positions: Sequence[int]) -> Samples:
         own = self._indexes
         return Samples(self._rows, list(positions) if own is None else [own[index] for index in positions])
+
+
+@dataclass(frozen=True)
+class Draw(Record):
+    """Which of the data's samples evaluate: written down, so that the device can be judged on the same ones."""
+
+    calibration: int
+    """So many are drawn to calibrate first, and do not evaluate; 0 where calibration has data of its own."""
+    most: int
+    seed: int
+
+    def parts(self, samples: Samples) -> tuple[Samples, Samples]:
+        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
+        calibration = samples
+        if self.calibration and len(samples) > 1:
+            calibration, samples = samples.split(self.calibration, self.seed)
+        return calibration, samples.take(self.most, self.seed)
 
 
 def require_labels(samples: Samples, purpose: str) -> None:

@@ -6,21 +6,20 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
-from edgekit._record import Record
-from edgekit.data import DataRef, Feeds, Problem, Samples, TrainingData
+from edgekit.data import DataRef, Draw, Feeds, Samples, TrainingData
 from edgekit.evaluation.reference_outputs import SYNTHETIC
-from edgekit.model import Model
+from edgekit.model import InputHints, Model
 from edgekit.project import Project
+from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
-from edgekit.tasks.own_metric import OwnMetric, is_function, recorded
+from edgekit.tasks.own_metric import is_function, recorded
 from edgekit.tasks.tabular import KEYS
 
 SYNTHETIC_SAMPLES = 8
@@ -30,30 +29,13 @@ CALIBRATION_SHARE = 5
 
 
 @dataclass(frozen=True)
-class Draw(Record):
-    """Which of the data's samples evaluate: written down, so that the device can be judged on the same ones."""
-
-    calibration: int
-    """So many are drawn to calibrate first, and do not evaluate; 0 where calibration has data of its own."""
-    most: int
-    seed: int
-
-    def parts(self, samples: Samples) -> tuple[Samples, Samples]:
-        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
-        calibration = samples
-        if self.calibration and len(samples) > 1:
-            calibration, samples = samples.split(self.calibration, self.seed)
-        return calibration, samples.take(self.most, self.seed)
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The task and the samples that decide about every candidate."""
 
     task: Task
     samples: Samples
     calibration: Samples | None
-    facts: Mapping[str, Any]
+    sources: DataSources
     training: TrainingData | None = None
     synthetic: bool = False
     named: str | None = None
@@ -82,7 +64,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     own, config = config.labels, _named(config, samples)
-    task = _ordered(tasks.load(config, model.assets, model.part.inputs, samples.classes), samples, model)
+    config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
+    task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
     apart = 0
     if calibrated is None:
         apart = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
@@ -102,38 +85,31 @@ def prepare(project: Project, model: Model) -> Evaluation:
         notes.append(f"the model does not name its classes: the data's names, sorted, count as 0, 1, ...: {shown}")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
-    facts = {
-        "evaluation": samples.source,
-        "evaluation_samples": len(samples),
-        "evaluation_digest": samples.digest,
-        "evaluation_draw": draw.to_dict(),
-        "calibration": calibration.source,
-        "calibration_samples": len(calibration),
-        "calibration_digest": calibration.digest,
-        "labelled": samples.labelled,
-        **({"training": training.samples.source, "training_samples": len(training.samples)} if training else {}),
-    }
-    return Evaluation(task, samples, calibration, facts, training, notes=tuple(notes))
+    sources = DataSources(
+        evaluation=samples.source,
+        evaluation_samples=len(samples),
+        evaluation_digest=samples.digest,
+        evaluation_draw=draw,
+        calibration=calibration.source,
+        calibration_samples=len(calibration),
+        calibration_digest=calibration.digest,
+        labelled=samples.labelled,
+        training=training.samples.source if training else None,
+        training_samples=len(training.samples) if training else None,
+    )
+    return Evaluation(task, samples, calibration, sources, training, notes=tuple(notes))
 
 
 def _training(project: Project, task: Task) -> TrainingData | None:
     """Bind the project's training data to the task."""
-    from edgekit.tasks.classification import Classification, MultiLabel, Regression
-
     if project.train is None:
         return None
     samples = data.load(DataRef(project.train, None, project.text_columns, project.label_column, train=True))
-    problems: dict[type, Problem] = {
-        Classification: "classes",
-        MultiLabel: "several-labels",
-        Regression: "numbers",
-    }
     config, text = task.config, task.config.text
     picture = config.image.input if config.image and config.image.layout == "nchw" else None
     padding = {} if text is None else {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id, "position_ids": 1}
     pad_left = text is not None and text.pad_side == "left"
-    problem = problems.get(type(task.task if isinstance(task, OwnMetric) else task), "outputs")
-    return TrainingData(samples, task, problem, config.output, picture, padding, pad_left)
+    return TrainingData(samples, task, task.problem, config.output, picture, padding, pad_left)
 
 
 def _unused_labels(task: Task) -> str:
@@ -178,17 +154,6 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
 
 
-def _ordered(task: Task, samples: Samples, model: Model) -> Task:
-    """Keep the order of a table's columns: a row that the device is given may have another."""
-    from edgekit.tasks.tabular import Numbers
-
-    numbers = getattr(task, "prepare", None)
-    if not isinstance(numbers, Numbers) or not len(samples) or not (columns := numbers.columns(samples[0])):
-        return task
-    config = replace(task.config, tabular=replace(numbers.config, columns=columns))
-    return tasks.load(config, model.assets, model.part.inputs, samples.classes)
-
-
 def _named(config: TaskConfig, samples: Samples) -> TaskConfig:
     """Take the class names from the data where the model has none, so that the bundle knows them too."""
     found = Classes.of(config.labels, samples.classes)
@@ -214,36 +179,35 @@ def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, model.facts) for seed in seeds]
+    feeds = [synthetic_feeds(model.part.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
     task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which says nothing about accuracy; give labelled samples with --data"
     )
-    facts = {"evaluation": SYNTHETIC, "evaluation_samples": SYNTHETIC_SAMPLES, "evaluation_digest": samples.digest}
-    return Evaluation(task, samples, None, facts, synthetic=True, named=task_config(project, model).task, notes=(note,))
+    sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
+    named = task_config(project, model).task
+    return Evaluation(task, samples, None, sources, synthetic=True, named=named, notes=(note,))
 
 
-def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:
     """Make inputs of the right types and shapes: normal floats, small token ids, masks of ones.
 
-    Of the model's `facts`, `example_sizes` gives free sizes that it accepts (the others are guessed by their names),
-    `integers` the lowest and highest value of an input, `vocabulary` the number of tokens.
+    Free sizes that the hints do not have are guessed by their names.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    known, ranges = facts.get("example_sizes") or {}, facts.get("integers") or {}
-    tokens = min(100, facts.get("vocabulary") or 100)
+    tokens = min(100, hints.vocabulary_size or 100)
     feeds: dict[str, Any] = {}
     for spec in specs:
-        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(known)
+        sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(hints.example_sizes)
         shape = spec.resolve(sizes)
         if spec.dtype in ("f64", "f32", "f16"):
             feeds[spec.name] = rng.standard_normal(shape).astype(spec.numpy_dtype)
-        elif spec.name in ranges:
-            low, high = ranges[spec.name]
+        elif spec.name in hints.integer_ranges:
+            low, high = hints.integer_ranges[spec.name]
             feeds[spec.name] = rng.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)

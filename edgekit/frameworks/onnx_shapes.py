@@ -77,10 +77,10 @@ def free_sizes(values: Iterable[Any]) -> set[str]:
     return {size for value in values for size in shape_of(value) if isinstance(size, str)}
 
 
-def known_sizes(proto: Any) -> list[str]:
+def known_sizes(proto: Any) -> tuple[str, ...]:
     """List every name under which a free size of the inputs can be fixed, sorted."""
     free = free_sizes(proto.graph.input)
-    return sorted(free.union(*(_names(name) for name in free)))
+    return tuple(sorted(free.union(*(_names(name) for name in free))))
 
 
 def _infer_outputs(proto: Any, before: Any) -> None:

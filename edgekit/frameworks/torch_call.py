@@ -253,21 +253,21 @@ def _named(specs: Sequence[TensorSpec], result: Any) -> dict[str, Any]:
     return found
 
 
-def integer_ranges(call: Call, real: bool) -> dict[str, list[int]]:
+def integer_ranges(call: Call, real: bool) -> dict[str, tuple[int, int]]:
     """Give the lowest and highest value that made-up integers may have, by input: those of `real` examples.
 
     Without such, as many as the smallest table of the module has rows: an index beyond it does not run.
     """
     rows = [part.num_embeddings for part in call.module.modules() if isinstance(part, torch.nn.Embedding)]
-    found = {}
+    ranges = {}
     for spec, example in zip(call.specs, call.examples, strict=True):
         if example.is_floating_point() or example.dtype == torch.bool or not example.numel():
             continue
         if real:
-            found[spec.name] = [int(example.min()), int(example.max())]
+            ranges[spec.name] = (int(example.min()), int(example.max()))
         elif rows:
-            found[spec.name] = [0, min(rows) - 1]
-    return found
+            ranges[spec.name] = (0, min(rows) - 1)
+    return ranges
 
 
 def run(module: Any, parameters: tuple[str, ...], examples: tuple[Any, ...]) -> Any:

@@ -35,8 +35,8 @@ def with_module(model: Model, module: Any) -> Model:
     """Give the model with another module that is called as the first is, in evaluation mode."""
     module = module.eval()
     call = replace(model.module, module=module) if _is_call(model) else module
-    facts = {**model.facts, "parameters": parameter_count(module)}
-    return replace(model, module=call, original=replace(_original(model), module=module), facts=facts)
+    info = replace(model.info, parameters=parameter_count(module))
+    return replace(model, module=call, original=replace(_original(model), module=module), info=info)
 
 
 def changed(

@@ -140,7 +140,7 @@ class Builder(contextlib.ExitStack):
 
     def _known_sizes(self, model: Model) -> Model:
         """Raise UsageError for a size that the user names and neither the graph nor the target has."""
-        sizes = model.facts.get("sizes")
+        sizes = model.input_hints.free_sizes
         known = {*(sizes or ()), *self.plan.target.shapes}
         for name in self.plan.project.shapes:
             if sizes is not None and name not in known:

@@ -22,7 +22,7 @@ from edgekit.plugin import Pass, Training
 
 
 def graph(export: Export, planned: PlannedCandidate) -> Model:
-    """Return the graph that the candidate's passes on graphs start from: the original's, or that of the changed module."""
+    """Return the graph that the candidate's passes on graphs start from: the original's or the changed module's."""
     passes = [recipe_passes.configured(step, planned.recipe) for step in recipe_passes.before_export(planned.recipe)]
     if not passes:
         return export.model

@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from edgekit.errors import UsageError
 from edgekit.report.compare import Side
+from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Report
-
-KEPT_DATA = ("evaluation", "evaluation_digest", "evaluation_samples")
 
 
 def baseline(side: Side) -> Report:
@@ -37,5 +36,6 @@ def baseline(side: Side) -> Report:
         quality=replace(old.quality, notes=()) if old.quality else None,
         measurement=replace(measured, raw_file=None, turns=turns),
     )
-    data = {name: value for name, value in side.report.data.items() if name in KEPT_DATA}
+    old_data = side.report.data
+    data = DataSources(old_data.evaluation, old_data.evaluation_samples, old_data.evaluation_digest)
     return replace(side.report, candidates=(candidate,), data=data, lineage=(), notes=(), failures=())

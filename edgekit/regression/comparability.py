@@ -36,7 +36,7 @@ def require_same_data(one: Side, base: Side, name: str) -> None:
             "compared.",
             hint="export both with the same --metric and data, or leave this value out",
         )
-    digests = [side.report.data.get("evaluation_digest") for side in (one, base)]
+    digests = [side.report.data.evaluation_digest for side in (one, base)]
     if digests[0] != digests[1]:
         raise UsageError(
             f"the {name} of '{one.source}' and that of '{base.source}' were found on different samples.",

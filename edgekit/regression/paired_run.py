@@ -31,7 +31,7 @@ def rerun(paths: Sequence[str | Path], *, seconds: float = 5.0, progress: Progre
         paths, seconds=seconds, round_ms=max(ROUND_MS, 1e3 * seconds / MOST_TURNS), progress=progress
     )
     exported = [bundle.open(path).report() for path in paths]
-    alike = len({one.data.get("evaluation_digest") for one in exported}) == 1
+    alike = len({one.data.evaluation_digest for one in exported}) == 1
     candidates = tuple(
         replace(candidate, quality=one.shipped.quality if alike and one.shipped else None)
         for candidate, one in zip(report.candidates, exported, strict=True)

@@ -198,8 +198,8 @@ def _facts(report: Report) -> dict[str, str]:
 
 
 def _evaluated_on(report: Report) -> str:
-    digest = str(report.data.get("evaluation_digest", ""))[:12]
-    return f"{report.data.get('evaluation', 'none')}{f' ({digest})' if digest else ''}"
+    digest = (report.data.evaluation_digest or "")[:12]
+    return f"{report.data.evaluation or 'none'}{f' ({digest})' if digest else ''}"
 
 
 def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

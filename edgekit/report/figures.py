@@ -239,7 +239,7 @@ def environment(found: Environment) -> tuple[tuple[str, str], ...]:
 
 def facts(report: Report) -> tuple[tuple[str, str], ...]:
     """Give the data's facts as (what, words)."""
-    return tuple((clean(str(name)), _fact(value)) for name, value in report.data.items() if value is not None)
+    return tuple((clean(str(name)), _fact(value)) for name, value in report.data.to_dict().items())
 
 
 def _fact(value: object) -> str:

@@ -15,6 +15,7 @@ from edgekit.errors import UsageError
 from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
+from edgekit.result.data_sources import DataSources
 from edgekit.result.measurement import Measurement
 from edgekit.target.host import Host
 
@@ -218,8 +219,7 @@ class Report(Record):
     """Digest of the bundle's payload."""
     objective: Objective = "latency"
     """What the shipped candidate is the best in, of those that pass."""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    """Where the samples came from: reference, digest, counts of calibration and evaluation."""
+    data: DataSources = field(default_factory=DataSources)
     lineage: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class HuggingFace:
         return Model(
             format="torch",
             task=loaded.task,
-            facts={**loaded.facts, "source": checkpoint.digest(folder, reference)},
+            info=replace(loaded.info, source_digest=checkpoint.digest(folder, reference)),
+            input_hints=loaded.input_hints,
             folder=workdir,
             module=loaded.module,
             original=loaded.original,
@@ -89,8 +91,8 @@ class HuggingFace:
 
 
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
-    from edgekit.sources.transformers_model import labels, problem
+    from edgekit.sources.transformers_model import labels, problem_type
 
-    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, facts=problem(loaded))
+    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, problem_type=problem_type(loaded))
     where = Path(reference.processor) if reference.processor else folder
     return with_processor(base, where, assets, reference, inputs=loaded.inputs, config=loaded.config)

@@ -8,7 +8,7 @@ from edgekit import _privacy
 from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
-from edgekit.model import ASSETS, Model, Reference
+from edgekit.model import ASSETS, Model, ModelInfo, Reference
 from edgekit.sources import checkpoint
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.spec import TensorSpec
@@ -69,18 +69,18 @@ class OnnxFile:
         onnx_model.copy_graph(path, graph)
         part = onnx_model.part_of(proto)
         _task_config(reference, part.inputs, workdir).save(workdir / ASSETS)
-        facts = {
-            "architecture": f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
-            "parameters": onnx_model.parameter_count(proto),
-            "opset": onnx_graph.opset(proto),
-        }
+        info = ModelInfo(
+            architecture=f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
+            parameters=onnx_model.parameter_count(proto),
+            opset=onnx_graph.opset(proto),
+        )
         original = open_original(graph, proto)
         return Model(
             format="onnx",
             parts=(part,),
             task=reference.task or TASK,
             precision=onnx_model.precision_of(proto),
-            facts=facts,
+            info=info,
             folder=workdir,
             original=original,
         )

@@ -36,8 +36,8 @@ def with_processor(
 ) -> TaskConfig:
     """Add to `base` what `where` (a folder, or a preprocessor_config.json) says of making the graph's inputs.
 
-    A tokenizer is written into `assets`. What cannot be mapped is left out, and why is kept in `facts`. `config` is the
-    checkpoint's own configuration. Raises UsageError for files that cannot be read.
+    A tokenizer is written into `assets`. What cannot be mapped is left out, and `no_preprocessing` says why. `config`
+    is the checkpoint's own configuration. Raises UsageError for files that cannot be read.
     """
     if any(spec.name.startswith("input_ids") for spec in inputs):
         return _with_text(base, where, assets, reference, inputs, config)
@@ -46,13 +46,13 @@ def with_processor(
         return base
     spec = next((spec for spec in inputs if len(spec.shape) == 4), None)
     if spec is None:
-        return replace(base, facts={**base.facts, "image": "no input of the graph takes pictures (four dimensions)"})
+        return replace(base, no_preprocessing="no input of the graph takes pictures (four dimensions)")
     settings = checkpoint.read_json(file)
     image, why = image_processor.image_config(
         settings, model_type=getattr(config, "model_type", None), input_name=spec.name
     )
     if image is None:
-        return replace(base, facts={**base.facts, "image": why})
+        return replace(base, no_preprocessing=why)
     channels_last = spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3)
     gray = spec.shape[3 if channels_last else 1] == 1
     return replace(
@@ -72,6 +72,6 @@ def _with_text(
 
     folder = where if where.is_dir() else where.parent
     if not tokenizer.has_tokenizer(folder):
-        return replace(base, facts={**base.facts, "text": f"there is no tokenizer in '{folder.name}'"})
+        return replace(base, no_preprocessing=f"there is no tokenizer in '{folder.name}'")
     names = [spec.name for spec in inputs]
     return replace(base, text=tokenizer.write_tokenizer(folder, assets, names, config, reference))

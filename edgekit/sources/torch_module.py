@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import _privacy
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
-from edgekit.model import ASSETS, Model, Reference
+from edgekit.model import ASSETS, InputHints, Model, ModelInfo, Reference
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
@@ -84,17 +84,12 @@ def load_live(
     if reference.processor:
         config = with_processor(config, Path(reference.processor), workdir / ASSETS, reference, inputs=call.specs)
     config.save(workdir / ASSETS)
-    facts = {
-        "architecture": type(module).__name__,
-        "parameters": parameter_count(module),
-        "exporter": "dynamo",
-        "integers": integer_ranges(call, given is not None or bool(examples)),
-    }
     names = tuple(spec.name for spec in call.specs)
     return Model(
         format="torch",
         task=config.task,
-        facts=facts,
+        info=ModelInfo(type(module).__name__, parameter_count(module), exporter="dynamo"),
+        input_hints=InputHints(integer_ranges=integer_ranges(call, given is not None or bool(examples))),
         folder=workdir,
         module=call,
         original=TorchOriginal(module, versions("torch"), call.named, positional=names, parameters=call.parameters),
@@ -125,7 +120,7 @@ def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
         task=loaded.task,
         output=loaded.answer,
         labels=transformers_model.labels(loaded),
-        facts=transformers_model.problem(loaded),
+        problem_type=transformers_model.problem_type(loaded),
     )
     if reference.processor:
         where = Path(reference.processor)
@@ -134,7 +129,8 @@ def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
     return Model(
         format="torch",
         task=loaded.task,
-        facts=loaded.facts,
+        info=loaded.info,
+        input_hints=loaded.input_hints,
         folder=workdir,
         module=loaded.module,
         original=loaded.original,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import transformers
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import optimum_config
 from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
-from edgekit.model import Original, Reference
+from edgekit.model import InputHints, ModelInfo, Original, Reference
 from edgekit.sources import checkpoint, sentence, transformers5
 from edgekit.spec import TensorSpec
-from edgekit.tasks.classification import PROBLEM
+from edgekit.tasks.config import ProblemType
 
 _EAGER = ("bart", "musicgen", "whisper")
 """Model types whose fused attention optimum cannot trace (optimum.exporters.onnx.constants)."""
@@ -34,7 +34,8 @@ class Loaded:
     answer: str | None
     """The graph's first output."""
     original: Original
-    facts: Mapping[str, Any]
+    info: ModelInfo
+    input_hints: InputHints
 
 
 def load(folder: Path, reference: Reference) -> Loaded:
@@ -51,10 +52,8 @@ def load(folder: Path, reference: Reference) -> Loaded:
     _refuse_missing(folder, missing, task)
     architecture = type(module).__name__
     loaded = describe(module if head is None else sentence.append(module, head), task, f"'{folder}'")
-    facts = {**loaded.facts, "architecture": architecture}
-    if trusted := _trusted(folder, config, reference):
-        facts["trusted"] = trusted
-    return replace(loaded, facts=facts)
+    trusted = _trusted(folder, config, reference)
+    return replace(loaded, info=replace(loaded.info, architecture=architecture, trusted=trusted))
 
 
 def load_live(module: Any, reference: Reference) -> Loaded:
@@ -74,14 +73,10 @@ def describe(module: Any, task: str, what: str) -> Loaded:
     refuse_non_finite(module, what)
     exporter = optimum_config.exporter_config(module, task)
     names = optimum_config.output_names(exporter)
-    facts = {
-        "architecture": type(module).__name__,
-        "model_type": module.config.model_type,
-        "parameters": parameter_count(module),
-        "exporter": "optimum",
-        "example_sizes": optimum_config.example_sizes(exporter),
-        "vocabulary": getattr(module.config, "vocab_size", None),
-    }
+    hints = InputHints(
+        example_sizes=optimum_config.example_sizes(exporter),
+        vocabulary_size=getattr(module.config, "vocab_size", None),
+    )
 
     def read(result: Any) -> dict[str, Any]:
         return {graph: result[own] for own, graph in names.items()}
@@ -94,7 +89,8 @@ def describe(module: Any, task: str, what: str) -> Loaded:
         optimum_config.input_specs(exporter),
         next(iter(exporter.outputs), None),
         original,
-        facts,
+        ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
+        hints,
     )
 
 
@@ -226,33 +222,33 @@ def _refuse_missing(folder: Path, missing: list[str], task: str) -> None:
         )
 
 
-def _trusted(folder: Path, config: Any, reference: Reference) -> list[str]:
+def _trusted(folder: Path, config: Any, reference: Reference) -> tuple[str, ...]:
     """List what was read that could run code, for the bundle's record."""
     found = []
     if reference.trust_remote_code and getattr(config, "auto_map", None):
         found += [f"remote code: {path.name}" for path in sorted(folder.glob("*.py"))]
     if reference.allow_pickle:
         found += [f"pickle: {file.name}" for file in checkpoint.weights(folder) if file.suffix != ".safetensors"]
-    return found
+    return tuple(found)
 
 
-def problem(loaded: Loaded) -> dict[str, str]:
-    """Give the fact that says how a classifier's outputs are meant, where they are not one class of several."""
+def problem_type(loaded: Loaded) -> ProblemType | None:
+    """Return how a classifier's outputs are meant, where they are not one class of several."""
     if loaded.task not in ("text-classification", "image-classification", "audio-classification"):
-        return {}
+        return None
     kind = getattr(loaded.config, "problem_type", None)
     if kind == "multi_label_classification":
-        return {PROBLEM: "multi-label"}
+        return "multi-label"
     # transformers fits one output to a number whatever the problem's type.
     if loaded.config.num_labels == 1:
-        return {PROBLEM: "regression"}
-    return {PROBLEM: "values"} if kind == "regression" else {}
+        return "regression"
+    return "values" if kind == "regression" else None
 
 
 def labels(loaded: Loaded) -> tuple[str, ...]:
     """Name the classes by index; empty where the task has none."""
     names = getattr(loaded.config, "id2label", None)
-    numbers = problem(loaded).get(PROBLEM) in ("regression", "values")
+    numbers = problem_type(loaded) in ("regression", "values")
     if not names or numbers or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:
         return ()
     return tuple(str(names[index]) for index in sorted(names))

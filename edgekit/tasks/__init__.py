@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekit.data import Samples
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
@@ -27,6 +28,7 @@ __all__ = [
     "drive",
     "known",
     "load",
+    "with_columns",
 ]
 
 TENSOR = "tensor"
@@ -106,18 +108,17 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     task = check(config.task)
     if task in _METRICS:
-        from edgekit.tasks.classification import PROBLEM, Classification, MultiLabel, Regression
+        from edgekit.tasks.classification import Classification, MultiLabel, Regression
 
-        problem = config.facts.get(PROBLEM)
-        if problem == "multi-label":
+        if config.problem_type == "multi-label":
             if config.metric is not None:
                 check_metric(config.metric, (), "classification with several labels at once")
             return MultiLabel(config, _preparation(config, assets, inputs), Classes.of(config.labels))
-        if problem == "values" and config.metric is None:
+        if config.problem_type == "values" and config.metric is None:
             from edgekit.tasks.tensor import Raw
 
             return Raw(config, _preparation(config, assets, inputs))
-        if problem == "regression" and config.metric is None:
+        if config.problem_type == "regression" and config.metric is None:
             return Regression(config, _preparation(config, assets, inputs), NUMBER_METRICS[0])
         metric = config.metric or (_METRICS[task] if len(config.labels) <= 2 else "accuracy")
         check_metric(metric, (*CLASS_METRICS, *NUMBER_METRICS), task)
@@ -134,6 +135,16 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     from edgekit.tasks.tensor import Raw
 
     return Raw(config, _preparation(config, assets, inputs))
+
+
+def with_columns(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], samples: Samples) -> TaskConfig:
+    """Return the config with a table's columns in the order of the samples: a row given later may have another."""
+    from edgekit.tasks.tabular import Numbers
+
+    numbers = _preparation(config, assets, inputs)
+    if not isinstance(numbers, Numbers) or not len(samples) or not (columns := numbers.columns(samples[0])):
+        return config
+    return replace(config, tabular=replace(numbers.config, columns=columns))
 
 
 def _embedding(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
@@ -182,4 +193,4 @@ def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec])
         return Numbers(config.tabular or TabularConfig(), inputs)
     from edgekit.tasks.tensor import Tensors
 
-    return Tensors(inputs, config.facts.get("image") or config.facts.get("text"))
+    return Tensors(inputs, config.no_preprocessing)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekit.data import Sample
+from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.tasks import metrics
 from edgekit.tasks.config import TaskConfig
@@ -20,18 +20,12 @@ if TYPE_CHECKING:
 
 TOP = 5
 
-PROBLEM = "problem"
-"""The fact that says how a classifier's outputs are meant where they are not one class of several: `regression`
-(one number), `values` (several), `multi-label`."""
-
-ACTIVATION = "activation"
-"""The fact that says what the output is: `logits`, or `probabilities`. Without it, one output is taken for a logit, and
-several for probabilities where they are positive and sum to one."""
-
 
 @dataclass(frozen=True, eq=False)
 class Classification(OnePart):
     """The class with the highest score."""
+
+    problem: ClassVar[Problem] = "classes"
 
     config: TaskConfig
     prepare: Preparation
@@ -80,7 +74,7 @@ class Classification(OnePart):
                 hint="name the output that does in the task's record, or take --task tensor",
             )
         scores = scores.reshape(-1)
-        known = self.config.facts.get(ACTIVATION)
+        known = self.config.activation
         with np.errstate(over="ignore", invalid="ignore"):
             if len(scores) == 1:
                 positive = scores[0] if known == "probabilities" else 1 / (1 + np.exp(-scores[0]))
@@ -94,6 +88,8 @@ class Classification(OnePart):
 @dataclass(frozen=True, eq=False)
 class MultiLabel(OnePart):
     """Any number of classes for a sample: those whose own probability is above one half. It has no metric here."""
+
+    problem: ClassVar[Problem] = "several-labels"
 
     config: TaskConfig
     prepare: Preparation
@@ -129,6 +125,8 @@ class MultiLabel(OnePart):
 @dataclass(frozen=True, eq=False)
 class Regression(OnePart):
     """One number, as a cross-encoder gives for the similarity of a pair."""
+
+    problem: ClassVar[Problem] = "numbers"
 
     config: TaskConfig
     prepare: Preparation

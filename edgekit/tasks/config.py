@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgekit._record import Record
 from edgekit.errors import ArtifactError
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
+
+ProblemType = Literal["multi-label", "regression", "values"]
+"""How a classifier's outputs are meant where they are not one class of several: any number of classes, one number
+(`regression`), or several (`values`)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,14 @@ class TaskConfig(Record):
     image: ImageConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
+    problem_type: ProblemType | None = None
+    activation: Literal["logits", "probabilities"] | None = None
+    """What a classifier's output is; None takes one output for a logit, and several for probabilities where they are
+    positive and sum to one."""
+    no_preprocessing: str | None = None
+    """Why the model's own preprocessing is not here, where it has one that has no equivalent."""
+    metric_code: str | None = None
+    """SHA-256 of the file that holds the user's own metric: scores by another code are not taken from the cache."""
 
     def save(self, assets: Path) -> None:
         assets.mkdir(parents=True, exist_ok=True)
@@ -92,6 +103,20 @@ class TaskConfig(Record):
         if not path.exists():
             return None
         try:
-            return cls.from_dict(json.loads(path.read_text()), str(path))
+            return cls.from_dict(_current(json.loads(path.read_text())), str(path))
         except (OSError, ValueError) as error:
             raise ArtifactError(f"cannot read '{path}': {error}.") from error
+
+
+def _current(data: Any) -> Any:
+    """Return the record with its fields of today; earlier versions wrote some of them into a table `facts`."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("facts"), Mapping):
+        return data
+    facts = data["facts"]
+    fields = {
+        "problem_type": facts.get("problem"),
+        "activation": facts.get("activation"),
+        "no_preprocessing": facts.get("image") or facts.get("text"),
+        "metric_code": facts.get("metric_code"),
+    }
+    return {**{name: value for name, value in data.items() if name != "facts"}, **fields}

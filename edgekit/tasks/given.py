@@ -49,9 +49,9 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
         return Sample(dict(zip(names, texts, strict=True)), None, names)
     if (config.tabular is not None or config.task == "tabular-classification") and len(inputs) == 1:
         return Sample(_row(inputs[0]))
-    missing = config.facts.get("image") or config.facts.get("text")
+    why = f": {config.no_preprocessing}" if config.no_preprocessing else ""
     raise UsageError(
-        f"the bundle of the task '{config.task}' reads arrays{f': {missing}' if missing else ''}.",
+        f"the bundle of the task '{config.task}' reads arrays{why}.",
         hint="give an .npz file with an array for each input of the graph",
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit._record import digest_of_file
-from edgekit.data import Sample
+from edgekit.data import Problem, Sample
 from edgekit.data.function import imported, told
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.spec import Call
@@ -25,10 +25,6 @@ from edgekit.tasks.task import Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-CODE = "metric_code"
-"""The fact of a task that tells the function's code: scores by another code are not taken from the cache."""
 
 
 def is_function(metric: str | None) -> bool:
@@ -44,7 +40,7 @@ def recorded(config: TaskConfig) -> TaskConfig:
     """Add what the function's code is. Raises UsageError where there is no such function."""
     function = _function(str(config.metric))
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    return config if file is None else replace(config, facts={**config.facts, CODE: digest_of_file(Path(file))})
+    return config if file is None else replace(config, metric_code=digest_of_file(Path(file)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +55,12 @@ class OwnMetric:
         return replace(self.task.config, metric=self.metric)
 
     @property
-    def prepare(self) -> Any:
-        return getattr(self.task, "prepare", None)
-
-    @property
     def compares_top(self) -> bool:
         return self.task.compares_top
+
+    @property
+    def problem(self) -> Problem:
+        return self.task.problem
 
     def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
         yield from self.task.steps(sample)

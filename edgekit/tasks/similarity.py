@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekit.data import Sample
+from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.tasks import metrics
 from edgekit.tasks.classification import number
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class Embedding(OnePart):
     """A vector for each text or picture."""
+
+    problem: ClassVar[Problem] = "outputs"
 
     config: TaskConfig
     prepare: Preparation

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgekit.data import Sample
+from edgekit.data import Problem, Sample
 from edgekit.spec import MODEL, Call
 from edgekit.tasks.config import TaskConfig
 
@@ -45,6 +45,11 @@ class Task(Protocol):
     @property
     def compares_top(self) -> bool:
         """Say whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
+        ...
+
+    @property
+    def problem(self) -> Problem:
+        """Return what training makes of the answer: one class, several classes, a number, or only outputs."""
         ...
 
     def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekit.data import Sample
+from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.tasks.config import TaskConfig
@@ -130,6 +130,8 @@ def output_of(outputs: Sequence[Mapping[str, np.ndarray]], name: str | None, num
 @dataclass(frozen=True, eq=False)
 class Raw(OnePart):
     """Any model: samples are its inputs, and its outputs are compared as they are."""
+
+    problem: ClassVar[Problem] = "outputs"
 
     config: TaskConfig
     prepare: Preparation

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekit.data import Sample
+from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.tasks.classification import TOP
 from edgekit.tasks.config import TaskConfig
@@ -25,6 +25,8 @@ MASKS = ("[MASK]", "<mask>")
 @dataclass(frozen=True, eq=False)
 class TokenTask(OnePart):
     """What the tasks on tokens share: logits [1, tokens, size], and no metric, since labels of words need aligning."""
+
+    problem: ClassVar[Problem] = "outputs"
 
     config: TaskConfig
     prepare: Preparation
@@ -123,13 +125,9 @@ class TextGeneration(TokenTask):
         if "attention_mask" in first:
             ids = [token for token, real in zip(ids, first["attention_mask"][0].tolist(), strict=True) if real]
         given = len(ids)
-        end = self.config.facts.get("eos_token_id")
         for _ in range(tokens):
             feeds = texts.from_ids(ids)
-            best = self.predict([run(feeds)]).value
-            if end is not None and best == int(end):
-                break
-            ids.append(best)
+            ids.append(self.predict([run(feeds)]).value)
         tokenizer = texts.tokenizer
         return {"text": tokenizer.decode(ids), "new": tokenizer.decode(ids[given:]), "tokens": len(ids) - given}
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
-from edgekit.model import ASSETS, Model, Part, Reference, Step
+from edgekit.model import ASSETS, Model, ModelInfo, Part, Reference, Step
 from edgekit.plugin import API, Built, LayerTime, Payload, Precision, Probe, Support
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.target import host
@@ -101,7 +101,7 @@ class FakeSource:
         task = reference.task or "tabular-classification"
         columns = TabularConfig(inputs.name, described.features)
         TaskConfig(task, described.labels, tabular=columns).save(workdir / ASSETS)
-        return replace(model, task=task, facts={"layers": len(layers)}, original=FakeOriginal(layers))
+        return replace(model, task=task, info=ModelInfo(f"{len(layers)} layers"), original=FakeOriginal(layers))
 
     def _read(self, reference: Reference) -> tuple[Path, FakeModel]:
         path = Path(reference.ref.removeprefix("fake:"))

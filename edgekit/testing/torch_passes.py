@@ -83,7 +83,7 @@ class LivePassTests(PassFace):
         assert not any(part.training for part in module.modules()), "left in training mode"
         assert all(parameter.grad is None for parameter in module.parameters()), "left with gradients"
         assert made.original is not None and made.original.module is module, "give what live.changed gives"  # type: ignore[attr-defined]
-        assert made.facts["parameters"] == sum(parameter.numel() for parameter in module.parameters())
+        assert made.info.parameters == sum(parameter.numel() for parameter in module.parameters())
 
     def test_keeps_inputs_and_outputs(self, tmp_path: Path) -> None:
         import numpy
@@ -138,7 +138,8 @@ class LivePassTests(PassFace):
         if not getattr(self.subject(), "prunes", False):
             pytest.skip("the pass takes nothing away")
         model = self._model(tmp_path)
-        assert self._applied(model, tmp_path).facts["parameters"] < model.facts["parameters"]
+        before, after = model.info.parameters, self._applied(model, tmp_path).info.parameters
+        assert before is not None and after is not None and after < before
 
     # The same each time
 

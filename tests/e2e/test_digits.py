@@ -13,6 +13,7 @@ import pytest
 
 import edgekit
 from edgekit.bundle.bundle import Bundle
+from edgekit.data import Draw
 from edgekit.result.report import Report
 from edgekit.target import target
 
@@ -73,7 +74,7 @@ def test_evidence_lineage_and_environment_are_told(digits):
     assert report.lineage[0].name == "export"
     for before, after in zip(report.lineage, report.lineage[1:], strict=False):
         assert before.after == after.before
-    assert report.data["calibration_digest"] != report.data["evaluation_digest"]
+    assert report.data.calibration_digest != report.data.evaluation_digest
     assert report.notes == ()
 
 
@@ -133,7 +134,7 @@ def test_verify_draws_the_samples_that_the_export_drew(command, place, tmp_path)
         "--no-bench", "-o", out, "--json",
     )  # fmt: skip
     exported = made.report.shipped.quality
-    assert made.report.data["evaluation_draw"] == {"calibration": 100, "most": 300, "seed": 0}
+    assert made.report.data.evaluation_draw == Draw(calibration=100, most=300, seed=0)
     verified = command("verify", out, "--data", data, "--max-drop", "0.01")
     assert verified.stdout.startswith("VERIFIED")
     said = " ".join(verified.stdout.split())  # wrapped as wide as the terminal is

@@ -213,7 +213,7 @@ def test_split_of_an_npz_and_a_module_that_says_not_what_it_takes(assets, worksh
     )  # fmt: skip
     quality = made.report.shipped.quality
     assert quality.metric == "auc"
-    assert quality.labelled + made.report.data["calibration_samples"] == 468
+    assert quality.labelled + made.report.data.calibration_samples == 468
     assert quality.original_score > 0.85
     assert quality.drop <= 0.01
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.data import Samples, load
 from edgekit.errors import UsageError
-from edgekit.evaluation.dataset import Draw, example_feeds, prepare
+from edgekit.evaluation.dataset import example_feeds, prepare
 from edgekit.model import Model, Part
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
@@ -63,11 +63,11 @@ def test_samples_are_drawn_again_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "rows.npz"
     np.savez(path, x=np.arange(30, dtype=np.float32).reshape(10, 3), label=np.array([0, 1] * 5))
     found = prepare(Project(data=str(path), max_samples=5, seed=3), model(tmp_path, "image-classification", ("a", "b")))
-    draw = Draw.from_dict(found.facts["evaluation_draw"])
-    calibration, evaluation = draw.parts(load(str(path)))
+    assert found.sources.evaluation_draw is not None
+    calibration, evaluation = found.sources.evaluation_draw.parts(load(str(path)))
     assert (len(calibration), len(evaluation)) == (2, 5)
-    assert evaluation.digest == found.facts["evaluation_digest"]
-    assert calibration.digest == found.facts["calibration_digest"]
+    assert evaluation.digest == found.sources.evaluation_digest
+    assert calibration.digest == found.sources.calibration_digest
 
 
 def test_a_row_number_is_no_example_feature(tmp_path: Path) -> None:

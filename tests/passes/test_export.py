@@ -55,9 +55,9 @@ def test_lineage_tells_what_was_done(bert, tmp_path):
     step = made.steps[-1]
     assert (step.name, step.config) == ("export", {"opset": 18, "shapes": {"sequence": 8}})
     assert step.tools.keys() >= {"torch", "transformers", "optimum", "onnx"}
-    assert step.before == bert.facts["source"] and step.after == made.digest
+    assert step.before == bert.info.source_digest and step.after == made.digest
     assert step.seconds > 0
-    assert made.facts["opset"] == 18 and made.facts["parameters"] == bert.facts["parameters"]
+    assert made.info.opset == 18 and made.info.parameters == bert.info.parameters
     made.save()
     assert Model.load(tmp_path).part == made.part
 
@@ -215,6 +215,6 @@ def test_an_onnx_file_keeps_its_operator_set_and_says_which(tmp_path):
         (tmp_path / name).mkdir()
     model = OnnxFile().load(Reference(ref=str(tmp_path / "net.onnx")), tmp_path / "loaded")
     made = Export().apply(model, None, tmp_path / "made")
-    assert made.steps[-1].config["opset"] == made.facts["opset"] == 13
+    assert made.steps[-1].config["opset"] == made.info.opset == 13
     with pytest.raises(UsageError, match="has opset 13, and 17 was asked for"):
         Export(opset=17).apply(model, None, tmp_path / "refused")

@@ -186,7 +186,7 @@ def test_samples_that_train_and_evaluate_are_said(place: Path) -> None:
     )  # fmt: skip
     (note,) = [note for note in result.report.notes if "training samples too" in note]
     assert note.startswith("48 of 48 evaluation samples")
-    assert result.report.data["training_samples"] == 60
+    assert result.report.data.training_samples == 60
 
 
 def test_the_pass_fulfils_the_contract(place: Path) -> None:

@@ -155,7 +155,7 @@ def test_scores_of_other_metrics_and_samples_are_refused(side):
     other = replace(new.candidate, quality=replace(new.candidate.quality, metric="f1"))
     with pytest.raises(UsageError, match="is f1, that of 'base' is spearman"):
         judge((base, replace(new, candidate=other)), {"score": 0.01})
-    moved = replace(new, report=replace(new.report, data={**new.report.data, "evaluation_digest": "f" * 64}))
+    moved = replace(new, report=replace(new.report, data=replace(new.report.data, evaluation_digest="f" * 64)))
     with pytest.raises(UsageError, match="different samples"):
         judge((base, moved), {"score": 0.01})
 

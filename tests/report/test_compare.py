@@ -91,6 +91,6 @@ def test_scores_of_two_metrics_are_not_mixed(report):
 
 
 def test_other_data_is_said(report):
-    other = replace(report, data={**report.data, "evaluation_digest": "f" * 64})
+    other = replace(report, data=replace(report.data, evaluation_digest="f" * 64))
     (difference,) = compare([("new", other), ("old", report)]).differences
     assert difference.startswith("evaluation data: ") and "ffffffffffff" in difference

@@ -15,6 +15,7 @@ from edgekit.errors import UsageError
 from edgekit.pipeline import pareto
 from edgekit.plugin import LayerTime
 from edgekit.report import candidates, figures, html, markdown, noise, plot, text
+from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Report
 
 FORMS = {"text": text.render, "markdown": markdown.render, "html": html.render}
@@ -127,7 +128,9 @@ def test_the_fp32_artifact_says_that_nothing_beat_it(report):
 @pytest.mark.parametrize("form", FORMS)
 def test_unmeasured_reports_render(form, report):
     bare = tuple(replace(c, measurement=None, quality=None, effective=None) for c in report.candidates)
-    page = plain(FORMS[form](replace(report, candidates=bare, evidence="parsed", lineage=(), data={}, notes=())))
+    page = plain(
+        FORMS[form](replace(report, candidates=bare, evidence="parsed", lineage=(), data=DataSources(), notes=()))
+    )
     assert "nothing was compiled or run" in page
     assert " ms" not in page.replace("in ms", "")
 

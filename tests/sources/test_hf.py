@@ -40,7 +40,7 @@ def edit_weights(folder: Path, change) -> None:
 def test_embedded_model_comes_with_labels_and_processing(load, export, run_graph):
     model = load(HuggingFace(), "digits")
     config = TaskConfig.load(model.assets)
-    assert (model.task, model.facts["architecture"]) == ("image-classification", "ResNetForImageClassification")
+    assert (model.task, model.info.architecture) == ("image-classification", "ResNetForImageClassification")
     assert config.labels == tuple("0123456789")
     assert (config.image.size, config.image.resize, config.output) == ((64, 64), "exact", "logits")
     exported = export(model)
@@ -69,7 +69,7 @@ def test_processor_may_live_elsewhere(load, checkpoint, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.move(checkpoint / name, tmp_path / "tokenizer" / name)
     bare = TaskConfig.load(load(HuggingFace(), checkpoint).assets)
-    assert bare.text is None and "no tokenizer" in bare.facts["text"]
+    assert bare.text is None and "no tokenizer" in bare.no_preprocessing
     helped = load(HuggingFace(), checkpoint, processor=str(tmp_path / "tokenizer"))
     assert TaskConfig.load(helped.assets).text.max_length == 32
     with pytest.raises(UsageError, match="there is no processor"):
@@ -233,7 +233,7 @@ def test_weights_only_files_are_read(load, checkpoint):
     after = load(HuggingFace(), checkpoint)
     # Not to the bit: where the weights lie in memory decides the order of sums.
     np.testing.assert_allclose(after.original.run(feeds)["logits"], before, rtol=1e-5, atol=1e-6)
-    assert "trusted" not in after.facts
+    assert after.info.trusted == ()
 
 
 class Touch:
@@ -256,7 +256,7 @@ def test_pickles_do_not_run(load, checkpoint, tmp_path):
 
 def test_allowed_pickles_are_recorded(load, checkpoint, tmp_path):
     as_pickle(checkpoint)
-    assert load(HuggingFace(), checkpoint, allow_pickle=True).facts["trusted"] == ["pickle: pytorch_model.bin"]
+    assert load(HuggingFace(), checkpoint, allow_pickle=True).info.trusted == ("pickle: pytorch_model.bin",)
 
 
 def test_allowed_code_runs_and_is_recorded(checkpoint, tmp_path):
@@ -278,7 +278,7 @@ def test_allowed_code_runs_and_is_recorded(checkpoint, tmp_path):
         f"model = HuggingFace().load(reference, Path({str(tmp_path / 'work')!r}))\n"
         "ids = np.array([[2, 5, 3]])\n"
         "feeds = dict(input_ids=ids, attention_mask=ids * 0 + 1, token_type_ids=ids * 0)\n"
-        "print(model.facts['trusted'], model.original.run(feeds)['logits'].tolist())\n"
+        "print(list(model.info.trusted), model.original.run(feeds)['logits'].tolist())\n"
     )
     found = python(script, HF_HOME=str(tmp_path / "home"))
     assert found == "['remote code: modeling_mine.py'] [[7.0, 7.0, 7.0]]"

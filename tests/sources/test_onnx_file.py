@@ -40,7 +40,7 @@ def test_the_file_is_copied_byte_for_byte_and_run_as_it_is(tmp_path, load):
     path = saved(tmp_path / "model.onnx", linear())
     model = load(OnnxFile(), path)
     assert model.graph.read_bytes() == path.read_bytes()
-    assert (model.format, model.task, model.facts["opset"], model.facts["parameters"]) == ("onnx", "tensor", 18, 12)
+    assert (model.format, model.task, model.info.opset, model.info.parameters) == ("onnx", "tensor", 18, 12)
     assert [str(spec) for spec in (*model.part.inputs, *model.part.outputs)] == ["x:f32[batch,4]", "y:f32[batch,3]"]
     x = np.eye(4, dtype=np.float32)
     np.testing.assert_array_equal(model.original.run({"x": x})["y"], np.arange(12).reshape(4, 3))

@@ -96,12 +96,12 @@ def test_made_up_integers_stay_where_the_model_runs(tmp_path):
     for name in ("given", "described"):
         (tmp_path / name).mkdir()
     given = TorchModule().load(reference("table"), tmp_path / "given")
-    assert given.facts["integers"] == {"ids": [3, 6]}
+    assert given.input_hints.integer_ranges == {"ids": (3, 6)}
     described = TorchModule().load(reference("bare_table", "ids:i64[batch,length]"), tmp_path / "described")
-    assert described.facts["integers"] == {"ids": [0, 11]}
+    assert described.input_hints.integer_ranges == {"ids": (0, 11)}
     specs = (TensorSpec.parse("ids:i64[2,500]"),)
     for model, (low, high) in ((given, (3, 6)), (described, (0, 11))):
-        values = synthetic_feeds(specs, 0, model.facts)["ids"]
+        values = synthetic_feeds(specs, 0, model.input_hints)["ids"]
         assert (values.min(), values.max()) == (low, high)
         model.original.run({"ids": values})
 
@@ -203,7 +203,7 @@ def test_a_live_transformers_model_goes_the_way_of_its_checkpoint(tmp_path, expo
     net = AutoModelForImageClassification.from_pretrained(folder)
     model = load_live(net, Reference(ref="live", processor=str(folder)), tmp_path)
     exported = export(model)
-    assert (exported.task, exported.facts["exporter"]) == ("image-classification", "optimum")
+    assert (exported.task, exported.info.exporter) == ("image-classification", "optimum")
     assert str(exported.part.inputs[0]) == "pixel_values:f32[batch_size,3,32,32]"
 
 

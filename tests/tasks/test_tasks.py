@@ -14,6 +14,7 @@ from edgekit.data import Sample, Samples
 from edgekit.data import load as load_data
 from edgekit.errors import UsageError
 from edgekit.evaluation.dataset import synthetic_feeds
+from edgekit.model import InputHints
 from edgekit.spec import TensorSpec
 from edgekit.tasks import GENERIC, OWN, TabularConfig, TaskConfig, known, load
 from edgekit.tasks.labels import Classes
@@ -22,8 +23,8 @@ NOWHERE = Path("none")
 X = TensorSpec("x", "f32", ("N", 3))
 
 
-def classifier(labels=(), classes=(), **facts):
-    return load(TaskConfig("image-classification", labels=labels, facts=facts), NOWHERE, [X], classes)
+def classifier(labels=(), classes=(), **fields):
+    return load(TaskConfig("image-classification", labels=labels, **fields), NOWHERE, [X], classes)
 
 
 @pytest.mark.parametrize(
@@ -247,15 +248,13 @@ def test_synthetic_feeds_pass_unchanged():
 
 def test_sizes_that_the_model_accepts_are_taken():
     spec = TensorSpec.parse("input_values:f32[batch_size,sequence_length]")
-    assert synthetic_feeds((spec,), 0, {})["input_values"].shape == (1, 16)
-    assert synthetic_feeds((spec,), 0, {"example_sizes": {"sequence_length": 16000}})["input_values"].shape == (
-        1,
-        16000,
-    )
+    assert synthetic_feeds((spec,), 0, InputHints())["input_values"].shape == (1, 16)
+    hints = InputHints(example_sizes={"sequence_length": 16000})
+    assert synthetic_feeds((spec,), 0, hints)["input_values"].shape == (1, 16000)
 
 
 def test_why_files_cannot_be_read_is_said(tmp_path):
-    config = TaskConfig("object-detection", facts={"image": "YolosImageProcessor pads, which has no equivalent here"})
+    config = TaskConfig("object-detection", no_preprocessing="YolosImageProcessor pads, which has no equivalent here")
     task = load(config, tmp_path, (TensorSpec.parse("pixel_values:f32[1,3,8,8]"),))
     with pytest.raises(UsageError, match="YolosImageProcessor pads") as caught:
         task.feeds(Sample({"image": tmp_path / "a.png"}))

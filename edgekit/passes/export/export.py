@@ -53,41 +53,42 @@ class Export(Record):
         start = time.perf_counter()
         onnx_model.copy_assets(model, workdir)
         graph = workdir / onnx_model.GRAPH_FILE
-        facts = dict(model.facts)
         notes: tuple[str, ...] = ()
         if model.format == "onnx":
             onnx_model.copy_graph(model.graph, graph)
             before = model.digest
         else:
-            loaded = facts.get("source") or digest_of([facts.get("architecture"), facts.get("parameters")])
-            before = model.steps[-1].after if model.steps else str(loaded)
+            loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
+            before = model.steps[-1].after if model.steps else loaded
             notes = self._export(model, graph)
         proto = onnx_model.load(graph, weights=False)
         config = TaskConfig.load(workdir / ASSETS)
         part = onnx_model.part_of(proto)
-        facts["sizes"] = onnx_shapes.known_sizes(proto)
+        hints = replace(model.input_hints, free_sizes=onnx_shapes.known_sizes(proto))
         fixed = onnx_shapes.fix_shapes(proto, {**_picture_size(config, part), **self.shapes})
         if fixed:
             onnx_model.rewrite(proto, graph)
             part = onnx_model.part_of(proto)
-        facts["opset"] = onnx_graph.opset(proto)
-        if model.format == "onnx" and self.opset not in (None, facts["opset"]):
+        opset = onnx_graph.opset(proto)
+        if model.format == "onnx" and self.opset not in (None, opset):
             raise UsageError(
-                f"the ONNX file has opset {facts['opset']}, and {self.opset} was asked for: a file is taken as it is.",
+                f"the ONNX file has opset {opset}, and {self.opset} was asked for: a file is taken as it is.",
                 hint="leave --opset out, or convert the file with onnx.version_converter first",
             )
-        if model.format == "torch" and facts["opset"] != (self.opset or OPSET):
+        if model.format == "torch" and opset != (self.opset or OPSET):
             raise BuildError(
-                f"the exporter wrote opset {facts['opset']} where {self.opset or OPSET} was asked for.",
-                hint=f"export with opset {facts['opset']}, or another from {OPSETS[0]} to {OPSETS[-1]}",
+                f"the exporter wrote opset {opset} where {self.opset or OPSET} was asked for.",
+                hint=f"export with opset {opset}, or another from {OPSETS[0]} to {OPSETS[-1]}",
             )
-        facts.setdefault("parameters", onnx_model.parameter_count(proto))
+        if (parameters := model.info.parameters) is None:
+            parameters = onnx_model.parameter_count(proto)
+        info = replace(model.info, opset=opset, parameters=parameters)
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
-        made = replace(model, format="onnx", parts=(part,), facts=facts, folder=workdir, module=None)
+        made = replace(model, format="onnx", parts=(part,), info=info, input_hints=hints, folder=workdir, module=None)
         step = Step(
             name=self.name,
-            config={**self.to_dict(), "opset": facts["opset"]},
+            config={**self.to_dict(), "opset": opset},
             tools=_requirement.versions(_TOOLS if model.format == "torch" else ("onnx",)),
             before=before,
             after=made.digest,
@@ -100,7 +101,7 @@ class Export(Record):
         from edgekit.frameworks.quiet import quiet
         from edgekit.passes.export import dynamo, optimum_exporter
 
-        route = optimum_exporter if model.facts.get("exporter") == "optimum" else dynamo
+        route = optimum_exporter if model.info.exporter == "optimum" else dynamo
         try:
             with quiet():
                 return (*route.export(model, graph, self.opset or OPSET),)

@@ -13,7 +13,6 @@ from edgekit.model import Model
 from edgekit.passes.prune.pruning_plan import Group, Member, reading_dim
 from edgekit.passes.train.batches import run, seed_of
 from edgekit.plugin import Training
-from edgekit.tasks.classification import ACTIVATION
 from edgekit.tasks.config import TaskConfig
 
 BATCH = 16
@@ -87,7 +86,7 @@ def losses(model: Model, training: Training, samples: int) -> Iterator[Any]:
     """
     data = training.data
     config = TaskConfig.load(model.assets)
-    probabilities = config is not None and config.facts.get(ACTIVATION) == "probabilities"
+    probabilities = config is not None and config.activation == "probabilities"
     dice = torch.Generator().manual_seed(seed_of(training.seed, "importance"))
     drawn = torch.randperm(len(data), generator=dice)[:samples].tolist()
     for start in range(0, len(drawn), BATCH):

@@ -16,7 +16,6 @@ from edgekit.passes.train.distil import Distillation
 from edgekit.passes.train.recovery import Recovery
 from edgekit.passes.train.training_run import Course
 from edgekit.plugin import Training
-from edgekit.tasks.classification import ACTIVATION
 from edgekit.tasks.config import TaskConfig
 
 PACKAGES = ("torch", "transformers")
@@ -82,8 +81,7 @@ def _lessons(training: Training, recovery: Recovery) -> Lessons:
 def _objective(student: Model, training: Training, recovery: Recovery) -> Distillation:
     data = training.data
     config = TaskConfig.load(student.assets)
-    facts = config.facts if config is not None else {}
-    probabilities = facts.get(ACTIVATION) == "probabilities"
+    probabilities = config is not None and config.activation == "probabilities"
     return Distillation(data.problem, data.answer, probabilities, recovery.temperature, recovery.label_weight)
 
 

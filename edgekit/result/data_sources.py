@@ -1,0 +1,48 @@
+"""Where a report's samples came from: by these the scores of two reports are known to be of the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgekit._record import Record
+from edgekit.data import Draw
+
+
+@dataclass(frozen=True)
+class DataSources(Record):
+    """The data sets of an export or a verification; None for what it did not use."""
+
+    evaluation: str | None = None
+    """The data set as the user named it, or `synthetic`."""
+    evaluation_samples: int | None = None
+    evaluation_digest: str | None = None
+    """SHA-256 of the samples' content."""
+    evaluation_draw: Draw | None = None
+    """How they were drawn from the data set."""
+    calibration: str | None = None
+    calibration_samples: int | None = None
+    calibration_digest: str | None = None
+    labelled: bool | None = None
+    """Whether a sample that evaluates has a label."""
+    training: str | None = None
+    training_samples: int | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of another version, shown and written again as they are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without those that are None."""
+        data = {name: value for name, value in super().to_dict().items() if value is not None}
+        other: dict[str, Any] = data.pop("other")
+        return data | other
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> DataSources:
+        """Read plain values; unknown keys are kept in `other`."""
+        if not isinstance(data, Mapping):
+            return super().from_dict(data, where)  # which refuses it
+        known = cls.__dataclass_fields__.keys() - {"other"}
+        fields = {name: value for name, value in data.items() if name in known}
+        other = {name: value for name, value in data.items() if name not in known}
+        return super().from_dict({**fields, "other": other}, where)
