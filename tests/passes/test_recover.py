@@ -225,8 +225,8 @@ def test_batches_are_of_items_of_about_one_length(model: Model) -> None:
     rows = [dice.standard_normal((1, count)).astype(np.float32) for count in dice.integers(3, 60, 330)]
 
     class Rows:
-        def feeds(self, sample):
-            return [{"x": np.asarray(sample.fields["x"])}]
+        def steps(self, sample):
+            yield "model", {"x": np.asarray(sample.fields["x"])}
 
     mixed = TrainingData(Samples.from_feeds([{"x": row} for row in rows]), Rows(), padding={"x": 0})
     lessons = Lessons(mixed, model, 10, 2, 0, 0.0, False)

@@ -203,9 +203,9 @@ class Learner:
 
     config = config_type()
 
-    def feeds(self, sample):
-        rows = [np.asarray(sample.fields["x"])[None, :length] for length in sample.fields["lengths"]]
-        return [{"x": row} for row in rows]
+    def steps(self, sample):
+        for length in sample.fields["lengths"]:
+            yield "model", {"x": np.asarray(sample.fields["x"])[None, :length]}
 
     def label(self, raw):
         return raw + 1

@@ -41,7 +41,7 @@ def test_a_record_of_an_earlier_version_means_the_same(old: Path) -> None:
     assert task.problem == "several-labels"
     assert task.predict([{"logits": np.array([[2.0, -1.0, 3.0]])}]).value == (True, False, True)
     with pytest.raises(UsageError, match="there is no tokenizer in 'reviews'"):
-        task.feeds(Sample({"text": old / "review.txt"}))
+        next(task.steps(Sample({"text": old / "review.txt"})))
 
 
 def test_it_is_written_as_fields(old: Path, tmp_path: Path) -> None:
