@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 ASSETS = "assets"
 RECORD_FILE = "model.json"
+
+Examples = Callable[[], "Mapping[str, np.ndarray] | None"]
+"""Reads the user's first sample as feeds by name; None without data, and for pictures and texts, whose form only the
+graph or a processor tells."""
 
 
 class Original(Protocol):

@@ -28,7 +28,7 @@ from edgekit.layers import Anatomy as Anatomy
 from edgekit.layers import GraphLayer as GraphLayer
 from edgekit.layers import LayerCost as LayerCost
 from edgekit.layers import LayerTime as LayerTime
-from edgekit.model import Model, Reference
+from edgekit.model import Examples, Model, Reference
 from edgekit.progress import Progress
 from edgekit.spec import FeedCheck as FeedCheck  # for plugins: the same, for the speed of `run`
 from edgekit.spec import TensorSpec
@@ -321,6 +321,9 @@ class Source(Protocol):
         """Give a digest of all that decides the loaded model, without a framework; None when only loading can tell."""
         ...
 
-    def load(self, reference: Reference, workdir: Path) -> Model:
-        """Load it, with its assets in `workdir/assets` and `original` set."""
+    def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
+        """Load it, with its assets in `workdir/assets` and `original` set.
+
+        `examples` is for a model that brings no example inputs; it reads the data, so it is called only where needed.
+        """
         ...

@@ -24,9 +24,8 @@ from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Reference
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.plan import LIVE, Plan, PlannedCandidate, reference, source_for
-from edgekit.plugin import Built, Payload
+from edgekit.plugin import Built, Payload, Source
 from edgekit.progress import Progress
-from edgekit.spec import TensorSpec
 
 TOOLS = (
     "torch",
@@ -75,35 +74,28 @@ class Builder(contextlib.ExitStack):
 
     @functools.cached_property
     def reference(self) -> Reference:
-        if self.plan.source == LIVE:
-            return Reference(
-                ref=self.plan.project.model or "live",
-                task=self.plan.project.task,
-                processor=self.plan.project.processor,
-                inputs=tuple(TensorSpec.parse(text) for text in self.plan.project.inputs),
-            )
-        return reference(self.plan.project)
+        project = self.plan.project
+        return reference(replace(project, model=project.model or LIVE) if self.plan.source == LIVE else project)
+
+    @functools.cached_property
+    def source(self) -> Source:
+        if self.plan.source != LIVE:
+            return source_for(self.reference)
+        from edgekit.sources.torch_module import LiveModule
+
+        return LiveModule(self.module)
 
     @functools.cached_property
     def source_digest(self) -> str | None:
-        return None if self.plan.source == LIVE else source_for(self.reference).digest(self.reference)
+        return self.source.digest(self.reference)
 
     def loaded(self) -> Model:
         """Load the original model, once."""
         if self._loaded is None:
             work = self.enter_context(cache.workdir("load"))
             with self.progress.step(f"loading {self.reference.ref}"):
-                if self.plan.source in (LIVE, "module"):
-                    from edgekit.sources import torch_module
-
-                    # A plain module without examples of its own is traced on the user's first sample.
-                    given = None if self.reference.inputs else example_feeds(self.plan.project)
-                    if self.plan.source == LIVE:
-                        self._loaded = torch_module.load_live(self.module, self.reference, work, examples=given)
-                    else:
-                        self._loaded = torch_module.TorchModule().load(self.reference, work, examples=given)
-                else:
-                    self._loaded = source_for(self.reference).load(self.reference, work)
+                examples = functools.partial(example_feeds, self.plan.project)
+                self._loaded = self.source.load(self.reference, work, examples)
         return self._loaded
 
     def original(self) -> Original:
@@ -120,7 +112,7 @@ class Builder(contextlib.ExitStack):
             return None
         return {
             "source": self.plan.source,
-            "source_code": code_of(type(source_for(self.reference))),
+            "source_code": code_of(type(self.source)),
             "reference": self.reference.to_dict(),
             "files": self.source_digest,
         }

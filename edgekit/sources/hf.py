@@ -9,7 +9,7 @@ from typing import Any
 from edgekit import _privacy, embedded
 from edgekit._requirement import require
 from edgekit.errors import UsageError
-from edgekit.model import ASSETS, Model, Reference
+from edgekit.model import ASSETS, Examples, Model, Reference
 from edgekit.sources import checkpoint, hub, sentence
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
@@ -47,7 +47,7 @@ class HuggingFace:
         """Hash the files that decide; fetches a hub model, imports no framework."""
         return checkpoint.digest(self._folder(reference), reference)
 
-    def load(self, reference: Reference, workdir: Path) -> Model:
+    def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
         """Load the model in eval mode and fp32. Raises UsageError, UnsupportedError or EnvironmentFault."""
         self.check(reference)
         folder = self._folder(reference)

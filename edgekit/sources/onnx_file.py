@@ -8,7 +8,7 @@ from edgekit import _privacy
 from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
-from edgekit.model import ASSETS, Model, ModelInfo, Reference
+from edgekit.model import ASSETS, Examples, Model, ModelInfo, Reference
 from edgekit.sources import checkpoint
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.spec import TensorSpec
@@ -49,7 +49,7 @@ class OnnxFile:
         files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
         return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
 
-    def load(self, reference: Reference, workdir: Path) -> Model:
+    def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
         """Copy and check the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
         self.check(reference)
         _privacy.no_telemetry()

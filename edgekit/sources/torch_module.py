@@ -7,19 +7,16 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit import _privacy
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
-from edgekit.model import ASSETS, InputHints, Model, ModelInfo, Reference
+from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Reference
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TASK = "tensor"
 
@@ -54,18 +51,31 @@ class TorchModule:
         """Give None: only running the user's code tells what it makes."""
         return None
 
-    def load(self, reference: Reference, workdir: Path, *, examples: Mapping[str, np.ndarray] | None = None) -> Model:
-        """Call the factory and load what it gives; `examples` are feeds by argument name, for a module without its own.
-
-        Raises UsageError with the user's exception when the code fails.
-        """
+    def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
+        """Call the factory and load what it gives. Raises UsageError with the user's exception when the code fails."""
         self.check(reference)
-        return load_live(_made(reference), reference, workdir, examples=examples)
+        return load_live(_made(reference), reference, workdir, examples)
 
 
-def load_live(
-    module: Any, reference: Reference, workdir: Path, *, examples: Mapping[str, np.ndarray] | None = None
-) -> Model:
+class LiveModule(TorchModule):
+    """Load an nn.Module, or (module, example_inputs), that the caller holds; no reference names it."""
+
+    scheme = "live"
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def claims(self, ref: str) -> bool:
+        return False
+
+    def check(self, reference: Reference) -> None:
+        check_processor(reference)
+
+    def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
+        return load_live(self.module, reference, workdir, examples)
+
+
+def load_live(module: Any, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
     """Load a live nn.Module, or (module, example_inputs); a module in training mode is copied, never changed."""
     _privacy.no_telemetry()
     require("loading a torch module", "torch")
@@ -79,7 +89,9 @@ def load_live(
         if _is_transformers(module) and not _is_part(module, reference, given):
             return _live_transformers(module, reference, workdir)
         refuse_non_finite(module, f"'{type(module).__name__}'")
-        call = describe(module, reference.inputs, given, examples)
+    fed = examples() if examples is not None and given is None and not reference.inputs else None
+    with quiet():
+        call = describe(module, reference.inputs, given, fed)
     config = TaskConfig(task=reference.task or TASK, output=call.outputs[0] if call.outputs else None)
     if reference.processor:
         config = with_processor(config, Path(reference.processor), workdir / ASSETS, reference, inputs=call.specs)
@@ -89,7 +101,7 @@ def load_live(
         format="torch",
         task=config.task,
         info=ModelInfo(type(module).__name__, parameter_count(module), exporter="dynamo"),
-        input_hints=InputHints(integer_ranges=integer_ranges(call, given is not None or bool(examples))),
+        input_hints=InputHints(integer_ranges=integer_ranges(call, given is not None or bool(fed))),
         folder=workdir,
         module=call,
         original=TorchOriginal(module, versions("torch"), call.named, positional=names, parameters=call.parameters),

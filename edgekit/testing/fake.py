@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
-from edgekit.model import ASSETS, Model, ModelInfo, Part, Reference, Step
+from edgekit.model import ASSETS, Examples, Model, ModelInfo, Part, Reference, Step
 from edgekit.plugin import API, Built, LayerTime, Payload, Precision, Probe, Support
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.target import host
@@ -82,7 +82,7 @@ class FakeSource:
         path, model = self._read(reference)
         return digest_of([digest_of_file(path), digest_of_file(path.parent / model.weights), reference.task])
 
-    def load(self, reference: Reference, workdir: Path) -> Model:
+    def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
         path, described = self._read(reference)
         layers = load(path.parent / described.weights)
         sizes = layers[0]["w"].shape[0], layers[-1]["w"].shape[1]

@@ -154,7 +154,7 @@ class SourceTests:
         return self.reference(self._empty(tmp_path / "given"))
 
     def _loaded(self, tmp_path: Path) -> Model:
-        model: Model = self.source().load(self._reference(tmp_path), self._empty(tmp_path / "work"))
+        model: Model = self.source().load(self._reference(tmp_path), self._empty(tmp_path / "work"), lambda: None)
         return model
 
     def _tree(self, folder: Path) -> dict[str, bytes]:

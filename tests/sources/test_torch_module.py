@@ -107,8 +107,18 @@ def test_made_up_integers_stay_where_the_model_runs(tmp_path):
 
 
 def test_feeds_from_data_serve_as_examples(tmp_path, export):
-    model = TorchModule().load(reference("bare"), tmp_path, examples={"x": X[:1]})
+    model = TorchModule().load(reference("bare"), tmp_path, lambda: {"x": X[:1]})
     assert str(export(model).part.inputs[0]) == "x:f32[batch,3,32,32]"
+
+
+def test_data_is_not_read_where_the_module_says_what_it_takes(tmp_path):
+    def read():
+        raise AssertionError("the data was read")
+
+    assert TorchModule().load(reference("table"), tmp_path, read).input_hints.integer_ranges == {"ids": (3, 6)}
+    TorchModule().load(reference("bare_table", "ids:i64[batch,length]"), tmp_path, read)
+    with pytest.raises(AssertionError):
+        TorchModule().load(reference("bare"), tmp_path, read)
 
 
 @pytest.mark.parametrize(
