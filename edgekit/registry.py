@@ -44,16 +44,6 @@ def distribution(kind: str, name: str) -> str:
     return " and ".join(_owner(point) for point in _points(kind, name))
 
 
-def collisions() -> tuple[str, ...]:
-    """Say which names two distributions claim; using such a name is an EnvironmentFault."""
-    found = []
-    for kind, group in KINDS.items():
-        for name, points in sorted(_table(group).items()):
-            if len(points) > 1:
-                found.append(_collision(kind, name, points))
-    return tuple(found)
-
-
 @functools.cache
 def backend(name: str) -> Backend:
     """Import and give a backend. Raises UsageError if unknown, EnvironmentFault if missing or broken."""

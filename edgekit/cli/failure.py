@@ -18,7 +18,6 @@ from edgekit.cli.interruption import Terminated
 from edgekit.errors import BuildError, DeviceError, EdgekitError, UsageError
 
 BUG = 1
-USAGE = 2
 INTERRUPTED = 130
 TERMINATED = 143
 BROKEN_PIPE = 141

@@ -64,14 +64,6 @@ def shape_of(value: Any) -> tuple[int | str, ...]:
     )
 
 
-def rename_sizes(proto: Any, names: Mapping[str, str]) -> None:
-    """Rename free sizes wherever they occur, in place."""
-    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
-        for dim in _dims(value):
-            if dim.dim_param in names:
-                dim.dim_param = names[dim.dim_param]
-
-
 def free_sizes(values: Iterable[Any]) -> set[str]:
     """Give the symbols in the shapes of graph inputs or outputs."""
     return {size for value in values for size in shape_of(value) if isinstance(size, str)}

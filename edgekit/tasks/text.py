@@ -69,21 +69,6 @@ class Texts:
             }
         )
 
-    def from_ids(self, ids: Sequence[int]) -> dict[str, np.ndarray]:
-        """Make the model's inputs of token ids: cut at the front and padded where the length is fixed."""
-        length = self.length
-        missing = 0 if length is None else length - len(ids)
-        kept = list(ids)[-missing:] if missing < 0 else list(ids)
-        missing = max(missing, 0)
-        padding, real = [self.config.pad_id] * missing, [1] * len(kept)
-        left = (self.pad_side or self.config.pad_side) == "left"
-        return self._complete(
-            {
-                IDS: [padding + kept if left else kept + padding],
-                "attention_mask": [[0] * missing + real if left else real + [0] * missing],
-            }
-        )
-
     @functools.cached_property
     def tokenizer(self) -> Any:
         """Open `assets/tokenizer.json`, with this model's truncation and padding and not those saved in the file."""

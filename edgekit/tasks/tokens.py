@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -114,22 +114,6 @@ class TextGeneration(TokenTask):
             return {"next": best[0][0], "top": [{"token": token, "score": score} for token, score in best]}
         candidates = [_candidate(self.prepare.tokenizer, *pair) for pair in best]
         return {"next": candidates[0]["text"], "top": candidates}
-
-    def generate(
-        self, run: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]], sample: Sample, tokens: int = 32
-    ) -> dict[str, Any]:
-        """Continue the sample's text greedily, running the whole text again for each token; `run` is `session.run`."""
-        texts = self.texts()
-        first = self.feeds(sample)[0]
-        ids = first[IDS][0].tolist()
-        if "attention_mask" in first:
-            ids = [token for token, real in zip(ids, first["attention_mask"][0].tolist(), strict=True) if real]
-        given = len(ids)
-        for _ in range(tokens):
-            feeds = texts.from_ids(ids)
-            ids.append(self.predict([run(feeds)]).value)
-        tokenizer = texts.tokenizer
-        return {"text": tokenizer.decode(ids), "new": tokenizer.decode(ids[given:]), "tokens": len(ids) - given}
 
 
 def _top(logits: np.ndarray) -> list[tuple[int, float]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -30,9 +30,6 @@ from edgekit.testing._linear import LinearModel, linear_bias, linear_weight
 from edgekit.testing.blocking import FRAMEWORKS
 
 __all__ = ["BackendTests", "linear_bias", "linear_weight"]
-
-if TYPE_CHECKING:
-    pass
 
 REQUIREMENTS = {"arch", "isa", "isa_any", "packages"}
 

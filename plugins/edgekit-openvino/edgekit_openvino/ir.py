@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +108,6 @@ def wide_weight(model: Any) -> str | None:
             if max(high, -low) > 64 if kind == "i8" else high - low > 128:
                 return layer_name(node)
     return None
-
-
-def inputs_of(node: Any) -> Iterator[Any]:
-    """Yield the nodes that a node reads."""
-    for port in node.inputs():
-        yield port.get_source_output().get_node()
 
 
 def _constant_behind(node: Any, index: int) -> Any:
