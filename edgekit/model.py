@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, UsageError, nearest
 from edgekit.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -82,24 +82,50 @@ class Part(Record):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reads: Mapping[str, str] = field(default_factory=dict)
-    """Input to state: not fed, taken from the last part that wrote it."""
+    """Input to state: not fed, but taken from the part that wrote the state last."""
     writes: Mapping[str, str] = field(default_factory=dict)
-    """Output to state: kept for the parts that read it, not returned."""
+    """Output to state: kept for the parts that read it, and not returned."""
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.file)
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise UsageError(f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.")
+        for verb, tensors, specs in (("reads", self.reads, self.inputs), ("writes", self.writes, self.outputs)):
+            names = [spec.name for spec in specs]
+            for tensor in tensors:
+                if tensor not in names:
+                    kind = "input" if verb == "reads" else "output"
+                    raise UsageError(
+                        f"part '{self.name}' {verb} a state by '{tensor}', which is not an {kind} of it."
+                        f"{nearest(tensor, names)}"
+                    )
 
 
 @dataclass(frozen=True)
 class State(Record):
-    """What passes from one call to the next beside the feeds."""
+    """A tensor that the parts of a model pass on from one call to the next, as a decoder its keys and values."""
 
     name: str
     spec: TensorSpec
     start: Literal["written", "empty", "zeros"] = "written"
-    """What the first reader gets: what another part wrote, an array of length 0 along its free sizes, or zeros."""
+    """Before the first call: `written` by a part before another reads it, `empty` (free sizes are 0) or `zeros` (free
+    sizes are 1). A free size that comes first is the batch, and is 1."""
+
+
+def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
+    """Raise UsageError where names repeat, and where a part reads or writes a state that is not among `states`."""
+    for kind, names in (("parts", [part.name for part in parts]), ("states", [state.name for state in states])):
+        if len(set(names)) != len(names):
+            raise UsageError(f"two {kind} of the model have one name: {', '.join(names)}.")
+    known = [state.name for state in states]
+    for part in parts:
+        for name in (*part.reads.values(), *part.writes.values()):
+            if name not in known:
+                raise UsageError(
+                    f"part '{part.name}' names the state '{name}', which the model does not have."
+                    f"{nearest(name, known)}",
+                    hint=f"its states: {', '.join(known) or 'none'}",
+                )
 
 
 @dataclass(frozen=True)
@@ -141,6 +167,8 @@ class Model(Record):
     format: str
     """`torch`, `onnx`, or what a plugin's pass gives."""
     parts: tuple[Part, ...] = ()
+    states: tuple[State, ...] = ()
+    """What the parts pass on from call to call."""
     task: str | None = None
     precision: str = "f32"
     """The precision asked for: f32, f16, bf16, i8, i8-dynamic, i8-weights, i4-weights, or a mix such as `i8+bf16`."""
@@ -153,9 +181,7 @@ class Model(Record):
     original: Original | None = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = [part.name for part in self.parts]
-        if len(set(names)) != len(names):
-            raise UsageError(f"two parts of the model have one name: {', '.join(names)}.")
+        check_states(self.parts, self.states)
 
     @property
     def part(self) -> Part:
@@ -166,6 +192,23 @@ class Model(Record):
                 f"one graph is expected, the {self.format} model has {len(self.parts)}{f' ({names})' if names else ''}."
             )
         return self.parts[0]
+
+    def only(self, name: str) -> Model:
+        """Return the model of one part, with the states that it reads or writes: what a backend is given.
+
+        Raises UsageError for a part that the model does not have.
+        """
+        if [part.name for part in self.parts] == [name]:
+            return self
+        part = next((part for part in self.parts if part.name == name), None)
+        if part is None:
+            names = [part.name for part in self.parts]
+            raise UsageError(
+                f"the {self.format} model has no part '{name}'.{nearest(name, names)}",
+                hint=f"its parts: {', '.join(names) or 'none'}",
+            )
+        own = {*part.reads.values(), *part.writes.values()}
+        return replace(self, parts=(part,), states=tuple(state for state in self.states if state.name in own))
 
     @property
     def graph(self) -> Path:

@@ -53,7 +53,9 @@ def model_of(folder, precision, inputs, outputs):
             for v in values
         )
 
-    return Model("onnx", (Part("model", "model.onnx", specs(inputs), specs(outputs)),), None, precision, folder=folder)
+    return Model(
+        "onnx", (Part("model", "model.onnx", specs(inputs), specs(outputs)),), precision=precision, folder=folder
+    )
 
 
 def conv_net(folder):
@@ -142,4 +144,4 @@ def packed(folder, bits):
         "model", "model.onnx", (TensorSpec("x", "f32", ("N", ROWS)),), (TensorSpec("y", "f32", ("N", COLUMNS)),)
     )
     weights = levels * (np.repeat(scales, BLOCK, 0) if bits == 4 else scales)
-    return Model("onnx", (part,), None, f"i{bits}-weights", folder=folder), weights
+    return Model("onnx", (part,), precision=f"i{bits}-weights", folder=folder), weights

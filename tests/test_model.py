@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.model import RECORD_FILE, InputHints, Model, ModelInfo, Part, Step
+from edgekit.model import RECORD_FILE, InputHints, Model, ModelInfo, Part, State, Step
 from edgekit.spec import TensorSpec
 
 SPEC = (TensorSpec("x", "f32", ("N", 4)),)
@@ -20,7 +20,7 @@ def model(tmp_path: Path) -> Model:
     (tmp_path / "model.onnx").write_bytes(b"graph")
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "labels.txt").write_text("a\n")
-    return Model("onnx", (Part("model", "model.onnx", SPEC, SPEC),), "task", folder=tmp_path)
+    return Model("onnx", (Part("model", "model.onnx", SPEC, SPEC),), task="task", folder=tmp_path)
 
 
 def test_paths(model: Model) -> None:
@@ -104,6 +104,58 @@ def test_graphs_stay_inside_the_folder(file: str) -> None:
 def test_parts_have_different_names() -> None:
     with pytest.raises(UsageError, match="two parts of the model have one name"):
         Model("onnx", (Part("model", "a", (), ()), Part("model", "b", (), ())))
+
+
+@pytest.fixture
+def translator(tmp_path: Path) -> Model:
+    """An encoder, and a decoder that reads what the encoder wrote and passes its own keys on."""
+    hidden, key = TensorSpec("hidden", "f32", (1, "N", 8)), TensorSpec("key", "f32", (1, "P", 8))
+    for name in ("encoder.onnx", "decoder.onnx"):
+        (tmp_path / name).write_text(name)
+    parts = (
+        Part("encoder", "encoder.onnx", SPEC, (hidden,), writes={"hidden": "hidden"}),
+        Part(
+            "decoder",
+            "decoder.onnx",
+            (TensorSpec("ids", "i64", (1, 1)), replace(hidden, name="encoded"), replace(key, name="past.0.key")),
+            (TensorSpec("logits", "f32", (1, 1, 9)), replace(key, name="present.0.key")),
+            reads={"encoded": "hidden", "past.0.key": "past.0.key"},
+            writes={"present.0.key": "past.0.key"},
+        ),
+    )
+    states = (State("hidden", hidden), State("past.0.key", key, "empty"))
+    return Model("onnx", parts, states, "translation", folder=tmp_path)
+
+
+def test_states_are_saved_and_loaded(translator: Model) -> None:
+    translator.save()
+    assert Model.load(translator.folder) == translator
+
+
+def test_one_part_is_a_model_with_its_own_states(translator: Model, model: Model) -> None:
+    encoder = translator.only("encoder")
+    assert encoder.part.name == "encoder" and encoder.graph == translator.folder / "encoder.onnx"
+    assert [state.name for state in encoder.states] == ["hidden"]
+    assert encoder.task == "translation"
+    assert [state.name for state in translator.only("decoder").states] == ["hidden", "past.0.key"]
+    assert model.only("model") is model
+    with pytest.raises(UsageError, match=r"no part 'encode'\. .*'encoder'"):
+        translator.only("encode")
+
+
+@pytest.mark.parametrize("verb", ["reads", "writes"])
+def test_parts_name_tensors_and_states_that_are_there(verb: str) -> None:
+    with pytest.raises(UsageError, match=f"part 'decoder' {verb} a state by 'z'"):
+        Part("decoder", "a", SPEC, SPEC, **{verb: {"z": "hidden"}})
+    part = Part("decoder", "a", SPEC, SPEC, **{verb: {"x": "hiden"}})
+    with pytest.raises(UsageError, match="the state 'hiden', which the model does not have.*'hidden'") as caught:
+        Model("onnx", (part,), (State("hidden", SPEC[0]),))
+    assert caught.value.hint == "its states: hidden"
+
+
+def test_states_have_different_names() -> None:
+    with pytest.raises(UsageError, match="two states of the model have one name"):
+        Model("onnx", (), (State("a", SPEC[0]), State("a", SPEC[0])))
 
 
 def test_live_objects_are_neither_saved_nor_compared(model: Model) -> None:

@@ -59,7 +59,11 @@ def accumulate(feeds):
     return {"y": past.sum(axis=1), "present": past}
 
 
-DECODER = Part("decoder", "d.onnx", (), (), reads={"past": "past"}, writes={"present": "past"})
+TOKEN, SUM = TensorSpec("token", "f32", ("batch", 1)), TensorSpec("y", "f32", ("batch",))
+CARRIED = TensorSpec("past", "f32", ("batch", "length")), TensorSpec("present", "f32", ("batch", "longer"))
+DECODER = Part(
+    "decoder", "d.onnx", (TOKEN, CARRIED[0]), (SUM, CARRIED[1]), reads={"past": "past"}, writes={"present": "past"}
+)
 PAST = State("past", TensorSpec("past", "f32", ("batch", "length")), "empty")
 
 
@@ -102,7 +106,8 @@ def test_a_state_that_nothing_wrote_is_an_error():
 
 
 def test_a_state_may_start_as_zeros():
-    part = Part("step", "s.onnx", (), (), reads={"h": "h"}, writes={"h_next": "h"})
+    before, after = TensorSpec("h", "f32", (1, 3)), TensorSpec("h_next", "f32", (1, 3))
+    part = Part("step", "s.onnx", (before,), (after,), reads={"h": "h"}, writes={"h_next": "h"})
     state = State("h", TensorSpec("h", "f32", (1, 3)), "zeros")
     session = Session(lambda feeds: {"y": feeds["h"].sum(), "h_next": feeds["h"] + 1})
     with Runner({"step": session}, [part], [state]) as runner:

@@ -18,7 +18,9 @@ from edgekit.tasks.config import TaskConfig
 
 def model(folder: Path, task: str, labels: tuple[str, ...] = ()) -> Model:
     config = TaskConfig(task, labels=labels)
-    made = Model("onnx", (Part("model", "model.onnx", (TensorSpec.parse("x:f32[N,3]"),), ()),), task, folder=folder)
+    made = Model(
+        "onnx", (Part("model", "model.onnx", (TensorSpec.parse("x:f32[N,3]"),), ()),), task=task, folder=folder
+    )
     config.save(made.assets)
     return made
 
