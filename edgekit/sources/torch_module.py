@@ -34,6 +34,7 @@ class TorchModule:
     """
 
     scheme = "module"
+    packages = ("torch", "transformers", "optimum", "optimum-onnx")
     gives = "torch"
 
     def claims(self, ref: str) -> bool:
