@@ -148,7 +148,7 @@ def test_parts_name_tensors_and_states_that_are_there(verb: str) -> None:
     with pytest.raises(UsageError, match=f"part 'decoder' {verb} a state by 'z'"):
         Part("decoder", "a", SPEC, SPEC, **{verb: {"z": "hidden"}})
     part = Part("decoder", "a", SPEC, SPEC, **{verb: {"x": "hiden"}})
-    with pytest.raises(UsageError, match="the state 'hiden', which the model does not have.*'hidden'") as caught:
+    with pytest.raises(UsageError, match=r"the state 'hiden', which the model does not have.*'hidden'") as caught:
         Model("onnx", (part,), (State("hidden", SPEC[0]),))
     assert caught.value.hint == "its states: hidden"
 
