@@ -9,8 +9,7 @@ from typing import Any
 from edgekit.bundle import verify as measure
 from edgekit.data import DataRef
 from edgekit.errors import UsageError
-from edgekit.pipeline import plan as planning
-from edgekit.pipeline import run
+from edgekit.pipeline import planning, run
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.run import Result
 from edgekit.progress import Progress

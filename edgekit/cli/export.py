@@ -124,7 +124,7 @@ def _target_of(address: str, wanted: str | None) -> str:
 
 def _dry_run(project: Any, given: Any) -> None:
     from edgekit.cli import output
-    from edgekit.pipeline.plan import plan as planned
+    from edgekit.pipeline.planning import plan as planned
 
     with output.job(given):
         plan: Plan = planned(project)

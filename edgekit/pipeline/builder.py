@@ -23,7 +23,8 @@ from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageErro
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Reference
 from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.plan import LIVE, Plan, PlannedCandidate, reference, source_for
+from edgekit.pipeline.plan import Plan, PlannedCandidate
+from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.plugin import Built, Pass, Payload, Source
 from edgekit.progress import Progress
 

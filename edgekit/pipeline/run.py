@@ -19,7 +19,7 @@ from edgekit.pipeline import bench_inputs, candidates, mixed_precision, search, 
 from edgekit.pipeline.builder import Builder
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
-from edgekit.pipeline.plan import plan
+from edgekit.pipeline.planning import plan
 from edgekit.progress import Progress, Silent
 from edgekit.project import Project
 from edgekit.result.report import Report

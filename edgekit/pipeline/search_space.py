@@ -12,7 +12,8 @@ from typing import Any, get_args, get_type_hints
 from edgekit import catalog, registry
 from edgekit.errors import UsageError
 from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.plan import Plan, PlannedCandidate, planned
+from edgekit.pipeline.plan import Plan, PlannedCandidate
+from edgekit.pipeline.planning import planned
 from edgekit.pipeline.repair import excluding, repairable
 from edgekit.recipe.recipe import PassConfig, Recipe
 

@@ -19,7 +19,8 @@ from edgekit.evaluation.reference_outputs import ReferenceOutputs
 from edgekit.pipeline import budget, pareto
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
-from edgekit.pipeline.plan import Plan, absence
+from edgekit.pipeline.feasibility import absence
+from edgekit.pipeline.plan import Plan
 from edgekit.plugin import Evidence
 from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report

@@ -7,14 +7,14 @@ import json
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.pipeline import plan, search_space
+from edgekit.pipeline import planning, search_space
 from edgekit.project import Project
 from edgekit.recipe import toml_file
 
 
 @pytest.fixture
 def made():
-    return plan.plan(Project(model="digits", backends=("onnxruntime",)))
+    return planning.plan(Project(model="digits", backends=("onnxruntime",)))
 
 
 def small() -> search_space.Space:
@@ -85,4 +85,4 @@ def test_a_search_for_speed_needs_measurements():
         Project(search=5, bench=False)
     assert Project(search=5, bench=False, objective="size").search == 5
     with pytest.raises(UsageError, match="a search needs measurements, and this machine is not 'raspberry-pi-5'"):
-        plan.plan(Project(model="digits", target="raspberry-pi-5", search=5))
+        planning.plan(Project(model="digits", target="raspberry-pi-5", search=5))

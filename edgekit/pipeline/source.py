@@ -1,0 +1,46 @@
+"""Which source loads the model of a project, and what it is asked for. Nothing is loaded here."""
+
+from __future__ import annotations
+
+from edgekit import embedded, registry
+from edgekit.errors import UsageError, nearest
+from edgekit.model import Reference
+from edgekit.plugin import Source
+from edgekit.project import Project
+from edgekit.spec import TensorSpec
+
+LIVE = "live"
+"""The source of a module that the caller holds in memory."""
+
+
+def reference(project: Project) -> Reference:
+    """Return what the source is asked for."""
+    if not project.model:
+        raise UsageError(
+            "no model is given.", hint="name it: `edgekit export ./my-checkpoint`, or put `model` into edgekit.toml"
+        )
+    return Reference(
+        ref=project.model,
+        task=project.task,
+        processor=project.processor,
+        inputs=tuple(TensorSpec.parse(text) for text in project.inputs),
+        revision=project.revision,
+        offline=project.offline,
+        trust_remote_code=project.trust_remote_code,
+        allow_pickle=project.allow_pickle,
+    )
+
+
+def source_for(ref: Reference) -> Source:
+    """Return the source that claims a reference, its obvious faults checked."""
+    for source in registry.sources():
+        if source.claims(ref.ref):
+            source.check(ref)
+            return source
+    is_path = ref.ref.startswith((".", "/", "~")) or "/" in ref.ref
+    raise UsageError(
+        f"there is no folder or file '{ref.ref}'."
+        if is_path
+        else f"'{ref.ref}' is not a model that edgekit can find.{nearest(ref.ref, embedded.names())}",
+        hint="give a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model",
+    )
