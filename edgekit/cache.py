@@ -14,12 +14,12 @@ import errno
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit._files import remove_leftovers
 from edgekit._record import Record, digest_of_file
 from edgekit.errors import BuildError, DeviceError, UsageError
 from edgekit.target import host
@@ -127,14 +127,6 @@ def clear() -> int:
     return freed
 
 
-def remove_leftovers(root: Path, prefix: str = "") -> None:
-    """Remove folders named `PREFIX*.PID.*` in `root` whose process is gone: a killed run could not do it itself."""
-    for path in root.glob(f"{prefix}*"):
-        parts = path.name.rsplit(".", 2)
-        if len(parts) == 3 and parts[1].isdigit() and not alive(int(parts[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def disk_faults(path: Path, what: str) -> Iterator[None]:
     """Turn the disk's own refusals while writing `what` below `path` into our errors."""
@@ -217,23 +209,3 @@ def _sound(path: Path) -> bool:
         return all(digest_of_file(path / name) == sha for name, sha in entry.files.items())
     except (OSError, ValueError, UsageError):
         return False
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process with this number runs."""
-    if sys.platform == "win32":  # os.kill sends Ctrl-C there
-        import ctypes
-
-        synchronize, timed_out = 0x100000, 0x102
-        kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(synchronize, False, pid)
-        running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == timed_out
-        kernel.CloseHandle(handle)
-        return running
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

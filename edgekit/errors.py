@@ -17,7 +17,8 @@ Vendor exceptions are translated where they are raised, with the cause chained.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class EdgekitError(Exception):
@@ -40,6 +41,16 @@ class EdgekitError(Exception):
             "hint": self.hint,
             "context": {key: _plain(value) for key, value in self.context.items()},
         }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> EdgekitError:
+        """Return the error that `to_dict` was called on, in another process; EdgekitError for an unknown class."""
+        kinds = {kind.__name__: kind for kind in EdgekitError.__subclasses__()}
+        kind = kinds.get(str(data["error"]), EdgekitError)
+        error = kind(data["message"], hint=data.get("hint"), **(data.get("context") or {}))
+        if isinstance(error, UnsupportedError):
+            error.problems = tuple(data.get("problems", ()))  # the message lists them already
+        return error
 
 
 class UsageError(EdgekitError):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from edgekit._files import replacing
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
 from edgekit.errors import ArtifactError, UsageError, nearest
 from edgekit.spec import TensorSpec
@@ -237,12 +237,8 @@ class Model(Record):
     def save(self) -> None:
         """Write `model.json` into the folder, whole or not at all."""
         path = self.folder / RECORD_FILE
-        aside = path.with_name(f".{RECORD_FILE}.{os.getpid()}")
-        try:
-            aside.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Model:

@@ -84,3 +84,23 @@ def test_nearest(word: str, known: tuple[str, ...], said: str) -> None:
 
 def test_nearest_does_not_depend_on_order() -> None:
     assert nearest("fp1", ["fp16", "fp32"]) == nearest("fp1", ["fp32", "fp16"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("no such file.", hint="ls", path="a/b", names=["x", "y"]),
+        UnsupportedError("it cannot run:", problems=("reason 1", "reason 2"), hint="try fp32", target="t"),
+        EdgekitError("a fault."),
+    ],
+)
+def test_an_error_comes_back_from_its_json(error: EdgekitError) -> None:
+    back = EdgekitError.from_dict(json.loads(json.dumps(error.to_dict())))
+    assert type(back) is type(error)
+    assert (str(back), back.to_dict()) == (str(error), error.to_dict())
+
+
+def test_an_error_of_an_unknown_class_is_an_edgekit_error() -> None:
+    back = EdgekitError.from_dict({"error": "Bug", "message": "KeyError: 'x'"})
+    assert type(back) is EdgekitError
+    assert (back.message, back.hint) == ("KeyError: 'x'", None)

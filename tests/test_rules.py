@@ -24,7 +24,7 @@ PACKAGE = ROOT / "edgekit"
 PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgekit_*"))}
 
 LAYERS = (
-    {"errors", "progress", "_privacy", "_version"},
+    {"_files", "_privacy", "_process", "_version", "errors", "progress"},
     {"_record", "_requirement", "_toml", "embedded"},
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},

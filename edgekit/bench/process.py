@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgekit import cache
+from edgekit._files import remove_leftovers
 from edgekit.bench import worker_fault
 from edgekit.bench.child import command_line
-from edgekit.errors import DeviceError, UsageError
+from edgekit.errors import DeviceError, EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Worker:
         self._doing = "starting"
         self._buffer = b""
         # Of a process that was killed nobody else clears the folder.
-        cache.remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
+        remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
         self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}.{os.getpid()}.")
         self._log = Path(self._folder.name) / "log"
         self.raw_file = Path(self._folder.name) / "latencies.i64"
@@ -234,7 +234,7 @@ class Worker:
             raise self._death(process) from None
         answer = json.loads(self._line(process))
         if "fault" in answer:
-            raise worker_fault.raised(answer["fault"])
+            raise EdgekitError.from_dict(answer["fault"])
         if "crash" in answer:
             raise DeviceError(
                 f"'{self.backend}' failed while {doing}: {answer['crash']}.",

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit._privacy import no_telemetry
+from edgekit._process import die_with
 from edgekit.bench import arrivals as load
 from edgekit.bench import usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
@@ -32,13 +33,11 @@ if TYPE_CHECKING:
 
     from edgekit.plugin import Backend, Session
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main(parent: int | None = None) -> None:
     """Serve commands until `close` or the end of stdin; `parent` is the process that must be alive."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    _die_with(parent)
+    die_with(parent)
     faulthandler.enable()  # a crash leaves the Python stack in the log
     no_telemetry()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
@@ -52,16 +51,6 @@ def main(parent: int | None = None) -> None:
             out.flush()
             if command == "close":
                 return
-
-
-def _die_with(parent: int | None) -> None:
-    """Have the kernel kill this process when its parent's thread ends; elsewhere the end of stdin must do."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent is not None and os.getppid() != parent:  # it died before we asked
-        raise SystemExit(1)
 
 
 def _answer(loaded: _Loaded, command: str, request: dict[str, Any]) -> dict[str, Any]:

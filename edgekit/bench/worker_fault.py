@@ -1,24 +1,9 @@
-"""What became of a measuring process, in words: the error that it raised, or how it died."""
+"""How a measuring process died, in words."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Mapping
-from typing import Any
-
-from edgekit import errors
-from edgekit.errors import DeviceError, EdgekitError
-
-_SIGNALS = {
-    "SIGILL": "an illegal instruction: it was built for a processor that has more instructions than this one",
-    "SIGSEGV": "it read or wrote memory that is not its own",
-    "SIGBUS": "a memory access that the hardware refused, or a file that shrank while it was mapped",
-    "SIGFPE": "an arithmetic fault",
-    "SIGABRT": "it gave up by itself",
-    "SIGKILL": "something outside killed it, perhaps the system because memory ran out",
-    "SIGTERM": "something outside asked it to end",
-}
+from edgekit._process import SIGNALS, signal_of
+from edgekit.errors import DeviceError
 
 _HINTS = {
     "SIGILL": "install another version of {backend}, one built for this processor (`edgekit doctor` shows both)",
@@ -37,26 +22,17 @@ def death(code: int, log: str, *, backend: str, doing: str) -> DeviceError:
         return DeviceError(
             f"{who} ended with exit code {code} while {doing}.{tail}", hint=_CHECK, backend=backend, log=log
         )
-    with contextlib.suppress(ValueError):
-        name = signal.Signals(-code).name
-        meaning = f" ({_SIGNALS[name]})" if name in _SIGNALS else ""
-        return DeviceError(
-            f"{who} was killed by {name}{meaning} while {doing}.{tail}",
-            hint=_HINTS.get(name, _CHECK).format(backend=backend),
-            backend=backend,
-            signal=name,
-            log=log,
-        )
-    return DeviceError(f"{who} was killed by signal {-code} while {doing}.")
-
-
-def raised(data: Mapping[str, Any]) -> EdgekitError:
-    """Make the error anew that was raised in the other process."""
-    kind = getattr(errors, str(data["error"]), EdgekitError)
-    if not (isinstance(kind, type) and issubclass(kind, EdgekitError)):
-        kind = EdgekitError
-    made: EdgekitError = kind(data["message"], hint=data["hint"], **data["context"])
-    return made
+    name = signal_of(code)
+    if name is None:
+        return DeviceError(f"{who} was killed by signal {-code} while {doing}.")
+    meaning = f" ({': '.join(filter(None, SIGNALS[name]))})" if name in SIGNALS else ""
+    return DeviceError(
+        f"{who} was killed by {name}{meaning} while {doing}.{tail}",
+        hint=_HINTS.get(name, _CHECK).format(backend=backend),
+        backend=backend,
+        signal=name,
+        log=log,
+    )
 
 
 def _last_lines(log: str, count: int = 8) -> str:

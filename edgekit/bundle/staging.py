@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import cache, registry
+from edgekit._files import beside, remove_leftovers
+from edgekit._process import alive
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
 from edgekit.bundle.bundle import MANIFEST, File, Manifest
@@ -48,7 +50,7 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     with cache.disk_faults(path, "the bundle"):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path)
-        stage = _stage(path)
+        stage = beside(path)
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         stage.mkdir()
         try:
@@ -112,13 +114,9 @@ def _try_write(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is not a folder")
     if not os.access(parent, os.W_OK):
         raise PermissionError(errno.EACCES, f"'{parent}' is not writable")
-    trial = _stage(parent / path.name)
+    trial = beside(parent / path.name)
     trial.mkdir()
     trial.rmdir()
-
-
-def _stage(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 def _take_place(stage: Path, path: Path, old: Path | None) -> None:
@@ -147,6 +145,6 @@ def _clear_leftovers(path: Path) -> None:
     """Remove what a killed run left beside the output; an old bundle that lost its place is put back first."""
     for old in path.absolute().parent.glob(f".{path.name}.*.old"):
         pid = old.name.rsplit(".", 2)[1]
-        if not path.exists() and pid.isdigit() and not cache.alive(int(pid)):
+        if not path.exists() and pid.isdigit() and not alive(int(pid)):
             old.rename(path)
-    cache.remove_leftovers(path.absolute().parent, f".{path.name}.")
+    remove_leftovers(path.absolute().parent, f".{path.name}.")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 
 from edgekit import catalog
+from edgekit._process import SIGNALS, signal_of
 from edgekit.errors import DeviceError
 from edgekit.runtime import KnownFault
 from edgekit.target.host import Host
 
-SIGNALS = {
-    "SIGILL": "illegal instruction",
-    "SIGSEGV": "segmentation fault",
-    "SIGBUS": "bus error",
-    "SIGABRT": "the runtime gave up",
-    "SIGFPE": "arithmetic fault",
-    "SIGKILL": "killed",
-}
+DEADLY = SIGNALS.keys() - {"SIGTERM"}
+"""Signals that tell of a fault: whoever sends SIGTERM asks a program to end."""
 
 
 def died_of(returncode: int) -> str | None:
@@ -25,12 +19,8 @@ def died_of(returncode: int) -> str | None:
 
     A child of ours has a negative code; through a shell or ssh it is 128 and the signal's number.
     """
-    number = -returncode if returncode < 0 else returncode - 128
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return None
-    return name if name in SIGNALS else None
+    name = signal_of(returncode if returncode < 0 else 128 - returncode)
+    return name if name in DEADLY else None
 
 
 def known() -> tuple[KnownFault, ...]:
@@ -65,7 +55,7 @@ def death(
     for fault in known():
         if name in ("SIGILL", "SIGSEGV") and fault.package in packages and fault.holds(packages[fault.package], host):
             return DeviceError(
-                f"{SIGNALS[name]} on {core}: {fault.package} {packages[fault.package]} dies on processors without "
+                f"{SIGNALS[name][0]} on {core}: {fault.package} {packages[fault.package]} dies on processors without "
                 f"{fault.lacks} ({fault.source}). Versions that work: {fault.works}.",
                 hint=f"deploy with --bootstrap --require '{fault.package}=={fault.works.rpartition(' ')[2]}', or "
                 "install that on the device",
@@ -79,7 +69,7 @@ def death(
         why = f" It uses an instruction that this processor has not ({', '.join(host.isa) or 'no extensions'})."
 
     return DeviceError(
-        f"{SIGNALS[name]} on {core} while {doing}, with {with_what}.{why}{tail}",
+        f"{SIGNALS[name][0]} on {core} while {doing}, with {with_what}.{why}{tail}",
         hint="try another version of the runtime: --bootstrap --require 'NAME==VERSION'",
         signal=name,
         packages=", ".join(f"{package} {version}" for package, version in packages.items()),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit import __version__, catalog, errors
+from edgekit import __version__, catalog
 from edgekit.device import facts as probe
 from edgekit.device import fault
 from edgekit.device.environment import bootstrap
@@ -132,13 +132,12 @@ class Remote:
     def _told(self, found: Mapping[str, Any]) -> EdgekitError:
         """Make the error anew that edgekit raised on the device."""
         context = found.get("context") or {}
-        if context.get("signal") in fault.SIGNALS:
+        if context.get("signal") in fault.DEADLY:
             return self._death(context["signal"], "measuring")
-        kind = getattr(errors, str(found["error"]), None)
-        if not (isinstance(kind, type) and issubclass(kind, EdgekitError)):
-            kind = DeviceError  # a bug there: its trace is on the device's stderr, which progress has shown
-        made: EdgekitError = kind(f"on {self._address}: {found['message']}", hint=found.get("hint"))
-        return made
+        error = EdgekitError.from_dict({**found, "message": f"on {self._address}: {found['message']}", "context": {}})
+        if type(error) is EdgekitError:  # a bug there: its trace is on the device's stderr, which progress has shown
+            return DeviceError(error.message, hint=error.hint)
+        return error
 
     def _missing(self, backend: str, done: Completed) -> EnvironmentFault:
         said = done.stderr.decode(errors="replace")

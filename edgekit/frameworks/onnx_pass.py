@@ -1,13 +1,9 @@
-"""What every pass on ONNX files does around its own work: quiet vendors, carried assets, one line of lineage."""
+"""What every pass on ONNX files does around its own work: carried assets, one line of lineage."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +11,6 @@ from typing import Any
 from edgekit import _requirement
 from edgekit.frameworks.onnx_model import copy_assets
 from edgekit.model import Model, Step
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what vendors print and warn off the terminal, and keep them from configuring the root logger."""
-    # logging.warning() calls basicConfig() when the root logger has no handler; onnxruntime's quantizers do that.
-    silent = logging.NullHandler()
-    root = logging.getLogger()
-    root.addHandler(silent)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.removeHandler(silent)
 
 
 @dataclass(frozen=True)

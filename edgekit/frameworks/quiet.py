@@ -17,6 +17,9 @@ def quiet() -> Iterator[None]:
 
     All is put back at the end. Exceptions pass.
     """
+    # logging.warning() calls basicConfig() when the root logger has no handler; onnxruntime's quantizers do that.
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)
     printed = io.StringIO()
     levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
     with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
@@ -26,6 +29,7 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            root.removeHandler(silent)
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
             if text := printed.getvalue().strip():

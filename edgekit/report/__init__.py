@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgekit._files import replacing
 from edgekit.errors import UsageError, nearest
 from edgekit.result.report import Report
 
@@ -27,18 +28,12 @@ def write(report: Report, path: Path, *, folder: Path | None = None) -> None:
 
     Written aside and renamed, so that a killed run leaves the old file or the new one.
     """
-    import os
-
     check(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    with replacing(path) as file:
         if path.suffix == ".json":
-            report.save(aside)
+            report.save(file)
         else:
-            aside.write_text(_render(report, path.suffix, folder), encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+            file.write_text(_render(report, path.suffix, folder), encoding="utf-8")
 
 
 def _render(report: Report, suffix: str, folder: Path | None) -> str:

@@ -17,7 +17,7 @@ import pytest
 from edgekit import catalog
 from edgekit.data import Feeds
 from edgekit.frameworks.onnx_model import part_of, save
-from edgekit.frameworks.onnx_pass import quiet
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.pipeline import pass_defaults
 from edgekit.target import target

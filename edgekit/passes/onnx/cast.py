@@ -11,7 +11,8 @@ from edgekit._record import Record
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_graph
 from edgekit.frameworks.onnx_model import copy_graph, load, save
-from edgekit.frameworks.onnx_pass import Rewrite, quiet
+from edgekit.frameworks.onnx_pass import Rewrite
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.onnx.float16 import QUANTIZERS, to_half
 from edgekit.passes.onnx.overrides import FloatOverrides, check_operators, left_in_float

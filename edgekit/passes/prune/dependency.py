@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from edgekit.errors import UnsupportedError
-from edgekit.frameworks.onnx_pass import quiet
+from edgekit.frameworks.quiet import quiet
 from edgekit.passes.prune import pruning_plan
 from edgekit.passes.prune.pruning_plan import Group, Member
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from edgekit._files import replacing
 from edgekit._record import Record
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
@@ -114,9 +115,8 @@ class Prune(Record):
         title = "choosing what to prune" + (f" ({number} of {self.steps})" if self.steps > 1 else "")
         with training.progress.step(title):
             plan, notes = self._chosen(student, training, example, budget)
-        aside = file.with_suffix(".new")
-        aside.write_text(json.dumps({"module": before, "plan": plan.to_dict(), "notes": list(notes)}))
-        aside.replace(file)
+        with replacing(file) as part:
+            part.write_text(json.dumps({"module": before, "plan": plan.to_dict(), "notes": list(notes)}))
         return plan, notes
 
     def _chosen(self, student: Model, training: Training, example: Any, budget: int) -> tuple[Any, tuple[str, ...]]:

@@ -13,7 +13,8 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks.onnx_model import save
-from edgekit.frameworks.onnx_pass import Rewrite, quiet
+from edgekit.frameworks.onnx_pass import Rewrite
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.onnx.overrides import FloatOverrides, check_operators, left_in_float
 from edgekit.passes.onnx.prepare import forget_inference, prepare

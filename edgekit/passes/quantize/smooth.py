@@ -17,7 +17,8 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.onnx_model import save
-from edgekit.frameworks.onnx_pass import Rewrite, quiet
+from edgekit.frameworks.onnx_pass import Rewrite
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.onnx.prepare import Prepared, forget_inference, prepare
 from edgekit.passes.quantize.channel_ranges import channel_extremes, some_rows

@@ -13,7 +13,8 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.onnx_model import load, save
-from edgekit.frameworks.onnx_pass import Rewrite, quiet
+from edgekit.frameworks.onnx_pass import Rewrite
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.onnx.layer_map import anatomy
 from edgekit.passes.onnx.overrides import by_node, check_operators, rank

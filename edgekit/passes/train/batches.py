@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit._files import replacing
 from edgekit.data import TrainingData
 from edgekit.frameworks import torch_pass
 from edgekit.model import Model
@@ -187,8 +188,7 @@ def _filled(
                 array[chosen] = found[name].numpy()
                 array.flush()
             done += len(chosen)
-            aside = count.with_suffix(".new")
-            aside.write_text(str(done))
-            aside.replace(count)
+            with replacing(count) as part:
+                part.write_text(str(done))
             tick(len(chosen))
     return kept

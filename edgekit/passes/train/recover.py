@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgekit.errors import UsageError
 from edgekit.frameworks import torch_pass
-from edgekit.frameworks.onnx_pass import quiet
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.train.batches import Lessons, known_outputs
 from edgekit.passes.train.distil import Distillation

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit._files import replacing
 from edgekit._record import digest_of
 from edgekit.errors import BuildError
 from edgekit.frameworks import torch_pass
@@ -180,13 +181,11 @@ class Course:
         """Write a file whole or not at all, so that a kill leaves the one before."""
         import torch
 
-        aside = path.with_name(f".{path.name}.new")
         found = {"key": self._key, "step": self.step, "losses": self.losses, "module": self.module.state_dict(), **more}
-        with aside.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             torch.save(found, file)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
 
     def _read(self, path: Path) -> Any:
         import torch

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault
+from edgekit.frameworks.quiet import quiet
 from edgekit.plugin import check_feeds, no_telemetry
 from edgekit.spec import TensorSpec
 from edgekit_openvino.options import TELEMETRY
@@ -109,8 +108,7 @@ def _advanced(nncf: Any, config: Nncf, folded: bool) -> Any:
 def _silent() -> Iterator[Any]:
     """Import nncf and keep its bars and lines off stdout, where the command's JSON goes, for the time of the block."""
     stdout, fresh = sys.stdout, "nncf" not in sys.modules
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         nncf = _nncf()
         logger = logging.getLogger("nncf")
         for handler in logger.handlers if fresh else ():

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import errors
 from edgekit.errors import BuildError, EdgekitError
 
 BUILD_SECONDS = 3600.0
@@ -45,7 +44,7 @@ def build(job: Mapping[str, Any], folder: Path, *, timeout_s: float = BUILD_SECO
     if returned == 0 and answer.is_file():
         told: dict[str, Any] = json.loads(answer.read_text())
         if "fault" in told:
-            raise _fault(told["fault"], log)
+            raise EdgekitError.from_dict({**told["fault"], "context": {**told["fault"]["context"], "log": str(log)}})
         return told
     if returned < 0:
         name = signal.Signals(-returned).name
@@ -62,9 +61,7 @@ def main(folder: str, parent: str) -> None:
     try:
         told = _build(job)
     except EdgekitError as error:
-        told = {"fault": {**error.to_dict(), "problems": list(getattr(error, "problems", ()))}}
-        if told["fault"]["problems"]:
-            told["fault"]["message"] = error.message.split("\n")[0]
+        told = {"fault": error.to_dict()}
     aside = where / ".answer.json"
     aside.write_text(json.dumps(told))
     aside.replace(where / "answer.json")
@@ -114,11 +111,3 @@ def _failed(what: str, log: Path) -> BuildError:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     said = "".join(f"\n  {line}" for line in lines[-LAST_LINES:]) or "\n  it said nothing"
     return BuildError(f"{what}. Its last lines:{said}", hint="`edgekit doctor` checks the driver", log=str(log))
-
-
-def _fault(data: Mapping[str, Any], log: Path) -> EdgekitError:
-    """Make the error anew that was raised in the child."""
-    kind = getattr(errors, str(data["error"]), EdgekitError)
-    more = {"problems": data["problems"]} if data["problems"] else {}
-    made: EdgekitError = kind(data["message"], hint=data["hint"], log=str(log), **more)
-    return made

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.plugin import Precision
-from edgekit_tensorrt.layers import CompiledLayer, precision, type_of
+from edgekit_tensorrt.layers import NODE, CompiledLayer, precision, type_of
 
 _TYPE = re.compile(r"\b(float|half|bfloat16|bf16|fp32|fp16|fp8|fp4|int4|int8|int32|int64|uint8|bool)\b", re.IGNORECASE)
 """A type within `Row major linear FP16 format` (10.3) or alone, as `Half` (later)."""
 
 _SPELLINGS = {"fp32": "f32", "fp16": "f16"}
-
-_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\s\x1e\x1f]*(?:\[ONNX Layer: |$))")
 
 
 def read(text: str) -> tuple[CompiledLayer, ...]:
@@ -48,7 +46,7 @@ def _layer(one: Any) -> CompiledLayer:
         inputs=tuple(_types(one.get("Inputs"))),
         constants=tuple(filter(None, constants)),
         outputs=tuple(_types(one.get("Outputs"))),
-        nodes=tuple(dict.fromkeys(_NODE.findall(str(one.get("Metadata", ""))))),
+        nodes=tuple(dict.fromkeys(NODE.findall(str(one.get("Metadata", ""))))),
     )
 
 

@@ -47,7 +47,7 @@ _LINE = re.compile(
     r" Outputs: (?P<outputs>.*?), TacticName: .*?(?:, Metadata: (?P<nodes>.*))?$"
 )
 _VALUE = re.compile(r"Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)")
-_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\s\x1e\x1f]*(?:\[ONNX Layer: |$))")
+NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\s\x1e\x1f]*(?:\[ONNX Layer: |$))")
 """A node's name may hold brackets; records are separated by control characters (seen in 1.7)."""
 
 
@@ -113,7 +113,7 @@ def read(text: str) -> tuple[CompiledLayer, ...]:
             inputs, constants, outputs = (_values(match[part]) for part in ("inputs", "constants", "outputs"))
             weights = sorted(constants, key=lambda one: -one[1])
             types = [tuple(kind for kind, _ in values) for values in (inputs, weights, outputs)]
-            nodes = tuple(dict.fromkeys(_NODE.findall((match["nodes"] or "").strip())))
+            nodes = tuple(dict.fromkeys(NODE.findall((match["nodes"] or "").strip())))
             found.append(CompiledLayer(match["name"], match["kind"], types[0], types[1], types[2], nodes))
         elif found:
             break

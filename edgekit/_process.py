@@ -1,0 +1,61 @@
+"""Processes of this machine: whether one runs, how a child ends with its parent, and which signal ended one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+SIGNALS = {
+    "SIGILL": ("illegal instruction", "it was built for a processor that has more instructions than this one"),
+    "SIGSEGV": ("segmentation fault", "it read or wrote memory that is not its own"),
+    "SIGBUS": ("bus error", "a memory access that the hardware refused, or a file that shrank while it was mapped"),
+    "SIGFPE": ("arithmetic fault", ""),
+    "SIGABRT": ("the runtime gave up", ""),
+    "SIGKILL": ("killed", "something outside killed it, perhaps the system because memory ran out"),
+    "SIGTERM": ("terminated", "something outside asked it to end"),
+}
+"""What a signal that ends a process means: its name for people, and more."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def signal_of(returncode: int) -> str | None:
+    """Return the name of the signal that ended a child of ours; None for one that ended by itself."""
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return None
+
+
+def die_with(parent: int | None) -> None:
+    """Have the kernel kill this process when the parent's thread that started it ends; ends it if `parent` is gone.
+
+    Linux only: elsewhere a child has to watch for the end of its standard input.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:  # it died before we asked
+        raise SystemExit(1)
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process with this number runs."""
+    if sys.platform == "win32":  # os.kill sends Ctrl-C there
+        import ctypes
+
+        synchronize, timed_out = 0x100000, 0x102
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(synchronize, False, pid)
+        running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == timed_out
+        kernel.CloseHandle(handle)
+        return running
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
