@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import edgekit
+from edgekit import catalog
 from edgekit.cli.progress import Lines
-from edgekit.recipe import recipe
 from edgekit.result.report import Candidate, Report
 
 HERE = Path(__file__).parent
@@ -120,7 +120,7 @@ def candidates(name: str, subject: Subject) -> list[str]:
     for backend in BACKENDS:
         usual = subject.quantized[backend]
         small = WORK / f"{name}-pruned-{usual}.toml"
-        (step,) = recipe.load(usual).passes
+        (step,) = catalog.recipe(usual).passes
         small.write_text(f'{RECIPES[name]}\n[[passes]]\nname = "{step.name}"\n')
         found += [f"{backend}/{one}" for one in ("fp32", usual, plain, small)]
     return found

@@ -12,9 +12,10 @@ _OFF = {
 }
 
 
-def no_telemetry() -> None:
-    """Switch off the telemetry of onnxruntime, openvino and the Hugging Face hub, for this process and its children."""
+def no_telemetry(*modules: str) -> None:
+    """Switch off the telemetry that has a switch, for this process and its children, and make `modules`, packages of
+    telemetry that has none, unimportable here.
+    """
     os.environ.update(_OFF)
-    # openvino and nncf have no switch but CI=true; where their telemetry package does not import, they use their own
-    # stub.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks "not importable"
+    for name in modules:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how Python marks "not importable"

@@ -15,7 +15,7 @@ Raise edgekit's errors; translate your runtime's exceptions at this boundary and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -30,6 +30,11 @@ from edgekit.layers import LayerCost as LayerCost
 from edgekit.layers import LayerTime as LayerTime
 from edgekit.model import Examples, Model, Reference
 from edgekit.progress import Progress
+from edgekit.recipe.builtin import USUAL as USUAL  # for plugins: the built-in recipes that are tried by default
+from edgekit.recipe.recipe import PassConfig as PassConfig  # for plugins: the passes of their recipes
+from edgekit.recipe.recipe import Recipe as Recipe
+from edgekit.runtime import KnownFault as KnownFault
+from edgekit.runtime import Runtime as Runtime
 from edgekit.spec import FeedCheck as FeedCheck  # for plugins: the same, for the speed of `run`
 from edgekit.spec import TensorSpec
 from edgekit.spec import check_feeds as check_feeds  # for plugins: what `run` and `bind` owe
@@ -202,6 +207,44 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class WithRuntime(Backend, Protocol):
+    """A backend whose runtime can be installed on a device."""
+
+    runtime: Runtime
+
+
+@runtime_checkable
+class WithRecipes(Backend, Protocol):
+    """A backend with recipes of its own."""
+
+    recipes: Sequence[Recipe]
+    """No name is one of another recipe; each names its precision."""
+    default_recipes: Sequence[str]
+    """The recipes, its own and built-in ones (`USUAL`), tried where a target's file names none; the first one first."""
+
+
+@runtime_checkable
+class WithPassDefaults(Backend, Protocol):
+    """A backend that decides settings of passes, so that what they give is fast and exact on it."""
+
+    def pass_defaults(self, pass_name: str, target: Target) -> Mapping[str, Any]:
+        """Return the settings that a recipe does not say, of its own passes and of any other's.
+
+        They come before those that the core takes by the target's processor (u8 or s8 activations, 7-bit weights).
+        """
+        ...
+
+
+@runtime_checkable
+class WithVariants(Backend, Protocol):
+    """A backend that knows the models of a target's hardware: `nvidia-gpu:8.9` is one of `nvidia-gpu`."""
+
+    def variant(self, target: Target, name: str) -> Target:
+        """Return the target for one variant of its hardware. Raises UsageError for one that cannot be."""
+        ...
+
+
+@runtime_checkable
 class Tunable(Backend, Protocol):
     """A backend with options that change the speed and not the outputs: they are tried on the shipped candidate."""
 
@@ -243,17 +286,28 @@ class Finishable(Backend, Protocol):
 class Pass(Protocol):
     """A transformation: a frozen dataclass, a Record, whose fields are its config.
 
-    Its class may name the `packages` that `apply` imports, and the line that installs them, `install`: a plan says then
-    what is missing.
+    Its class may have the line that installs its packages, `install`: a plan says it where one is missing.
     """
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[str]]
     gives: ClassVar[str]
     needs_samples: ClassVar[bool]
+    packages: ClassVar[tuple[str, ...]]
+    """The distributions that `apply` imports: with another version of one, what it made before does not count."""
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the new model into `workdir` (exists, empty), assets included, with its Step added."""
+        ...
+
+
+@runtime_checkable
+class WithPrecision(Pass, Protocol):
+    """A pass that changes the precision: a recipe in a file that does not say its own takes that of its passes."""
+
+    @property
+    def precision(self) -> str:
+        """The precision of what it gives, by its config: f16, bf16, i8, i8-dynamic, i4-weights and the like."""
         ...
 
 
@@ -289,6 +343,13 @@ class Trainable(Pass, Protocol):
 
 
 @runtime_checkable
+class Pruning(Pass, Protocol):
+    """A pass that may take parts of the model away: what it gives must be faster than the model without it."""
+
+    prunes: bool
+
+
+@runtime_checkable
 class Mixable(Pass, Protocol):
     """A pass that makes layers faster or slower, and can leave layers alone: those that gain no time stay in float."""
 
@@ -305,6 +366,8 @@ class Source(Protocol):
     """A place that models come from."""
 
     scheme: str
+    packages: tuple[str, ...]
+    """The distributions that `load` and the original import, as a pass's."""
     gives: str
     """The format of its models: `torch` is a live module, which is exported to ONNX. The plan is made before anything
     is loaded."""

@@ -15,6 +15,7 @@ from typing import Any
 from edgekit._record import Record
 from edgekit.errors import EdgekitError, EnvironmentFault, UsageError, nearest
 from edgekit.plugin import API, Backend, Pass, Source
+from edgekit.recipe.recipe import OVERRIDES, PassConfig
 
 KINDS = {
     "backend": "edgekit.backends",
@@ -31,7 +32,14 @@ KNOWN_PLUGINS = {
 """Backends of this project, so that a missing one can be answered with the line that installs it."""
 
 KNOWN_PASSES = {"nncf": "edgekit-openvino[build]"}
-"""Passes that come with a plugin of this project, likewise."""
+KNOWN_RECIPES = {
+    "int8-nncf": "edgekit-openvino[build]",
+    "int8-nncf-bf16": "edgekit-openvino[build]",
+    "int8-fp16": "edgekit-tensorrt",
+    "fp8": "edgekit-tensorrt",
+    "int4-fp16": "edgekit-tensorrt",
+}
+"""Passes and recipes that come with those, likewise. With `KNOWN_PLUGINS` the one place of the core that names them."""
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -95,6 +103,27 @@ def transport(scheme: str) -> Callable[[str], Any]:
     return found
 
 
+def configured(step: PassConfig, recipe_name: str) -> Pass:
+    """Return a recipe's pass with its config. Raises UsageError for one that it does not take."""
+    kind: Any = pass_type(step.name)
+    where = f"recipe '{recipe_name}', pass '{step.name}'"
+    if OVERRIDES in step.config and OVERRIDES not in kind.__dataclass_fields__:
+        raise UsageError(
+            f"{where}: it takes no settings for operators or nodes, only such as hold for all.",
+            hint="leave its tables [passes.operators...] and [passes.nodes...] out",
+        )
+    configured: Pass = kind.from_dict(step.config, where)
+    return configured
+
+
+def comes_with(kind: str, name: str, package: str) -> EnvironmentFault:
+    """Return the error for a pass or a recipe whose plugin is missing."""
+    return EnvironmentFault(
+        f"there is no {kind} '{name}' here: it comes with {package.partition('[')[0]}.",
+        hint=f"pip install '{package}'",
+    )
+
+
 def forget() -> None:
     """Read the installed plugins anew when next asked: for tests that install some."""
     for cached in (_table, backend, pass_type, sources, transport):
@@ -123,11 +152,9 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
     if kind == "backend" and name in KNOWN_PLUGINS:
         raise EnvironmentFault(f"the backend '{name}' is not installed.", hint=f"pip install {KNOWN_PLUGINS[name]}")
     if kind == "pass" and name in KNOWN_PASSES:
-        package = KNOWN_PASSES[name]
-        raise EnvironmentFault(
-            f"there is no pass '{name}' here: it comes with {package.partition('[')[0]}.",
-            hint=f"pip install '{package}'",
-        )
+        raise comes_with(kind, name, KNOWN_PASSES[name])
+    if kind == "pass" and name in KNOWN_RECIPES:  # what a plan holds in place of the passes of a recipe that is missing
+        raise comes_with("recipe", name, KNOWN_RECIPES[name])
     known = ", ".join(sorted(table)) or "none"
     likely = {*table, *KNOWN_PLUGINS} if kind == "backend" else set(table)
     raise UsageError(

@@ -155,6 +155,7 @@ class Tiny(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
     level: int = 1
 
     def apply(self, model, samples, workdir): ...
@@ -172,6 +173,7 @@ def test_passes_of_others(tmp_path: Path) -> None:
     [
         (PASS.replace("(Record)", ""), "is not a frozen dataclass that inherits Record"),
         (PASS.replace("    needs_samples", "    need_samples"), "does not fulfil .*Pass: it has no needs_samples"),
+        (PASS.replace("    packages", "    pakages"), "does not fulfil .*Pass: it has no packages"),
         (PASS.replace('= "tiny"', '= "huge"'), "calls itself 'huge'"),
     ],
 )
@@ -189,7 +191,7 @@ def test_broken_sources_are_environment_faults(tmp_path: Path) -> None:
     code = "class Tiny:\n    scheme = 'tiny'\n    def claims(self, ref): return False\n"
     with (
         installed(install(tmp_path, "tiny", points, {"tiny_source.py": code})),
-        pytest.raises(EnvironmentFault, match=r"Source: it has no check, digest, gives, load"),
+        pytest.raises(EnvironmentFault, match=r"Source: it has no check, digest, gives, load, packages"),
     ):
         registry.sources()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import bench, data
+from edgekit import bench, catalog, data
 from edgekit.bundle import bundle as artifact
 from edgekit.bundle.bundle import Bundle
 from edgekit.data import DataRef, Draw, Samples
@@ -24,8 +24,6 @@ from edgekit.target import host
 if TYPE_CHECKING:
     from edgekit.plugin import Precision
     from edgekit.tasks.task import Run, Task
-
-PACKAGES = ("edgekit", "numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 
 STORED = "stored samples"
 """The check of outputs against those that travel with the bundle."""
@@ -260,7 +258,7 @@ def _candidate(bundle: Bundle, quality: Quality | None, status: str, effective: 
 
 def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failures: tuple[str, ...]) -> Report:
     m = bundle.manifest
-    environment = bench.environment(PACKAGES)
+    environment = bench.environment(catalog.runtime(m.backend).packages)
     mismatches = m.target.mismatches(host.probe()) if kind == "bench" else ()
     if environment.emulated and kind == "bench":
         notes: tuple[str, ...] = (EMULATED,)

@@ -273,9 +273,10 @@ def _targets() -> Iterator[Finding]:
 
 
 def _telemetry() -> Finding:
-    talkers = [
-        name for name in ("onnxruntime", "openvino-telemetry", "huggingface-hub") if _requirement.installed(name)
-    ]
+    from edgekit import catalog
+
+    of_runtimes = [name.replace("_", "-") for runtime in catalog.runtimes().values() for name in runtime.telemetry]
+    talkers = [name for name in ("onnxruntime", *of_runtimes, "huggingface-hub") if _requirement.installed(name)]
     if not talkers:
         return Finding("telemetry", "ok", "edgekit has none, and no package here has")
     words = f"edgekit has none, and switches off that of {', '.join(talkers)} before it imports them"

@@ -150,9 +150,9 @@ def _other(kind: str, thing: str, as_json: bool) -> None:
     from edgekit.cli import output
 
     if kind == "target":
-        from edgekit.target import target
+        from edgekit import catalog
 
-        found = target.load(thing)
+        found = catalog.target(thing)
         output.emit_json({"kind": "target", **found.to_dict()}) if as_json else output.emit(describe_target(found))
         return
     facts: Any

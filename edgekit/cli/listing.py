@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ("edgekit targets host", "This machine:"),
         ("edgekit targets ./board.toml", "A file of your own:"),
     ),
-    exits=(0, 1, 2),
+    exits=(0, 1, 2, 3),
 )
 @click.argument("name", metavar="[NAME]", required=False)
 @options.json_option
@@ -41,7 +41,9 @@ def targets(name: str | None, as_json: bool) -> None:
     from edgekit.target import target
 
     if name is not None:
-        found = target.load(name)
+        from edgekit import catalog
+
+        found = catalog.target(name)
         output.emit_json(found.to_dict()) if as_json else output.emit(describe_target(found))
         return
     rows, faults = [], {}
@@ -83,8 +85,8 @@ def describe_target(found: Target) -> str:
     "List the recipes, or write one out as a file to start from.",
     description=(
         "A recipe is a named list of passes that follow the export to a graph, such as a quantization. Without NAME "
-        "the built-in ones are listed, and those of your own: .toml files in ./recipes. With NAME, or the path of a "
-        ".toml file, the recipe is written as such a file.",
+        "the built-in ones and those of the installed backends are listed, and those of your own: .toml files in "
+        "./recipes. With NAME, or the path of a .toml file, the recipe is written as such a file.",
         "In a file, [passes.config] holds for all layers; [passes.operators.Conv] comes before it for all Conv, and "
         '[passes.nodes."/head/MatMul"] before both for one node.',
     ),
@@ -92,26 +94,31 @@ def describe_target(found: Target) -> str:
         ("edgekit recipes", "All:"),
         ("edgekit recipes int8-static > mine.toml", "A file to change, then `edgekit export --recipe mine.toml`:"),
     ),
-    exits=(0, 1, 2),
+    exits=(0, 1, 2, 3),
 )
 @click.argument("name", metavar="[NAME]", required=False)
 @options.json_option
 def recipes(name: str | None, as_json: bool) -> None:
+    from edgekit import catalog
     from edgekit.cli import output
     from edgekit.errors import EdgekitError
-    from edgekit.recipe import recipe
+    from edgekit.pipeline import recipe_passes
+    from edgekit.recipe import toml_file
 
     if name is not None:
-        found = recipe.load(name)
-        kinds = [("training data", found.needs_training), ("calibration data", found.needs_samples)]
+        found = catalog.recipe(name)
+        kinds = [
+            ("training data", recipe_passes.needs_training(found)),
+            ("calibration data", recipe_passes.needs_samples(found)),
+        ]
         needs = " and ".join(kind for kind, needed in kinds if needed) or "no data"
-        text = f"# {found.name}: needs {needs}\n{recipe.to_toml(found)}".rstrip()
+        text = f"# {found.name}: needs {needs}\n{toml_file.to_toml(found)}".rstrip()
         output.emit_json(found.to_dict()) if as_json else output.emit(text)
         return
-    rows, faults = list(recipe.BUILTIN.values()), {}
-    for path in recipe.available().values():
+    rows, faults = list(catalog.recipes().values()), {}
+    for path in toml_file.available().values():
         try:
-            rows.append(recipe.load(str(path)))
+            rows.append(catalog.recipe(str(path)))
         except EdgekitError as error:  # one bad file must not hide the others
             faults[str(path)] = error.message
     if as_json:

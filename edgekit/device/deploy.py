@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import device
+from edgekit import catalog, device
 from edgekit._record import Record
 from edgekit.bundle import bundle as artifact
 from edgekit.bundle.bundle import Bundle
@@ -199,11 +199,8 @@ def _check(bundle: Bundle, one: Device, facts: Facts, state: _State) -> None:
             f"{facts.address}:" + "".join(f"\n  - {problem}" for problem in problems),
             hint=f"see which target fits with `edgekit devices probe {one.address}`, and export for that",
         )
-    if one.target:
-        from edgekit.target import target
-
-        if reasons := target.load(one.target).mismatches(facts.host):
-            state.notes.append(f"the fleet says that this is '{one.target}': {'; '.join(reasons)}")
+    if one.target and (reasons := catalog.target(one.target).mismatches(facts.host)):
+        state.notes.append(f"the fleet says that this is '{one.target}': {'; '.join(reasons)}")
 
 
 def _remote(

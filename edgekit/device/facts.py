@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from edgekit import catalog
 from edgekit._record import Record
 from edgekit.bench.environment import emulated
 from edgekit.device import fault, hardware_report, jetson
@@ -128,7 +129,7 @@ def chosen(address: str, host: Host, wanted: str | None = None) -> str:
     Raises UnsupportedError, with what does not agree, where none does.
     """
     if wanted is not None:
-        problems = targets.load(wanted).mismatches(host)
+        problems = catalog.target(wanted).mismatches(host)
         if problems:
             raise UnsupportedError(
                 f"the device '{address}' is no '{wanted}'.",
@@ -193,10 +194,10 @@ def missing(found: Facts) -> tuple[str, ...]:
 def notes(found: Facts) -> tuple[str, ...]:
     """Say what a user should know of a device: versions that die on its processor."""
     said = []
-    for known in fault.KNOWN:
+    for known in fault.known():
         if known.concerns(found.host):
             said.append(
-                f"{known.package} {known.bad} dies on this processor ({known.source}); these work: {known.work}"
+                f"{known.package} {known.version} dies on this processor ({known.source}); these work: {known.works}"
             )
     return tuple(said)
 

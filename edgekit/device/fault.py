@@ -1,48 +1,14 @@
-"""How a program on a device died, and which versions of a runtime are known to die on which processors.
-
-A fact is here only when it was seen, on a board or on an emulated processor; its source is said.
-"""
+"""How a program on a device died, and whether its runtime is known to die on such processors: backends say which do."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from edgekit._requirement import satisfies
+from edgekit import catalog
 from edgekit.errors import DeviceError
+from edgekit.runtime import KnownFault
 from edgekit.target.host import Host
-
-
-@dataclass(frozen=True)
-class KnownFault:
-    """A version of a package that dies on processors which lack an instruction set."""
-
-    package: str
-    bad: str
-    arch: str
-    lacks: str
-    work: str
-    """Which versions were seen to work there, for people."""
-    source: str
-
-    def holds(self, version: str, host: Host) -> bool:
-        return self.concerns(host) and satisfies(version, f"=={self.bad}")
-
-    def concerns(self, host: Host) -> bool:
-        return host.arch == self.arch and self.lacks not in host.isa
-
-
-KNOWN = (
-    KnownFault(
-        "onnxruntime",
-        "1.21.0",
-        "aarch64",
-        "dotprod",
-        "1.20.1, 1.22.0, 1.23.2 and 1.32.0",
-        "seen on emulated Cortex-A53 and -A72",
-    ),
-)
 
 SIGNALS = {
     "SIGILL": "illegal instruction",
@@ -67,9 +33,14 @@ def died_of(returncode: int) -> str | None:
     return name if name in SIGNALS else None
 
 
+def known() -> tuple[KnownFault, ...]:
+    """Return the known faults of the installed backends' runtimes."""
+    return tuple(fault for runtime in catalog.runtimes().values() for fault in runtime.faults)
+
+
 def exclusions(package: str, host: Host) -> tuple[str, ...]:
     """Give version clauses that keep a package's known faulty versions off a processor, as `!=1.21.0`."""
-    return tuple(f"!={fault.bad}" for fault in KNOWN if fault.package == package and fault.concerns(host))
+    return tuple(f"!={fault.version}" for fault in known() if fault.package == package and fault.concerns(host))
 
 
 def death(
@@ -77,7 +48,8 @@ def death(
 ) -> DeviceError:
     """Say what killed a program on a device, and what helps: `name` is the signal's."""
     core = host.cpu or host.arch
-    runtimes = {package: version for package, version in packages.items() if package in _RUNTIMES}
+    of_runtimes = {package for runtime in catalog.runtimes().values() for package in runtime.packages}
+    runtimes = {package: version for package, version in packages.items() if package in of_runtimes}
     with_what = ", ".join(f"{package} {version}" for package, version in runtimes.items()) or "the runtime"
     tail = f" Its last lines:\n{said}" if said else ""
     if name == "SIGKILL":
@@ -90,17 +62,17 @@ def death(
             else "look who ended it: `dmesg` on the device tells of the kernel's reasons",
             signal=name,
         )
-    for fault in KNOWN:
+    for fault in known():
         if name in ("SIGILL", "SIGSEGV") and fault.package in packages and fault.holds(packages[fault.package], host):
             return DeviceError(
                 f"{SIGNALS[name]} on {core}: {fault.package} {packages[fault.package]} dies on processors without "
-                f"{fault.lacks} ({fault.source}). Versions that work: {fault.work}.",
-                hint=f"deploy with --bootstrap --require '{fault.package}=={fault.work.rpartition(' ')[2]}', or "
+                f"{fault.lacks} ({fault.source}). Versions that work: {fault.works}.",
+                hint=f"deploy with --bootstrap --require '{fault.package}=={fault.works.rpartition(' ')[2]}', or "
                 "install that on the device",
                 signal=name,
                 package=fault.package,
                 version=packages[fault.package],
-                works=fault.work,
+                works=fault.works,
             )
     why = ""
     if name == "SIGILL":
@@ -112,6 +84,3 @@ def death(
         signal=name,
         packages=", ".join(f"{package} {version}" for package, version in packages.items()),
     )
-
-
-_RUNTIMES = ("onnxruntime", "openvino", "tensorrt")

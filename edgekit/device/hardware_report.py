@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.device.environment.interpreter import QUESTION, Interpreter
+from edgekit.device.environment.interpreter import Interpreter, question
 from edgekit.device.transport import Transport
 from edgekit.errors import DeviceError
 
@@ -103,7 +103,7 @@ def ask(transport: Transport, *, python: str = "") -> Told:
     """Ask a device for its facts; `python` is asked before those that are found. Raises DeviceError when it does not
     answer in whole.
     """
-    done = transport.run(["/bin/sh", "-c", SCRIPT, "sh", QUESTION, python], timeout_s=PATIENCE_S)
+    done = transport.run(["/bin/sh", "-c", SCRIPT, "sh", question(), python], timeout_s=PATIENCE_S)
     if done.text.rstrip().rpartition("\n")[2] != "told all":
         said = done.stderr.decode(errors="replace").strip()[-300:]
         raise DeviceError(

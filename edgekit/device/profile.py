@@ -77,8 +77,7 @@ def _candidates(host: Host) -> Mapping[str, Sequence[str]]:
     else:
         alike = "raspberry-pi-5" if integer else "raspberry-pi-4"
     found = targets.load(str(search_path.builtin() / f"{alike}.toml"))
-    processor = ("onnxruntime", "openvino")
-    return {name: recipes for name, recipes in found.candidates.items() if name in processor}
+    return found.candidates
 
 
 def _software(found: Found) -> dict[str, str]:

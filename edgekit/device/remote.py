@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit import __version__, errors
+from edgekit import __version__, catalog, errors
 from edgekit.device import facts as probe
 from edgekit.device import fault
 from edgekit.device.environment import bootstrap
@@ -25,8 +25,10 @@ from importlib.metadata import version
 from edgekit import registry
 from edgekit.plugin import no_telemetry
 no_telemetry()
-for runtime in sys.argv[2:]:
-    try: importlib.import_module(runtime)
+for name in sys.argv[2].split():
+    sys.modules.setdefault(name, None)
+for name in sys.argv[3:]:
+    try: importlib.import_module(name)
     except ImportError: pass
 found = registry.backend(sys.argv[1]).probe().to_dict()
 print(json.dumps({**found, "versions": {"edgekit": version("edgekit"), **found["versions"]}}))
@@ -34,9 +36,6 @@ print(json.dumps({**found, "versions": {"edgekit": version("edgekit"), **found["
 """Imports a backend's runtime and asks what is there: one that dies on this processor dies here. Where it is missing or
 does not import, the backend says why.
 """
-
-RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
-"""The module that a backend of this project runs on; TensorRT looks for a driver first, and loads nothing without."""
 
 STEP_S = 1800.0
 """What a step may take on a device where nothing else is said."""
@@ -62,8 +61,9 @@ class Remote:
         if self.packages is None:
             first = next((one for one in self.facts.pythons if one.path == self.python), None)
             self.packages = first.packages if first else {}
-        runtimes = [RUNTIMES[backend]] if backend in RUNTIMES else []
-        done = self._run("check", ["-c", CHECK, backend, *runtimes], "importing the runtime")
+        runtime = catalog.runtime(backend)
+        words = ["-c", CHECK, backend, " ".join(runtime.telemetry), *runtime.modules]
+        done = self._run("check", words, "importing the runtime")
         found = _answer(done)
         if done.returncode or found is None:
             raise self._missing(backend, done)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit import catalog
 from edgekit.pipeline import pass_defaults, recipe_passes
-from edgekit.recipe import recipe
+from edgekit.recipe.builtin import LAST_RESORT
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.target.target import Target
 
@@ -20,7 +21,7 @@ def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -
     """
     wanted: list[Pair] = []
     if all(made.passes for _, made in planned):
-        wanted = [(backend, recipe.load("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
+        wanted = [(backend, catalog.recipe("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
     wanted += [
         (backend, plain(made, recipe_passes.without_pruning(made), goal, backend))
         for backend, made in possible
@@ -37,8 +38,8 @@ def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -
 
 
 def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend: str | None = None) -> Recipe:
-    """Give the recipe of `passes` alone, which `made` does among others: the built-in one where it is that."""
-    for known in recipe.BUILTIN.values():
+    """Give the recipe of `passes` alone, which `made` does among others: a known one where it is that."""
+    for known in catalog.recipes(backend).values():
         if pass_defaults.resolve(known, target, backend).passes == passes:
             return known
     return Recipe(f"{made.name}-whole", f"{made.name} without its pruning", passes, made.precision)
@@ -47,9 +48,9 @@ def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend:
 def fallbacks(possible: Sequence[Pair], goal: Target) -> list[Pair]:
     """Give int8 by training for the backends whose int8 candidates may all miss the gate."""
     int8 = [(backend, made) for backend, made in possible if made.precision.startswith("i8")]
-    if any(made.name == recipe.LAST_RESORT for _, made in int8):
+    if any(made.name == LAST_RESORT for _, made in int8):
         return []
-    last = recipe.load(recipe.LAST_RESORT)
+    last = catalog.recipe(LAST_RESORT)
     return [
         (backend, pass_defaults.resolve(last, goal, backend))
         for backend in dict.fromkeys(backend for backend, _ in int8)

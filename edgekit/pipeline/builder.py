@@ -24,22 +24,12 @@ from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Reference
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.plan import LIVE, Plan, PlannedCandidate, reference, source_for
-from edgekit.plugin import Built, Payload, Source
+from edgekit.plugin import Built, Pass, Payload, Source
 from edgekit.progress import Progress
 
-TOOLS = (
-    "torch",
-    "transformers",
-    "optimum",
-    "optimum-onnx",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "openvino",
-    "nncf",
-    "numpy",
-)
-"""Packages whose version can change what a step makes."""
+OURS = Path(__file__).parent.parent
+HEAVY_ROOMS = ("frameworks", "passes", "sources")
+"""The folders of edgekit that decide together what a pass or a source of ours makes."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +102,7 @@ class Builder(contextlib.ExitStack):
             return None
         return {
             "source": self.plan.source,
-            "source_code": code_of(type(self.source)),
+            "made_by": made_by(type(self.source)),
             "reference": self.reference.to_dict(),
             "files": self.source_digest,
         }
@@ -171,7 +161,7 @@ class Builder(contextlib.ExitStack):
                     told = None if given is None else given.told(lambda word: tick(0, word))
                     return instance.apply(start, told, work)  # type: ignore[no-any-return]
 
-            made = self.cached_model(step.name, {**key, "code": code_of(kind)}, kind, apply)
+            made = self.cached_model(step.name, key, kind, apply)
             # The cache knows the step by its bytes; the lineage is this run's.
             model = replace(made, task=model.task, steps=(*model.steps, *made.steps[len(start.steps) :]))
         return model
@@ -196,7 +186,7 @@ class Builder(contextlib.ExitStack):
         config = {
             "backend": registry.distribution("backend", candidate.backend),
             "versions": dict(backend.probe().versions),
-            "code": [code_of(type(backend)), code_of(registry.pass_type("export"))],  # whose folder reads graphs for it
+            "code": [code_of(type(backend)), code_of(registry.pass_type("export"))],  # ours reads graphs for it
             "target": [target.name, target.device.to_dict(), target.to_dict()["shapes"], target.static_shapes_only],
             "options": options,
             "model": [model.digest, model.precision, [part.to_dict() for part in model.parts]],
@@ -219,8 +209,8 @@ class Builder(contextlib.ExitStack):
         return Compiled(model, built, folder / "payload", key)
 
     def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
-        """Give the folder that `make` filled for this key, now or before, with the same tools and the same code."""
-        folder, _ = cache.fetch(digest_of([step, dict(key), tool_versions(), code_of(kind)]), step, make)
+        """Give the folder that `make` filled for this key, now or before, by the same code with the same packages."""
+        folder, _ = cache.fetch(digest_of([step, dict(key), made_by(kind)]), step, make)
         return folder
 
     def cached_model(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], Model]) -> Model:
@@ -252,16 +242,25 @@ def blamed(name: str) -> Iterator[None]:
         ) from error
 
 
-@functools.cache
-def tool_versions() -> dict[str, str]:
-    """Give the versions of the packages that can change what a step makes; absent ones are left out."""
-    return _requirement.versions(TOOLS)
+def made_by(kind: type) -> Mapping[str, Any]:
+    """Return what decides what a pass or a source makes beside its input and its config: its code and the versions of
+    the packages that it imports.
+    """
+    packages = kind.packages if isinstance(kind, (Pass, Source)) else ()
+    return {"code": code_of(kind), "packages": _requirement.versions(("numpy", *packages))}
 
 
 @functools.cache
 def code_of(kind: type) -> str:
-    """Digest the folder of source files that a plugin's class lives in: a changed plugin must not find its old
-    results.
+    """Digest the source files that a class of a plugin rests on: a changed plugin must not find its old results.
+
+    Of a third party, those of its top package; of edgekit, the folder of the class and the heavy rooms, whose files
+    work together.
     """
-    folder = Path(inspect.getfile(kind)).parent
-    return digest_of([[path.name, digest_of_file(path)] for path in sorted(folder.glob("*.py"))])
+    file = Path(inspect.getfile(kind))
+    top = file if not (file.parent / "__init__.py").is_file() else file.parent
+    while (top.parent / "__init__.py").is_file():
+        top = top.parent
+    folders = [file.parent, *(OURS / room for room in HEAVY_ROOMS)] if top == OURS else [top]
+    files = {file, *(path for folder in folders for path in folder.rglob("*.py"))}
+    return digest_of([[str(path.relative_to(top.parent)), digest_of_file(path)] for path in sorted(files)])

@@ -14,7 +14,7 @@ from edgekit._record import digest_of
 from edgekit.evaluation.dataset import Evaluation, prepare
 from edgekit.evaluation.reference_outputs import VERSION, ReferenceOutputs, record
 from edgekit.model import Model
-from edgekit.pipeline.builder import Builder, tool_versions
+from edgekit.pipeline.builder import Builder, made_by
 from edgekit.pipeline.plan import Plan
 from edgekit.progress import Progress
 
@@ -60,5 +60,5 @@ def _reference(builder: Builder, model: Model, evaluation: Evaluation) -> Refere
         run(work)
         return ReferenceOutputs(work, task, samples)
     key = [builder.source_digest, model.digest, samples.digest, task.config.to_dict()]
-    folder, _ = cache.fetch(digest_of(["reference", VERSION, key, tool_versions()]), "reference", run)
+    folder, _ = cache.fetch(digest_of(["reference", VERSION, key, made_by(type(builder.source))]), "reference", run)
     return ReferenceOutputs(folder, task, samples)

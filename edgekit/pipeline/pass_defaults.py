@@ -1,83 +1,46 @@
-"""The flavour of a recipe: the settings that the target and its backend decide, so that it is fast and exact there."""
+"""The settings of passes that the target and its backend decide, so that a recipe is fast and exact there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from edgekit import catalog
 from edgekit.recipe.recipe import PassConfig, Recipe
-from edgekit.target import host
 from edgekit.target.target import Target
 
-PROCESSOR_WIDTH = 8
+WIDTH = 8
 """Channels that a processor takes at once: a vector of AVX2, two of NEON. AVX-512 takes 16, of which 8 fill a half: in
 multiples of 16 narrow layers would have nothing left to prune."""
 
-NVIDIA_WIDTH = 32
-"""Channels that fill an int8 tensor core's load (TensorRT's kCHW32 format); fp16 takes 16."""
-
-_DECIDED = {
-    "quantize-static": (
-        "activations",
-        "reduce_range",
-        "symmetric_activations",
-        "quantize_bias",
-        "quantize_outputs",
-        "followers",
-    ),
-    "quantize-aware": ("activations", "reduce_range", "symmetric_activations"),
-    "quantize-dynamic": ("reduce_range",),
-    "smooth": ("reduce_range",),
-    "weight-only": ("block", "embeddings"),
-    "nncf": ("device", "reduce_range"),
-}
-"""The settings of a pass that are the flavour's."""
+PRUNE = "prune"
 
 
 def resolve(recipe: Recipe, target: Target, backend: str | None = None, *, prune: float | None = None) -> Recipe:
-    """Fill in what the target and its backend decide: the flavour of int8 that is fast and exact there, and the widths
-    that its kernels take whole. `prune` is the share of the work to remove where the recipe does not say it.
+    """Fill in what a recipe does not say: what the backend decides, else what is right for the target's processor.
+
+    `prune` is the share of the work to remove.
     """
     passes = []
     for step in recipe.passes:
-        flavours = _of_nncf(target) if step.name == "nncf" else _of_int8(target, backend)
-        flavour = {key: value for key, value in flavours.items() if key in _DECIDED.get(step.name, ())}
-        if step.name == "prune":
-            flavour = {"round_to": NVIDIA_WIDTH if backend == "tensorrt" else PROCESSOR_WIDTH}
-            flavour |= {} if prune is None else {"ratio": prune}
-        passes.append(PassConfig(step.name, {**flavour, **step.config}))
+        decided = catalog.pass_defaults(backend, step.name, target) if backend else {}
+        asked = {"ratio": prune} if step.name == PRUNE and prune is not None else {}
+        passes.append(PassConfig(step.name, {**of_processor(step.name, target), **decided, **asked, **step.config}))
     return Recipe(recipe.name, recipe.summary, tuple(passes), recipe.precision)
 
 
-def _of_int8(target: Target, backend: str | None) -> dict[str, Any]:
-    """Give the settings of quantize-static.
+def of_processor(pass_name: str, target: Target) -> Mapping[str, Any]:
+    """Return the settings of edgekit's own passes that are fast and exact on the target's processor.
 
-    x86 multiplies u8 by s8; without VNNI or AMX the 16-bit sum of two products saturates, so weights get 7 bits
-    (`reduce_range`). ARM's dot product takes s8 by s8. TensorRT refuses zero points other than 0, int32 biases, and
-    scales that are looked up beside a table; its int4 kernels take blocks of 64 or 128. It fuses Relu and sums into the
-    convolution before them where no pair stands between.
+    x86 multiplies u8 by s8, with 7-bit weights (`reduce_range`) where sums saturate; ARM's dot product takes s8 by s8.
     """
-    if backend == "tensorrt":
-        return {
-            "activations": "s8",
-            "reduce_range": False,
-            "symmetric_activations": True,
-            "quantize_bias": False,
-            "quantize_outputs": False,
-            "followers": ["MaxPool"],
-            "block": 128,
-            "embeddings": False,
-        }
-    isa = set(target.device.isa)
-    arm = target.device.arch == "aarch64"
-    return {
-        "activations": "s8" if arm else "u8",
-        "reduce_range": not arm and not isa & set(host.WIDE_SUMS),
+    activations = {"activations": "s8" if target.device.arch == "aarch64" else "u8"}
+    weights = {"reduce_range": target.device.saturates}
+    decided: Mapping[str, Mapping[str, Any]] = {
+        "quantize-static": {**activations, **weights},
+        "quantize-aware": {**activations, **weights},
+        "quantize-dynamic": weights,
+        "smooth": weights,
+        PRUNE: {"round_to": WIDTH},
     }
-
-
-def _of_nncf(target: Target) -> dict[str, Any]:
-    """Give the settings of nncf: whose kernels it quantizes for, and 7-bit weights where an x86 needs them."""
-    device = str(target.options.get("openvino", {}).get("device", "CPU")).partition(".")[0]
-    if device != "CPU":
-        return {"device": device if device in ("GPU", "NPU") else "ANY", "reduce_range": False}
-    return {"device": device, "reduce_range": _of_int8(target, "openvino")["reduce_range"]}
+    return decided.get(pass_name, {})

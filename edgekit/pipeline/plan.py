@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from edgekit import data, embedded, registry
+from edgekit import catalog, data, embedded, registry
 from edgekit._record import Record
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError, nearest
 from edgekit.model import Model, Reference
 from edgekit.pipeline import baselines, pass_defaults, recipe_passes
 from edgekit.plugin import Source
 from edgekit.project import Project, to_toml
-from edgekit.recipe import recipe
-from edgekit.recipe.recipe import Recipe
+from edgekit.recipe.recipe import PRUNED, PassConfig, Recipe, pruned
 from edgekit.spec import TensorSpec
 from edgekit.target import host as _host
-from edgekit.target import target
 from edgekit.target.target import Target
 
 LIVE = "live"
@@ -107,7 +105,7 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     """
     for ref in filter(None, (project.data, project.calibration, project.train)):
         data.check(ref)
-    goal = target.load(project.target)
+    goal = catalog.target(project.target)
     found = None if live else source_for(reference(project))
     shapes = {name: size for name, size in goal.shapes.items() if isinstance(size, int)}
     shapes |= {name: size for name, size in project.shapes.items() if isinstance(size, int)}
@@ -197,12 +195,13 @@ def _candidates(project: Project, goal: Target, start: str) -> tuple[PlannedCand
     else:
         backends = project.backends or goal.backends
         names = (project.recipe,) if project.recipe else None
-        pairs = [(b, r) for b in backends for r in names or _named(project, goal.candidates.get(b) or recipe.usual(b))]
+        usual = {b: goal.candidates.get(b) or catalog.default_recipes(b) for b in backends}
+        pairs = [(b, r) for b in backends for r in names or _named(project, usual[b])]
         if not project.backends:  # a recipe of one backend is no candidate of others that nobody named
-            pairs = [pair for pair in pairs if recipe_passes.fits(recipe.load(pair[1]), start, pair[0])] or pairs
+            pairs = [pair for pair in pairs if recipe_passes.fits(_recipe(pair[1]), start, pair[0])] or pairs
     planned = []
     for backend, name in dict.fromkeys(pairs):
-        made = pass_defaults.resolve(recipe.load(name), goal, backend, prune=project.prune)
+        made = pass_defaults.resolve(_recipe(name), goal, backend, prune=project.prune)
         planned.append(PlannedCandidate(backend, made, _problems(backend, made, goal, project, start)))
     all_of_them = [(c.backend, c.recipe) for c in planned]
     possible = [(c.backend, c.recipe) for c in planned if not c.problems]
@@ -220,7 +219,19 @@ def _named(project: Project, usual: tuple[str, ...]) -> tuple[str, ...]:
     """Add the pruned form of each recipe where the user asks for pruning."""
     if project.prune is None:
         return usual
-    return (*usual, *(recipe.pruned(recipe.load(name)).name for name in usual if not name.startswith(recipe.PRUNED)))
+    return (*usual, *(pruned(_recipe(name)).name for name in usual if not name.startswith(PRUNED)))
+
+
+def _recipe(name: str) -> Recipe:
+    """Return a recipe by its name; in place of one whose plugin is missing, one whose only pass is missing: that
+    candidate has a problem, and the others are tried.
+    """
+    try:
+        return catalog.recipe(name)
+    except EnvironmentFault:
+        if name not in registry.KNOWN_RECIPES:
+            raise
+        return Recipe(name, "", (PassConfig(name),))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -246,7 +257,7 @@ def _problems(name: str, made: Recipe, goal: Target, project: Project, start: st
     problems += backend.supports(Model(format=gives, precision=made.precision), goal).problems
     if not has_data(project):
         asked = project.recipe or project.candidates
-        if any(registry.pass_type(step.name).needs_samples for step in made.passes):
+        if recipe_passes.needs_samples(made):
             problems += ("it calibrates on data, and none is given",)
         elif made.passes and not asked:
             problems += ("it can lose accuracy, and no data is given to find out",)
@@ -269,7 +280,7 @@ def _told(fault: EnvironmentFault) -> str:
 
 
 def _training_problems(made: Recipe, project: Project) -> tuple[str, ...]:
-    if not any(recipe_passes.trains(step, made) for step in recipe_passes.before_export(made)):
+    if not recipe_passes.needs_training(made):
         return ()
     lacking = [] if project.train else ["it trains, and no training data is given (--train)"]
     if not has_data(project):

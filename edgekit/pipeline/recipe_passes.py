@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import itertools
 from importlib.util import find_spec
-from typing import Any
 
 from edgekit import registry
-from edgekit.errors import EnvironmentFault, UsageError
-from edgekit.plugin import Pass
-from edgekit.recipe.recipe import OVERRIDES, PassConfig, Recipe
+from edgekit._requirement import installed
+from edgekit.errors import EnvironmentFault
+from edgekit.plugin import Pass, Pruning, Trainable
+from edgekit.recipe.recipe import PassConfig, Recipe
 
 
 def formats(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
@@ -54,30 +54,44 @@ def missing_packages(made: Recipe) -> tuple[EnvironmentFault, ...]:
         except EnvironmentFault as fault:
             found.append(fault)
             continue
-        absent = [name for name in getattr(kind, "packages", ()) if find_spec(name) is None]
+        absent = [name for name in kind.packages if not _is_here(name)]
         if absent:
-            hint = getattr(kind, "install", f"pip install {' '.join(absent)}")
+            ours = registry.distribution("pass", step.name).split()[0] == "edgekit"
+            line = "pip install 'edgekit[build]'" if ours else f"pip install {' '.join(absent)}"
+            hint = getattr(kind, "install", line)
             needs = f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks."
             found.append(EnvironmentFault(needs, hint=hint))
     return tuple(found)
 
 
-def configured(step: PassConfig, made: Recipe) -> Pass:
-    """Give a recipe's pass with its config. Raises UsageError for one that it does not take."""
-    kind: Any = registry.pass_type(step.name)
-    where = f"recipe '{made.name}', pass '{step.name}'"
-    if OVERRIDES in step.config and OVERRIDES not in kind.__dataclass_fields__:
-        raise UsageError(
-            f"{where}: it takes no settings for operators or nodes, only such as hold for all.",
-            hint="leave its tables [passes.operators...] and [passes.nodes...] out",
-        )
-    found: Pass = kind.from_dict(step.config, where)
-    return found
+def _is_here(distribution: str) -> bool:
+    """Return whether a distribution is installed, or another one that brings its module."""
+    try:
+        if find_spec(distribution.replace("-", "_")) is not None:
+            return True
+    except (ImportError, ValueError):  # half uninstalled
+        return False
+    return installed(distribution) is not None
 
 
-def trains(step: PassConfig, made: Recipe) -> bool:
-    """Say whether a recipe's pass trains on the user's training data."""
-    return bool(getattr(configured(step, made), "trains", False))
+def configured(step: PassConfig, recipe: Recipe) -> Pass:
+    """Return a recipe's pass with its config. Raises UsageError for one that it does not take."""
+    return registry.configured(step, recipe.name)
+
+
+def needs_samples(recipe: Recipe) -> bool:
+    """Return whether a pass calibrates on data."""
+    return any(configured(step, recipe).needs_samples for step in recipe.passes)
+
+
+def needs_training(recipe: Recipe) -> bool:
+    """Return whether a pass trains on the user's training data."""
+    return any(trains(configured(step, recipe)) for step in recipe.passes)
+
+
+def trains(instance: Pass) -> bool:
+    """Return whether a pass trains on the user's training data."""
+    return isinstance(instance, Trainable) and instance.trains
 
 
 def before_export(made: Recipe) -> tuple[PassConfig, ...]:
@@ -92,13 +106,14 @@ def after_export(made: Recipe) -> tuple[PassConfig, ...]:
 
 def prunes(made: Recipe) -> bool:
     """Say whether a recipe takes parts of the model away."""
-    return any(_prunes(step) for step in made.passes)
+    return any(_prunes(step, made) for step in made.passes)
 
 
 def without_pruning(made: Recipe) -> tuple[PassConfig, ...]:
     """Give what a recipe that prunes does to graphs beside that."""
-    return tuple(step for step in after_export(made) if not _prunes(step))
+    return tuple(step for step in after_export(made) if not _prunes(step, made))
 
 
-def _prunes(step: PassConfig) -> bool:
-    return bool(getattr(registry.pass_type(step.name), "prunes", False))
+def _prunes(step: PassConfig, made: Recipe) -> bool:
+    instance = configured(step, made)
+    return isinstance(instance, Pruning) and instance.prunes

@@ -21,7 +21,7 @@ from edgekit.errors import BuildError, DeviceError, EnvironmentFault, Unsupporte
 from edgekit.evaluation.gate import miss
 from edgekit.pipeline import bench_inputs, candidates, search_space, torch_passes
 from edgekit.pipeline.budget import excesses
-from edgekit.pipeline.builder import tool_versions
+from edgekit.pipeline.builder import made_by
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.objective import GOALS
@@ -67,9 +67,10 @@ class Search:
                 ["search", VERSION, self.space.to_dict(), self.baseline.compiled.key, project.seed, project.objective],
                 [export.model.digest, export.reference.digest, export.evaluation.samples.digest],
                 [plan.latency_budget_ms, plan.size_budget_mb, plan.memory_budget_mb],
-                [project.max_drop, project.min_agreement, plan.target.to_dict(), tool_versions()],
+                [project.max_drop, project.min_agreement, plan.target.to_dict()],
                 [data.digest for data in (export.evaluation.feeds, export.evaluation.training) if data is not None],
                 {backend: dict(registry.backend(backend).probe().versions) for backend in self.space.recipes},
+                {name: made_by(registry.pass_type(name)) for name in self.space.passes},
             ]
         )
 

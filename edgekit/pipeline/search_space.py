@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
-from edgekit import registry
+from edgekit import catalog, registry
 from edgekit.errors import UsageError
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate, planned
 from edgekit.pipeline.repair import excluding, repairable
-from edgekit.recipe import recipe
 from edgekit.recipe.recipe import PassConfig, Recipe
 
 Pick = Callable[[str, Sequence[Any]], Any]
@@ -48,15 +47,21 @@ class Space:
         """Return the plain form that tells two spaces apart."""
         return {name: dict(value) if name == "recipes" else list(value) for name, value in vars(self).items()}
 
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Return the names of the passes that may run, sorted."""
+        names = {name for names in self.recipes.values() for name in names}
+        return tuple(sorted({step.name for name in names for step in catalog.recipe(name).passes} | {"export", PRUNE}))
+
     def draw(self, pick: Pick) -> dict[str, Any]:
         """Choose a point: a value by name for every choice that matters to it."""
         backend = pick("backend", tuple(self.recipes))
         # The values of one name must not depend on another choice.
         name = pick(f"recipe of {backend}", self.recipes[backend])
         point = {"backend": backend, "recipe": name}
-        if any(step.name == STATIC for step in recipe.load(name).passes):
+        if any(step.name == STATIC for step in catalog.recipe(name).passes):
             point |= {"method": pick("method", self.methods), "samples": pick("samples", self.samples)}
-        if repairable(PlannedCandidate(backend, recipe.load(name))):
+        if repairable(PlannedCandidate(backend, catalog.recipe(name))):
             point["in_float"] = pick("in_float", self.in_float)
         if len(self.pruned) > 1:
             point["pruned"] = pick("pruned", self.pruned)
@@ -111,7 +116,7 @@ def candidate(
     """Return the candidate of a point under its own name; `worst` returns a candidate's layers, those that cost most
     first.
     """
-    base = recipe.load(point["recipe"])
+    base = catalog.recipe(point["recipe"])
     pruned = (PassConfig(PRUNE, {"ratio": point["pruned"]}),) if point.get("pruned") else ()
     plain = planned(plan, point["backend"], replace(base, passes=(*pruned, *base.passes)))
     settings = {key: point[key] for key in ("method", "samples") if key in point}
@@ -146,7 +151,7 @@ def _recipes(plan: Plan, backend: str) -> tuple[str, ...]:
     Nor those that train: a trial is a matter of seconds.
     """
     names = []
-    for name, built_in in recipe.BUILTIN.items():
+    for name, built_in in catalog.recipes(backend).items():
         brought = recipe_passes.before_export(built_in) or any("method" in step.config for step in built_in.passes)
         if built_in.passes and not brought and not planned(plan, backend, built_in).problems:
             names.append(name)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit import cache
+from edgekit import cache, registry
 from edgekit._record import digest_of
 from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.builder import Builder, blamed, code_of, tool_versions
+from edgekit.pipeline.builder import Builder, blamed, made_by
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import Pass, Training
@@ -41,17 +41,18 @@ def graph(export: Export, planned: PlannedCandidate) -> Model:
             module = _applied(export, module, instance, {**key, "passes": inputs[:count]}, planned)
         return builder.export(module, work)
 
-    return builder.cached_model("-".join(instance.name for instance in passes), key, type(passes[-1]), make)
+    name = "-".join(instance.name for instance in passes)
+    return builder.cached_model(name, key, registry.pass_type("export"), make)
 
 
 def _inputs(instance: Pass, export: Export) -> Mapping[str, Any]:
     """Return what decides what a pass makes of the module that it is given."""
     evaluation = export.evaluation
-    trains, feeds = getattr(instance, "trains", False), evaluation.feeds
+    trains, feeds = recipe_passes.trains(instance), evaluation.feeds
     return {
         "name": instance.name,
         "config": instance.to_dict(),  # type: ignore[attr-defined]  # the registry demands a Record
-        "code": code_of(type(instance)),
+        "made_by": made_by(type(instance)),
         "samples": feeds.digest if feeds is not None and instance.needs_samples else None,
         "training": evaluation.training.digest if evaluation.training is not None and trains else None,
         "seed": export.plan.project.seed if trains else None,
@@ -64,12 +65,12 @@ def _applied(export: Export, module: Model, instance: Any, key: Mapping[str, Any
     samples = evaluation.feeds if instance.needs_samples else None
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(cache.workdir(instance.name))
-        if not getattr(instance, "trains", False):
+        if not recipe_passes.trains(instance):
             stack.enter_context(export.progress.step(f"{instance.name} ({planned.recipe.name})"))
             stack.enter_context(blamed(instance.name))
             return instance.apply(module, samples, work)  # type: ignore[no-any-return]
         assert evaluation.training is not None, "a plan without training data leaves out what trains"
-        folder = stack.enter_context(cache.partial(digest_of([dict(key), tool_versions()]), instance.name))
+        folder = stack.enter_context(cache.partial(digest_of(dict(key)), instance.name))
         seed = export.plan.project.seed
         training = Training(evaluation.training, builder.loaded(), folder, export.progress, seed)
         stack.enter_context(blamed(instance.name))

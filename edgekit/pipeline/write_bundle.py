@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from edgekit import bench
+from edgekit import bench, catalog, registry
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
 from edgekit.errors import AccuracyFailure, PerformanceFailure
@@ -21,14 +21,12 @@ from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import Plan, absence
 from edgekit.plugin import Evidence
-from edgekit.recipe import recipe
+from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report
 
 STORED_SAMPLES = 4
 STORED_BYTES = 4_000_000
 """Samples travel with the bundle so that the device can prove itself; more than this would outweigh small models."""
-
-PACKAGES = ("edgekit", "numpy", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino")
 
 
 def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
@@ -48,7 +46,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
         task=export.evaluation.task_name,
         target=plan.target.name,
         evidence=evidence,
-        environment=bench.environment(PACKAGES),
+        environment=bench.environment(_packages(plan)),
         candidates=pareto.marked(candidates),
         objective=project.objective,
         data=export.evaluation.sources,
@@ -144,12 +142,22 @@ def write(
         final.save(stage / REPORT)
         _markdown(final, stage / "report.md")
         (stage / "plan.toml").write_text(plan.to_toml())
-        (stage / "recipe.toml").write_text(recipe.to_toml(winner.planned.recipe))
+        (stage / "recipe.toml").write_text(toml_file.to_toml(winner.planned.recipe))
         staging.seal(stage, sealed)
     failed = _failed_report(output)
     for stale in (failed, failed.with_suffix(".md")):  # of an export to this place that failed before
         stale.unlink(missing_ok=True)
     return open(output, check=False)
+
+
+def _packages(plan: Plan) -> set[str]:
+    """Return the distributions that made and ran the candidates of a plan."""
+    passes = {"export", *(step.name for candidate in plan.candidates for step in candidate.recipe.passes)}
+    kinds = [registry.pass_type(name) for name in sorted(passes & {*registry.names("pass")})]
+    named: list[tuple[str, ...]] = [kind.packages for kind in kinds]
+    named += [catalog.runtime(candidate.backend).packages for candidate in plan.candidates]
+    named += [source.packages for source in registry.sources() if source.scheme == plan.source]
+    return {package for packages in named for package in packages}
 
 
 def _absence_notes(plan: Plan) -> list[str]:

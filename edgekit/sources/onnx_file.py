@@ -22,6 +22,7 @@ class OnnxFile:
     """Load an ONNX file, external data included."""
 
     scheme = "onnx"
+    packages = ("onnx", "onnxruntime")
     gives = "onnx"
 
     def claims(self, ref: str) -> bool:

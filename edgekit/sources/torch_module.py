@@ -31,6 +31,7 @@ class TorchModule:
     """
 
     scheme = "module"
+    packages = ("torch", "transformers", "optimum", "optimum-onnx")
     gives = "torch"
 
     def claims(self, ref: str) -> bool:

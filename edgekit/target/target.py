@@ -40,6 +40,13 @@ class Device(Record):
     dla: int | None = None
     software: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def saturates(self) -> bool:
+        """Return whether sums of u8 by s8 products may saturate, so that weights need 7 bits: x86 adds two of them in
+        16 bits where it has neither VNNI nor AMX. True where the processor is not known.
+        """
+        return self.arch != "aarch64" and not set(self.isa) & set(_host.WIDE_SUMS)
+
 
 @dataclass(frozen=True)
 class Limits(Record):
@@ -94,20 +101,13 @@ class Target(Record):
 
 
 def load(name: str) -> Target:
-    """Find and read a target by name or by path (`./board.toml`); `host` is probed. A name may end in the compute
-    capability of an NVIDIA GPU: `nvidia-gpu:8.9`.
+    """Find and read a target by name or by path (`./board.toml`); `host` is probed.
 
     Raises UsageError for an unknown target (with the nearest names and where it looked) and for a bad file.
     """
     if search_path.is_path(name):
         return _read_target(search_path.expanded(name), ())
-    plain, colon, sm = name.partition(":")
-    found = _read_target(search_path.find(plain, tuple(search_path.folders())), ())
-    if not colon:
-        return found
-    from edgekit.target.compute_capability import narrowed
-
-    return narrowed(found, sm)
+    return _read_target(search_path.find(name, tuple(search_path.folders())), ())
 
 
 def available() -> dict[str, Path]:

@@ -39,6 +39,8 @@ class BackendTests(LinearModel):
 
     runtime: ClassVar[tuple[str, ...]] = ()
     """Import names of the runtime: absent after importing the plugin, and made absent to test how `probe` answers."""
+    build_side: ClassVar[tuple[str, ...]] = ()
+    """Import names, beside the frameworks, that the plugin needs to build only: the device side must do without."""
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -68,13 +70,14 @@ class BackendTests(LinearModel):
         assert Probe.from_dict(json.loads(json.dumps(probe.to_dict()))) == probe
 
     def test_importing_and_planning_load_no_runtime(self, backend: Backend, tmp_path: Path) -> None:
+        heavy = (*self.runtime, *self.build_side, *FRAMEWORKS)
         answer = in_child(
             tmp_path / "home",
             f"{find(backend)}\n"
             "from edgekit.model import Model\n"
             "from edgekit.target.target import Target\n"
             "backend.supports(Model(sorted(backend.accepts)[0]), Target('t', 'a target'))\n"
-            f"print(json.dumps([name for name in {self.runtime + FRAMEWORKS!r} if name in sys.modules]))",
+            f"print(json.dumps([name for name in {heavy!r} if name in sys.modules]))",
         )
         assert answer == []
 
@@ -281,7 +284,7 @@ class BackendTests(LinearModel):
         np.savez(tmp_path / "feeds.npz", **feeds)  # type: ignore[arg-type]  # its stub takes keywords for allow_pickle
         answer = in_child(
             tmp_path / "home",
-            f"{block(FRAMEWORKS)}\n{find(backend)}\n"
+            f"{block(FRAMEWORKS + self.build_side)}\n{find(backend)}\n"
             "import numpy as np\n"
             "from edgekit.plugin import Payload\n"
             f"payload = Payload.from_dict(json.loads({json.dumps(payload.to_dict())!r}))\n"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-FRAMEWORKS = ("torch", "transformers", "optimum", "onnx", "onnxscript", "nncf")
+FRAMEWORKS = ("torch", "transformers", "optimum", "onnx", "onnxscript")
 """What the device side must do without."""
 
 

@@ -70,6 +70,7 @@ class FakeSource:
     """Load `fake:path/to/model.json`, a tabular classifier."""
 
     scheme = "fake"
+    packages = ("numpy",)
     gives = FORMAT
 
     def claims(self, ref: str) -> bool:
@@ -127,6 +128,8 @@ class FakeRound(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({FORMAT})
     gives: ClassVar[str] = FORMAT
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    precision: ClassVar[str] = "i8-dynamic"
 
     bits: int = 8
 

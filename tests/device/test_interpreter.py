@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from edgekit.device.environment.interpreter import QUESTION, Interpreter, manylinux
+from edgekit.device.environment.interpreter import Interpreter, manylinux, question
 from tests.device.boards import python
 
 
 def answer(interpreter: str = sys.executable) -> str:
-    return subprocess.run([interpreter, "-c", QUESTION], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([interpreter, "-c", question()], capture_output=True, text=True, check=True).stdout
 
 
 def test_this_python_tells_what_it_is():

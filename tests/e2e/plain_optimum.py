@@ -17,6 +17,7 @@ class PlainOptimum(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("optimum-onnx", "onnxruntime")
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         import shutil

@@ -80,7 +80,7 @@ def question(kind: str, place: Path) -> str:
 @pytest.mark.parametrize("kind", ["image", "text", "npz"])
 def test_it_runs_with_the_frameworks_and_the_other_runtime_blocked(bundles, kind, backend, place, tmp_path):
     other = OTHER[backend]
-    blocked = [*FRAMEWORKS, other, f"edgekit_{other}", "huggingface_hub", "sklearn", "pyarrow"]
+    blocked = [*FRAMEWORKS, "nncf", other, f"edgekit_{other}", "huggingface_hub", "sklearn", "pyarrow"]
     bundle = bundles[kind, backend]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", DEVICE, json.dumps(blocked), bundle, question(kind, place)],

@@ -14,10 +14,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from edgekit import catalog
 from edgekit.frameworks.onnx_model import part_of
 from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
-from edgekit.recipe.recipe import BUILTIN
 
 SCRIPT = """
 import json, sys, tempfile
@@ -26,7 +26,7 @@ import numpy as np
 import edgekit
 from edgekit import registry
 from edgekit.pipeline import pass_defaults
-from edgekit.recipe import recipe
+from edgekit import catalog
 from edgekit._record import digest_of_file
 from edgekit.pipeline.builder import Builder
 from edgekit.data import Feeds
@@ -58,7 +58,7 @@ feeds = Feeds.from_arrays(
 for name in names:
     model = Model.load(Path(sys.argv[1]))
     with tempfile.TemporaryDirectory() as scratch:
-        for number, step in enumerate(pass_defaults.resolve(recipe.load(name), plan.target).passes):
+        for number, step in enumerate(pass_defaults.resolve(catalog.recipe(name), plan.target).passes):
             work = Path(scratch) / str(number)
             work.mkdir()
             model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, work)
@@ -68,7 +68,7 @@ print(json.dumps(found))
 
 NAMES = [
     name
-    for name, found in BUILTIN.items()
+    for name, found in catalog.recipes().items()
     if not (recipe_passes.before_export(found) or recipe_passes.missing_packages(found))
 ]
 """All but those that begin on the live module and train it; the tests of their passes hold them to the same."""

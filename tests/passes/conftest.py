@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit import catalog
 from edgekit.data import Feeds
 from edgekit.frameworks.onnx_model import part_of, save
 from edgekit.frameworks.onnx_pass import quiet
 from edgekit.model import Model
 from edgekit.pipeline import pass_defaults
-from edgekit.recipe import recipe
 from edgekit.target import target
 
 RunGraph = Callable[[Path, Mapping[str, np.ndarray]], list[np.ndarray]]
@@ -75,7 +75,7 @@ def optimized_kinds() -> Callable[[Path, Path], list[str]]:
 @pytest.fixture(scope="session")
 def exact() -> Mapping[str, Any]:
     """Give the flavour of int8 whose sums do not saturate on this machine's processor: as a recipe has it."""
-    return pass_defaults.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
+    return pass_defaults.resolve(catalog.recipe("int8-static"), target.load("host")).passes[0].config
 
 
 @pytest.fixture(scope="session")

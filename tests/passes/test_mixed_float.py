@@ -10,14 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit import registry
+from edgekit import catalog, registry
 from edgekit.data import Feeds
 from edgekit.errors import UsageError
 from edgekit.model import Model
 from edgekit.passes.quantize.float8 import encoded
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.pipeline import pass_defaults
-from edgekit.recipe import recipe
 from edgekit.target import target
 
 SEED = np.random.default_rng(5)
@@ -49,7 +48,7 @@ def feeds() -> Feeds:
 
 def made(name: str, model: Model, feeds: Feeds, folder: Path) -> Model:
     for number, step in enumerate(
-        pass_defaults.resolve(recipe.load(name), target.load("jetson-thor"), "tensorrt").passes
+        pass_defaults.resolve(catalog.recipe(name), target.load("jetson-thor"), "tensorrt").passes
     ):
         place = folder / f"{name}-{number}"
         place.mkdir()

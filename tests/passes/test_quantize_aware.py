@@ -10,14 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgekit import api
+from edgekit import api, catalog
 from edgekit.data import Samples, TrainingData
 from edgekit.errors import AccuracyFailure, UnsupportedError, UsageError
 from edgekit.model import Reference
 from edgekit.pipeline import pass_defaults as flavour
 from edgekit.plugin import Trainable, Training
 from edgekit.progress import Silent
-from edgekit.recipe import recipe
 from edgekit.target import target
 
 torch = pytest.importorskip("torch")
@@ -105,7 +104,7 @@ def test_running_extremes_follow_training_batches_only() -> None:
 
 def test_the_flavour_is_the_targets(tmp_path: Path) -> None:
     for name in ("host", "jetson-orin-nano"):
-        made = flavour.resolve(recipe.load("int8-qat"), target.load(name), "onnxruntime")
+        made = flavour.resolve(catalog.recipe("int8-qat"), target.load(name), "onnxruntime")
         aware, static = (step.config for step in made.passes)
         assert {key: static[key] for key in aware} == dict(aware)
     assert isinstance(QuantizeAware(), Trainable)
@@ -160,7 +159,7 @@ def test_the_last_resort_passes_where_int8_and_nothing_else_does_not(place: Path
     assert shipped.status == "shipped" and shipped.quality.drop <= 0.03
     assert [step.name for step in result.bundle.manifest.lineage] == ["quantize-aware", "export", "quantize-static"]
     assert "2 layers trained under int8's rounding" in result.bundle.manifest.lineage[0].notes
-    again = recipe.load(str(place / "out" / "recipe.toml"))
+    again = catalog.recipe(str(place / "out" / "recipe.toml"))
     assert QuantizeAware.from_dict(again.passes[0].config).to_dict() == result.bundle.manifest.lineage[0].config
 
 

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit import catalog
 from edgekit.data import Feeds
 from edgekit.model import Model
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.pipeline.pass_defaults import resolve
-from edgekit.recipe import recipe
 from edgekit.target import target
 
 SEED = np.random.default_rng(3)
@@ -26,7 +26,7 @@ def floats(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def flavour() -> QuantizeStatic:
-    resolved = resolve(recipe.load("int8-static"), target.load("jetson-orin-nano"), "tensorrt")
+    resolved = resolve(catalog.recipe("int8-static"), target.load("jetson-orin-nano"), "tensorrt")
     return QuantizeStatic.from_dict(resolved.passes[0].config)
 
 
@@ -98,5 +98,5 @@ def test_resnet(
 
 def test_other_backends_of_the_target_keep_theirs() -> None:
     jetson = target.load("jetson-orin-nano")
-    config = resolve(recipe.load("int8-static"), jetson, "onnxruntime").passes[0].config
+    config = resolve(catalog.recipe("int8-static"), jetson, "onnxruntime").passes[0].config
     assert config == {"activations": "s8", "reduce_range": False}

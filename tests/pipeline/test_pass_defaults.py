@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit import registry
+from edgekit import catalog, registry
 from edgekit.pipeline import pass_defaults
-from edgekit.recipe import recipe
-from edgekit.recipe.recipe import BUILTIN, PassConfig, Recipe
+from edgekit.recipe.builtin import BUILTIN
+from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.target.target import Device, Target
 
 ARM = Target("arm", "t", device=Device(arch="aarch64", isa=("neon", "dotprod")))
@@ -15,10 +15,11 @@ VNNI = Target("vnni", "t", device=Device(arch="x86_64", isa=("avx2", "avx512_vnn
 AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
 
 
-@pytest.mark.parametrize("name", sorted(BUILTIN))
+@pytest.mark.parametrize("name", sorted(catalog.recipes()))
+@pytest.mark.parametrize("backend", registry.names("backend"))
 @pytest.mark.parametrize("goal", [ARM, VNNI, AVX2], ids=lambda goal: goal.name)
-def test_passes_take_the_config_that_recipes_give(name: str, goal: Target) -> None:
-    for step in pass_defaults.resolve(recipe.load(name), goal).passes:
+def test_passes_take_the_config_that_recipes_give(name: str, goal: Target, backend: str) -> None:
+    for step in pass_defaults.resolve(catalog.recipe(name), goal, backend).passes:
         kind = registry.pass_type(step.name)
         made = kind.from_dict(step.config)
         assert {key: made.to_dict()[key] for key in step.config} == dict(step.config)
@@ -48,8 +49,8 @@ def test_the_target_decides_the_flavour_of_int8(goal: Target, activations: str, 
 )
 def test_nncf_quantizes_for_the_kernels_of_the_target(device: dict, options: dict, expected: dict) -> None:
     goal = Target("some", "some", device=Device(**device), options={"openvino": options})
-    assert pass_defaults.resolve(BUILTIN["int8-nncf"], goal).passes[0].config == expected
-    assert pass_defaults.resolve(BUILTIN["int8-nncf-bf16"], goal).passes[1].config == expected
+    assert pass_defaults.resolve(catalog.recipe("int8-nncf"), goal, "openvino").passes[0].config == expected
+    assert pass_defaults.resolve(catalog.recipe("int8-nncf-bf16"), goal, "openvino").passes[1].config == expected
 
 
 def test_what_a_recipe_says_wins_and_resolving_twice_changes_nothing() -> None:
@@ -61,8 +62,8 @@ def test_what_a_recipe_says_wins_and_resolving_twice_changes_nothing() -> None:
 
 
 def test_the_target_decides_the_widths_and_the_user_the_share() -> None:
-    assert pass_defaults.resolve(recipe.load("pruned"), AVX2).passes[0].config == {"round_to": 8}
-    assert pass_defaults.resolve(recipe.load("pruned"), ARM, "tensorrt", prune=0.5).passes[0].config == {
+    assert pass_defaults.resolve(catalog.recipe("pruned"), AVX2).passes[0].config == {"round_to": 8}
+    assert pass_defaults.resolve(catalog.recipe("pruned"), ARM, "tensorrt", prune=0.5).passes[0].config == {
         "round_to": 32,
         "ratio": 0.5,
     }

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import api
+from edgekit import api, catalog
 from edgekit.errors import PerformanceFailure
 from edgekit.pipeline import baselines, pass_defaults, recipe_passes
-from edgekit.recipe import recipe
 from edgekit.recipe.recipe import PassConfig
 from edgekit.report import text
 from edgekit.result.report import Report
@@ -46,6 +45,7 @@ class Resize(Record):
     accepts: ClassVar[frozenset] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     prunes: ClassVar[bool] = True
     width: int = 16
 
@@ -139,7 +139,7 @@ def test_the_counterpart_is_planned_once(place: Path) -> None:
 
 def test_a_plain_recipe_is_the_built_in_one_where_it_is_that() -> None:
     goal = target.load("host")
-    qat = pass_defaults.resolve(recipe.load("int8-qat"), goal, "onnxruntime")
+    qat = pass_defaults.resolve(catalog.recipe("int8-qat"), goal, "onnxruntime")
     assert baselines.plain(qat, recipe_passes.without_pruning(qat), goal, "onnxruntime").name == "int8-static"
     own = (PassConfig("cast", {"dtype": "f16", "keep": ["Softmax"]}),)
     assert baselines.plain(qat, own, goal).name == "int8-qat-whole"

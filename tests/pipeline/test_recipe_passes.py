@@ -8,10 +8,9 @@ from importlib.metadata import EntryPoint, entry_points
 import pytest
 from edgekit_openvino.quantize import Nncf
 
-from edgekit import api, registry
+from edgekit import api, catalog, registry
 from edgekit.errors import EnvironmentFault, UnsupportedError
 from edgekit.pipeline import recipe_passes
-from edgekit.recipe import recipe
 
 
 def names(**project: object) -> list[str]:
@@ -34,13 +33,13 @@ def test_who_names_the_pair_is_told_why_it_cannot_be() -> None:
 def test_the_bf16_flavour_ends_in_the_format_of_openvino() -> None:
     for name in ("int8-nncf", "int8-nncf-bf16"):
         for start in ("torch", "onnx"):
-            assert recipe_passes.formats(recipe.load(name), start) == ("openvino", ())
+            assert recipe_passes.formats(catalog.recipe(name), start) == ("openvino", ())
 
 
 def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(monkeypatch) -> None:
-    assert recipe_passes.missing_packages(recipe.load("int8-nncf")) == ()
+    assert recipe_passes.missing_packages(catalog.recipe("int8-nncf")) == ()
     monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
-    (fault,) = recipe_passes.missing_packages(recipe.load("int8-nncf"))
+    (fault,) = recipe_passes.missing_packages(catalog.recipe("int8-nncf"))
     assert "'nncf' needs no_such_package" in fault.message
     assert fault.hint == "pip install 'edgekit-openvino[build]'"
     made = api.plan("digits", target="host", bench=False)
@@ -76,7 +75,9 @@ def without(monkeypatch) -> Iterator[Callable[..., None]]:
 )
 def test_who_asks_for_a_pass_of_a_missing_plugin_is_told_what_to_install(asked, without) -> None:
     without("nncf", "openvino")
-    with pytest.raises(EnvironmentFault, match=r"no pass 'nncf' here: it comes with edgekit-openvino\.$") as caught:
+    with pytest.raises(
+        EnvironmentFault, match=r"no recipe 'int8-nncf' here: it comes with edgekit-openvino\.$"
+    ) as caught:
         api.plan("digits", target="host", **asked)
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
     assert caught.value.exit_code == 3

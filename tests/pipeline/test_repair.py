@@ -6,9 +6,10 @@ import math
 
 import pytest
 
+from edgekit import catalog
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import least_passing, repairable
-from edgekit.recipe import recipe
+from edgekit.recipe import toml_file
 from edgekit.recipe.recipe import PassConfig, Recipe
 
 
@@ -29,7 +30,7 @@ def test_the_least_count_that_passes_is_found_in_few_trials(layers: int) -> None
 
 def test_what_can_be_repaired_is_said_by_the_pass() -> None:
     def planned(name: str) -> PlannedCandidate:
-        return PlannedCandidate("onnxruntime", recipe.load(name))
+        return PlannedCandidate("onnxruntime", catalog.recipe(name))
 
     assert repairable(planned("int8-static")) == PassConfig("quantize-static")
     assert repairable(planned("int8-static-bf16")) == PassConfig("quantize-static")
@@ -43,5 +44,5 @@ def test_a_recipe_file_repeats_its_recipe(tmp_path) -> None:
          PassConfig("cast", {"dtype": "bf16"})),
         "i8+bf16",
     )  # fmt: skip
-    (tmp_path / "careful.toml").write_text(recipe.to_toml(made))
-    assert recipe.load(str(tmp_path / "careful.toml")) == made
+    (tmp_path / "careful.toml").write_text(toml_file.to_toml(made))
+    assert catalog.recipe(str(tmp_path / "careful.toml")) == made

@@ -9,7 +9,7 @@ import pytest
 from edgekit.errors import UsageError
 from edgekit.pipeline import plan, search_space
 from edgekit.project import Project
-from edgekit.recipe import recipe
+from edgekit.recipe import toml_file
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_point_is_a_recipe_that_repeats_it(made):
     assert found.recipe.summary == (
         "found by search: int8-static, ranges by mse on 32 samples, 25% of the layers in float"
     )
-    assert recipe.to_toml(found.recipe)
+    assert toml_file.to_toml(found.recipe)
 
 
 def test_some_layer_stays_in_int8(made):

@@ -43,6 +43,7 @@ class Narrow(Record):
     accepts: ClassVar[frozenset] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     keep: int = 12
 
     def apply(self, model, samples, workdir):
@@ -62,6 +63,7 @@ class Nudge(Record):
     accepts: ClassVar[frozenset] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     trains: ClassVar[bool] = True
     rate: float = 1e-3
 

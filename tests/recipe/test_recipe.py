@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import registry
-from edgekit.errors import UsageError
+from edgekit import catalog, registry
+from edgekit.errors import EnvironmentFault, UsageError
 from edgekit.pipeline import pass_defaults, recipe_passes
-from edgekit.recipe import recipe
-from edgekit.recipe.recipe import BUILTIN, PassConfig, Recipe
+from edgekit.recipe import toml_file
+from edgekit.recipe.builtin import BUILTIN, USUAL
+from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.target.target import Device, Target
+from edgekit.testing import install, installed
 
 AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
 
@@ -22,52 +24,116 @@ def write(folder: Path, text: str, name: str = "mine") -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", sorted(BUILTIN))
-def test_built_ins_are_known_by_name_and_survive_json(name: str) -> None:
-    found = recipe.load(name)
+@pytest.mark.parametrize("name", sorted(catalog.recipes()))
+def test_recipes_are_known_by_name_and_survive_json(name: str, tmp_path: Path) -> None:
+    found = catalog.recipe(name)
     assert found.name == name and found.summary
     assert Recipe.from_dict(found.to_dict()) == found
-    assert recipe._precision(found.passes) == found.precision
+    without = toml_file.to_toml(found).replace(f'precision = "{found.precision}"\n', "")
+    assert catalog.recipe(write(tmp_path, without)).precision == found.precision, "what its passes leave"
 
 
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
     calibrated |= {"int8-smooth", "pruned-int8-static"}
     calibrated |= {"int8-nncf", "int8-nncf-bf16", "int8-fp16", "fp8"}
-    assert {name for name, found in BUILTIN.items() if found.needs_samples} == calibrated
-    assert set(recipe.usual("openvino")) <= set(BUILTIN)
-    assert set(recipe.usual("openvino")) - set(recipe.usual("onnxruntime")) == {"int8-nncf", "int8-nncf-bf16"}
+    assert {name for name, found in catalog.recipes().items() if recipe_passes.needs_samples(found)} == calibrated
+
+
+def test_a_backend_brings_recipes_and_says_which_are_tried() -> None:
+    own = {"int8-nncf", "int8-nncf-bf16"}
+    assert set(catalog.recipes()) - set(BUILTIN) == {*own, "int8-fp16", "fp8", "int4-fp16"}
+    assert set(catalog.recipes("openvino")) - set(BUILTIN) == own
+    assert set(catalog.recipes("onnxruntime")) == set(BUILTIN)
+    assert catalog.default_recipes("openvino") == ("int8-nncf-bf16", "int8-nncf", *USUAL)
+    assert catalog.default_recipes("onnxruntime") == USUAL
+
+
+BACKEND = """
+from dataclasses import dataclass
+from edgekit.plugin import API, PassConfig, Recipe, Record
+
+class Npu:
+    api, name, summary, accepts = API, "npu", "a made-up NPU", frozenset({"onnx"})
+    recipes = (Recipe(RECIPE, "its own", (PassConfig("quantize-dynamic"),), "i8-dynamic"),)
+    default_recipes = (RECIPE,)
+
+    @dataclass(frozen=True)
+    class options(Record):
+        pass
+
+    def probe(self): ...
+    def supports(self, model, target): ...
+    def build(self, model, target, options, workdir): ...
+    def open(self, payload): ...
+"""
+
+
+def npu(folder: Path, recipe: str, code: str = BACKEND) -> Path:
+    files = {"edgekit_npu.py": code.replace("RECIPE", repr(recipe))}
+    return install(folder, "edgekit-npu", {"edgekit.backends": {"npu": "edgekit_npu:Npu"}}, files)
+
+
+def test_a_third_party_brings_a_recipe(tmp_path: Path) -> None:
+    with installed(npu(tmp_path, "int8-npu")):
+        assert catalog.recipe("int8-npu").summary == "its own"
+        assert catalog.recipe("pruned-int8-npu").passes[0] == PassConfig("prune")
+        assert "int8-npu" in catalog.recipes("npu") and "int8-npu" not in catalog.recipes("openvino")
+        with pytest.raises(UsageError, match=r"mine.toml: the name 'int8-npu' is a built-in recipe's"):
+            catalog.recipe(write(tmp_path, 'name = "int8-npu"\nsummary = "s"\n'))
+    with pytest.raises(UsageError, match="no recipe 'int8-npu'"):
+        catalog.recipe("int8-npu")
+
+
+@pytest.mark.parametrize(
+    ("name", "owners"), [("fp32", "edgekit and edgekit-npu 1.0"), ("int8-nncf", "edgekit-npu 1.0 and edgekit-openvino")]
+)
+def test_a_name_that_two_claim_is_an_error_where_it_is_used(tmp_path: Path, name: str, owners: str) -> None:
+    with installed(npu(tmp_path, name)):
+        assert name not in catalog.recipes()
+        with pytest.raises(EnvironmentFault, match=f"the recipe '{name}' is claimed twice: by {owners}") as caught:
+            catalog.recipe(name)
+        assert "pip uninstall edgekit-npu" in (caught.value.hint or "")
+        assert catalog.recipe("int8-static").name == "int8-static"
+
+
+def test_recipes_of_a_broken_backend_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+    with installed(npu(tmp_path, "int8-npu", "import no_such_runtime\n" + BACKEND)):
+        assert set(BUILTIN) <= set(catalog.recipes())
+        with pytest.raises(UsageError, match="no recipe 'int8-npu'") as caught:
+            catalog.recipe("int8-npu")
+        assert "those of npu are left out" in (caught.value.hint or "")
 
 
 def test_every_recipe_has_a_pruned_form() -> None:
-    assert recipe.load("pruned").passes == (PassConfig("prune"),)
-    mixed = recipe.load("pruned-int8-static-bf16")
+    assert catalog.recipe("pruned").passes == (PassConfig("prune"),)
+    mixed = catalog.recipe("pruned-int8-static-bf16")
     assert [step.name for step in mixed.passes] == ["prune", "quantize-static", "cast"]
-    assert (mixed.name, mixed.precision, mixed.needs_training) == ("pruned-int8-static-bf16", "i8+bf16", True)
-    assert {name for name, found in BUILTIN.items() if found.needs_training} == {
+    assert (mixed.name, mixed.precision) == ("pruned-int8-static-bf16", "i8+bf16")
+    assert recipe_passes.needs_training(mixed)
+    assert {name for name, found in catalog.recipes().items() if recipe_passes.needs_training(found)} == {
         name for name in BUILTIN if name.startswith("pruned") or name == "int8-qat"
     }
     with pytest.raises(UsageError, match=r"no recipe 'pruned-int8-stat'\. Did you mean 'pruned-int8-static'"):
-        recipe.load("pruned-int8-stat")
+        catalog.recipe("pruned-int8-stat")
 
 
 def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:
-    example = (recipe.__doc__ or "").split("\n\n", 1)[1]
-    found = recipe.load(write(tmp_path, example, "int8-careful"))
+    example = (toml_file.__doc__ or "").split("\n\n", 1)[1]
+    found = catalog.recipe(write(tmp_path, example, "int8-careful"))
     assert found.name == "int8-careful"
     over = {"operators": {"Conv": {"method": "percentile"}}, "nodes": {"/stem/conv": {"float": True}}}
     assert found.passes == (PassConfig("quantize-static", {"method": "mse", "overrides": over}),)
     assert registry.pass_type("quantize-static").from_dict(found.passes[0].config)
-    assert found.needs_samples
+    assert recipe_passes.needs_samples(found)
     assert found.precision == "i8", "read from its passes"
 
 
-@pytest.mark.parametrize("name", sorted(BUILTIN))
+@pytest.mark.parametrize("name", sorted(catalog.recipes()))
 def test_the_file_of_a_recipe_repeats_it(tmp_path: Path, name: str) -> None:
-    made = Recipe(
-        "mine", BUILTIN[name].summary, pass_defaults.resolve(BUILTIN[name], AVX2).passes, BUILTIN[name].precision
-    )
-    assert recipe.load(write(tmp_path, recipe.to_toml(made))) == made
+    plain = catalog.recipe(name)
+    made = Recipe("mine", plain.summary, pass_defaults.resolve(plain, AVX2).passes, plain.precision)
+    assert catalog.recipe(write(tmp_path, toml_file.to_toml(made))) == made
 
 
 def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) -> None:
@@ -79,17 +145,18 @@ def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) ->
     made = Recipe(
         "mine", "m", (PassConfig("quantize-static", config), PassConfig("cast", {"dtype": "bf16"})), "i8+bf16"
     )
-    text = recipe.to_toml(made)
+    text = toml_file.to_toml(made)
     assert "[passes.operators.Conv]" in text and "[passes.nodes.plain]" in text
-    assert recipe.load(write(tmp_path, text)) == made
+    assert catalog.recipe(write(tmp_path, text)) == made
     assert registry.pass_type("quantize-static").from_dict(made.passes[0].config)
 
 
 def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
     text = 'summary = "s"\n[[passes]]\nname = "smooth"\n[passes.operators.MatMul]\nfloat = true\n'
-    made = recipe.load(write(tmp_path, text))
-    with pytest.raises(UsageError, match="recipe 'mine', pass 'smooth': it takes no settings for operators or nodes"):
-        recipe_passes.through(made, "onnx")
+    stated = catalog.recipe(write(tmp_path, 'precision = "f32"\n' + text))
+    for use in (lambda: recipe_passes.through(stated, "onnx"), lambda: catalog.recipe(write(tmp_path, text))):
+        with pytest.raises(UsageError, match="recipe 'mine', pass 'smooth': it takes no settings for operators"):
+            use()
 
 
 @pytest.mark.parametrize(
@@ -109,9 +176,12 @@ def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_faults_in_overrides_are_named(tmp_path: Path, table: str, message: str) -> None:
-    made = recipe.load(write(tmp_path, f'summary = "s"\n[[passes]]\nname = "quantize-static"\n{table}\n'))
+    stated = f'summary = "s"\nprecision = "i8"\n[[passes]]\nname = "quantize-static"\n{table}\n'
+    made = catalog.recipe(write(tmp_path, stated))
     with pytest.raises(UsageError, match=message):
         registry.pass_type("quantize-static").from_dict(made.passes[0].config)
+    with pytest.raises(UsageError, match=message):
+        catalog.recipe(write(tmp_path, stated.replace('precision = "i8"\n', "")))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +195,9 @@ def test_faults_in_overrides_are_named(tmp_path: Path, table: str, message: str)
 )
 def test_precision_follows_from_the_passes_unless_stated(tmp_path: Path, passes: str, precision: str) -> None:
     text = f'summary = "s"\npasses = {passes}\n'
-    assert recipe.load(write(tmp_path, text)).precision == precision
-    assert recipe.load(write(tmp_path, text + 'precision = "f8"\n')).precision == "f8"
-    assert recipe.load(write(tmp_path, text)).name == "mine", "the file's name, where it says none"
+    assert catalog.recipe(write(tmp_path, text)).precision == precision
+    assert catalog.recipe(write(tmp_path, text + 'precision = "f8"\n')).precision == "f8"
+    assert catalog.recipe(write(tmp_path, text)).name == "mine", "the file's name, where it says none"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +213,17 @@ def test_precision_follows_from_the_passes_unless_stated(tmp_path: Path, passes:
 )
 def test_faults_in_a_file_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        recipe.load(write(tmp_path, text))
+        catalog.recipe(write(tmp_path, text))
     assert "mine.toml" in caught.value.message
 
 
 def test_unknown_recipe_names_the_nearest_and_the_known() -> None:
     with pytest.raises(UsageError, match=r"no recipe 'int8'\. Did you mean 'int8-") as caught:
-        recipe.load("int8")
-    for name in BUILTIN:
+        catalog.recipe("int8")
+    for name in catalog.recipes():
         assert name in (caught.value.hint or "")
 
 
 def test_missing_file() -> None:
     with pytest.raises(UsageError, match=r"cannot read the recipe 'none\.toml'"):
-        recipe.load("none.toml")
+        catalog.recipe("none.toml")

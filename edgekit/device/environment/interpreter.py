@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekit import catalog, registry
 from edgekit._record import Record
 
 LEAST = (3, 10)
@@ -14,19 +15,7 @@ LEAST = (3, 10)
 NEEDED = ("zipfile", "zlib", "ctypes", "json", "hashlib", "subprocess", "importlib.metadata")
 """Modules of the standard library without which neither edgekit nor a runtime starts: `-minimal` packages lack some."""
 
-ASKED = (
-    "edgekit",
-    "edgekit-onnxruntime",
-    "edgekit-openvino",
-    "edgekit-tensorrt",
-    "numpy",
-    "onnxruntime",
-    "openvino",
-    "tensorrt",
-)
-"""Distributions whose versions are asked for."""
-
-QUESTION = f"""
+_QUESTION = """
 import os, sys
 def say(key, value): print(key + "=" + str(value).replace(chr(10), " "))
 say("path", os.path.realpath(sys.executable))
@@ -39,17 +28,31 @@ except (ValueError, OSError, AttributeError):
     say("libc", "musl" if any(name.startswith("ld-musl") for name in os.listdir("/lib")) else "")
 say("free_threaded", int(hasattr(sys, "_is_gil_enabled") and "free-threading" in sys.version))
 missing = []
-for name in {" ".join(NEEDED)!r}.split():
+for name in NEEDED:
     try: __import__(name)
     except ImportError: missing.append(name)
 say("missing", " ".join(missing))
 if "importlib.metadata" not in missing:
     from importlib.metadata import PackageNotFoundError, version
-    for name in {" ".join(ASKED)!r}.split():
+    for name in ASKED:
         try: say("package", name + " " + version(name))
         except PackageNotFoundError: pass
 """
-"""A program that a Python older or newer than ours answers with lines of key=value."""
+
+
+def question() -> str:
+    """Return a program that a Python older or newer than ours answers with lines of key=value.
+
+    It asks for the versions of edgekit, of the plugins known or installed here, and of their runtimes.
+    """
+    plugins = [*registry.KNOWN_PLUGINS.values(), *(_package(name) for name in registry.names("backend"))]
+    runtimes = [package for runtime in catalog.runtimes().values() for package in runtime.packages]
+    asked = sorted({"edgekit", "numpy", *plugins, *runtimes})
+    return f"NEEDED = {list(NEEDED)!r}\nASKED = {asked!r}\n{_QUESTION}"
+
+
+def _package(backend: str) -> str:
+    return registry.distribution("backend", backend).split()[0]
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Interpreter(Record):
 
     @classmethod
     def read(cls, answer: str, named: str) -> Interpreter | None:
-        """Read the answer to QUESTION; None where it is none. `named` is the path by which it was called."""
+        """Read the answer to the question; None where it is none. `named` is the path by which it was called."""
         pairs = [line.partition("=")[::2] for line in answer.splitlines() if "=" in line]
         said = dict(pairs)
         if not {"path", "version", "implementation", "bits", "machine"} <= set(said) or not said["bits"].isdigit():

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit import cache, registry
+from edgekit import cache, catalog, registry
 from edgekit._record import digest_of
 from edgekit._requirement import installed, normal, read
 from edgekit.bundle.bundle import Bundle
@@ -26,9 +26,9 @@ from edgekit.device.environment.interpreter import LEAST, Interpreter, manylinux
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
 from edgekit.target.host import Host
 
-ALONE = {"click", "filelock", "numpy", "onnxruntime", "openvino", "packaging", "pillow", "tokenizers", "tomli"}
-"""Packages that run a bundle without what their metadata asks for: no protobuf, hub or telemetry on a device. The tests
-of the device side open bundles with all of that blocked."""
+ALONE = {"click", "filelock", "numpy", "packaging", "pillow", "tokenizers", "tomli"}
+"""Packages of the core that run a bundle without what their metadata asks for; backends name those of their runtimes.
+No protobuf, hub or telemetry on a device: the tests of the device side open bundles with all of that blocked."""
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -88,7 +88,8 @@ def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Seque
     check(interpreter)
     plugin = _plugin(bundle)
     asked = requirements(bundle, plugin, interpreter, host, pins)
-    here = {name: installed(name) for name in asked if name in _RUNTIMES and name not in _named(pins)}
+    runtime = set(catalog.runtime(bundle.manifest.backend).packages) - _named(pins)
+    here = {name: installed(name) for name in asked if name in runtime}
     same = {name: [*clauses, f"=={here[name]}"] if here.get(name) else clauses for name, clauses in asked.items()}
     notes = []
     try:
@@ -106,9 +107,6 @@ def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Seque
                 f"{interpreter}"
             )
     return Wheels(found, tuple(notes))
-
-
-_RUNTIMES = ("onnxruntime", "openvino")
 
 
 def check(interpreter: Interpreter) -> None:
@@ -193,11 +191,12 @@ def _named(pins: Sequence[str]) -> set[str]:
 def download(asked: dict[str, list[str]], interpreter: Interpreter) -> tuple[Path, ...]:
     """Download the wheels into the cache, once for the same requirements and tags; raises NoWheel.
 
-    Known packages come without their dependencies (ALONE), any other with them.
+    Known packages come without their dependencies (`ALONE`, `Runtime.alone`), any other with them.
     """
     lines = {name: name + ",".join(clauses) for name, clauses in asked.items()}
-    alone = [line for name, line in lines.items() if name in ALONE]
-    others = [line for name, line in lines.items() if name not in ALONE]
+    known = ALONE.union(*(runtime.alone for runtime in catalog.runtimes().values()))
+    alone = [line for name, line in lines.items() if name in known]
+    others = [line for name, line in lines.items() if name not in known]
     key = digest_of(["wheels", alone, others, interpreter.short, interpreter.free_threaded, interpreter.platforms])
 
     def make(work: Path) -> None:

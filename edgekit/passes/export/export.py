@@ -22,8 +22,6 @@ OPSET = 18
 OPSETS = range(17, 23)
 """What optimum 2.1 and torch 2.13 both write."""
 
-_TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript")
-
 
 @dataclass(frozen=True)
 class Export(Record):
@@ -37,6 +35,7 @@ class Export(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch", "onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript")
 
     opset: int | None = None
     """None takes OPSET; an ONNX file keeps its own."""
@@ -89,7 +88,7 @@ class Export(Record):
         step = Step(
             name=self.name,
             config={**self.to_dict(), "opset": opset},
-            tools=_requirement.versions(_TOOLS if model.format == "torch" else ("onnx",)),
+            tools=_requirement.versions(self.packages if model.format == "torch" else ("onnx",)),
             before=before,
             after=made.digest,
             seconds=round(time.perf_counter() - start, 3),

@@ -35,6 +35,7 @@ class Cast(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("onnx",)
 
     dtype: Literal["f16", "bf16"] = "f16"
     overrides: FloatOverrides | None = None
@@ -47,13 +48,17 @@ class Cast(Record):
                 hint="leave the tables [passes.operators...] and [passes.nodes...] out, or cast to f16",
             )
 
+    @property
+    def precision(self) -> str:
+        return self.dtype
+
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the model into `workdir`, with the inputs and outputs it had; `samples` are not used.
 
         Raises UnsupportedError for a model that is not f32 or whose weights do not fit f16.
         """
         no_telemetry()
-        rewrite = Rewrite(self.name, self.to_dict(), ("onnx",))
+        rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         if self.dtype == "bf16":
             return self._mark(model, workdir, rewrite)
         if model.precision not in ("f32", *QUANTIZED):

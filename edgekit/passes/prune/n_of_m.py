@@ -33,6 +33,7 @@ class PruneNM(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
     prunes: ClassVar[bool] = True
 
     n: int = 2
@@ -57,7 +58,7 @@ class PruneNM(Record):
                 f"{self.n}:{self.m} pruning starts from float weights, this model is {model.precision}.",
                 hint="put prune-nm before the quantizing pass in the recipe",
             )
-        rewrite = Rewrite(self.name, self.to_dict(), ("onnx", "numpy"))
+        rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         notes: list[str] = []
         for part in model.parts:
             proto = load(model.folder / part.file)

@@ -37,6 +37,7 @@ class Prune(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = (*PACKAGES, "torch-pruning")
     trains: ClassVar[bool] = True
     prunes: ClassVar[bool] = True
 
@@ -93,7 +94,7 @@ class Prune(Record):
             torch_pass.module_of(student),
             name=self.name,
             config=self.to_dict(),
-            packages=(*PACKAGES, "torch-pruning"),
+            packages=self.packages,
             seconds=time.perf_counter() - started,
             notes=tuple(dict.fromkeys(notes)),
         )

@@ -37,6 +37,8 @@ class QuantizeDynamic(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = PACKAGES
+    precision: ClassVar[str] = "i8-dynamic"
 
     per_channel: bool = True
     reduce_range: bool = False
@@ -61,7 +63,7 @@ class QuantizeDynamic(Record):
                 hint="put quantize-dynamic first in the recipe",
             )
         no_telemetry()
-        rewrite = Rewrite(self.name, self.to_dict(), PACKAGES)
+        rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         notes: list[str] = []
         for part in model.parts:
             with tempfile.TemporaryDirectory(prefix="quantize-", dir=workdir) as scratch, quiet():

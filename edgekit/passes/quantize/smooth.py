@@ -41,6 +41,7 @@ class Smooth(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     alpha: float | Literal["auto"] = 0.5
     """How much moves into the weights: 0 nothing, 1 all. `auto` tries 0.1 to 0.9 and nothing at all for each
@@ -79,7 +80,7 @@ class Smooth(Record):
             )
         no_telemetry()
         samples = samples if self.samples is None else samples.evenly(self.samples)
-        rewrite = Rewrite(self.name, self.to_dict(), ("onnx", "onnxruntime", "numpy"))
+        rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         with tempfile.TemporaryDirectory(prefix="smooth-", dir=workdir) as scratch, quiet():
             prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=13)
             found = self._sites(prepared)

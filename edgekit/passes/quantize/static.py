@@ -72,6 +72,7 @@ class QuantizeStatic(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = PACKAGES
 
     activations: Literal["u8", "s8"] = "u8"
     """x86 multiplies u8 by s8; ARM and TensorRT s8 by s8."""
@@ -124,13 +125,17 @@ class QuantizeStatic(Record):
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"quantize-static: samples must be at least 1, found {self.samples}.")
 
+    @property
+    def precision(self) -> str:
+        return self.levels
+
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the int8 model into `workdir`.
 
         Raises UsageError without samples, UnsupportedError where nothing can be quantized, BuildError if a tool fails.
         """
         samples = self._check(model, samples)
-        rewrite = Rewrite(self.name, self.to_dict(), PACKAGES)
+        rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         with tempfile.TemporaryDirectory(prefix="quantize-", dir=workdir) as scratch, quiet():
             prepared, choice, proto, found = self._quantized(model, samples, Path(scratch))
             dropped = spare_float_readers(proto.graph, set(choice.nodes), keep_outputs=self.quantize_outputs)

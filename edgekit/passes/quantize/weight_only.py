@@ -72,6 +72,7 @@ class WeightOnly(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "onnx"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     bits: Literal[8, 4] = 8
     block: int | None = None
@@ -97,6 +98,10 @@ class WeightOnly(Record):
             raise UsageError(f"weight-only: least_elements must be at least 0, found {self.least_elements}.")
         check_operators(self.overrides, OPERATORS, self.name)
 
+    @property
+    def precision(self) -> str:
+        return f"i{self.bits}-weights"
+
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the model with packed weights into `workdir`; `samples` are not used.
 
@@ -108,7 +113,7 @@ class WeightOnly(Record):
                 hint="put weight-only first in the recipe",
             )
         no_telemetry()
-        rewrite = Rewrite(self.name, self.to_dict(), ("onnx", "onnxruntime", "numpy"))
+        rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         notes: list[str] = []
         for part in model.parts:
             with tempfile.TemporaryDirectory(prefix="pack-", dir=workdir) as scratch, quiet():

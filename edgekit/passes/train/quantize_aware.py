@@ -30,6 +30,7 @@ class QuantizeAware(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = PACKAGES
     trains: ClassVar[bool] = True
 
     activations: Literal["u8", "s8"] = "u8"
@@ -62,7 +63,7 @@ class QuantizeAware(Record):
             trained,
             name=self.name,
             config=self.to_dict(),
-            packages=PACKAGES,
+            packages=self.packages,
             seconds=time.perf_counter() - started,
             notes=(f"{layers} layers trained under int8's rounding", found.note),
         )

@@ -10,7 +10,18 @@ from typing import Any
 from edgekit import _requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
-from edgekit.plugin import API, Built, Payload, Probe, Session, Support, fewer_threads, no_telemetry
+from edgekit.plugin import (
+    API,
+    Built,
+    KnownFault,
+    Payload,
+    Probe,
+    Runtime,
+    Session,
+    Support,
+    fewer_threads,
+    no_telemetry,
+)
 from edgekit.target.target import Target
 from edgekit_onnxruntime.options import CPU, Options
 
@@ -21,6 +32,16 @@ DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnx
 
 INSTALL = "pip install onnxruntime"
 WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
+DEADLY = KnownFault(
+    "onnxruntime",
+    "1.21.0",
+    arch="aarch64",
+    lacks="dotprod",
+    works="1.20.1, 1.22.0, 1.23.2 and 1.32.0",
+    source="seen on emulated Cortex-A53 and -A72",
+)
+"""The one release that dies with SIGILL at import on ARM cores without dot product."""
+
 PRECISIONS = {"f32", "f16", "i8", "i8-dynamic", "i8-weights", "i4-weights"}
 
 
@@ -32,6 +53,7 @@ class OnnxRuntime:
     summary = "ONNX Runtime: x86-64 and 64-bit ARM processors"
     accepts = frozenset({"onnx"})
     options = Options
+    runtime = Runtime(DISTRIBUTIONS, modules=("onnxruntime",), alone=("onnxruntime",), faults=(DEADLY,))
 
     def probe(self) -> Probe:
         """Say which ONNX Runtime is here and which execution providers it has."""
@@ -86,15 +108,12 @@ class OnnxRuntime:
 
 
 def _known_crash(versions: Mapping[str, str]) -> str | None:
-    """Recognise, before importing it, the one release that dies with SIGILL on ARM cores without dot product."""
+    """Recognise, before importing it, a release that dies on this processor."""
     from edgekit.target import host
 
-    if (
-        platform.machine() == "aarch64"
-        and versions.get("onnxruntime") == "1.21.0"
-        and "dotprod" not in host.probe().isa
-    ):
-        return "onnxruntime 1.21.0 crashes at import on this processor (Cortex-A53, A72 and their kin)"
+    version = versions.get(DEADLY.package)
+    if version is not None and DEADLY.holds(version, host.probe()):
+        return f"{DEADLY.package} {version} crashes at import on this processor (Cortex-A53, A72 and their kin)"
     return None
 
 

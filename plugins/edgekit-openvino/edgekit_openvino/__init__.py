@@ -10,9 +10,10 @@ from typing import Any
 from edgekit import _requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
-from edgekit.plugin import API, Built, Payload, Probe, Session, Support, fewer_threads, no_telemetry
+from edgekit.plugin import API, Built, Payload, Probe, Runtime, Session, Support, fewer_threads, no_telemetry
 from edgekit.target.target import Target
-from edgekit_openvino.options import Options
+from edgekit_openvino.options import TELEMETRY, Options
+from edgekit_openvino.recipes import DEFAULT_RECIPES, RECIPES, nncf_defaults
 
 __all__ = ["OpenVino"]
 
@@ -33,12 +34,19 @@ class OpenVino:
     summary = "OpenVINO: Intel and other x86-64 processors, 64-bit ARM, Intel graphics and NPUs"
     accepts = frozenset({"onnx", "openvino"})
     options = Options
+    runtime = Runtime(("openvino",), modules=("openvino",), alone=("openvino",), telemetry=(TELEMETRY,))
+    recipes = RECIPES
+    default_recipes = DEFAULT_RECIPES
+
+    def pass_defaults(self, pass_name: str, target: Target) -> Mapping[str, Any]:
+        """Return the settings of OpenVINO's own pass; its kernels want no others than the processor does."""
+        return nncf_defaults(target) if pass_name == "nncf" else {}
 
     def probe(self) -> Probe:
         """Say which OpenVINO is here and which devices it finds."""
         versions = _requirement.versions(("openvino",))
         try:
-            no_telemetry()
+            no_telemetry(TELEMETRY)
             import openvino
 
             core = openvino.Core()

@@ -14,6 +14,7 @@ from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault
 from edgekit.plugin import check_feeds, no_telemetry
 from edgekit.spec import TensorSpec
+from edgekit_openvino.options import TELEMETRY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,7 +125,7 @@ def _silent() -> Iterator[Any]:
 
 def _nncf() -> Any:
     """Import nncf and leave logging as it was: at import it installs a class of its own for all loggers to come."""
-    no_telemetry()
+    no_telemetry(TELEMETRY)
     loggers = logging.getLoggerClass()
     try:
         import nncf

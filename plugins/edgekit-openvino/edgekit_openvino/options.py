@@ -8,6 +8,9 @@ from typing import Literal
 from edgekit.errors import UsageError
 from edgekit.plugin import Record
 
+TELEMETRY = "openvino_telemetry"
+"""The module that calls home. openvino and nncf have no switch but CI=true; without it they use their own stub."""
+
 
 @dataclass(frozen=True)
 class Options(Record):

@@ -25,7 +25,6 @@ from edgekit.errors import UnsupportedError, UsageError, nearest
 from edgekit.model import ASSETS, Model, Part, Step
 from edgekit.plugin import LayerCost, Record
 
-PACKAGES = ("nncf", "openvino", "onnx")
 COST_SAMPLES = 16
 """Samples on which each layer's cost is measured: the order of the layers settles long before the ranges do."""
 
@@ -38,7 +37,8 @@ class Nncf(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
     gives: ClassVar[str] = "openvino"
     needs_samples: ClassVar[bool] = True
-    packages: ClassVar[tuple[str, ...]] = ("nncf", "onnx")
+    packages: ClassVar[tuple[str, ...]] = ("nncf", "openvino", "onnx")
+    precision: ClassVar[str] = "i8"
     install: ClassVar[str] = "pip install 'edgekit-openvino[build]'"
 
     device: Literal["CPU", "CPU_SPR", "GPU", "NPU", "ANY"] = "CPU"
@@ -88,7 +88,7 @@ class Nncf(Record):
         precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
         made = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - started, 3)
-        tools = _requirement.versions(PACKAGES)
+        tools = _requirement.versions(self.packages)
         step = Step(self.name, self.to_dict(), tools, model.digest, made.digest, seconds, tuple(notes))
         return made.with_step(step)
 
@@ -122,7 +122,7 @@ class Nncf(Record):
     def _key(self, model: Model, samples: Feeds) -> str:
         """Name what decides the graph; whether its float operators run in bf16 does not."""
         code = [[path.name, path.read_text()] for path in sorted(Path(__file__).parent.glob("*.py"))]
-        decides = [self.to_dict(), _requirement.versions(PACKAGES), model.digest, samples.digest, code]
+        decides = [self.to_dict(), _requirement.versions(self.packages), model.digest, samples.digest, code]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _make(self, model: Model, samples: Feeds, work: Path) -> None:

@@ -12,7 +12,7 @@ from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, no_telemetr
 from edgekit.spec import TensorSpec
 from edgekit.target import host
 from edgekit_openvino import layers
-from edgekit_openvino.options import Options
+from edgekit_openvino.options import TELEMETRY, Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ PROFILED_RUNS = 10
 
 def runtime() -> Any:
     """Import and give openvino. Raises EnvironmentFault when it is missing or broken."""
-    no_telemetry()
+    no_telemetry(TELEMETRY)
     try:
         import openvino
     except Exception as error:  # a broken build raises more than ImportError

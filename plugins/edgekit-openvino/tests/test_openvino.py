@@ -45,6 +45,7 @@ def session(model, tmp_path, **options):
 
 class TestContract(BackendTests):
     runtime = ("openvino",)
+    build_side = ("nncf",)
 
     @pytest.fixture
     def backend(self):

@@ -10,10 +10,11 @@ from typing import Any
 from edgekit import _requirement
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model
-from edgekit.plugin import API, Built, Payload, Probe, Session, Support
+from edgekit.plugin import API, USUAL, Built, Payload, Probe, Runtime, Session, Support
 from edgekit.target.target import Target
-from edgekit_tensorrt import rules
+from edgekit_tensorrt import compute_capability, rules
 from edgekit_tensorrt.options import Options
+from edgekit_tensorrt.recipes import PASS_DEFAULTS, RECIPES
 
 __all__ = ["TensorRT"]
 
@@ -31,6 +32,17 @@ class TensorRT:
     summary = "TensorRT: NVIDIA Jetson and NVIDIA GPUs"
     accepts = frozenset({"onnx"})
     options = Options
+    runtime = Runtime(("tensorrt", "tensorrt-rtx"))  # without a driver nothing is loaded, so nothing is imported first
+    recipes = RECIPES
+    default_recipes = USUAL
+
+    def pass_defaults(self, pass_name: str, target: Target) -> Mapping[str, Any]:
+        """Return the settings that TensorRT needs or is fast with, on all its devices."""
+        return PASS_DEFAULTS.get(pass_name, {})
+
+    def variant(self, target: Target, name: str) -> Target:
+        """Return the target for one compute capability, as `8.9`."""
+        return compute_capability.narrowed(target, name)
 
     def probe(self) -> Probe:
         """Say what is here: a device that builds and runs engines, or enough to prepare a portable payload."""

@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from edgekit import catalog
 from edgekit.data import Feeds
 from edgekit.frameworks.onnx_model import part_of
 from edgekit.model import Model
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.pipeline import pass_defaults
-from edgekit.recipe import recipe
 from edgekit.target import target
 
 LAYERS = ("stem", "depthwise", "point", "wide", "product/MatMulAddFusion", "head")
@@ -77,7 +77,7 @@ def feed() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def int8(in_float: Model, feed: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Quantize the network in the flavour of this machine."""
-    config = pass_defaults.resolve(recipe.load("int8-static"), target.load("host")).passes[0].config
+    config = pass_defaults.resolve(catalog.recipe("int8-static"), target.load("host")).passes[0].config
     folder = tmp_path_factory.mktemp("int8")
     feeds = Feeds.from_arrays([feed])
     return QuantizeStatic.from_dict(dict(config)).apply(in_float, feeds, folder)

@@ -13,10 +13,10 @@ import onnx
 import pytest
 
 import edgekit
+from edgekit import catalog
 from edgekit.pipeline import mixed_precision
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.project import Project
-from edgekit.recipe import recipe
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.report import html, markdown, text
 from edgekit.result.report import Candidate, Report
@@ -29,7 +29,7 @@ BOTH = ("onnxruntime/int8-static", "onnxruntime/fp32")
 def tried(name: str, *, made: Recipe | None = None, ok: bool = True, baseline: bool = False) -> Any:
     """Give a candidate of which only what pairs are found by is there."""
     backend, _, asked = name.partition("/")
-    planned = PlannedCandidate(backend, made or recipe.load(asked), baseline=baseline)
+    planned = PlannedCandidate(backend, made or catalog.recipe(asked), baseline=baseline)
     return SimpleNamespace(planned=planned, quality=SimpleNamespace(ok=ok))
 
 

@@ -15,6 +15,7 @@ class Clip(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"
     needs_samples: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     trains: ClassVar[bool] = True
 
     sigmas: float = 3.0
@@ -49,7 +50,7 @@ class Clip(Record):
             module,
             name=self.name,
             config=self.to_dict(),
-            packages=("torch",),
+            packages=self.packages,
             seconds=time.perf_counter() - started,
             notes=(f"{len(layers)} layers clipped",),
         )

@@ -1,7 +1,7 @@
 import torch
 from edgekit_clip import Clip
 
-from edgekit.recipe import recipe
+from edgekit import catalog
 from edgekit.testing import LivePassTests
 
 
@@ -18,6 +18,6 @@ class TestClip(LivePassTests):
 
 
 def test_recipe_has_its_settings():
-    first, second = recipe.load("clipped.toml").passes
+    first, second = catalog.recipe("clipped.toml").passes
     assert Clip.from_dict(first.config) == Clip(sigmas=2.5)
     assert second.name == "quantize-static"
