@@ -154,7 +154,7 @@ def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) ->
 def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
     text = 'summary = "s"\n[[passes]]\nname = "smooth"\n[passes.operators.MatMul]\nfloat = true\n'
     stated = catalog.recipe(write(tmp_path, 'precision = "f32"\n' + text))
-    for use in (lambda: recipe_passes.through(stated, "onnx"), lambda: catalog.recipe(write(tmp_path, text))):
+    for use in (lambda: recipe_passes.formats(stated, "onnx"), lambda: catalog.recipe(write(tmp_path, text))):
         with pytest.raises(UsageError, match="recipe 'mine', pass 'smooth': it takes no settings for operators"):
             use()
 
