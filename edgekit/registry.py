@@ -48,7 +48,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def distribution(kind: str, name: str) -> str:
-    """Give `distribution version` of an installed plugin, for people."""
+    """Return `distribution version` of an installed plugin, for people."""
     return " and ".join(_owner(point) for point in _points(kind, name))
 
 
@@ -75,7 +75,7 @@ def pass_type(name: str) -> type[Pass]:
 
 
 def is_live(name: str) -> bool:
-    """Say whether a pass works on the live torch module, before the export."""
+    """Return whether a pass works on the live torch module, before the export."""
     kind = pass_type(name)
     return "torch" in kind.accepts and kind.gives == "torch"
 

@@ -80,7 +80,7 @@ class Feeds:
         held = [dict(feed) for feed in feeds]
         return cls(lambda: (dict(feed) for feed in held), lambda: len(held), lambda: digest_of_content(held))
 
-    def evenly(self, count: int) -> Feeds:
+    def subsample(self, count: int) -> Feeds:
         """Give `count` of these feeds, spread over all of them, or all where there are no more."""
 
         def make() -> Iterator[dict[str, np.ndarray]]:
@@ -97,7 +97,7 @@ class Feeds:
             return self
         return Feeds(make, lambda: count, lambda: digest_of([self.digest, "evenly", count]))
 
-    def told(self, tell: Callable[[str], None]) -> Feeds:
+    def with_progress(self, tell: Callable[[str], None]) -> Feeds:
         """Give the same feeds; `tell` hears, a few times a second at most, which of them is being made."""
 
         def make() -> Iterator[dict[str, np.ndarray]]:

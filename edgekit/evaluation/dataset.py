@@ -48,7 +48,7 @@ class Evaluation:
 
     @property
     def feeds(self) -> Feeds | None:
-        """Give the calibration feeds, None without data."""
+        """Return the calibration feeds, None without data."""
         return None if self.calibration is None else Feeds.of(self.calibration, self.task)
 
 
@@ -122,7 +122,7 @@ def _unused_labels(task: Task) -> str:
 
 
 def task_config(project: Project, model: Model) -> TaskConfig:
-    """Give the model's own task record, with what the project says on top."""
+    """Return the model's own task record, with what the project says on top."""
     config = TaskConfig.load(model.assets) or TaskConfig(project.task or model.task or "tensor")
     if project.task:
         config = replace(config, task=project.task)
@@ -156,12 +156,12 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
 
 def _named(config: TaskConfig, samples: Samples) -> TaskConfig:
     """Take the class names from the data where the model has none, so that the bundle knows them too."""
-    found = Classes.of(config.labels, samples.classes)
-    if not found.from_data or not config.task.endswith("-classification"):
+    classes = Classes.of(config.labels, samples.classes)
+    if not classes.from_data or not config.task.endswith("-classification"):
         return config
     if config.labels:
-        found.check_count(len(config.labels))
-    return replace(config, labels=found.names)
+        classes.check_count(len(config.labels))
+    return replace(config, labels=classes.names)
 
 
 def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:

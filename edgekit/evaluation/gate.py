@@ -45,7 +45,7 @@ class Deviation:
 
     @property
     def rel_l2(self) -> float:
-        """Give ||candidate - original|| / ||original|| over everything added."""
+        """Return ||candidate - original|| / ||original|| over everything added."""
         if not self.finite:
             return math.inf
         return math.sqrt(self._square / self._reference) if self._reference else math.sqrt(self._square)
@@ -142,7 +142,7 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
 
 
 def miss(quality: Quality) -> float:
-    """Say how far a candidate is from passing: the worst of its failed checks, relative to the limit; else 0."""
+    """Return how far a candidate is from passing: the worst of its failed checks, relative to the limit; else 0."""
     failed = (check for check in quality.checks if not check.passed)
     return max((abs(check.value - check.limit) / (abs(check.limit) or 1.0) for check in failed), default=0.0)
 
@@ -188,7 +188,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def points(drop: float) -> str:
-    """Say a drop of a metric in points, a hundredth of its unit."""
+    """Return a drop of a metric in points, a hundredth of its unit."""
     return (
         f"{100 * drop:.2f} points lost"
         if drop > 0
@@ -199,13 +199,13 @@ def points(drop: float) -> str:
 
 
 def count_of_points(drop: float) -> str:
-    """Say a share as a number of points: `1 point`, `0.5 points`."""
+    """Return a share as a number of points: `1 point`, `0.5 points`."""
     points = f"{100 * drop:g}"
     return f"{points} point" if points == "1" else f"{points} points"
 
 
 def _resolution(quality: Quality, max_drop: float) -> tuple[str, ...]:
-    """Say when the samples are too few to see a loss as small as the one allowed."""
+    """Return when the samples are too few to see a loss as small as the one allowed."""
     if quality.metric in ("accuracy", "f1") and quality.labelled and max_drop and 1 / quality.labelled > max_drop:
         return (
             f"with {quality.labelled} labelled samples one sample is {100 / quality.labelled:.1f} points: "

@@ -1,4 +1,4 @@
-"""What is tried beside what was asked for: what candidates must be faster than, and the last resort."""
+"""What is tried beside what was asked for: what candidates must be faster than, and the fallback."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ Pair = tuple[str, Recipe]
 """A backend's name, and a recipe that is resolved for it."""
 
 
-def baselines(planned: Sequence[Pair], possible: Sequence[Pair], goal: Target) -> list[Pair]:
-    """Give full precision, where only lossy recipes are planned, and what a recipe that prunes gives without.
+def baselines(planned: Sequence[Pair], possible: Sequence[Pair], target: Target) -> list[Pair]:
+    """Return full precision, where only lossy recipes are planned, and what a recipe that prunes gives without.
 
     `possible` are the planned ones with nothing in their way.
     """
     wanted: list[Pair] = []
-    if all(made.passes for _, made in planned):
+    if all(recipe.passes for _, recipe in planned):
         wanted = [(backend, catalog.recipe("fp32")) for backend in dict.fromkeys(backend for backend, _ in possible)]
     wanted += [
-        (backend, plain(made, recipe_passes.without_pruning(made), goal, backend))
-        for backend, made in possible
-        if recipe_passes.prunes(made)
+        (backend, plain(recipe, recipe_passes.without_pruning(recipe), target, backend))
+        for backend, recipe in possible
+        if recipe_passes.prunes(recipe)
     ]
-    there = [(backend, made.passes) for backend, made in planned]
+    there = [(backend, recipe.passes) for backend, recipe in planned]
     added = []
-    for backend, found in wanted:
-        made = pass_defaults.resolve(found, goal, backend)
-        if (backend, made.passes) not in there:
-            there.append((backend, made.passes))
-            added.append((backend, made))
+    for backend, unresolved in wanted:
+        recipe = pass_defaults.resolve(unresolved, target, backend)
+        if (backend, recipe.passes) not in there:
+            there.append((backend, recipe.passes))
+            added.append((backend, recipe))
     return added
 
 
-def plain(made: Recipe, passes: tuple[PassConfig, ...], target: Target, backend: str | None = None) -> Recipe:
-    """Give the recipe of `passes` alone, which `made` does among others: a known one where it is that."""
+def plain(recipe: Recipe, passes: tuple[PassConfig, ...], target: Target, backend: str | None = None) -> Recipe:
+    """Return the recipe of `passes` alone, which `recipe` does among others: a known one where it is that."""
     for known in catalog.recipes(backend).values():
         if pass_defaults.resolve(known, target, backend).passes == passes:
             return known
-    return Recipe(f"{made.name}-whole", f"{made.name} without its pruning", passes, made.precision)
+    return Recipe(f"{recipe.name}-whole", f"{recipe.name} without its pruning", passes, recipe.precision)
 
 
-def fallbacks(possible: Sequence[Pair], goal: Target) -> list[Pair]:
-    """Give int8 by training for the backends whose int8 candidates may all miss the gate."""
-    int8 = [(backend, made) for backend, made in possible if made.precision.startswith("i8")]
-    if any(made.name == LAST_RESORT for _, made in int8):
+def fallbacks(possible: Sequence[Pair], target: Target) -> list[Pair]:
+    """Return int8 by training for the backends whose int8 candidates may all miss the gate."""
+    int8 = [(backend, recipe) for backend, recipe in possible if recipe.precision.startswith("i8")]
+    if any(recipe.name == LAST_RESORT for _, recipe in int8):
         return []
     last = catalog.recipe(LAST_RESORT)
     return [
-        (backend, pass_defaults.resolve(last, goal, backend))
+        (backend, pass_defaults.resolve(last, target, backend))
         for backend in dict.fromkeys(backend for backend, _ in int8)
     ]

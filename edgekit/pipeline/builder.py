@@ -90,7 +90,7 @@ class Builder(contextlib.ExitStack):
         return self._loaded
 
     def original(self) -> Original:
-        """Give the original model in its own framework."""
+        """Return the original model in its own framework."""
         original = self.loaded().original
         if original is None:
             raise EdgekitError(f"the source of '{self.reference.ref}' gives no original model to compare with.")
@@ -98,7 +98,7 @@ class Builder(contextlib.ExitStack):
 
     @functools.cached_property
     def source_key(self) -> Mapping[str, Any] | None:
-        """Give what decides the loaded model; None when only loading can tell."""
+        """Return what decides the loaded model; None when only loading can tell."""
         if self.source_digest is None:
             return None
         return {
@@ -114,7 +114,7 @@ class Builder(contextlib.ExitStack):
         return {"shapes": dict(self.plan.shapes), **({"opset": opset} if opset else {})}
 
     def exported(self) -> Model:
-        """Give the model's graph in full precision, its free sizes fixed as planned."""
+        """Return the model's graph in full precision, its free sizes fixed as planned."""
         if self.source_key is None:
             return self._known_sizes(self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
         key = {**self.source_key, "config": self.export_config}
@@ -140,8 +140,8 @@ class Builder(contextlib.ExitStack):
             shutil.copytree(model.folder, work, dirs_exist_ok=True)
             return replace(model, folder=work)
         with self.progress.step("exporting the graph"):
-            made: Model = kind.from_dict(self.export_config, "export").apply(model, None, work)  # type: ignore[attr-defined]
-            return made
+            exported: Model = kind.from_dict(self.export_config, "export").apply(model, None, work)  # type: ignore[attr-defined]
+            return exported
 
     def with_passes(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Model:
         """Apply a recipe's passes on graphs in order; those before the export are `torch_passes.py`'s."""
@@ -159,12 +159,12 @@ class Builder(contextlib.ExitStack):
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
                 title = f"{instance.name} ({candidate.recipe.name})"
                 with self.progress.step(title) as tick, blamed(instance.name):
-                    told = None if given is None else given.told(lambda word: tick(0, word))
-                    return instance.apply(start, told, work)  # type: ignore[no-any-return]
+                    shown = None if given is None else given.with_progress(lambda word: tick(0, word))
+                    return instance.apply(start, shown, work)  # type: ignore[no-any-return]
 
-            made = self.cached_model(step.name, key, kind, apply)
+            changed = self.cached_model(step.name, key, kind, apply)
             # The cache knows the step by its bytes; the lineage is this run's.
-            model = replace(made, task=model.task, steps=(*model.steps, *made.steps[len(start.steps) :]))
+            model = replace(changed, task=model.task, steps=(*model.steps, *changed.steps[len(start.steps) :]))
         return model
 
     def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Compiled:
@@ -210,12 +210,12 @@ class Builder(contextlib.ExitStack):
         return Compiled(model, built, folder / "payload", key)
 
     def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
-        """Give the folder that `make` filled for this key, now or before, by the same code with the same packages."""
+        """Return the folder that `make` filled for this key, now or before, by the same code with the same packages."""
         folder, _ = cache.fetch(digest_of([step, dict(key), made_by(kind)]), step, make)
         return folder
 
     def cached_model(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], Model]) -> Model:
-        """Give the model that `make` wrote for this key, now or before."""
+        """Return the model that `make` wrote for this key, now or before."""
 
         def fill(work: Path) -> None:
             (work / "model").mkdir()

@@ -30,7 +30,7 @@ class Attributed:
 
 
 def attribute(anatomy: Anatomy, kernels: Sequence[LayerTime]) -> Attributed:
-    """Give each kernel's time to the layer that it serves; `kernels` are in the order in which they ran.
+    """Return each kernel's time to the layer that it serves; `kernels` are in the order in which they ran.
 
     A kernel of several layers is shared out evenly. One whose name says nothing (a reorder) serves the layer of the
     kernel before it; at the very beginning, of the one behind it.
@@ -66,7 +66,7 @@ def attribute(anatomy: Anatomy, kernels: Sequence[LayerTime]) -> Attributed:
 
 
 def _served(kernel: LayerTime, own: Mapping[str, str], homes: Mapping[str, str | None]) -> tuple[str, ...] | None:
-    """Give the layers that a kernel computes or serves, none of them for what stands before all, None when unknown."""
+    """Return the layers that a kernel computes or serves; none for what stands before all, None when unknown."""
     names = (*kernel.covers, kernel.name)
     computed = tuple(dict.fromkeys(own[name] for name in names if name in own))
     if computed:
@@ -74,12 +74,12 @@ def _served(kernel: LayerTime, own: Mapping[str, str], homes: Mapping[str, str |
     known = [homes[name] for name in names if name in homes]
     if not known:
         return None
-    found = next((home for home in known if home is not None), None)
-    return () if found is None else (found,)
+    layer = next((home for home in known if home is not None), None)
+    return () if layer is None else (layer,)
 
 
 def fastest(profiles: Sequence[Sequence[LayerTime]]) -> tuple[LayerTime, ...]:
-    """Give the least time of each kernel over several profiles of one model: what disturbs a run only adds to it."""
+    """Return the least time of each kernel over several profiles of one model: what disturbs a run only adds to it."""
     least: dict[tuple[str, str], LayerTime] = {}
     for profile in profiles:
         for kernel in profile:

@@ -66,7 +66,7 @@ class Plan(Record):
         return tuple(c for c in self.candidates if not c.problems and not c.baseline and not c.fallback)
 
     def to_toml(self, *, anywhere: bool = False) -> str:
-        """Return the plan as a project file, with what was resolved as comments; `anywhere` makes its paths absolute."""
+        """Return the plan as a project file with what was resolved as comments; `anywhere` makes its paths absolute."""
         lines = [f"target: {self.target.summary}"]
         if self.mismatches:
             lines.append("not measured here: " + "; ".join(self.mismatches))

@@ -54,11 +54,11 @@ class Times:
 
     @property
     def pure_ms(self) -> float:
-        """Give what the faster of the two pure models takes."""
+        """Return what the faster of the two pure models takes."""
         return self.rest_ms + min(sum(self.float_ms.values()), sum(self.int8_ms.values()))
 
     def predicted_ms(self, in_float: Collection[str]) -> float:
-        """Give what the model should take with these layers in float."""
+        """Return what the model should take with these layers in float."""
         known = self.float_ms.keys()
         layers = sum(self.float_ms[name] if name in in_float else self.int8_ms[name] for name in known)
         tolls = sum(
@@ -71,7 +71,7 @@ class Times:
 
 
 def propose(times: Times) -> tuple[frozenset[str], ...]:
-    """Give the sets of layers to try in float, the most promising first; none where none promises anything."""
+    """Return the sets of layers to try in float, the most promising first; none where none promises anything."""
     everything = frozenset(layer.name for layer in times.layers)
     if len(everything) < 2:
         return ()
@@ -83,7 +83,7 @@ def propose(times: Times) -> tuple[frozenset[str], ...]:
 
 
 def cheapest(times: Times, weight: float = 1.0) -> frozenset[str]:
-    """Give the layers that are in float where the sum of all layers' times and of all tolls is least.
+    """Return the layers that are in float where the sum of all layers' times and of all tolls is least.
 
     Each layer has two costs and each edge one that is paid when its ends differ: the least sum is a minimum cut
     (Greig, Porteous and Seheult 1989). int8 is on the sink's side, which networkx makes as small as can be: what is as
@@ -130,7 +130,7 @@ def _holding(worth: Mapping[str, float]) -> frozenset[str]:
 
 
 def _tolls(layers: Sequence[GraphLayer], conversions: Mapping[str, float]) -> dict[str, float]:
-    """Give what converting each layer's input costs: as measured, else by its size, and at least what any costs."""
+    """Return what converting each layer's input costs: as measured, else by its size, and at least what any costs."""
     if not conversions:
         return {}
     sizes = {layer.name: layer.reads for layer in layers}

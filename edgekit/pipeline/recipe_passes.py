@@ -14,13 +14,13 @@ from edgekit.plugin import Pass, Pruning, Trainable
 from edgekit.recipe.recipe import PassConfig, Recipe
 
 
-def formats(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
+def formats(recipe: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
     """Follow a model's format through the passes; say which pass does not take what it is given.
 
     A torch model is exported to ONNX where the passes on the live module end.
     """
     problems = []
-    for step in made.passes:
+    for step in recipe.passes:
         kind = registry.pass_type(step.name)
         if start == "torch" and not registry.is_live(step.name):
             start = "onnx"
@@ -28,31 +28,31 @@ def formats(made: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
             problems.append(f"the pass '{step.name}' takes a torch model before its export, the model is '{start}'")
         elif start not in kind.accepts:
             problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
-        configured(step, made)
+        configured(step, recipe)
         start = kind.gives
     return "onnx" if start == "torch" else start, tuple(problems)
 
 
-def fits(made: Recipe, start: str, backend: str) -> bool:
-    """Say whether a backend can take what a recipe makes: not where that is the own format of another.
+def fits(recipe: Recipe, start: str, backend: str) -> bool:
+    """Return whether a backend can take what a recipe makes: not where that is the own format of another.
 
     What is not installed fits, and is told of where the problems are.
     """
     try:
-        gives, _ = formats(made, start)
+        gives, _ = formats(recipe, start)
         return gives in ("onnx", start) or gives in registry.backend(backend).accepts
     except EnvironmentFault:
         return True
 
 
-def missing_packages(made: Recipe) -> tuple[EnvironmentFault, ...]:
-    """Say which passes are not here, or need packages that are not, with the line that installs them as the hint."""
-    found = []
-    for step in made.passes:
+def missing_packages(recipe: Recipe) -> tuple[EnvironmentFault, ...]:
+    """Return which passes are not here, or need packages that are not, with the line that installs them as the hint."""
+    faults = []
+    for step in recipe.passes:
         try:
             kind = registry.pass_type(step.name)
         except EnvironmentFault as fault:
-            found.append(fault)
+            faults.append(fault)
             continue
         absent = [name for name in kind.packages if not _is_here(name)]
         if absent:
@@ -60,8 +60,8 @@ def missing_packages(made: Recipe) -> tuple[EnvironmentFault, ...]:
             line = "pip install 'edgekit[build]'" if ours else f"pip install {' '.join(absent)}"
             hint = getattr(kind, "install", line)
             needs = f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks."
-            found.append(EnvironmentFault(needs, hint=hint))
-    return tuple(found)
+            faults.append(EnvironmentFault(needs, hint=hint))
+    return tuple(faults)
 
 
 def _is_here(distribution: str) -> bool:
@@ -94,26 +94,26 @@ def trains(instance: Pass) -> bool:
     return isinstance(instance, Trainable) and instance.trains
 
 
-def before_export(made: Recipe) -> tuple[PassConfig, ...]:
-    """Give the passes that a recipe begins with and that work on the live module, before the export."""
-    return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), made.passes))
+def before_export(recipe: Recipe) -> tuple[PassConfig, ...]:
+    """Return the passes that a recipe begins with and that work on the live module, before the export."""
+    return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), recipe.passes))
 
 
-def after_export(made: Recipe) -> tuple[PassConfig, ...]:
-    """Give the other passes of a recipe, which work on graphs."""
-    return made.passes[len(before_export(made)) :]
+def after_export(recipe: Recipe) -> tuple[PassConfig, ...]:
+    """Return the other passes of a recipe, which work on graphs."""
+    return recipe.passes[len(before_export(recipe)) :]
 
 
-def prunes(made: Recipe) -> bool:
-    """Say whether a recipe takes parts of the model away."""
-    return any(_prunes(step, made) for step in made.passes)
+def prunes(recipe: Recipe) -> bool:
+    """Return whether a recipe takes parts of the model away."""
+    return any(_prunes(step, recipe) for step in recipe.passes)
 
 
-def without_pruning(made: Recipe) -> tuple[PassConfig, ...]:
-    """Give what a recipe that prunes does to graphs beside that."""
-    return tuple(step for step in after_export(made) if not _prunes(step, made))
+def without_pruning(recipe: Recipe) -> tuple[PassConfig, ...]:
+    """Return what a recipe that prunes does to graphs beside that."""
+    return tuple(step for step in after_export(recipe) if not _prunes(step, recipe))
 
 
-def _prunes(step: PassConfig, made: Recipe) -> bool:
-    instance = configured(step, made)
+def _prunes(step: PassConfig, recipe: Recipe) -> bool:
+    instance = configured(step, recipe)
     return isinstance(instance, Pruning) and instance.prunes

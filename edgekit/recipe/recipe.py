@@ -36,7 +36,7 @@ PRUNED = "pruned"
 
 
 def pruned(plain: Recipe) -> Recipe:
-    """Give the recipe that prunes first and then does what `plain` does."""
+    """Return the recipe that prunes first and then does what `plain` does."""
     name = PRUNED if plain.name == "fp32" else f"{PRUNED}-{plain.name}"
     summary = f"a part of the work pruned away and recovered from on --train, then {plain.name}"
     return replace(plain, name=name, summary=summary, passes=(PassConfig("prune"), *plain.passes))

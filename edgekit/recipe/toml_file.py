@@ -38,7 +38,7 @@ def read(path: Path) -> Recipe:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Give the recipe file that repeats `recipe`; it has the name of the file it is written to."""
+    """Return the recipe file that repeats `recipe`; it has the name of the file it is written to."""
     lines = [f"summary = {_toml.value(recipe.summary)}", f"precision = {_toml.value(recipe.precision)}"]
     for step in recipe.passes:
         lines += ["", "[[passes]]", f"name = {_toml.value(step.name)}"]

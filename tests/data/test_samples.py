@@ -183,17 +183,17 @@ def test_a_split_of_a_file_is_refused(tmp_path):
 
 def test_feeds_spread_over_all_of_them():
     feeds = Feeds.from_arrays([{"x": np.array([number])} for number in range(10)])
-    some = feeds.evenly(4)
+    some = feeds.subsample(4)
     assert [int(feed["x"][0]) for feed in some] == [0, 2, 5, 7] == [int(feed["x"][0]) for feed in some]
     assert len(some) == 4 and some.digest != feeds.digest
-    assert feeds.evenly(10) is feeds and feeds.evenly(99) is feeds
+    assert feeds.subsample(10) is feeds and feeds.subsample(99) is feeds
 
 
 def test_feeds_tell_where_they_are_and_stay_the_same():
     feeds = Feeds.from_arrays([{"x": np.array([number])} for number in range(10)])
     words: list[str] = []
-    told = feeds.told(words.append)
-    assert (told.digest, len(told)) == (feeds.digest, 10)
-    assert [int(feed["x"][0]) for feed in told] == list(range(10))
+    shown = feeds.with_progress(words.append)
+    assert (shown.digest, len(shown)) == (feeds.digest, 10)
+    assert [int(feed["x"][0]) for feed in shown] == list(range(10))
     assert words[0] == "sample 1 of 10" and len(words) <= 10
-    assert [int(feed["x"][0]) for feed in told.evenly(2)] == [0, 5]
+    assert [int(feed["x"][0]) for feed in shown.subsample(2)] == [0, 5]

@@ -31,7 +31,7 @@ class Counted:
         return len(self.feeds)
 
     def evenly(self, count: int) -> Feeds:
-        return self.feeds.evenly(count)
+        return self.feeds.subsample(count)
 
     @property
     def digest(self) -> str:

@@ -80,7 +80,7 @@ class Smooth(Record):
                 hint="put smooth first in the recipe",
             )
         no_telemetry()
-        samples = samples if self.samples is None else samples.evenly(self.samples)
+        samples = samples if self.samples is None else samples.subsample(self.samples)
         rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         with tempfile.TemporaryDirectory(prefix="smooth-", dir=workdir) as scratch, quiet():
             prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=13)
@@ -121,7 +121,7 @@ class Smooth(Record):
         greatest = channel_extremes(prepared.proto, widths, samples, model.part.inputs, file=file)
         rows: dict[str, np.ndarray] = {}
         if self.alpha == "auto":
-            rows = some_rows(prepared.proto, widths, samples.evenly(SEARCH_SAMPLES), model.part.inputs, file=file)
+            rows = some_rows(prepared.proto, widths, samples.subsample(SEARCH_SAMPLES), model.part.inputs, file=file)
         constants = {tensor.name: tensor for tensor in prepared.proto.graph.initializer}
         scales: dict[str, np.ndarray] = {}
         chosen: list[float | None] = []

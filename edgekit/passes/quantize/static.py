@@ -162,7 +162,7 @@ class QuantizeStatic(Record):
             kinds = {node.name: node.op_type for node in prepared.proto.graph.node}
             layers = {name for name in choice.nodes if kinds[name] in self.operators}
             file = Path(scratch) / "switched.onnx" if prepared.large else None
-            return layer_costs(prepared.proto, proto, layers, samples.evenly(COST_SAMPLES), file=file)
+            return layer_costs(prepared.proto, proto, layers, samples.subsample(COST_SAMPLES), file=file)
 
     def anatomy(self, model: Model, workdir: Path) -> Anatomy:
         """List every MatMul, Gemm and Conv that would be quantized; no sample is run."""
@@ -183,7 +183,7 @@ class QuantizeStatic(Record):
             )
         self._check_model(model)
         no_telemetry()
-        return samples if self.samples is None else samples.evenly(self.samples)
+        return samples if self.samples is None else samples.subsample(self.samples)
 
     def _check_model(self, model: Model) -> None:
         if model.precision not in ("f32", "bf16"):

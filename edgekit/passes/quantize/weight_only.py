@@ -143,7 +143,7 @@ class WeightOnly(Record):
             if samples is None or len(samples) == 0:
                 return weight_costs(prepared.proto, proto, layers)
             file = Path(scratch) / "switched.onnx" if prepared.large else None
-            return layer_costs(prepared.proto, proto, layers, samples.evenly(COST_SAMPLES), file=file)
+            return layer_costs(prepared.proto, proto, layers, samples.subsample(COST_SAMPLES), file=file)
 
     def _packed(self, source: Path, scratch: Path) -> tuple[Prepared, Any, list[str]]:
         """Give the float graph, its Gemm split as they are packed, the packed graph, and notes."""

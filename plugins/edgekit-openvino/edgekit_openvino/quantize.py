@@ -100,7 +100,7 @@ class Nncf(Record):
         # Biases that make up for quantization would count against the layer where it is left in float.
         plain = replace(self, bias_correction="none")
         _, quantized = plain._quantized(model, samples, folded=False)
-        return layer_costs(quantized, samples.evenly(COST_SAMPLES))
+        return layer_costs(quantized, samples.subsample(COST_SAMPLES))
 
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
         if samples is None or len(samples) == 0:
@@ -117,7 +117,7 @@ class Nncf(Record):
                 f"NNCF takes a model of one graph; this one has {len(model.parts)}.",
                 hint="take int8-dynamic, which needs no samples for each graph",
             )
-        return samples if self.samples is None else samples.evenly(self.samples)
+        return samples if self.samples is None else samples.subsample(self.samples)
 
     def _key(self, model: Model, samples: Feeds) -> str:
         """Name what decides the graph; whether its float operators run in bf16 does not."""
