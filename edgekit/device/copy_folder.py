@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import os
 import tarfile
@@ -18,7 +20,7 @@ from edgekit.errors import UsageError
 LIST = r'cd -- "$1" 2>/dev/null || exit 0; find . -type f -exec sha256sum {} +'
 
 STORE = r"""
-to=$1 part=$1.edgekit-part need=$2
+to=$1 part=$1.edgekit-part need=$2 how=$3
 trap 'rm -rf -- "$part"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 rm -rf -- "$part"; mkdir -p -- "$part" || exit 1
@@ -27,7 +29,7 @@ case $free in
   ''|*[!0-9]*) ;;
   *) [ "$free" -ge "$need" ] || { echo "full $free"; exit 0; } ;;
 esac
-tar -x -o -f - -C "$part" || exit 1
+tar "$how" -o -f - -C "$part" || exit 1
 cd -- "$part" || exit 1
 while IFS= read -r file; do
   mkdir -p -- "$(dirname -- "$file")" || exit 1
@@ -42,8 +44,10 @@ cd .. && rm -rf -- "$to" && mv -- "$part" "$to" && echo stored
 """
 
 
-def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> int:
+def push(transport: Transport, source: Path, to: str, *, timeout_s: float, packed: bool = False) -> int:
     """Make `to` on the device equal to the folder `source`, and give the bytes of files that were not there already.
+
+    What is sent is `packed` for a device that has gzip: code becomes a third, weights stay what they are.
 
     Raises DeviceError when the device has no room or a file arrives altered, UsageError for a folder that cannot be
     sent.
@@ -62,10 +66,12 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float) -> in
     new = sorted(set(files) - set(keep))
     need_kb = sum(-(-(source / name).stat().st_size // 1024) for name in new) + 1024
     reads, writes = os.pipe()
-    writer = threading.Thread(target=_write, args=(os.fdopen(writes, "wb"), source, new, keep, sums), daemon=True)
+    to_send = (os.fdopen(writes, "wb"), source, new, keep, sums, packed)
+    writer = threading.Thread(target=_write, args=to_send, daemon=True)
     with os.fdopen(reads, "rb") as stream:
         writer.start()
-        done = transport.run(["/bin/sh", "-c", STORE, "sh", to, str(need_kb)], timeout_s=timeout_s, stdin=stream)
+        words = ["/bin/sh", "-c", STORE, "sh", to, str(need_kb), "-xz" if packed else "-x"]
+        done = transport.run(words, timeout_s=timeout_s, stdin=stream)
     writer.join()
     answer = done.text.split(maxsplit=1)
     if done.returncode == 0 and answer == ["stored"]:
@@ -83,14 +89,19 @@ def _there(transport: Transport, to: str, timeout_s: float) -> dict[str, str]:
     return {row[1].removeprefix("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}
 
 
-def _write(stream: IO[bytes], source: Path, new: Iterable[str], keep: Iterable[str], sums: Mapping[str, str]) -> None:
+def _write(
+    stream: IO[bytes], source: Path, new: Iterable[str], keep: Iterable[str], sums: Mapping[str, str], packed: bool
+) -> None:
     """Write the tar stream; a device that stops reading is told by its own answer, so that is no error here."""
     texts = {
         ".edgekit-keep": "".join(f"{name}\n" for name in keep),
         ".edgekit-sums": "".join(f"{digest}  {name}\n" for name, digest in sums.items()),
     }
     try:
-        with stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(stream)
+            out = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=4)) if packed else raw
+            tar = stack.enter_context(tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT))
             for name, text in texts.items():
                 entry = tarfile.TarInfo(name)
                 entry.size = len(text.encode())

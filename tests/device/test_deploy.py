@@ -49,7 +49,7 @@ def test_a_device_with_nothing_but_python(small_bundle, settings, home):
     assert one.python is not None and one.python.startswith(str(home))
     assert {path.name for path in home.iterdir()} == {".cache"}
     folder = home / ".cache" / "edgekit-device"
-    assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "wheels"}
+    assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "packages"}
     assert one.bytes_sent > 10e6
 
     (again,) = deployed(small_bundle.path, [HERE], Settings(**{**vars(settings), "clean": True}))

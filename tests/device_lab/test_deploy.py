@@ -43,7 +43,7 @@ def test_a_bundle_on_three_processors_at_once(bundle, board, wheels):
         assert candidate.measurement is None, "an emulated board yields no time"
         assert report.evidence == made.evidence, "and no evidence"
         folder = boards[one.name].home / ".cache" / "edgekit-device"
-        assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "wheels"}
+        assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "packages"}
         assert {path.name for path in boards[one.name].home.iterdir()} <= {".cache"}
     (again,) = deployed(bundle, devices[1:2], Settings(bootstrap=True, clean=True))
     assert again.ok, again.fault

@@ -1,13 +1,14 @@
-"""Which wheels a device needs for a bundle, and where they come from: the light core, one plugin and its runtime.
+"""Which packages a device needs for a bundle, and where they come from: the light core, one plugin and its runtime.
 
-They are resolved on this machine, by pip, for the device's Python, processor and C library; a device without internet
-gets them over its transport. What cannot be had is refused with the ways out.
+pip installs them into a folder of this machine, for the device's Python, processor and C library; a device without
+internet gets them over its transport. What cannot be had is refused with the ways out.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from edgekit._record import digest_of
 from edgekit._requirement import installed, normal, read
 from edgekit.bundle.bundle import Bundle
 from edgekit.device import fault
-from edgekit.device.environment import local_wheels
+from edgekit.device.environment import local_packages
 from edgekit.device.environment.interpreter import LEAST, Interpreter, manylinux
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
 from edgekit.target.host import Host
@@ -48,16 +49,11 @@ _NO_INDEX = re.compile(
 
 
 @dataclass(frozen=True)
-class Wheels:
-    """The wheels of a device, and what should be said of them."""
+class Packages:
+    """The packages of a device, each in a folder named NAME-VERSION, and what should be said of them."""
 
-    paths: tuple[Path, ...]
+    places: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of all of them."""
-        return sum(path.stat().st_size for path in self.paths)
 
 
 class NoWheel(Exception):
@@ -71,16 +67,16 @@ class NoWheel(Exception):
 
 
 def ours(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
-    """Make the wheels of edgekit and of the bundle's plugin in `folder`."""
-    return tuple(local_wheels.wheel(name, folder) for name in ("edgekit", _plugin(bundle)))
+    """Copy edgekit and the bundle's plugin, as they are installed here, into `folder`."""
+    return tuple(local_packages.local(name, folder) for name in ("edgekit", _plugin(bundle)))
 
 
 def _plugin(bundle: Bundle) -> str:
     return registry.distribution("backend", bundle.manifest.backend).split()[0]
 
 
-def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Sequence[str] = ()) -> Wheels:
-    """Give every wheel from an index that `bundle` needs on a device.
+def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Sequence[str] = ()) -> Packages:
+    """Install every package that `bundle` needs on a device from an index, and return them.
 
     The runtime is taken in this machine's version, with which the bundle was proved, where the device can have it.
     `pins` are requirements that come before ours, as `onnxruntime==1.20.1`. Raises UnsupportedError with the ways out.
@@ -93,20 +89,19 @@ def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Seque
     same = {name: [*clauses, f"=={here[name]}"] if here.get(name) else clauses for name, clauses in asked.items()}
     notes = []
     try:
-        found = download(same, interpreter)
+        found = install(same, interpreter)
     except NoWheel:
         try:
-            found = download(asked, interpreter)
+            found = install(asked, interpreter)
         except NoWheel as missing:
             raise refusal(missing, interpreter) from missing
     for path in found:
-        name, version = path.name.split("-")[:2]
-        if here.get(normal(name)) not in (None, version):
+        name, version = path.name.rsplit("-", 1)
+        if here.get(name) not in (None, version):
             notes.append(
-                f"{normal(name)} {version} on the device, {here[normal(name)]} here: there is no wheel of that for "
-                f"{interpreter}"
+                f"{name} {version} on the device, {here[name]} here: there is no wheel of that for {interpreter}"
             )
-    return Wheels(found, tuple(notes))
+    return Packages(found, tuple(notes))
 
 
 def check(interpreter: Interpreter) -> None:
@@ -188,8 +183,8 @@ def _named(pins: Sequence[str]) -> set[str]:
     return {one.name for one in map(read, pins) if one is not None}
 
 
-def download(asked: dict[str, list[str]], interpreter: Interpreter) -> tuple[Path, ...]:
-    """Download the wheels into the cache, once for the same requirements and tags; raises NoWheel.
+def install(asked: dict[str, list[str]], interpreter: Interpreter) -> tuple[Path, ...]:
+    """Install into the cache, once for the same requirements and tags; return a folder a package. Raises NoWheel.
 
     Known packages come without their dependencies (`ALONE`, `Runtime.alone`), any other with them.
     """
@@ -197,18 +192,19 @@ def download(asked: dict[str, list[str]], interpreter: Interpreter) -> tuple[Pat
     known = ALONE.union(*(runtime.alone for runtime in catalog.runtimes().values()))
     alone = [line for name, line in lines.items() if name in known]
     others = [line for name, line in lines.items() if name not in known]
-    key = digest_of(["wheels", alone, others, interpreter.short, interpreter.free_threaded, interpreter.platforms])
+    key = digest_of(["packages", alone, others, interpreter.short, interpreter.free_threaded, interpreter.platforms])
 
     def make(work: Path) -> None:
-        if alone:
-            _pip("download", ["--no-deps", "-d", str(work), *alone], interpreter)
-        if others:
-            _pip("download", ["-d", str(work), "--find-links", str(work), *others], interpreter)
-            for extra in (*work.glob("edgekit-*.whl"), *work.glob("edgekit_*.whl")):
-                extra.unlink()  # ours are made from this installation
+        for options, wanted in ((["--no-deps"], alone), ([], others)):
+            if wanted:
+                with tempfile.TemporaryDirectory(dir=work) as site:
+                    _pip("install", [*options, "--no-compile", "--target", site, *wanted], interpreter)
+                    local_packages.split(Path(site), work)
+        for extra in work.glob("edgekit-*"):
+            shutil.rmtree(extra)  # ours are made from this installation
 
-    place, _ = cache.fetch(key, f"wheels for {interpreter.short} {interpreter.arch}", make)
-    return tuple(sorted(place.glob("*.whl")))
+    place, _ = cache.fetch(key, f"packages for {interpreter.short} {interpreter.arch}", make)
+    return tuple(sorted(path for path in place.iterdir() if path.is_dir()))
 
 
 def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:

@@ -139,14 +139,15 @@ class Board:
         self.sent += source.stat().st_size
         return to
 
-    def push_folder(self, source: Path, name: str, *, timeout_s: float = 600) -> str:
+    def push_folder(self, source: Path, name: str, *, timeout_s: float = 600, packed: bool = False) -> str:
         """Copy a folder into the folder as `name`, whole or not at all, and give its path there.
 
-        Files that are there with the same SHA-256 are not sent again; files that `source` lacks are removed.
+        Files that are there with the same SHA-256 are not sent again; files that `source` lacks are removed. `packed`
+        is for a device that has gzip.
         """
         to = self.path(name)
         self._keep(sum(path.stat().st_size for path in source.rglob("*") if path.is_file()), timeout_s)
-        self.sent += copy_folder.push(self.transport, source, to, timeout_s=timeout_s)
+        self.sent += copy_folder.push(self.transport, source, to, timeout_s=timeout_s, packed=packed)
         return to
 
     def push_bundle(self, source: Path, *, timeout_s: float = 600) -> str:
