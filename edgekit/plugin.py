@@ -284,10 +284,7 @@ class Finishable(Backend, Protocol):
 
 @runtime_checkable
 class Pass(Protocol):
-    """A transformation: a frozen dataclass, a Record, whose fields are its config.
-
-    Its class may have the line that installs its packages, `install`: a plan says it where one is missing.
-    """
+    """A transformation: a frozen dataclass, a Record, whose fields are its config."""
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[str]]
@@ -299,6 +296,13 @@ class Pass(Protocol):
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the new model into `workdir` (exists, empty), assets included, with its Step added."""
         ...
+
+
+@runtime_checkable
+class WithInstall(Pass, Protocol):
+    """A pass whose packages are installed by another line than `pip install` and their names."""
+
+    install: ClassVar[str]
 
 
 @runtime_checkable

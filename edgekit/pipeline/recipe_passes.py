@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from edgekit import registry
 from edgekit._requirement import installed
 from edgekit.errors import EnvironmentFault
-from edgekit.plugin import Pass, Pruning, Trainable
+from edgekit.plugin import Pass, Pruning, Trainable, WithInstall
 from edgekit.recipe.recipe import PassConfig, Recipe
 
 
@@ -58,7 +58,7 @@ def missing_packages(recipe: Recipe) -> tuple[EnvironmentFault, ...]:
         if absent:
             ours = registry.distribution("pass", step.name).split()[0] == "edgekit"
             line = "pip install 'edgekit[build]'" if ours else f"pip install {' '.join(absent)}"
-            hint = getattr(kind, "install", line)
+            hint = kind.install if isinstance(kind, WithInstall) else line
             needs = f"the pass '{step.name}' needs {' and '.join(absent)}, which this machine lacks."
             faults.append(EnvironmentFault(needs, hint=hint))
     return tuple(faults)

@@ -21,7 +21,7 @@ class HuggingFace:
     """Load a transformers checkpoint in fp32, with its tokenizer or image processor as assets."""
 
     scheme = "hf"
-    packages = ("torch", "transformers", "optimum", "optimum-onnx", "tokenizers", "safetensors")
+    packages: tuple[str, ...] = ("torch", "transformers", "optimum", "optimum-onnx", "tokenizers", "safetensors")
     gives = "torch"
 
     def claims(self, ref: str) -> bool:

@@ -22,7 +22,7 @@ class OnnxFile:
     """Load an ONNX file, external data included."""
 
     scheme = "onnx"
-    packages = ("onnx", "onnxruntime")
+    packages: tuple[str, ...] = ("onnx", "onnxruntime")
     gives = "onnx"
 
     def claims(self, ref: str) -> bool:

@@ -26,7 +26,8 @@ from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault, Unsupp
 from edgekit.model import Model
 from edgekit.plugin import API, Backend, Built, Finishable, Payload, Precision, Probe
 from edgekit.testing._child import block, find, in_child
-from edgekit.testing._linear import LinearModel, linear_bias, linear_weight
+from edgekit.testing._linear import linear_bias, linear_weight
+from edgekit.testing._optional import OptionalParts
 from edgekit.testing.blocking import FRAMEWORKS
 
 __all__ = ["BackendTests", "linear_bias", "linear_weight"]
@@ -34,7 +35,7 @@ __all__ = ["BackendTests", "linear_bias", "linear_weight"]
 REQUIREMENTS = {"arch", "isa", "isa_any", "packages"}
 
 
-class BackendTests(LinearModel):
+class BackendTests(OptionalParts):
     """Hold a backend to the contract. Override `backend` and `model`; the rest where the backend differs."""
 
     runtime: ClassVar[tuple[str, ...]] = ()

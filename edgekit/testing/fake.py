@@ -70,7 +70,7 @@ class FakeSource:
     """Load `fake:path/to/model.json`, a tabular classifier."""
 
     scheme = "fake"
-    packages = ("numpy",)
+    packages: tuple[str, ...] = ("numpy",)
     gives = FORMAT
 
     def claims(self, ref: str) -> bool:

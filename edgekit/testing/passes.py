@@ -20,6 +20,7 @@ import pytest
 
 from edgekit import registry
 from edgekit._record import Record, digest_of_file
+from edgekit._requirement import installed
 from edgekit.data import Feeds
 from edgekit.errors import UsageError
 from edgekit.model import ASSETS, RECORD_FILE, Model, Step
@@ -42,6 +43,8 @@ class PassFace:
         assert isinstance(subject.accepts, frozenset) and subject.accepts
         assert subject.gives
         assert isinstance(subject.needs_samples, bool)
+        assert isinstance(subject.packages, tuple)
+        assert all(installed(name) for name in subject.packages), "name distributions, as pip does"
 
     def test_it_cannot_be_changed(self) -> None:
         subject = self.subject()
@@ -68,6 +71,7 @@ class PassFace:
         assert step.name == subject.name
         assert json.loads(json.dumps(step.config)) == subject.to_dict()
         assert step.tools, "the tools and their versions are part of the lineage"
+        assert set(step.tools) <= {*subject.packages, "numpy"}, "name in `packages` what it uses: they key the cache"
         assert step.seconds >= 0
 
 

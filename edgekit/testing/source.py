@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgekit import registry
+from edgekit._requirement import installed
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.model import Model, Reference
 from edgekit.plugin import Source
@@ -56,6 +57,8 @@ class SourceTests:
         source = self.source()
         assert isinstance(source, Source)
         assert source.scheme and source.scheme == source.scheme.lower()
+        assert isinstance(source.packages, tuple)
+        assert all(installed(name) for name in source.packages), "name distributions, as pip does"
 
     def test_entry_point_leads_to_it(self) -> None:
         source = self.source()

@@ -449,7 +449,7 @@ def test_probe_on_32_bit_arm_says_that_there_are_no_wheels(monkeypatch):
 def test_probe_knows_the_release_that_crashes_on_old_arm_cores(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.21.0")
-    monkeypatch.setattr(host, "probe", lambda: replace(host_facts, isa=("neon",)))
+    monkeypatch.setattr(host, "probe", lambda: replace(host_facts, arch="aarch64", isa=("neon",)))
     probe = OnnxRuntime().probe()
     assert not probe.available
     assert "1.21.0" in probe.problems[0]

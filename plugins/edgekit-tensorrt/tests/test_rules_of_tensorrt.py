@@ -12,6 +12,7 @@ from edgekit_tensorrt import TensorRT, facts
 from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit import catalog
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, Part
 from edgekit.spec import TensorSpec
@@ -43,7 +44,7 @@ def model(
 
 
 def problems(found: Model, goal: str | Target) -> list[str]:
-    return list(TensorRT().supports(found, target.load(goal) if isinstance(goal, str) else goal).problems)
+    return list(TensorRT().supports(found, catalog.target(goal) if isinstance(goal, str) else goal).problems)
 
 
 # Precision by compute capability, before there is a graph
