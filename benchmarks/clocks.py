@@ -157,7 +157,7 @@ def measure(path: Path, cycles: int, seconds: float, part: Path | None) -> dict[
     bundle = artifact.open(path)
     backend = bundle.manifest.backend
     with bundle.session() as session:
-        threads = int(getattr(session, "threads", 1) or 1)
+        threads = session.threads or 1
     turns: dict[str, list[dict[str, float]]] = {}
     if part is not None and part.exists():
         turns = json.loads(part.read_text())

@@ -15,7 +15,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,8 +80,8 @@ def load_onnx(path: Path, backend: str, sizes: dict[str, int], folder: Path) -> 
     folder.mkdir()
     here = replace(target.load("host"), shapes=sizes)
     built = registry.backend(backend).build(model, here, {}, folder)
-    feeds = {spec.name: _array(spec, sizes) for spec in built.inputs}
-    return Payload(folder, built.files, built.inputs, built.outputs, built.options), feeds
+    feeds = {spec.name: _array(spec, sizes) for spec in inputs}
+    return Payload(folder, built.files, built.part or model.part, built.options), feeds
 
 
 def _spec(value) -> TensorSpec:
@@ -137,7 +137,7 @@ def _outcome(name: str, blocks: list[np.ndarray]) -> Outcome:
 
 
 def overhead(backend: str, payload: Payload, feeds: Feeds, seconds: float) -> list[dict[str, object]]:
-    with registry.backend(backend).open(payload) as session:
+    with closing(registry.backend(backend).open(payload)) as session:
         session.run(feeds)  # checks the feeds
         raw_run, raw_bound = RAW[backend](session, feeds)
         ways: dict[str, Way] = {

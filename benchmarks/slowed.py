@@ -15,7 +15,7 @@ from edgekit.plugin import Payload, Session
 
 
 class Slowed:
-    api = 1
+    api = 2
     name = "slowed"
 
     def open(self, payload: Payload) -> Session:

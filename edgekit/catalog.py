@@ -105,7 +105,7 @@ def runtime(of: str) -> Runtime:
 
 def runtimes() -> dict[str, Runtime]:
     """Return the runtimes of the installed backends, by the backend's name; no runtime is loaded."""
-    plugins = {name: _backend(name) for name in registry.names("backend")}
+    plugins: dict[str, object] = {name: _backend(name) for name in registry.names("backend")}
     return {name: plugin.runtime for name, plugin in plugins.items() if isinstance(plugin, WithRuntime)}
 
 

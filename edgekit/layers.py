@@ -51,7 +51,7 @@ class GraphLayer(Record):
 
 
 @dataclass(frozen=True)
-class Anatomy(Record):
+class LayerMap(Record):
     """A graph as its layers, in the order in which they run."""
 
     layers: tuple[GraphLayer, ...]

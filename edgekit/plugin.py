@@ -1,7 +1,8 @@
-"""THE CONTRACT: what a plugin author implements. Four protocols and the small values they exchange.
+"""THE CONTRACT: what a plugin author implements. Protocols here, the values that they exchange beside them.
 
 A plugin is a distribution with an entry point in one of these groups; `edgekit.testing` holds the test classes that
-prove it.
+prove it. It imports `edgekit.plugin` and `edgekit.errors` and, where it builds, `edgekit.frameworks`; nothing else of
+edgekit is public.
 
     edgekit.backends   a Backend: compiles a model for a target and runs it       (name = the backend's name)
     edgekit.passes     a Pass: model in, model out                                (name = the pass's name)
@@ -11,137 +12,57 @@ prove it.
 A backend's module is imported to list or plan, so its top level imports neither its runtime nor a framework. Build
 side and device side are different modules: what `open` needs is the runtime and numpy only.
 Raise edgekit's errors; translate your runtime's exceptions at this boundary and chain them.
+
+The optional protocols are found by `isinstance`. Each lists its own members alone, so whoever has those is one, and
+nothing else is evaluated to find out (`Session.precision` may run the model).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from edgekit._privacy import no_telemetry as no_telemetry  # for plugins: call it before importing a runtime
-from edgekit._record import Record as Record  # for plugins: the base of their options
+from edgekit._contract import Built, Evidence, Payload, Precision, Probe, Support, Training, fewer_threads
+from edgekit._privacy import no_telemetry
+from edgekit._record import Record
+from edgekit._requirement import versions as package_versions
+from edgekit.cache import fetch as cached_step
 from edgekit.data import Feeds, TrainingData
-from edgekit.errors import ArtifactError
-from edgekit.layers import Anatomy as Anatomy
-from edgekit.layers import GraphLayer as GraphLayer
-from edgekit.layers import LayerCost as LayerCost
-from edgekit.layers import LayerTime as LayerTime
-from edgekit.model import Examples, Model, Reference
+from edgekit.layers import GraphLayer, LayerCost, LayerMap, LayerTime
+from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Original, Part, Reference, State, Step
 from edgekit.progress import Progress
-from edgekit.recipe.builtin import USUAL as USUAL  # for plugins: the built-in recipes that are tried by default
-from edgekit.recipe.recipe import PassConfig as PassConfig  # for plugins: the passes of their recipes
-from edgekit.recipe.recipe import Recipe as Recipe
-from edgekit.runtime import KnownFault as KnownFault
-from edgekit.runtime import Runtime as Runtime
-from edgekit.spec import FeedCheck as FeedCheck  # for plugins: the same, for the speed of `run`
-from edgekit.spec import TensorSpec
-from edgekit.spec import check_feeds as check_feeds  # for plugins: what `run` and `bind` owe
+from edgekit.recipe.builtin import USUAL
+from edgekit.recipe.recipe import PassConfig, Recipe
+from edgekit.runtime import KnownFault, Runtime
+from edgekit.spec import Call, FeedCheck, ShapeRange, TensorSpec, check_feeds
+from edgekit.target.host import Host
+from edgekit.target.host import probe as probe_host
+from edgekit.target.jetson import Jetson
+from edgekit.target.jetson import probe as probe_jetson
 from edgekit.target.target import Target
 
 if TYPE_CHECKING:
     import numpy as np
 
-API = 1
+__all__ = ["API", "Call"]
+__all__ += ["Backend", "Finishable", "Generates", "Generator", "Session", "Stateful", "Threaded", "Tunable"]
+__all__ += ["WithPassDefaults", "WithRecipes", "WithRuntime", "WithVariants"]
+__all__ += ["Mixable", "Pass", "Pruning", "Repairable", "Source", "Trainable", "WithPrecision"]
+__all__ += ["Built", "Evidence", "Payload", "Precision", "Probe", "Support", "Training", "fewer_threads"]
+__all__ += ["ASSETS", "Examples", "InputHints", "Model", "ModelInfo", "Original", "Part", "Reference", "State", "Step"]
+__all__ += ["GraphLayer", "LayerCost", "LayerMap", "LayerTime", "Record", "ShapeRange", "Target", "TensorSpec"]
+__all__ += ["USUAL", "Feeds", "KnownFault", "PassConfig", "Progress", "Recipe", "Runtime", "TrainingData"]
+__all__ += ["FeedCheck", "cached_step", "check_feeds", "no_telemetry", "package_versions"]
+__all__ += ["Host", "Jetson", "probe_host", "probe_jetson"]
+
+API = 2
 """The contract's version; a plugin states the one it was written for."""
-
-Evidence = Literal["parsed", "aot_compiled", "built_on_device", "measured_on_device"]
-
-
-@dataclass(frozen=True)
-class Probe(Record):
-    """What a backend finds on this machine."""
-
-    available: bool
-    versions: Mapping[str, str] = field(default_factory=dict)
-    devices: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    hint: str | None = None
-    """The command that mends it, when it is not available."""
-
-
-@dataclass(frozen=True)
-class Support(Record):
-    """Every reason why a backend cannot take a model for a target; none means it can."""
-
-    problems: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-
-@dataclass(frozen=True)
-class Precision(Record):
-    """The precision that really runs, asked of the runtime."""
-
-    main: str
-    """The type in which most of the arithmetic runs: f32, f16, bf16 or i8."""
-    layers: Mapping[str, int] = field(default_factory=dict)
-    """How many executed layers run in each type; `i4-weights`: in floats, on weights that are held in i4."""
-
-
-@dataclass(frozen=True)
-class Built(Record):
-    """What a backend built, as files below the work directory."""
-
-    files: tuple[str, ...]
-    """Relative to the work directory; the first is the one to open."""
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    requires: Mapping[str, Any] = field(default_factory=dict)
-    """Facts the opening machine must have: `arch`, `isa` (all of), `isa_any` (one of), `packages` (name -> range)."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The runtime options to open with, resolved."""
-    evidence: Evidence = "parsed"
-    portable: bool = False
-    """Prepared, not compiled for one device: `Finishable.finish` does that there."""
-    lasting: bool = True
-    """False where something that was asked gave no answer: it is used, and the next export builds anew."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Payload(Record):
-    """A compiled model as a bundle holds it: what `Backend.open` is given."""
-
-    folder: Path
-    files: tuple[str, ...]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    elsewhere: bool = False
-    """Opened on a machine that is not its device, to see what it computes: whatever here computes the graph will do."""
-
-    @property
-    def main(self) -> Path:
-        return self.folder / self.files[0]
-
-    def check(self) -> None:
-        """Raise ArtifactError, naming the first, where files are missing."""
-        for name in self.files:
-            if not (self.folder / name).is_file():
-                raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a pass that trains is given beside the model."""
-
-    data: TrainingData
-    """The user's training samples, in batches, with labels where they have any."""
-    teacher: Model
-    """The model as it was loaded, live: what the trained one should answer as."""
-    folder: Path
-    """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
-    progress: Progress
-    seed: int = 0
 
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded model, ready to run. Close it, or use it as a context manager."""
+    """A loaded part, ready to run. Who opens it closes it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -163,17 +84,31 @@ class Session(Protocol):
         """Give the time of each executed layer, or raise UnsupportedError."""
         ...
 
-    def close(self) -> None: ...
-    def __enter__(self) -> Session: ...
-    def __exit__(self, *exc: object) -> None: ...
+    def close(self) -> None:
+        """Release the model; safe to call twice. A closed session, and what it bound, refuse work."""
+        ...
 
 
 @runtime_checkable
-class Stateful(Session, Protocol):
-    """A session that keeps states as its runtime's own handles."""
+class Stateful(Protocol):
+    """A session that keeps states as the runtime's own handles: they need not pass through numpy from call to call."""
 
     def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run once, reading and replacing handles in `states`; return the outputs that are no states."""
+        """Run once: take what the part reads from `states`, put there what it writes, and return the other outputs.
+
+        Values are the session's own, by the state's name; before the first call there are none but those that start
+        `empty` or as `zeros`, in numpy.
+        """
+        ...
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """A session that knows how many threads an inference uses: reports name it."""
+
+    @property
+    def threads(self) -> int | None:
+        """Return the number; None where the device is not a processor."""
         ...
 
 
@@ -194,11 +129,17 @@ class Backend(Protocol):
         ...
 
     def supports(self, model: Model, target: Target) -> Support:
-        """Say what is in the way, all of it. Pure: no device, no compile; at planning a model has no parts yet."""
+        """Say what is in the way, all of it. Pure: no device, no compile; at planning a model has no parts yet.
+
+        The core asks, once for each candidate: `build` need not ask again.
+        """
         ...
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
-        """Compile into `workdir` (exists, empty). Raises BuildError or UnsupportedError; leaves the input alone."""
+        """Compile a model of one part, which `supports` was asked about, into `workdir` (exists, empty).
+
+        Raises BuildError, or UnsupportedError for what only compiling shows; leaves the input alone.
+        """
         ...
 
     def open(self, payload: Payload) -> Session:
@@ -207,14 +148,14 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class WithRuntime(Backend, Protocol):
+class WithRuntime(Protocol):
     """A backend whose runtime can be installed on a device."""
 
     runtime: Runtime
 
 
 @runtime_checkable
-class WithRecipes(Backend, Protocol):
+class WithRecipes(Protocol):
     """A backend with recipes of its own."""
 
     recipes: Sequence[Recipe]
@@ -224,7 +165,7 @@ class WithRecipes(Backend, Protocol):
 
 
 @runtime_checkable
-class WithPassDefaults(Backend, Protocol):
+class WithPassDefaults(Protocol):
     """A backend that decides settings of passes, so that what they give is fast and exact on it."""
 
     def pass_defaults(self, pass_name: str, target: Target) -> Mapping[str, Any]:
@@ -236,7 +177,7 @@ class WithPassDefaults(Backend, Protocol):
 
 
 @runtime_checkable
-class WithVariants(Backend, Protocol):
+class WithVariants(Protocol):
     """A backend that knows the models of a target's hardware: `nvidia-gpu:8.9` is one of `nvidia-gpu`."""
 
     def variant(self, target: Target, name: str) -> Target:
@@ -245,7 +186,7 @@ class WithVariants(Backend, Protocol):
 
 
 @runtime_checkable
-class Tunable(Backend, Protocol):
+class Tunable(Protocol):
     """A backend with options that change the speed and not the outputs: they are tried on the shipped candidate."""
 
     def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
@@ -256,19 +197,8 @@ class Tunable(Backend, Protocol):
         ...
 
 
-def fewer_threads(cores: int) -> tuple[Mapping[str, Any], ...]:
-    """Give halves of the processors down to one, for `variants`: small models lose more by handing out work than they
-    gain.
-    """
-    counts = []
-    while cores > 1:
-        cores = (cores + 1) // 2
-        counts.append({"threads": cores})
-    return tuple(counts)
-
-
 @runtime_checkable
-class Finishable(Backend, Protocol):
+class Finishable(Protocol):
     """A backend whose engines belong to the device that built them: `build` prepares a portable payload anywhere, and
     `finish` compiles it there.
     """
@@ -279,6 +209,25 @@ class Finishable(Backend, Protocol):
 
         The files it gives take the place of the payload's. Raises BuildError, EnvironmentFault or UnsupportedError.
         """
+        ...
+
+
+class Generator(Protocol):
+    """A loaded model that generates by its runtime's own loop."""
+
+    def generate(self, ids: Sequence[int], most: int) -> Iterator[int]:
+        """Yield the ids that follow `ids`, greedily, each as soon as it is known, at most `most` of them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A backend whose runtime has a generation loop of its own, as onnxruntime-genai: it is a candidate beside ours."""
+
+    def generator(self, payload: Payload) -> Generator:
+        """Load what was built, to generate with it. The device side, as `open`."""
         ...
 
 
@@ -299,14 +248,14 @@ class Pass(Protocol):
 
 
 @runtime_checkable
-class WithInstall(Pass, Protocol):
+class WithInstall(Protocol):
     """A pass whose packages are installed by another line than `pip install` and their names."""
 
     install: ClassVar[str]
 
 
 @runtime_checkable
-class WithPrecision(Pass, Protocol):
+class WithPrecision(Protocol):
     """A pass that changes the precision: a recipe in a file that does not say its own takes that of its passes."""
 
     @property
@@ -316,11 +265,10 @@ class WithPrecision(Pass, Protocol):
 
 
 @runtime_checkable
-class Repairable(Pass, Protocol):
-    """A lossy pass that can leave layers alone, and say what each of them costs: misses of the gate are repaired."""
-
-    exclude: tuple[str, ...]
-    """Names of the layers to leave in float."""
+class Repairable(Protocol):
+    """A lossy pass that can say what each layer costs, and leaves those alone that its field `exclude` names: misses of
+    the gate are repaired.
+    """
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
         """Measure what each layer costs, the most expensive first; `workdir` (exists, empty) is scratch."""
@@ -328,14 +276,13 @@ class Repairable(Pass, Protocol):
 
 
 @runtime_checkable
-class Trainable(Pass, Protocol):
+class Trainable(Protocol):
     """A pass that trains. It accepts and gives `torch`: it works on the live module, before the export, and stands
     before all passes on graphs.
 
     Passes on the live module leave the module they are given alone, write no file, and give
-    `edgekit.frameworks.torch_pass.changed`'s model. One with `prunes = True` takes parts away: what it gives must be
-    faster than the model without it, or is not shipped. Equal inputs give equal weights, killed and started again or
-    not; what such a pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
+    `edgekit.frameworks.torch_pass.changed`'s model. Equal inputs give equal weights, killed and started again or not;
+    what such a pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
     """
 
     trains: bool
@@ -347,20 +294,22 @@ class Trainable(Pass, Protocol):
 
 
 @runtime_checkable
-class Pruning(Pass, Protocol):
-    """A pass that may take parts of the model away: what it gives must be faster than the model without it."""
+class Pruning(Protocol):
+    """A pass on the live module that takes parts away: what it gives must be faster than the model without it, or is
+    not shipped.
+    """
 
     prunes: bool
+    """False is what a pass without this attribute says."""
 
 
 @runtime_checkable
-class Mixable(Pass, Protocol):
-    """A pass that makes layers faster or slower, and can leave layers alone: those that gain no time stay in float."""
+class Mixable(Protocol):
+    """A pass that makes layers faster or slower, and leaves those alone that its field `exclude` names: what gains no
+    time stays in float.
+    """
 
-    exclude: tuple[str, ...]
-    """Names of the layers to leave in float."""
-
-    def anatomy(self, model: Model, workdir: Path) -> Anatomy:
+    def layer_map(self, model: Model, workdir: Path) -> LayerMap:
         """List the layers that it changes; `workdir` (exists, empty) is scratch."""
         ...
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit import bench, registry
 from edgekit.bundle import staging
-from edgekit.bundle.bundle import Manifest
+from edgekit.bundle.bundle import BundledPart, Manifest
 from edgekit.model import Model, Part
 from edgekit.result.report import Candidate, Report
 from edgekit.spec import TensorSpec
@@ -80,11 +80,9 @@ def _bundle(path: Path, model: Model, config: TaskConfig, samples: list, tokeniz
             asked="f32",
             effective=None,
             evidence=built.evidence,
-            inputs=built.inputs,
-            outputs=built.outputs,
-            payload=tuple(f"model/{name}" for name in built.files),
-            options=built.options,
-            requires=built.requires,
+            parts=(
+                BundledPart(model.part, tuple(f"model/{name}" for name in built.files), built.options, built.requires),
+            ),
             lineage=(),
         )
         candidate = Candidate("onnxruntime/fp32", "onnxruntime", "fp32", "shipped", "the only one that passes")

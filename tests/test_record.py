@@ -19,7 +19,7 @@ from edgekit import _record, registry
 from edgekit._record import TRANSIENT, Record, canonical_json, digest_of, digest_of_file
 from edgekit.bundle.bundle import Manifest
 from edgekit.errors import UsageError
-from edgekit.model import Model, Part, Step
+from edgekit.model import Model, ModelInfo, Part, Step
 from edgekit.project import Project
 from edgekit.recipe.recipe import Recipe
 from edgekit.result.report import Report
@@ -157,7 +157,9 @@ def test_every_known_key_misspelt_is_refused_with_the_right_one(kind: type[Any])
 def test_nested_records_are_read_wherever_they_stand() -> None:
     step = Step("export", {"opset": 17}, {"torch": "2.13"}, "aa", "bb", 1.5, ("note",))
     spec = TensorSpec("x", "f32", (1, "N"))
-    model = Model("onnx", (Part("model", "model.onnx", (spec,), (spec,)),), (), "task", "i8", (step,), {"params": 3})
+    model = Model(
+        "onnx", (Part("model", "model.onnx", (spec,), (spec,)),), (), "task", "i8", (step,), ModelInfo(parameters=3)
+    )
     assert Model.from_dict(json.loads(json.dumps(model.to_dict()))) == model
 
 

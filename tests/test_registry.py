@@ -115,7 +115,7 @@ def test_one_distribution_seen_twice_is_no_collision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (BACKEND.replace("api = API", "api = 99"), "is written for plugin contract 99, this edgekit has 1"),
+        (BACKEND.replace("api = API", "api = 99"), "is written for plugin contract 99, this edgekit has 2"),
         (BACKEND.replace("    api = API\n", ""), "is written for plugin contract unknown"),
         (BACKEND.replace("    def open(self, payload): ...\n", ""), "does not fulfil .*Backend: it has no open"),
         (
@@ -243,7 +243,7 @@ def test_without_any_plugin_every_known_one_has_its_line(tmp_path: Path) -> None
 
 TRANSPORT = """
 class Serial:
-    api, scheme = 1, "serial"
+    api, scheme = 2, "serial"
 
     def __init__(self, address):
         self.address = address
@@ -277,7 +277,7 @@ def test_a_transport_of_another_package_is_connected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (TRANSPORT.replace("api, scheme = 1", "api, scheme = 9"), "is written for plugin contract 9"),
+        (TRANSPORT.replace("api, scheme = 2", "api, scheme = 9"), "is written for plugin contract 9"),
         (TRANSPORT.replace("def push", "def put"), r"does not fulfil edgekit\.device\.Transport: it has no push"),
         (TRANSPORT.replace('"serial"', '"tty"'), "calls itself 'tty'"),
     ],

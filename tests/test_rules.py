@@ -28,7 +28,7 @@ LAYERS = (
     {"_record", "_requirement", "_toml", "embedded"},
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},
-    {"cache", "frameworks", "plugin", "runtime"},
+    {"_contract", "cache", "frameworks", "plugin", "runtime"},
     {"registry", "catalog", "result", "runner", "sources", "passes"},
     {"evaluation", "report", "sensors"},
     {"bench"},

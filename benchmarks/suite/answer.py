@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ def main(request: str, out: str) -> None:
     subject, rows = Subject.load(folder), Rows.load(folder / "evaluation.npz")
     payload = Payload.from_dict(asked["payload"])
     found = []
-    with _backend(asked["backend"]).open(payload) as session:
+    with closing(_backend(asked["backend"]).open(payload)) as session:
         for index in range(len(rows)):
             feeds = rows.feeds(index)
-            given = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in payload.inputs}
+            given = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in payload.part.inputs}
             found.append(answer(subject, session.run(given), feeds))
     np.savez(out, **{str(index): one for index, one in enumerate(found)})
 

@@ -21,7 +21,7 @@ from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.bench import Entry
 from edgekit.bundle import bundle as bundles
 from edgekit.errors import UsageError
-from edgekit.plugin import Payload
+from edgekit.plugin import Part, Payload
 from edgekit.target import host
 from models.place import BENCHMARKS, work
 from models.subject import Rows, Subject, digest
@@ -57,7 +57,7 @@ class Artifact(Record):
         assert self.folder is not None
         if self.made is None:
             return bundles.open(self.folder / BUNDLE).payload
-        return Payload(self.folder, (self.made.file,), (), (), self.made.options)
+        return Payload(self.folder, (self.made.file,), Part("model", self.made.file, (), ()), self.made.options)
 
     @property
     def backend(self) -> str:
@@ -88,11 +88,12 @@ class Artifact(Record):
         payload = self.payload
         own = payload.options.get("threads")
         options = {**payload.options, "threads": min(own or threads, threads)}
-        specs = payload.inputs or _specs(feeds)
+        specs = payload.part.inputs or _specs(feeds)
         fed = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in specs}
         tool = next(one for one in tools.TOOLS if one.name == self.tool)
         python = None if tool.environment == tools.HERE else tools.python_of(tool.environment)
-        return Entry(title, self.backend, replace(payload, inputs=specs, options=options), fed, python=python)
+        payload = replace(payload, part=replace(payload.part, inputs=specs), options=options)
+        return Entry(title, self.backend, payload, fed, python=python)
 
 
 def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry: bool = False) -> Artifact:

@@ -7,6 +7,8 @@ protocol and one clock serve all of them. Options: `threads`, and what a tool's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ class _Session:
 
     def __init__(self, payload: Payload) -> None:
         self.payload = payload
-        self.inputs, self.outputs = payload.inputs, payload.outputs
+        self.inputs, self.outputs = payload.part.inputs, payload.part.outputs
         self.threads = int(payload.options["threads"])
 
     @property
@@ -40,12 +42,6 @@ class _Session:
 
     def close(self) -> None:
         pass
-
-    def __enter__(self) -> _Session:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class _Torch(_Session):
@@ -115,8 +111,8 @@ class _OnnxRuntime(_Session):
         payload = self.payload
         # Of outputs the plugin wants the names alone here.
         outputs = tuple(TensorSpec(name, "f32", ("size",)) for name in self._names)
-        plain = Payload(payload.folder, payload.files, payload.inputs, outputs, {"threads": self.threads})
-        with OnnxRuntimeSession(plain) as session:
+        part = replace(payload.part, outputs=outputs)
+        with closing(OnnxRuntimeSession(replace(payload, part=part, options={"threads": self.threads}))) as session:
             return session.precision
 
 

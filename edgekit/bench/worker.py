@@ -86,7 +86,7 @@ class _Loaded:
             began = time.perf_counter_ns()
             import numpy as np
 
-            from edgekit.plugin import Payload
+            from edgekit.plugin import Payload, Threaded
 
             plugin = _backend(backend)
             record = Payload.from_dict(payload)
@@ -112,7 +112,7 @@ class _Loaded:
                 "first_inference_ms": (answered - asked - imported_late) / 1e6,
             },
             "shapes": {name: list(value.shape) for name, value in arrays.items()},
-            "threads": getattr(self._session, "threads", None),
+            "threads": self._session.threads if isinstance(self._session, Threaded) else None,
         }
 
     def load(self, backend: str, payload: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The bundle: a folder with the compiled model, what the device needs beside it, and the proof.
 
     manifest.json     what it is, what it requires, and the hash of every file
-    model/            the payload, as the backend built it
+    model/            the payload, as the backend built it; of several parts, a folder each
     prepared/         of a bundle finished on its device: the portable payload, to finish it again from
     assets/           task.json, tokenizer.json
     samples/          a few inputs, and the original model's outputs on them
@@ -13,18 +13,19 @@ Opening it checks every hash and what it requires before anything is loaded; `st
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from edgekit import _requirement, registry
 from edgekit._record import Record, digest_of, digest_of_file
+from edgekit.bundle.session import BundleSession
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.model import Step
-from edgekit.plugin import Evidence, Payload, Precision, Session
+from edgekit.model import Part, State, Step, check_states
+from edgekit.plugin import Evidence, Payload, Precision
 from edgekit.runner import Runner
-from edgekit.spec import MODEL, TensorSpec
+from edgekit.spec import MODEL
 from edgekit.target import host
 from edgekit.target.target import Target
 
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from edgekit.result.report import Report
     from edgekit.tasks import Task
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
+PAYLOAD = "model"
 REPORT = "report.json"
 SAMPLES = "samples"
 
@@ -50,14 +52,21 @@ class File(Record):
 
 
 @dataclass(frozen=True)
+class BundledPart(Record):
+    """One part of the model as the bundle holds it."""
+
+    part: Part
+    payload: tuple[str, ...]
+    """Paths of its files, the one to open first."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    requires: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Prepared(Record):
     """What a bundle held before it was finished on its device: what it can be finished from again."""
 
-    payload: tuple[str, ...]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    options: Mapping[str, Any]
-    requires: Mapping[str, Any]
+    parts: tuple[BundledPart, ...]
     digest: str
     """The portable bundle's digest."""
 
@@ -76,13 +85,10 @@ class Manifest(Record):
     asked: str
     effective: Precision | None
     evidence: Evidence
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    payload: tuple[str, ...]
-    """Paths of the payload, the one to open first."""
-    options: Mapping[str, Any]
-    requires: Mapping[str, Any]
+    parts: tuple[BundledPart, ...]
     lineage: tuple[Step, ...]
+    states: tuple[State, ...] = ()
+    """What the parts pass on from call to call."""
     trusted: tuple[str, ...] = ()
     """What the user allowed that is not safe by itself: pickles, remote code."""
     deviation: float = 0.0
@@ -97,6 +103,21 @@ class Manifest(Record):
     created: str = ""
     files: tuple[File, ...] = ()
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        check_states([each.part for each in self.parts], self.states)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Manifest:
+        """Read a manifest of this schema, or of schema 1, whose one graph is read as the part `model`."""
+        if isinstance(data, Mapping) and data.get("schema") == 1 and "parts" not in data:
+            data = _of_schema_1(data)
+        return super().from_dict(data, where)
+
+    @property
+    def requires(self) -> tuple[Mapping[str, Any], ...]:
+        """Return what each part requires of the machine that opens it."""
+        return tuple(each.requires for each in self.parts)
 
     @property
     def digest(self) -> str:
@@ -113,18 +134,23 @@ class Bundle:
 
     @property
     def payload(self) -> Payload:
-        m = self.manifest
-        return Payload(self.path, m.payload, m.inputs, m.outputs, m.options)
+        """Return what is opened. Raises ArtifactError for a bundle of several parts."""
+        only = only_part(self.path, self.manifest.parts)
+        return Payload(self.path, only.payload, only.part, only.options)
 
     @property
     def size_mb(self) -> float:
-        """Size of the payload and the assets, in MB of 10^6 bytes."""
-        return sum(f.bytes for f in self.manifest.files if f.path.startswith(("model/", "assets/"))) / 1e6
+        """Size of the payload and the assets, in MB of 10^6 bytes; equal files count once."""
+        files = (f for f in self.manifest.files if f.path.startswith((f"{PAYLOAD}/", "assets/")))
+        return sum({f.sha256: f.bytes for f in files}.values()) / 1e6
 
-    def session(self) -> Session:
-        """Load the model. Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle."""
+    def session(self) -> BundleSession:
+        """Load the model; close it, or use it as a context manager.
+
+        Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle.
+        """
         self.check_finished()
-        return registry.backend(self.manifest.backend).open(self.payload)
+        return BundleSession(registry.backend(self.manifest.backend).open(self.payload))
 
     def runner(self) -> Runner:
         """Load every part and return what runs them. Raises what `session` raises."""
@@ -144,7 +170,7 @@ class Bundle:
 
         assets = self.path / "assets"
         config = tasks.TaskConfig.load(assets) or tasks.TaskConfig(self.manifest.task or "tensor")
-        return tasks.load(config, assets, self.manifest.inputs)
+        return tasks.load(config, assets, self.payload.part.inputs)
 
     def report(self) -> Report:
         from edgekit.result.report import Report
@@ -190,16 +216,34 @@ def open(path: str | Path, *, check: bool = True) -> Bundle:
     return Bundle(path, manifest)
 
 
-def unmet(requires: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say which of a bundle's requirements this machine does not meet."""
+def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
+    """Return the one part of a bundle. Raises ArtifactError for several."""
+    if len(parts) != 1:
+        names = ", ".join(each.part.name for each in parts)
+        raise ArtifactError(
+            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}, "
+            "this edgekit runs bundles of one part.",
+            hint="pip install --upgrade edgekit",
+        )
+    return parts[0]
+
+
+def unmet(requires: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Say which of the requirements of a bundle's parts this machine does not meet."""
+    requires = tuple(requires)
     problems = list(lacking(requires, host.probe()))
-    for package, wanted in dict(requires.get("packages", {})).items():
-        problems += _package_problem(package, wanted)
-    return tuple(problems)
+    for each in requires:
+        for package, wanted in dict(each.get("packages", {})).items():
+            problems += _package_problem(package, wanted)
+    return tuple(dict.fromkeys(problems))
 
 
-def lacking(requires: Mapping[str, Any], machine: host.Host) -> tuple[str, ...]:
-    """Say which of a bundle's requirements a machine's processor does not meet."""
+def lacking(requires: Iterable[Mapping[str, Any]], machine: host.Host) -> tuple[str, ...]:
+    """Say which of the requirements of a bundle's parts a machine's processor does not meet."""
+    return tuple(dict.fromkeys(problem for each in requires for problem in _lacking(each, machine)))
+
+
+def _lacking(requires: Mapping[str, Any], machine: host.Host) -> tuple[str, ...]:
     if "arch" in requires and requires["arch"] != machine.arch:
         return (f"it needs {requires['arch']}, this machine is {machine.arch}",)
     problems = []
@@ -210,6 +254,29 @@ def lacking(requires: Mapping[str, Any], machine: host.Host) -> tuple[str, ...]:
     if any_of and not set(any_of) & set(machine.isa):
         problems.append(f"this processor has none of {', '.join(any_of)}")
     return tuple(problems)
+
+
+def _of_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of schema 2 for a manifest of schema 1."""
+    prepared = data.get("prepared")
+    moved = {*_TENSORS, *_OF_A_PART}
+    changed = {**{key: value for key, value in data.items() if key not in moved}, "schema": SCHEMA}
+    if isinstance(prepared, Mapping):
+        kept = {key: value for key, value in prepared.items() if key not in moved}
+        changed["prepared"] = {**kept, "parts": [_part_of_schema_1(prepared)]}
+    return {**changed, "parts": [_part_of_schema_1(data)]}
+
+
+_TENSORS = ("inputs", "outputs")
+_OF_A_PART = ("payload", "options", "requires")
+
+
+def _part_of_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    payload = data.get("payload")
+    first = payload[0] if isinstance(payload, list) and payload else PAYLOAD
+    part = {"name": MODEL, "file": PurePosixPath(str(first)).name}
+    part |= {key: data[key] for key in _TENSORS if key in data}
+    return {"part": part, **{key: data[key] for key in _OF_A_PART if key in data}}
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -240,7 +307,8 @@ def _read_manifest(path: Path) -> Manifest:
 def check_files(path: Path, manifest: Manifest) -> None:
     """Hash every file. Raises ArtifactError, naming each that is missing, altered or outside the bundle."""
     listed = {file.path for file in manifest.files}
-    problems = [f"the manifest names '{name}' but not its hash" for name in manifest.payload if name not in listed]
+    payload = [name for each in manifest.parts for name in each.payload]
+    problems = [f"the manifest names '{name}' but not its hash" for name in payload if name not in listed]
     root = path.resolve()
     for file in manifest.files:
         where = path / file.path

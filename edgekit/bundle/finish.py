@@ -6,7 +6,6 @@ What was prepared stays in the bundle, so that it can be finished again after an
 from __future__ import annotations
 
 import datetime
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -17,7 +16,7 @@ from edgekit._record import digest_of
 from edgekit.bench.process import Worker
 from edgekit.bundle import bundle as artifact
 from edgekit.bundle import staging, verify
-from edgekit.bundle.bundle import Bundle, Manifest, Prepared
+from edgekit.bundle.bundle import PAYLOAD, Bundle, Manifest, Prepared, only_part
 from edgekit.errors import AccuracyFailure, ArtifactError, BuildError, EnvironmentFault, UsageError
 from edgekit.model import Step
 from edgekit.plugin import Built, Finishable, Payload
@@ -53,12 +52,13 @@ def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
             f"the bundle '{path}' has no stored samples: nothing could prove what is compiled here.",
             hint="export it again, with --data",
         )
-    key = digest_of([STEP, prepared.digest, registry.distribution("backend", backend.name)])
+    name = bundle.manifest.backend
+    key = digest_of([STEP, prepared.digest, registry.distribution("backend", name)])
     began = time.perf_counter()
     with cache.partial(key, STEP) as work:
-        with progress.step(f"finishing with {backend.name}"):
+        with progress.step(f"finishing with {name}"):
             built = backend.finish(_payload(bundle, prepared), bundle.manifest.target, work)
-        _check_built(built, backend, work)
+        _check_built(built, name, work)
         with staging.folder(bundle.path, force=True) as stage:
             manifest = _assemble(stage, bundle, prepared, built, work, time.perf_counter() - began)
             report = _proved(stage, bundle, manifest, progress)
@@ -76,15 +76,17 @@ def _prepared(bundle: Bundle) -> Prepared:
             f"the bundle '{bundle.path}' is not portable: it is compiled, there is nothing to finish.",
             hint=f"prove it here with `edgekit verify {bundle.path}`",
         )
-    payload = tuple(f"{PREPARED}/{name.removeprefix('model/')}" for name in m.payload)
-    return Prepared(payload, m.inputs, m.outputs, m.options, m.requires, m.digest)
+    only = only_part(bundle.path, m.parts)
+    payload = tuple(f"{PREPARED}/{name.removeprefix(f'{PAYLOAD}/')}" for name in only.payload)
+    return Prepared((replace(only, payload=payload),), m.digest)
 
 
 def _payload(bundle: Bundle, prepared: Prepared) -> Payload:
     """Give what was prepared, laid out as `build` left it, wherever it lies now."""
-    folder = bundle.path / ("model" if bundle.manifest.portable else PREPARED)
-    names = tuple(name.removeprefix(f"{PREPARED}/") for name in prepared.payload)
-    return Payload(folder, names, prepared.inputs, prepared.outputs, prepared.options)
+    only = only_part(bundle.path, prepared.parts)
+    folder = bundle.path / (PAYLOAD if bundle.manifest.portable else PREPARED)
+    names = tuple(name.removeprefix(f"{PREPARED}/") for name in only.payload)
+    return Payload(folder, names, only.part, only.options)
 
 
 def _finishable(bundle: Bundle) -> Finishable:
@@ -103,7 +105,10 @@ def _check_device(bundle: Bundle, prepared: Prepared) -> None:
     """Refuse another device with every reason at once."""
     target = bundle.manifest.target
     mismatches = target.mismatches(host.probe())
-    requires = {name: fact for name, fact in prepared.requires.items() if not (name == "arch" and mismatches)}
+    requires = [
+        {name: fact for name, fact in part.requires.items() if not (name == "arch" and mismatches)}
+        for part in prepared.parts
+    ]
     problems = (*mismatches, *artifact.unmet(requires))
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in dict.fromkeys(problems))
@@ -113,13 +118,13 @@ def _check_device(bundle: Bundle, prepared: Prepared) -> None:
         )
 
 
-def _check_built(built: Built, backend: Finishable, work: Path) -> None:
+def _check_built(built: Built, backend: str, work: Path) -> None:
     missing = [name for name in built.files if not (work / name).is_file()]
     if built.portable or missing or not built.files:
         what = f"did not write {', '.join(missing)}" if missing else "gave nothing that is compiled"
         raise BuildError(
-            f"the backend '{backend.name}' {what}.",
-            hint=f"report it to the authors of {registry.distribution('backend', backend.name)}",
+            f"the backend '{backend}' {what}.",
+            hint=f"report it to the authors of {registry.distribution('backend', backend)}",
         )
 
 
@@ -129,10 +134,11 @@ def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, wor
     kept = [f for f in m.files if not (m.prepared and f.path.startswith("model/")) and not _is_report(f.path)]
     for file in kept:
         moved = m.portable and file.path.startswith("model/")
-        _link(
+        staging.link(
             bundle.path / file.path, stage / (f"{PREPARED}/{file.path.removeprefix('model/')}" if moved else file.path)
         )
-    filled = staging.fill(stage, built, work, m.backend)
+    part = only_part(bundle.path, prepared.parts).part
+    filled = staging.fill(stage, [(part, built, work)], m.backend)
     changed = replace(m, **filled, effective=None, prepared=prepared, files=())
     sealed = staging.seal(stage, changed)
     here = host.probe()
@@ -144,15 +150,6 @@ def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, wor
 
 def _is_report(name: str) -> bool:
     return name in (artifact.REPORT, "report.md")
-
-
-def _link(source: Path, to: Path) -> None:
-    """Give `to` the bytes of `source`, without a second copy where the disk can."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, to)
-    except OSError:
-        shutil.copyfile(source, to)
 
 
 def _proved(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress) -> Report:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgekit import cache, registry
 from edgekit._files import beside, remove_leftovers
 from edgekit._process import alive
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
-from edgekit.bundle.bundle import MANIFEST, File, Manifest
+from edgekit.bundle.bundle import MANIFEST, PAYLOAD, BundledPart, File, Manifest
 from edgekit.errors import DeviceError, UsageError
-from edgekit.plugin import Built
+from edgekit.plugin import Built, Evidence, Part
 
 
 def check(path: Path, *, force: bool) -> None:
@@ -61,22 +62,43 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def fill(stage: Path, built: Built, work: Path, backend: str) -> dict[str, Any]:
-    """Copy what a backend built in `work` into `stage`, and give what the manifest says of it, by field."""
-    payload = tuple(f"model/{name}" for name in built.files)
-    for name, path in zip(built.files, payload, strict=True):
-        (stage / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(work / name, stage / path)
+def fill(stage: Path, compiled: Sequence[tuple[Part, Built, Path]], backend: str) -> dict[str, Any]:
+    """Copy what a backend built of each part, in a work folder each, into `stage`, and return what the manifest says
+    of it, by field. The evidence is the weakest of the parts'.
+    """
+    parts, stored = [], list[Path]()
+    for part, built, work in compiled:
+        folder = PAYLOAD if len(compiled) == 1 else f"{PAYLOAD}/{part.name}"
+        payload = tuple(f"{folder}/{name}" for name in built.files)
+        for name, path in zip(built.files, payload, strict=True):
+            _store(work / name, stage / path, stored)
+        parts.append(BundledPart(built.part or part, payload, built.options, built.requires))
     return {
-        "evidence": built.evidence,
-        "inputs": built.inputs,
-        "outputs": built.outputs,
-        "payload": payload,
-        "options": built.options,
-        "requires": built.requires,
-        "portable": built.portable,
+        "evidence": min((built.evidence for _, built, _ in compiled), key=get_args(Evidence).index),
+        "parts": tuple(parts),
+        "portable": any(built.portable for _, built, _ in compiled),
         "versions": {"edgekit": __version__, "plugin": registry.distribution("backend", backend)},
     }
+
+
+def link(source: Path, to: Path) -> None:
+    """Give `to` the bytes of `source`, without a second copy where the disk can."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copyfile(source, to)
+
+
+def _store(source: Path, to: Path, stored: list[Path]) -> None:
+    """Copy a file; where an equal one is stored already, link to it: parts often share their weights."""
+    equal = next((path for path in stored if filecmp.cmp(path, source, shallow=False)), None)
+    if equal is None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, to)
+    else:
+        link(equal, to)
+    stored.append(to)
 
 
 def seal(stage: Path, manifest: Manifest) -> Manifest:

@@ -102,7 +102,7 @@ def benchmark(
         stored = bundle.samples()
         if not stored:
             raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        feeds, size = load.feeds([one for one, _ in stored], bundle.manifest.inputs, str(bundle.path))
+        feeds, size = load.feeds([one for one, _ in stored], bundle.payload.part.inputs, str(bundle.path))
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
@@ -129,11 +129,11 @@ def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     """Read and prepare the sample once, so that what is wrong with it is said before anything is measured."""
     from edgekit.tasks import given
 
-    task = given.by_position(bundle.task(), bundle.path / "assets", bundle.manifest.inputs)
+    task = given.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
     sample = given.sample(task, words)
     next(task.steps(sample), None)
     name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
-    return bench.RawSample(task.config, bundle.path / "assets", bundle.manifest.inputs, sample, name)
+    return bench.RawSample(task.config, bundle.path / "assets", bundle.payload.part.inputs, sample, name)
 
 
 def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:

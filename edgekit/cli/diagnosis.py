@@ -100,7 +100,7 @@ def _processor() -> Finding:
 
 def _jetson() -> Iterator[Finding]:
     """Say what a Jetson runs, and what makes its times unlike those of another day."""
-    from edgekit.device import jetson
+    from edgekit.target import jetson
 
     found = jetson.probe()
     if found is None:

@@ -12,7 +12,9 @@ from edgekit.cli.group import verb
 from edgekit.cli.listing import columns, describe_target
 
 if TYPE_CHECKING:
-    from edgekit.bundle.bundle import Bundle
+    from collections.abc import Callable, Mapping
+
+    from edgekit.bundle.bundle import Bundle, BundledPart, Manifest
 
 
 @verb(
@@ -102,17 +104,17 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
     layers = "".join(
         f", {count} layers in {name}" for name, count in (m.effective.layers.items() if m.effective else ())
     )
-    requires = {name: value for name, value in m.requires.items() if value not in (None, (), [], {})}
     entries = {
         "model": f"{m.model}" + (f", {m.task}" if m.task else ""),
         "backend": f"{m.backend}, recipe {m.recipe}",
         "target": f"{m.target.name}: {m.target.summary}",
         "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
-        "inputs": ", ".join(map(str, m.inputs)),
-        "outputs": ", ".join(map(str, m.outputs)),
+        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.inputs))),
+        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.outputs))),
+        "states": ", ".join(f"{state.spec} starts {state.start}" for state in m.states),
         "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
-        "options": ", ".join(f"{name} = {value}" for name, value in m.options.items()),
-        "requires": "; ".join(f"{name}: {_flat(value)}" for name, value in requires.items()) or "nothing",
+        "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),
+        "requires": _of_parts(m, lambda each: "; ".join(_requirements(each.requires))) or "nothing",
         "here": "; ".join(problems) or "this machine meets what it requires",
         "files": "as they were made" if sound else "NOT as they were made",
         "evidence": figures.EVIDENCE[m.evidence],
@@ -130,6 +132,17 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
     lines += ["", "files"]
     lines += [f"  {file.bytes:>12,}  {file.sha256[:12]}  {figures.clean(file.path)}" for file in m.files]
     return "\n".join(lines)
+
+
+def _of_parts(manifest: Manifest, show: Callable[[BundledPart], str]) -> str:
+    """Show something of the one part, or of each by its name."""
+    if len(manifest.parts) == 1:
+        return show(manifest.parts[0])
+    return "; ".join(f"{each.part.name}: {words}" for each in manifest.parts if (words := show(each)))
+
+
+def _requirements(requires: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {_flat(value)}" for name, value in requires.items() if value not in (None, (), [], {})]
 
 
 def _report(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:

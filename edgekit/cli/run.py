@@ -58,7 +58,7 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
         from edgekit.tasks.task import Inference
 
         opened = artifact.open(bundle)
-        task = given.by_position(opened.task(), opened.path / "assets", opened.manifest.inputs)
+        task = given.by_position(opened.task(), opened.path / "assets", opened.payload.part.inputs)
         sample = None if _is_arrays(inputs) else given.sample(task, inputs)
         with opened.runner() as runner:
             if sample is None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from edgekit import catalog
 from edgekit._record import Record
 from edgekit.bench.environment import emulated
-from edgekit.device import fault, hardware_report, jetson
+from edgekit.device import fault, hardware_report
 from edgekit.device.environment import wheels
 from edgekit.device.environment.interpreter import Interpreter
 from edgekit.device.hardware_report import Told
 from edgekit.device.transport import Transport
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.target import host as hosts
+from edgekit.target import jetson
 from edgekit.target import target as targets
 from edgekit.target.host import Host
 from edgekit.target.target import Target

@@ -11,7 +11,7 @@ from edgekit.errors import DeviceError, UsageError
 class Local(Shell):
     """This machine as a device: `local:`."""
 
-    api = 1
+    api = 2
     scheme = "local"
 
     def __init__(self, address: str) -> None:

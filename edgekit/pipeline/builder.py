@@ -21,7 +21,7 @@ from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError, nearest
 from edgekit.evaluation.dataset import example_feeds
-from edgekit.model import Model, Original, Reference
+from edgekit.model import Model, Original, Part, Reference
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.source import LIVE, reference, source_for
@@ -43,8 +43,13 @@ class Compiled:
     key: str
 
     @property
+    def part(self) -> Part:
+        """Give the part as it was compiled."""
+        return self.built.part or self.model.part
+
+    @property
     def payload(self) -> Payload:
-        return Payload(self.folder, self.built.files, self.built.inputs, self.built.outputs, self.built.options)
+        return Payload(self.folder, self.built.files, self.part, self.built.options)
 
     @property
     def size_mb(self) -> float:
@@ -200,7 +205,7 @@ class Builder(contextlib.ExitStack):
             with self.progress.step(f"building {candidate.name}"):
                 built = backend.build(model, target, options, work / "payload")
             (work / "built.json").write_text(json.dumps(built.to_dict()))
-            if built.lasting:
+            if built.cacheable:
                 return None
             self._passing[key] = work.rename(self.enter_context(cache.workdir("build")))
             return self._passing[key]

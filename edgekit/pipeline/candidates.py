@@ -112,7 +112,7 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
     def check(work: Path) -> None:
         # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
         off_target = bool(export.plan.mismatches) or compiled.built.portable
-        with Runner({MODEL: backend.open(replace(compiled.payload, elsewhere=off_target))}) as runner:
+        with Runner({MODEL: backend.open(replace(compiled.payload, off_target=off_target))}) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
                 runner, evaluation.task, evaluation.samples, export.reference, export.progress, title

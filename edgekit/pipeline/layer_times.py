@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekit.plugin import Anatomy, LayerTime
+from edgekit.plugin import LayerMap, LayerTime
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Attributed:
         return sum(self.layers.values()) + self.elsewhere
 
 
-def attribute(anatomy: Anatomy, kernels: Sequence[LayerTime]) -> Attributed:
+def attribute(layer_map: LayerMap, kernels: Sequence[LayerTime]) -> Attributed:
     """Return each kernel's time to the layer that it serves; `kernels` are in the order in which they ran.
 
     A kernel of several layers is shared out evenly. One whose name says nothing (a reorder) serves the layer of the
     kernel before it; at the very beginning, of the one behind it.
     """
-    own = {name: layer.name for layer in anatomy.layers for name in (layer.name, *layer.folded)}
-    homes: dict[str, str | None] = dict.fromkeys(anatomy.elsewhere)
-    for layer in anatomy.layers:
+    own = {name: layer.name for layer in layer_map.layers for name in (layer.name, *layer.folded)}
+    homes: dict[str, str | None] = dict.fromkeys(layer_map.elsewhere)
+    for layer in layer_map.layers:
         homes.update(dict.fromkeys((layer.name, *layer.names, *layer.pairs), layer.name))
-    pairs = {name for layer in anatomy.layers for name in layer.pairs}
+    pairs = {name for layer in layer_map.layers for name in layer.pairs}
     times: dict[str, float] = {}
     conversions: dict[str, float] = {}
     elsewhere = waiting = 0.0

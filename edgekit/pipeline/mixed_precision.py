@@ -23,7 +23,7 @@ from edgekit.pipeline.layer_times import attribute, fastest
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.precision_search import Times, propose
 from edgekit.pipeline.repair import before, excluding
-from edgekit.plugin import Anatomy, LayerTime
+from edgekit.plugin import LayerMap, LayerTime, Mixable
 from edgekit.recipe.recipe import PassConfig
 from edgekit.result.report import LayerChoice, Mixed, MixedTrial
 from edgekit.target import host
@@ -67,7 +67,7 @@ def add_mixes(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCand
     """
     if not wanted(export.plan):
         return list(built)
-    feeds, _ = bench_inputs.feeds(export, [candidate.compiled.built.inputs for candidate in built])
+    feeds, _ = bench_inputs.feeds(export, [candidate.compiled.part.inputs for candidate in built])
     profiled = [(pair, times) for pair in pairs(built) if (times := _times(export, pair, feeds))]
     best = min((times.pure_ms for _, times in profiled), default=0.0)
     records: dict[str, Mixed] = {}
@@ -111,23 +111,23 @@ def pairs(built: Sequence[BuiltCandidate]) -> list[_Pair]:
 
 def _mixable(planned: PlannedCandidate) -> PassConfig | None:
     steps = planned.recipe.passes
-    return next((step for step in steps if hasattr(registry.pass_type(step.name), "anatomy")), None)
+    return next((step for step in steps if issubclass(registry.pass_type(step.name), Mixable)), None)
 
 
 def _times(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Times | None:
     """Profile both of a pair; None where there is one layer only, or a runtime gives no layer times."""
-    anatomy = _anatomy(export, pair)
-    if len(anatomy.layers) < 2:
+    layer_map = _layer_map(export, pair)
+    if len(layer_map.layers) < 2:
         return None
     try:
         in_float, in_int8 = _profiles(export, pair, feeds)
     except EdgekitError as fault:  # what cannot be profiled is still measured and judged as a whole
         export.progress.note(f"{pair.quantized.name}: no layer times: {fault.message}")
         return None
-    return Times.of(anatomy, attribute(anatomy, in_float), attribute(anatomy, in_int8))
+    return Times.of(layer_map, attribute(layer_map, in_float), attribute(layer_map, in_int8))
 
 
-def _anatomy(export: Export, pair: _Pair) -> Anatomy:
+def _layer_map(export: Export, pair: _Pair) -> LayerMap:
     """Ask the pass for its layers, once for all candidates whose recipes begin alike."""
     planned, step, builder = pair.quantized.planned, pair.step, export.builder
     start = torch_passes.graph(export, planned)
@@ -135,11 +135,11 @@ def _anatomy(export: Export, pair: _Pair) -> Anatomy:
     instance: Any = recipe_passes.configured(step, planned.recipe)
 
     def make(work: Path) -> None:
-        (work / "anatomy.json").write_text(json.dumps(instance.anatomy(start, work).to_dict()))
+        (work / "layer_map.json").write_text(json.dumps(instance.layer_map(start, work).to_dict()))
 
     key = {"config": instance.to_dict(), "input": start.digest}
-    folder = builder.cached_step("anatomy", key, type(instance), make)
-    return Anatomy.from_dict(json.loads((folder / "anatomy.json").read_text()))
+    folder = builder.cached_step("layer_map", key, type(instance), make)
+    return LayerMap.from_dict(json.loads((folder / "layer_map.json").read_text()))
 
 
 def _profiles(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> tuple[tuple[LayerTime, ...], ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgekit.errors import EnvironmentFault
 from edgekit.pipeline.layer_times import Attributed
-from edgekit.plugin import Anatomy, GraphLayer
+from edgekit.plugin import GraphLayer, LayerMap
 
 LEAST_GAIN = 0.02
 """A proposal that promises less than this share of the faster pure model is not worth building."""
@@ -41,14 +41,14 @@ class Times:
     """What runs before every layer."""
 
     @classmethod
-    def of(cls, anatomy: Anatomy, in_float: Attributed, in_int8: Attributed) -> Times:
+    def of(cls, layer_map: LayerMap, in_float: Attributed, in_int8: Attributed) -> Times:
         """Compare two profiles. A layer that one of them does not show has no times: it goes with its neighbours."""
         both = in_float.layers.keys() & in_int8.layers.keys()
         return cls(
-            anatomy.layers,
+            layer_map.layers,
             {name: in_float.layers[name] for name in both},
             {name: in_int8.layers[name] for name in both},
-            _tolls(anatomy.layers, in_int8.conversions),
+            _tolls(layer_map.layers, in_int8.conversions),
             min(in_float.elsewhere, in_int8.elsewhere),
         )
 

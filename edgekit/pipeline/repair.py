@@ -18,7 +18,7 @@ from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
-from edgekit.plugin import LayerCost
+from edgekit.plugin import LayerCost, Repairable
 from edgekit.recipe.recipe import PassConfig
 from edgekit.result.report import Attempt, Quality, Repair
 
@@ -38,7 +38,7 @@ J = TypeVar("J", bound=Judged)
 def repairable(planned: PlannedCandidate) -> PassConfig | None:
     """Return the first pass of the recipe that can leave layers in float, None where there is none."""
     for step in planned.recipe.passes:
-        if hasattr(registry.pass_type(step.name), "costs"):
+        if issubclass(registry.pass_type(step.name), Repairable):
             return step
     return None
 

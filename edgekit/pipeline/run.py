@@ -73,7 +73,7 @@ def measure(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandid
     project = export.plan.project
     if export.plan.mismatches or not project.bench or any(candidate.compiled.built.portable for candidate in built):
         return list(built)  # beside what runs only once it is finished, nothing can be compared
-    feeds, batch = bench_inputs.feeds(export, [candidate.compiled.built.inputs for candidate in built])
+    feeds, batch = bench_inputs.feeds(export, [candidate.compiled.part.inputs for candidate in built])
     entries = [candidate.entry(candidate.name, feeds, batch) for candidate in built]
     outcomes = bench.benchmark(entries, bench_inputs.settings(project.bench_seconds), export.progress)
     return [

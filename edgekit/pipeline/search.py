@@ -90,7 +90,7 @@ class Search:
             over = [excess.share for excess in excesses(plan, candidate.compiled.size_mb, None)]
             value = goal.cost(candidate)
             return (BAD if value is None or missed else value), [missed, max(over, default=0.0)]
-        inputs = [candidate.compiled.built.inputs, self.baseline.compiled.built.inputs]
+        inputs = [candidate.compiled.part.inputs, self.baseline.compiled.part.inputs]
         feeds, batch = bench_inputs.feeds(self.export, inputs)
         entries = [self.baseline.entry("baseline", feeds, batch), candidate.entry("trial", feeds, batch)]
         baseline, trial = bench.benchmark(entries, TRIAL)

@@ -22,7 +22,7 @@ from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.objective import GOALS, TIE, measured, tied
 from edgekit.pipeline.plan import Plan
-from edgekit.plugin import Payload
+from edgekit.plugin import Payload, Tunable
 from edgekit.project import Objective
 from edgekit.result.report import Tuning, Variant
 from edgekit.runner import Runner
@@ -70,15 +70,14 @@ def variants(plan: Plan, shipped: BuiltCandidate) -> list[Mapping[str, Any]]:
     """Return the changes of options that the backend offers for this machine, without those that the target's file
     sets.
     """
-    offer = getattr(registry.backend(shipped.planned.backend), "variants", None)
-    if offer is None:
+    backend = registry.backend(shipped.planned.backend)
+    if not isinstance(backend, Tunable):
         return []
     payload = shipped.compiled.payload
     fixed = plan.target.options.get(shipped.planned.backend, {})
-    offered: tuple[Mapping[str, Any], ...] = offer(payload, host.probe().cores)
     return [
         change
-        for change in offered
+        for change in backend.variants(payload, host.probe().cores)
         if not set(change) & set(fixed) and any(payload.options.get(key) != value for key, value in change.items())
     ]
 
@@ -127,7 +126,7 @@ def _timed(
     compiled = shipped.compiled
     batched = shipped.measurement is not None and shipped.measurement.batch > 1  # one fixed batch means none is batched
     objective: Objective = "throughput" if batched else "latency"
-    feeds, batch = bench_inputs.feeds(export, [compiled.built.inputs], objective)
+    feeds, batch = bench_inputs.feeds(export, [compiled.part.inputs], objective)
     payloads = {DEFAULT: compiled.payload, **{str(each): _compiled(compiled, each).payload for each in several}}
     entries = [bench.Entry(name, shipped.planned.backend, payload, feeds, batch) for name, payload in payloads.items()]
     return bench.benchmark(entries, settings, export.progress)

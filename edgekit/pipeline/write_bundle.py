@@ -110,11 +110,11 @@ def write(
 ) -> Bundle:
     """Write the winner's bundle in one move and open it; `force` replaces one that is there."""
     plan, model, evaluation = export.plan, export.model, export.evaluation
-    payload = winner.compiled.built
+    compiled, built_part = winner.compiled, winner.compiled.built
     if report.evidence == "measured_on_device":
-        payload = replace(payload, evidence=report.evidence)
+        built_part = replace(built_part, evidence=report.evidence)
     with staging.folder(output, force=force) as stage:
-        filled = staging.fill(stage, payload, winner.compiled.folder, winner.planned.backend)
+        filled = staging.fill(stage, [(compiled.part, built_part, compiled.folder)], winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
@@ -130,7 +130,8 @@ def write(
             recipe=winner.planned.recipe.name,
             target=plan.target,
             asked=winner.compiled.model.precision,
-            effective=None if plan.mismatches or payload.portable else winner.effective,
+            effective=None if plan.mismatches or built_part.portable else winner.effective,
+            states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
             deviation=winner.quality.rel_l2,

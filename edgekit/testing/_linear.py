@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekit.model import Model
-from edgekit.plugin import Backend, Built, Payload, Session
+from edgekit.plugin import Backend, Built
 from edgekit.spec import TensorSpec
 from edgekit.target import host
 from edgekit.target.target import Device, Target
@@ -35,6 +35,8 @@ class LinearModel:
     inputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("x", "f32", ("N", 4)),)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("y", "f32", ("N", 3)),)
     tolerance: ClassVar[float] = 1e-5
+    off_target: ClassVar[bool] = False
+    """Whether what was built is opened elsewhere than on its device, where that is not this machine."""
 
     def model(self, folder: Path) -> Model:
         """Write the linear layer from `inputs` to `outputs` into `folder` (exists, empty), in an accepted format."""
@@ -64,13 +66,6 @@ class LinearModel:
 
     def _built(self, backend: Backend, tmp_path: Path) -> Built:
         return backend.build(self._model(tmp_path), self.target(), {}, self._empty(tmp_path / "built"))
-
-    def _payload(self, backend: Backend, tmp_path: Path) -> Payload:
-        built = self._built(backend, tmp_path)
-        return Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
-
-    def _session(self, backend: Backend, tmp_path: Path) -> Session:
-        return backend.open(self._payload(backend, tmp_path))
 
     def _assert_close(self, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
         import numpy as np

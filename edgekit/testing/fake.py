@@ -195,14 +195,9 @@ class NumpyBackend:
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
         chosen = FakeOptions.from_dict(options, "numpy options")
-        support = self.supports(model, target)
-        if not support.ok:
-            raise UnsupportedError(f"numpy cannot run this model on '{target.name}':", problems=support.problems)
         save(workdir / FILE, load(model.graph))
         return Built(
             files=(FILE,),
-            inputs=model.part.inputs,
-            outputs=model.part.outputs,
             requires={"packages": {"numpy": ">=1.26"}},
             options=chosen.to_dict(),
             evidence="parsed" if target.mismatches(host.probe()) else "built_on_device",
@@ -216,7 +211,7 @@ class NumpySession:
     """A loaded model."""
 
     def __init__(self, payload: Payload) -> None:
-        self.inputs, self.outputs = payload.inputs, payload.outputs
+        self.inputs, self.outputs = payload.part.inputs, payload.part.outputs
         self._repeat = FakeOptions.from_dict(payload.options).repeat
         self._layers: list[Layer] | None = load(payload.main)
 
@@ -253,12 +248,6 @@ class NumpySession:
 
     def close(self) -> None:
         self._layers = None
-
-    def __enter__(self) -> NumpySession:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _open(self) -> list[Layer]:
         if self._layers is None:

@@ -52,8 +52,6 @@ class PortableNumpy(NumpyBackend):
         time.sleep(chosen.pause_s)
         return Built(
             files=(ENGINE,),
-            inputs=payload.inputs,
-            outputs=payload.outputs,
             requires={"packages": {"numpy": ">=1.26"}},
             options=chosen.to_dict(),
             evidence="built_on_device",

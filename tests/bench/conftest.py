@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.bench import Entry, Settings
-from edgekit.plugin import Payload
+from edgekit.plugin import Part, Payload
 from edgekit.spec import TensorSpec
 
 MATMUL = "edgekit_bench_backends:Matmul"
@@ -42,7 +42,7 @@ def payload(tmp_path: Path) -> Callable[..., Payload]:
         weight = np.random.default_rng(1).standard_normal((64, 8), dtype=np.float32)
         np.savez(tmp_path / "model.npz", w=weight)
         x, y = TensorSpec.parse("x:f32[1,64]"), TensorSpec.parse("y:f32[1,8]")
-        return Payload(tmp_path, ("model.npz",), (x,), (y,), options)
+        return Payload(tmp_path, ("model.npz",), Part("model", "model.npz", (x,), (y,)), options)
 
     return make
 

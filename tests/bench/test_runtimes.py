@@ -56,7 +56,7 @@ def built(name: str, network: Model, folder: Path) -> Payload:
         pytest.skip(f"{name}: {'; '.join(problems)}")
     folder.mkdir()
     made = found.build(network, load("host"), {}, folder)
-    return Payload(folder, made.files, made.inputs, made.outputs, made.options)
+    return Payload(folder, made.files, network.part, made.options)
 
 
 def test_both_runtimes_are_measured_by_turns(network, x, tmp_path):

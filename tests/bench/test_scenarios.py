@@ -61,8 +61,10 @@ def test_cameras_take_turns_in_long_rounds(entry):
 
 def test_offline_counts_samples_of_batches_and_streams(entry, feeds):
     made = entry(sleep_ms=10)
-    free = replace(made.payload, inputs=(TensorSpec.parse("x:f32[n,64]"),), outputs=(TensorSpec.parse("y:f32[n,8]"),))
-    batched = replace(made, payload=free, feeds={"x": np.repeat(feeds["x"], 4, axis=0)}, batch=4)
+    part = made.payload.part
+    free = replace(part, inputs=(TensorSpec.parse("x:f32[n,64]"),), outputs=(TensorSpec.parse("y:f32[n,8]"),))
+    fed = {"x": np.repeat(feeds["x"], 4, axis=0)}
+    batched = replace(made, payload=replace(made.payload, part=free), feeds=fed, batch=4)
     (one,) = benchmark([batched], replace(SHORT, scenario="offline"))
     (three,) = benchmark([batched], replace(SHORT, scenario="offline", streams=3))
     assert one.measurement.scenario == three.measurement.scenario == "offline"

@@ -17,7 +17,7 @@ import pytest
 from edgekit.bench import Worker
 from edgekit.bench.child import command_line
 from edgekit.errors import ArtifactError, DeviceError, UnsupportedError, UsageError
-from edgekit.plugin import LayerTime, Precision
+from edgekit.plugin import LayerTime, Part, Precision
 from edgekit.spec import TensorSpec
 
 pytestmark = pytest.mark.alone
@@ -67,7 +67,8 @@ def test_it_opens_warms_measures_and_tells(payload, feeds):
 
 def test_outputs_come_back_whatever_their_names_and_types(payload, feeds):
     outputs = (TensorSpec("file", "f32", (1, 8)), TensorSpec("labels/0:str", "str", (2,)))
-    model = replace(payload(), inputs=(TensorSpec("file", "f32", (1, 64)),), outputs=outputs)
+    part = Part("model", "model.npz", (TensorSpec("file", "f32", (1, 64)),), outputs)
+    model = replace(payload(), part=part)
     given = {"file": feeds["x"]}
     with Worker(MATMUL) as worker:
         worker.open(model, given)

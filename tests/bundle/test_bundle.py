@@ -9,8 +9,9 @@ import pytest
 from edgekit import registry
 from edgekit.bundle import bundle as artifact
 from edgekit.bundle import staging
-from edgekit.bundle.bundle import Manifest
+from edgekit.bundle.bundle import BundledPart, Manifest
 from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
+from edgekit.model import Part
 from edgekit.spec import TensorSpec
 from edgekit.target import target
 
@@ -20,6 +21,7 @@ def write(path, requires=None, text="payload"):
         (stage / "model").mkdir()
         (stage / "model" / "model.onnx").write_text(text)
         spec = TensorSpec.parse("x:f32[1,2]")
+        part = Part("model", "model.onnx", (spec,), (spec,))
         manifest = Manifest(
             name="b",
             model="m",
@@ -30,11 +32,7 @@ def write(path, requires=None, text="payload"):
             asked="f32",
             effective=None,
             evidence="parsed",
-            inputs=(spec,),
-            outputs=(spec,),
-            payload=("model/model.onnx",),
-            options={},
-            requires=requires or {},
+            parts=(BundledPart(part, ("model/model.onnx",), requires=requires or {}),),
             lineage=(),
         )
         staging.seal(stage, manifest)
@@ -46,9 +44,14 @@ def edit(path, **changes):
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+def edit_part(path, **changes):
+    (part,) = json.loads((path / "manifest.json").read_text())["parts"]
+    edit(path, parts=[{**part, **changes}])
+
+
 def test_what_was_written_opens(tmp_path):
     bundle = artifact.open(write(tmp_path / "b"))
-    assert bundle.manifest.inputs == (TensorSpec("x", "f32", (1, 2)),)
+    assert bundle.payload.part.inputs == (TensorSpec("x", "f32", (1, 2)),)
     assert bundle.payload.main.read_text() == "payload"
     assert bundle.size_mb == pytest.approx(7e-6)
 
@@ -79,13 +82,13 @@ def test_no_bundle(tmp_path):
         (lambda b: edit(b, surprise=1), "unknown key 'surprise'"),
         (lambda b: edit(b, files=[]), "not its hash"),
         (lambda b: edit(b, files=[{"path": "../../etc/passwd", "bytes": 1, "sha256": ""}]), "outside the bundle"),
-        (lambda b: edit(b, payload=["../x"]), "not its hash"),
-        (lambda b: edit(b, requires={"arch": "riscv64"}), "riscv64"),
-        (lambda b: edit(b, requires={"isa": ["amx_nope"]}), "lacks amx_nope"),
-        (lambda b: edit(b, requires={"isa_any": ["nope1", "nope2"]}), "none of nope1, nope2"),
-        (lambda b: edit(b, requires={"packages": {"numpy": ">=99.0"}}), "needs numpy>=99.0"),
-        (lambda b: edit(b, requires={"packages": {"numpy": ">=1.26,=>1"}}), "needs numpy>=1.26,=>1"),
-        (lambda b: edit(b, requires={"packages": {"no-such-package": ">=1"}}), "not installed"),
+        (lambda b: edit_part(b, payload=["../x"]), "not its hash"),
+        (lambda b: edit_part(b, requires={"arch": "riscv64"}), "riscv64"),
+        (lambda b: edit_part(b, requires={"isa": ["amx_nope"]}), "lacks amx_nope"),
+        (lambda b: edit_part(b, requires={"isa_any": ["nope1", "nope2"]}), "none of nope1, nope2"),
+        (lambda b: edit_part(b, requires={"packages": {"numpy": ">=99.0"}}), "needs numpy>=99.0"),
+        (lambda b: edit_part(b, requires={"packages": {"numpy": ">=1.26,=>1"}}), "needs numpy>=1.26,=>1"),
+        (lambda b: edit_part(b, requires={"packages": {"no-such-package": ">=1"}}), "not installed"),
     ],
 )
 def test_a_bundle_that_is_not_as_it_was_made_is_refused(tmp_path, damage, message):
@@ -105,7 +108,7 @@ def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
 
 
 def test_packages_in_range_are_met():
-    assert artifact.unmet({"packages": {"numpy": ">=1.26,<99"}}) == ()
+    assert artifact.unmet([{"packages": {"numpy": ">=1.26,<99"}}]) == ()
 
 
 def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):

@@ -96,7 +96,11 @@ def test_finishing_compiles_proves_and_keeps_what_was_prepared():
     report = finish.finish(path)
     bundle = artifact.open(path)
     made = bundle.manifest
-    assert (made.portable, made.evidence, made.payload) == (False, "built_on_device", ("model/engine.npz",))
+    assert (made.portable, made.evidence, made.parts[0].payload) == (
+        False,
+        "built_on_device",
+        ("model/engine.npz",),
+    )
     assert digest_of_file(path / "prepared/mlp.npz") == {f.path: f.sha256 for f in before.files}["model/mlp.npz"]
     assert made.prepared.digest == before.digest != made.digest
     assert made.effective.main == "f32"
@@ -257,7 +261,7 @@ def test_killed_in_between_nothing_is_half_written(how):
     assert process.returncode not in (0, 1)
     assert contents(path) == before
     retried = json.loads((path / "manifest.json").read_text())
-    retried["options"]["pause_s"] = 0.0
+    retried["parts"][0]["options"]["pause_s"] = 0.0
     (path / "manifest.json").write_text(json.dumps(retried))
     finish.finish(path)
     assert artifact.open(path).manifest.evidence == "built_on_device"

@@ -22,7 +22,7 @@ def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, command, pla
         out,
         "--json",
     )
-    shipped, options = made.report.shipped, bundle.open(out).manifest.options
+    shipped, options = made.report.shipped, bundle.open(out).payload.options
     assert len(shipped.tuning.variants) == 2, "as many as half a second has turns for"
     for variant in shipped.tuning.variants:
         assert variant.speed > 0 and variant.reason

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit import bench
-from edgekit.model import Model
+from edgekit.model import Model, Part
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.plan import Plan, PlannedCandidate
@@ -53,7 +53,7 @@ def tried(
     place = folder / name.replace("/", "-")
     place.mkdir(parents=True, exist_ok=True)
     (place / "model.bin").write_bytes(b"\0" * bytes_)
-    compiled = Compiled(Model("onnx"), Built(("model.bin",), (), ()), place, name)
+    compiled = Compiled(Model("onnx", (Part("model", "model.onnx", (), ()),)), Built(("model.bin",)), place, name)
     outcome = None
     if p50_ms is not None:
         medians = 1e6 * p50_ms * (1 + noise * np.linspace(-1, 1, 10))

@@ -40,7 +40,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     def built(*args: object) -> Built:
         found.append(bool(found))
-        return replace(build(*args), lasting=found[-1])
+        return replace(build(*args), cacheable=found[-1])
 
     monkeypatch.setattr(NumpyBackend, "build", built)
     return found
@@ -54,7 +54,7 @@ def test_what_lacks_an_answer_serves_its_export_and_is_built_anew_by_the_next(mo
     with Builder(plan(), Silent()) as builder:
         passing = compiled(builder, model)
         assert compiled(builder, model) == passing, "one export asks once"
-        assert passing.payload.main.is_file() and not passing.built.lasting
+        assert passing.payload.main.is_file() and not passing.built.cacheable
     assert builds == [False]
     assert not passing.folder.exists() and not list((cache.folder() / "work").iterdir())
     for _ in range(2):

@@ -10,7 +10,7 @@ import edgekit.api as api
 from edgekit import registry
 from edgekit.pipeline import tuning
 from edgekit.pipeline.export import Export
-from edgekit.plugin import Payload, Tunable
+from edgekit.plugin import Part, Payload, Tunable
 from edgekit.result.report import Report, Tuning, Variant
 from edgekit.testing import fake_plugin, install, installed
 from tests.pipeline.choosing import measurement, plan, tried
@@ -95,7 +95,7 @@ def test_faster_options_are_taken_and_travel_with_the_bundle(export):
     assert (one.options, one.taken) == (ONE, True) and one.speed > 2
     assert slower.speed < 1 and slower.reason == "no gain" and not slower.taken
     assert one.reason == "faster beyond the noise, and the same outputs"
-    assert result.bundle.manifest.options["repeat"] == 1
+    assert result.bundle.payload.options["repeat"] == 1
     assert shipped.tuning.before.p50_ms > 2 * shipped.measurement.p50_ms
     raw = (result.bundle.path / shipped.measurement.raw_file).read_text().split()
     assert len(raw) == shipped.measurement.count, "the raw latencies are those of the options that ship"
@@ -105,7 +105,7 @@ def test_faster_options_that_compute_something_else_are_not_taken(export):
     result = export(WRONG)
     (wrong,) = result.report.shipped.tuning.variants
     assert not wrong.taken and "its outputs are not those of the default options" in wrong.reason
-    assert result.bundle.manifest.options["repeat"] == 300
+    assert result.bundle.payload.options["repeat"] == 300
 
 
 def test_what_the_target_sets_is_left_alone(export, tmp_path):
@@ -114,14 +114,14 @@ def test_what_the_target_sets_is_left_alone(export, tmp_path):
     )
     result = export(ONE, target="./set.toml")
     assert result.report.shipped.tuning is None
-    assert result.bundle.manifest.options["repeat"] == 200
+    assert result.bundle.payload.options["repeat"] == 200
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_our_runtimes_offer_variants_that_their_options_know(name):
     backend = registry.backend(name)
     assert isinstance(backend, Tunable)
-    payload = Payload(None, ("model",), (), (), backend.options().to_dict())
+    payload = Payload(None, ("model",), Part("model", "model", (), ()), backend.options().to_dict())
     for cores, threads in ((1, []), (2, [1]), (8, [4, 2, 1]), (6, [3, 2, 1])):
         offered = backend.variants(payload, cores)
         assert [change["threads"] for change in offered if "threads" in change] == threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def outputs(model: Model, folder: Path, **options: object) -> np.ndarray:
     target = Target("host", "here", device=Device(arch=here.arch, isa=here.isa))
     built = NumpyBackend().build(model, target, options, folder)
     assert built.evidence == "built_on_device"
-    with NumpyBackend().open(Payload(folder, built.files, built.inputs, built.outputs, built.options)) as session:
+    with closing(NumpyBackend().open(Payload(folder, built.files, model.part, built.options))) as session:
         return session.run({"features": rows()})["logits"]
 
 
@@ -133,7 +134,7 @@ def test_precision_tells_rounded_layers(tmp_path: Path) -> None:
     (tmp_path / "built").mkdir()
     rounded = FakeRound().apply(model, None, tmp_path / "rounded")
     built = NumpyBackend().build(rounded, Target("t", "t"), {}, tmp_path / "built")
-    with NumpyBackend().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs)) as session:
+    with closing(NumpyBackend().open(Payload(tmp_path / "built", built.files, model.part))) as session:
         assert (session.precision.main, session.precision.layers) == ("i8", {"i8": 2})
         assert [layer.precision for layer in session.profile({"features": rows(1)})] == ["i8", "i8"]
 

@@ -150,9 +150,10 @@ def requirements(
         for line in lines:
             if (one := read(line)) is not None and one.applies_on(machine) and one.name not in ("edgekit", plugin):
                 found.setdefault(one.name, []).extend(one.clauses)
-    for name, clauses in dict(bundle.manifest.requires.get("packages", {})).items():
-        if normal(name) in found:
-            found[normal(name)] += clauses.split(",")
+    for requires in bundle.manifest.requires:
+        for name, clauses in dict(requires.get("packages", {})).items():
+            if normal(name) in found:
+                found[normal(name)] += clauses.split(",")
     for name in found:
         found[name] += fault.exclusions(name, host)
     for pin in pins:

@@ -55,7 +55,7 @@ ADDRESS = re.compile(r"ssh://(?:(?P<user>[^@/:]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+
 class Ssh(Shell):
     """A device behind an SSH server: `ssh://[user@]host[:port]`, host may be a name from the user's ssh config."""
 
-    api = 1
+    api = 2
     scheme = "ssh"
 
     def __init__(self, address: str) -> None:

@@ -10,13 +10,13 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from edgekit.plugin import Anatomy, GraphLayer
+from edgekit.plugin import GraphLayer, LayerMap
 
 PAIR = ("_QuantizeLinear", "_DequantizeLinear")
 """What onnxruntime's quantizer appends to a tensor's name to name the operators of its Q/DQ pair."""
 
 
-def anatomy(graph: Any, before: Any, layers: Collection[str]) -> Anatomy:
+def layer_map(graph: Any, before: Any, layers: Collection[str]) -> LayerMap:
     """List `layers`, names of nodes of `graph`, the onnx.GraphProto that is quantized (types inferred).
 
     `before` is the graph that it was made from: what float kernels are named after.
@@ -37,7 +37,7 @@ def anatomy(graph: Any, before: Any, layers: Collection[str]) -> Anatomy:
             held.setdefault(home, []).append(name)
     sizes = _sizes(graph)
     kinds = {node.name: _kind(node, graph) for node in graph.node if node.name in order}
-    return Anatomy(
+    return LayerMap(
         tuple(
             GraphLayer(
                 name=layer,

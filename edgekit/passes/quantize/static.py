@@ -16,7 +16,7 @@ from edgekit.frameworks.onnx_model import load, save
 from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
-from edgekit.passes.onnx.layer_map import anatomy
+from edgekit.passes.onnx.layer_map import layer_map
 from edgekit.passes.onnx.overrides import by_node, check_operators, rank
 from edgekit.passes.onnx.prepare import Prepared, forget_inference, prepare
 from edgekit.passes.quantize.calibrate import Calibration, Method, known_ranges
@@ -24,7 +24,7 @@ from edgekit.passes.quantize.float8 import LEAST_OPSET, to_float8
 from edgekit.passes.quantize.layer_costs import layer_costs
 from edgekit.passes.quantize.ort_quantizer import PACKAGES, quantize
 from edgekit.passes.quantize.qdq import Choice, choose_nodes, drop_unread_constants, spare_float_readers
-from edgekit.plugin import Anatomy, LayerCost
+from edgekit.plugin import LayerCost, LayerMap
 
 if TYPE_CHECKING:
     from edgekit.data import Feeds
@@ -164,16 +164,16 @@ class QuantizeStatic(Record):
             file = Path(scratch) / "switched.onnx" if prepared.large else None
             return layer_costs(prepared.proto, proto, layers, samples.subsample(COST_SAMPLES), file=file)
 
-    def anatomy(self, model: Model, workdir: Path) -> Anatomy:
+    def layer_map(self, model: Model, workdir: Path) -> LayerMap:
         """List every MatMul, Gemm and Conv that would be quantized; no sample is run."""
         self._check_model(model)
-        with tempfile.TemporaryDirectory(prefix="anatomy-", dir=workdir) as scratch, quiet():
+        with tempfile.TemporaryDirectory(prefix="layer_map-", dir=workdir) as scratch, quiet():
             prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=13)
             graph = prepared.proto.graph
             kinds = {node.name: node.op_type for node in graph.node}
             chosen = self._chosen(graph, self._layers(graph)).nodes
             layers = {name for name in chosen if kinds[name] in self.operators}
-            return anatomy(graph, load(model.graph, weights=False).graph, layers)
+            return layer_map(graph, load(model.graph, weights=False).graph, layers)
 
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
         if samples is None or len(samples) == 0:

@@ -7,22 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import _requirement
-from edgekit.errors import UnsupportedError
-from edgekit.model import Model
 from edgekit.plugin import (
-    API,
     Built,
     KnownFault,
+    Model,
     Payload,
     Probe,
     Runtime,
     Session,
     Support,
+    Target,
     fewer_threads,
     no_telemetry,
+    package_versions,
+    probe_host,
 )
-from edgekit.target.target import Target
 from edgekit_onnxruntime.options import CPU, Options
 
 __all__ = ["OnnxRuntime"]
@@ -48,7 +47,7 @@ PRECISIONS = {"f32", "f16", "i8", "i8-dynamic", "i8-weights", "i4-weights"}
 class OnnxRuntime:
     """Compile for and run on ONNX Runtime."""
 
-    api = API
+    api = 2
     name = "onnxruntime"
     summary = "ONNX Runtime: x86-64 and 64-bit ARM processors"
     accepts = frozenset({"onnx"})
@@ -57,7 +56,7 @@ class OnnxRuntime:
 
     def probe(self) -> Probe:
         """Say which ONNX Runtime is here and which execution providers it has."""
-        versions = _requirement.versions(DISTRIBUTIONS)
+        versions = package_versions(DISTRIBUTIONS)
         problem = _known_crash(versions)
         if problem:
             return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
@@ -83,13 +82,6 @@ class OnnxRuntime:
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
         """Prove that the runtime loads the graph, then copy it, external data included."""
         chosen = Options.from_dict(options, "onnxruntime options")
-        support = self.supports(model, target)
-        if not support.ok:
-            raise UnsupportedError(
-                f"ONNX Runtime cannot run this model on '{target.name}':",
-                problems=support.problems,
-                hint="choose another recipe or backend (see `edgekit plugins`)",
-            )
         from edgekit_onnxruntime.build import build
 
         return build(model, target, chosen, workdir)
@@ -109,10 +101,8 @@ class OnnxRuntime:
 
 def _known_crash(versions: Mapping[str, str]) -> str | None:
     """Recognise, before importing it, a release that dies on this processor."""
-    from edgekit.target import host
-
     version = versions.get(DEADLY.package)
-    if version is not None and DEADLY.holds(version, host.probe()):
+    if version is not None and DEADLY.holds(version, probe_host()):
         return f"{DEADLY.package} {version} crashes at import on this processor (Cortex-A53, A72 and their kin)"
     return None
 

@@ -9,10 +9,7 @@ from typing import Any
 
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.frameworks import onnx_graph, saturation
-from edgekit.model import Model
-from edgekit.plugin import Built
-from edgekit.target import host
-from edgekit.target.target import Target
+from edgekit.plugin import Built, Model, Target, probe_host
 from edgekit_onnxruntime import graph
 from edgekit_onnxruntime.options import CPU, Options
 from edgekit_onnxruntime.session import load
@@ -26,15 +23,13 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     Raises UnsupportedError naming each operator and node that the runtime lacks, BuildError for what it rejects.
     """
     proto = onnx_graph.read(model.graph)
-    here = not target.mismatches(host.probe())
+    here = not target.mismatches(probe_host())
     on_x86 = target.device.arch == "x86_64" and options.provider == CPU
     wide = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
     needs, notes = saturation.outcome(wide, target, "ONNX Runtime", here=here)
     _prove(model.graph, proto, options)
     return Built(
         files=_lay_down(model.graph, proto, workdir),
-        inputs=model.part.inputs,
-        outputs=model.part.outputs,
         requires={**_requires(proto, target, options), **needs},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.plugin import LayerTime, Precision
-from edgekit.target import host
+from edgekit.plugin import LayerTime, Precision, probe_host
 
 TYPES = {
     "float": "f32",
@@ -127,7 +126,7 @@ def _covers(name: str) -> tuple[str, ...]:
 
 def _precision_of(event: Mapping[str, Any]) -> str:
     args = event["args"]
-    if args["op_name"] in INTEGER or (args["op_name"] == PACKED and DOTS.intersection(host.probe().isa)):
+    if args["op_name"] in INTEGER or (args["op_name"] == PACKED and DOTS.intersection(probe_host().isa)):
         return "i8"
     shapes = args.get("input_type_shape") or args.get("output_type_shape") or []
     first = next((name for entry in shapes for name in entry), "unknown")

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, no_telemetry
-from edgekit.spec import TensorSpec
-from edgekit.target import host
+from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, TensorSpec, no_telemetry, probe_host
 from edgekit_onnxruntime import kernels
 from edgekit_onnxruntime.options import CPU, Options
 
@@ -45,7 +43,7 @@ def load(model: Path | bytes, options: Options, profile_prefix: str | None = Non
             hint="install the onnxruntime package that carries it, or set the option 'provider'",
         )
     settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.threads or host.probe().cores
+    settings.intra_op_num_threads = options.threads or probe_host().cores
     settings.inter_op_num_threads = 1
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     levels = {"disabled": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
@@ -73,14 +71,14 @@ class OnnxRuntimeSession:
     """A graph loaded in ONNX Runtime."""
 
     def __init__(self, payload: Payload) -> None:
-        self.inputs: tuple[TensorSpec, ...] = payload.inputs
-        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._options = Options.from_dict(payload.options, "onnxruntime options")
-        if payload.elsewhere:  # any provider computes the same graph
+        if payload.off_target:  # any provider computes the same graph
             self._options = replace(self._options, provider=CPU, provider_options={})
         self._main = payload.main
-        self._names = [spec.name for spec in payload.outputs]
-        self._check = FeedCheck(payload.inputs)
+        self._names = [spec.name for spec in payload.part.outputs]
+        self._check = FeedCheck(payload.part.inputs)
         self._precision: Precision | None = None
         self._last: Mapping[str, np.ndarray] | None = None
         self._session: Any = _open(payload, self._options)
@@ -148,12 +146,6 @@ class OnnxRuntimeSession:
         """Release the model; safe to call twice."""
         self._session = self._last = None
 
-    def __enter__(self) -> OnnxRuntimeSession:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def _open_session(self) -> Any:
         if self._session is None:
             raise _closed()
@@ -209,7 +201,7 @@ def _open(payload: Payload, options: Options) -> Any:
             f"'{payload.main.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
         ) from error
     found = {value.name for value in session.get_inputs()} | {value.name for value in session.get_outputs()}
-    missing = [spec.name for spec in (*payload.inputs, *payload.outputs) if spec.name not in found]
+    missing = [spec.name for spec in (*payload.part.inputs, *payload.part.outputs) if spec.name not in found]
     if missing:
         raise ArtifactError(
             f"'{payload.main.name}' has no {', '.join(missing)}, which the manifest names.",

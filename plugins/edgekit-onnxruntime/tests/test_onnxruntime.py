@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -36,14 +37,17 @@ from tests.processor_graphs import (
 
 
 def build(model, tmp_path, target=None, **options):
-    work = tmp_path / "built"
+    """Build what is supported, as the core does."""
+    work, target = tmp_path / "built", target or host_target()
     work.mkdir()
-    return OnnxRuntime().build(model, target or host_target(), options, work)
+    if problems := OnnxRuntime().supports(model, target).problems:
+        raise UnsupportedError("not supported:", problems=problems)
+    return OnnxRuntime().build(model, target, options, work)
 
 
 def session(model, tmp_path, **options):
     built = build(model, tmp_path, **options)
-    return OnnxRuntime().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options))
+    return closing(OnnxRuntime().open(Payload(tmp_path / "built", built.files, model.part, built.options)))
 
 
 class TestContract(BackendTests):
@@ -277,8 +281,8 @@ def test_external_data_travels_with_the_graph(tmp_path):
     built = build(model, tmp_path)
     assert built.files == ("model.onnx", "w/data.bin")
     shutil.rmtree(source)
-    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
-    with OnnxRuntime().open(payload) as opened:
+    payload = Payload(tmp_path / "built", built.files, model.part, built.options)
+    with closing(OnnxRuntime().open(payload)) as opened:
         np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
     data = tmp_path / "built" / "w" / "data.bin"
     data.write_bytes(data.read_bytes()[:100])
@@ -372,8 +376,8 @@ def test_f16_on_x86_is_told_as_the_f32_that_it_is(tmp_path):
     model = write(tmp_path, nodes, [value("x", [2, 64])], [value("y", [2, 64])], [("w", weight)], "f16")
     x = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
     built = build(model, tmp_path)
-    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
-    with OnnxRuntime().open(payload) as opened:
+    payload = Payload(tmp_path / "built", built.files, model.part, built.options)
+    with closing(OnnxRuntime().open(payload)) as opened:
         np.testing.assert_allclose(opened.run({"x": x})["y"], x @ weight.astype(np.float32), rtol=0.02, atol=0.05)
         if host.probe().arch == "x86_64":
             assert opened.precision.main == "f32"
@@ -423,9 +427,9 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
 def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     built = build(model, tmp_path)
-    other = (TensorSpec("logits", "f32", ("N", 10)),)
+    other = replace(model.part, outputs=(TensorSpec("logits", "f32", ("N", 10)),))
     with pytest.raises(ArtifactError, match="logits"):
-        OnnxRuntime().open(Payload(tmp_path / "built", built.files, built.inputs, other, built.options))
+        OnnxRuntime().open(Payload(tmp_path / "built", built.files, other, built.options))
 
 
 # The probe
@@ -449,10 +453,8 @@ def test_probe_on_32_bit_arm_says_that_there_are_no_wheels(monkeypatch):
 def test_probe_knows_the_release_that_crashes_on_old_arm_cores(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.21.0")
-    monkeypatch.setattr(host, "probe", lambda: replace(host_facts, arch="aarch64", isa=("neon",)))
+    here = replace(host.probe(), arch="aarch64", isa=("neon",))
+    monkeypatch.setattr("edgekit_onnxruntime.probe_host", lambda: here)
     probe = OnnxRuntime().probe()
     assert not probe.available
     assert "1.21.0" in probe.problems[0]
-
-
-host_facts = host.probe()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from edgekit_onnxruntime import OnnxRuntime
@@ -19,7 +21,7 @@ def test_packed_weights(bits, tmp_path):
     assert backend.supports(model, target).ok
     built = backend.build(model, target, {}, work)
     x = np.random.default_rng(0).standard_normal((3, ROWS)).astype(np.float32)
-    with backend.open(Payload(work, built.files, built.inputs, built.outputs, built.options)) as session:
+    with closing(backend.open(Payload(work, built.files, model.part, built.options))) as session:
         found, expected = session.run({"x": x})["y"], x @ weights
         precision, layers = session.precision, session.profile({"x": x})
     assert np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)

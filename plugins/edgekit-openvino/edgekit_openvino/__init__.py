@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import _requirement
-from edgekit.errors import UnsupportedError
-from edgekit.model import Model
-from edgekit.plugin import API, Built, Payload, Probe, Runtime, Session, Support, fewer_threads, no_telemetry
-from edgekit.target.target import Target
+from edgekit.plugin import (
+    Built,
+    Model,
+    Payload,
+    Probe,
+    Runtime,
+    Session,
+    Support,
+    Target,
+    fewer_threads,
+    no_telemetry,
+    package_versions,
+)
 from edgekit_openvino.options import TELEMETRY, Options
 from edgekit_openvino.recipes import DEFAULT_RECIPES, RECIPES, nncf_defaults
 
@@ -29,7 +37,7 @@ ARM_GLIBC = (2, 35)
 class OpenVino:
     """Compile for and run on OpenVINO."""
 
-    api = API
+    api = 2
     name = "openvino"
     summary = "OpenVINO: Intel and other x86-64 processors, 64-bit ARM, Intel graphics and NPUs"
     accepts = frozenset({"onnx", "openvino"})
@@ -44,7 +52,7 @@ class OpenVino:
 
     def probe(self) -> Probe:
         """Say which OpenVINO is here and which devices it finds."""
-        versions = _requirement.versions(("openvino",))
+        versions = package_versions(("openvino",))
         try:
             no_telemetry(TELEMETRY)
             import openvino
@@ -72,13 +80,6 @@ class OpenVino:
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
         """Make OpenVINO's IR and prove that it compiles."""
         chosen = Options.from_dict(options, "openvino options")
-        support = self.supports(model, target)
-        if not support.ok:
-            raise UnsupportedError(
-                f"OpenVINO cannot run this model on '{target.name}':",
-                problems=support.problems,
-                hint="choose another recipe or backend (see `edgekit plugins`)",
-            )
         from edgekit_openvino.build import build
 
         return build(model, target, chosen, workdir)

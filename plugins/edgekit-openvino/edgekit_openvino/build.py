@@ -9,10 +9,7 @@ from typing import Any, Literal
 
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_graph, saturation
-from edgekit.model import Model
-from edgekit.plugin import Built
-from edgekit.target import host
-from edgekit.target.target import Target
+from edgekit.plugin import Built, Model, Target, probe_host
 from edgekit_openvino import BF16, graph, ir
 from edgekit_openvino.options import Options
 from edgekit_openvino.session import anywhere, compile_model, reads_in, runtime
@@ -26,7 +23,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     Raises UnsupportedError naming each operator and node that OpenVINO lacks, BuildError when it fails otherwise.
     """
     options, notes = _pinned(model, target, options)
-    here = not target.mismatches(host.probe())
+    here = not target.mismatches(probe_host())
     converted, wide = _read(model)
     on_x86 = target.device.arch == "x86_64" and options.on_cpu
     needs, warned = saturation.outcome(wide if on_x86 else None, target, "OpenVINO", here=here)
@@ -37,8 +34,6 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     ir.write(converted, workdir)
     return Built(
         files=ir.FILES,
-        inputs=model.part.inputs,
-        outputs=model.part.outputs,
         requires={**needs, **_requires(target, options)},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",

@@ -8,22 +8,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault
 from edgekit.frameworks.quiet import quiet
-from edgekit.plugin import check_feeds, no_telemetry
-from edgekit.spec import TensorSpec
+from edgekit.plugin import Feeds, TensorSpec, check_feeds, no_telemetry
 from edgekit_openvino.options import TELEMETRY
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit_openvino.quantize import Nncf
+    from edgekit_openvino.nncf_config import NncfConfig
 
 
 def quantize(
     model: Any,
-    config: Nncf,
+    config: NncfConfig,
     samples: Feeds,
     inputs: Sequence[TensorSpec],
     ignored: Sequence[str],
@@ -88,7 +86,7 @@ def _not_finite(who: str) -> str:
     return f"{who} a value that is not finite."
 
 
-def _advanced(nncf: Any, config: Nncf, folded: bool) -> Any:
+def _advanced(nncf: Any, config: NncfConfig, folded: bool) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     advanced = nncf.AdvancedQuantizationParameters(

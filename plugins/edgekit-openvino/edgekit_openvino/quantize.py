@@ -17,20 +17,18 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from edgekit import _requirement, cache
-from edgekit.data import Feeds
 from edgekit.errors import UnsupportedError, UsageError, nearest
-from edgekit.model import ASSETS, Model, Part, Step
-from edgekit.plugin import LayerCost, Record
+from edgekit.plugin import ASSETS, Feeds, LayerCost, Model, Part, Step, cached_step, package_versions
+from edgekit_openvino.nncf_config import NncfConfig
 
 COST_SAMPLES = 16
 """Samples on which each layer's cost is measured: the order of the layers settles long before the ranges do."""
 
 
 @dataclass(frozen=True)
-class Nncf(Record):
+class Nncf(NncfConfig):
     """Quantize to int8 with NNCF, OpenVINO's own quantizer; the result is a model in OpenVINO's format."""
 
     name: ClassVar[str] = "nncf"
@@ -41,34 +39,6 @@ class Nncf(Record):
     precision: ClassVar[str] = "i8"
     install: ClassVar[str] = "pip install 'edgekit-openvino[build]'"
 
-    device: Literal["CPU", "CPU_SPR", "GPU", "NPU", "ANY"] = "CPU"
-    """Whose kernels the nodes are placed for. `CPU_SPR`, x86 processors with AMX, leaves one input of a sum in float;
-    targets do not ask for it, as NNCF 3.4 ends in an IndexError with it on MiniLM."""
-    architecture: Literal["auto", "transformer", "other"] = "auto"
-    """Transformers keep norms and attention in float and have activations smoothed; `auto` tells them by the graph.
-    (MiniLM, STS-B Spearman: fp32 0.815, transformer 0.817, other 0.688.)"""
-    preset: Literal["performance", "mixed"] | None = None
-    """`performance`: symmetric activations, `mixed`: asymmetric ones. None: mixed for transformers only."""
-    reduce_range: bool = False
-    """7-bit weights, for x86 processors without VNNI or AMX, whose 16-bit sums saturate."""
-    ranges: Literal["mean", "minmax"] = "mean"
-    """`mean`: each sample's extremes, averaged, as is NNCF's default. `minmax`: the extremes over all samples."""
-    bias_correction: Literal["fast", "thorough", "none"] = "fast"
-    """Whether biases make up for the mean error of what is quantized; `thorough` runs the samples once for each."""
-    smoothing: float | None = None
-    """For transformers: how far outliers move from activations to weights, 0 to 1; negative: not at all; None: NNCF's
-    0.95."""
-    exclude: tuple[str, ...] = ()
-    """Names of layers to leave in float, as the nodes are called in ONNX."""
-    samples: int | None = 300
-    """So many of the given inputs are run, evenly spread; None runs all of them."""
-
-    def __post_init__(self) -> None:
-        if self.smoothing is not None and self.smoothing > 1:
-            raise UsageError(f"nncf: smoothing must be at most 1, found {self.smoothing:g}.")
-        if self.samples is not None and self.samples < 1:
-            raise UsageError(f"nncf: samples must be at least 1, found {self.samples}.")
-
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the int8 model into `workdir`.
 
@@ -78,7 +48,7 @@ class Nncf(Record):
         samples = self._check(model, samples)
         from edgekit_openvino import ir
 
-        folder, _ = cache.fetch(self._key(model, samples), "nncf", lambda work: self._make(model, samples, work))
+        folder, _ = cached_step(self._key(model, samples), "nncf", lambda work: self._make(model, samples, work))
         for name in ir.FILES:
             shutil.copyfile(folder / name, workdir / name)
         notes = json.loads((folder / "notes.json").read_text())
@@ -88,7 +58,7 @@ class Nncf(Record):
         precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
         made = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - started, 3)
-        tools = _requirement.versions(self.packages)
+        tools = package_versions(self.packages)
         step = Step(self.name, self.to_dict(), tools, model.digest, made.digest, seconds, tuple(notes))
         return made.with_step(step)
 
@@ -122,7 +92,7 @@ class Nncf(Record):
     def _key(self, model: Model, samples: Feeds) -> str:
         """Name what decides the graph; whether its float operators run in bf16 does not."""
         code = [[path.name, path.read_text()] for path in sorted(Path(__file__).parent.glob("*.py"))]
-        decides = [self.to_dict(), _requirement.versions(self.packages), model.digest, samples.digest, code]
+        decides = [self.to_dict(), package_versions(self.packages), model.digest, samples.digest, code]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _make(self, model: Model, samples: Feeds, work: Path) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UsageError
-from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, no_telemetry
-from edgekit.spec import TensorSpec
-from edgekit.target import host
+from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, TensorSpec, no_telemetry, probe_host
 from edgekit_openvino import layers
 from edgekit_openvino.options import TELEMETRY, Options
 
@@ -50,7 +48,7 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
         "PERF_COUNT": timed,
     }
     if options.on_cpu:
-        settings["INFERENCE_NUM_THREADS"] = options.threads or host.probe().cores
+        settings["INFERENCE_NUM_THREADS"] = options.threads or probe_host().cores
         if options.pinning is not None:
             settings["ENABLE_CPU_PINNING"] = options.pinning
         # By default it quantizes the activations that meet compressed weights, silently: precision lives in the model.
@@ -88,13 +86,13 @@ class OpenVinoSession:
     """An IR compiled by OpenVINO."""
 
     def __init__(self, payload: Payload) -> None:
-        self.inputs: tuple[TensorSpec, ...] = payload.inputs
-        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._options = Options.from_dict(payload.options, "openvino options")
-        if payload.elsewhere and not reads_in(self._options):
+        if payload.off_target and not reads_in(self._options):
             self._options = anywhere(self._options)
         self._main = payload.main
-        self._check = FeedCheck(payload.inputs)
+        self._check = FeedCheck(payload.part.inputs)
         self._compiled: Any = _open(payload, self._options)
         ports = self._compiled.inputs, self._compiled.outputs
         self._input_ports = [(spec.name, _port(payload, spec, at, ports[0])) for at, spec in enumerate(self.inputs)]
@@ -177,12 +175,6 @@ class OpenVinoSession:
         self._request = None
         self._compiled = None
         self._buffers.clear()
-
-    def __enter__(self) -> OpenVinoSession:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _place(self, request: Any, feeds: Mapping[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
         """Copy the feeds into memory that the request shares; making a tensor costs more than copying a small one."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import weakref
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,8 +156,8 @@ def test_the_result_runs_in_int8_and_agrees_with_the_float_model(shared, tmp_pat
     outputs = {}
     for name, one in (("float", model), ("int8", typed)):
         found = built(one, tmp_path / f"{name}-built", target())
-        payload = Payload(tmp_path / f"{name}-built", found.files, found.inputs, found.outputs, found.options)
-        with OpenVino().open(payload) as session:
+        payload = Payload(tmp_path / f"{name}-built", found.files, one.part, found.options)
+        with closing(OpenVino().open(payload)) as session:
             outputs[name] = session.run(x)["y"]
             assert session.precision.main == ("i8" if name == "int8" else "f32")
     error = np.linalg.norm(outputs["int8"] - outputs["float"]) / np.linalg.norm(outputs["float"])

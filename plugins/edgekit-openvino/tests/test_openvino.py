@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -33,14 +34,17 @@ from tests.processor_graphs import (
 
 
 def build(model, tmp_path, target=None, **options):
-    work = tmp_path / "built"
+    """Build what is supported, as the core does."""
+    work, target = tmp_path / "built", target or host_target()
     work.mkdir()
-    return OpenVino().build(model, target or host_target(), options, work)
+    if problems := OpenVino().supports(model, target).problems:
+        raise UnsupportedError("not supported:", problems=problems)
+    return OpenVino().build(model, target, options, work)
 
 
 def session(model, tmp_path, **options):
     built = build(model, tmp_path, **options)
-    return OpenVino().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options))
+    return closing(OpenVino().open(Payload(tmp_path / "built", built.files, model.part, built.options)))
 
 
 class TestContract(BackendTests):
@@ -222,8 +226,8 @@ def test_external_data_is_taken_in(tmp_path):
     )
     built = build(model, tmp_path)
     shutil.rmtree(source)
-    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
-    with OpenVino().open(payload) as opened:
+    payload = Payload(tmp_path / "built", built.files, model.part, built.options)
+    with closing(OpenVino().open(payload)) as opened:
         np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
     data = tmp_path / "built" / "model.bin"
     data.write_bytes(data.read_bytes()[:100])
@@ -387,7 +391,7 @@ def test_arithmetic_that_the_processor_lacks_is_refused_not_replaced(tmp_path):
     built = build(model, tmp_path)
     options = {**built.options, "inference_precision": lacking[0]}
     with pytest.raises(ArtifactError, match=f"is to compute in {lacking[0]}"):
-        OpenVino().open(Payload(tmp_path / "built", built.files, built.inputs, built.outputs, options))
+        OpenVino().open(Payload(tmp_path / "built", built.files, model.part, options))
 
 
 @pytest.mark.parametrize("precision", ["i8", "i8+bf16"])
@@ -411,8 +415,8 @@ def test_dynamic_int8_is_told_as_the_f32_that_it_is(tmp_path):
     quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"), op_types_to_quantize=["MatMul"])
     built = build(replace(model, folder=tmp_path, precision="i8-dynamic"), tmp_path)
     assert "f32" in built.notes[0]
-    payload = Payload(tmp_path / "built", built.files, built.inputs, built.outputs, built.options)
-    with OpenVino().open(payload) as opened:
+    payload = Payload(tmp_path / "built", built.files, model.part, built.options)
+    with closing(OpenVino().open(payload)) as opened:
         assert opened.precision.main == "f32"
         expected = conv_expected(CONV_X, weights)
         error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
@@ -450,9 +454,9 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
 def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     built = build(model, tmp_path)
-    other = (TensorSpec("logits", "f32", ("N", 10)),)
+    other = replace(model.part, outputs=(TensorSpec("logits", "f32", ("N", 10)),))
     with pytest.raises(ArtifactError, match="logits"):
-        OpenVino().open(Payload(tmp_path / "built", built.files, built.inputs, other, built.options))
+        OpenVino().open(Payload(tmp_path / "built", built.files, other, built.options))
 
 
 # The probe

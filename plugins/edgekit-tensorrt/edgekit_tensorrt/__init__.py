@@ -7,11 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgekit import _requirement
-from edgekit.errors import UnsupportedError
-from edgekit.model import Model
-from edgekit.plugin import API, USUAL, Built, Payload, Probe, Runtime, Session, Support
-from edgekit.target.target import Target
+from edgekit.plugin import USUAL, Built, Model, Payload, Probe, Runtime, Session, Support, Target, package_versions
 from edgekit_tensorrt import compute_capability, rules
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.recipes import PASS_DEFAULTS, RECIPES
@@ -27,7 +23,7 @@ INSTALL = "pip install 'edgekit-tensorrt[build]'"
 class TensorRT:
     """Prepare typed graphs for TensorRT anywhere, compile them on the device that runs them."""
 
-    api = API
+    api = 2
     name = "tensorrt"
     summary = "TensorRT: NVIDIA Jetson and NVIDIA GPUs"
     accepts = frozenset({"onnx"})
@@ -48,7 +44,7 @@ class TensorRT:
         """Say what is here: a device that builds and runs engines, or enough to prepare a portable payload."""
         from edgekit_tensorrt.device import look
 
-        versions = _requirement.versions(DISTRIBUTIONS)
+        versions = package_versions(DISTRIBUTIONS)
         found, more = look()
         if found is not None:
             return Probe(True, {**versions, **more}, (found,))
@@ -68,20 +64,13 @@ class TensorRT:
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
         """Write the graph and its build plan, which the device's own TensorRT compiles."""
         chosen = Options.from_dict(options, "tensorrt options")
-        support = self.supports(model, target)
-        if not support.ok:
-            raise UnsupportedError(
-                f"TensorRT cannot run this model on '{target.name}':",
-                problems=support.problems,
-                hint="choose another recipe or backend (see `edgekit plugins`)",
-            )
         from edgekit_tensorrt.build import build
 
         return build(model, target, chosen, workdir)
 
     def open(self, payload: Payload) -> Session:
         """Load what was built; elsewhere than on its device, the graph that ships runs on ONNX Runtime."""
-        if payload.elsewhere:
+        if payload.off_target:
             from edgekit_tensorrt.gate import GateSession
 
             return GateSession(payload)

@@ -9,10 +9,7 @@ from typing import Any
 
 from edgekit.errors import BuildError, UnsupportedError
 from edgekit.frameworks import onnx_graph
-from edgekit.model import Model
-from edgekit.plugin import Built
-from edgekit.spec import ShapeRange, TensorSpec
-from edgekit.target.target import Target
+from edgekit.plugin import Built, Model, ShapeRange, Target, TensorSpec
 from edgekit_tensorrt import graph, preflight
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan, Profile
@@ -46,13 +43,11 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         requires["packages"] = {name: f"=={version}"}
     return Built(
         files=(found.engine, *files) if found.engine else files,
-        inputs=model.part.inputs,
-        outputs=model.part.outputs,
         requires=requires,
         options=options.to_dict(),
         evidence="aot_compiled" if found.engine else "parsed",
         portable=found.engine is None,
-        lasting=found.verdict != "unanswered",
+        cacheable=found.verdict != "unanswered",
         notes=found.notes,
     )
 

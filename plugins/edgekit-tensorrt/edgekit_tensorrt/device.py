@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from edgekit.device import jetson
 from edgekit.errors import EdgekitError
+from edgekit.plugin import probe_jetson
 from edgekit_tensorrt import cuda, runtime, trtexec
 
 
@@ -22,7 +22,7 @@ def look() -> tuple[str | None, dict[str, str]]:
             trtexec.find()
         except EdgekitError:
             return None, {}
-    found = jetson.probe()
+    found = probe_jetson()
     if found is not None:
         versions |= {"tensorrt": found.tensorrt} if found.tensorrt else {}
         versions |= {"jetpack": found.jetpack} if found.jetpack else {}

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault
-from edgekit.plugin import Built, Payload
-from edgekit.target import host
-from edgekit.target.target import Target
+from edgekit.plugin import Built, Payload, Target, probe_host
 from edgekit_tensorrt import child, cuda, engine_layers, runtime, sidecar, trtexec
 from edgekit_tensorrt.layers import word
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
@@ -46,9 +44,7 @@ def finish(payload: Payload, target: Target, workdir: Path) -> Built:
     files = [ENGINE, sidecar.SIDECAR, LAYERS, *([cache.name] if cache.is_file() else [])]
     return Built(
         files=tuple(name for name in files if (workdir / name).is_file()),
-        inputs=payload.inputs,
-        outputs=payload.outputs,
-        requires={"arch": host.probe().arch},
+        requires={"arch": probe_host().arch},
         options=dict(payload.options),
         evidence="built_on_device",
         notes=(f"TensorRT {board.tensorrt} built the engine on {gpu.name}, SM {gpu.sm}, in {seconds:g} s", *notes),

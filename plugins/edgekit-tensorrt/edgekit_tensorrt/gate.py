@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ArtifactError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.plugin import LayerTime, Payload, Precision, no_telemetry
-from edgekit.spec import TensorSpec, check_feeds
+from edgekit.plugin import LayerTime, Payload, Precision, TensorSpec, check_feeds, no_telemetry
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ class GateSession:
     """The graph of a payload, on this machine's processor. It says what is computed, and nothing of speed."""
 
     def __init__(self, payload: Payload) -> None:
-        self.inputs: tuple[TensorSpec, ...] = payload.inputs
-        self.outputs: tuple[TensorSpec, ...] = payload.outputs
-        self._names = [spec.name for spec in payload.outputs]
+        self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
+        self._names = [spec.name for spec in payload.part.outputs]
         payload.check()
         self._plan = BuildPlan.load(payload.folder / PLAN)
         self._session: Any = load(self._graph(payload.folder / GRAPH))
@@ -68,12 +67,6 @@ class GateSession:
     def close(self) -> None:
         """Release the model; safe to call twice."""
         self._session = None
-
-    def __enter__(self) -> GateSession:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _graph(self, path: Path) -> Path | bytes:
         """Give the graph to run: the file itself, or its bytes with the rounding of f16 and bf16 written out."""

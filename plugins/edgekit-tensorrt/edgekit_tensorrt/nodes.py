@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekit.frameworks import onnx_graph
-from edgekit.model import Model
+from edgekit.plugin import Model
 from edgekit_tensorrt import facts, graph
 from edgekit_tensorrt.facts import Version
 

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import EnvironmentFault, UnsupportedError
-from edgekit.plugin import Precision, Record
-from edgekit.target.target import Target
+from edgekit.plugin import Precision, Record, Target
 from edgekit_tensorrt.facts import RTX
 from edgekit_tensorrt.layers import Product, compare, named, precision, read, word
 from edgekit_tensorrt.plan import BuildPlan

@@ -9,9 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from edgekit.model import Model
-from edgekit.spec import ShapeRange
-from edgekit.target.target import Target
+from edgekit.plugin import Model, ShapeRange, Target
 from edgekit_tensorrt import facts
 from edgekit_tensorrt.facts import Version
 from edgekit_tensorrt.options import Options

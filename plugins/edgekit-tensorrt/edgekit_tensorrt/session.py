@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.plugin import LayerTime, Payload, Precision
-from edgekit.spec import TensorSpec, check_feeds
+from edgekit.plugin import LayerTime, Payload, Precision, TensorSpec, check_feeds
 from edgekit_tensorrt import adapter, cuda, engine_layers, runtime, sidecar
 from edgekit_tensorrt.binding import DTYPES, Binding, Loaded
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
@@ -34,8 +33,8 @@ class TensorRtSession:
     def __init__(
         self, payload: Payload, kind: str = "tensorrt", *, trt: Any = None, driver: cuda.Cuda | None = None
     ) -> None:
-        self.inputs: tuple[TensorSpec, ...] = payload.inputs
-        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._cuda = driver or cuda.driver()  # first: without a driver TensorRT crashes
         self._trt = trt or runtime.module(kind)
         _check_board(payload, kind, str(self._trt.__version__), self._cuda)
@@ -150,12 +149,6 @@ class TensorRtSession:
             self._cuda.destroy_stream(self._stream)
             self._stream = 0
         self._cuda.leave()
-
-    def __enter__(self) -> TensorRtSession:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _binding(self, feeds: Mapping[str, np.ndarray]) -> Binding:
         context = self._engine.create_execution_context()

@@ -7,9 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.device import jetson
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.plugin import Record
+from edgekit.plugin import Record, probe_jetson
 
 SIDECAR = "engine.json"
 
@@ -67,7 +66,7 @@ class Sidecar(Record):
 
 def board(runtime: str, tensorrt: str, sm: str, gpu: str, driver: str, root: Path = Path("/")) -> Board:
     """Describe the machine at hand, with what only its GPU and its TensorRT can tell given."""
-    found = jetson.probe(root)
+    found = probe_jetson(root)
     return Board(
         runtime=runtime,
         tensorrt=".".join(tensorrt.split(".")[:3]),  # the module tells a build number too, trtexec does not

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault
-from edgekit.layers import LayerTime
-from edgekit.plugin import Record
+from edgekit.plugin import LayerTime, Record
 from edgekit_tensorrt.layers import CompiledLayer
 from edgekit_tensorrt.plan import BuildPlan
 

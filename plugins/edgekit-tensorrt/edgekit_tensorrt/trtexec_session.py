@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.plugin import LayerTime, Payload, Precision
-from edgekit.spec import TensorSpec, check_feeds
+from edgekit.plugin import LayerTime, Payload, Precision, TensorSpec, check_feeds
 from edgekit_tensorrt import cuda, engine_layers, runtime, sidecar, trtexec
 from edgekit_tensorrt.layers import CompiledLayer
 
@@ -30,8 +29,8 @@ class TrtexecSession:
     """An engine that trtexec runs. `binary` and `driver` stand in for the board's own in tests."""
 
     def __init__(self, payload: Payload, *, binary: Path | None = None, driver: cuda.Cuda | None = None) -> None:
-        self.inputs: tuple[TensorSpec, ...] = payload.inputs
-        self.outputs: tuple[TensorSpec, ...] = payload.outputs
+        self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
+        self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         found = sidecar.load(payload.main)
         self._engine = payload.main.absolute()
         self._layers = payload.main.with_name(LAYERS)
@@ -90,12 +89,6 @@ class TrtexecSession:
         work, self._work = self._work, None
         if work is not None:
             work.cleanup()
-
-    def __enter__(self) -> TrtexecSession:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     @property
     def _folder(self) -> Path:

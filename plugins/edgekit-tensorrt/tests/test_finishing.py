@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgekit_tensorrt.session import open_engine
 from edgekit_tensorrt.trtexec_session import TrtexecSession
 
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.model import Part
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
 from edgekit.target.target import Target
@@ -23,7 +25,7 @@ spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).wit
 gpu = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gpu)
 
-INPUTS, OUTPUTS = (TensorSpec.parse("x:f32[2,4]"),), (TensorSpec.parse("y:f32[2,3]"),)
+PART = Part("model", "model.onnx", (TensorSpec.parse("x:f32[2,4]"),), (TensorSpec.parse("y:f32[2,3]"),))
 LAYERS = {"Layers": [{"Name": "product", "LayerType": "gemm", "Inputs": [{"Format/Datatype": "Half"}],
                       "Outputs": [{"Format/Datatype": "Half"}]}]}  # fmt: skip
 
@@ -80,21 +82,21 @@ def prepared(folder: Path, **more) -> Payload:
     (folder / GRAPH).write_bytes(b"graph")
     facts = {"target": "jetson", "precision": "f16", "opset": 17, "sm": "8.7", **more}
     BuildPlan(**facts).save(folder / PLAN)
-    return Payload(folder, (GRAPH, PLAN), INPUTS, OUTPUTS, {})
+    return Payload(folder, (GRAPH, PLAN), PART)
 
 
 def finished(tmp_path: Path, **more):
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
     built = TensorRT().finish(prepared(tmp_path / "prepared", **more), Target("jetson", "a board"), work)
-    return built, Payload(work, built.files, built.inputs, built.outputs, built.options)
+    return built, Payload(work, built.files, PART, built.options)
 
 
 def test_what_trtexec_builds_is_whole_and_knows_its_board(tmp_path, driver, binary):
     built, payload = finished(tmp_path)
     assert built.files[:3] == ("engine.plan", "engine.json", "layers.json")
     assert built.files[3] == "timing-10.3.0-sm8.7-12.6.cache"
-    assert (built.evidence, built.portable, built.inputs) == ("built_on_device", False, INPUTS)
+    assert (built.evidence, built.portable, built.part) == ("built_on_device", False, None)
     found = sidecar.load(payload.main)
     assert (found.builder, found.board.tensorrt, found.board.sm, found.board.gpu) == (
         "trtexec",
@@ -112,7 +114,7 @@ def test_what_trtexec_builds_is_whole_and_knows_its_board(tmp_path, driver, bina
 def test_it_runs_by_trtexec_where_there_is_no_module(tmp_path, driver, binary):
     _, payload = finished(tmp_path)
     fed = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
-    with open_engine(payload) as session:
+    with closing(open_engine(payload)) as session:
         assert isinstance(session, TrtexecSession)
         found = session.run(fed)["y"]
         np.testing.assert_allclose(found, fed["x"] @ np.arange(12, dtype=np.float32).reshape(4, 3))

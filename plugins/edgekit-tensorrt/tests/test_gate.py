@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import UnsupportedError
+from edgekit.model import Part
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
 
@@ -38,8 +40,9 @@ def run(
     onnx.save(proto, str(folder / "model.onnx"))
     BuildPlan("board", precision, opset).save(folder / "plan.json")
     specs = [TensorSpec(name, SPEC[ends], tuple(shape)) for name in ("x", "y")]
-    payload = Payload(folder, ("model.onnx", "plan.json"), (specs[0],), (specs[1],), elsewhere=True)
-    with TensorRT().open(payload) as session:
+    part = Part("model", "model.onnx", (specs[0],), (specs[1],))
+    payload = Payload(folder, ("model.onnx", "plan.json"), part, off_target=True)
+    with closing(TensorRT().open(payload)) as session:
         return session.run({"x": x})["y"]
 
 

@@ -275,8 +275,8 @@ def exported(model: Path, folder: Path, sm: str = "8.6") -> Any:
 def test_an_export_for_an_rtx_card_ships_its_engine_and_builds_it_once(tmp_path: Path) -> None:
     model = convolutions(tmp_path)
     first, second = exported(model, tmp_path).bundle.manifest, exported(model, tmp_path).bundle.manifest
-    assert (first.evidence, first.portable, first.payload[0]) == ("aot_compiled", False, f"model/{ENGINE}")
-    assert list(first.requires["packages"]) == ["tensorrt-rtx"]
+    assert (first.evidence, first.portable, first.parts[0].payload[0]) == ("aot_compiled", False, f"model/{ENGINE}")
+    assert list(first.parts[0].requires["packages"]) == ["tensorrt-rtx"]
     assert second.digest == first.digest, "a second compile would differ in bytes: the first is kept"
     said = json.loads((tmp_path / "out" / "model" / "preflight.json").read_text())
     assert (said["verdict"], said["sm"], said["precision"]["main"]) == ("compiled", "8.6", "f32")

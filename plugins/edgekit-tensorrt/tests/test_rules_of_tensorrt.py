@@ -13,7 +13,6 @@ from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import catalog
-from edgekit.errors import UnsupportedError
 from edgekit.model import Model, Part
 from edgekit.spec import TensorSpec
 from edgekit.target import target
@@ -102,15 +101,6 @@ def test_every_problem_is_told_at_once_with_its_node(tmp_path: Path) -> None:
     ):
         assert words in said, said
     assert len(found) == 8
-
-
-def test_build_refuses_what_supports_refuses(tmp_path: Path) -> None:
-    made = model(tmp_path / "in", [helper.make_node("Unique", ["x"], ["y"], "unique")])
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UnsupportedError, match="Unique") as caught:
-        TensorRT().build(made, target.load("jetson"), {}, tmp_path / "out")
-    assert caught.value.problems and caught.value.hint
-    assert not any((tmp_path / "out").iterdir())
 
 
 def test_an_operator_of_a_newer_tensorrt_says_since_when(tmp_path: Path) -> None:

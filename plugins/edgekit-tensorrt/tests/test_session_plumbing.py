@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from edgekit_tensorrt.plan import PLAN, BuildPlan
 from edgekit_tensorrt.session import AHEAD, TensorRtSession
 
 from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.model import Part
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
 
@@ -25,7 +28,7 @@ sys.modules["gpu_stand_in"] = gpu
 spec.loader.exec_module(gpu)
 
 WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
-INPUTS, OUTPUTS = (TensorSpec.parse("x:f32[N,4]"),), (TensorSpec.parse("y:f32[N,3]"),)
+PART = Part("model", "model.onnx", (TensorSpec.parse("x:f32[N,4]"),), (TensorSpec.parse("y:f32[N,3]"),))
 
 
 def payload(folder: Path, driver, engine: bytes = b"engine of a stand-in", **board) -> Payload:
@@ -43,7 +46,7 @@ def payload(folder: Path, driver, engine: bytes = b"engine of a stand-in", **boa
     sidecar.Sidecar(sidecar.sha256_of(file), sidecar.Board(**facts), "tensorrt 10.3.0", 1.0).save(
         folder / "engine.json"
     )
-    return Payload(folder, ("engine.plan", "engine.json"), INPUTS, OUTPUTS)
+    return Payload(folder, ("engine.plan", "engine.json"), PART)
 
 
 def opened(folder: Path, driver, **more) -> TensorRtSession:
@@ -56,7 +59,7 @@ def feeds(rows: int, seed: int = 1) -> dict[str, np.ndarray]:
 
 
 def test_outputs_are_right_at_every_size_and_the_callers(tmp_path):
-    with opened(tmp_path, gpu.Driver()) as session:
+    with closing(opened(tmp_path, gpu.Driver())) as session:
         first = session.run(feeds(2))
         for rows in (1, 8, 2):
             fed = feeds(rows, rows)
@@ -66,14 +69,14 @@ def test_outputs_are_right_at_every_size_and_the_callers(tmp_path):
 
 
 def test_feeds_in_any_layout_are_placed(tmp_path):
-    with opened(tmp_path, gpu.Driver()) as session:
+    with closing(opened(tmp_path, gpu.Driver())) as session:
         fed = {"x": np.asfortranarray(feeds(8)["x"])[::2]}
         np.testing.assert_allclose(session.run(fed)["y"], fed["x"] @ WEIGHTS, rtol=1e-6)
 
 
 def test_a_bound_call_copies_runs_copies_and_waits(tmp_path):
     driver = gpu.Driver(fails={"cuStreamBeginCapture_v2": 1})
-    with opened(tmp_path, driver) as session:
+    with closing(opened(tmp_path, driver)) as session:
         call = session.bind(feeds(2))
         assert session.cuda_graph is False
         driver.calls.clear()
@@ -83,7 +86,7 @@ def test_a_bound_call_copies_runs_copies_and_waits(tmp_path):
 
 def test_what_can_be_captured_is_one_launch_and_computes_the_same(tmp_path):
     driver = gpu.Driver()
-    with opened(tmp_path, driver) as session:
+    with closing(opened(tmp_path, driver)) as session:
         call = session.bind(feeds(2))
         assert session.cuda_graph is True
         outputs = session._bound[0].outputs["y"]
@@ -102,14 +105,14 @@ def test_a_graph_that_computes_otherwise_is_not_used(tmp_path, monkeypatch):
     def session_outputs(opened_session):
         return opened_session._bound[-1].outputs["y"]
 
-    with session:
+    with closing(session):
         session.bind(feeds(2))()
         assert session.cuda_graph is False
         np.testing.assert_allclose(session_outputs(session), feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
 
 
 def test_runs_and_bound_calls_do_not_disturb_each_other(tmp_path):
-    with opened(tmp_path, gpu.Driver()) as session:
+    with closing(opened(tmp_path, gpu.Driver())) as session:
         one, other = session.bind(feeds(2, 1)), session.bind(feeds(4, 2))
         for _ in range(3):
             one(), other()
@@ -131,7 +134,7 @@ def test_closing_frees_everything_once(tmp_path):
 
 
 def test_layers_tell_their_types_and_times(tmp_path):
-    with opened(tmp_path, gpu.Driver()) as session:
+    with closing(opened(tmp_path, gpu.Driver())) as session:
         assert (session.precision.main, dict(session.precision.layers)) == ("f16", {"f16": 1})
         (layer,) = session.profile(feeds(2))
         assert (layer.name, layer.kind, layer.precision, layer.time_ms) == ("product", "gemm", "f16", 0.25)
@@ -139,7 +142,7 @@ def test_layers_tell_their_types_and_times(tmp_path):
 
 def test_sizes_beyond_the_profile_are_refused_and_nothing_leaks(tmp_path):
     driver = gpu.Driver()
-    with opened(tmp_path, driver) as session:
+    with closing(opened(tmp_path, driver)) as session:
         with pytest.raises(UsageError, match=r"'x' cannot have the shape \[9, 4\]"):
             session.run(feeds(9))
         assert driver.memory == {}
@@ -148,7 +151,7 @@ def test_sizes_beyond_the_profile_are_refused_and_nothing_leaks(tmp_path):
 
 def test_an_output_of_no_known_size_is_refused(tmp_path):
     with (
-        opened(tmp_path, gpu.Driver(), unsized=True) as session,
+        closing(opened(tmp_path, gpu.Driver(), unsized=True)) as session,
         pytest.raises(UnsupportedError, match="'y' depends on"),
     ):
         session.run(feeds(2))
@@ -156,7 +159,7 @@ def test_an_output_of_no_known_size_is_refused(tmp_path):
 
 def test_memory_that_runs_out_is_a_device_error_and_leaves_nothing(tmp_path):
     driver = gpu.Driver(fails={"cuMemAlloc_v2": 2})
-    with opened(tmp_path, driver) as session:
+    with closing(opened(tmp_path, driver)) as session:
         with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY") as fault:
             session.run(feeds(2))
         assert "smaller model" in fault.value.hint
@@ -179,7 +182,7 @@ def test_tensors_of_another_name_or_type_than_the_manifests_are_refused(tmp_path
         ("y:f16[N,3]", r"y \(float32\).*y \(float16\)"),
         ("z:f32[N,3]", r"y \(float32\).*z \(float32\)"),
     ):
-        other = Payload(tmp_path, made.files, INPUTS, (TensorSpec.parse(output),))
+        other = replace(made, part=replace(PART, outputs=(TensorSpec.parse(output),)))
         with pytest.raises(ArtifactError, match=said):
             TensorRtSession(other, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
     assert driver.contexts == 0
@@ -227,9 +230,10 @@ def test_an_engine_compiled_ahead_opens_on_its_compute_capability_alone(tmp_path
     driver = gpu.Driver()
     (tmp_path / AHEAD).write_bytes(b"engine of a stand-in")
     BuildPlan(target="card", precision="f32", opset=17, sm=sm, options={"runtime": "rtx"}).save(tmp_path / PLAN)
-    made = Payload(tmp_path, (AHEAD, PLAN), INPUTS, OUTPUTS)
+    made = Payload(tmp_path, (AHEAD, PLAN), PART)
     if opens:
-        with TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver)) as session:
+        card = TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+        with closing(card) as session:
             np.testing.assert_allclose(session.run(feeds(2))["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
         return
     with pytest.raises(ArtifactError, match=r"compiled for SM 8\.6, this machine's GPU \(Orin\) is SM 8\.7"):

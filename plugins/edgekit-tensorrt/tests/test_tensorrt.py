@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ArtifactError
 from edgekit.model import Model, Part
-from edgekit.plugin import Finishable, Payload
+from edgekit.plugin import Built, Finishable, Payload
 from edgekit.spec import ShapeRange
 from edgekit.target.target import Device, Target
 from edgekit.testing import BackendTests
@@ -26,6 +28,7 @@ class TestContract(BackendTests):
     """Elsewhere than on its device a payload is opened to see what it computes; so are these."""
 
     runtime = ("onnxruntime",)
+    off_target = True
 
     @pytest.fixture
     def backend(self) -> TensorRT:
@@ -47,29 +50,25 @@ class TestContract(BackendTests):
         onnx.save(proto, str(folder / "model.onnx"))
         return Model("onnx", (Part("model", "model.onnx", self.inputs, self.outputs),), folder=folder)
 
-    def _payload(self, backend: TensorRT, tmp_path: Path) -> Payload:
-        return replace(super()._payload(backend, tmp_path), elsewhere=True)
-
-    def test_precision_is_asked_of_the_runtime(self, backend: TensorRT, tmp_path: Path) -> None:
+    def test_precision_is_asked_of_the_runtime(self, backend: TensorRT, payload: Payload) -> None:
         """Nothing here can be asked what an engine runs in, so no layer is claimed."""
-        with self._session(backend, tmp_path) as session:
+        with closing(backend.open(payload)) as session:
             assert (session.precision.main, dict(session.precision.layers)) == ("f32", {})
 
     def test_it_is_finished_on_the_device(self, backend: TensorRT) -> None:
         assert isinstance(backend, Finishable)
 
-    def test_what_is_built_is_the_graph_and_its_plan(self, backend: TensorRT, tmp_path: Path) -> None:
-        built = self._built(backend, tmp_path)
+    def test_what_is_built_is_the_graph_and_its_plan(self, built: Built, work: Path) -> None:
         assert (built.files, built.portable, built.evidence) == (
             ("model.onnx", "plan.json", "preflight.json"),
             True,
             "parsed",
         )
         assert built.requires == {"arch": "aarch64"}
-        plan = json.loads((tmp_path / "built" / "plan.json").read_text())
+        plan = json.loads((work / "built" / "plan.json").read_text())
         assert plan["profiles"] == [{"input": "x", "min": [1, 4], "opt": [2, 4], "max": [8, 4]}]
         assert (plan["target"], plan["sm"], plan["precision"], plan["sparse"]) == ("orin", "8.7", "f32", False)
-        assert (tmp_path / "built" / "model.onnx").read_bytes() == (tmp_path / "model" / "model.onnx").read_bytes()
+        assert (work / "built" / "model.onnx").read_bytes() == (work / "model" / "model.onnx").read_bytes()
 
     def test_weights_with_two_zeros_in_four_ask_for_sparse_kernels(self, backend: TensorRT, tmp_path: Path) -> None:
         model = self._model(tmp_path)
@@ -83,15 +82,17 @@ class TestContract(BackendTests):
         assert json.loads((tmp_path / "built" / "plan.json").read_text())["sparse"] is True
 
     @pytest.mark.parametrize("text", ["{}", "not json", '{"schema": 99}', '{"schema": 1, "surprise": 1}'])
-    def test_a_damaged_plan_is_an_artifact_error(self, backend: TensorRT, tmp_path: Path, text: str) -> None:
-        payload = self._payload(backend, tmp_path)
+    def test_a_damaged_plan_is_an_artifact_error(
+        self, backend: TensorRT, payload: Payload, tmp_path: Path, text: str
+    ) -> None:
+        payload = replace(payload, folder=shutil.copytree(payload.folder, tmp_path / "damaged"))
         (payload.folder / "plan.json").write_text(text)
         with pytest.raises(ArtifactError, match="plan"):
             backend.open(payload)
 
-    @pytest.mark.parametrize(("verdict", "lasting"), [("unanswered", False), ("none", True), ("parsed", True)])
+    @pytest.mark.parametrize(("verdict", "cacheable"), [("unanswered", False), ("none", True), ("parsed", True)])
     def test_what_no_compiler_answered_is_asked_again(
-        self, backend: TensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, lasting: bool
+        self, backend: TensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, cacheable: bool
     ) -> None:
         monkeypatch.setattr(preflight, "check", lambda *_: preflight.Preflight(verdict))
-        assert self._built(backend, tmp_path).lasting is lasting
+        assert self._built(backend, tmp_path).cacheable is cacheable

@@ -106,7 +106,7 @@ def test_a_bundle_goes_all_the_way_and_comes_back_after_an_update(board, tmp_pat
     assert report["candidates"][0]["quality"]["checks"][0]["passed"]
     assert any("TensorRT 10.3.0 built the engine on Orin, SM 8.7" in note for note in report["notes"])
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert (manifest["portable"], manifest["evidence"], manifest["payload"][0]) == (
+    assert (manifest["portable"], manifest["evidence"], manifest["parts"][0]["payload"][0]) == (
         False, "built_on_device", "model/engine.plan",
     )  # fmt: skip
     assert (tmp_path / "out/prepared/model.onnx").is_file() and (tmp_path / "out/prepared/plan.json").is_file()

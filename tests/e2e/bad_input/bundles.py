@@ -21,8 +21,12 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) ->
     path.write_text(json.dumps(manifest))
 
 
+def change_requires(folder: Path, **requires: Any) -> None:
+    change_manifest(folder, lambda manifest: manifest["parts"][0]["requires"].update(requires))
+
+
 def payload(folder: Path) -> Path:
-    return folder / BUNDLE / json.loads((folder / BUNDLE / "manifest.json").read_text())["payload"][0]
+    return folder / BUNDLE / json.loads((folder / BUNDLE / "manifest.json").read_text())["parts"][0]["payload"][0]
 
 
 case("no such bundle", 2, r"no bundle at 'bundle'", r"edgekit export", *_VERIFY)
@@ -90,7 +94,7 @@ def _(folder: Path) -> None:
     bundle=True,
 )
 def _(folder: Path) -> None:
-    change_manifest(folder, lambda manifest: manifest["requires"].update(arch="riscv64"))
+    change_requires(folder, arch="riscv64")
 
 
 @prepared(
@@ -102,14 +106,14 @@ def _(folder: Path) -> None:
     bundle=True,
 )
 def _(folder: Path) -> None:
-    change_manifest(folder, lambda manifest: manifest["requires"].update(isa=["avx9000"]))
+    change_requires(folder, isa=["avx9000"])
 
 
 @prepared(
     "a bundle for a runtime that is not here", 8, r"needs the package tensorflow-lite>=9", r".", *_VERIFY, bundle=True
 )
 def _(folder: Path) -> None:
-    change_manifest(folder, lambda manifest: manifest["requires"].update(packages={"tensorflow-lite": ">=9"}))
+    change_requires(folder, packages={"tensorflow-lite": ">=9"})
 
 
 @prepared(

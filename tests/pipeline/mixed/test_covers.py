@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit import registry
-from edgekit.layers import Anatomy, LayerTime
+from edgekit.layers import LayerMap, LayerTime
 from edgekit.model import Model
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.pipeline.layer_times import attribute
@@ -22,8 +23,8 @@ PRODUCTS = ("Conv", "MatMul", "Gemm", "FullyConnected")
 
 
 @pytest.fixture(scope="module")
-def anatomy(in_float: Model, tmp_path_factory: pytest.TempPathFactory) -> Anatomy:
-    return QuantizeStatic().anatomy(in_float, tmp_path_factory.mktemp("anatomy"))
+def layer_map(in_float: Model, tmp_path_factory: pytest.TempPathFactory) -> LayerMap:
+    return QuantizeStatic().layer_map(in_float, tmp_path_factory.mktemp("layer_map"))
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -39,22 +40,22 @@ def kernels(
     model: Model = request.getfixturevalue(request.param)
     plugin = registry.backend(backend)
     built = plugin.build(model, target.load("host"), {"threads": 1}, tmp_path)
-    with plugin.open(Payload(tmp_path, built.files, built.inputs, built.outputs, built.options)) as session:
+    with closing(plugin.open(Payload(tmp_path, built.files, model.part, built.options))) as session:
         return session.profile(feed)
 
 
-def test_every_layer_is_computed_by_one_kernel(anatomy: Anatomy, kernels: tuple[LayerTime, ...]) -> None:
-    own = {name for layer in anatomy.layers for name in (layer.name, *layer.folded)}
+def test_every_layer_is_computed_by_one_kernel(layer_map: LayerMap, kernels: tuple[LayerTime, ...]) -> None:
+    own = {name for layer in layer_map.layers for name in (layer.name, *layer.folded)}
     computing = [
         kernel
         for kernel in kernels
         if any(word in kernel.kind for word in PRODUCTS) or not own.isdisjoint(kernel.covers)
     ]
-    computed = [name for kernel in computing for name in attribute(anatomy, [kernel]).layers]
+    computed = [name for kernel in computing for name in attribute(layer_map, [kernel]).layers]
     assert sorted(computed) == sorted(LAYERS), [(one.kind, one.name, one.covers) for one in computing]
 
 
-def test_no_time_is_lost(anatomy: Anatomy, kernels: tuple[LayerTime, ...]) -> None:
-    found = attribute(anatomy, kernels)
+def test_no_time_is_lost(layer_map: LayerMap, kernels: tuple[LayerTime, ...]) -> None:
+    found = attribute(layer_map, kernels)
     assert set(found.layers) == set(LAYERS)
     assert found.total == pytest.approx(sum(kernel.time_ms for kernel in kernels))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgekit.layers import Anatomy, GraphLayer, LayerTime
+from edgekit.layers import GraphLayer, LayerMap, LayerTime
 from edgekit.pipeline.layer_times import attribute, fastest
 
-GRAPH = Anatomy(
+GRAPH = LayerMap(
     (
         GraphLayer("conv1", "Conv", ("c1", "relu1", "r1"), pairs=("x_QuantizeLinear", "x_DequantizeLinear")),
         GraphLayer("conv2", "Conv", ("c2", "add", "a2"), pairs=("r1_QuantizeLinear",), after=("conv1",)),
@@ -79,7 +79,9 @@ def test_a_kernel_of_several_layers_is_shared_out() -> None:
 
 def test_what_was_folded_into_a_layer_stands_for_it() -> None:
     # OpenVINO makes one kernel of two products and what is between them, and names them as they were before int8.
-    graph = Anatomy((GraphLayer("fc1/Fused", "Gemm", ("fc1", "bias", "gate"), folded=("fc1", "bias")), GRAPH.layers[2]))
+    graph = LayerMap(
+        (GraphLayer("fc1/Fused", "Gemm", ("fc1", "bias", "gate"), folded=("fc1", "bias")), GRAPH.layers[2])
+    )
     assert attribute(graph, [kernel("y", 2.0, "fc1", "bias", "gate", "fc")]).layers == {"fc1/Fused": 1.0, "fc": 1.0}
 
 

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from edgekit.layers import Anatomy, GraphLayer
+from edgekit.layers import GraphLayer, LayerMap
 from edgekit.pipeline.layer_times import Attributed
 from edgekit.pipeline.precision_search import Times, cheapest, propose
 
@@ -104,7 +104,7 @@ def test_tolls_are_measured_where_a_kernel_converts_and_else_follow_from_the_siz
         GraphLayer("d", "Gemm", (), after=("c",), reads=None),
     )
     took = Attributed(dict.fromkeys("abcd", 1.0), {"a": 0.1}, 0.5)
-    times = Times.of(Anatomy(layers), Attributed(dict.fromkeys("abc", 2.0), {}, 0.25), took)
+    times = Times.of(LayerMap(layers), Attributed(dict.fromkeys("abc", 2.0), {}, 0.25), took)
     assert times.tolls_ms == pytest.approx({"a": 0.1, "b": 0.4, "c": 0.1, "d": 0.1})
     assert times.float_ms.keys() == {"a", "b", "c"}, "d is not in both profiles"
     assert times.pure_ms == 0.25 + 3.0

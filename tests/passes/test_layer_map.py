@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edgekit.layers import Anatomy, GraphLayer
+from edgekit.layers import GraphLayer, LayerMap
 from edgekit.model import Model
 from edgekit.passes.quantize.static import QuantizeStatic
 
@@ -18,26 +18,28 @@ node = helper.make_node
 
 
 @pytest.fixture
-def anatomy(
+def layer_map(
     make_graph: Callable[..., Any], make_model: Callable[..., Model], tmp_path: Path
 ) -> Callable[..., dict[str, GraphLayer]]:
     """Give a function that lists the layers of a graph by name."""
 
-    def find(nodes: list[Any], inputs: list[str], outputs: list[str], shapes: dict[str, Any], **config: Any) -> Anatomy:
+    def find(
+        nodes: list[Any], inputs: list[str], outputs: list[str], shapes: dict[str, Any], **config: Any
+    ) -> LayerMap:
         rng = np.random.default_rng(0)
         constants = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
         model = make_model(make_graph(nodes, inputs, outputs, constants), tmp_path / "model")
         work = tmp_path / "work"
         work.mkdir()
-        found = QuantizeStatic(**config).anatomy(model, work)
+        found = QuantizeStatic(**config).layer_map(model, work)
         assert not list(work.iterdir()), "scratch is cleared"
         return found
 
     return find
 
 
-def test_a_residual_block(anatomy: Callable[..., Anatomy]) -> None:
-    found = anatomy(
+def test_a_residual_block(layer_map: Callable[..., LayerMap]) -> None:
+    found = layer_map(
         [
             node("Conv", ["x", "w1"], ["c1"], "conv1", pads=[1] * 4),
             node("Relu", ["c1"], ["r1"], "relu1"),
@@ -62,8 +64,8 @@ def test_a_residual_block(anatomy: Callable[..., Anatomy]) -> None:
     assert found.elsewhere == ()
 
 
-def test_no_name_belongs_to_two_layers(anatomy: Callable[..., Anatomy]) -> None:
-    found = anatomy(
+def test_no_name_belongs_to_two_layers(layer_map: Callable[..., LayerMap]) -> None:
+    found = layer_map(
         [
             node("Sigmoid", ["x"], ["s"], "before"),
             node("MatMul", ["s", "q"], ["sq"], "query"),
@@ -85,8 +87,8 @@ def test_no_name_belongs_to_two_layers(anatomy: Callable[..., Anatomy]) -> None:
     assert {"before", "s"} <= set(found.elsewhere)
 
 
-def test_what_was_folded_keeps_its_names(anatomy: Callable[..., Anatomy]) -> None:
-    found = anatomy(
+def test_what_was_folded_keeps_its_names(layer_map: Callable[..., LayerMap]) -> None:
+    found = layer_map(
         [
             node("MatMul", ["x", "w"], ["m"], "product"),
             node("Add", ["m", "b"], ["a"], "bias"),
@@ -104,8 +106,8 @@ def test_what_was_folded_keeps_its_names(anatomy: Callable[..., Anatomy]) -> Non
     assert last.folded == ()
 
 
-def test_layers_that_the_recipe_leaves_in_float_are_not_listed(anatomy: Callable[..., Anatomy]) -> None:
-    found = anatomy(
+def test_layers_that_the_recipe_leaves_in_float_are_not_listed(layer_map: Callable[..., LayerMap]) -> None:
+    found = layer_map(
         [node("MatMul", ["x", "w"], ["m"], "one"), node("MatMul", ["m", "v"], ["y"], "two")],
         ["x:f32[2,n,4]"],
         ["y:f32[2,n,4]"],

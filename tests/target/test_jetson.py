@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device import jetson
+from edgekit.target import jetson
 
 HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
 
