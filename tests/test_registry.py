@@ -116,6 +116,7 @@ def test_one_distribution_seen_twice_is_no_collision(tmp_path: Path) -> None:
     ("code", "message"),
     [
         (BACKEND.replace("api = API", "api = 99"), "is written for plugin contract 99, this edgekit has 2"),
+        (BACKEND.replace("api = API", "api = 1"), "is written for plugin contract 1, this edgekit has 2"),
         (BACKEND.replace("    api = API\n", ""), "is written for plugin contract unknown"),
         (BACKEND.replace("    def open(self, payload): ...\n", ""), "does not fulfil .*Backend: it has no open"),
         (
@@ -136,6 +137,13 @@ def test_broken_backends_are_environment_faults(tmp_path: Path, code: str, messa
             registry.backend("tiny")
         assert "edgekit-tiny" in caught.value.message
         assert "edgekit-tiny" in (caught.value.hint or "")
+
+
+def test_a_backend_of_contract_1_is_told_what_upgrades_both(tmp_path: Path) -> None:
+    with installed(backend(tmp_path, BACKEND.replace("api = API", "api = 1"))):
+        with pytest.raises(EnvironmentFault) as caught:
+            registry.backend("tiny")
+        assert caught.value.hint == "pip install --upgrade edgekit edgekit-tiny"
 
 
 def test_the_cause_is_chained(tmp_path: Path) -> None:

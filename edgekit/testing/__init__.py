@@ -1,7 +1,7 @@
 """What plugin authors prove their plugins with: conformance classes, a fake plugin in pure numpy, small tools.
 
     from edgekit.testing import BackendTests, LivePassTests, PassTests, SourceTests     # inherit them; they need pytest
-    from edgekit.testing import import_blocker, install, installed
+    from edgekit.testing import import_blocker, install, installed, load_recipe, load_target
 
 Nothing of edgekit imports this package.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgekit.catalog import recipe as load_recipe
+from edgekit.catalog import target as load_target
 from edgekit.testing.blocking import FRAMEWORKS, import_blocker
 from edgekit.testing.install import fake_plugin, install, installed
 
@@ -29,6 +31,8 @@ __all__ = [
     "import_blocker",
     "install",
     "installed",
+    "load_recipe",
+    "load_target",
 ]
 
 _CLASSES = {"BackendTests": "backend", "LivePassTests": "torch_passes", "PassTests": "passes", "SourceTests": "source"}

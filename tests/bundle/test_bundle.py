@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from edgekit import registry
 from edgekit.bundle import bundle as artifact
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import BundledPart, Manifest
+from edgekit.cli import cli
 from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
-from edgekit.model import Part
+from edgekit.model import Part, State
+from edgekit.plugin import Built
 from edgekit.spec import TensorSpec
 from edgekit.target import target
 
@@ -142,3 +146,102 @@ def test_a_portable_bundle_is_finished_before_it_runs(tmp_path):
     with pytest.raises(ArtifactError, match="its engine is built on the device") as caught:
         artifact.open(path).session()
     assert f"edgekit finish {path}" in caught.value.hint
+
+
+# Several parts: written and read; opened by a later version
+
+
+SPEC = TensorSpec.parse("x:f32[1,2]")
+HIDDEN = TensorSpec.parse("hidden:f32[1,N,8]")
+ENCODER = Part("encoder", "encoder.onnx", (SPEC,), (HIDDEN,), writes={"hidden": "hidden"})
+DECODER = Part("decoder", "decoder.onnx", (HIDDEN,), (SPEC,), reads={"hidden": "hidden"})
+STATES = (State("hidden", HIDDEN),)
+
+
+def compiled(folder, part, /, **built):
+    """Give a part as a backend builds it: a graph of its own, and the weights that both share."""
+    folder = folder / part.name
+    folder.mkdir()
+    (folder / "model.onnx").write_text(part.name)
+    (folder / "weights.bin").write_text("weights" * 100)
+    return part, Built(("model.onnx", "weights.bin"), **built), folder
+
+
+def write_parts(path, *parts):
+    with staging.folder(path) as stage:
+        filled = staging.fill(stage, parts, "onnxruntime")
+        manifest = Manifest(
+            name="b",
+            model="m",
+            task=None,
+            backend="onnxruntime",
+            recipe="fp32",
+            target=target.load("host"),
+            asked="f32",
+            effective=None,
+            states=STATES,
+            lineage=(),
+            **filled,
+        )
+        staging.seal(stage, manifest)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path):
+    encoder = compiled(tmp_path, ENCODER, evidence="built_on_device", options={"threads": 1})
+    return write_parts(tmp_path / "b", encoder, compiled(tmp_path, DECODER, evidence="parsed"))
+
+
+def test_each_part_has_its_files_and_options_and_the_weakest_evidence_counts(pair):
+    manifest = artifact.open(pair).manifest
+    assert [part.part for part in manifest.parts] == [ENCODER, DECODER]
+    assert [part.payload[0] for part in manifest.parts] == ["model/encoder/model.onnx", "model/decoder/model.onnx"]
+    assert [dict(part.options) for part in manifest.parts] == [{"threads": 1}, {}]
+    assert (manifest.evidence, manifest.states) == ("parsed", STATES)
+    assert Manifest.from_dict(json.loads((pair / "manifest.json").read_text())) == manifest
+
+
+def test_equal_files_are_stored_once(pair):
+    encoder, decoder = (pair / "model" / name / "weights.bin" for name in ("encoder", "decoder"))
+    assert encoder.samefile(decoder)
+    assert artifact.open(pair).size_mb == pytest.approx((len("encoder") + len("decoder") + 700) / 1e6)
+
+
+@pytest.mark.parametrize("use", [lambda b: b.session(), lambda b: b.payload, lambda b: b.runner(), lambda b: b.task()])
+def test_several_parts_are_not_opened_yet(pair, use):
+    with pytest.raises(ArtifactError, match=r"has 2 parts \(encoder, decoder\)") as caught:
+        use(artifact.open(pair))
+    assert caught.value.hint == "pip install --upgrade edgekit"
+
+
+def test_what_every_part_requires_is_checked(tmp_path):
+    decoder = compiled(tmp_path, DECODER, requires={"arch": "riscv64", "packages": {"numpy": ">=99"}})
+    path = write_parts(tmp_path / "b", compiled(tmp_path, ENCODER, requires={"arch": "riscv64"}), decoder)
+    with pytest.raises(ArtifactError, match="needs numpy>=99") as caught:
+        artifact.open(path)
+    assert caught.value.message.count("it needs riscv64") == 1, "said once, though both parts do"
+
+
+def test_a_state_that_the_manifest_does_not_list_is_a_damaged_manifest(pair):
+    edit(pair, states=[])
+    with pytest.raises(ArtifactError, match=r"damaged.*'encoder' names the state 'hidden'"):
+        artifact.open(pair)
+
+
+def test_a_part_as_it_was_compiled_stands_in_the_manifest(tmp_path):
+    fixed = replace(ENCODER, outputs=(TensorSpec.parse("hidden:f32[1,7,8]"),))
+    path = write_parts(tmp_path / "b", compiled(tmp_path, ENCODER, part=fixed))
+    bundle = artifact.open(path)
+    assert bundle.payload.part == fixed
+    assert bundle.payload.files == ("model/model.onnx", "model/weights.bin")
+
+
+def test_every_part_is_shown(pair):
+    shown = CliRunner().invoke(cli, ["inspect", str(pair)]).output
+    for words in (
+        "encoder: x:f32[1,2]; decoder: hidden:f32[1,N,8]",
+        "encoder: threads = 1",
+        "hidden:f32[1,N,8] starts written",
+    ):
+        assert words in shown

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.plugin import USUAL, PassConfig, Recipe
-from edgekit.target.target import Target
+from edgekit.plugin import USUAL, PassConfig, Recipe, Target
 
 RECIPES = (
     Recipe(

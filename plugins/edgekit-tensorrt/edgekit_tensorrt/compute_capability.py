@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgekit.errors import UsageError, nearest
-from edgekit.target.target import Target
+from edgekit.plugin import Target
 
 _TURING = ("f32", "f16", "i8")
 _AMPERE = ("f32", "tf32", "f16", "bf16", "i8", "i4")

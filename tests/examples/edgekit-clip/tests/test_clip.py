@@ -1,8 +1,7 @@
 import torch
 from edgekit_clip import Clip
 
-from edgekit import catalog
-from edgekit.testing import LivePassTests
+from edgekit.testing import LivePassTests, load_recipe
 
 
 class TestClip(LivePassTests):
@@ -18,6 +17,6 @@ class TestClip(LivePassTests):
 
 
 def test_recipe_has_its_settings():
-    first, second = catalog.recipe("clipped.toml").passes
+    first, second = load_recipe("clipped.toml").passes
     assert Clip.from_dict(first.config) == Clip(sigmas=2.5)
     assert second.name == "quantize-static"

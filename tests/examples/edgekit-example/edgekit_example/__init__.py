@@ -1,15 +1,14 @@
 """An edgekit backend in one file: numpy runs `linear` models, y = x @ weight + bias, from an npz file."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from edgekit.errors import ArtifactError, EdgekitError, UnsupportedError
-from edgekit.plugin import API, Built, Precision, Probe, Record, Support, check_feeds
+from edgekit.plugin import Built, Precision, Probe, Record, Support, check_feeds
 
 
 class Linear:
-    api, name, summary, accepts = API, "linear", "linear models on numpy", frozenset({"linear"})
+    api, name, summary, accepts = 2, "linear", "linear models on numpy", frozenset({"linear"})
 
     @dataclass(frozen=True)
     class options(Record):
@@ -23,28 +22,24 @@ class Linear:
 
     def build(self, model, target, options, workdir):
         self.options.from_dict(options, "linear options")
-        if problems := self.supports(model, target).problems:
-            raise UnsupportedError(f"linear cannot run this model on '{target.name}':", problems=problems)
         (workdir / "model.npz").write_bytes(model.graph.read_bytes())
-        return Built(("model.npz",), model.part.inputs, model.part.outputs)
+        return Built(("model.npz",))
 
     def open(self, payload):
         import numpy  # the runtime is imported on use, never at the top
 
         try:
             with payload.main.open("rb") as file:
-                return LinearSession(payload, dict(numpy.load(file)))
+                return LinearSession(payload.part, dict(numpy.load(file)))
         except Exception as error:  # whatever a runtime raises becomes ours, with the cause chained
-            raise ArtifactError(f"'{payload.main}' is no linear model: {error}.") from error
+            raise ArtifactError(f"'{payload.main}' is not a linear model: {error}.") from error
 
 
-class LinearSession(ExitStack):  # which brings close, __enter__ and __exit__
+class LinearSession:
     precision = Precision("f32", {"f32": 1})
 
-    def __init__(self, payload, arrays):
-        super().__init__()
-        self.inputs, self.outputs, self.arrays = payload.inputs, payload.outputs, arrays
-        self.callback(arrays.clear)
+    def __init__(self, part, arrays):
+        self.inputs, self.outputs, self.arrays = part.inputs, part.outputs, arrays
 
     def run(self, feeds):
         if not self.arrays:
@@ -58,3 +53,6 @@ class LinearSession(ExitStack):  # which brings close, __enter__ and __exit__
 
     def profile(self, feeds):
         raise UnsupportedError("linear does not time its layers.")
+
+    def close(self):
+        self.arrays.clear()

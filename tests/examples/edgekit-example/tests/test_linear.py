@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from edgekit_example import Linear
 
-from edgekit import target
-from edgekit.model import Model, Part
-from edgekit.testing import BackendTests
+from edgekit.plugin import Model, Part
+from edgekit.testing import BackendTests, load_target
 from edgekit.testing.backend import linear_bias, linear_weight
 
 
@@ -19,4 +18,4 @@ class TestLinear(BackendTests):
 
 
 def test_target_is_found():
-    assert target.load("example-board").backends == ("linear",)
+    assert load_target("example-board").backends == ("linear",)
