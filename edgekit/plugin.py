@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["API", "Call"]
 __all__ += ["Backend", "Finishable", "Generates", "Generator", "Session", "Stateful", "Threaded", "Tunable"]
 __all__ += ["WithPassDefaults", "WithRecipes", "WithRuntime", "WithVariants"]
-__all__ += ["Mixable", "Pass", "Pruning", "Repairable", "Source", "Trainable", "WithPrecision"]
+__all__ += ["Mixable", "Pass", "Pruning", "Repairable", "Source", "Trainable", "WithInstall", "WithPrecision"]
 __all__ += ["Built", "Evidence", "Payload", "Precision", "Probe", "Support", "Training", "fewer_threads"]
 __all__ += ["ASSETS", "Examples", "InputHints", "Model", "ModelInfo", "Original", "Part", "Reference", "State", "Step"]
 __all__ += ["GraphLayer", "LayerCost", "LayerMap", "LayerTime", "Record", "ShapeRange", "Target", "TensorSpec"]

@@ -17,8 +17,8 @@ API ASSETS Backend Built Call Evidence Examples FeedCheck Feeds Finishable Gener
 InputHints Jetson KnownFault LayerCost LayerMap LayerTime Mixable Model ModelInfo Original Part Pass
 PassConfig Payload Precision Probe Progress Pruning Recipe Record Reference Repairable Runtime Session
 ShapeRange Source State Stateful Step Support Target TensorSpec Threaded Trainable Training TrainingData
-Tunable USUAL WithPassDefaults WithPrecision WithRecipes WithRuntime WithVariants cached_step check_feeds
-fewer_threads no_telemetry package_versions probe_host probe_jetson
+Tunable USUAL WithInstall WithPassDefaults WithPrecision WithRecipes WithRuntime WithVariants cached_step
+check_feeds fewer_threads no_telemetry package_versions probe_host probe_jetson
 """
 """What plugins may import. A name that goes, or changes what it means, is a new version of the contract."""
 
