@@ -353,6 +353,25 @@ def test_only_the_build_side_of_a_plugin_enters_the_heavy_rooms() -> None:
     assert not broken, listed(broken)
 
 
+def test_the_core_names_the_vendors_of_its_plugins_in_one_table() -> None:
+    """What it knows of a backend the backend says; a name as a value elsewhere would be a rule about a vendor."""
+    names = {word for runtimes in RUNTIMES.values() for word in runtimes} | {"nncf", "tensorrt-rtx", "onnxruntime-gpu"}
+    names |= {plugin.replace("_", "-") for plugin in PLUGINS}
+    exempt = {
+        PACKAGE / "registry.py",  # the table of what to install
+        PACKAGE / "device" / "facts.py",  # a fact that a device reports
+        PACKAGE / "cli" / "diagnosis.py",  # onnxruntime as a library that sources and passes calibrate with
+    }
+    broken = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
+        for path in sorted(set(PACKAGE.rglob("*.py")) - exempt)
+        if place(path) not in HEAVY_ROOMS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert not broken, broken
+
+
 def test_the_library_never_configures_logging() -> None:
     calls = {"basicConfig", "dictConfig", "fileConfig", "addHandler", "setLevel", "disable"}
     broken = []
