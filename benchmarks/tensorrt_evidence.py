@@ -21,10 +21,10 @@ from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
 from edgekit_tensorrt.preflight import check
 
 import edgekit
+from edgekit import catalog
 from edgekit.cli.progress import Lines
 from edgekit.errors import AccuracyFailure, EdgekitError, UnsupportedError
 from edgekit.result.report import Report
-from edgekit.target import target
 from models.catalogue import prepare
 from models.place import BENCHMARKS, work
 from models.subject import Subject
@@ -96,7 +96,7 @@ def exported(name: str, goal: str) -> dict[str, Any]:
     shipped = result.report.shipped
     quality = shipped.quality if shipped else None
     payload = output / "model"
-    asked = check(payload / GRAPH, BuildPlan.load(payload / PLAN), target.load(goal))
+    asked = check(payload / GRAPH, BuildPlan.load(payload / PLAN), catalog.target(goal))
     return {
         "recipe": manifest.recipe,
         "evidence": manifest.evidence,

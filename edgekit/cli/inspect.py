@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         ("edgekit inspect out/digits/report.json --report report.html", "A report, as a page too:"),
         ("edgekit inspect model.onnx", "A model file:"),
     ),
-    exits=(0, 1, 2, 8),
+    exits=(0, 1, 2, 3, 8),
 )
 @click.argument("thing", metavar="THING")
 @options.report_option
