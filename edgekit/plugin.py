@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from edgekit._contract import Built, Evidence, Payload, Precision, Probe, Support, Training, fewer_threads
+from edgekit._files import replacing
 from edgekit._privacy import no_telemetry
-from edgekit._record import Record
+from edgekit._process import die_with
+from edgekit._record import Record, digest_of_file
 from edgekit._requirement import versions as package_versions
 from edgekit.cache import fetch as cached_step
 from edgekit.data import Feeds, TrainingData
@@ -53,8 +55,8 @@ __all__ += ["Built", "Evidence", "Payload", "Precision", "Probe", "Support", "Tr
 __all__ += ["ASSETS", "Examples", "InputHints", "Model", "ModelInfo", "Original", "Part", "Reference", "State", "Step"]
 __all__ += ["GraphLayer", "LayerCost", "LayerMap", "LayerTime", "Record", "ShapeRange", "Target", "TensorSpec"]
 __all__ += ["USUAL", "Feeds", "KnownFault", "PassConfig", "Progress", "Recipe", "Runtime", "TrainingData"]
-__all__ += ["FeedCheck", "cached_step", "check_feeds", "no_telemetry", "package_versions"]
-__all__ += ["Host", "Jetson", "probe_host", "probe_jetson"]
+__all__ += ["FeedCheck", "cached_step", "check_feeds", "die_with", "digest_of_file", "no_telemetry", "package_versions"]
+__all__ += ["Host", "Jetson", "probe_host", "probe_jetson", "replacing"]
 
 API = 2
 """The contract's version; a plugin states the one it was written for."""

@@ -18,7 +18,7 @@ InputHints Jetson KnownFault LayerCost LayerMap LayerTime Mixable Model ModelInf
 PassConfig Payload Precision Probe Progress Pruning Recipe Record Reference Repairable Runtime Session
 ShapeRange Source State Stateful Step Support Target TensorSpec Threaded Trainable Training TrainingData
 Tunable USUAL WithInstall WithPassDefaults WithPrecision WithRecipes WithRuntime WithVariants cached_step
-check_feeds fewer_threads no_telemetry package_versions probe_host probe_jetson
+check_feeds die_with digest_of_file fewer_threads no_telemetry package_versions probe_host probe_jetson replacing
 """
 """What plugins may import. A name that goes, or changes what it means, is a new version of the contract."""
 

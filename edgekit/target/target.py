@@ -11,7 +11,7 @@ from typing import Any
 from edgekit import _toml
 from edgekit._record import NOT_FINITE, Record
 from edgekit.errors import UsageError, nearest
-from edgekit.spec import ShapeRange
+from edgekit.spec import ShapeRange, TensorSpec
 from edgekit.target import host as _host
 from edgekit.target import search_path
 
@@ -75,6 +75,11 @@ class Target(Record):
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
+
+    def shape_problems(self, inputs: Iterable[TensorSpec]) -> list[str]:
+        """Return what is in the way of inputs with free sizes: that the device takes fixed shapes only."""
+        free = [str(spec) for spec in inputs if not spec.is_static] if self.static_shapes_only else []
+        return [f"'{self.name}' takes fixed shapes only; free sizes are in {', '.join(free)}"] if free else []
 
     def mismatches(self, host: _host.Host) -> tuple[str, ...]:
         """Say why `host` is not such a device; empty when what is measured there counts for this target."""

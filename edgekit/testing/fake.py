@@ -188,9 +188,7 @@ class NumpyBackend:
             problems.append(f"numpy runs {FORMAT}, the model is '{model.format}'")
         if model.precision not in ("f32", "i8-dynamic"):
             problems.append(f"numpy computes in f32 or i8-dynamic, the model is {model.precision}")
-        if target.static_shapes_only:
-            free = [str(spec) for part in model.parts for spec in part.inputs if not spec.is_static]
-            problems += [f"'{target.name}' takes fixed shapes only, '{spec}' is free" for spec in free]
+        problems += target.shape_problems(spec for part in model.parts for spec in part.inputs)
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:

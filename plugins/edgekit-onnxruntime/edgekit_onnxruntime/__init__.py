@@ -76,7 +76,7 @@ class OnnxRuntime:
             from edgekit.frameworks import onnx_graph
             from edgekit_onnxruntime import graph
 
-            problems = [*_shape_problems(model, target), *graph.problems(onnx_graph.read(model.graph))]
+            problems = [*target.shape_problems(model.part.inputs), *graph.problems(onnx_graph.read(model.graph))]
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
@@ -154,10 +154,3 @@ def _target_problems(target: Target) -> list[str]:
     if arch is not None and arch not in WHEELS:
         return [f"there are no onnxruntime wheels for {arch}: it needs a 64-bit x86 or ARM system"]
     return []
-
-
-def _shape_problems(model: Model, target: Target) -> list[str]:
-    if not target.static_shapes_only:
-        return []
-    free = [str(spec) for spec in model.part.inputs if not spec.is_static]
-    return [f"'{target.name}' takes fixed shapes only; free sizes are in {', '.join(free)}"] if free else []

@@ -72,7 +72,7 @@ class OpenVino:
             from edgekit.frameworks import onnx_graph
             from edgekit_openvino import graph
 
-            problems = _shape_problems(model, target)
+            problems = target.shape_problems(model.part.inputs)
             if model.format == "onnx":
                 problems += graph.problems(onnx_graph.read(model.graph))
         return Support(tuple(problems))
@@ -163,10 +163,3 @@ def _target_problems(target: Target) -> list[str]:
     if arch is not None and arch not in WHEELS:
         return [f"there are no openvino wheels for {arch}: it needs a 64-bit x86 or ARM system"]
     return []
-
-
-def _shape_problems(model: Model, target: Target) -> list[str]:
-    if not target.static_shapes_only:
-        return []
-    free = [str(spec) for spec in model.part.inputs if not spec.is_static]
-    return [f"'{target.name}' takes fixed shapes only; free sizes are in {', '.join(free)}"] if free else []

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BuildError, EdgekitError
+from edgekit.plugin import die_with, replacing
 
 BUILD_SECONDS = 3600.0
 """A large network at optimization level 5 takes a Jetson half an hour."""
 
 LAST_LINES = 6
-
-_DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG."""
 
 
 def build(job: Mapping[str, Any], folder: Path, *, timeout_s: float = BUILD_SECONDS) -> dict[str, Any]:
@@ -55,16 +53,15 @@ def build(job: Mapping[str, Any], folder: Path, *, timeout_s: float = BUILD_SECO
 
 def main(folder: str, parent: str) -> None:
     """Do the job in `folder` and leave `answer.json` there; ends with the process `parent`."""
-    _die_with(int(parent))
+    die_with(int(parent))
     where = Path(folder)
     job = json.loads((where / "job.json").read_text())
     try:
         told = _build(job)
     except EdgekitError as error:
         told = {"fault": error.to_dict()}
-    aside = where / ".answer.json"
-    aside.write_text(json.dumps(told))
-    aside.replace(where / "answer.json")
+    with replacing(where / "answer.json") as file:
+        file.write_text(json.dumps(told))
 
 
 def _build(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,28 +80,15 @@ def _build(job: Mapping[str, Any]) -> dict[str, Any]:
         timing_cache=cache.read_bytes() if cache.is_file() else None,
         compute_capability=job["compute_capability"],
     )
-    _write(Path(job["engine"]), made.engine)
+    with replacing(Path(job["engine"])) as file:
+        file.write_bytes(made.engine)
     if made.timing_cache is not None:
-        _write(cache, made.timing_cache)
+        with replacing(cache) as file:
+            file.write_bytes(made.timing_cache)
     told: dict[str, Any] = {"seconds": round(made.seconds, 3), "said": list(made.said), "layers": None}
     if here:
         told["layers"] = adapter.inspected(trt, made.engine)
     return told
-
-
-def _write(path: Path, data: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(data)
-    aside.replace(path)
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        raise SystemExit(1)
 
 
 def _failed(what: str, log: Path) -> BuildError:

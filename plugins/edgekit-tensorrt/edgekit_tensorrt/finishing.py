@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault
-from edgekit.plugin import Built, Payload, Target, probe_host
+from edgekit.plugin import Built, Payload, Target, digest_of_file, probe_host
 from edgekit_tensorrt import child, cuda, engine_layers, runtime, sidecar, trtexec
 from edgekit_tensorrt.layers import word
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
@@ -40,7 +40,7 @@ def finish(payload: Payload, target: Target, workdir: Path) -> Built:
     notes = build(tool, payload.folder / GRAPH, plan, workdir, cache)
     builder = "trtexec" if isinstance(tool, Path) else f"{runtime.MODULES[kind]} {board.tensorrt}"
     seconds = round(time.monotonic() - began, 1)
-    sidecar.Sidecar(sidecar.sha256_of(workdir / ENGINE), board, builder, seconds).save(workdir / sidecar.SIDECAR)
+    sidecar.Sidecar(digest_of_file(workdir / ENGINE), board, builder, seconds).save(workdir / sidecar.SIDECAR)
     files = [ENGINE, sidecar.SIDECAR, LAYERS, *([cache.name] if cache.is_file() else [])]
     return Built(
         files=tuple(name for name in files if (workdir / name).is_file()),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError
+from edgekit.plugin import replacing
 from edgekit_tensorrt import adapter
 from edgekit_tensorrt.layers import HEADING, NARROW, type_of
 from edgekit_tensorrt.plan import BuildPlan
@@ -75,9 +76,8 @@ def ask(job: dict[str, Any]) -> dict[str, Any]:
         return result
     result["size"] = engine.nbytes
     if job["engine"]:
-        aside = Path(job["engine"] + ".part")
-        aside.write_bytes(memoryview(engine))
-        aside.replace(job["engine"])
+        with replacing(Path(job["engine"])) as file:
+            file.write_bytes(memoryview(engine))
     return result
 
 

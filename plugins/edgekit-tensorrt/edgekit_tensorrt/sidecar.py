@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.plugin import Record, probe_jetson
+from edgekit.plugin import Record, digest_of_file, probe_jetson
 
 SIDECAR = "engine.json"
 
@@ -79,14 +78,6 @@ def board(runtime: str, tensorrt: str, sm: str, gpu: str, driver: str, root: Pat
     )
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def load(engine: Path) -> Sidecar:
     """Read the sidecar of an engine and hold the engine's bytes against it.
 
@@ -103,7 +94,7 @@ def load(engine: Path) -> Sidecar:
         raise ArtifactError(f"'{SIDECAR}' cannot be read: {error}.", hint=_AGAIN) from error
     if not engine.is_file():
         raise ArtifactError(f"the bundle's file '{engine.name}' is missing.", hint=_AGAIN)
-    if sha256_of(engine) != found.sha256:
+    if digest_of_file(engine) != found.sha256:
         raise ArtifactError(f"'{engine.name}' was altered: its SHA-256 is not the sidecar's.", hint=_AGAIN)
     return found
 

@@ -119,7 +119,7 @@ def test_the_child_writes_the_engine_whole(tmp_path):
     told = child.build(job(tmp_path), tmp_path)
     assert told["seconds"] > 0
     assert (tmp_path / "engine.plan").stat().st_size > 1000
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.new"))
 
 
 def test_what_the_child_refuses_is_raised_here(tmp_path):

@@ -19,7 +19,7 @@ from edgekit_tensorrt.session import AHEAD, TensorRtSession
 
 from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Part
-from edgekit.plugin import Payload
+from edgekit.plugin import Payload, digest_of_file
 from edgekit.spec import TensorSpec
 
 spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
@@ -43,9 +43,7 @@ def payload(folder: Path, driver, engine: bytes = b"engine of a stand-in", **boa
         "runtime": "tensorrt",
         **board,
     }
-    sidecar.Sidecar(sidecar.sha256_of(file), sidecar.Board(**facts), "tensorrt 10.3.0", 1.0).save(
-        folder / "engine.json"
-    )
+    sidecar.Sidecar(digest_of_file(file), sidecar.Board(**facts), "tensorrt 10.3.0", 1.0).save(folder / "engine.json")
     return Payload(folder, ("engine.plan", "engine.json"), PART)
 
 
