@@ -29,10 +29,10 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     here = not target.mismatches(host.probe())
     on_x86 = target.device.arch == "x86_64" and options.provider == CPU
     wide = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
-    needs, notes = saturation.outcome(wide, target, "ONNX Runtime", here=here)
+    needs, notes = saturation.requirements(wide, target, "ONNX Runtime", here=here)
     _prove(model.graph, proto, options)
     return Built(
-        files=_lay_down(model.graph, proto, workdir),
+        files=_copy_model(model.graph, proto, workdir),
         inputs=model.part.inputs,
         outputs=model.part.outputs,
         requires={**_requires(proto, target, options), **needs},
@@ -100,9 +100,9 @@ def _last_line(message: str) -> str:
     return re.sub(r"/onnxruntime_src/\S+ .*?\) ", "", " ".join(lines[-3:]))
 
 
-def _lay_down(source: Path, proto: Any, workdir: Path) -> tuple[str, ...]:
+def _copy_model(source: Path, proto: Any, workdir: Path) -> tuple[str, ...]:
     try:
-        return onnx_graph.lay_down(source, onnx_graph.external_files(proto), workdir, name=FILE)
+        return onnx_graph.copy_model(source, onnx_graph.external_files(proto), workdir, name=FILE)
     except BaseException:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
