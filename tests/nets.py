@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def resnet20(weights_path: Path | str | None = None) -> torch.nn.Module:
-    """Build He's CIFAR ResNet-20: `images:f32[N,3,32,32]` to logits of 10 classes; random weights without a path.
+    """Return He's CIFAR ResNet-20: `images:f32[N,3,32,32]` to logits of 10 classes; random weights without a path.
 
     A block that halves the image keeps every second pixel and pads the channels with zeros (arXiv:1512.03385, A).
     """

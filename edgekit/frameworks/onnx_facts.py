@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: its graph's names, shapes, operators and weights. External data is not read."""
+"""Facts of an ONNX file: its graph's names, shapes, operators and weights. External data is not read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DTYPES = {**onnx_model.DTYPES, 17: "f8e4m3", 19: "f8e5m2", 21: "u4", 22: "i4"}
 
 @dataclass(frozen=True)
 class OnnxFacts(Record):
-    """What is shown of an ONNX file."""
+    """Facts of an ONNX file, as `edgekit inspect` shows them."""
 
     producer: str
     ir_version: int
@@ -39,7 +39,7 @@ class OnnxFacts(Record):
 
 
 def read(path: Path) -> OnnxFacts:
-    """Read the facts of `path`.
+    """Return the facts of the ONNX file `path`.
 
     Raises UsageError when it is not an ONNX file or is cut off, EnvironmentFault without the package onnx.
     """

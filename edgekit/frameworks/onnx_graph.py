@@ -1,7 +1,7 @@
-"""Read ONNX graphs that others wrote, on the build side: for plugins and passes alike. Imports onnx on use.
+"""Read any ONNX graph on the build side; used by plugins and passes. Imports onnx on use.
 
-What edgekit keeps as a model of its own is read and written by `onnx_model.py`. A plugin's device side imports
-nothing here.
+The ONNX files that edgekit writes as models are read and written by `onnx_model.py`. A plugin's device side imports
+nothing from here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgekit.errors import BuildError, EnvironmentFault
 
 
 def read(path: Path) -> Any:
-    """Give the ModelProto without its external data. Raises BuildError when the file is no ONNX graph."""
+    """Return the ModelProto without its external data. Raises BuildError when the file is not an ONNX graph."""
     try:
         import onnx
     except ImportError as error:
@@ -29,13 +29,13 @@ def read(path: Path) -> Any:
 
 
 def nodes(model: Any) -> Iterator[Any]:
-    """Yield every node, those of inner graphs and of the model's own functions included."""
+    """Yield every node, also those of inner graphs and of the model's own functions."""
     for holder in (model.graph, *model.functions):
         yield from _nodes_of(holder)
 
 
 def foreign(model: Any, domains: Collection[str]) -> Iterator[Any]:
-    """Yield the nodes of operators that are of none of these domains and no function of the model's own."""
+    """Yield the nodes whose operator is neither of one of these domains nor one of the model's own functions."""
     own = {(function.domain, function.name) for function in model.functions}
     for node in nodes(model):
         if node.domain not in domains and (node.domain, node.op_type) not in own:
@@ -43,7 +43,7 @@ def foreign(model: Any, domains: Collection[str]) -> Iterator[Any]:
 
 
 def bodies(node: Any) -> list[Any]:
-    """List the inner graphs of an If, Loop or Scan."""
+    """Return the inner graphs of an If, Loop or Scan."""
     return [
         inner
         for attribute in node.attribute
@@ -60,22 +60,22 @@ def graphs(graph: Any) -> Iterator[Any]:
 
 
 def name_of(node: Any) -> str:
-    """Name a node for people: by its name, or by its first output where it has none."""
+    """Return how messages refer to a node: by its name, or by its first output where it has none."""
     return f"'{node.name}'" if node.name else f"that gives '{node.output[0] if node.output else '?'}'"
 
 
 def describe(node: Any) -> str:
-    """Name an operator, its domain and its node."""
+    """Return how messages refer to an operator: its type, its domain and its node."""
     return f"{node.op_type} of domain '{node.domain or 'ai.onnx'}' (node {name_of(node)})"
 
 
 def opset(model: Any) -> int:
-    """Give the version of the standard operators that the graph asks for, 0 where it imports none."""
+    """Return the version of the standard operators that the graph imports, 0 where it imports none."""
     return max((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def external_files(model: Any) -> tuple[str, ...]:
-    """List the files beside the graph that hold its weights, relative to it, sorted."""
+    """Return the files beside the graph that hold its weights, relative to it, sorted."""
     tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
     for node in nodes(model):
         for attribute in node.attribute:
@@ -86,12 +86,12 @@ def external_files(model: Any) -> tuple[str, ...]:
     )
 
 
-def lay_down(
+def copy_model(
     source: Path, external: Collection[str], folder: Path, *, name: str, taken: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Copy the graph at `source` into `folder` under `name`, with its `external_files`; give what lies there now.
+    """Copy the graph at `source` into `folder` as `name`, with its `external_files`; return the names of the copies.
 
-    Raises BuildError for weights outside the graph's folder, or under a name that is `taken`.
+    Raises BuildError for weights outside the graph's folder, or in a file whose name is in `taken`.
     """
     for location in external:
         path = PurePosixPath(location)

@@ -1,6 +1,6 @@
-"""ONNX files as edgekit keeps them: read, check, describe, rename, save whole. Shared by the sources and the passes.
+"""ONNX files as edgekit writes them: read, check, describe, rename, save. Shared by the sources and the passes.
 
-A graph of at most 2 GB is one self-contained file; a larger one has one neighbour beside it: protobuf ends there.
+A graph of at most 2 GB is one self-contained file; a larger one has one data file beside it, for protobuf's limit.
 Sizes are fixed in `onnx_shapes.py`.
 """
 
@@ -21,10 +21,11 @@ from edgekit.spec import TensorSpec
 GRAPH_FILE = "model.onnx"
 
 SINGLE_FILE_BYTES = 2_000_000_000
-"""Above this, weights go to a neighbour file: a protobuf message stays under 2^31 bytes, and the graph needs room."""
+"""Above this, weights go to a data file: a protobuf message stays under 2^31 bytes, and the graph needs room."""
 
 UNPACKS = ("DequantizeLinear", "MatMulNBits")
-"""Operators of a graph whose weights are packed; beside others of those below it is quantized as a whole."""
+"""Operators that unpack weights: a graph with these alone has packed weights, with others of QUANTIZED it is quantized
+as a whole."""
 
 QUANTIZED = ("QuantizeLinear", *UNPACKS, "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 """Operators of a graph that is quantized already."""
@@ -48,7 +49,7 @@ DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/
 
 
 def load(path: Path, *, weights: bool = True) -> Any:
-    """Read an ONNX file into an onnx.ModelProto; without `weights`, external data stays where it is.
+    """Return an ONNX file as an onnx.ModelProto; without `weights`, external data is not loaded.
 
     Raises UsageError for a file that is not ONNX, or whose external data is missing (which is named).
     """
@@ -87,7 +88,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
 
 
 def save(proto: Any, path: Path) -> None:
-    """Write a model whose weights are in memory: one file, or with one neighbour `<name>.data` above 2 GB."""
+    """Write a model whose weights are in memory: one file, and `<name>.data` beside it above 2 GB."""
     import onnx
 
     if proto.ByteSize() <= SINGLE_FILE_BYTES:
@@ -99,12 +100,12 @@ def save(proto: Any, path: Path) -> None:
 
 
 def rewrite(proto: Any, path: Path) -> None:
-    """Write a changed model over the file that it was loaded from without weights; external data stays as it is."""
+    """Overwrite the file that a model was loaded from without weights with the changed model; external data stays."""
     path.write_bytes(proto.SerializeToString())
 
 
 def copy_graph(source: Path, destination: Path) -> None:
-    """Copy an ONNX file whole: byte for byte where it is self-contained, gathered into our layout where it is not."""
+    """Copy an ONNX file with its weights: byte for byte where it is self-contained, else saved again in our layout."""
     proto = load(source, weights=False)
     if not external_files(proto):
         shutil.copyfile(source, destination)
@@ -113,13 +114,13 @@ def copy_graph(source: Path, destination: Path) -> None:
 
 
 def copy_assets(model: Model, workdir: Path) -> None:
-    """Give the new model in `workdir` the assets of the one it is made from."""
+    """Copy the assets of `model` into `workdir`, the work directory of the model that is made from it."""
     if model.assets.is_dir() and model.assets.resolve() != (workdir / ASSETS).resolve():
         shutil.copytree(model.assets, workdir / ASSETS, dirs_exist_ok=True)
 
 
 def part_of(proto: Any, *, name: str = "model", file: str = GRAPH_FILE) -> Part:
-    """Describe a graph's inputs and outputs as a Part; initializers listed as inputs (IR version 3) are none.
+    """Return a graph's inputs and outputs as a Part; initializers listed as inputs (IR version 3) are left out.
 
     Raises UsageError for tensors of a type that edgekit does not feed, as sequences or float8.
     """
@@ -154,8 +155,8 @@ def tensors(graph: Any) -> Iterator[Any]:
 
 
 def precision_of(proto: Any) -> str:
-    """Tell what precision a graph came in: i8 or i8-dynamic where it is quantized, i8-weights or i4-weights where only
-    its weights are, f16 where most weights are.
+    """Return the precision of a graph: i8 or i8-dynamic where it is quantized, i8-weights or i4-weights where only its
+    weights are, f16 where most weights are f16, else f32.
     """
     kinds = {node.op_type for graph in graphs(proto.graph) for node in graph.node}
     if kinds & set(UNPACKS) and kinds.isdisjoint(set(QUANTIZED) - set(UNPACKS)):
@@ -168,12 +169,15 @@ def precision_of(proto: Any) -> str:
 
 
 def parameter_count(proto: Any) -> int:
-    """Count the elements of the floating-point constants."""
+    """Return the number of elements of the floating-point constants."""
     return sum(math.prod(tensor.dims) for tensor in tensors(proto.graph) if tensor.data_type in (1, 10, 11, 16))
 
 
 def non_finite(proto: Any) -> str | None:
-    """Give the name of the first constant with NaN, or with infinities other than a lone mask value; None when fine."""
+    """Return the name of the first constant with a NaN or infinite value; None where there is none.
+
+    A constant that is one infinite value is an attention mask's fill, and passes.
+    """
     import numpy as np
     from onnx import numpy_helper
 
@@ -184,7 +188,7 @@ def non_finite(proto: Any) -> str | None:
             array = numpy_helper.to_array(tensor)
             if array.dtype.kind != "f":
                 array = array.astype(np.float32)  # bfloat16 comes as ml_dtypes
-            # A sum is finite only if every element is, short of overflow; it spares the mask array of the exact test.
+            # A sum is finite only if every element is, short of overflow; it saves the mask array of the exact test.
             with np.errstate(all="ignore"):
                 total = array.sum(dtype=np.float64)
             if not np.isfinite(total) and _broken(array):
@@ -193,14 +197,14 @@ def non_finite(proto: Any) -> str | None:
 
 
 def _broken(array: Any) -> bool:
-    """Say whether values are NaN, or infinite among finite ones; an array of -inf alone is an attention mask's fill."""
+    """Return whether a value is NaN, or infinite in an array of more than one."""
     import numpy as np
 
     return bool(np.isnan(array).any() or (np.isinf(array).any() and array.size > 1))
 
 
 def check(path: Path) -> None:
-    """Run onnx's checker on a file. Raises UsageError with its first complaint."""
+    """Run onnx's checker on a file. Raises UsageError with the first line of its message."""
     import onnx
 
     try:
@@ -214,7 +218,7 @@ def check(path: Path) -> None:
 
 
 def rename(proto: Any, names: Mapping[str, str]) -> None:
-    """Rename tensors of the top graph everywhere they are used, nested graphs included, in place."""
+    """Rename tensors of the top graph wherever they are used, also in nested graphs, in place."""
     for graph in graphs(proto.graph):
         for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
             value.name = names.get(value.name, value.name)

@@ -1,4 +1,4 @@
-"""What every pass on ONNX files does around its own work: carried assets, one line of lineage."""
+"""What every pass on ONNX files does around its own work: copy the assets, record one line of lineage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgekit.model import Model, Step
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Time one pass and give the model that it made."""
+    """One application of a pass: it is timed from the creation of this object to `finish`."""
 
     name: str
     config: Mapping[str, Any]
@@ -23,10 +23,10 @@ class Rewrite:
     started: float = field(default_factory=time.perf_counter)
 
     def finish(self, model: Model, workdir: Path, *, precision: str, notes: Sequence[str]) -> Model:
-        """Copy the assets of `model` beside the new graphs in `workdir`; give the new model with its Step."""
+        """Copy the assets of `model` beside the new graphs in `workdir`; return the new model with its Step."""
         copy_assets(model, workdir)
-        made = replace(model, folder=workdir, precision=precision)
+        rewritten = replace(model, folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - self.started, 3)
         tools = _requirement.versions(self.packages)
-        step = Step(self.name, self.config, tools, model.digest, made.digest, seconds, tuple(notes))
-        return made.with_step(step)
+        step = Step(self.name, self.config, tools, model.digest, rewritten.digest, seconds, tuple(notes))
+        return rewritten.with_step(step)

@@ -8,24 +8,24 @@ from typing import Any
 from edgekit.errors import BuildError, UsageError
 
 ALIASES = {"batch": "batch_size", "sequence": "sequence_length"}
-"""What users and targets call a free size, and what optimum calls it."""
+"""The names of free sizes in targets and options, and optimum's names for the same sizes."""
 
 _SMALL = 1024
 """Elements up to which a constant may be a shape that inference has to read."""
 
 
 def fix_shapes(proto: Any, sizes: Mapping[str, int]) -> tuple[str, ...]:
-    """Replace free sizes by numbers in inputs and outputs, in place; give the symbols that were fixed, sorted.
+    """Replace free sizes by numbers in inputs and outputs, in place; return the symbols that were fixed, sorted.
 
     `sizes` is keyed by symbol; `batch` also stands for `batch_size` and `sequence` for `sequence_length`, both ways.
-    Symbols that the graph does not have are passed over: a target's sizes serve every model.
+    Symbols that the graph does not have are ignored: a target's sizes serve every model.
     Raises UsageError for a size below 1, BuildError where the graph contradicts the sizes.
     """
     wanted: dict[str, int] = {}
     for name, size in sizes.items():
         if size < 1:
             raise UsageError(f"the size '{name}' must be at least 1, found {size}.")
-        wanted |= {also: size for also in _names(name) if also not in sizes}
+        wanted |= {alias: size for alias in _names(name) if alias not in sizes}
         wanted[name] = size
     if not free_sizes(proto.graph.input) & wanted.keys():
         return ()
@@ -41,7 +41,7 @@ def fix_shapes(proto: Any, sizes: Mapping[str, int]) -> tuple[str, ...]:
 
 def _names(name: str) -> tuple[str, ...]:
     back = {long: short for short, long in ALIASES.items()}
-    return tuple(also for also in (ALIASES.get(name), back.get(name)) if also)
+    return tuple(alias for alias in (ALIASES.get(name), back.get(name)) if alias)
 
 
 def _fix(value: Any, sizes: Mapping[str, int]) -> set[str]:
@@ -54,7 +54,7 @@ def _fix(value: Any, sizes: Mapping[str, int]) -> set[str]:
 
 
 def shape_of(value: Any) -> tuple[int | str, ...]:
-    """Give the shape of a graph input or output: numbers, and symbols where it is free.
+    """Return the shape of a graph input or output: numbers, and symbols where it is free.
 
     A nameless free size is called `<tensor>_<index>`: two such sizes need not be equal. Old exporters write 0 or -1.
     """
@@ -65,18 +65,18 @@ def shape_of(value: Any) -> tuple[int | str, ...]:
 
 
 def free_sizes(values: Iterable[Any]) -> set[str]:
-    """Give the symbols in the shapes of graph inputs or outputs."""
+    """Return the symbols in the shapes of graph inputs or outputs."""
     return {size for value in values for size in shape_of(value) if isinstance(size, str)}
 
 
 def known_sizes(proto: Any) -> tuple[str, ...]:
-    """List every name under which a free size of the inputs can be fixed, sorted."""
+    """Return every name under which a free size of the inputs can be fixed, sorted."""
     free = free_sizes(proto.graph.input)
     return tuple(sorted(free.union(*(_names(name) for name in free))))
 
 
 def _infer_outputs(proto: Any, before: Any) -> None:
-    """Write the output sizes that follow from the inputs, in place; one that inference cannot tell stays as it was.
+    """Write the output sizes that follow from the inputs, in place; a size that cannot be inferred stays as it was.
 
     Raises BuildError where strict inference fails that did not fail on the graph as it was.
     """
@@ -93,14 +93,14 @@ def _infer_outputs(proto: Any, before: Any) -> None:
                 hint="give sizes that the model accepts, or leave them free",
             ) from error
         inferred = onnx.shape_inference.infer_shapes(after, data_prop=True)
-    for value, found in zip(proto.graph.output, inferred.graph.output, strict=True):
-        for dim, known in zip(_dims(value), _dims(found), strict=False):
-            if known.HasField("dim_value"):
-                dim.dim_value = known.dim_value
+    for value, inferred_value in zip(proto.graph.output, inferred.graph.output, strict=True):
+        for dim, inferred_dim in zip(_dims(value), _dims(inferred_value), strict=False):
+            if inferred_dim.HasField("dim_value"):
+                dim.dim_value = inferred_dim.dim_value
 
 
 def _is_sound(skeleton: Any) -> bool:
-    """Say whether strict inference accepts a graph; it rejects some that run, for operators it knows too little of."""
+    """Return whether strict inference accepts a graph; it rejects some that run, for lack of an operator's rules."""
     import onnx
 
     try:
@@ -111,7 +111,7 @@ def _is_sound(skeleton: Any) -> bool:
 
 
 def _skeleton(proto: Any) -> Any:
-    """Copy a model without its large weights (name, type and shape stay), and without what outputs were said to be."""
+    """Return a copy without the data of large weights (name, type and shape stay) and without the outputs' sizes."""
     import onnx
 
     bare = onnx.ModelProto(ir_version=proto.ir_version)

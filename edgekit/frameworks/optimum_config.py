@@ -1,4 +1,4 @@
-"""What optimum knows of a transformers model: its task, and the names and free sizes of its inputs and outputs."""
+"""Optimum's description of a transformers model: its task, and the names and free sizes of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SENTENCE_OUTPUT = "sentence_embedding"
 _ENCODER = "feature-extraction"
 
 _OVERRIDES = {"clip": "zero-shot-image-classification", "segformer": "semantic-segmentation"}
-"""Model types that optimum 2.1 infers a task for which its own exporter does not have."""
+"""Model types for which optimum 2.1 infers a task that its own exporter does not support."""
 
 _PICTURE = 224
 """Height and width of an example picture for a model that takes any size."""
@@ -38,26 +38,26 @@ _MANY_GRAPHS = ("text2text-generation", "automatic-speech-recognition", "image-t
 
 
 def tasks() -> tuple[str, ...]:
-    """List the tasks that can be named, sorted."""
+    """Return the names of all tasks, sorted."""
     from optimum.exporters.tasks import TasksManager
 
     return tuple(sorted({*TasksManager.get_all_tasks(), SENTENCE}))
 
 
 def canonical(task: str) -> str:
-    """Give optimum's name of a task. Raises UsageError for one that it does not have."""
+    """Return optimum's name of a task. Raises UsageError for one that it does not have."""
     from optimum.exporters.tasks import TasksManager
 
-    found = str(TasksManager.map_from_synonym(task))
+    name = str(TasksManager.map_from_synonym(task))
     if task == SENTENCE:  # optimum calls this a synonym of feature-extraction; here it includes pooling
         return SENTENCE
-    if found not in tasks():
+    if name not in tasks():
         raise UsageError(f"there is no task '{task}'.{nearest(task, tasks())}", hint="tasks: " + ", ".join(tasks()))
-    return found
+    return name
 
 
 def infer_task(class_name: str, model_type: str) -> str | None:
-    """Give the task of a transformers class by name, as `BertForMaskedLM`; None where optimum knows none."""
+    """Return the task of a transformers class, given by name, as `BertForMaskedLM`; None where optimum has none."""
     import transformers
     from optimum.exporters.tasks import TasksManager
 
@@ -74,16 +74,16 @@ def infer_task(class_name: str, model_type: str) -> str | None:
 
 
 def is_encoder(class_name: str) -> bool:
-    """Say whether a class is the encoder of a model of two halves: optimum has no config of its own for these."""
+    """Return whether a class is the encoder of an encoder-decoder model: optimum has no config for it alone."""
     return class_name.endswith(("Encoder", "T5EncoderModel"))
 
 
 def auto_class(task: str, model_type: str, class_name: str | None) -> Any:
-    """Give the transformers class that loads a model for a task."""
+    """Return the transformers class that loads a model for a task."""
     from optimum.exporters.tasks import TasksManager
 
     try:
-        # The class that saved the checkpoint goes first: some tasks have several, as speech with and without CTC.
+        # The class that saved the checkpoint comes first: some tasks have several, as speech with and without CTC.
         return TasksManager.get_model_class_for_task(
             _of_optimum(task), model_type=model_type, model_class_name=class_name
         )
@@ -96,7 +96,7 @@ def _of_optimum(task: str) -> str:
 
 
 def exporter_config(module: Any, task: str) -> Any:
-    """Give optimum's OnnxConfig of a loaded model: its `inputs` and `outputs` map names to their free sizes.
+    """Return optimum's OnnxConfig of a loaded model; its `inputs` and `outputs` map names to their free sizes.
 
     Raises UnsupportedError for an architecture or task that optimum does not export as one graph.
     """
@@ -115,7 +115,7 @@ def exporter_config(module: Any, task: str) -> Any:
             hint=_ENCODER_ALONE,
         )
     try:
-        make = TasksManager.get_exporter_config_constructor(
+        config_class = TasksManager.get_exporter_config_constructor(
             "onnx", model_type=config.model_type, task=_of_optimum(task), library_name="transformers"
         )
     except (KeyError, ValueError) as error:
@@ -124,33 +124,33 @@ def exporter_config(module: Any, task: str) -> Any:
             problems=[str(error.args[0] if error.args else error)],
             hint="choose another --task, or give the model as package.module:factory",
         ) from error
-    return _one_graph(make(config, int_dtype="int64", float_dtype="fp32"), task)
+    return _one_graph(config_class(config, int_dtype="int64", float_dtype="fp32"), task)
 
 
-def _one_graph(found: Any, task: str) -> Any:
+def _one_graph(config: Any, task: str) -> Any:
     """Narrow a config to one self-contained graph: no position ids as input, the pooled vector as output."""
     from optimum.exporters.onnx.config import TextDecoderWithPositionIdsOnnxConfig
 
-    drop = "position_ids" if isinstance(found, TextDecoderWithPositionIdsOnnxConfig) else None
+    drop = "position_ids" if isinstance(config, TextDecoderWithPositionIdsOnnxConfig) else None
 
-    class Narrowed(type(found)):  # type: ignore[misc]  # the class is known at run time only
+    class Narrowed(type(config)):  # type: ignore[misc]  # mypy cannot know a class that is found at run time
         @property
         def inputs(self) -> Mapping[str, Mapping[int, str]]:
-            # Without a cache the model counts positions itself; as an input they would be one thing more to feed.
+            # Without a cache the model counts positions itself; as an input they would only be one more to feed.
             return {name: sizes for name, sizes in super().inputs.items() if name != drop}
 
         @property
         def outputs(self) -> Mapping[str, Mapping[int, str]]:
             return {SENTENCE_OUTPUT: {0: "batch_size"}} if task == SENTENCE else dict(super().outputs)
 
-    found.__class__ = Narrowed
-    return found
+    config.__class__ = Narrowed
+    return config
 
 
 def input_specs(config: Any) -> tuple[TensorSpec, ...]:
-    """Describe the graph's inputs: dtypes and ranks as optimum's example inputs have them, sizes by its names.
+    """Return the specs of the graph's inputs: dtypes and ranks of optimum's example inputs, free sizes by its names.
 
-    The number of channels is a fact of the model and a number here, whatever optimum calls free.
+    The number of channels is fixed by the model, so it is a number here, although optimum calls it free.
     """
     examples = _examples(config)
     specs = []
@@ -164,8 +164,9 @@ def input_specs(config: Any) -> tuple[TensorSpec, ...]:
 
 
 def example_sizes(config: Any) -> dict[str, int]:
-    """Give sizes that the model accepts for its free sizes, by name: pictures as large as its config says, a second of
-    sound. The batch is left out.
+    """Return a number that the model accepts for each free size, by name: its config's picture size, a second of sound.
+
+    The batch is left out.
     """
     examples = _examples(config)
     return {
@@ -178,9 +179,9 @@ def example_sizes(config: Any) -> dict[str, int]:
 
 def _examples(config: Any) -> Mapping[str, Any]:
     try:
-        # Where the config has no picture size, optimum's 64 is too small to say anything about speed.
+        # Where the config has no picture size, optimum takes 64, which is too small for a meaningful time.
         return dict(config.generate_dummy_inputs(framework="np", height=_PICTURE, width=_PICTURE))
-    except Exception as error:  # optimum reads more settings for some architectures, and falls over what is not there
+    except Exception as error:  # optimum reads more settings for some architectures, and fails where they are missing
         raise UnsupportedError(
             f"optimum cannot make example inputs for the architecture '{config._config.model_type}': "
             f"{first_line(error)}",
@@ -189,6 +190,6 @@ def _examples(config: Any) -> Mapping[str, Any]:
 
 
 def output_names(config: Any) -> dict[str, str]:
-    """Map the model's own output names to the graph's."""
+    """Return the graph's output names by the model's own."""
     back = {graph: own for own, graph in config.torch_to_onnx_output_map.items()}
     return {back.get(name, name): name for name in config.outputs}

@@ -1,4 +1,4 @@
-"""Keep third parties quiet while they work: stdout belongs to our results, and their warnings are not for our users."""
+"""Silence third-party libraries while they work: stdout is for our results, and users cannot act on their warnings."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-_TALKATIVE = ("transformers", "optimum", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "huggingface_hub")
+_NOISY_LOGGERS = ("transformers", "optimum", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "huggingface_hub")
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Send what Python code prints to our debug log, hide warnings, and let through errors only of the libraries' logs.
+    """Send what Python code prints to our debug log, hide warnings, and let only errors of the libraries' logs through.
 
-    All is put back at the end. Exceptions pass.
+    Everything is restored at the end. Exceptions pass.
     """
     # logging.warning() calls basicConfig() when the root logger has no handler; onnxruntime's quantizers do that.
-    root, silent = logging.getLogger(), logging.NullHandler()
-    root.addHandler(silent)
+    root, null_handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(null_handler)
     printed = io.StringIO()
-    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
         warnings.simplefilter("ignore")
         for name in levels:
@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            root.removeHandler(silent)
+            root.removeHandler(null_handler)
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
             if text := printed.getvalue().strip():

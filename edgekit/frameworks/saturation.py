@@ -1,7 +1,7 @@
-"""Eight-bit weights on x86 processors, as the runtimes that sum u8*s8 products there must know of them.
+"""Int8 weights whose products saturate on x86 processors: find them, and refuse or note them.
 
-Without VNNI or AMX the sum of two products saturates at 16 bits unless weights stay within +-64: outputs go wrong, and
-nothing says so. Build side: imports onnx on use.
+Without VNNI or AMX the sum of two u8*s8 products saturates at 16 bits unless weights stay within +-64: outputs are
+wrong, and nothing reports it. Build side: imports onnx on use.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from edgekit.target.target import Target
 
 
 def wide_weight(model: Any, names: Collection[str], folder: Path) -> str | None:
-    """Give the first int8 weight among these constants of an ONNX graph in `folder` that uses its eighth bit, or None.
+    """Return the name of the first int8 weight among the constants `names` that uses its eighth bit; None if none does.
 
-    The caller knows which constants its runtime multiplies in integers, and whether it quantizes what they meet.
+    `model` is an onnx.ModelProto, `folder` holds its external data. The caller chooses the constants that its runtime
+    multiplies in integers, by whether it quantizes the other operand.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -30,12 +31,12 @@ def wide_weight(model: Any, names: Collection[str], folder: Path) -> str | None:
     return None
 
 
-def outcome(
+def requirements(
     wide: str | None, target: Target, runtime: str, *, here: bool
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """Give what opening needs and what to note of a graph for an x86 target whose weight `wide` uses all eight bits.
+    """Return a bundle's requirements and notes for an x86 target where the weight `wide` uses all eight bits.
 
-    Raises UnsupportedError where the target's sums saturate and it is not the machine here, so that nobody would see.
+    Raises UnsupportedError where the target's sums saturate and it is not this machine, so that no gate would see it.
     """
     if wide is None:
         return {}, ()

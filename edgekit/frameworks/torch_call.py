@@ -35,7 +35,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Call:
-    """One way to call a module; `specs`, `parameters` and `examples` go together, one each an input."""
+    """One way to call a module; `specs`, `parameters` and `examples` have one item for each input, in order."""
 
     module: Any
     specs: tuple[TensorSpec, ...]
@@ -45,25 +45,27 @@ class Call:
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
-    def named(self, result: Any) -> dict[str, Any]:
-        """Name the tensors of a result as the graph does: no output has the name of an input."""
-        return _named(self.specs, result)
+    def named_outputs(self, result: Any) -> dict[str, Any]:
+        """Return the tensors of a result by the graph's names: no output has the name of an input."""
+        return _distinct_outputs(self.specs, result)
 
 
-def describe(module: Any, reference_inputs: Sequence[TensorSpec], given: Any, fed: Mapping[str, Any] | None) -> Call:
-    """Find out how `module` is called, from the user's specs, the examples it brings (`given`), or feeds from data.
+def describe(
+    module: Any, reference_inputs: Sequence[TensorSpec], example_inputs: Any, feeds: Mapping[str, Any] | None
+) -> Call:
+    """Return how `module` is called, by the user's specs, the example inputs that come with it, or feeds from data.
 
-    Runs the module once or twice on the examples. Raises UsageError where nothing says what it takes, or it fails.
+    Runs the module once or twice on the examples. Raises UsageError where none of these is given, or the module fails.
     """
     names = parameter_names(module)
-    if given is not None:
-        parameters, examples = _from_given(module, given, names)
-    elif fed:
-        if len(fed) == len(names) == 1:
-            fed = {names[0]: next(iter(fed.values()))}
-        _known(fed, names)
-        parameters = tuple(name for name in names if name in fed) if names else ()
-        examples = tuple(torch.as_tensor(fed[name]) for name in parameters or fed)
+    if example_inputs is not None:
+        parameters, examples = _from_example_inputs(module, example_inputs, names)
+    elif feeds:
+        if len(feeds) == len(names) == 1:
+            feeds = {names[0]: next(iter(feeds.values()))}
+        _check_names(feeds, names)
+        parameters = tuple(name for name in names if name in feeds) if names else ()
+        examples = tuple(torch.as_tensor(feeds[name]) for name in parameters or feeds)
     elif reference_inputs:
         parameters, examples = _parameters_for(reference_inputs, names), tuple(map(_example, reference_inputs))
     else:
@@ -72,11 +74,11 @@ def describe(module: Any, reference_inputs: Sequence[TensorSpec], given: Any, fe
             hint="name its inputs, as --input images:f32[batch,3,224,224]; or return (module, example_inputs)",
         )
     specs = _specs(reference_inputs, parameters, examples)
-    return _settled(module, specs, parameters, examples, described=bool(reference_inputs))
+    return _checked_call(module, specs, parameters, examples, described=bool(reference_inputs))
 
 
 def parameter_names(module: Any) -> tuple[str, ...]:
-    """Name the parameters of forward that take a tensor by position or by name; empty where it takes *args.
+    """Return the parameters of forward that take a tensor by position or by name; empty where it takes *args.
 
     Raises UnsupportedError for a compiled module, which has no signature.
     """
@@ -96,14 +98,16 @@ def _takes_any_name(module: Any) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def _from_given(module: Any, given: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    if isinstance(given, Mapping):
+def _from_example_inputs(
+    module: Any, example_inputs: Any, names: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    if isinstance(example_inputs, Mapping):
         any_name = _takes_any_name(module)
         if not any_name:
-            _known(given, names)
-        by_name = tuple(str(name) for name in given) if names or any_name else ()
-        return by_name, tuple(_tensor(item) for item in given.values())
-    items = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+            _check_names(example_inputs, names)
+        by_name = tuple(str(name) for name in example_inputs) if names or any_name else ()
+        return by_name, tuple(_tensor(item) for item in example_inputs.values())
+    items = tuple(example_inputs) if isinstance(example_inputs, (list, tuple)) else (example_inputs,)
     if names and len(items) > len(names):
         raise UsageError(
             f"the example inputs hold {len(items)} tensors, {type(module).__name__}.forward takes {len(names)}: "
@@ -113,8 +117,8 @@ def _from_given(module: Any, given: Any, names: tuple[str, ...]) -> tuple[tuple[
     return names[: len(items)], tuple(_tensor(item) for item in items)
 
 
-def _known(given: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in given:
+def _check_names(arguments: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in arguments:
         if names and name not in names:
             raise UsageError(
                 f"forward has no argument '{name}'.{nearest(str(name), names)}", hint=f"it takes {', '.join(names)}"
@@ -165,22 +169,24 @@ def _specs(
                 isinstance(dim, str) or dim == size for dim, size in zip(spec.shape, example.shape, strict=True)
             )
             if not fits or _DTYPES.get(spec.dtype) != example.dtype:
-                raise UsageError(f"the example for '{spec.name}' is {_show(example)}, its description says {spec}.")
+                raise UsageError(
+                    f"the example for '{spec.name}' is {_describe_tensor(example)}, its description says {spec}."
+                )
         return tuple(described)
     # The first dimension is the batch where all inputs share it; a lone number or a state of another size has none.
     first = {int(example.shape[0]) for example in examples if example.dim() > 0}
     shared = len(first) == 1 and all(example.dim() > 0 for example in examples)
     names = parameters or tuple(f"input_{index}" for index in range(len(examples)))
-    found = []
+    specs = []
     for name, example in zip(names, examples, strict=True):
         shape: list[int | str] = [int(size) for size in example.shape]
         if shared:
             shape[0] = BATCH
-        found.append(TensorSpec(name, _short(example), tuple(shape)))
-    return tuple(found)
+        specs.append(TensorSpec(name, _dtype_of(example), tuple(shape)))
+    return tuple(specs)
 
 
-def _short(example: Any) -> str:
+def _dtype_of(example: Any) -> str:
     name = str(example.dtype).removeprefix("torch.")
     short = SHORT_NAMES.get(name)
     if short is None:
@@ -188,11 +194,11 @@ def _short(example: Any) -> str:
     return short
 
 
-def _show(example: Any) -> str:
+def _describe_tensor(example: Any) -> str:
     return f"{str(example.dtype).removeprefix('torch.')}{list(example.shape)}"
 
 
-def _settled(
+def _checked_call(
     module: Any,
     specs: tuple[TensorSpec, ...],
     parameters: tuple[str, ...],
@@ -200,7 +206,7 @@ def _settled(
     *,
     described: bool,
 ) -> Call:
-    """Run the module, doubling a batch of one; where only a batch of one runs, fix the batch and say so."""
+    """Run the module, also with a batch of one doubled; where only a batch of one runs, fix the batch and note it."""
     free = [isinstance(spec.shape[0], str) if spec.shape else False for spec in specs]
     single = any(is_free and example.shape[0] == 1 for is_free, example in zip(free, examples, strict=True))
     outputs = run(module, parameters, examples)
@@ -212,24 +218,24 @@ def _settled(
         )
         try:
             twice = run(module, parameters, doubled)
-            why = None if _agree(outputs, twice) else "the module answers otherwise when it is given two examples"
+            reason = None if _agree(outputs, twice) else "the module answers otherwise when it is given two examples"
         except UsageError:
             if described:
                 raise
-            why = "the module does not run on two examples at once"
-        if why is None:
+            reason = "the module does not run on two examples at once"
+        if reason is None:
             examples = doubled
         else:
             specs = tuple(
                 TensorSpec(spec.name, spec.dtype, tuple(map(int, example.shape)))
                 for spec, example in zip(specs, examples, strict=True)
             )
-            notes = (f"the batch is fixed to 1: {why}",)
-    return Call(module, specs, parameters, examples, tuple(_named(specs, outputs)), notes)
+            notes = (f"the batch is fixed to 1: {reason}",)
+    return Call(module, specs, parameters, examples, tuple(_distinct_outputs(specs, outputs)), notes)
 
 
 def _agree(once: Any, twice: Any) -> bool:
-    """Say whether the first of two equal examples gets the answer that it gets alone, as far as the shapes can tell."""
+    """Return whether the first of two equal examples has the outputs that it has alone, where shapes are comparable."""
     alone, beside = name_outputs(once), name_outputs(twice)
     for name, value in alone.items():
         other = beside.get(name)
@@ -242,32 +248,15 @@ def _agree(once: Any, twice: Any) -> bool:
     return True
 
 
-def _named(specs: Sequence[TensorSpec], result: Any) -> dict[str, Any]:
+def _distinct_outputs(specs: Sequence[TensorSpec], result: Any) -> dict[str, Any]:
     taken = {spec.name for spec in specs}
-    found = name_outputs(result)
-    for name in [name for name in found if name in taken]:
-        other = f"{name}_output"
-        while other in taken or other in found:
-            other += "_"
-        found = {other if key == name else key: value for key, value in found.items()}
-    return found
-
-
-def integer_ranges(call: Call, real: bool) -> dict[str, tuple[int, int]]:
-    """Give the lowest and highest value that made-up integers may have, by input: those of `real` examples.
-
-    Without such, as many as the smallest table of the module has rows: an index beyond it does not run.
-    """
-    rows = [part.num_embeddings for part in call.module.modules() if isinstance(part, torch.nn.Embedding)]
-    ranges = {}
-    for spec, example in zip(call.specs, call.examples, strict=True):
-        if example.is_floating_point() or example.dtype == torch.bool or not example.numel():
-            continue
-        if real:
-            ranges[spec.name] = (int(example.min()), int(example.max()))
-        elif rows:
-            ranges[spec.name] = (0, min(rows) - 1)
-    return ranges
+    outputs = name_outputs(result)
+    for name in [name for name in outputs if name in taken]:
+        new_name = f"{name}_output"
+        while new_name in taken or new_name in outputs:
+            new_name += "_"
+        outputs = {new_name if key == name else key: value for key, value in outputs.items()}
+    return outputs
 
 
 def run(module: Any, parameters: tuple[str, ...], examples: tuple[Any, ...]) -> Any:
@@ -276,7 +265,7 @@ def run(module: Any, parameters: tuple[str, ...], examples: tuple[Any, ...]) -> 
         with torch.no_grad():
             return module(**dict(zip(parameters, copies, strict=True))) if parameters else module(*copies)
     except Exception as error:  # the user's own code
-        shapes = ", ".join(map(_show, examples))
+        shapes = ", ".join(map(_describe_tensor, examples))
         raise UsageError(
             f"{type(module).__name__} does not run on its example inputs ({shapes}): {first_line(error)}",
             hint="correct the example inputs, or describe them with --input name:dtype[dims]",
@@ -284,7 +273,7 @@ def run(module: Any, parameters: tuple[str, ...], examples: tuple[Any, ...]) -> 
 
 
 def name_outputs(result: Any) -> dict[str, Any]:
-    """Name the tensors of a result: by key or field where it has them, else `output`, or `output_0`, `output_1`..."""
+    """Return the tensors of a result by name: key or field where it has them, else `output`, or `output_0`, ..."""
     if isinstance(result, torch.Tensor):
         return {"output": result}
     if isinstance(result, Mapping):
@@ -298,11 +287,11 @@ def name_outputs(result: Any) -> dict[str, Any]:
             f"the module gives a {type(result).__name__}, not tensors.",
             hint="return a tensor, a tuple or a dict of tensors",
         )
-    found: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     for name, value in items.items():
         if isinstance(value, torch.Tensor):
-            found[name] = value
+            tensors[name] = value
         elif value is not None:
             inner = list(name_outputs(value).values())
-            found |= {f"{name}.{index}": tensor for index, tensor in enumerate(inner)}
-    return found
+            tensors |= {f"{name}.{index}": tensor for index, tensor in enumerate(inner)}
+    return tensors

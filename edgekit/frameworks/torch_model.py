@@ -1,4 +1,4 @@
-"""Live torch models: the check of their weights, and the Original that runs them."""
+"""Torch modules: the check of their weights, and the Original that runs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def first_line(error: BaseException) -> str:
-    """Give an exception as one line: its class and the first line of its message, with the next after a colon."""
+    """Return an exception as one line: its class and the first line of its message, with the next after a colon."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -28,7 +28,7 @@ def refuse_non_finite(module: Any, what: str) -> None:
 
     with torch.no_grad():
         for name, tensor in module.named_parameters():
-            # The sum is finite only if every element is; when it is not, look closer: large values may overflow.
+            # The sum is finite only if every element is; when it is not, check each: large values may overflow.
             if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
                 raise _broken(name, tensor, what)
         for name, tensor in module.named_buffers():
@@ -47,40 +47,40 @@ def _broken(name: str, tensor: Any, what: str) -> UsageError:
 
 
 def parameter_count(module: Any) -> int:
-    """Count the weights, shared ones once."""
+    """Return the number of weights; shared ones count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def versions(*names: str) -> str:
-    """Give `torch 2.13.0, transformers 4.57.6`, as installed."""
+    """Return packages with their installed versions, as `torch 2.13.0, transformers 4.57.6`."""
     from importlib.metadata import version
 
     return ", ".join(f"{name} {version(name)}" for name in names)
 
 
 def to_torch(feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Give torch tensors of copies: a model may change its inputs in place, and others run on the same feeds."""
+    """Return the feeds as torch tensors, copied: a model may change its inputs in place, and others run on them too."""
     import numpy as np
     import torch
 
     return {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
 
 
-SMALL = 50_000_000
-"""Weights up to which one thread runs the original.
+ONE_THREAD_WEIGHTS = 50_000_000
+"""Number of weights up to which one thread runs the original.
 
 Its inferences are of batch 1: with little work in each operator, torch's threads wait for each other more than they
-compute, and on a machine that does something else too they wait ten times as long (ResNet-20: 2.4 ms on one thread,
-21 ms on two beside one busy process). A fixed rule, because the thread count moves the last digits of the outputs.
+compute, and on a busy machine they wait ten times as long (ResNet-20: 2.4 ms on one thread, 21 ms on two beside one
+busy process). The rule is fixed, because the number of threads changes the last digits of the outputs.
 """
 
 
 @contextlib.contextmanager
-def _threads(module: Any) -> Iterator[None]:
+def _limited_threads(module: Any) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    if parameter_count(module) <= SMALL:
+    if parameter_count(module) <= ONE_THREAD_WEIGHTS:
         torch.set_num_threads(1)
     try:
         yield
@@ -90,31 +90,31 @@ def _threads(module: Any) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TorchOriginal:
-    """Run a live module in eval mode, in fp32, on the processor."""
+    """Run a module in eval mode, in fp32, on the processor."""
 
     module: Any
     framework: str
     read: Callable[[Any], dict[str, Any]] = field(repr=False)
-    """Turn the module's result into named tensors."""
+    """Turns the module's result into tensors by name."""
     positional: tuple[str, ...] = ()
-    """The graph's input names in order, for a plain module; empty passes everything by its own name."""
+    """The graph's input names in order, for a plain module; empty passes every tensor by its name."""
     parameters: tuple[str, ...] = ()
-    """The names that the module itself has for `positional`; empty passes those by position."""
+    """The module's own names for `positional`; empty passes them by position."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Give the outputs by name. Raises BuildError with the module's own complaint."""
+        """Return the outputs by name. Raises BuildError with the message of the module's own exception."""
         import torch
 
         tensors = to_torch(feeds)
         try:
-            with torch.inference_mode(), _threads(self.module):
-                found = self.outputs(tensors)
-        except Exception as error:  # the model's own code: any exception is its author's
+            with torch.inference_mode(), _limited_threads(self.module):
+                outputs = self.outputs(tensors)
+        except Exception as error:  # the model's own code can raise anything
             raise BuildError(f"the original model does not run: {first_line(error)}") from error
-        return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
 
     def outputs(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the outputs by name, as tensors with their gradients."""
+        """Return the outputs by name, as tensors with their gradients."""
         return self.read(self._call(tensors))
 
     def _call(self, tensors: Mapping[str, Any]) -> Any:

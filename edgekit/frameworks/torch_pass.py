@@ -1,4 +1,4 @@
-"""The live module of a torch model: reach it, run it with gradients, and give the model that a pass makes of it."""
+"""The nn.Module of a torch model: get it, run it with gradients, and wrap the module that a pass makes of it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from edgekit.model import Model, Step
 
 
 def module_of(model: Model) -> Any:
-    """Give the nn.Module, which is the model's own: copy it (copy.deepcopy) before changing it."""
+    """Return the nn.Module, which belongs to the model: copy it (copy.deepcopy) before changing it."""
     return model.module.module if _is_call(model) else model.module
 
 
 def outputs(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the module on tensors by input name; give its outputs by the graph's names, gradients and all."""
+    """Run the module on tensors by input name; return its outputs by the graph's names, with their gradients."""
     return _original(model).outputs(inputs)
 
 
 def takes_batches(model: Model) -> bool:
-    """Say whether the module takes several samples at once."""
+    """Return whether the module takes several samples at once."""
     if not _is_call(model):
         return True  # transformers models all do
     return all(bool(spec.shape) and isinstance(spec.shape[0], str) for spec in model.module.specs)
 
 
 def with_module(model: Model, module: Any) -> Model:
-    """Give the model with another module that is called as the first is, in evaluation mode."""
+    """Return the model with another module, in evaluation mode, that is called in the same way."""
     module = module.eval()
     call = replace(model.module, module=module) if _is_call(model) else module
     info = replace(model.info, parameters=parameter_count(module))
@@ -49,7 +49,7 @@ def changed(
     seconds: float,
     notes: Sequence[str] = (),
 ) -> Model:
-    """Give the model with the module that the pass `name` made, with its line of lineage."""
+    """Return the model with the module that the pass `name` made, with its line of lineage."""
     step = Step(
         name=name,
         config=config,
@@ -63,7 +63,7 @@ def changed(
 
 
 def digest_of(module: Any) -> str:
-    """Give the SHA-256 over the module's structure, as torch prints it, and the bytes of its weights and buffers."""
+    """Return the SHA-256 over the module's structure, as torch prints it, and the bytes of its weights and buffers."""
     sha = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode())
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         sha.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
@@ -72,7 +72,7 @@ def digest_of(module: Any) -> str:
 
 
 def _is_call(model: Model) -> bool:
-    """Say whether the model holds a plain module with the way to call it; transformers' models are called by name."""
+    """Return whether the model holds a plain module with its Call; transformers' models are called by name."""
     from edgekit.frameworks.torch_call import Call  # which imports torch
 
     return isinstance(model.module, Call)

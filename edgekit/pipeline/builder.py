@@ -77,9 +77,9 @@ class Builder(contextlib.ExitStack):
     def source(self) -> Source:
         if self.plan.source != LIVE:
             return source_for(self.reference)
-        from edgekit.sources.torch_module import LiveModule
+        from edgekit.sources.torch_module import InMemoryModule
 
-        return LiveModule(self.module)
+        return InMemoryModule(self.module)
 
     @functools.cached_property
     def source_digest(self) -> str | None:

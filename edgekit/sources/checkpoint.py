@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint as files: which decide, whether they are whole, and whether reading them would run code.
+"""The files of a Hugging Face checkpoint: which define the model, whether they are complete, and which would run code.
 
 Nothing here imports a framework: a safetensors header is JSON behind an 8-byte length
 (https://huggingface.co/docs/safetensors, "Format").
@@ -36,7 +36,7 @@ _SETTINGS = (
     "config_sentence_transformers.json",
     SENTENCE_MODULES,
 )
-"""Files beside the weights that decide what the model computes or how its inputs are made."""
+"""Files beside the weights that define what the model computes or how its inputs are made."""
 
 _OTHER_FORMATS = {
     "*.gguf": "GGUF (llama.cpp)",
@@ -49,7 +49,7 @@ _OTHER_FORMATS = {
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; UsageError names the file when it is none."""
+    """Return the JSON object in a file. Raises UsageError, naming the file, where there is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -60,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, reference: Reference) -> None:
-    """Raise UsageError for a folder that is no checkpoint, is not whole, or would run code that was not allowed.
+    """Raise UsageError for a folder that is not a checkpoint, is incomplete, or would run code that was not allowed.
 
     Raises UnsupportedError for one that is quantized already.
     """
@@ -98,7 +98,7 @@ def check(folder: Path, reference: Reference) -> None:
         if file.suffix == ".safetensors":
             check_safetensors(file)
         elif file.stat().st_size < 1024 and file.read_bytes().startswith(b"version https://git-lfs"):
-            raise _pointer(file)
+            raise _lfs_pointer(file)
 
 
 def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -> None:
@@ -115,14 +115,14 @@ def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -
 
 def _other_format(folder: Path) -> str:
     for pattern, meaning in _OTHER_FORMATS.items():
-        found = sorted(folder.glob(pattern))
-        if found:
-            return f" '{found[0].name}' is {meaning}."
+        matches = sorted(folder.glob(pattern))
+        if matches:
+            return f" '{matches[0].name}' is {meaning}."
     return ""
 
 
 def weights(folder: Path) -> tuple[Path, ...]:
-    """List the weight files that transformers would read: safetensors before .bin, shards by their index.
+    """Return the weight files that transformers would read: safetensors before .bin, shards by their index.
 
     Raises UsageError for a shard that the index names and that is missing.
     """
@@ -156,7 +156,7 @@ def check_safetensors(path: Path) -> None:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if start + file.read(16) and b"version https://git-lfs".startswith(start):
-            raise _pointer(path)
+            raise _lfs_pointer(path)
         if len(start) < 8 or not 2 <= length <= 100_000_000:  # the format's own limit on headers
             raise UsageError(f"'{path}' is not a safetensors file.", hint="it may be truncated; copy it again")
         file.seek(8)
@@ -175,12 +175,12 @@ def check_safetensors(path: Path) -> None:
         )
 
 
-def _pointer(path: Path) -> UsageError:
+def _lfs_pointer(path: Path) -> UsageError:
     return UsageError(f"'{path}' is a Git LFS pointer, not the weights.", hint="run `git lfs pull` in that folder")
 
 
 def digest(folder: Path, reference: Reference) -> str:
-    """Give the SHA-256 over what decides the model: settings, weights, sentence modules, code where it is allowed."""
+    """Return the SHA-256 over all that defines the model: settings, weights, sentence modules, code where allowed."""
     files = {folder / name for name in _SETTINGS if (folder / name).is_file()} | set(weights(folder))
     if (folder / SENTENCE_MODULES).is_file():
         files |= {path for path in folder.glob("[0-9]*_*/*") if path.is_file()}
@@ -195,7 +195,7 @@ def _options(reference: Reference) -> list[Any]:
 
 
 def processor_digest(reference: Reference) -> dict[str, str]:
-    """Give the digests of the tokenizer or processor files that the user named; empty when none is."""
+    """Return the digests of the tokenizer or processor files that the user named, by file name."""
     if not reference.processor:
         return {}
     path = Path(reference.processor)

@@ -29,11 +29,11 @@ class HuggingFace:
             return True
         path = Path(ref)
         if path.suffix in _WEIGHT_FILES and path.is_file():
-            return True  # to say what is missing
+            return True  # so that the error names what is missing
         return path.is_dir() or ref in embedded.names()
 
     def check(self, reference: Reference) -> None:
-        """Find what is wrong with the files; a hub model is looked for only if the network must not be used."""
+        """Raise the error that loading would meet in the files; a hub model is checked only if it must be local."""
         check_processor(reference)
         if reference.ref.startswith(hub.SCHEME):
             hub.name_of(reference.ref)
@@ -45,11 +45,11 @@ class HuggingFace:
             sentence.read_head(folder)
 
     def digest(self, reference: Reference) -> str | None:
-        """Hash the files that decide; fetches a hub model, imports no framework."""
+        """Return the SHA-256 over the files that define the model; fetches a hub model, imports no framework."""
         return checkpoint.digest(self._folder(reference), reference)
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
-        """Load the model in eval mode and fp32. Raises UsageError, UnsupportedError or EnvironmentFault."""
+        """Return the model in eval mode and fp32. Raises UsageError, UnsupportedError or EnvironmentFault."""
         self.check(reference)
         folder = self._folder(reference)
         checkpoint.check(folder, reference)
@@ -94,6 +94,6 @@ class HuggingFace:
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
     from edgekit.sources.transformers_model import labels, problem_type
 
-    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.answer, problem_type=problem_type(loaded))
-    where = Path(reference.processor) if reference.processor else folder
-    return with_processor(base, where, assets, reference, inputs=loaded.inputs, config=loaded.config)
+    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.output, problem_type=problem_type(loaded))
+    processor = Path(reference.processor) if reference.processor else folder
+    return with_processor(base, processor, assets, reference, inputs=loaded.inputs, config=loaded.config)

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: fetched once into its own cache, with every refusal explained."""
+"""Models on the Hugging Face hub: fetched once into the hub's own cache; its errors become ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AVOID = ["onnx/*", "openvino/*", "coreml/*", "tflite/*", "*.gguf", "*.msgpack",
 
 
 def name_of(ref: str) -> str:
-    """Give `org/name` of `hf:org/name`. Raises UsageError for another form."""
+    """Return `org/name` of `hf:org/name`. Raises UsageError for another form."""
     name = ref[len(SCHEME) :].strip("/")
     if not _NAME.match(name):
         raise UsageError(
@@ -32,13 +32,13 @@ def name_of(ref: str) -> str:
 
 
 def offline(reference: Reference) -> bool:
-    """Say whether the network must not be used: by our flag or the hub's own variables."""
-    named = (os.environ.get(key, "").upper() for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-    return reference.offline or any(value in ("1", "ON", "YES", "TRUE") for value in named)
+    """Return whether the network must not be used, by our flag or the hub's own environment variables."""
+    values = (os.environ.get(key, "").upper() for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return reference.offline or any(value in ("1", "ON", "YES", "TRUE") for value in values)
 
 
 def folder(reference: Reference) -> Path:
-    """Give the local snapshot of the model, downloading what is missing unless offline.
+    """Return the local snapshot of the model, downloading what is missing unless offline.
 
     Raises UsageError for a model that is unknown, gated or not in the cache, EnvironmentFault for a network that fails.
     """

@@ -1,6 +1,6 @@
-"""From `preprocessor_config.json` to an ImageConfig: what each image processor of transformers does, as data.
+"""Read `preprocessor_config.json` as an ImageConfig: what each image processor of transformers does, as data.
 
-Defaults are those of transformers 4.57 (`models/*/image_processing_*.py`); a checkpoint leaves out what equals them.
+Defaults are those of transformers 4.57 (`models/*/image_processing_*.py`); a checkpoint omits settings equal to them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757771
 
 @dataclass(frozen=True)
 class _Defaults:
-    """What a processor class does where the file is silent."""
+    """What a processor class does where the file has no setting."""
 
     size: int
     resample: int
     norm: tuple[tuple[float, ...], tuple[float, ...]] | None
     square: bool = True
-    """Whether a lone number is both sides; otherwise it is the shortest edge."""
+    """Whether a single number is both sides; otherwise it is the shortest edge."""
     crop: int | None = None
     crops: bool = True
     scale: float = 1.0
@@ -77,15 +77,15 @@ _IGNORED = {
     "return_tensors",
     "disable_grouping",
 }
-"""Settings without a bearing on one RGB picture."""
+"""Settings that change nothing for one RGB picture."""
 
 
 def image_config(
     settings: Mapping[str, Any], *, model_type: str | None, input_name: str = "pixel_values"
 ) -> tuple[ImageConfig | None, str]:
-    """Map a processor's settings; where they cannot be mapped exactly, give None and why.
+    """Return a processor's settings as an ImageConfig; where they cannot be mapped exactly, None and the reason.
 
-    Raises UsageError for sizes that are no sizes.
+    Raises UsageError for a value that is not a size.
     """
     kind = _kind(settings, model_type)
     if kind not in _PROCESSORS:
@@ -114,11 +114,11 @@ def image_config(
 
 
 def _kind(settings: Mapping[str, Any], model_type: str | None) -> str | None:
-    named = settings.get("image_processor_type") or settings.get("feature_extractor_type")
-    if named is None:
+    class_name = settings.get("image_processor_type") or settings.get("feature_extractor_type")
+    if class_name is None:
         return _BY_MODEL_TYPE.get(model_type or "")
     # transformers names one processing by several classes: by age (FeatureExtractor) and by library (Fast, Pil).
-    name = str(named).replace("FeatureExtractor", "ImageProcessor")
+    name = str(class_name).replace("FeatureExtractor", "ImageProcessor")
     for suffix in ("Fast", "Pil"):
         name = name.removesuffix(suffix)
     return name
@@ -129,7 +129,7 @@ def _crops(settings: Mapping[str, Any], defaults: _Defaults) -> bool:
 
 
 def _size(value: Any, square: bool) -> tuple[int, ...] | None:
-    """Read a size: (height, width), (edge,), or None for what bounds both edges. Raises UsageError otherwise."""
+    """Return a size: (height, width), (edge,), or None for one that bounds both edges. Raises UsageError otherwise."""
     if isinstance(value, int):
         return (value, value) if square else (value,)
     if isinstance(value, (list, tuple)) and len(value) == 2:
@@ -149,7 +149,7 @@ def _size(value: Any, square: bool) -> tuple[int, ...] | None:
 def _shortest_edge(
     kind: str, edge: int, crop: tuple[int, ...] | None, settings: Mapping[str, Any], defaults: _Defaults
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Give (resize, crop) for a shortest edge. ConvNext: below 384 resize to edge / crop_pct and crop, else warp."""
+    """Return (resize, crop) for a shortest edge. ConvNext: below 384 resize to edge / crop_pct and crop, else warp."""
     if kind == "ConvNextImageProcessor":
         share = settings.get("crop_pct") or 224 / 256
         return ((int(edge / share),), (edge, edge)) if edge < 384 else ((edge, edge), None)
@@ -159,7 +159,7 @@ def _shortest_edge(
 def _values(
     kind: str, settings: Mapping[str, Any], defaults: _Defaults
 ) -> tuple[float, tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Give (rescale, mean, std) such that pixel * rescale, minus mean, over std, is what the processor computes."""
+    """Return (rescale, mean, std) such that pixel * rescale, minus mean, over std, is what the processor computes."""
     rescale = float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

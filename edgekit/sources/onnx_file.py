@@ -1,4 +1,4 @@
-"""ONNX files, taken as they are: checked, copied whole, never changed."""
+"""ONNX files, used as they are: checked and copied, never changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
 TASK = "tensor"
-"""The task of a graph of which nothing else is known: tensors in, tensors out."""
+"""The task of a graph without any description: tensors in, tensors out."""
 
 
 class OnnxFile:
@@ -29,7 +29,7 @@ class OnnxFile:
         return ref.endswith(".onnx")
 
     def check(self, reference: Reference) -> None:
-        """Find a missing or empty file, without reading it."""
+        """Raise UsageError for a missing or empty file, without reading it."""
         path = Path(reference.ref)
         if not path.is_file():
             others = {file.name for file in path.parent.glob("*.onnx")} if path.parent.is_dir() else set()
@@ -41,7 +41,7 @@ class OnnxFile:
         check_processor(reference)
 
     def digest(self, reference: Reference) -> str | None:
-        """Hash the file and its external data, the processor and the options."""
+        """Return the SHA-256 over the file, its external data, the processor and the options."""
         require("reading an ONNX file", "onnx")
         from edgekit.frameworks import onnx_graph, onnx_model
 
@@ -51,7 +51,7 @@ class OnnxFile:
         return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
-        """Copy and check the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
+        """Check and copy the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
         self.check(reference)
         _privacy.no_telemetry()
         require("reading an ONNX file", "onnx")

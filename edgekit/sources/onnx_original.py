@@ -1,4 +1,4 @@
-"""Run an ONNX file as it is: the truth for models that arrive as ONNX."""
+"""Run an ONNX file as it is: the reference for models that come as ONNX."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ class OnnxOriginal:
     framework: str
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Give every output by name. Raises BuildError with the runtime's complaint."""
+        """Return every output by name. Raises BuildError with the runtime's message."""
         names = [value.name for value in self.session.get_outputs()]
         try:
             return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no public base
-            raise BuildError(f"the original model does not run: {_plain(error)}") from error
+            raise BuildError(f"the original model does not run: {_without_codes(error)}") from error
 
 
 def open_original(path: Path, proto: Any) -> OnnxOriginal:
-    """Open a file; `proto` is its model, to name nodes by. Raises UnsupportedError for operators the runtime lacks."""
+    """Return the file opened in onnxruntime; `proto` is its model, for the names of nodes in errors.
+
+    Raises UnsupportedError for operators that the runtime lacks.
+    """
     _privacy.no_telemetry()
     try:
         import onnxruntime
@@ -41,7 +44,7 @@ def open_original(path: Path, proto: Any) -> OnnxOriginal:
         raise EnvironmentFault("running an ONNX file needs onnxruntime.", hint="pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    # Above "basic" operators are fused and reordered: other sums than the file's author saw.
+    # Above "basic" operators are fused and reordered: the sums would differ from those that the file's author saw.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -51,15 +54,15 @@ def open_original(path: Path, proto: Any) -> OnnxOriginal:
 
 
 def _refusal(error: Exception, proto: Any, version: str) -> UnsupportedError:
-    """Name the operators, with a node each, that the message of onnxruntime mentions."""
+    """Return the error that names the operators, each with a node, that the message of onnxruntime mentions."""
     text = str(error)
     problems = []
     for node in (node for graph in onnx_graph.graphs(proto.graph) for node in graph.node):
-        known = node.domain in ("", "ai.onnx", "ai.onnx.ml")
-        label = node.op_type if known else f"{node.domain}:{node.op_type}"
-        named = (f"for {node.op_type}(", f"{label}(", f"{node.domain}.{node.op_type}")
+        standard = node.domain in ("", "ai.onnx", "ai.onnx.ml")
+        label = node.op_type if standard else f"{node.domain}:{node.op_type}"
+        forms = (f"for {node.op_type}(", f"{label}(", f"{node.domain}.{node.op_type}")
         problem = f"operator '{label}' (node '{node.name or node.output[0]}')"
-        if any(form in text for form in named) and problem not in problems:
+        if any(form in text for form in forms) and problem not in problems:
             problems.append(problem)
     if opset := re.search(r"Opset (\d+) is under development.* till opset (\d+)", text):
         return UnsupportedError(
@@ -67,14 +70,14 @@ def _refusal(error: Exception, proto: Any, version: str) -> UnsupportedError:
             hint=f"export it again with opset {opset[2]} or lower, or pip install --upgrade onnxruntime",
         )
     return UnsupportedError(
-        f"onnxruntime {version} cannot load the model: {_plain(error)}",
+        f"onnxruntime {version} cannot load the model: {_without_codes(error)}",
         problems=problems[:10],
         hint="replace the operator when exporting, or give the model as package.module:factory",
     )
 
 
-def _plain(error: Exception) -> str:
-    """Take the codes off an onnxruntime message."""
+def _without_codes(error: Exception) -> str:
+    """Return the first line of an onnxruntime message without its codes."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     text = re.sub(r"^Load model from .* failed: ?", "", text.split(" : ")[-1].strip())
     return text.removeprefix("Fatal error: ").strip()

@@ -1,4 +1,4 @@
-"""The tokenizer or image processor beside a model, or named by the user, as the task's own records."""
+"""The tokenizer or image processor beside a model, or named by the user, as fields of the TaskConfig."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "preprocessor_config.json"
 
 
 def check_processor(reference: Reference) -> None:
-    """Raise UsageError for a processor that is not there."""
+    """Raise UsageError for a processor that does not exist."""
     if reference.processor and not Path(reference.processor).exists():
         raise UsageError(
             f"there is no processor '{reference.processor}'.",
@@ -27,32 +27,32 @@ def check_processor(reference: Reference) -> None:
 
 def with_processor(
     base: TaskConfig,
-    where: Path,
+    path: Path,
     assets: Path,
     reference: Reference,
     *,
     inputs: Sequence[TensorSpec],
     config: Any = None,
 ) -> TaskConfig:
-    """Add to `base` what `where` (a folder, or a preprocessor_config.json) says of making the graph's inputs.
+    """Return `base` with the preprocessing that `path` (a folder, or a preprocessor_config.json) describes.
 
-    A tokenizer is written into `assets`. What cannot be mapped is left out, and `no_preprocessing` says why. `config`
-    is the checkpoint's own configuration. Raises UsageError for files that cannot be read.
+    A tokenizer is written into `assets`. Where the description cannot be mapped, `no_preprocessing` is the reason.
+    `config` is the checkpoint's own configuration. Raises UsageError for files that cannot be read.
     """
     if any(spec.name.startswith("input_ids") for spec in inputs):
-        return _with_text(base, where, assets, reference, inputs, config)
-    file = where if where.is_file() else where / FILE
+        return _with_text(base, path, assets, reference, inputs, config)
+    file = path if path.is_file() else path / FILE
     if not file.is_file():
         return base
     spec = next((spec for spec in inputs if len(spec.shape) == 4), None)
     if spec is None:
         return replace(base, no_preprocessing="no input of the graph takes pictures (four dimensions)")
     settings = checkpoint.read_json(file)
-    image, why = image_processor.image_config(
+    image, reason = image_processor.image_config(
         settings, model_type=getattr(config, "model_type", None), input_name=spec.name
     )
     if image is None:
-        return replace(base, no_preprocessing=why)
+        return replace(base, no_preprocessing=reason)
     channels_last = spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3)
     gray = spec.shape[3 if channels_last else 1] == 1
     return replace(
@@ -66,11 +66,11 @@ def with_processor(
 
 
 def _with_text(
-    base: TaskConfig, where: Path, assets: Path, reference: Reference, inputs: Sequence[TensorSpec], config: Any
+    base: TaskConfig, path: Path, assets: Path, reference: Reference, inputs: Sequence[TensorSpec], config: Any
 ) -> TaskConfig:
     from edgekit.sources import tokenizer
 
-    folder = where if where.is_dir() else where.parent
+    folder = path if path.is_dir() else path.parent
     if not tokenizer.has_tokenizer(folder):
         return replace(base, no_preprocessing=f"there is no tokenizer in '{folder.name}'")
     names = [spec.name for spec in inputs]

@@ -1,6 +1,6 @@
-"""Sentence embeddings: what sentence-transformers appends to an encoder, read from its files and built in plain torch.
+"""Sentence embeddings: the head that sentence-transformers puts on an encoder, read from its files, built in torch.
 
-Pooling, a dense layer and normalisation become part of the graph, so that the device gets one vector a text.
+Pooling, a dense layer and normalisation become part of the graph, so that the device gets one vector for each text.
 Formulas: sentence_transformers/models/Pooling.py, Dense.py, Normalize.py.
 """
 
@@ -45,7 +45,10 @@ class Head:
 
 
 def read_head(folder: Path) -> Head | None:
-    """Read `modules.json`; None for a checkpoint of another kind. Raises UsageError for a module we do not build."""
+    """Return the head that `modules.json` describes; None for a checkpoint of another kind.
+
+    Raises UsageError for a module that edgekit does not build.
+    """
     path = folder / checkpoint.SENTENCE_MODULES
     if not path.is_file():
         return None
@@ -53,7 +56,7 @@ def read_head(folder: Path) -> Head | None:
     dense: list[Dense] = []
     normalize = False
     for entry in _entries(path):
-        kind, at = str(entry.get("type", "")).rpartition(".")[2], folder / str(entry.get("path", ""))
+        kind, module_folder = str(entry.get("type", "")).rpartition(".")[2], folder / str(entry.get("path", ""))
         if kind == "Transformer":
             if entry.get("path"):
                 raise UsageError(
@@ -61,9 +64,9 @@ def read_head(folder: Path) -> Head | None:
                     hint="save it again with sentence-transformers",
                 )
         elif kind == "Pooling" and not pooling:
-            pooling = _pooling(at / "config.json")
+            pooling = _pooling(module_folder / "config.json")
         elif kind == "Dense" and pooling and not normalize:
-            dense.append(_dense(at))
+            dense.append(_dense(module_folder))
         elif kind == "Normalize":
             normalize = True
         else:
@@ -90,8 +93,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 def _pooling(path: Path) -> tuple[str, ...]:
     settings = checkpoint.read_json(path)
-    named = settings.get("pooling_mode")
-    modes = (named,) if isinstance(named, str) else tuple(named or ())
+    configured = settings.get("pooling_mode")
+    modes = (configured,) if isinstance(configured, str) else tuple(configured or ())
     modes = modes or tuple(mode for key, mode in _POOLING.items() if settings.get(key))
     others = [
         key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True and key not in _POOLING
@@ -118,7 +121,7 @@ def _dense(folder: Path) -> Dense:
 
 
 def append(encoder: Any, head: Head) -> Any:
-    """Wrap an encoder in an nn.Module that takes its inputs and gives {"sentence_embedding": [batch, size]}."""
+    """Return an nn.Module that takes the encoder's inputs and returns {"sentence_embedding": [batch, size]}."""
     import torch
 
     layers = torch.nn.Sequential(*(layer for dense in head.dense for layer in _layers(dense)))
@@ -133,8 +136,8 @@ def append(encoder: Any, head: Head) -> Any:
             self.config = encoder.config
 
         def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            given = signature.bind_partial(*args, **kwargs).arguments
-            vector = _pool(self.encoder(**given)[0], given["attention_mask"], head.pooling)
+            arguments = signature.bind_partial(*args, **kwargs).arguments
+            vector = _pool(self.encoder(**arguments)[0], arguments["attention_mask"], head.pooling)
             vector = self.layers(vector)
             if head.normalize:
                 vector = torch.nn.functional.normalize(vector, p=2, dim=1)
@@ -152,31 +155,31 @@ def _pool(hidden: Any, mask: Any, modes: tuple[str, ...]) -> Any:
     import torch
 
     weight = mask.unsqueeze(-1).to(hidden.dtype)
-    found = []
+    pooled = []
     for mode in modes:
         if mode == "cls":
-            found.append(hidden[:, 0])
+            pooled.append(hidden[:, 0])
         elif mode == "max":
-            found.append(hidden.masked_fill(weight == 0, -1e9).max(dim=1).values)
+            pooled.append(hidden.masked_fill(weight == 0, -1e9).max(dim=1).values)
         else:
             total, count = (hidden * weight).sum(dim=1), weight.sum(dim=1).clamp(min=1e-9)
-            found.append(total / (count if mode == "mean" else count.sqrt()))
-    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+            pooled.append(total / (count if mode == "mean" else count.sqrt()))
+    return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
 
 
 def _layers(dense: Dense) -> list[Any]:
     import torch
 
     linear = torch.nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
-    whole, pickled = dense.folder / checkpoint.SAFETENSORS, dense.folder / checkpoint.BIN
+    safe_file, pickle_file = dense.folder / checkpoint.SAFETENSORS, dense.folder / checkpoint.BIN
     try:
-        if whole.is_file():
+        if safe_file.is_file():
             from safetensors.torch import load_file
 
-            checkpoint.check_safetensors(whole)
-            state = load_file(whole)
+            checkpoint.check_safetensors(safe_file)
+            state = load_file(safe_file)
         else:
-            state = torch.load(pickled, map_location="cpu", weights_only=True)
+            state = torch.load(pickle_file, map_location="cpu", weights_only=True)
         linear.load_state_dict({name.removeprefix("linear."): value.float() for name, value in state.items()})
     except (OSError, RuntimeError, AttributeError, ValueError) as error:
         raise UsageError(f"the dense layer in '{dense.folder}' cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""From a checkpoint's tokenizer to `tokenizer.json` and a TextConfig, as transformers would tokenize."""
+"""Write a checkpoint's tokenizer as `tokenizer.json` and a TextConfig, which tokenize as transformers does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgekit.tasks.config import TOKENIZER, TextConfig
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 _NO_LIMIT = 1_000_000
-"""A tokenizer without a limit states a number like 10^30."""
+"""A tokenizer without a limit has a number like 10^30 as its limit."""
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -23,14 +23,14 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: Any, reference: Reference) -> TextConfig:
-    """Write `assets/tokenizer.json` and give the TextConfig for a graph with these inputs.
+    """Write `assets/tokenizer.json` and return the TextConfig for a graph with these inputs.
 
-    `config` is the model's own configuration, None for a model that has none. Raises UsageError for a tokenizer that
-    has no fast form, or that runs code of its own.
+    `config` is the model's own configuration, None for a model that has none. Raises UsageError for a tokenizer without
+    a fast form, or one that runs code of its own.
     """
     tokenizer = _load(folder, reference)
     backend = tokenizer.backend_tokenizer
-    # What the file says of truncation and padding is its author's last call, not a property of the model.
+    # Truncation and padding in the file come from its author's last call; they are not properties of the model.
     backend.no_truncation()
     backend.no_padding()
     sentence = _sentence_settings(folder)
@@ -47,7 +47,7 @@ def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: A
         max_length=_max_length(folder, tokenizer, config),
         pad_id=int(pad),
         pad_type_id=int(tokenizer.pad_token_type_id or 0),
-        # The graph sees one text a time or a fixed length, where padding on the left would move positions.
+        # The graph gets one text at a time or a fixed length, where padding on the left would move positions.
         pad_side="right",
         prefix=_prompt(folder),
     )
@@ -59,15 +59,17 @@ def _sentence_settings(folder: Path) -> dict[str, Any]:
 
 
 def _lower(backend: Any) -> None:
-    """Lower the text before all else, as sentence-transformers does outside the tokenizer."""
+    """Make the tokenizer lower-case texts first, as sentence-transformers does outside the tokenizer."""
     from tokenizers import normalizers
 
-    own = backend.normalizer
-    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+    normalizer = backend.normalizer
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), *([normalizer] if normalizer is not None else [])]
+    )
 
 
 def _prompt(folder: Path) -> str:
-    """Give what sentence-transformers puts before every text where its caller names no prompt."""
+    """Return the text that sentence-transformers puts before every text where its caller names no prompt."""
     path = folder / "config_sentence_transformers.json"
     settings = checkpoint.read_json(path) if path.is_file() else {}
     prompts, name = settings.get("prompts") or {}, settings.get("default_prompt_name")
@@ -87,26 +89,26 @@ def _load(folder: Path, reference: Reference) -> Any:
     settings = {}
     if (folder / "tokenizer_config.json").is_file():
         settings = checkpoint.read_json(folder / "tokenizer_config.json")
-    whole = (folder / "tokenizer.json").is_file()
-    if settings.get("auto_map") and not whole and not reference.trust_remote_code:
+    has_json = (folder / "tokenizer.json").is_file()
+    if settings.get("auto_map") and not has_json and not reference.trust_remote_code:
         raise UsageError(
             f"the tokenizer of '{folder}' is Python code of its own, which is refused.",
             hint="read that code, then allow it with --trust-remote-code",
         )
-    # With transformers 5 the tokenizer.json says all, and the classes of 4 would change it: its LlamaTokenizer adds a
-    # start token that 5 does not.
-    plain = settings.get("backend") == "tokenizers" or settings.get("tokenizer_class") == "PreTrainedTokenizerFast"
-    kind = PreTrainedTokenizerFast if whole and plain else AutoTokenizer
+    # With transformers 5 the tokenizer.json is complete, and the classes of 4 would change it: its LlamaTokenizer adds
+    # a start token that 5 does not.
+    is_generic = settings.get("backend") == "tokenizers" or settings.get("tokenizer_class") == "PreTrainedTokenizerFast"
+    kind = PreTrainedTokenizerFast if has_json and is_generic else AutoTokenizer
     options = (
         {}
         if kind is PreTrainedTokenizerFast
-        else {"trust_remote_code": bool(reference.trust_remote_code and not whole)}
+        else {"trust_remote_code": bool(reference.trust_remote_code and not has_json)}
     )
     try:
         tokenizer = kind.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # whatever a malformed file leads to, in tokenizers' Rust or in transformers
-        if whole and kind is not PreTrainedTokenizerFast:
-            return _plain(folder, error)
+        if has_json and kind is not PreTrainedTokenizerFast:
+            return _generic_tokenizer(folder, error)
         raise _unreadable(folder, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
@@ -116,7 +118,7 @@ def _load(folder: Path, reference: Reference) -> Any:
     return tokenizer
 
 
-def _plain(folder: Path, first: Exception) -> Any:
+def _generic_tokenizer(folder: Path, first: Exception) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     try:
@@ -133,7 +135,7 @@ def _unreadable(folder: Path, error: Exception) -> UsageError:
 
 
 def _max_length(folder: Path, tokenizer: Any, config: Any) -> int | None:
-    """Give the least of what sentence-transformers, tokenizer and position table allow; None where nothing limits."""
+    """Return the least of the limits of sentence-transformers, tokenizer and position table; None without a limit."""
     limits = [tokenizer.model_max_length]
     limits.append(_sentence_settings(folder).get("max_seq_length"))
     limits.append(position_limit(config))
@@ -142,11 +144,11 @@ def _max_length(folder: Path, tokenizer: Any, config: Any) -> int | None:
 
 
 def position_limit(config: Any) -> int | None:
-    """Give the number of tokens that a model has positions for."""
+    """Return the number of tokens for which a model has positions; None where it has no table of them."""
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
-            # RoBERTa and its kin count positions from padding_idx + 1: that many entries of the table stay unused.
+            # RoBERTa and its relatives count positions from padding_idx + 1: that many entries of the table are unused.
             offset = config.pad_token_id + 1 if config.model_type in _OFFSET_POSITIONS and config.pad_token_id else 0
             return value - offset
     return None

@@ -1,4 +1,4 @@
-"""Plain torch modules: `package.module:factory`, or a live nn.Module held by the caller."""
+"""Plain torch modules: `package.module:factory`, or an nn.Module that the caller holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit import _privacy
 from edgekit._requirement import require
@@ -18,16 +18,19 @@ from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Refere
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
+if TYPE_CHECKING:
+    from edgekit.frameworks.torch_call import Call
+
 TASK = "tensor"
 
 _FORM = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 
 
 class TorchModule:
-    """Load the nn.Module that a function of the user's code makes.
+    """Load the nn.Module that a function of the user's code returns.
 
-    The function takes nothing and gives an nn.Module, or (module, example_inputs); a module may have the attribute
-    `example_inputs` instead. Examples are a tensor, a tuple of tensors, or a dict by argument name.
+    The function takes no arguments and returns an nn.Module, or (module, example_inputs); a module may have the
+    attribute `example_inputs` instead. Examples are a tensor, a tuple of tensors, or a dict by argument name.
     """
 
     scheme = "module"
@@ -38,7 +41,7 @@ class TorchModule:
         return bool(_FORM.match(ref))
 
     def check(self, reference: Reference) -> None:
-        """Find a package that is not there; the user's code is not run."""
+        """Raise UsageError for a package that does not exist; the user's code is not run."""
         check_processor(reference)
         package = reference.ref.partition(":")[0].partition(".")[0]
         with _working_directory_importable():
@@ -49,17 +52,17 @@ class TorchModule:
                 )
 
     def digest(self, reference: Reference) -> str | None:
-        """Give None: only running the user's code tells what it makes."""
+        """Return None: the module is known only after the user's code has run."""
         return None
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
-        """Call the factory and load what it gives. Raises UsageError with the user's exception when the code fails."""
+        """Call the factory and load its result. Raises UsageError with the user's exception when the code fails."""
         self.check(reference)
-        return load_live(_made(reference), reference, workdir, examples)
+        return load_module(_call_factory(reference), reference, workdir, examples)
 
 
-class LiveModule(TorchModule):
-    """Load an nn.Module, or (module, example_inputs), that the caller holds; no reference names it."""
+class InMemoryModule(TorchModule):
+    """Load an nn.Module, or (module, example_inputs), that the caller holds; it has no reference."""
 
     scheme = "live"
 
@@ -73,26 +76,26 @@ class LiveModule(TorchModule):
         check_processor(reference)
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
-        return load_live(self.module, reference, workdir, examples)
+        return load_module(self.module, reference, workdir, examples)
 
 
-def load_live(module: Any, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
-    """Load a live nn.Module, or (module, example_inputs); a module in training mode is copied, never changed."""
+def load_module(module: Any, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
+    """Load an nn.Module, or (module, example_inputs); a module in training mode is copied, never changed."""
     _privacy.no_telemetry()
     require("loading a torch module", "torch")
     from edgekit.frameworks.quiet import quiet
-    from edgekit.frameworks.torch_call import describe, integer_ranges
+    from edgekit.frameworks.torch_call import describe
     from edgekit.frameworks.torch_model import TorchOriginal, parameter_count, refuse_non_finite, versions
 
-    module, given = _split(module, reference)
+    module, example_inputs = _split_result(module, reference)
     with quiet():
-        module = _evaluating(module)
-        if _is_transformers(module) and not _is_part(module, reference, given):
-            return _live_transformers(module, reference, workdir)
+        module = _in_eval_mode(module)
+        if _is_transformers(module) and not _is_part(module, reference, example_inputs):
+            return _load_transformers(module, reference, workdir)
         refuse_non_finite(module, f"'{type(module).__name__}'")
-    fed = examples() if examples is not None and given is None and not reference.inputs else None
+    feeds = examples() if examples is not None and example_inputs is None and not reference.inputs else None
     with quiet():
-        call = describe(module, reference.inputs, given, fed)
+        call = describe(module, reference.inputs, example_inputs, feeds)
     config = TaskConfig(task=reference.task or TASK, output=call.outputs[0] if call.outputs else None)
     if reference.processor:
         config = with_processor(config, Path(reference.processor), workdir / ASSETS, reference, inputs=call.specs)
@@ -102,11 +105,32 @@ def load_live(module: Any, reference: Reference, workdir: Path, examples: Exampl
         format="torch",
         task=config.task,
         info=ModelInfo(type(module).__name__, parameter_count(module), exporter="dynamo"),
-        input_hints=InputHints(integer_ranges=integer_ranges(call, given is not None or bool(fed))),
+        input_hints=InputHints(integer_ranges=_integer_ranges(call, real=example_inputs is not None or bool(feeds))),
         folder=workdir,
         module=call,
-        original=TorchOriginal(module, versions("torch"), call.named, positional=names, parameters=call.parameters),
+        original=TorchOriginal(
+            module, versions("torch"), call.named_outputs, positional=names, parameters=call.parameters
+        ),
     )
+
+
+def _integer_ranges(call: Call, *, real: bool) -> dict[str, tuple[int, int]]:
+    """Return the lowest and highest value that generated integers may have, by input: those of `real` examples.
+
+    Without real examples the highest is the last row of the module's smallest table: an index beyond it does not run.
+    """
+    import torch
+
+    rows = [part.num_embeddings for part in call.module.modules() if isinstance(part, torch.nn.Embedding)]
+    ranges = {}
+    for spec, example in zip(call.specs, call.examples, strict=True):
+        if example.is_floating_point() or example.dtype == torch.bool or not example.numel():
+            continue
+        if real:
+            ranges[spec.name] = (int(example.min()), int(example.max()))
+        elif rows:
+            ranges[spec.name] = (0, min(rows) - 1)
+    return ranges
 
 
 def _is_transformers(module: Any) -> bool:
@@ -114,30 +138,32 @@ def _is_transformers(module: Any) -> bool:
     return transformers is not None and isinstance(module, transformers.PreTrainedModel)
 
 
-def _is_part(module: Any, reference: Reference, given: Any) -> bool:
-    """Say whether a transformers module is a part of a model, such as an encoder, and its inputs are known."""
+def _is_part(module: Any, reference: Reference, example_inputs: Any) -> bool:
+    """Return whether a transformers module is a part of a model, such as an encoder, and its inputs are known."""
     from edgekit.frameworks import optimum_config
 
     name = type(module).__name__
-    if reference.task is not None or (given is None and not reference.inputs):
+    if reference.task is not None or (example_inputs is None and not reference.inputs):
         return False
     return optimum_config.is_encoder(name) or optimum_config.infer_task(name, module.config.model_type) is None
 
 
-def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Model:
-    """Load a live transformers model as its checkpoint would be: optimum knows its inputs."""
+def _load_transformers(module: Any, reference: Reference, workdir: Path) -> Model:
+    """Load a transformers model as its checkpoint would be loaded: optimum has its inputs."""
     from edgekit.sources import transformers_model
 
-    loaded = transformers_model.load_live(module, reference)
+    loaded = transformers_model.from_module(module, reference)
     config = TaskConfig(
         task=loaded.task,
-        output=loaded.answer,
+        output=loaded.output,
         labels=transformers_model.labels(loaded),
         problem_type=transformers_model.problem_type(loaded),
     )
     if reference.processor:
-        where = Path(reference.processor)
-        config = with_processor(config, where, workdir / ASSETS, reference, inputs=loaded.inputs, config=loaded.config)
+        processor = Path(reference.processor)
+        config = with_processor(
+            config, processor, workdir / ASSETS, reference, inputs=loaded.inputs, config=loaded.config
+        )
     config.save(workdir / ASSETS)
     return Model(
         format="torch",
@@ -150,31 +176,31 @@ def _live_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
     )
 
 
-def _made(reference: Reference) -> Any:
-    name, _, attribute = reference.ref.partition(":")
+def _call_factory(reference: Reference) -> Any:
+    module_name, _, attribute = reference.ref.partition(":")
     from edgekit.frameworks.torch_model import first_line
 
     _privacy.no_telemetry()
     require("loading a torch module", "torch")
     with _working_directory_importable():
         try:
-            found: Any = importlib.import_module(name)
+            value: Any = importlib.import_module(module_name)
         except (Exception, SystemExit) as error:  # the user's module runs at import
             raise UsageError(
-                f"'{name}' does not import: {first_line(error)}", hint=f"try `python -c 'import {name}'`"
+                f"'{module_name}' does not import: {first_line(error)}", hint=f"try `python -c 'import {module_name}'`"
             ) from error
         for part in attribute.split("."):
-            if not hasattr(found, part):
-                known = [word for word in dir(found) if word[0] != "_" and callable(getattr(found, word, None))]
+            if not hasattr(value, part):
+                known = [word for word in dir(value) if word[0] != "_" and callable(getattr(value, word, None))]
                 raise UsageError(
-                    f"'{name}' has no '{part}'.{nearest(part, known)}",
+                    f"'{module_name}' has no '{part}'.{nearest(part, known)}",
                     hint=f"'{reference.ref}' is read as module:function",
                 )
-            found = getattr(found, part)
-        if not callable(found) or _is_module(found):
-            return found
+            value = getattr(value, part)
+        if not callable(value) or _is_module(value):
+            return value
         try:
-            return found()
+            return value()
         except (Exception, SystemExit) as error:
             raise UsageError(
                 f"'{reference.ref}' fails: {first_line(error)}{_where(error)}",
@@ -183,7 +209,7 @@ def _made(reference: Reference) -> Any:
 
 
 def _where(error: BaseException) -> str:
-    """Say where in the user's code an exception rose: the last frame outside this package."""
+    """Return where in the user's code an exception was raised: the last frame outside this package."""
     import traceback
 
     frames = [
@@ -192,25 +218,25 @@ def _where(error: BaseException) -> str:
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
-def _is_module(found: Any) -> bool:
+def _is_module(value: Any) -> bool:
     import torch
 
-    return isinstance(found, torch.nn.Module)
+    return isinstance(value, torch.nn.Module)
 
 
-def _split(made: Any, reference: Reference) -> tuple[Any, Any]:
-    """Tell the module from its example inputs. Raises UsageError for anything else."""
-    module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+def _split_result(result: Any, reference: Reference) -> tuple[Any, Any]:
+    """Return the module and its example inputs, None without any. Raises UsageError for anything but a module."""
+    module, example_inputs = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not _is_module(module):
         raise UsageError(
             f"'{reference.ref}' gives a {type(module).__name__}, not an nn.Module.",
             hint="return the module, or (module, example_inputs)",
         )
-    return module, given if given is not None else getattr(module, "example_inputs", None)
+    return module, example_inputs if example_inputs is not None else getattr(module, "example_inputs", None)
 
 
-def _evaluating(module: Any) -> Any:
-    """Give the module in eval mode on the processor: itself where it is so already, else a copy."""
+def _in_eval_mode(module: Any) -> Any:
+    """Return the module in eval mode on the processor: the module itself where it already is, else a copy."""
     import copy
 
     tensors = [*module.parameters(), *module.buffers()]
@@ -227,7 +253,7 @@ def _evaluating(module: Any) -> Any:
 
 @contextlib.contextmanager
 def _working_directory_importable() -> Iterator[None]:
-    """Let the working directory's packages be found, as `python -m` does."""
+    """Make the working directory's packages importable, as `python -m` does."""
     here = str(Path.cwd())
     importlib.invalidate_caches()
     sys.path.insert(0, here)

@@ -1,4 +1,4 @@
-"""Checkpoints saved by transformers 5, read with 4.57: what changed its name is mapped, what has no equal is refused.
+"""Checkpoints saved by transformers 5, read with 4.57: renamed settings are mapped, those without an equal are refused.
 
 A setting that 4.57 does not know is not an error there; it falls back to a default and the numbers are silently wrong.
 """
@@ -26,7 +26,8 @@ _SCALING = {
     "longrope": ("short_factor", "long_factor", "factor", "attention_factor", "original_max_position_embeddings"),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
-"""The kinds of scaling that 4.57 computes (modeling_rope_utils.ROPE_INIT_FUNCTIONS) and the settings each reads."""
+"""The kinds of scaling that 4.57 computes (modeling_rope_utils.ROPE_INIT_FUNCTIONS) and the settings that each reads.
+"""
 
 _ROPE = {"rope_theta", "rope_type", "type", "partial_rotary_factor"}
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -40,18 +41,18 @@ _NAMES = {
     "gemma3n_text": {"sliding": "rope_local_base_freq"},
     "qwen3_moe": {"num_local_experts": "num_experts"},
 }
-"""Where 4.57 calls a setting differently, by model type; found by comparing the saved defaults of 5.23 and 4.57."""
+"""Settings with another name in 4.57, by model type; found by comparing the saved defaults of 5.23 and 4.57."""
 
 _FIXED = {
     "use_bidirectional_attention": (None, False),
     "scale_decoder_outputs": (None, True),
     "vision_use_head": (None, True),
 }
-"""Settings new in 5, and the values under which 4.57 computes the same."""
+"""Settings that are new in 5, and the values with which 4.57 computes the same."""
 
 
 def adapt(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Give the settings of `config.json` as 4.57 reads them; nested configurations are adapted too.
+    """Return the settings of `config.json` as 4.57 reads them; nested configurations are adapted too.
 
     Raises UsageError, naming the setting, for what 4.57 cannot compute.
     """
@@ -64,7 +65,7 @@ def adapt(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         adapted.setdefault(names["num_local_experts"], adapted["num_local_experts"])
     for key, harmless in _FIXED.items():
         if key in adapted and adapted[key] not in harmless:
-            raise _unknown(f"the setting '{key} = {adapted[key]}'", where)
+            raise _unsupported(f"the setting '{key} = {adapted[key]}'", where)
     if str(settings.get("model_type")).startswith("modernbert") and "layer_types" in adapted:
         adapted["global_attn_every_n_layers"] = _period(adapted.pop("layer_types"), where)
     rope = adapted.pop("rope_parameters", None)
@@ -74,22 +75,22 @@ def adapt(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _period(layers: list[str], where: str) -> int:
-    """Give n where every n-th layer attends to all and the others to their neighbourhood."""
+    """Return n where every n-th layer attends to all tokens and the others to their neighbourhood."""
     full = [index for index, kind in enumerate(layers) if kind == _FULL]
     period = full[1] if len(full) > 1 else len(layers)
     if full != list(range(0, len(layers), period)):
-        raise _unknown("an irregular order of layer_types", where)
+        raise _unsupported("an irregular order of layer_types", where)
     return period
 
 
 def _rope(rope: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
     if not set(rope) <= {_FULL, _SLIDING}:
         return _flat(rope, names, where)
-    # One set for each kind of layer: 4.57 has one theta more for the sliding ones, and never scales those.
+    # One set for each kind of layer: 4.57 has another theta for the sliding ones, and never scales those.
     full = _flat(rope.get(_FULL) or {}, names, where)
     sliding = _flat(rope.get(_SLIDING) or {}, {}, where)
     if "sliding" not in names or set(sliding) - {"rope_theta"}:
-        raise _unknown("positions that differ by layer", where)
+        raise _unsupported("positions that differ by layer", where)
     if "rope_theta" in sliding:
         full[names["sliding"]] = sliding["rope_theta"]
     return full
@@ -98,29 +99,29 @@ def _rope(rope: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict
 def _flat(rope: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
     kind = str(rope.get("rope_type") or rope.get("type") or "default")
     if kind != "default" and kind not in _SCALING:
-        raise _unknown(f"the rope type '{kind}'", where)
+        raise _unsupported(f"the rope type '{kind}'", where)
     extra = {key: value for key, value in rope.items() if key not in _ROPE and value is not None}
-    strange = sorted(set(extra) - {*_SCALING.get(kind, ()), "mrope_section", "mrope_interleaved"})
-    if strange:
-        raise _unknown(f"'{strange[0]}' in its rope_parameters of type '{kind}'", where)
-    found = {
+    unread_names = sorted(set(extra) - {*_SCALING.get(kind, ()), "mrope_section", "mrope_interleaved"})
+    if unread_names:
+        raise _unsupported(f"'{unread_names[0]}' in its rope_parameters of type '{kind}'", where)
+    settings = {
         names.get(key, key): rope[key] for key in ("rope_theta", "partial_rotary_factor") if rope.get(key) is not None
     }
     if kind != "default" or extra:
-        found["rope_scaling"] = {"rope_type": kind, **extra}
+        settings["rope_scaling"] = {"rope_type": kind, **extra}
     if kind == "longrope" and "original_max_position_embeddings" in extra:
-        found["original_max_position_embeddings"] = extra["original_max_position_embeddings"]
-    return found
+        settings["original_max_position_embeddings"] = extra["original_max_position_embeddings"]
+    return settings
 
 
 def unread(config: Any) -> tuple[str, ...]:
-    """Name the mapped settings that the configuration's class does not know, so that they would have no effect."""
-    known = type(config)()
+    """Return the mapped settings that the configuration's class does not read, so that they would have no effect."""
+    defaults = type(config)()
     watched = ("rope_theta", "rope_scaling", "partial_rotary_factor", "rope_local_base_freq", "rotary_emb_base")
-    return tuple(name for name in watched if getattr(config, name, None) is not None and not hasattr(known, name))
+    return tuple(name for name in watched if getattr(config, name, None) is not None and not hasattr(defaults, name))
 
 
-def _unknown(what: str, where: str) -> UsageError:
+def _unsupported(what: str, where: str) -> UsageError:
     return UsageError(
         f"{where} uses {what}, which transformers 4.57 does not compute: the numbers would be wrong.",
         hint="give the model as an ONNX file exported with transformers 5, or as package.module:factory",

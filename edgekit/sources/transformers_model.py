@@ -1,4 +1,4 @@
-"""Load a checked checkpoint with transformers: configuration, task, weights, Original. Imports the framework."""
+"""Load a checked checkpoint with transformers: configuration, task, weights, Original. Imports transformers."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _EAGER = ("bart", "musicgen", "whisper")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A live checkpoint and what was found out about it."""
+    """A loaded checkpoint and its description."""
 
     module: Any
     config: Any
     task: str
     inputs: tuple[TensorSpec, ...]
     """The inputs that the graph will have."""
-    answer: str | None
+    output: str | None
     """The graph's first output."""
     original: Original
     info: ModelInfo
@@ -39,7 +39,7 @@ class Loaded:
 
 
 def load(folder: Path, reference: Reference) -> Loaded:
-    """Load config and weights, fp32, eval mode. Raises UsageError or UnsupportedError."""
+    """Load configuration and weights, in fp32 and eval mode. Raises UsageError or UnsupportedError."""
     config = _config(folder, reference)
     task, class_name = _task(folder, config, reference)
     head = sentence.read_head(folder) if task == optimum_config.SENTENCE else None
@@ -56,8 +56,8 @@ def load(folder: Path, reference: Reference) -> Loaded:
     return replace(loaded, info=replace(loaded.info, architecture=architecture, trusted=trusted))
 
 
-def load_live(module: Any, reference: Reference) -> Loaded:
-    """Describe a transformers model that lives in the caller's process. Raises UsageError where its task is unknown."""
+def from_module(module: Any, reference: Reference) -> Loaded:
+    """Describe a transformers model that the caller holds. Raises UsageError where its task is unknown."""
     inferred = optimum_config.infer_task(type(module).__name__, module.config.model_type)
     task = optimum_config.canonical(reference.task) if reference.task else inferred
     if task is None or task == optimum_config.SENTENCE:
@@ -69,7 +69,7 @@ def load_live(module: Any, reference: Reference) -> Loaded:
 
 
 def describe(module: Any, task: str, what: str) -> Loaded:
-    """Check the weights and find out how the model is exported and run."""
+    """Check the weights and return how the model is exported and run."""
     refuse_non_finite(module, what)
     exporter = optimum_config.exporter_config(module, task)
     names = optimum_config.output_names(exporter)
@@ -122,30 +122,30 @@ def _config(folder: Path, reference: Reference) -> Any:
 
 
 def _task(folder: Path, config: Any, reference: Reference) -> tuple[str, str | None]:
-    """Give the task, and the class that saved the checkpoint when it is the class for that task."""
-    named = (getattr(config, "architectures", None) or [None])[0]
-    inferred = optimum_config.infer_task(named, config.model_type) if named else None
+    """Return the task, and the name of the class that saved the checkpoint where it is for that task, else None."""
+    class_name = (getattr(config, "architectures", None) or [None])[0]
+    inferred = optimum_config.infer_task(class_name, config.model_type) if class_name else None
     if inferred == "feature-extraction" and (folder / checkpoint.SENTENCE_MODULES).is_file():
         inferred = optimum_config.SENTENCE
     if reference.task is not None:
         task = optimum_config.canonical(reference.task)
-        same = inferred is not None and optimum_config.canonical(inferred) == task
-        return task, named if same else None
+        is_same_task = inferred is not None and optimum_config.canonical(inferred) == task
+        return task, class_name if is_same_task else None
     if inferred is None:
         raise UsageError(
-            f"the task of '{folder}' cannot be told from its class '{named}'.",
+            f"the task of '{folder}' cannot be told from its class '{class_name}'.",
             hint="name it: --task image-classification, text-classification, feature-extraction, ...",
         )
-    return inferred, named
+    return inferred, class_name
 
 
 def _weights(
     folder: Path, config: Any, task: str, class_name: str | None, reference: Reference
 ) -> tuple[Any, list[str]]:
-    """Give the module and the weights that the checkpoint lacks."""
+    """Return the module and the names of the weights that the checkpoint lacks."""
     remote = bool(getattr(config, "auto_map", None)) and reference.trust_remote_code
-    own = class_name if class_name and hasattr(transformers, class_name) and not remote else None
-    kind = optimum_config.auto_class(task, config.model_type, own)
+    saved_class = class_name if class_name and hasattr(transformers, class_name) and not remote else None
+    kind = optimum_config.auto_class(task, config.model_type, saved_class)
     options: dict[str, Any] = {"trust_remote_code": True} if remote else {}
     if config.model_type in _EAGER:
         options["attn_implementation"] = "eager"
@@ -159,7 +159,7 @@ def _weights(
             weights_only=not reference.allow_pickle,
             **options,
         )
-    except Exception as error:  # safetensors' Rust errors, pickle's, torch's and transformers' share no base
+    except Exception as error:  # errors of safetensors (Rust), pickle, torch and transformers share no base class
         if "Unrecognized configuration class" in str(error):
             raise UnsupportedError(
                 f"a model of the type '{config.model_type}' has no form for the task '{task}' in transformers.",
@@ -171,20 +171,20 @@ def _weights(
 
 
 def _recomputed(module: Any, config: Any, missing: set[str]) -> set[str]:
-    """Give the missing buffers that follow from the configuration, after putting them right; transformers fills what a
-    checkpoint lacks with anything.
+    """Compute the missing buffers that follow from the configuration, in place, and return their names.
 
-    transformers 5 does not save them any more: Swin's table of relative positions is one.
+    transformers fills what a checkpoint lacks with arbitrary values, and its version 5 does not save these buffers any
+    more: Swin's table of relative positions is one.
     """
-    whole = {
+    buffers = {
         name: buffer for name, buffer in module.named_buffers() if name in missing and not buffer.is_floating_point()
     }
-    if whole:
+    if buffers:
         with torch.random.fork_rng():
-            fresh = dict(type(module)(config).named_buffers())
-        for name, buffer in whole.items():
-            buffer.copy_(fresh[name])
-    return set(whole)
+            computed = dict(type(module)(config).named_buffers())
+        for name, buffer in buffers.items():
+            buffer.copy_(computed[name])
+    return set(buffers)
 
 
 def _unreadable(folder: Path, error: Exception) -> UsageError:
@@ -203,7 +203,7 @@ def _unreadable(folder: Path, error: Exception) -> UsageError:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those it was raised from: transformers wraps torch's refusal twice."""
+    """Yield an exception and those that it was raised from: transformers wraps torch's error twice."""
     current: BaseException | None = error
     while current is not None:
         yield current
@@ -223,17 +223,17 @@ def _refuse_missing(folder: Path, missing: list[str], task: str) -> None:
 
 
 def _trusted(folder: Path, config: Any, reference: Reference) -> tuple[str, ...]:
-    """List what was read that could run code, for the bundle's record."""
-    found = []
+    """Return the files that were read and could run code, for the bundle's record."""
+    entries = []
     if reference.trust_remote_code and getattr(config, "auto_map", None):
-        found += [f"remote code: {path.name}" for path in sorted(folder.glob("*.py"))]
+        entries += [f"remote code: {path.name}" for path in sorted(folder.glob("*.py"))]
     if reference.allow_pickle:
-        found += [f"pickle: {file.name}" for file in checkpoint.weights(folder) if file.suffix != ".safetensors"]
-    return tuple(found)
+        entries += [f"pickle: {file.name}" for file in checkpoint.weights(folder) if file.suffix != ".safetensors"]
+    return tuple(entries)
 
 
 def problem_type(loaded: Loaded) -> ProblemType | None:
-    """Return how a classifier's outputs are meant, where they are not one class of several."""
+    """Return what a classifier's outputs are, where they are not the scores of one class of several; else None."""
     if loaded.task not in ("text-classification", "image-classification", "audio-classification"):
         return None
     kind = getattr(loaded.config, "problem_type", None)
@@ -246,7 +246,7 @@ def problem_type(loaded: Loaded) -> ProblemType | None:
 
 
 def labels(loaded: Loaded) -> tuple[str, ...]:
-    """Name the classes by index; empty where the task has none."""
+    """Return the class names by index; empty where the task has no classes."""
     names = getattr(loaded.config, "id2label", None)
     numbers = problem_type(loaded) in ("regression", "values")
     if not names or numbers or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:

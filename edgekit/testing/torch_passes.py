@@ -192,9 +192,9 @@ class LivePassTests(PassFace):
 
     def model(self, module: Any, folder: Path) -> Model:
         """Load the module as an export does."""
-        from edgekit.sources.torch_module import load_live
+        from edgekit.sources.torch_module import load_module
 
-        return load_live(module, Reference("module"), folder)
+        return load_module(module, Reference("module"), folder)
 
     @property
     def _trains(self) -> bool:

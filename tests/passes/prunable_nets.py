@@ -104,7 +104,7 @@ PLAIN: Mapping[str, tuple[Callable[[], nn.Module], Mapping[str, tuple[int, ...]]
 
 
 def plain(name: str) -> tuple[nn.Module, Callable[[Any], dict[str, Any]]]:
-    """Give a network with random weights, norms that have seen data, and how it is run."""
+    """Return a network with random weights, norms that have seen data, and how it is run."""
     make, shapes = PLAIN[name]
     torch.manual_seed(1)
     net = make().eval()
@@ -142,7 +142,7 @@ TRANSFORMERS = {
 
 
 def transformer(name: str) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
-    """Give a tiny transformer with random weights and how it is run."""
+    """Return a tiny transformer with random weights and how it is run."""
     import transformers
 
     kind, config, sizes = TRANSFORMERS[name]

@@ -93,13 +93,13 @@ def test_an_opset_that_the_exporter_does_not_write_is_an_error(tmp_path):
     """torch's exporter writes 18 where it cannot convert down, and only logs it."""
     import torch
 
-    from edgekit.sources.torch_module import load_live
+    from edgekit.sources.torch_module import load_module
 
     class Mean(torch.nn.Module):
         def forward(self, x):
             return x.mean(1)
 
-    model = load_live((Mean(), torch.ones(1, 4)), Reference(ref="live"), tmp_path)
+    model = load_module((Mean(), torch.ones(1, 4)), Reference(ref="live"), tmp_path)
     (tmp_path / "out").mkdir()
     with pytest.raises(BuildError, match="opset 18 where 17 was asked for"):
         Export(opset=17).apply(model, None, tmp_path / "out")

@@ -31,7 +31,7 @@ def clip(values: np.ndarray, how: Any) -> tuple[float, float]:
 
 
 def error(values: np.ndarray, low: float, high: float, levels: int = 256) -> float:
-    """Give the mean square error of quantizing to `levels` values between the two."""
+    """Return the mean square error of quantizing to `levels` values between the two."""
     scale = (high - low) / (levels - 1)
     return float(np.mean((np.clip(np.round((values - low) / scale), 0, levels - 1) * scale + low - values) ** 2))
 

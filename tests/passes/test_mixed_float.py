@@ -57,7 +57,7 @@ def made(name: str, model: Model, feeds: Feeds, folder: Path) -> Model:
 
 
 def types_of(model: Model) -> tuple[dict[str, Any], dict[str, int]]:
-    """Give each tensor's maker and element type."""
+    """Return each tensor's maker and element type."""
     inferred = onnx.shape_inference.infer_shapes(onnx.load(model.graph)).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
     kinds |= {tensor.name: tensor.data_type for tensor in inferred.initializer}

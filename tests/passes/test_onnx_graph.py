@@ -15,7 +15,7 @@ from edgekit.frameworks import onnx_graph
 
 
 def external(name: str, place: str) -> Any:
-    """Give a tensor whose values lie in a file."""
+    """Return a tensor whose values lie in a file."""
     tensor = numpy_helper.from_array(np.zeros(4, np.float32), name)
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -71,7 +71,7 @@ def test_files_beside_the_graph_are_found_wherever_a_weight_is(model, tmp_path: 
     onnx.save(model, tmp_path / "graph.onnx")
     folder = tmp_path / "out"
     folder.mkdir()
-    laid = onnx_graph.lay_down(tmp_path / "graph.onnx", names, folder, name="model.onnx")
+    laid = onnx_graph.copy_model(tmp_path / "graph.onnx", names, folder, name="model.onnx")
     assert laid == ("model.onnx", *names)
     assert sorted(path.name for path in folder.iterdir()) == sorted(laid)
     assert onnx_graph.read(folder / "model.onnx") == model
@@ -80,7 +80,7 @@ def test_files_beside_the_graph_are_found_wherever_a_weight_is(model, tmp_path: 
 @pytest.mark.parametrize("place", ["../weights.bin", "/tmp/weights.bin", "model.onnx", "plan.json"])
 def test_weights_elsewhere_or_under_a_taken_name_are_refused(place: str, tmp_path: Path):
     with pytest.raises(BuildError, match=f"keeps weights in '{place}'"):
-        onnx_graph.lay_down(tmp_path / "graph.onnx", (place,), tmp_path, name="model.onnx", taken=("plan.json",))
+        onnx_graph.copy_model(tmp_path / "graph.onnx", (place,), tmp_path, name="model.onnx", taken=("plan.json",))
     assert not list(tmp_path.iterdir())
 
 

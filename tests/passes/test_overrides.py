@@ -57,7 +57,7 @@ def quantized(model: Model, tmp_path: Path) -> Any:
 
 
 def scales(graph: Any, name: str) -> list[np.ndarray]:
-    """Give the scales of what the node reads: of its data and of its weights; none of an operand in float."""
+    """Return the scales of what the node reads: of its data and of its weights; none of an operand in float."""
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}
     (node,) = [node for node in graph.node if node.name == name]

@@ -27,7 +27,7 @@ from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
 from edgekit.passes.export.export import Export  # noqa: E402
 from edgekit.passes.prune.structured import Prune  # noqa: E402
 from edgekit.passes.train.recovery import Recovery  # noqa: E402
-from edgekit.sources.torch_module import load_live  # noqa: E402
+from edgekit.sources.torch_module import load_module  # noqa: E402
 
 QUICK = Recovery(epochs=2, batch_size=16, shift=0.0, learning_rate=5e-3)
 
@@ -82,7 +82,7 @@ def net() -> torch.nn.Module:
 @pytest.fixture
 def model(net, tmp_path: Path) -> Model:
     (tmp_path / "model").mkdir()
-    return load_live((net, torch.zeros(1, 1, 8, 8)), Reference("net"), tmp_path / "model")
+    return load_module((net, torch.zeros(1, 1, 8, 8)), Reference("net"), tmp_path / "model")
 
 
 def picture_data(*, labelled: bool = True) -> TrainingData:
@@ -175,7 +175,7 @@ def test_a_transformer_loses_heads_and_neurons_and_exports(tmp_path: Path, run_o
     )  # fmt: skip
     (tmp_path / "model").mkdir()
     reference = Reference("bert", task="text-classification")
-    model = load_live(transformers.DistilBertForSequenceClassification(config).eval(), reference, tmp_path / "model")
+    model = load_module(transformers.DistilBertForSequenceClassification(config).eval(), reference, tmp_path / "model")
     made = pruned(model, tmp_path / "a", data=text_data(), ratio=0.4, recovery=Recovery(epochs=1, batch_size=16))
     layers = torch_pass.module_of(made).distilbert.transformer.layer
     heads = [layer.attention.n_heads for layer in layers]

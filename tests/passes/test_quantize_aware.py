@@ -27,7 +27,7 @@ from edgekit.frameworks import torch_pass  # noqa: E402
 from edgekit.passes.train import fake_quantization as fake  # noqa: E402  # they need torch
 from edgekit.passes.train.quantize_aware import QuantizeAware  # noqa: E402
 from edgekit.passes.train.recovery import Recovery  # noqa: E402
-from edgekit.sources.torch_module import load_live  # noqa: E402
+from edgekit.sources.torch_module import load_module  # noqa: E402
 from edgekit.spec import TensorSpec  # noqa: E402
 from edgekit.tasks.config import ImageConfig, TaskConfig  # noqa: E402
 
@@ -114,7 +114,7 @@ def test_the_flavour_is_the_targets(tmp_path: Path) -> None:
 
 
 def test_what_it_cannot_train_it_says(tmp_path: Path) -> None:
-    model = load_live((torch.nn.Sequential(torch.nn.ReLU()), torch.zeros(1, 3)), Reference("net"), tmp_path)
+    model = load_module((torch.nn.Sequential(torch.nn.ReLU()), torch.zeros(1, 3)), Reference("net"), tmp_path)
     with pytest.raises(UsageError, match="needs data"):
         QuantizeAware().apply(model, None, tmp_path)
     task = tasks.load(TaskConfig("tensor"), tmp_path, (TensorSpec("input", "f32", ("batch", 3)),))
@@ -189,7 +189,7 @@ def test_equal_trainings_give_equal_graphs(tmp_path: Path) -> None:
     config = TaskConfig("image-classification", image=ImageConfig(input="x", size=(8, 8)))
     task = tasks.load(config, tmp_path, (TensorSpec("x", "f32", ("batch", 1, 8, 8)),))
     data = TrainingData(Samples.from_feeds([{"x": image[None]} for image in images], list(labels)), task, "classes")
-    model = load_live(bars.uneven(), Reference("net"), tmp_path)
+    model = load_module(bars.uneven(), Reference("net"), tmp_path)
     digests = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -31,7 +31,7 @@ def flavour() -> QuantizeStatic:
 
 
 def pairs(model: Model) -> list[tuple[int, np.ndarray, str]]:
-    """Give the zero point's type and value of every Q and DQ, and the node's name."""
+    """Return the zero point's type and value of every Q and DQ, and the node's name."""
     graph = onnx.load(model.graph).graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]

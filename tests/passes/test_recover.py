@@ -25,7 +25,7 @@ from edgekit.passes.train.batches import Lessons, known_outputs, moved  # noqa: 
 from edgekit.passes.train.distil import Distillation  # noqa: E402
 from edgekit.passes.train.recover import recover  # noqa: E402
 from edgekit.passes.train.recovery import Recovery  # noqa: E402
-from edgekit.sources.torch_module import load_live  # noqa: E402
+from edgekit.sources.torch_module import load_module  # noqa: E402
 
 bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))
 
@@ -53,7 +53,7 @@ def trained() -> torch.nn.Module:
 
 @pytest.fixture
 def model(trained, tmp_path: Path) -> Model:
-    return load_live((trained, torch.zeros(1, 1, 8, 8)), Reference("net"), tmp_path)
+    return load_module((trained, torch.zeros(1, 1, 8, 8)), Reference("net"), tmp_path)
 
 
 def damaged(model: Model) -> Model:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs("optimum.onnxruntime")
 from edgekit.frameworks import torch_pass  # noqa: E402  # they need torch
 from edgekit.passes.train.recover import recover  # noqa: E402
 from edgekit.passes.train.recovery import Recovery  # noqa: E402
-from edgekit.sources.torch_module import load_live  # noqa: E402
+from edgekit.sources.torch_module import load_module  # noqa: E402
 
 SETTINGS = Recovery(epochs=3, batch_size=8, learning_rate=2e-3)
 
@@ -40,7 +40,7 @@ def bert():
 
 @pytest.fixture
 def model(bert, tmp_path: Path) -> Model:
-    return load_live(bert, Reference("bert", task="text-classification"), tmp_path)
+    return load_module(bert, Reference("bert", task="text-classification"), tmp_path)
 
 
 def data() -> TrainingData:

@@ -36,7 +36,7 @@ def work(folder: Path) -> Path:
 
 
 def outliers(width: int) -> np.ndarray:
-    """Give a factor for each channel: two of them are far greater than the others, as in language models."""
+    """Return a factor for each channel: two of them are far greater than the others, as in language models."""
     factors = np.ones(width, np.float32)
     factors[[3, 11]] = 60, 25
     return factors

@@ -54,7 +54,7 @@ def model(make_graph: Any, make_model: Any, tmp_path: Path) -> Model:
 
 
 def kinds(model: Model) -> dict[str, str]:
-    """Give the element type of every large constant."""
+    """Return the element type of every large constant."""
     graph = onnx.load(model.graph).graph
     large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 4096]
     return {tensor.name: TensorProto.DataType.Name(tensor.data_type) for tensor in large}

@@ -18,13 +18,13 @@ SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Give a private copy of a BERT classifier with its tokenizer, to be spoiled."""
+    """A private copy of a BERT classifier with its tokenizer, which a test may damage."""
     return Path(shutil.copytree(SAVED_BY_5 / "bert", tmp_path / "checkpoint"))
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Model]:
-    """Load a reference with a source into a fresh folder."""
+    """A function that loads a reference with a source into a fresh folder."""
 
     def run(source: Any, ref: str | Path, **options: Any) -> Model:
         work = tmp_path / f"loaded{len(list(tmp_path.glob('loaded*')))}"
@@ -36,7 +36,7 @@ def load(tmp_path: Path) -> Callable[..., Model]:
 
 @pytest.fixture
 def export(tmp_path: Path) -> Callable[..., Model]:
-    """Export a loaded model into a fresh folder."""
+    """A function that exports a loaded model into a fresh folder."""
 
     def run(model: Model, **config: Any) -> Model:
         work = tmp_path / f"exported{len(list(tmp_path.glob('exported*')))}"
@@ -48,7 +48,7 @@ def export(tmp_path: Path) -> Callable[..., Model]:
 
 @pytest.fixture
 def run_graph() -> Callable[[Model, Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
-    """Run an exported graph with onnxruntime."""
+    """A function that runs an exported graph with onnxruntime."""
 
     def run(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import onnxruntime

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints: what a sound one gives, and what each spoiled one is told."""
+"""Hugging Face checkpoints: what a sound one becomes, and how each damaged one is reported."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_task_can_be_named(load):
     assert model.original.run(feeds)["last_hidden_state"].shape == (1, 3, 32)
 
 
-def test_processor_may_live_elsewhere(load, checkpoint, tmp_path):
+def test_processor_may_be_in_another_folder(load, checkpoint, tmp_path):
     (tmp_path / "tokenizer").mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.move(checkpoint / name, tmp_path / "tokenizer" / name)
     bare = TaskConfig.load(load(HuggingFace(), checkpoint).assets)
     assert bare.text is None and "no tokenizer" in bare.no_preprocessing
-    helped = load(HuggingFace(), checkpoint, processor=str(tmp_path / "tokenizer"))
-    assert TaskConfig.load(helped.assets).text.max_length == 32
+    model = load(HuggingFace(), checkpoint, processor=str(tmp_path / "tokenizer"))
+    assert TaskConfig.load(model.assets).text.max_length == 32
     with pytest.raises(UsageError, match="there is no processor"):
         HuggingFace().check(Reference(ref=str(checkpoint), processor=str(tmp_path / "nowhere")))
 
@@ -231,13 +231,13 @@ def test_weights_only_files_are_read(load, checkpoint):
     before = plain.run(feeds)["logits"]
     as_pickle(checkpoint)
     after = load(HuggingFace(), checkpoint)
-    # Not to the bit: where the weights lie in memory decides the order of sums.
+    # Not to the bit: the weights' place in memory decides the order of sums.
     np.testing.assert_allclose(after.original.run(feeds)["logits"], before, rtol=1e-5, atol=1e-6)
     assert after.info.trusted == ()
 
 
 class Touch:
-    """Unpickles by making a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -260,7 +260,7 @@ def test_allowed_pickles_are_recorded(load, checkpoint, tmp_path):
 
 
 def test_allowed_code_runs_and_is_recorded(checkpoint, tmp_path):
-    """In a child process: transformers keeps the modules of trusted code for good."""
+    """In a child process: transformers keeps the modules of trusted code loaded."""
     (checkpoint / "modeling_mine.py").write_text(
         "from transformers import BertForSequenceClassification\n"
         "class Mine(BertForSequenceClassification):\n"
@@ -280,8 +280,8 @@ def test_allowed_code_runs_and_is_recorded(checkpoint, tmp_path):
         "feeds = dict(input_ids=ids, attention_mask=ids * 0 + 1, token_type_ids=ids * 0)\n"
         "print(list(model.info.trusted), model.original.run(feeds)['logits'].tolist())\n"
     )
-    found = python(script, HF_HOME=str(tmp_path / "home"))
-    assert found == "['remote code: modeling_mine.py'] [[7.0, 7.0, 7.0]]"
+    printed = python(script, HF_HOME=str(tmp_path / "home"))
+    assert printed == "['remote code: modeling_mine.py'] [[7.0, 7.0, 7.0]]"
 
 
 def python(script: str, **environment: str) -> str:
@@ -304,7 +304,7 @@ def test_checks_and_digests_import_no_framework(checkpoint):
     assert python(script) == "[]"
 
 
-def test_digest_follows_what_decides(checkpoint, tmp_path):
+def test_digest_follows_the_files_that_define_the_model(checkpoint, tmp_path):
     source, reference = HuggingFace(), Reference(ref=str(checkpoint))
     first = source.digest(reference)
     (checkpoint / "README.md").write_text("words")
@@ -333,7 +333,7 @@ def random_checkpoint(folder: Path, model) -> Path:
     return folder
 
 
-def test_an_architecture_whose_examples_need_a_processor_says_so(tmp_path, load):
+def test_an_architecture_whose_examples_need_a_processor_names_it(tmp_path, load):
     import transformers
 
     sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -347,7 +347,7 @@ def test_an_architecture_whose_examples_need_a_processor_says_so(tmp_path, load)
     assert load(HuggingFace(), folder).task == "image-classification"
 
 
-def test_a_task_that_optimum_does_not_infer_is_told_by_the_class(tmp_path, load):
+def test_a_task_that_optimum_does_not_infer_follows_from_the_class(tmp_path, load):
     import transformers
 
     sizes = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -356,7 +356,7 @@ def test_a_task_that_optimum_does_not_infer_is_told_by_the_class(tmp_path, load)
 
 
 def test_dense_outputs_have_sizes_of_their_own(tmp_path, load, export, run_graph):
-    """optimum names the sides of a segmentation map as those of the picture, and they are a quarter."""
+    """optimum gives the sides of a segmentation map the names of the picture's, though they are a quarter of them."""
     import transformers
 
     sizes = {"hidden_sizes": [8, 16, 32, 64], "depths": [1] * 4, "num_attention_heads": [1, 2, 4, 8]}
@@ -368,10 +368,10 @@ def test_dense_outputs_have_sizes_of_their_own(tmp_path, load, export, run_graph
     fixed = export(model, shapes={"height": 64, "width": 96})
     assert fixed.part.inputs[0].shape == ("batch_size", 3, 64, 96)
     feeds = {"pixel_values": np.random.default_rng(0).standard_normal((2, 3, 64, 96), np.float32)}
-    found = run_graph(fixed, feeds)["logits"]
-    assert found.shape == (2, 3, 16, 24)
+    logits = run_graph(fixed, feeds)["logits"]
+    assert logits.shape == (2, 3, 16, 24)
     assert fixed.part.outputs[0].shape[2:] in ((16, 24), ("logits_height", "logits_width"))
-    np.testing.assert_allclose(found, model.original.run(feeds)["logits"], atol=1e-4)
+    np.testing.assert_allclose(logits, model.original.run(feeds)["logits"], atol=1e-4)
 
 
 def test_models_of_several_graphs_are_refused(tmp_path, load):
@@ -383,8 +383,8 @@ def test_models_of_several_graphs_are_refused(tmp_path, load):
         load(HuggingFace(), folder)
 
 
-def test_buffers_that_follow_from_the_configuration_are_put_right(tmp_path, load):
-    """transformers 5 does not save Swin's table of relative positions, and 4.57 fills what is missing with anything."""
+def test_buffers_that_follow_from_the_configuration_are_computed(tmp_path, load):
+    """transformers 5 does not save Swin's table of relative positions, and 4.57 fills it with arbitrary values."""
     import torch
     import transformers
     from safetensors.torch import load_file, save_file
@@ -399,12 +399,12 @@ def test_buffers_that_follow_from_the_configuration_are_put_right(tmp_path, load
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     pixels = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
     with torch.no_grad():
-        wanted = model(torch.from_numpy(pixels)).logits
-    found = load(HuggingFace(), folder).original.run({"pixel_values": pixels})["logits"]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+        expected = model(torch.from_numpy(pixels)).logits
+    logits = load(HuggingFace(), folder).original.run({"pixel_values": pixels})["logits"]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_quantized_checkpoints_and_adapters_beside_are_refused(checkpoint):
+def test_quantized_checkpoints_and_adapters_are_refused(checkpoint):
     source, reference = HuggingFace(), Reference(ref=str(checkpoint))
     (checkpoint / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match=r"holds an adapter .* beside a whole model") as caught:
@@ -416,29 +416,29 @@ def test_quantized_checkpoints_and_adapters_beside_are_refused(checkpoint):
         source.check(reference)
 
 
-def test_a_task_that_the_architecture_has_not(load, checkpoint):
+def test_a_task_that_the_architecture_does_not_have(load, checkpoint):
     with pytest.raises(UnsupportedError, match="type 'bert' has no form for the task 'image-classification'"):
         load(HuggingFace(), checkpoint, task="image-classification")
 
 
 @pytest.mark.parametrize(
-    ("settings", "answer"),
+    ("settings", "keys"),
     [
         ({"problem_type": "multi_label_classification"}, {"labels", "top"}),
         ({"problem_type": "regression"}, {"outputs"}),
         ({}, {"label", "score", "top"}),
     ],
 )
-def test_what_the_outputs_mean_is_read_from_the_checkpoint(settings, answer, load, checkpoint, tmp_path):
+def test_what_the_outputs_mean_is_read_from_the_checkpoint(settings, keys, load, checkpoint, tmp_path):
     edit(checkpoint / "config.json", **settings)
     model = load(HuggingFace(), checkpoint)
     task = tasks.load(TaskConfig.load(model.assets), model.assets, [TensorSpec.parse("input_ids:i64[1,length]")])
     logits = np.array([[0.4, -2.0, 3.0]], np.float32)
-    found = task.answer([{"logits": logits}])
-    assert set(found) == answer
-    if "labels" in found:
-        assert len(found["labels"]) == 2
-        assert found["top"][0]["score"] == pytest.approx(1 / (1 + np.exp(-3.0)))
+    answer = task.answer([{"logits": logits}])
+    assert set(answer) == keys
+    if "labels" in answer:
+        assert len(answer["labels"]) == 2
+        assert answer["top"][0]["score"] == pytest.approx(1 / (1 + np.exp(-3.0)))
         assert task.predict([{"logits": logits}]).value == (True, False, True)
         assert task.metric is None
 

@@ -1,4 +1,4 @@
-"""Models named by `hf:org/name`: from the hub's own cache, and each way of not getting one explained."""
+"""Models named by `hf:org/name`: from the hub's own cache; each way to fail is explained."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ except EdgekitError as error:
 
 
 def ask(home: Path, endpoint: str | None = None, variable: bool = False, **reference) -> dict:
-    """Check and digest a reference in a child process: the hub's client reads its environment once, at import."""
+    """Return a reference's digest, or its error, from a child process: the hub's client reads its environment once."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint or "http://127.0.0.1:9"}
     if variable:
@@ -54,7 +54,7 @@ def ask(home: Path, endpoint: str | None = None, variable: bool = False, **refer
 
 @pytest.fixture
 def cached(tmp_path: Path) -> Path:
-    """Lay out a hub cache that holds acme/tiny."""
+    """A hub cache that holds acme/tiny."""
     model = tmp_path / "home" / "hub" / "models--acme--tiny"
     shutil.copytree(SAVED_BY_5 / "bert", model / "snapshots" / ("a" * 40))
     (model / "refs").mkdir()
@@ -64,24 +64,24 @@ def cached(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("by_variable", [True, False])
 def test_offline_takes_the_cache(cached, by_variable):
-    found = ask(cached, variable=by_variable, ref="hf:acme/tiny", offline=not by_variable)
-    assert len(found["digest"]) == 64 and not found["torch"]
+    result = ask(cached, variable=by_variable, ref="hf:acme/tiny", offline=not by_variable)
+    assert len(result["digest"]) == 64 and not result["torch"]
 
 
-def test_offline_without_the_model_says_how_to_fetch_it(cached):
-    found = ask(cached, ref="hf:acme/other", offline=True)
-    assert found["exit_code"] == 2 and "not in the local cache" in found["message"]
-    assert "hf download acme/other" in found["hint"]
+def test_offline_without_the_model_names_the_download(cached):
+    error = ask(cached, ref="hf:acme/other", offline=True)
+    assert error["exit_code"] == 2 and "not in the local cache" in error["message"]
+    assert "hf download acme/other" in error["hint"]
 
 
 def test_no_network_is_the_environments_fault(cached):
-    found = ask(cached, ref="hf:acme/other")
-    assert found["exit_code"] == 3 and "cannot be reached" in found["message"]
+    error = ask(cached, ref="hf:acme/other")
+    assert error["exit_code"] == 3 and "cannot be reached" in error["message"]
 
 
 def test_bad_names_are_refused(cached):
-    found = ask(cached, ref="hf:tiny")
-    assert found["exit_code"] == 2 and "hf:org/name" in found["hint"]
+    error = ask(cached, ref="hf:tiny")
+    assert error["exit_code"] == 2 and "hf:org/name" in error["hint"]
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -143,13 +143,13 @@ def endpoint():
     ],
 )
 def test_refusals_of_the_hub_are_explained(tmp_path, endpoint, reference, message, hint):
-    found = ask(tmp_path, endpoint, **reference)
-    assert found["exit_code"] == 2 and message in found["message"] and hint in found["hint"]
+    error = ask(tmp_path, endpoint, **reference)
+    assert error["exit_code"] == 2 and message in error["message"] and hint in error["hint"]
 
 
-def test_downloads_what_decides_and_nothing_else(tmp_path, endpoint):
-    found = ask(tmp_path, endpoint, ref="hf:acme/open")
-    assert len(found["digest"]) == 64
+def test_only_files_that_define_the_model_are_downloaded(tmp_path, endpoint):
+    result = ask(tmp_path, endpoint, ref="hf:acme/open")
+    assert len(result["digest"]) == 64
     needed = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert set(Hub.asked) == needed
-    assert ask(tmp_path, ref="hf:acme/open", offline=True)["digest"] == found["digest"]
+    assert ask(tmp_path, ref="hf:acme/open", offline=True)["digest"] == result["digest"]

@@ -1,4 +1,4 @@
-"""Every mapped image processor gives the pixels that transformers' own gives."""
+"""Every mapped image processor computes the pixels that the one of transformers computes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
-    """Give a picture with edges, wider than high and of odd sizes."""
+    """A picture with edges, wider than high and of odd sizes."""
     y, x = np.mgrid[0:157, 0:211]
     waves = np.stack(
         [np.sin(x / 7) + np.cos(y / 5), np.sin((x + y) / 11) * 2, (x // 16 + y // 16) % 2 * 2 - 1], axis=-1
@@ -50,10 +50,10 @@ def test_pixels_are_those_of_transformers(kind, settings, picture):
     import transformers
 
     processor = getattr(transformers, kind)(**settings)
-    wanted = np.asarray(processor(picture, return_tensors="np")["pixel_values"])
-    config, why = image_config(processor.to_dict(), model_type=None)
-    assert config is not None, why
-    np.testing.assert_allclose(pixels(picture, config), wanted, atol=2e-6)
+    expected = np.asarray(processor(picture, return_tensors="np")["pixel_values"])
+    config, reason = image_config(processor.to_dict(), model_type=None)
+    assert config is not None, reason
+    np.testing.assert_allclose(pixels(picture, config), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize(("kind", "settings"), [case for case in CASES if not case[1]], ids=lambda value: str(value))
@@ -61,22 +61,22 @@ def test_defaults_are_those_of_transformers(kind, settings, picture):
     """A file that names only its class means the class's defaults."""
     import transformers
 
-    wanted = np.asarray(getattr(transformers, kind)()(picture, return_tensors="np")["pixel_values"])
+    expected = np.asarray(getattr(transformers, kind)()(picture, return_tensors="np")["pixel_values"])
     config, _ = image_config({"image_processor_type": kind}, model_type=None)
-    np.testing.assert_allclose(pixels(picture, config), wanted, atol=2e-6)
+    np.testing.assert_allclose(pixels(picture, config), expected, atol=2e-6)
 
 
-def test_old_and_new_names_of_a_class_are_one():
-    named = [
+def test_old_and_new_names_of_a_class_are_equal():
+    configs = [
         image_config({"image_processor_type": f"ViTImageProcessor{end}"}, model_type=None)
         for end in ("", "Fast", "Pil")
     ]
-    assert named == [image_config({"feature_extractor_type": "ViTFeatureExtractor"}, model_type=None)] * 3
-    assert named[0] == image_config({}, model_type="vit")
+    assert configs == [image_config({"feature_extractor_type": "ViTFeatureExtractor"}, model_type=None)] * 3
+    assert configs[0] == image_config({}, model_type="vit")
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    ("settings", "words"),
     [
         ({"image_processor_type": "PixtralImageProcessor"}, "PixtralImageProcessor has no equivalent"),
         ({"image_processor_type": "ViTImageProcessor", "size": {"longest_edge": 9, "shortest_edge": 4}}, "bounds both"),
@@ -84,11 +84,11 @@ def test_old_and_new_names_of_a_class_are_one():
         ({}, "unknown class"),
     ],
 )
-def test_what_has_no_equivalent_is_left_out_and_said(settings, why):
+def test_what_has_no_equivalent_is_left_out_with_the_reason(settings, words):
     config, reason = image_config(settings, model_type=None)
-    assert config is None and why in reason
+    assert config is None and words in reason
 
 
-def test_sizes_that_are_none_are_refused():
+def test_values_that_are_not_sizes_are_refused():
     with pytest.raises(UsageError, match="'large' is no image size"):
         image_config({"image_processor_type": "ViTImageProcessor", "size": "large"}, model_type=None)

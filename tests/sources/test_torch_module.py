@@ -1,4 +1,4 @@
-"""Plain torch modules: how their inputs, outputs and free sizes are found, and what a user's mistake is told."""
+"""Plain torch modules: how their inputs, outputs and free sizes are found, and how a user's mistake is reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.evaluation.dataset import synthetic_feeds
 from edgekit.model import Reference
-from edgekit.sources.torch_module import TorchModule, load_live
+from edgekit.sources.torch_module import TorchModule, load_module
 from edgekit.spec import TensorSpec
 
 RANDOM = np.random.default_rng(0)
@@ -22,7 +22,7 @@ SCALE = np.full((3, 5), 2, np.float32)
 
 @pytest.fixture(autouse=True)
 def in_the_users_folder(tmp_path, monkeypatch) -> None:
-    """Stand where a package `mine` with the user's networks is."""
+    """Run in a folder with a package `mine` that holds the user's networks."""
     (tmp_path / "mine").mkdir()
     shutil.copy(Path(__file__).parent / "user_networks.py", tmp_path / "mine" / "nets.py")
     monkeypatch.chdir(tmp_path)
@@ -83,24 +83,24 @@ def test_modules_export_as_they_run(name, inputs, feeds, described, tmp_path, ex
     model = TorchModule().load(reference(name, *inputs), tmp_path / "work")
     exported = export(model)
     assert [str(spec) for spec in (*exported.part.inputs, *exported.part.outputs)] == described
-    wanted = model.original.run(feeds)
-    found = run_graph(exported, feeds)
-    assert list(found) == list(wanted)
-    for output, array in wanted.items():
-        np.testing.assert_allclose(found[output], array, atol=1e-5)
+    expected = model.original.run(feeds)
+    outputs = run_graph(exported, feeds)
+    assert list(outputs) == list(expected)
+    for output, array in expected.items():
+        np.testing.assert_allclose(outputs[output], array, atol=1e-5)
     for feed, array in feeds.items():
         np.testing.assert_array_equal(array, before[feed], "a model that changes its input changes a copy")
 
 
-def test_made_up_integers_stay_where_the_model_runs(tmp_path):
+def test_generated_integers_stay_in_the_range_that_the_model_takes(tmp_path):
     for name in ("given", "described"):
         (tmp_path / name).mkdir()
-    given = TorchModule().load(reference("table"), tmp_path / "given")
-    assert given.input_hints.integer_ranges == {"ids": (3, 6)}
+    with_examples = TorchModule().load(reference("table"), tmp_path / "given")
+    assert with_examples.input_hints.integer_ranges == {"ids": (3, 6)}
     described = TorchModule().load(reference("bare_table", "ids:i64[batch,length]"), tmp_path / "described")
     assert described.input_hints.integer_ranges == {"ids": (0, 11)}
     specs = (TensorSpec.parse("ids:i64[2,500]"),)
-    for model, (low, high) in ((given, (3, 6)), (described, (0, 11))):
+    for model, (low, high) in ((with_examples, (3, 6)), (described, (0, 11))):
         values = synthetic_feeds(specs, 0, model.input_hints)["ids"]
         assert (values.min(), values.max()) == (low, high)
         model.original.run({"ids": values})
@@ -111,7 +111,7 @@ def test_feeds_from_data_serve_as_examples(tmp_path, export):
     assert str(export(model).part.inputs[0]) == "x:f32[batch,3,32,32]"
 
 
-def test_data_is_not_read_where_the_module_says_what_it_takes(tmp_path):
+def test_data_is_not_read_where_the_module_brings_examples(tmp_path):
     def read():
         raise AssertionError("the data was read")
 
@@ -122,12 +122,12 @@ def test_data_is_not_read_where_the_module_says_what_it_takes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "reason"),
     [("one_only", "does not run on two examples"), ("by_batch", "answers otherwise when it is given two")],
 )
-def test_a_batch_of_one_only_is_said(name, why, tmp_path, export):
+def test_a_fixed_batch_of_one_is_noted(name, reason, tmp_path, export):
     model = TorchModule().load(reference(name), tmp_path)
-    assert any("the batch is fixed to 1" in note and why in note for note in export(model).steps[-1].notes)
+    assert any("the batch is fixed to 1" in note and reason in note for note in export(model).steps[-1].notes)
 
 
 def test_compiled_modules_are_refused(tmp_path):
@@ -157,7 +157,7 @@ def test_compiled_modules_are_refused(tmp_path):
     ],
     ids=lambda value: value.ref if isinstance(value, Reference) else "",
 )
-def test_mistakes_are_told_in_the_users_terms(ref, message, hint, tmp_path):
+def test_mistakes_are_reported_in_the_users_terms(ref, message, hint, tmp_path):
     with pytest.raises(UsageError, match=message) as caught:
         TorchModule().load(ref, tmp_path)
     assert hint is None or hint in caught.value.hint
@@ -176,11 +176,11 @@ def test_only_dotted_names_are_claimed():
     assert not any(source.claims(ref) for ref in ("./nets.py", "hf:org/name", "model.onnx", "C:/models"))
 
 
-def test_a_live_module_is_left_as_it_is(tmp_path, export, run_graph):
+def test_a_module_of_the_caller_is_left_unchanged(tmp_path, export, run_graph):
     from tests.sources.user_networks import Net
 
     net = Net().train()
-    model = load_live((net, torch.randn(1, 3, 32, 32)), Reference(ref="live"), tmp_path)
+    model = load_module((net, torch.randn(1, 3, 32, 32)), Reference(ref="live"), tmp_path)
     exported = export(model)
     assert net.training
     feeds = {"x": X}
@@ -197,32 +197,32 @@ def test_a_part_of_a_transformers_model_is_a_plain_module(tmp_path, export, run_
     config = transformers.T5Config(vocab_size=20, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     net = transformers.T5EncoderModel(config).eval()
     ids = torch.arange(6)[None]
-    model = load_live((net, {"input_ids": ids}), Reference(ref="live"), tmp_path)
+    model = load_module((net, {"input_ids": ids}), Reference(ref="live"), tmp_path)
     (got,) = run_graph(export(model), {"input_ids": ids.numpy()}).values()
     (want,) = model.original.run({"input_ids": ids.numpy()}).values()
     np.testing.assert_allclose(got, want, atol=1e-5)
     with pytest.raises(UnsupportedError, match="with its decoder only") as caught:
-        load_live(net, Reference(ref="live"), tmp_path)
+        load_module(net, Reference(ref="live"), tmp_path)
     assert "example inputs" in caught.value.hint
 
 
-def test_a_live_transformers_model_goes_the_way_of_its_checkpoint(tmp_path, export):
+def test_a_transformers_model_of_the_caller_is_exported_as_its_checkpoint(tmp_path, export):
     from transformers import AutoModelForImageClassification
 
     folder = Path(__file__).parent.parent / "fixtures" / "transformers5" / "vit"
     net = AutoModelForImageClassification.from_pretrained(folder)
-    model = load_live(net, Reference(ref="live", processor=str(folder)), tmp_path)
+    model = load_module(net, Reference(ref="live", processor=str(folder)), tmp_path)
     exported = export(model)
     assert (exported.task, exported.info.exporter) == ("image-classification", "optimum")
     assert str(exported.part.inputs[0]) == "pixel_values:f32[batch_size,3,32,32]"
 
 
-def test_resnet20_answers_as_its_author_published(assets, tmp_path, export, run_graph):
+def test_resnet20_computes_the_same_when_exported(assets, tmp_path, export, run_graph):
     from tests.nets import resnet20
 
     net = resnet20(assets / "resnet-cifar10" / "resnet20.safetensors").eval()
     spec = TensorSpec.parse("images:f32[batch,3,32,32]")
-    model = load_live(net, Reference(ref="live", inputs=(spec,)), tmp_path)
+    model = load_module(net, Reference(ref="live", inputs=(spec,)), tmp_path)
     exported = export(model)
     np.testing.assert_allclose(
         run_graph(exported, {"images": X})["output"], model.original.run({"images": X})["output"], atol=1e-4

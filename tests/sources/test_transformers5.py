@@ -28,7 +28,7 @@ def test_outputs_are_those_of_transformers_5(name, load, export, run_graph):
     assert np.abs(logits).max() > 0.5
     np.testing.assert_allclose(model.original.run(feeds)["logits"], logits, atol=1e-4)
     exported = export(model)
-    # The graph pads nothing, so what it gives at padding counts for as little as in the original.
+    # The graph does not mask padding, so its outputs at padding mean as little as the original's.
     np.testing.assert_allclose(run_graph(exported, feeds)["logits"], logits, atol=1e-4)
 
 
@@ -46,11 +46,11 @@ def test_tokens_are_those_of_transformers_5(name, load):
 
 @pytest.mark.parametrize("name", ["gpt-neox", "llama", "llama3", "modernbert", "qwen2"])
 def test_unmapped_settings_would_give_wrong_numbers(name, load, monkeypatch):
-    """Without the mapping nothing fails and the numbers are off: so the parity above is owed to it."""
+    """Without the mapping nothing fails and the numbers are wrong: so the equality above comes from it."""
     monkeypatch.setattr(transformers5, "adapt", lambda settings, where: dict(settings))
     feeds, logits = expected(name)
-    found = load(HuggingFace(), SAVED_BY_5 / name).original.run(feeds)["logits"]
-    assert np.abs(found - logits).max() > 0.01
+    unmapped = load(HuggingFace(), SAVED_BY_5 / name).original.run(feeds)["logits"]
+    assert np.abs(unmapped - logits).max() > 0.01
 
 
 def test_unknown_scaling_is_refused(load):
@@ -93,7 +93,7 @@ def test_sliding_layers_of_gemma_get_their_own_theta():
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("settings", "words"),
     [
         ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "novelty": 1}}, "'novelty'"),
         ({"model_type": "gemma", "use_bidirectional_attention": True}, "'use_bidirectional_attention = True'"),
@@ -103,7 +103,7 @@ def test_sliding_layers_of_gemma_get_their_own_theta():
         ),
     ],
 )
-def test_what_4_cannot_compute_is_refused(settings, named):
+def test_what_4_cannot_compute_is_refused(settings, words):
     with pytest.raises(UsageError, match="does not compute") as caught:
         adapt(**settings)
-    assert named in caught.value.message
+    assert words in caught.value.message

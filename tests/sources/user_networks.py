@@ -110,7 +110,7 @@ def branching():
 
 
 class SameNames(nn.Module):
-    """Give an output the name of an input, and another its memory; change the input in place before."""
+    """A module with an output of an input's name, another in its memory, and the input changed in place."""
 
     def forward(self, x):
         x += 1
@@ -168,7 +168,7 @@ def bare_table():
 
 def scripted():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather not
+        warnings.simplefilter("ignore")  # torch warns that tracing is deprecated
         return torch.jit.trace(Net().eval(), torch.randn(1, 3, 32, 32)), torch.randn(1, 3, 32, 32)
 
 

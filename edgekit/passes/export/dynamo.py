@@ -43,7 +43,7 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
 
 
 def _by_position(call: Any) -> tuple[Any, tuple[str, ...]]:
-    """Give the module and the names of its arguments; what it takes as **kwargs torch knows by position only."""
+    """Return the module and the names of its arguments; what it takes as **kwargs torch knows by position only."""
     import torch
 
     signature = inspect.signature(call.module.forward).parameters
@@ -62,7 +62,7 @@ def _by_position(call: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def _tree(parameters: tuple[str, ...], dynamic: tuple[dict[int, str], ...]) -> Any:
-    """Give dynamic shapes in the form of the arguments: by name, or the lone *args tuple."""
+    """Return dynamic shapes in the form of the arguments: by name, or the lone *args tuple."""
     return dict(zip(parameters, dynamic, strict=True)) if parameters else (dynamic,)
 
 
@@ -78,7 +78,7 @@ def _free_outputs(proto: Any, call: Any) -> None:
     symbols = sorted({dim for spec in call.specs for dim in spec.shape if isinstance(dim, str)})
     if not symbols or not any(dim.HasField("dim_value") for value in proto.graph.output for dim in _dims(value)):
         return
-    before = call.named(run(call.module, call.parameters, call.examples))
+    before = call.named_outputs(run(call.module, call.parameters, call.examples))
     for symbol in symbols:
         larger = []
         for spec, example in zip(call.specs, call.examples, strict=True):
@@ -86,7 +86,7 @@ def _free_outputs(proto: Any, call: Any) -> None:
                 example = torch.cat([example, example.narrow(index, 0, 1)], dim=index)
             larger.append(example)
         try:
-            after = call.named(run(call.module, call.parameters, tuple(larger)))
+            after = call.named_outputs(run(call.module, call.parameters, tuple(larger)))
         except UsageError:
             continue  # a size that the module does not take tells nothing
         for value in proto.graph.output:

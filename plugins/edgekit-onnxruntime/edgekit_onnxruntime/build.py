@@ -26,10 +26,10 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     here = not target.mismatches(probe_host())
     on_x86 = target.device.arch == "x86_64" and options.provider == CPU
     wide = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
-    needs, notes = saturation.outcome(wide, target, "ONNX Runtime", here=here)
+    needs, notes = saturation.requirements(wide, target, "ONNX Runtime", here=here)
     _prove(model.graph, proto, options)
     return Built(
-        files=_lay_down(model.graph, proto, workdir),
+        files=_copy_model(model.graph, proto, workdir),
         requires={**_requires(proto, target, options), **needs},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",
@@ -95,9 +95,9 @@ def _last_line(message: str) -> str:
     return re.sub(r"/onnxruntime_src/\S+ .*?\) ", "", " ".join(lines[-3:]))
 
 
-def _lay_down(source: Path, proto: Any, workdir: Path) -> tuple[str, ...]:
+def _copy_model(source: Path, proto: Any, workdir: Path) -> tuple[str, ...]:
     try:
-        return onnx_graph.lay_down(source, onnx_graph.external_files(proto), workdir, name=FILE)
+        return onnx_graph.copy_model(source, onnx_graph.external_files(proto), workdir, name=FILE)
     except BaseException:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

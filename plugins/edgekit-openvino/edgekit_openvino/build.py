@@ -26,7 +26,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     here = not target.mismatches(probe_host())
     converted, wide = _read(model)
     on_x86 = target.device.arch == "x86_64" and options.on_cpu
-    needs, warned = saturation.outcome(wide if on_x86 else None, target, "OpenVINO", here=here)
+    needs, warned = saturation.requirements(wide if on_x86 else None, target, "OpenVINO", here=here)
     notes += warned
     if not here and not reads_in(options):
         notes += (f"checked on this processor in f32: {_arithmetic(options)} is not here",)

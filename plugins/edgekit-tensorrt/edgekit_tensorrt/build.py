@@ -26,7 +26,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     plan = planned(model, proto, target, options)
     try:
         external = onnx_graph.external_files(proto)
-        files = (*onnx_graph.lay_down(model.graph, external, workdir, name=GRAPH, taken=(PLAN,)), PLAN)
+        files = (*onnx_graph.copy_model(model.graph, external, workdir, name=GRAPH, taken=(PLAN,)), PLAN)
         plan.save(workdir / PLAN)
         found = preflight.check(workdir / GRAPH, plan, target)
         _raise_refusal(found, target, options)
