@@ -70,7 +70,7 @@ class Columnar:
         return labels if any(label is not None for label in labels) else None
 
     def _named(self, value: Any) -> Any:
-        """Give the class's name for its number where the file knows it; -1 is the Hub's "not labelled"."""
+        """Return the class's name for its number where the file knows it; -1 is the Hub's "not labelled"."""
         feature = self._features.get(self._columns.label or "")
         names = feature.get("names") if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" else None
         if not names or not isinstance(value, int):
@@ -212,7 +212,7 @@ def _pyarrow() -> Any:
 
 
 def _features(schema: Any) -> Mapping[str, Any]:
-    """Give the features that `datasets` writes beside the schema, which name the classes."""
+    """Return the features that `datasets` writes beside the schema, which name the classes."""
     try:
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = info["info"]["features"]
@@ -222,7 +222,7 @@ def _features(schema: Any) -> Mapping[str, Any]:
 
 
 def _picture(value: Any) -> Any:
-    """Give the bytes or the path of a picture that `datasets` stored as a struct of both."""
+    """Return the bytes or the path of a picture that `datasets` stored as a struct of both."""
     if isinstance(value, dict) and set(value) == {"bytes", "path"}:
         return value["bytes"] if value["bytes"] is not None else value["path"]
     return value

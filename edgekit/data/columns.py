@@ -63,7 +63,7 @@ def is_number(text: str) -> bool:
 
 
 def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
-    """Tell whether the first row names the columns: by names asked for, by numbers below words, by well-known names,
+    """Return whether the first row names the columns: by names asked for, by numbers below words, by well-known names,
     or by a word above a column of a few others.
     """
     first = [cell.strip() for cell in rows[0]]
@@ -84,7 +84,7 @@ def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
 
 
 def _stands_alone(name: str, below: Sequence[str]) -> bool:
-    """Say whether a column holds few words, each of them often, and `name` is none of them: a label's name."""
+    """Return whether a column holds few words, each of them often, and `name` is none of them: a label's name."""
     distinct = set(below)
     return len(below) >= LEAST_ROWS and 2 * len(distinct) <= len(below) and name not in distinct
 

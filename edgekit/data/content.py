@@ -11,7 +11,7 @@ from edgekit.errors import UsageError
 
 
 def digest_of_content(value: Any) -> str:
-    """Give the SHA-256 of nested mappings, sequences, texts, numbers, bytes, paths (the file's bytes), arrays.
+    """Return the SHA-256 of nested mappings, sequences, texts, numbers, bytes, paths (the file's bytes), arrays.
 
     Raises UsageError for a value of any other type.
     """

@@ -29,7 +29,7 @@ def draw(count: int, size: int, seed: int, labels: Sequence[Any] | None = None) 
 
 
 def classes_of(labels: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Give the distinct labels, sorted by number or by name; None where they are measurements rather than classes."""
+    """Return the distinct labels, sorted by number or by name; None where they are measurements rather than classes."""
     distinct: set[Any] = set()
     for label in labels:
         if label is None:

@@ -81,7 +81,7 @@ class Feeds:
         return cls(lambda: (dict(feed) for feed in held), lambda: len(held), lambda: digest_of_content(held))
 
     def subsample(self, count: int) -> Feeds:
-        """Give `count` of these feeds, spread over all of them, or all where there are no more."""
+        """Return `count` of these feeds, spread over all of them, or all where there are no more."""
 
         def make() -> Iterator[dict[str, np.ndarray]]:
             size = len(self)
@@ -98,7 +98,7 @@ class Feeds:
         return Feeds(make, lambda: count, lambda: digest_of([self.digest, "evenly", count]))
 
     def with_progress(self, tell: Callable[[str], None]) -> Feeds:
-        """Give the same feeds; `tell` hears, a few times a second at most, which of them is being made."""
+        """Return the same feeds; `tell` hears, a few times a second at most, which of them is being made."""
 
         def make() -> Iterator[dict[str, np.ndarray]]:
             said = -TELLING_S
@@ -120,7 +120,7 @@ class Feeds:
 
     @property
     def digest(self) -> str:
-        """Give the SHA-256 of what the feeds are made from; computed once."""
+        """Return the SHA-256 of what the feeds are made from; computed once."""
         if "digest" not in self._known:
             self._known["digest"] = self._digest()
         return str(self._known["digest"])

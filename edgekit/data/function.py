@@ -143,7 +143,7 @@ def told(error: Exception) -> str:
 
 
 def imported(ref: str, takes: str) -> Callable[..., Any]:
-    """Give the function `package.module:function`; `takes` says what it is called with. Raises UsageError."""
+    """Return the function `package.module:function`; `takes` says what it is called with. Raises UsageError."""
     module_name, _, name = ref.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:

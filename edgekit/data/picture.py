@@ -30,7 +30,7 @@ class UnreadableImage(UsageError):
 
 
 def open_picture(value: Any, name: str = "image") -> Image:
-    """Give the decoded picture of a path, encoded bytes, a uint8 array ([H,W], [H,W,C], [C,H,W]) or a Pillow image.
+    """Return the decoded picture of a path, encoded bytes, a uint8 array ([H,W], [H,W,C], [C,H,W]) or a Pillow image.
 
     It is turned upright where its Exif says how, as transformers' pipelines do.
 

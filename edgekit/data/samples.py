@@ -49,7 +49,7 @@ class Rows(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
     def digest(self, indexes: Sequence[int] | None) -> str:
-        """Give the SHA-256 of the content of those rows (None: of all)."""
+        """Return the SHA-256 of the content of those rows (None: of all)."""
         ...
 
 
@@ -79,7 +79,7 @@ class Samples:
 
     @functools.cached_property
     def labels(self) -> Sequence[Any] | None:
-        """Give every sample's label in order; None where no sample has one."""
+        """Return every sample's label in order; None where no sample has one."""
         labels = self._rows.labels
         if labels is None or self._indexes is None:
             return labels
@@ -92,12 +92,14 @@ class Samples:
 
     @functools.cached_property
     def classes(self) -> tuple[Any, ...]:
-        """Give the distinct labels of the whole data set, sorted; empty for none and for measurements."""
+        """Return the distinct labels of the whole data set, sorted; empty for none and for measurements."""
         return (classes_of(self._rows.labels) or ()) if self._rows.labels is not None else ()
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        """Say what a reader of results should know of these samples: one class only, labels missing, a split chosen."""
+        """Return what a reader of results should know of these samples: one class only, labels missing, a split
+        chosen.
+        """
         notes = [*self._rows.notes]
         if self.labels is not None:
             missing = sum(label is None for label in self.labels)
@@ -110,7 +112,7 @@ class Samples:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Give the SHA-256 of the samples' content; computed once."""
+        """Return the SHA-256 of the samples' content; computed once."""
         return self._rows.digest(self._indexes)
 
     def __len__(self) -> int:
@@ -158,7 +160,7 @@ class Draw(Record):
     seed: int
 
     def parts(self, samples: Samples) -> tuple[Samples, Samples]:
-        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
+        """Return the samples that calibrate (all, where none are set apart) and those that evaluate."""
         calibration = samples
         if self.calibration and len(samples) > 1:
             calibration, samples = samples.split(self.calibration, self.seed)

@@ -17,8 +17,8 @@ def is_split(name: str) -> bool:
 def choose_split(
     names: Sequence[str], asked: str | None, where: str, *, train: bool = False
 ) -> tuple[str, tuple[str, ...]]:
-    """Give the split to read and the notes on it; `train` prefers the one for training. Raises UsageError for one that
-    is not there.
+    """Return the split to read and the notes on it; `train` prefers the one for training. Raises UsageError for one
+    that is not there.
     """
     if asked is not None:
         wanted = next((aliases for aliases in ALIASES if asked.lower() in aliases), (asked,))

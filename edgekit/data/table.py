@@ -73,7 +73,7 @@ class Table:
 
 
 def unlabelled(columns: Columns) -> tuple[str, ...]:
-    """Say that a table with text or pictures and something beside it has no column that is called as a label is."""
+    """Return that a table with text or pictures and something beside it has no column that is called as a label is."""
     taken = {*columns.text, *columns.pictures}
     others = [name for name in columns.names if name not in taken and name.lower() not in ("id", "idx", "index")]
     if columns.label is not None or not others or not (columns.text or columns.pictures):

@@ -52,7 +52,7 @@ class TrainingData:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Give the SHA-256 of all that decides inputs and labels; computed once."""
+        """Return the SHA-256 of all that decides inputs and labels; computed once."""
         facts = [self.problem, self.answer, self.picture, sorted(self.padding.items()), self.pad_left]
         return digest_of([self.samples.digest, list(map(str, self.samples.labels or ())), self._task, facts])
 
@@ -62,12 +62,12 @@ class TrainingData:
 
     @property
     def feeds(self) -> Feeds:
-        """Give all inputs in order, as passes calibrate on them."""
+        """Return all inputs in order, as passes calibrate on them."""
         return Feeds.of(self.samples, self.task)
 
     @functools.cached_property
     def labels(self) -> tuple[int, ...] | None:
-        """Give each item's class, NO_LABEL for one without; None where the task has no classes or no sample a label.
+        """Return each item's class, NO_LABEL for one without; None where the task has no classes or no sample a label.
 
         Raises UsageError for a label that the model does not have.
         """
@@ -80,7 +80,7 @@ class TrainingData:
 
     @functools.cached_property
     def lengths(self) -> tuple[int, ...] | None:
-        """Give the number of elements of each item's largest input; None where nothing is filled up."""
+        """Return the number of elements of each item's largest input; None where nothing is filled up."""
         if not self.padding:
             return None
         return tuple(
@@ -90,7 +90,7 @@ class TrainingData:
         )
 
     def inputs(self, index: int) -> dict[str, np.ndarray]:
-        """Give one item's inputs, each [1, ...]."""
+        """Return one item's inputs, each [1, ...]."""
         try:
             return dict(feeds_of(self.task, self._sample(index))[index % self._each])
         except UnreadableImage as fault:
@@ -98,7 +98,7 @@ class TrainingData:
             raise
 
     def batch(self, indexes: Sequence[int]) -> dict[str, np.ndarray]:
-        """Give the inputs of several items as one, [batch, ...], the shorter filled up to the longest."""
+        """Return the inputs of several items as one, [batch, ...], the shorter filled up to the longest."""
         import numpy as np
 
         # Rows are read fastest in ascending order.

@@ -15,7 +15,7 @@ from edgekit.result.report import Candidate, Report
 
 
 def baseline(side: Side) -> Report:
-    """Give the baseline of one result. Raises UsageError for one without times: it could not be compared."""
+    """Return the baseline of one result. Raises UsageError for one without times: it could not be compared."""
     measured = side.candidate.measurement
     if measured is None:
         raise UsageError(

@@ -72,7 +72,7 @@ def together(new: Measurement, base: Measurement, name: str, seed: int = 0) -> I
 
 
 def _pairs(new: Measurement, base: Measurement, name: str) -> np.ndarray:
-    """Give the logarithm of new / base for each pair of single turns; empty where those are not kept."""
+    """Return the logarithm of new / base for each pair of single turns; empty where those are not kept."""
     import numpy as np
 
     kept = {"p50": "p50_ms", "p90": "p90_ms"}.get(name)
@@ -102,7 +102,7 @@ def apart(new: Latencies, base: Latencies, name: str, seed: int = 0) -> Interval
 
 
 def wander(one: Latencies, name: str) -> float:
-    """Give the standard deviation of a value between the parts of its run, as a share of it."""
+    """Return the standard deviation of a value between the parts of its run, as a share of it."""
     import numpy as np
 
     parts = max(4, min(PARTS, one.size // 2, one.count // PART_COUNT))
@@ -112,7 +112,7 @@ def wander(one: Latencies, name: str) -> float:
 
 
 def _draws(turns: int, generator: np.random.Generator) -> np.ndarray:
-    """Give the places of the turns that each resample draws, int [resamples, turns].
+    """Return the places of the turns that each resample draws, int [resamples, turns].
 
     The circular block bootstrap (Politis and Romano, 1992) with blocks of the cube root of the length, the rate that is
     best for a variance (Hall, Horowitz and Jing, "On blocking rules for the bootstrap with dependent data", 1995).
@@ -125,7 +125,7 @@ def _draws(turns: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _picks(turns: int, generator: np.random.Generator) -> np.ndarray:
-    """Give how often each turn is drawn in each resample, int [resamples, turns]."""
+    """Return how often each turn is drawn in each resample, int [resamples, turns]."""
     import numpy as np
 
     times = np.zeros((RESAMPLES, turns), dtype=np.int64)
@@ -134,7 +134,7 @@ def _picks(turns: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _interval(center: float, logs: np.ndarray, turns: int, drift: float) -> Interval:
-    """Give the interval of Student's quantile around the ratio, in logarithms.
+    """Return the interval of Student's quantile around the ratio, in logarithms.
 
     The standard deviation is that of the bootstrap, which is too small for few turns by the factor sqrt((n - 1) / n)
     (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 2015, section 4.5). The
@@ -149,7 +149,7 @@ def _interval(center: float, logs: np.ndarray, turns: int, drift: float) -> Inte
 
 
 def student_quantile(share: float, freedom: int) -> float:
-    """Give the quantile of Student's t: Abramowitz and Stegun 26.7.5, within 1 % from 4 degrees of freedom on."""
+    """Return the quantile of Student's t: Abramowitz and Stegun 26.7.5, within 1 % from 4 degrees of freedom on."""
     z, n = NormalDist().inv_cdf(share), float(freedom)
     terms = (
         (z**3 + z) / 4,

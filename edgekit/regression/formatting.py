@@ -30,18 +30,18 @@ def detail(found: Verdict) -> str:
 
 
 def outlook(found: Verdict) -> str:
-    """Say why it cannot be told, and what would tell; empty where there is nothing to say."""
+    """Return why it cannot be told, and what would tell; empty where there is nothing to say."""
     more = f"{found.more:,} more inferences on each side should tell" if found.more is not None else ""
     return "; ".join(filter(None, [found.reason, more]))
 
 
 def render(found: Sequence[Verdict]) -> str:
-    """Give all verdicts as text, the regressions first."""
+    """Return all verdicts as text, the regressions first."""
     return "\n".join(["Gate:", *(f"  - {line(one)}" for one in _ordered(found))])
 
 
 def markdown(comparison: Comparison, found: Sequence[Verdict]) -> str:
-    """Give the summary of a pull request: the verdict first, a row for each value, then what was compared."""
+    """Return the summary of a pull request: the verdict first, a row for each value, then what was compared."""
     from edgekit.report import compare
     from edgekit.report.markdown import table
 
@@ -61,7 +61,7 @@ def markdown(comparison: Comparison, found: Sequence[Verdict]) -> str:
 
 
 def junit(found: Sequence[Verdict], *, strict: bool) -> str:
-    """Give JUnit's XML: a test case for each value; what cannot be told is skipped, or fails where `strict`."""
+    """Return JUnit's XML: a test case for each value; what cannot be told is skipped, or fails where `strict`."""
     from xml.etree import ElementTree as xml
 
     failing = ("regressed", "cannot tell") if strict else ("regressed",)

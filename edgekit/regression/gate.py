@@ -139,7 +139,7 @@ def _judged(
 
 
 def _more(worse: float, end: float, allowed: float, found: Interval, count: int) -> tuple[int | None, str]:
-    """Give how many more inferences would tell, from the interval's width, which falls with the root of their number.
+    """Return how many more inferences would tell, from the interval's width, which falls with the root of their number.
 
     What the machine drifts from run to run does not fall with it.
     """

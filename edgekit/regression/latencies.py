@@ -44,17 +44,17 @@ class Latencies:
 
     @property
     def size(self) -> int:
-        """Give the number of turns."""
+        """Return the number of turns."""
         return len(self.cycles)
 
     def value(self, name: str) -> float:
-        """Give a percentile in ms (`p90`), `mean` in ms or `throughput` in inferences per second."""
+        """Return a percentile in ms (`p90`), `mean` in ms or `throughput` in inferences per second."""
         import numpy as np
 
         return float(self.values(name, np.ones((1, self.size), dtype=np.int64))[0])
 
     def values(self, name: str, times: np.ndarray) -> np.ndarray:
-        """Give a value in many weightings of the turns: `times` says how often each counts, int [weightings, turns].
+        """Return a value in many weightings of the turns: `times` says how often each counts, int [weightings, turns].
 
         A percentile is read between the points, each at the middle of the share that it stands for.
         """
@@ -81,7 +81,7 @@ class Latencies:
         return np.asarray(self.values_ms[at[0]] * (1 - share) + self.values_ms[at[1]] * share)
 
     def of_cycles(self, cycles: np.ndarray) -> Latencies:
-        """Give the part that ran in these cycles, in their order."""
+        """Return the part that ran in these cycles, in their order."""
         import numpy as np
 
         place = np.full(self.size, -1)
@@ -98,7 +98,7 @@ class Latencies:
         )
 
     def merged(self, parts: int) -> Latencies:
-        """Give the same with turns that followed each other put together, so that `parts` are left."""
+        """Return the same with turns that followed each other put together, so that `parts` are left."""
         import numpy as np
 
         part = np.arange(self.size) * parts // self.size
@@ -113,7 +113,7 @@ class Latencies:
 
 
 def latencies(measured: Measurement, folder: Path | None = None) -> Latencies | None:
-    """Give the latencies of a measurement; None where neither its raw ones nor its turns are kept.
+    """Return the latencies of a measurement; None where neither its raw ones nor its turns are kept.
 
     Raw ones are read from `folder`, and are taken where they are those of the turns.
     """

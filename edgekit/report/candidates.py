@@ -51,19 +51,19 @@ LEGEND = (
 
 
 def legend(report: Report) -> str | None:
-    """Say what the mark of the front means; None where there is nothing to compare."""
+    """Return what the mark of the front means; None where there is nothing to compare."""
     return LEGEND if has_front(report) else None
 
 
 def has_front(report: Report) -> bool:
-    """Say whether several candidates were measured, so that a front among them means something."""
+    """Return whether several candidates were measured, so that a front among them means something."""
     return sum(candidate.measurement is not None for candidate in report.candidates) > 1 and any(
         candidate.front for candidate in report.candidates
     )
 
 
 def row(candidate: Candidate, best_p50: float | None) -> Row:
-    """Give a candidate's cells; its ratio is against `best_p50`."""
+    """Return a candidate's cells; its ratio is against `best_p50`."""
     p50, quality, measured = figures.percentile(candidate, "p50"), candidate.quality, candidate.measurement
     # Tuned, it was measured once more, in another run than the others: their ratios are to what it was in theirs.
     shipped = p50 is not None and candidate.status == "shipped"
@@ -89,7 +89,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
 
 
 def rows(report: Report) -> tuple[Row, ...]:
-    """Give every candidate's cells: the shipped one first, then the measured by latency, then the rest."""
+    """Return every candidate's cells: the shipped one first, then the measured by latency, then the rest."""
     best = figures.reference_p50(report)
     return tuple(row(candidate, best) for candidate in ordered(report))
 
@@ -103,7 +103,7 @@ def ordered(report: Report) -> tuple[Candidate, ...]:
 
 
 def options(candidate: Candidate) -> str | None:
-    """Say which runtime options a candidate ships with, and what the others would have done."""
+    """Return which runtime options a candidate ships with, and what the others would have done."""
     tuning = candidate.tuning
     if tuning is None:
         return None

@@ -55,7 +55,7 @@ class Side:
 def sides(
     reports: Sequence[tuple[str, Report]], folders: Mapping[str, Path] | None = None, *, least: int = 2
 ) -> tuple[Side, ...]:
-    """Give the results of reports, each with its name, the baseline first: the last one, or the last one's first.
+    """Return the results of reports, each with its name, the baseline first: the last one, or the last one's first.
 
     Of a single benchmark of several bundles the last bundle is the baseline. Raises UsageError for fewer than
     `least` results and for a report in which nothing was built.
@@ -81,7 +81,7 @@ def compare(found: Sequence[Side]) -> Comparison:
 
 
 def render(comparison: Comparison, *, width: int = 100) -> str:
-    """Give the comparison as text."""
+    """Return the comparison as text."""
     header, cells = _cells(comparison)
     sizes = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]
     lines = [f"Baseline: {figures.clean(comparison.baseline.source)}. Ratios are to it; latency in ms, size in MB."]
@@ -102,7 +102,7 @@ def render(comparison: Comparison, *, width: int = 100) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Give the comparison as Markdown."""
+    """Return the comparison as Markdown."""
     from edgekit.report.markdown import escape, table
 
     header, cells = _cells(comparison)
@@ -124,7 +124,7 @@ def _results(source: str, report: Report) -> tuple[Candidate, ...]:
 
 
 def values(candidate: Candidate) -> dict[str, float]:
-    """Give what of a candidate can be compared: percentiles and `mean` in ms, `cold-start` in ms, `throughput` per
+    """Return what of a candidate can be compared: percentiles and `mean` in ms, `cold-start` in ms, `throughput` per
     second, `memory` and `size` in MB, `energy` in joules, `score` and `drop` in the metric's unit.
     """
     measured, quality = candidate.measurement, candidate.quality
@@ -232,7 +232,7 @@ def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _list(header: tuple[str, ...], cells: Sequence[tuple[str, ...]], width: int) -> list[str]:
-    """Give the rows one below the other: for a terminal that is narrower than the table."""
+    """Return the rows one below the other: for a terminal that is narrower than the table."""
     lines: list[str] = []
     for cell in cells:
         lines.append(f"{cell[0]}  {cell[1]}  {cell[2]}")

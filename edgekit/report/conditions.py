@@ -27,7 +27,7 @@ def lines(found: Measurement) -> tuple[Line, ...]:
 
 
 def end_to_end(found: EndToEnd) -> str:
-    """Say how long the whole way took, and its parts."""
+    """Return how long the whole way took, and its parts."""
     percentiles = ", ".join(f"{name} {ms(value)}" for name, value in found.percentiles_ms.items() if name in SHOWN)
     percentiles = percentiles or f"mean {ms(found.mean_ms)} of {found.count}, too few for a percentile"
     return (
@@ -40,7 +40,7 @@ SHOWN = ("p50", "p90", "p99")
 
 
 def pace(found: Pace, count: int) -> str:
-    """Say whether the schedule was kept."""
+    """Return whether the schedule was kept."""
     service = found.service_p50_ms
     alone = "" if service is None else f"; an inference alone takes {ms(service)}"
     busy = f"busy {100 * found.busy_share:.0f}% of the time"
@@ -52,7 +52,7 @@ def pace(found: Pace, count: int) -> str:
 
 
 def sustained(found: Sustained) -> str:
-    """Say how the latency went, from window to window."""
+    """Return how the latency went, from window to window."""
     values = [window.p50_ms for window in found.windows]
     words = (
         f"p50 {ms(found.first_p50_ms)} in the first {found.compared_s:.0f} s, {ms(found.last_p50_ms)} in the last "
@@ -70,13 +70,13 @@ def sustained(found: Sustained) -> str:
 
 
 def throttle(found: Throttle) -> str:
-    """Say whether the machine slowed itself down."""
+    """Return whether the machine slowed itself down."""
     verdict = found.verdict.upper() if found.verdict in ("throttled", "slowed") else found.verdict
     return f"{verdict}: {clean('; '.join(found.reasons))}" if found.reasons else verdict
 
 
 def energy(found: Measurement) -> str:
-    """Say what an inference took, and of which rail; or why that is not known."""
+    """Return what an inference took, and of which rail; or why that is not known."""
     if found.energy_j is None:
         return f"not known: {clean(found.energy_reason or 'no reason was kept')}"
     joules = f"{significant(1e3 * found.energy_j)} mJ" if found.energy_j < 1 else f"{significant(found.energy_j)} J"
@@ -84,7 +84,7 @@ def energy(found: Measurement) -> str:
 
 
 def sensors(found: Sensors) -> tuple[tuple[str, str], ...]:
-    """Say what each kind of sensor read: its range, or why there is none."""
+    """Return what each kind of sensor read: its range, or why there is none."""
     said: list[tuple[str, str]] = []
     shown: tuple[Quantity, ...] = ("temperature", "clock", "power", "memory")
     for quantity in shown:

@@ -67,7 +67,7 @@ def percentile(candidate: Candidate, name: str) -> float | None:
 
 
 def reference_p50(report: Report) -> float | None:
-    """Give the latency that ratios are against: the shipped candidate's, else the least.
+    """Return the latency that ratios are against: the shipped candidate's, else the least.
 
     A tuned one was measured again beside its default options only. What it would have been beside the other candidates
     is what the default options were there, divided by the gain.
@@ -99,12 +99,12 @@ OBJECTIVES = {
 
 
 def objective(report: Report) -> str:
-    """Say what the shipped candidate is the best in."""
+    """Return what the shipped candidate is the best in."""
     return f"{OBJECTIVES[report.objective]}, of the candidates that pass"
 
 
 def verdict(report: Report) -> tuple[str, str]:
-    """Give the first words of a report, and the line that follows them."""
+    """Return the first words of a report, and the line that follows them."""
     subject = f"{clean(report.model)} for {clean(report.target)}"
     if report.kind == "bench":
         count = sum(candidate.measurement is not None for candidate in report.candidates)
@@ -126,7 +126,7 @@ def verdict(report: Report) -> tuple[str, str]:
 
 
 def speed(report: Report) -> str | None:
-    """Say how fast the shipped candidate is, and how many times as fast as each fp32 candidate of the same run."""
+    """Return how fast the shipped candidate is, and how many times as fast as each fp32 candidate of the same run."""
     shipped = report.subject
     if shipped is None or shipped.measurement is None:
         return None
@@ -146,7 +146,7 @@ def speed(report: Report) -> str | None:
 
 
 def _full_precision(report: Report, shipped: Candidate) -> str:
-    """Say why no lower precision was shipped; of what was not built nothing is known."""
+    """Return why no lower precision was shipped; of what was not built nothing is known."""
     lower = [other for other in report.candidates if other.recipe != shipped.recipe and other.quality]
     own = "fp32" if shipped.asked == "f32" else f"the model as it came ({shipped.asked})"
     if report.objective not in ("latency", "throughput"):
@@ -157,7 +157,7 @@ def _full_precision(report: Report, shipped: Candidate) -> str:
 
 
 def quality(found: Quality) -> str:
-    """Say how much of the original's quality was kept, and on how many samples that was seen."""
+    """Return how much of the original's quality was kept, and on how many samples that was seen."""
     against = f" ({clean(found.reference)})" if found.reference else ""
     if found.metric and found.score is not None and found.original_score is not None:
         kept = f"{found.metric} {found.score:.4f} against {found.original_score:.4f} of the original{against}: "
@@ -173,7 +173,7 @@ def quality(found: Quality) -> str:
 
 
 def differences(found: Quality) -> str:
-    """Say how far the outputs are from the original's."""
+    """Return how far the outputs are from the original's."""
     words = f"greatest absolute {found.max_abs:.2e}, relative L2 {found.rel_l2:.2e}, least cosine {found.cosine:.6f}"
     return words if found.agreement is None else f"{words}, same top answer {100 * found.agreement:.2f}%"
 
@@ -204,7 +204,7 @@ def running(candidate: Candidate) -> str:
 
 
 def measurement(found: Measurement) -> str:
-    """Say how a measurement was made."""
+    """Return how a measurement was made."""
     shapes = ", ".join(f"{name}{list(shape)}" for name, shape in found.shapes.items())
     parts = [
         f"{found.scenario}, {found.count} inferences{f' of {found.batch} samples' if found.batch > 1 else ''} in "
@@ -219,7 +219,7 @@ def measurement(found: Measurement) -> str:
 
 
 def environment(found: Environment) -> tuple[tuple[str, str], ...]:
-    """Give the machine and software as (what, words)."""
+    """Return the machine and software as (what, words)."""
     host = found.host
     memory = f", {host.memory_mb} MB" if host.memory_mb else ""
     machine = f"{clean(host.cpu or 'unknown processor')}, {host.cores} cores{memory}" + (
@@ -238,7 +238,7 @@ def environment(found: Environment) -> tuple[tuple[str, str], ...]:
 
 
 def facts(report: Report) -> tuple[tuple[str, str], ...]:
-    """Give the data's facts as (what, words)."""
+    """Return the data's facts as (what, words)."""
     return tuple((clean(str(name)), _fact(value)) for name, value in report.data.to_dict().items())
 
 
@@ -251,7 +251,7 @@ def _fact(value: object) -> str:
 
 
 def lineage(report: Report) -> tuple[tuple[str, str], ...]:
-    """Give the steps that made the artifact as (step, words)."""
+    """Return the steps that made the artifact as (step, words)."""
     found = []
     for step in report.lineage:
         config = ", ".join(f"{name}={value}" for name, value in step.config.items())
@@ -262,7 +262,7 @@ def lineage(report: Report) -> tuple[tuple[str, str], ...]:
 
 
 def metric_name(candidates: Sequence[Candidate]) -> str:
-    """Give the name of the metric that the candidates were judged by."""
+    """Return the name of the metric that the candidates were judged by."""
     return next((c.quality.metric for c in candidates if c.quality and c.quality.metric), "score")
 
 

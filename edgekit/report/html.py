@@ -14,7 +14,9 @@ _MIX = ("stays in", "float ms", "int8 ms", "kind", "layer")
 
 
 def render(report: Report, folder: Path | None = None) -> str:
-    """Give the page; raw latencies that measurements name are read from `folder`, where it is given and holds them."""
+    """Return the page; raw latencies that measurements name are read from `folder`, where it is given and holds
+    them.
+    """
     word, words = figures.verdict(report)
     bad = not report.ok or word == "NOTHING SHIPPED"
     body = [
@@ -102,7 +104,7 @@ def _summary(report: Report) -> str:
 
 
 def _conditions(candidate: Candidate) -> list[tuple[str, str]]:
-    """Give what the scenario and the sensors say, a warning with the mark that colours it."""
+    """Return what the scenario and the sensors say, a warning with the mark that colours it."""
     found = conditions.lines(candidate.measurement) if candidate.measurement else ()
     return [(what, f"WARNING: {words}" if warn else words) for what, words, warn in found]
 
@@ -176,7 +178,7 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _profile(rows: Sequence[tuple[float, str, str, str, str]]) -> str:
-    """Give the table of layers, with a bar for each one's share of the time."""
+    """Return the table of layers, with a bar for each one's share of the time."""
     most = max(share for share, *_ in rows) or 1.0
     head = '<tr><th class="share">share</th><th>ms</th><th>runs in</th><th>kind</th><th>layer</th></tr>'
     lines = "".join(

@@ -91,5 +91,5 @@ def profiles(report: Report) -> list[tuple[str, list[tuple[float, str, str, str,
 
 
 def _loss_ms(layer: LayerChoice) -> float:
-    """Give what int8 costs a layer; 0 where a profile does not show it."""
+    """Return what int8 costs a layer; 0 where a profile does not show it."""
     return 0.0 if layer.float_ms is None or layer.int8_ms is None else layer.int8_ms - layer.float_ms

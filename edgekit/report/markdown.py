@@ -10,7 +10,7 @@ from edgekit.result.report import Report
 
 
 def render(report: Report) -> str:
-    """Give the report as GitHub's Markdown."""
+    """Return the report as GitHub's Markdown."""
     word, words = figures.verdict(report)
     blocks = [f"# {word.capitalize()}: {escape(words)}"]
     blocks += [f"**Failed:** {escape(failure)}" for failure in report.failures]
@@ -62,7 +62,7 @@ def render(report: Report) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
-    """Give a table; columns named in `numbers` are aligned to the right."""
+    """Return a table; columns named in `numbers` are aligned to the right."""
     lines = ["| " + " | ".join(header) + " |"]
     lines.append("|" + "|".join(" ---: " if name in numbers else " --- " for name in header) + "|")
     lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]

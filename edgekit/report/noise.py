@@ -8,7 +8,7 @@ from edgekit.result.report import Report
 
 
 def noise(measured: Measurement) -> str:
-    """Say whether something else used the processor, and whether the times were steady."""
+    """Return whether something else used the processor, and whether the times were steady."""
     found = measured.noise
     shares = [
         f"{words} {100 * value:.1f}%"

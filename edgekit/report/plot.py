@@ -178,7 +178,7 @@ def _shapes(line: Line, colour: int, low: float, high: float, last_s: float) -> 
 
 
 def staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Give the corners of the line that no point lies below and left of, from left to right."""
+    """Return the corners of the line that no point lies below and left of, from left to right."""
     corners: list[tuple[float, float]] = []
     for x, y in sorted(points):
         if corners and y >= corners[-1][1]:
@@ -198,12 +198,12 @@ def _down(y: float) -> float:
 
 
 def place(value: float, low: float, high: float) -> float:
-    """Give where a value lies on the logarithmic axis, 0 to 1: runs of 0.2 ms and of 20 ms are both to be seen."""
+    """Return where a value lies on the logarithmic axis, 0 to 1: runs of 0.2 ms and of 20 ms are both to be seen."""
     return math.log(value / low) / math.log(high / low) if high > low > 0 else 0.5
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Give at most `most` round numbers within the inner part of the axis, so that no label is cut at an edge."""
+    """Return at most `most` round numbers within the inner part of the axis, so that no label is cut at an edge."""
     if not high > low > 0:
         return [low]
     decades = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
@@ -215,7 +215,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def _even(low: float, high: float, most: int) -> list[float]:
-    """Give evenly spaced round numbers: a narrow range holds too few of 1, 2, 5."""
+    """Return evenly spaced round numbers: a narrow range holds too few of 1, 2, 5."""
     span = high - low
     step = 10 ** math.floor(math.log10(span / most))
     for factor in (1, 2, 5, 10, 20):
@@ -227,7 +227,7 @@ def _even(low: float, high: float, most: int) -> list[float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Give the value below which `share` of the values lie."""
+    """Return the value below which `share` of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

@@ -18,7 +18,7 @@ _LAYERS_SHOWN = 15
 
 
 def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
-    """Give the report as text of at most `width` columns, with ANSI colours when asked."""
+    """Return the report as text of at most `width` columns, with ANSI colours when asked."""
     page = _Page(width, colour)
     _verdict(page, report)
     if report.candidates:
@@ -35,7 +35,7 @@ def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
 
 
 def candidates_table(report: Report, width: int = 100, colour: bool = False) -> list[str]:
-    """Give the table of all candidates.
+    """Return the table of all candidates.
 
     A reason stands in a column of its own where there is room, else with the status under its row; where not even the
     numbers have room beside the name, they stand under it.

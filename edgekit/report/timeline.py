@@ -20,7 +20,7 @@ LEAST = 3
 
 
 def render(report: Report) -> str:
-    """Give the drawings of every candidate whose turns, windows or sensors are kept; nothing where there are none."""
+    """Return the drawings of every candidate whose turns, windows or sensors are kept; nothing where there are none."""
     blocks = []
     for candidate in candidates.ordered(report):
         drawn = _charts(candidate.measurement) if candidate.measurement else ""
@@ -77,7 +77,7 @@ def _chart(title: str, lines: Sequence[plot.Line], last_s: float) -> str:
 
 
 def _share(turn: Turn, share: float) -> float:
-    """Give the latency that stands for a share of a turn."""
+    """Return the latency that stands for a share of a turn."""
     if turn.count <= len(SHARES):
         return turn.latencies_ms[min(turn.count - 1, int(share * turn.count))]
     reached = list(accumulate(SHARES))

@@ -31,7 +31,7 @@ class _Shown:
 
 
 def render(report: Report) -> str:
-    """Give both drawings and the key to their numbers; nothing where fewer than two candidates were measured."""
+    """Return both drawings and the key to their numbers; nothing where fewer than two candidates were measured."""
     shown = _shown(report)
     if len(shown) < 2:
         return ""
@@ -59,7 +59,7 @@ def _shown(report: Report) -> list[_Shown]:
 
 
 def _lost(quality: Quality) -> float:
-    """Give the loss in points of the metric, or in hundredths of the agreement or of the cosine; a gain is none."""
+    """Return the loss in points of the metric, or in hundredths of the agreement or of the cosine; a gain is none."""
     if quality.drop is not None:
         return max(0.0, 100 * quality.drop)
     return 100 * (1 - (quality.cosine if quality.agreement is None else quality.agreement))
@@ -73,7 +73,7 @@ def _measure(report: Report) -> str:
 
 
 def _logarithmic(values: list[float]) -> tuple[Callable[[_Shown], float], list[tuple[float, str]]]:
-    """Give where a size lies on its axis, and the ticks of the axis."""
+    """Return where a size lies on its axis, and the ticks of the axis."""
     low, high = min(values), max(values)
     ticks = [(plot.place(tick, low, high), f"{tick:g}") for tick in plot.ticks(low, high)]
     return lambda one: plot.place(one.size_mb, low, high), ticks

@@ -33,7 +33,7 @@ class Turn(Record):
     p90_ms: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values, each list in one line of text: a line for each number would be no report to read."""
+        """Return plain values, each list in one line of text: a line for each number would be no report to read."""
         plain = super().to_dict()
         lines = {name: " ".join(f"{value:.5g}" for value in getattr(self, name)) for name in _LINES if plain[name]}
         return {name: value for name, value in plain.items() if value != []} | lines

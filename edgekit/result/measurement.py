@@ -126,7 +126,7 @@ class Sustained(Record):
 
     @property
     def slowdown(self) -> float:
-        """Give the last latency over the first: 1.25 is a quarter slower."""
+        """Return the last latency over the first: 1.25 is a quarter slower."""
         return self.last_p50_ms / self.first_p50_ms
 
 
@@ -166,7 +166,7 @@ class EndToEnd(Record):
 
     @property
     def p50_ms(self) -> float:
-        """Give the median, or the mean of a run too short for one."""
+        """Return the median, or the mean of a run too short for one."""
         return self.percentiles_ms.get("p50", self.mean_ms)
 
 
@@ -216,5 +216,5 @@ class Measurement(Record):
 
     @property
     def p50_ms(self) -> float:
-        """Give the median, or the mean of a run too short for one."""
+        """Return the median, or the mean of a run too short for one."""
         return self.percentiles_ms.get("p50", self.mean_ms)

@@ -236,7 +236,7 @@ class Report(Record):
 
     @property
     def subject(self) -> Candidate | None:
-        """Give the one candidate that the report is about: the shipped one, or the bundle that was verified."""
+        """Return the one candidate that the report is about: the shipped one, or the bundle that was verified."""
         one = self.candidates[0] if self.kind in ("verify", "deploy") and self.candidates else None
         return self.shipped or one
 

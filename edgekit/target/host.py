@@ -109,7 +109,7 @@ class Host(Record):
 
 
 def home() -> Path | None:
-    """Give the user's home folder; None for a user that has none, as in many containers."""
+    """Return the user's home folder; None for a user that has none, as in many containers."""
     try:
         return Path.home()
     except RuntimeError:
@@ -224,7 +224,7 @@ def _cores(root: Path, own: bool, cpuinfo: str) -> int:
 
 
 def _control_groups(root: Path) -> tuple[Path, ...]:
-    """Give the folders of this process's control group (version 2) and of all above it: each may set a limit."""
+    """Return the folders of this process's control group (version 2) and of all above it: each may set a limit."""
     top = root / "sys/fs/cgroup"
     for line in read_text(root / "proc/self/cgroup").splitlines():
         if line.startswith("0::/"):
@@ -254,7 +254,7 @@ def _board(root: Path) -> str | None:
 
 
 def _virtual(root: Path, flags: set[str], compatible: tuple[str, ...]) -> bool:
-    """Say whether a hypervisor shows: x86 has a flag for it, ARM only a firmware's or device tree's word."""
+    """Return whether a hypervisor shows: x86 has a flag for it, ARM only a firmware's or device tree's word."""
     vendor = read_text(root / "sys/devices/virtual/dmi/id/sys_vendor")
     return (
         "hypervisor" in flags

@@ -26,14 +26,14 @@ def folders() -> Iterator[tuple[str, Path]]:
 
 
 def builtin() -> Path:
-    """Give the folder of the built-in targets: inside the package when installed, beside it in a checkout."""
+    """Return the folder of the built-in targets: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "targets"
     return inside if inside.is_dir() else package.parent / "targets"
 
 
 def expanded(name: str) -> Path:
-    """Give the path that the user wrote, with `~` for a home folder."""
+    """Return the path that the user wrote, with `~` for a home folder."""
     try:
         return Path(name).expanduser()
     except RuntimeError:  # of a user that is not there: the path as it stands is not there either, and is told so
@@ -41,12 +41,12 @@ def expanded(name: str) -> Path:
 
 
 def is_path(name: str) -> bool:
-    """Say whether it is a target's path, and no name to look for."""
+    """Return whether it is a target's path, and no name to look for."""
     return name.endswith(".toml") or "/" in name or os.sep in name
 
 
 def names(places: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Give the files of the targets in these places, by name; the first place that has a name wins."""
+    """Return the files of the targets in these places, by name; the first place that has a name wins."""
     found: dict[str, Path] = {}
     for _, folder in places:
         if folder.is_dir():

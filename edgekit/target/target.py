@@ -77,7 +77,7 @@ class Target(Record):
     evidence: Mapping[str, str] = field(default_factory=dict)
 
     def mismatches(self, host: _host.Host) -> tuple[str, ...]:
-        """Say why `host` is not such a device; empty when what is measured there counts for this target."""
+        """Return why `host` is not such a device; empty when what is measured there counts for this target."""
         wanted = self.device
         board = (wanted.board or "").lower()
         on_board = bool(board) and any(board in name.lower() for name in (host.board or "", *host.compatible))
@@ -211,7 +211,7 @@ def _probed(target: Target) -> Target:
 
 
 def _precisions(isa: Iterable[str]) -> tuple[str, ...]:
-    """Give what a processor computes in natively, and i8, which every one can emulate and the measurement judges."""
+    """Return what a processor computes in natively, and i8, which every one can emulate and the measurement judges."""
     have = set(isa)
     found = ["f32"]
     if have & {"fp16", "avx512_fp16"}:

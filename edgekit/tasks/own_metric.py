@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def is_function(metric: str | None) -> bool:
-    """Say whether a metric's name is that of a function."""
+    """Return whether a metric's name is that of a function."""
     return metric is not None and ":" in metric
 
 

@@ -14,7 +14,7 @@ from edgekit.result.report import Report
 
 
 def with_turns(report: Report, levels, spread: float = 0.01) -> Report:
-    """Give the report with the shipped candidate's latencies around each of `levels`, in ms, turn by turn."""
+    """Return the report with the shipped candidate's latencies around each of `levels`, in ms, turn by turn."""
     turns = tuple(
         Turn(n, 20, 20 * level / 1e3, tuple(np.round(level * np.linspace(1 - spread, 1 + spread, 20), 5).tolist()))
         for n, level in enumerate(levels)
