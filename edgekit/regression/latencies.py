@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.bench.percentile import PER_MILLE
 from edgekit.errors import UsageError
-from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.latency_block import SHARES, LatencyBlock
 from edgekit.result.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def latencies(measured: Measurement, folder: Path | None = None) -> Latencies | 
     return _of_unknown_turns(raw_ms)
 
 
-def of_turns(turns: Sequence[Turn]) -> Latencies:
+def of_turns(turns: Sequence[LatencyBlock]) -> Latencies:
     """Put together what a report keeps."""
     import numpy as np
 
@@ -136,7 +136,7 @@ def of_turns(turns: Sequence[Turn]) -> Latencies:
     return _series([np.array(one.latencies_ms) for one in turns], weights, *_columns(turns))
 
 
-def of_raw(latencies_ms: np.ndarray, turns: Sequence[Turn]) -> Latencies:
+def of_raw(latencies_ms: np.ndarray, turns: Sequence[LatencyBlock]) -> Latencies:
     """Put together raw latencies; of the turns only their cycles, counts and seconds are used."""
     import numpy as np
 
@@ -153,7 +153,7 @@ def _of_unknown_turns(latencies_ms: np.ndarray) -> Latencies:
     return _series(parts, [np.ones(len(part)) for part in parts], np.arange(UNKNOWN_TURNS), counts, seconds)
 
 
-def _columns(turns: Sequence[Turn]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(turns: Sequence[LatencyBlock]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import numpy as np
 
     return (
