@@ -78,7 +78,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # `import edgekit` does no work: each public name loads its module when it is first asked for.
+    # `import edgekit` does no work: the module of a public name is imported when the name is first used.
     if name not in _HOMES:
         raise AttributeError(f"module 'edgekit' has no attribute '{name}'")
     from importlib import import_module

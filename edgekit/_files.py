@@ -1,6 +1,6 @@
-"""Files and folders that are written beside their place and renamed into it: whole or not at all.
+"""Files and folders that are written under a temporary name and renamed into place: whole or not at all.
 
-Until then each is named `.NAME.PID.new`, so that what a killed process left is recognised and removed.
+The temporary name is `.NAME.PID.new`, so that the leftovers of a killed process are recognised and removed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from edgekit._process import alive
 
 
-def beside(path: Path) -> Path:
-    """Return the name under which this process writes what becomes `path`."""
+def temporary_path(path: Path) -> Path:
+    """Return the temporary name, in the same folder, under which this process writes `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the file to write; it takes the place of `path` at the end of the block, unless that raises."""
+    """Yield the file to write; it is renamed to `path` at the end of the block, unless the block raises."""
     remove_leftovers(path.parent, f".{path.name}.")
-    part = beside(path)
+    part = temporary_path(path)
     try:
         yield part
         part.replace(path)
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(root: Path, prefix: str = "") -> None:
-    """Remove what is named `PREFIX*.PID.*` in `root` and whose process is gone: a killed run could not do it itself."""
+    """Remove files and folders named `PREFIX*.PID.*` in `root` whose process has ended: a killed run left them."""
     for path in root.glob(f"{glob.escape(prefix)}*"):
         parts = path.name.rsplit(".", 2)
         if len(parts) == 3 and parts[1].isdigit() and not alive(int(parts[1])):

@@ -1,4 +1,4 @@
-"""Keep dependencies from calling home. Call `no_telemetry` before the first import of a runtime or a framework."""
+"""Switches for the telemetry of dependencies: call `no_telemetry` before the first import of a runtime or framework."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _OFF = {
 
 
 def no_telemetry(*modules: str) -> None:
-    """Switch off the telemetry that has a switch, for this process and its children, and make `modules`, packages of
-    telemetry that has none, unimportable here.
+    """Switch off telemetry that has a switch, for this process and its children; make `modules`, the packages of
+    telemetry without one, unimportable in this process.
     """
     os.environ.update(_OFF)
     for name in modules:

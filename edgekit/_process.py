@@ -1,4 +1,4 @@
-"""Processes of this machine: whether one runs, how a child ends with its parent, and which signal ended one."""
+"""Processes of this machine: whether one runs, how a child ends with its parent, and which signal ended it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = {
     "SIGKILL": ("killed", "something outside killed it, perhaps the system because memory ran out"),
     "SIGTERM": ("terminated", "something outside asked it to end"),
 }
-"""What a signal that ends a process means: its name for people, and more."""
+"""The name and an explanation, for people, of each signal that can end a process."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,15 +29,16 @@ def signal_of(returncode: int) -> str | None:
 
 
 def die_with(parent: int | None) -> None:
-    """Have the kernel kill this process when the parent's thread that started it ends; ends it if `parent` is gone.
+    """Ask the kernel to kill this process when the parent's thread that started it ends; exit at once if `parent` has
+    ended already.
 
-    Linux only: elsewhere a child has to watch for the end of its standard input.
+    The kernel's part is Linux only: elsewhere a child has to watch for the end of its standard input.
     """
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent is not None and os.getppid() != parent:  # it died before we asked
+    if parent is not None and os.getppid() != parent:  # it ended before the call of prctl
         raise SystemExit(1)
 
 

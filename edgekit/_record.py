@@ -1,7 +1,7 @@
 """Frozen dataclasses to and from plain JSON or TOML values.
 
-A `Record` is written with `to_dict` and read with `from_dict`, which accepts nothing it does not know: an unknown
-key, a missing one or a value of the wrong type is a UsageError that names the place and the nearest known key.
+A `Record` is written with `to_dict` and read with `from_dict`, which is strict: an unknown key, a missing key or a
+value of the wrong type is a UsageError that names the place and the nearest known key.
 Fields may be text, numbers, booleans, paths, literals, other records, tuples, frozensets, mappings from text, and
 unions of these.
 """
@@ -24,17 +24,17 @@ from edgekit.errors import UsageError, nearest
 R = TypeVar("R", bound="Record")
 
 TRANSIENT = {"transient": True}
-"""Field metadata of what lives in memory only and is neither written nor read."""
+"""Metadata of a field that exists in memory only: it is neither written nor read."""
 
 NOT_FINITE = ("nan", "inf", "-inf")
-"""How numbers are written that JSON has no words for; a field of type float reads them back."""
+"""How floats that JSON cannot express are written; a field of type float reads them back."""
 
 
 class Record:
-    """Give a frozen dataclass `to_dict` and a strict `from_dict`."""
+    """The base of frozen dataclasses that convert to plain values and back: `to_dict` and a strict `from_dict`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values: dicts, lists, strings, finite numbers, booleans and None.
+        """Return plain values: dicts, lists, strings, finite numbers, booleans and None.
 
         Raises TypeError for a value that has no plain form: that is a bug of whoever put it there.
         """
@@ -42,13 +42,13 @@ class Record:
 
     @classmethod
     def from_dict(cls: type[R], data: Mapping[str, Any], where: str = "") -> R:
-        """Read plain values; `where` names the file or table in messages.
+        """Return the record that plain values describe; `where` names the file or table in messages.
 
         Raises UsageError for an unknown key, a missing key or a value of the wrong type.
         """
         where = where or cls.__name__
         if not isinstance(data, Mapping):
-            raise UsageError(f"{where}: expected a table, found {_show(data)}.")
+            raise UsageError(f"{where}: expected a table, found {_shortened(data)}.")
         fields = _fields(cls)
         known = f"known keys: {', '.join(sorted(fields))}"
         for key in data:
@@ -62,22 +62,22 @@ class Record:
                 raise UsageError(f"{where}: the key '{name}' is missing.", hint=known)
         try:
             return cls(**values)
-        except UsageError as error:  # from __post_init__, which does not know the place
+        except UsageError as error:  # raised by __post_init__, which has no `where`
             raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
 
 
 def canonical_json(value: object) -> str:
-    """Give the one JSON text of a plain value, fit for hashing."""
+    """Return the canonical JSON text of a plain value: equal values give equal text, so that it can be hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest_of(value: object) -> str:
-    """Give the SHA-256 of a plain value's canonical JSON, as hex."""
+    """Return the SHA-256 of a plain value's canonical JSON, as hex."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes, as hex, reading 1 MiB at a time."""
+    """Return the SHA-256 of a file's bytes, as hex, reading 1 MiB at a time."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -86,15 +86,16 @@ def digest_of_file(path: Path) -> str:
 
 
 def _fields(cls: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """Give each lasting field with its type. (Apart from the cache because mypy takes no `type[R]` for Hashable.)"""
+    """Return each persistent field with its type, by name."""
+    # Not cached itself: mypy does not accept `type[R]` as Hashable.
     return _resolved(cls)
 
 
 @functools.cache
 def _resolved(cls: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(cls)
-    lasting = (field for field in dataclasses.fields(cls) if not field.metadata.get("transient"))
-    return {field.name: (field, hints[field.name]) for field in lasting}
+    persistent = (field for field in dataclasses.fields(cls) if not field.metadata.get("transient"))
+    return {field.name: (field, hints[field.name]) for field in persistent}
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -112,10 +113,9 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return _plain(
-            value.tolist(), where
-        )  # a numpy scalar or array, told by its module so that numpy stays unimported
-    raise TypeError(f"{where} holds a {type(value).__name__}, which has no plain form: {_show(value)}")
+        # A numpy scalar or array, recognised by its module so that numpy is not imported.
+        return _plain(value.tolist(), where)
+    raise TypeError(f"{where} holds a {type(value).__name__}, which has no plain form: {_shortened(value)}")
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
@@ -123,14 +123,14 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        return _one_of(typing.get_args(hint), value, where)
+        return _union(typing.get_args(hint), value, where)
     if origin is typing.Literal:
         return _literal(typing.get_args(hint), value, where)
     if origin in (tuple, frozenset):
         return _sequence(origin, typing.get_args(hint), value, where)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise UsageError(f"{where}: expected a table, found {_show(value)}.")
+            raise UsageError(f"{where}: expected a table, found {_shortened(value)}.")
         inner = typing.get_args(hint)[1]
         return {str(key): _typed(inner, item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record):
@@ -141,7 +141,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
-    raise UsageError(f"{where}: expected {_name(hint)}, found {_show(value)}.", hint=f"correct '{_key(where)}'")
+    raise UsageError(f"{where}: expected {_name(hint)}, found {_shortened(value)}.", hint=f"correct '{_key(where)}'")
 
 
 def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -157,15 +157,15 @@ def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _sequence(kind: type, args: tuple[Any, ...], value: Any, where: str) -> Any:
     if not isinstance(value, (list, tuple, frozenset)):
-        raise UsageError(f"{where}: expected a list, found {_show(value)}.")
+        raise UsageError(f"{where}: expected a list, found {_shortened(value)}.")
     hints = args if kind is tuple and args[-1] is not Ellipsis else (args[0],) * len(value)
     if len(hints) != len(value):
-        raise UsageError(f"{where}: expected a list of {len(hints)}, found {len(value)} in {_show(value)}.")
+        raise UsageError(f"{where}: expected a list of {len(hints)}, found {len(value)} in {_shortened(value)}.")
     pairs = enumerate(zip(hints, value, strict=True))
     return kind(_typed(hint, item, f"{where}[{index}]") for index, (hint, item) in pairs)
 
 
-def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
+def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in options:
         return None
     options = tuple(option for option in options if option is not type(None))
@@ -175,16 +175,16 @@ def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
             return _typed(option, value, where)
         except UsageError as error:
             faults.append(error)
-    # Of several types, the one that has the value's form tells best what is wrong inside it.
+    # Of several types, the error of the type that has the value's form is the most precise one.
     form = Mapping if isinstance(value, Mapping) else (list, tuple)
-    alike = [fault for option, fault in zip(options, faults, strict=True) if _holds(option, form, value)]
+    alike = [fault for option, fault in zip(options, faults, strict=True) if _has_form(option, form, value)]
     if len(options) == 1 or len(alike) == 1:
         raise (alike or faults)[0]
-    raise UsageError(f"{where}: expected {' or '.join(map(_name, options))}, found {_show(value)}.")
+    raise UsageError(f"{where}: expected {' or '.join(map(_name, options))}, found {_shortened(value)}.")
 
 
-def _holds(hint: Any, form: Any, value: Any) -> bool:
-    """Say whether `hint` is a table type where the value is a table, or a list type where it is a list."""
+def _has_form(hint: Any, form: Any, value: Any) -> bool:
+    """Return whether `hint` is a table type where the value is a table, or a list type where it is a list."""
     origin = typing.get_origin(hint)
     if form is Mapping:
         return origin in (dict, Mapping) or (isinstance(hint, type) and issubclass(hint, Record))
@@ -209,6 +209,6 @@ def _key(where: str) -> str:
     return where.rpartition(": ")[2]
 
 
-def _show(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

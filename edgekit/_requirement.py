@@ -1,4 +1,4 @@
-"""Installed versions, and requirements, markers and version clauses (PEP 440, 503 and 508) as `packaging` reads them.
+"""Installed versions, and requirements, markers and version clauses (PEP 440, 503 and 508), parsed by `packaging`.
 
 `packaging` is imported on use.
 """
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement of a distribution: `name` within `clauses`, such as (">=2.6", "<2.14")."""
+    """A requirement of a distribution: `name` within `clauses`, such as (">=2.6", "<2.14")."""
 
     name: str
     clauses: tuple[str, ...]
     marker: Marker | None
 
     def applies_on(self, machine: Mapping[str, str]) -> bool:
-        """Return whether it counts, for the distribution itself, where the marker's names have these values."""
+        """Return whether the distribution without extras has this requirement where the marker's variables have these
+        values.
+        """
         return self.marker is None or self.marker.evaluate({**machine, "extra": ""})
 
     def applies(self, extra: str | None) -> bool:
-        """Return whether it counts on this machine, for the distribution itself (None) or for one of its extras."""
+        """Return whether the distribution itself (None), or this extra of it, has this requirement on this machine."""
         alone = self.applies_on({})
         if extra is None or self.marker is None:
             return alone and extra is None
@@ -36,7 +38,7 @@ class Requirement:
 
 
 def read(text: str) -> Requirement | None:
-    """Read one requirement; None for what is not one, and for a form that names no version range, such as a URL."""
+    """Return the parsed requirement; None for text that is not one, and for a form without versions, such as a URL."""
     from packaging.requirements import InvalidRequirement
     from packaging.requirements import Requirement as Parsed
 
@@ -50,7 +52,7 @@ def read(text: str) -> Requirement | None:
 
 
 def of(distribution: str, extra: str | None = None) -> Iterator[Requirement]:
-    """Yield the requirements of an installed distribution that count here; of one that is not installed, none."""
+    """Yield the requirements of an installed distribution that apply here; nothing where it is not installed."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -83,12 +85,14 @@ def require(purpose: str, *modules: str) -> None:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those distributions that are installed, in the order of `names`."""
+    """Return the versions of the distributions in `names` that are installed, in that order."""
     return {name: version for name in names if (version := installed(name)) is not None}
 
 
 def satisfies(version: str, clauses: str) -> bool:
-    """Return whether a version satisfies comma-separated clauses, as `>=2.6,<2.14`; False for what does not parse."""
+    """Return whether a version satisfies comma-separated clauses such as `>=2.6,<2.14`; False if either cannot be
+    parsed.
+    """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import InvalidVersion
 
@@ -99,7 +103,7 @@ def satisfies(version: str, clauses: str) -> bool:
 
 
 def normal(name: str) -> str:
-    """Return a distribution's name in the one form that pip compares (PEP 503)."""
+    """Return a distribution's name in the normalised form that pip compares (PEP 503)."""
     from packaging.utils import canonicalize_name
 
     return canonicalize_name(name)

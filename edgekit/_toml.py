@@ -1,4 +1,4 @@
-"""TOML files: read with the library's place on Python 3.10, and written, which the library does not do."""
+"""TOML, read with tomllib (tomli on Python 3.10), and written, which neither does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ else:
 
 
 def read(path: Path, what: str, *, hint: str | None = None) -> dict[str, Any]:
-    """Read a file, `what` it is to the user. Raises UsageError, with `hint`, for one that cannot be opened, and for bad
-    TOML.
+    """Return the content of a file; `what` names it in messages. Raises UsageError for one that cannot be opened, with
+    `hint`, and for bad TOML.
     """
     try:
         with path.open("rb") as file:
@@ -32,13 +32,13 @@ def read(path: Path, what: str, *, hint: str | None = None) -> dict[str, Any]:
 
 
 def key(name: str) -> str:
-    """Write a key as TOML, quoted where it must be."""
+    """Return a key as TOML, quoted where it must be."""
     bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
     return name if bare else value(name)
 
 
 def value(plain: Any) -> str:
-    """Write a plain value as TOML."""
+    """Return a plain value as TOML."""
     if isinstance(plain, bool):
         return "true" if plain else "false"
     if isinstance(plain, (int, float)):

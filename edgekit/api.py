@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.bundle import verify as measure
+from edgekit.bundle import verify as verification
 from edgekit.data import DataRef
 from edgekit.errors import UsageError
 from edgekit.pipeline import planning, run
@@ -41,7 +41,7 @@ def export(
 
 
 def plan(model: Any = None, *, target: str = "host", data: str | Path | None = None, **options: Any) -> Plan:
-    """Say what `export` would do, without doing it."""
+    """Return what `export` would do, without doing it."""
     project, module = _project(model, {"target": target, "data": data, **options})
     return planning.plan(project, live=module is not None)
 
@@ -49,20 +49,20 @@ def plan(model: Any = None, *, target: str = "host", data: str | Path | None = N
 def verify(
     bundle: str | Path, *, data: str | Path | None = None, max_drop: float | None = None, **options: Any
 ) -> Report:
-    """Hold a bundle against its stored samples, and against labelled `data`; `report.ok` tells."""
+    """Compare a bundle's outputs with those of its stored samples, and with the labels of `data`; see `report.ok`."""
     columns = {key: options.pop(key) for key in ("split", "text_columns", "label_column") if key in options}
     ref = None if data is None else DataRef(str(data), **columns)
-    return measure.verify(bundle, data=ref, max_drop=max_drop, **options)
+    return verification.verify(bundle, data=ref, max_drop=max_drop, **options)
 
 
 def benchmark(bundles: str | Path | Sequence[str | Path], **options: Any) -> Report:
-    """Time one bundle, or several interleaved."""
+    """Measure one bundle, or several interleaved, and return the report."""
     paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
-    return measure.benchmark(paths, **options)
+    return verification.benchmark(paths, **options)
 
 
 def _project(model: Any, options: dict[str, Any]) -> tuple[Project, Any]:
-    """Split a model argument into the project's reference and a live module."""
+    """Return the project, and the live module where `model` is one rather than a reference."""
     plain = {
         key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None
     }

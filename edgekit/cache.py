@@ -1,9 +1,9 @@
-"""The step cache: what was computed is kept under a digest of all that decides it, so that a killed export loses one
+"""The step cache: a result is kept under a digest of everything that decides it, so that a killed export loses one
 step at most.
 
-An entry is a folder that is written aside and renamed into place, with the hash of every file in it; one that does not
-match is thrown away and made again. Two exports that need the same step at once wait for each other on a file lock,
-which the kernel releases when a process dies.
+An entry is a folder that is written under a temporary name and renamed into place, with the hash of every file in it;
+an entry that does not match its hashes is removed and built again. Two exports that need the same step at once wait
+for each other on a file lock, which the kernel releases when a process dies.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Entry(Record):
 
 
 def folder() -> Path:
-    """Give the cache folder: `$EDGEKIT_CACHE_DIR`, or `edgekit` in the user's cache directory.
+    """Return the cache folder: `$EDGEKIT_CACHE_DIR`, or `edgekit` in the user's cache directory.
 
-    Raises UsageError for a user without a home where none is named.
+    Raises UsageError where no folder is named and the user has no home folder.
     """
     if explicit := os.environ.get("EDGEKIT_CACHE_DIR"):
         return Path(explicit)
@@ -58,31 +58,32 @@ def folder() -> Path:
 
 
 def fetch(key: str, step: str, make: Callable[[Path], Path | None]) -> tuple[Path, bool]:
-    """Give the folder of the step with this key and whether it was there; `make` fills an empty folder when it was not.
+    """Return the folder of the step with this key and whether it was cached; if it was not, `make` fills an empty
+    folder.
 
-    A `make` that gives a folder of its own made something that is not to be kept: that folder is given, and the next
-    call makes it again. Nothing of a failed or interrupted `make` stays. Raises UsageError when the cache cannot be
-    written, DeviceError on a full disk.
+    A `make` that returns a folder of its own built something that must not be cached: that folder is returned, and the
+    next call builds it again. Nothing of a failed or interrupted `make` stays. Raises UsageError when the cache cannot
+    be written, DeviceError on a full disk.
     """
     root = folder()
     final = root / "steps" / key[:2] / key
     with disk_faults(root, "the cache"):
         final.parent.mkdir(parents=True, exist_ok=True)
         with _lock(root / "locks" / key):
-            if _sound(final):
+            if _is_intact(final):
                 return final, True
             shutil.rmtree(final, ignore_errors=True)
             with workdir(step) as work:
                 if (elsewhere := make(work)) is not None:
                     return elsewhere, False
-                _seal(work, key, step)
+                _write_entry(work, key, step)
                 work.rename(final)
     return final, False
 
 
 @contextlib.contextmanager
 def workdir(step: str) -> Iterator[Path]:
-    """Give an empty folder on the cache's disk for the time of the block; leftovers of dead processes are cleared
+    """Yield an empty folder on the cache's disk, removed after the block; leftovers of dead processes are removed
     first.
     """
     root = folder() / "work"
@@ -98,10 +99,10 @@ def workdir(step: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def partial(key: str, step: str) -> Iterator[Path]:
-    """Give the folder of a long step that is under way, with what a run that was killed left there.
+    """Yield the folder of a long step that has not finished, with the files that a killed run left there.
 
-    It stays when the block ends: what it holds is written whole or not at all by who uses it. One process has it at a
-    time. Raises what `fetch` raises.
+    It stays when the block ends: its user writes each file whole or not at all. One process uses it at a time. Raises
+    what `fetch` raises.
     """
     root = folder()
     with disk_faults(root, "the cache"), _lock(root / "locks" / key):
@@ -111,12 +112,12 @@ def partial(key: str, step: str) -> Iterator[Path]:
 
 
 def usage() -> tuple[Entry, ...]:
-    """List the entries, oldest first."""
+    """Return the entries, oldest first."""
     return tuple(sorted((*_steps(), *_partials()), key=lambda entry: (entry.created, entry.key)))
 
 
 def clear() -> int:
-    """Remove every entry; give the bytes that were freed. Steps that are being made are left alone."""
+    """Remove every entry and return the number of bytes freed. Steps that a process is working on stay."""
     freed = 0
     for entry in _steps():
         shutil.rmtree(folder() / "steps" / entry.key[:2] / entry.key, ignore_errors=True)
@@ -129,10 +130,10 @@ def clear() -> int:
 
 @contextlib.contextmanager
 def disk_faults(path: Path, what: str) -> Iterator[None]:
-    """Turn the disk's own refusals while writing `what` below `path` into our errors."""
+    """Translate errors of the file system while `what` is written below `path` into our errors."""
     try:
         yield
-    except BuildError as error:  # a pass or a compiler that failed because the disk is full did not fail by itself
+    except BuildError as error:  # a pass or a compiler can fail only because the disk is full
         if _full(error.__cause__):
             raise _disk_full(path, what) from error
         raise
@@ -176,16 +177,16 @@ def _steps() -> Iterator[Entry]:
 
 
 def _partials() -> Iterator[Entry]:
-    """Describe the folders of long steps; they have no hashes, as their files still change."""
+    """Yield an entry for the folder of each unfinished long step, without hashes, as its files still change."""
     for path in folder().glob("partial/*.*"):
         step, _, key = path.name.rpartition(".")
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        made = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.timezone.utc)
-        yield Entry(key, step, made.isoformat(timespec="seconds"), {}, size)
+        modified = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.timezone.utc)
+        yield Entry(key, step, modified.isoformat(timespec="seconds"), {}, size)
 
 
 def _remove_idle(entry: Entry) -> bool:
-    """Remove the folder of a step under way unless a process works in it; return whether it is gone."""
+    """Remove the folder of an unfinished step unless a process works in it; return whether it was removed."""
     from filelock import FileLock, Timeout
 
     try:
@@ -196,14 +197,14 @@ def _remove_idle(entry: Entry) -> bool:
     return True
 
 
-def _seal(work: Path, key: str, step: str) -> None:
+def _write_entry(work: Path, key: str, step: str) -> None:
     files = {p.relative_to(work).as_posix(): digest_of_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
     size = sum((work / name).stat().st_size for name in files)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     (work / _RECORD).write_text(json.dumps(Entry(key, step, now, files, size).to_dict()))
 
 
-def _sound(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     try:
         entry = Entry.from_dict(json.loads((path / _RECORD).read_text()))
         return all(digest_of_file(path / name) == sha for name, sha in entry.files.items())

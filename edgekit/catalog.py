@@ -1,6 +1,6 @@
-"""What the installed backends bring, joined with what is built in: recipes, variants of targets, runtimes.
+"""Recipes, variants of targets and runtimes: those that are built in, and those that the installed backends bring.
 
-A backend that does not import is left out of a list, and told of where it is used.
+A backend that does not import is left out of these lists; its error is raised where the backend is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Owned = tuple[str | None, Recipe]
 
 
 def recipe(name: str) -> Recipe:
-    """Return a recipe by its name, built in or of an installed backend, or from a TOML file, by its path or by its name
+    """Return the recipe `name`: a built-in one, one of an installed backend, or a TOML file, by its path or by its name
     in ./recipes.
 
     Raises UsageError with the nearest names, EnvironmentFault for a name that two claim or whose plugin is missing.
@@ -55,9 +55,10 @@ def recipe(name: str) -> Recipe:
 
 
 def recipes(of: str | None = None) -> dict[str, Recipe]:
-    """Return the built-in recipes and those of the installed backends, or of the backend `of` alone, by name.
+    """Return the built-in recipes and those of the installed backends (of the backend `of` alone, where given), by
+    name.
 
-    Without those that cannot be used: of a backend that does not import, or of a name that is claimed twice.
+    Recipes that cannot be used are left out: those of a backend that does not import, and names that are claimed twice.
     """
     table = {name: owners[0] for name, owners in _recipes().items() if len(owners) == 1}
     return {name: owned for name, (owner, owned) in table.items() if of is None or owner in (of, None)}
@@ -76,10 +77,11 @@ def pass_defaults(of: str, pass_name: str, target: Target) -> Mapping[str, Any]:
 
 
 def target(name: str) -> Target:
-    """Return a target by its name or path; a variant of its hardware after a colon, as `nvidia-gpu:8.9`, is asked of
-    its backends.
+    """Return a target by its name or path; a name such as `nvidia-gpu:8.9` names a variant, which a backend of the
+    target resolves.
 
-    Raises UsageError for an unknown target or variant, EnvironmentFault where the backend that would know is missing.
+    Raises UsageError for an unknown target or variant, EnvironmentFault where the backend that would resolve the
+    variant is missing.
     """
     plain, colon, variant = name.partition(":")
     if not colon or search_path.is_path(name):
@@ -90,7 +92,7 @@ def target(name: str) -> Target:
         if isinstance(plugin, WithVariants):
             return plugin.variant(whole, variant)
     for each in whole.backends:
-        registry.backend(each)  # raises for one that is missing: it may be the one that knows
+        registry.backend(each)  # raises for one that is missing: it may be the one that has variants
     raise UsageError(
         f"the target '{plain}' has no variants: none of its backends ({', '.join(whole.backends)}) takes ':{variant}'.",
         hint=f"--target {plain}",
@@ -98,7 +100,7 @@ def target(name: str) -> Target:
 
 
 def runtime(of: str) -> Runtime:
-    """Return what a backend says of its runtime; an empty one where it says nothing, or is missing. None is loaded."""
+    """Return a backend's description of its runtime; an empty one where it has none or is missing. Loads no runtime."""
     plugin = _backend(of)
     return plugin.runtime if isinstance(plugin, WithRuntime) else Runtime()
 
@@ -110,7 +112,7 @@ def runtimes() -> dict[str, Runtime]:
 
 
 def _backend(name: str) -> Backend | None:
-    """Return a backend, None where it is missing or broken. Raises UsageError for one that nobody knows."""
+    """Return a backend; None where it is missing or broken. Raises UsageError for an unknown one."""
     try:
         return registry.backend(name)
     except EnvironmentFault:
@@ -118,7 +120,7 @@ def _backend(name: str) -> Backend | None:
 
 
 def _recipes() -> dict[str, tuple[Owned, ...]]:
-    """Return every recipe by its name with its owner; with several where the name is claimed twice."""
+    """Return each recipe with its owner, by name; a name that is claimed twice has several."""
     table: dict[str, tuple[Owned, ...]] = {name: ((None, builtin),) for name, builtin in BUILTIN.items()}
     for name in registry.names("backend"):
         plugin = _backend(name)
@@ -138,16 +140,16 @@ def _claimed_twice(name: str, owners: list[str | None]) -> EnvironmentFault:
 
 
 def _from_file(path: Path) -> Recipe:
-    """Read a recipe; where it does not say its precision, that of its passes is taken."""
-    read = toml_file.read(path)
-    if read.name in _recipes() or read.name in registry.KNOWN_RECIPES:
-        raise UsageError(f"{path}: the name '{read.name}' is a built-in recipe's.", hint="give it another name")
-    if read.precision:
-        return read
+    """Return the recipe of a file; where the file sets no precision, that of its passes is used."""
+    recipe = toml_file.read(path)
+    if recipe.name in _recipes() or recipe.name in registry.KNOWN_RECIPES:
+        raise UsageError(f"{path}: the name '{recipe.name}' is a built-in recipe's.", hint="give it another name")
+    if recipe.precision:
+        return recipe
     precisions = []
-    for step in read.passes:
-        with contextlib.suppress(EnvironmentFault):  # a plan says which pass is missing
-            configured = registry.configured(step, read.name)
+    for step in recipe.passes:
+        with contextlib.suppress(EnvironmentFault):  # planning reports which pass is missing
+            configured = registry.configured(step, recipe.name)
             precisions += [configured.precision] if isinstance(configured, WithPrecision) else []
     precisions.sort(key=lambda precision: precision in ("f16", "bf16"))
-    return replace(read, precision="+".join(filter(None, precisions)) or "f32")
+    return replace(recipe, precision="+".join(filter(None, precisions)) or "f32")

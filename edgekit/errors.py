@@ -22,7 +22,9 @@ from typing import Any
 
 
 class EdgekitError(Exception):
-    """Say what happened (`message`), what to do next (`hint`) and the facts around it (`context`)."""
+    """The base of all errors: what happened (`message`), what to do next (`hint`) and the facts around it
+    (`context`).
+    """
 
     exit_code = 1
 
@@ -33,7 +35,7 @@ class EdgekitError(Exception):
         self.context = context
 
     def to_dict(self) -> dict[str, object]:
-        """Give the form that `--json` prints."""
+        """Return the form that `--json` prints."""
         return {
             "error": type(self).__name__,
             "exit_code": self.exit_code,
@@ -66,7 +68,7 @@ class EnvironmentFault(EdgekitError):
 
 
 class UnsupportedError(EdgekitError):
-    """Model, target and passes do not go together; `problems` lists every reason."""
+    """This model cannot run on this target with these passes; `problems` lists every reason."""
 
     exit_code = 4
 
@@ -82,13 +84,13 @@ class UnsupportedError(EdgekitError):
 
 
 class AccuracyFailure(EdgekitError):
-    """Quality fell below what the user allows. The report exists already."""
+    """Quality fell below what the user allows. The report was written before."""
 
     exit_code = 5
 
 
 class PerformanceFailure(EdgekitError):
-    """A budget on latency, size, memory or regression was missed. The report exists already."""
+    """A budget on latency, size, memory or regression was missed. The report was written before."""
 
     exit_code = 6
 
@@ -118,7 +120,7 @@ def _plain(value: object) -> object:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Give ` Did you mean 'x'?` for the known words closest to `word`, or the empty string."""
+    """Return ` Did you mean 'x'?` for the known words closest to `word`, or the empty string."""
     close = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
     if not close:
         return ""

@@ -1,4 +1,4 @@
-"""What is known of a graph's layers: which there are, what each takes, and what quantizing it costs."""
+"""Facts about a graph's layers: which there are, what time each takes, and what quantizing it costs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from edgekit._record import Record
 
 @dataclass(frozen=True)
 class LayerTime(Record):
-    """One executed layer: its name in the graph, its kind, its precision and its time."""
+    """An executed layer: its name in the graph, its kind, its precision and its time."""
 
     name: str
     kind: str
     precision: str
     time_ms: float
     covers: tuple[str, ...] = ()
-    """Names of operators and tensors of the graph that was built which this layer computes, as far as the runtime keeps
-    them."""
+    """Names of the operators and tensors of the built graph that this layer computes, as far as the runtime keeps them.
+    """
 
 
 @dataclass(frozen=True)
 class LayerCost(Record):
-    """One layer, and what quantizing it alone does to the model's outputs."""
+    """A layer, and what quantizing it alone does to the model's outputs."""
 
     name: str
     """The node's name in the graph."""
@@ -33,19 +33,20 @@ class LayerCost(Record):
 
 @dataclass(frozen=True)
 class GraphLayer(Record):
-    """A layer that a pass can leave in float, and the names by which a profile may speak of it."""
+    """A layer that a pass can leave in float, and the names under which a profile may list it."""
 
     name: str
-    """The node's name, as `exclude` takes it."""
+    """The node's name, as the option `exclude` expects it."""
     kind: str
     names: tuple[str, ...]
-    """Operators and tensors from this layer on, before the pass and after it, up to the next layers."""
+    """Names of operators and tensors from this layer up to the next layers, in the graph before the pass and after it.
+    """
     folded: tuple[str, ...] = ()
-    """Of these, operators that were folded into it."""
+    """Those of `names` that are operators folded into this layer."""
     pairs: tuple[str, ...] = ()
-    """Operators that convert what it reads."""
+    """Operators that convert the inputs of this layer."""
     after: tuple[str, ...] = ()
-    """The layers whose results it reads, directly or through other operators."""
+    """The layers whose results this layer reads, directly or through other operators."""
     reads: int | None = None
     """Elements of its activation input; None where sizes are free."""
 
@@ -56,4 +57,4 @@ class LayerMap(Record):
 
     layers: tuple[GraphLayer, ...]
     elsewhere: tuple[str, ...] = ()
-    """Operators and tensors that stand before every layer."""
+    """Operators and tensors that come before every layer."""

@@ -1,4 +1,4 @@
-"""How long work tells of itself: a small protocol that the command line draws and the library keeps silent on."""
+"""The progress of long work: a small protocol that the command line draws and the library leaves silent."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Protocol
 
 
 class Tick(Protocol):
-    """Advance the running step by `count` units, and optionally say what it is at."""
+    """A call that advances the running step by `count` units; `detail` describes the current unit."""
 
     def __call__(self, count: int = 1, detail: str = "") -> None: ...
 
 
 class Progress(Protocol):
-    """Receive what is being done; implementations draw on stderr."""
+    """Receives the steps of long work; implementations draw on stderr."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Tick]:
-        """Open a step; `total` units are expected, None when unknown."""
+        """Return a context that lasts as long as the step; `total` units are expected, None when unknown."""
         ...
 
     def note(self, text: str) -> None:
-        """Say one line that stays: a warning or a finding."""
+        """Print a line that stays: a warning or a result."""
         ...
 
 
 class Silent:
-    """The progress of a library call: none."""
+    """The default progress of a library call: draws nothing."""
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Tick]:

@@ -1,7 +1,7 @@
-"""The project: everything an export needs to know, as `edgekit.toml` keeps it and the command line overrides it.
+"""The project: the settings of an export, as `edgekit.toml` keeps them and the command line overrides them.
 
-A build pipeline keeps the file in version control; then `edgekit export --target jetson` alone does the job. A plan
-that `--dry-run` prints is such a file too.
+A build pipeline keeps the file in version control; then `edgekit export --target jetson` needs no other option. The
+plan that `--dry-run` prints is such a file too.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ FILE = "edgekit.toml"
 DEFAULT_MAX_DROP = 0.01
 """One point of a metric between 0 and 1."""
 DEFAULT_MIN_AGREEMENT = 0.99
-"""Share of samples with the original's top answer, or the least cosine to its output, where there are no labels."""
+"""Where there are no labels: the share of samples with the original's top-1 answer, or the least cosine to its output.
+"""
 
 Objective = Literal["latency", "throughput", "size", "memory"]
-"""What the best of those that pass is best in."""
+"""What the candidates that pass the gate are ranked by."""
 
 _PATHS = ("model", "data", "calibration", "train", "processor", "output", "recipe")
 
 
 @dataclass(frozen=True)
 class Project(Record):
-    """What to export, for which target, held against which data, within which budgets."""
+    """What to export, for which target, evaluated on which data, within which budgets."""
 
     model: str | None = None
     task: str | None = None
@@ -42,9 +43,9 @@ class Project(Record):
     """Evaluation data, and calibration data where `calibration` is not given: the two never share a sample."""
     calibration: str | None = None
     train: str | None = None
-    """Training data, for recipes that train: never drawn from `data`."""
+    """Training data, for recipes that train; never taken from `data`."""
     prune: float | None = None
-    """Try each recipe on a pruned model too, with this share of its multiply-adds gone and recovered on `train`."""
+    """Try each recipe on a pruned model too: without this share of its multiply-adds, and fine-tuned on `train`."""
     split: str | None = None
     text_columns: tuple[str, ...] = ()
     label_column: str | None = None
@@ -63,26 +64,26 @@ class Project(Record):
     recipe: str | None = None
     backends: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
-    """`backend/recipe` names; empty takes the target's."""
+    """`backend/recipe` names; empty means the target's."""
     processor: str | None = None
     inputs: tuple[str, ...] = ()
     """Input specs as `name:dtype[dims]`, for a plain module without examples."""
     shapes: Mapping[str, int | str] = field(default_factory=dict)
-    """A number fixes a free size, "dynamic" leaves it free."""
+    """A number fixes a free size; "dynamic" leaves it free."""
     opset: int | None = None
 
     qat: bool = False
-    """Fine-tune under int8's rounding, on `train`, where no int8 candidate passes the gate, not even repaired."""
+    """Fine-tune under int8's rounding, on `train`, where no int8 candidate passes the gate, not even after repair."""
     repair: bool = True
-    """Leave the layers that cost most in float where a candidate misses the gate."""
+    """Where a candidate misses the gate: leave in float the layers whose quantization costs the most quality."""
     mixed: bool = True
-    """Where candidates are measured: leave the layers in float that int8 makes no faster."""
+    """Where candidates are measured: leave in float the layers that int8 does not make faster."""
     bench: bool = True
     bench_seconds: float = 2.0
     search: int = 0
-    """Trials of recipes, methods and shares beyond the target's candidates."""
+    """Number of trials of other recipes, methods and shares of layers, beyond the target's candidates."""
     tune: bool = True
-    """Measure other runtime options of the shipped candidate, and take those that are faster."""
+    """Measure other runtime options of the shipped candidate, and use those that are faster."""
     seed: int = 0
 
     revision: str | None = None
@@ -111,25 +112,25 @@ class Project(Record):
                 )
 
     def absolute(self) -> Project:
-        """Make the paths of what lies on disk absolute, so that the project can be run from any folder."""
-        found = {name: getattr(self, name) for name in _PATHS}
-        there = {name for name, path in found.items() if path and (name == "output" or Path(path).exists())}
-        return Project.from_dict({**self.to_dict(), **{name: str(Path(found[name]).resolve()) for name in there}})
+        """Return the project with absolute paths of everything on disk, so that it can be run from any folder."""
+        paths = {name: getattr(self, name) for name in _PATHS}
+        on_disk = {name for name, path in paths.items() if path and (name == "output" or Path(path).exists())}
+        return Project.from_dict({**self.to_dict(), **{name: str(Path(paths[name]).resolve()) for name in on_disk}})
 
     def for_target(self) -> Project:
-        """Apply what `targets` says of the chosen target."""
-        over = self.targets.get(self.target)
-        if over is None:
+        """Return the project with what `targets` sets for the chosen target applied."""
+        overrides = self.targets.get(self.target)
+        if overrides is None:
             return self
-        return Project.from_dict({**self.to_dict(), **over}, f"[targets.{self.target}]")
+        return Project.from_dict({**self.to_dict(), **overrides}, f"[targets.{self.target}]")
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Project:
-    """Read the project file (`path`, else `edgekit.toml` or `[tool.edgekit]` here, else nothing) and apply the
+    """Return the project of a file (`path`, else `edgekit.toml` or `[tool.edgekit]` here, else none), with the
     overrides.
 
-    What the file says of the chosen target comes between the file's own values and the overrides.
-    Relative paths in a file are taken from the file's folder. Raises UsageError for a bad file or key.
+    What the file sets for the chosen target overrides the file's general values and yields to `overrides`.
+    Relative paths in a file are relative to the file's folder. Raises UsageError for a bad file or key.
     """
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
     data, where = _read(path)
@@ -147,11 +148,14 @@ def write_template(path: Path) -> None:
 
 
 def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
-    """Give the project file that stands for `project`; defaults that decide nothing are left out."""
-    plain = Project()
+    """Return the text of a project file with the values of `project`; values equal to their default are left out.
+
+    `comments` are written above the values of those names.
+    """
+    defaults = Project().to_dict()
     lines = []
     for name, value in project.to_dict().items():
-        if name in ("targets", "shapes") or (value == plain.to_dict()[name] and name not in ("target",)):
+        if name in ("targets", "shapes") or (value == defaults[name] and name != "target"):
             continue
         lines += [f"# {line}" for line in (comments or {}).get(name, "").splitlines()]
         lines.append(f"{name} = {_toml.value(value)}")
@@ -179,7 +183,7 @@ def _read(path: Path | None) -> tuple[dict[str, Any], str]:
     folder = path.parent
     for name in _PATHS:
         value = data.get(name)
-        # A name such as `digits`, `hf:org/name` or `int8-static` is no path; what lies beside the file is.
+        # A name such as `digits`, `hf:org/name` or `int8-static` is not a path; a name that exists beside the file is.
         is_text = isinstance(value, str) and folder != Path() and not Path(value).is_absolute()
         if is_text and (name == "output" or value.startswith(".") or (folder / value).exists()):
             data[name] = str(folder / value)
@@ -196,7 +200,7 @@ def _toml_file(path: Path) -> dict[str, Any]:
 
 
 def _within(name: str, value: float | None, low: float, high: float | None) -> None:
-    if value is not None and not low <= value <= (math.inf if high is None else high):  # nan is in no bounds
+    if value is not None and not low <= value <= (math.inf if high is None else high):  # true for nan too
         bounds = f"between {low:g} and {high:g}" if high is not None else "positive"
         raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
 

@@ -1,7 +1,7 @@
-"""Find plugins by their entry points: list without importing, import one on use.
+"""Plugins, found by their entry points: listed without importing them, imported one by one on use.
 
 Two distributions that claim one name, and a plugin written for another contract, are errors that name both sides; they
-are raised when that name is used, so that a list can always be shown.
+are raised when that name is used, so that the list of plugins can always be printed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KNOWN_PLUGINS = {
     "openvino": "edgekit-openvino",
     "tensorrt": "edgekit-tensorrt",
 }
-"""Backends of this project, so that a missing one can be answered with the line that installs it."""
+"""Backends of this project, so that the error for a missing one can give the command that installs it."""
 
 KNOWN_PASSES = {"nncf": "edgekit-openvino[build]"}
 KNOWN_RECIPES = {
@@ -39,11 +39,11 @@ KNOWN_RECIPES = {
     "fp8": "edgekit-tensorrt",
     "int4-fp16": "edgekit-tensorrt",
 }
-"""Passes and recipes that come with those, likewise. With `KNOWN_PLUGINS` the one place of the core that names them."""
+"""Passes and recipes that come with those backends, for the same reason. Nothing else in the core names them."""
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """List the installed plugins of a kind (`backend`, `pass`, `source`), importing none."""
+    """Return the names of the installed plugins of a kind (`backend`, `pass`, `source`, `transport`); imports none."""
     return tuple(sorted(_table(KINDS[kind])))
 
 
@@ -54,24 +54,24 @@ def distribution(kind: str, name: str) -> str:
 
 @functools.cache
 def backend(name: str) -> Backend:
-    """Import and give a backend. Raises UsageError if unknown, EnvironmentFault if missing or broken."""
-    plugin: Backend = _made("backend", name)
+    """Return a backend, imported on first use. Raises UsageError if unknown, EnvironmentFault if missing or broken."""
+    plugin: Backend = _instance("backend", name)
     _check_api("backend", name, plugin)
-    _check_face("backend", name, plugin, Backend, plugin.name if hasattr(plugin, "name") else name)
+    _check_protocol("backend", name, plugin, Backend, plugin.name if hasattr(plugin, "name") else name)
     return plugin
 
 
 @functools.cache
 def pass_type(name: str) -> type[Pass]:
-    """Import and give the class of a pass. Raises UsageError if unknown, EnvironmentFault if broken."""
-    found = _load("pass", name)
-    _check_face("pass", name, found, Pass, getattr(found, "name", name))
-    if not (isinstance(found, type) and issubclass(found, Record) and dataclasses.is_dataclass(found)):
+    """Return the class of a pass. Raises UsageError if unknown, EnvironmentFault if missing or broken."""
+    kind = _load("pass", name)
+    _check_protocol("pass", name, kind, Pass, getattr(kind, "name", name))
+    if not (isinstance(kind, type) and issubclass(kind, Record) and dataclasses.is_dataclass(kind)):
         raise EnvironmentFault(
             f"the pass '{name}' ({distribution('pass', name)}) is not a frozen dataclass that inherits Record.",
-            hint=_tell("pass", name),
+            hint=_upgrade_hint("pass", name),
         )
-    return found
+    return kind
 
 
 def is_live(name: str) -> bool:
@@ -82,29 +82,29 @@ def is_live(name: str) -> bool:
 
 @functools.cache
 def sources() -> tuple[Source, ...]:
-    """Import and give every source, sorted by scheme."""
-    found = []
+    """Return every source, sorted by scheme. Raises EnvironmentFault for one that is broken."""
+    loaded = []
     for name in names("source"):
-        source: Source = _made("source", name)
-        _check_face("source", name, source, Source, getattr(source, "scheme", name))
-        found.append(source)
-    return tuple(found)
+        source: Source = _instance("source", name)
+        _check_protocol("source", name, source, Source, getattr(source, "scheme", name))
+        loaded.append(source)
+    return tuple(loaded)
 
 
 @functools.cache
 def transport(scheme: str) -> Callable[[str], Any]:
-    """Import and give the class of a transport, which is made with an address. Raises UsageError if unknown,
-    EnvironmentFault if broken.
+    """Return the class of a transport, which is called with an address. Raises UsageError if unknown, EnvironmentFault
+    if broken.
     """
-    found: Callable[[str], Any] = _load("transport", scheme)
-    _check_api("transport", scheme, found)
-    _check_members("transport", scheme, found, "edgekit.device.Transport", ("run", "push", "fetch", "close"))
-    _check_name("transport", scheme, getattr(found, "scheme", scheme))
-    return found
+    kind: Callable[[str], Any] = _load("transport", scheme)
+    _check_api("transport", scheme, kind)
+    _check_members("transport", scheme, kind, "edgekit.device.Transport", ("run", "push", "fetch", "close"))
+    _check_name("transport", scheme, getattr(kind, "scheme", scheme))
+    return kind
 
 
 def configured(step: PassConfig, recipe_name: str) -> Pass:
-    """Return a recipe's pass with its config. Raises UsageError for one that it does not take."""
+    """Return the pass of a recipe's step. Raises UsageError for a config that the pass does not accept."""
     kind: Any = pass_type(step.name)
     where = f"recipe '{recipe_name}', pass '{step.name}'"
     if OVERRIDES in step.config and OVERRIDES not in kind.__dataclass_fields__:
@@ -125,7 +125,7 @@ def comes_with(kind: str, name: str, package: str) -> EnvironmentFault:
 
 
 def forget() -> None:
-    """Read the installed plugins anew when next asked: for tests that install some."""
+    """Clear the caches, so that the installed plugins are read again: for tests that install some."""
     for cached in (_table, backend, pass_type, sources, transport):
         cached.cache_clear()
 
@@ -181,12 +181,13 @@ def _load(kind: str, name: str) -> Any:
         raise _broken(kind, name, error) from error
 
 
-def _made(kind: str, name: str) -> Any:
-    found = _load(kind, name)
-    if not isinstance(found, type):
-        return found
+def _instance(kind: str, name: str) -> Any:
+    """Return what the entry point names; a class is called without arguments."""
+    plugin = _load(kind, name)
+    if not isinstance(plugin, type):
+        return plugin
     try:
-        return found()
+        return plugin()
     except EdgekitError:
         raise
     except (Exception, SystemExit) as error:
@@ -200,7 +201,7 @@ def _broken(kind: str, name: str, error: BaseException) -> EnvironmentFault:
     )
 
 
-def _check_face(kind: str, name: str, plugin: Any, protocol: type, own_name: str) -> None:
+def _check_protocol(kind: str, name: str, plugin: Any, protocol: type, own_name: str) -> None:
     """Raise EnvironmentFault unless `plugin` has every member of the protocol and the name it is installed as."""
     members = {**getattr(protocol, "__annotations__", {}), **vars(protocol)}
     public = [member for member in members if not member.startswith("_")]
@@ -224,17 +225,18 @@ def _check_members(kind: str, name: str, plugin: Any, protocol: str, members: It
         raise EnvironmentFault(
             f"the {kind} '{name}' ({distribution(kind, name)}) does not fulfil {protocol}: "
             f"it has no {', '.join(missing)}.",
-            hint=_tell(kind, name),
+            hint=_upgrade_hint(kind, name),
         )
 
 
 def _check_name(kind: str, name: str, own_name: str) -> None:
     if own_name != name:
         raise EnvironmentFault(
-            f"the {kind} '{name}' ({distribution(kind, name)}) calls itself '{own_name}'.", hint=_tell(kind, name)
+            f"the {kind} '{name}' ({distribution(kind, name)}) calls itself '{own_name}'.",
+            hint=_upgrade_hint(kind, name),
         )
 
 
-def _tell(kind: str, name: str) -> str:
+def _upgrade_hint(kind: str, name: str) -> str:
     package = distribution(kind, name).split()[0]
     return f"pip install --upgrade {package}, or tell its author, who can prove it with edgekit.testing"

@@ -1,4 +1,4 @@
-"""Run the parts of a model, one session each, and keep the states that pass between them: the device side.
+"""The runner of a model's parts, one session each, and of the states that pass between them: device side.
 
 A state is not fed by the caller: an input that a part `reads` takes what the last part that `writes` it left there.
 Where a session keeps states itself (`Stateful`), they stay in the runtime's memory; elsewhere they are numpy arrays.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Runner(contextlib.ExitStack):
     """Sessions by the name of their part. As a context manager it closes them.
 
-    `parts` are what the sessions run; a part that is not named there reads and writes no state.
+    `parts` describe what the sessions run; a part that is missing there reads and writes no state.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Runner(contextlib.ExitStack):
 
     @property
     def precision(self) -> Precision:
-        """Return the precision that really runs, of the first part."""
+        """The precision that the first part really runs in."""
         return next(iter(self.sessions.values())).precision
 
     def reset(self) -> None:
@@ -71,7 +71,9 @@ class Runner(contextlib.ExitStack):
         return [self.run(part, feeds) for part, feeds in trace]
 
     def bind(self, trace: Sequence[Call]) -> Callable[[], None]:
-        """Return a call that runs the whole trace once: what is timed. One stateless call is bound by its session."""
+        """Return a function that runs the whole trace once: what is timed. A single stateless call is bound by its
+        session.
+        """
         if len(trace) == 1 and not self._stateful(trace[0][0]):
             part, feeds = trace[0]
             return self._session(part).bind(feeds)

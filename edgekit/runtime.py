@@ -1,4 +1,4 @@
-"""What a backend says of its runtime: the packages it is, and the versions that are known to die on some processors."""
+"""A backend's description of its runtime: its packages, and the versions that are known to crash on some processors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from edgekit.target.host import Host
 
 @dataclass(frozen=True)
 class KnownFault(Record):
-    """A version of a package that dies on processors which lack an instruction set: only what was seen."""
+    """A version of a package that was seen to crash on processors which lack an instruction set."""
 
     package: str
     version: str
     arch: str
     lacks: str
-    """The instruction set, in the words of target files."""
+    """The instruction set, named as in target files."""
     works: str
-    """Which versions were seen to work there, for people; the last one is proposed."""
+    """Versions that were seen to work there, for people; the last one is proposed."""
     source: str
     """Where it was seen."""
 
@@ -28,21 +28,24 @@ class KnownFault(Record):
         return host.arch == self.arch and self.lacks not in host.isa
 
     def holds(self, version: str, host: Host) -> bool:
-        """Return whether this version of the package dies on `host`."""
+        """Return whether this version of the package crashes on `host`."""
         return self.concerns(host) and satisfies(version, f"=={self.version}")
 
 
 @dataclass(frozen=True)
 class Runtime(Record):
-    """What a backend runs on, for those who install it on a device and explain how it ended there."""
+    """What a backend runs on: used to install it on a device, and to explain why it crashed there."""
 
     packages: tuple[str, ...] = ()
-    """Distributions that are the runtime, in one form or another: their versions stand in reports."""
+    """Distributions that provide the runtime, in one form or another; reports give their versions."""
     modules: tuple[str, ...] = ()
-    """Imported on a device before `probe`: a runtime that dies on its processor dies there, and is recognised."""
+    """Modules imported on a device before `probe`: a runtime that crashes on this processor crashes there, and the
+    crash is recognised.
+    """
     alone: tuple[str, ...] = ()
-    """Those of `packages` that run a bundle without what their metadata asks for: a device gets no other wheels."""
+    """Those of `packages` that run a bundle without the requirements in their metadata: a device gets no other wheels.
+    """
     faults: tuple[KnownFault, ...] = ()
     telemetry: tuple[str, ...] = ()
-    """Modules that call home and have no switch: made unimportable before the runtime is imported, as by
+    """Modules of telemetry that has no switch: made unimportable before the runtime is imported, as by
     `edgekit.plugin.no_telemetry`."""

@@ -1,4 +1,4 @@
-"""Tensor names, element types and shapes, and the check of what is fed against them.
+"""Tensor names, element types and shapes, and the check that fed arrays have them.
 
 The text form is `name:dtype[dim,dim,...]`, where a dim is a whole number or a symbol: `images:f32[1,3,H,W]`.
 """
@@ -38,7 +38,7 @@ NUMPY_NAMES = {
     "bool": "bool",
     "str": "object",
 }
-"""Our short names of element types, and numpy's."""
+"""numpy's name of each element type, by our short name."""
 
 SHORT_NAMES = {numpy: short for short, numpy in NUMPY_NAMES.items()}
 
@@ -51,7 +51,7 @@ _NUMBER = re.compile(r"^-?[0-9]+$")
 
 @dataclass(frozen=True)
 class TensorSpec(Record):
-    """Describe one tensor; a shape entry is a size or the name of a size that is free."""
+    """One tensor's name, element type and shape; an entry of the shape is a size, or the name of a free size."""
 
     name: str
     dtype: str
@@ -71,7 +71,7 @@ class TensorSpec(Record):
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
-        """Read the text form, as in `images:f32[1,3,H,W]`."""
+        """Return the spec of a text such as `images:f32[1,3,H,W]`. Raises UsageError for any other text."""
         match = _TEXT.match(text.strip())
         if not match:
             raise UsageError(
@@ -94,13 +94,13 @@ class TensorSpec(Record):
         return all(isinstance(dim, int) for dim in self.shape)
 
     def resolve(self, sizes: Mapping[str, int], default: int = 1) -> tuple[int, ...]:
-        """Give a shape of numbers: symbols from `sizes`, others `default`."""
+        """Return the shape as numbers: a free size is taken from `sizes`, or is `default`."""
         return tuple(dim if isinstance(dim, int) else sizes.get(dim, default) for dim in self.shape)
 
 
 @dataclass(frozen=True)
 class ShapeRange(Record):
-    """Bound a free size: the least, the one to optimise for, and the greatest."""
+    """The bounds of a free size: the least, the one to optimise for, and the greatest."""
 
     min: int
     opt: int
@@ -112,13 +112,13 @@ class ShapeRange(Record):
 
 
 class FeedCheck:
-    """Check feeds as `check_feeds` does, but types and shapes that passed once no second time.
+    """`check_feeds` that skips types and shapes which passed before.
 
     That keeps a run of a small model within microseconds of its runtime.
     """
 
     KNOWN = 1024
-    """How many sets of shapes are remembered; text of every length must not grow memory for ever."""
+    """Most sets of types and shapes that are remembered: texts of many lengths must not grow memory without limit."""
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
         self._specs = specs

@@ -20,7 +20,7 @@ LABELS = ("dark", "top", "bottom")
 
 
 def pictures(base: Path, *, goal: str = "host", scale: float = 1.0) -> Path:
-    """Give a bundle that tells pictures bright at the top from those bright at the bottom, in `base`/out.
+    """Return a bundle that tells pictures bright at the top from those bright at the bottom, in `base`/out.
 
     What is stored as the original's outputs is `scale` times what the graph gives.
     """
@@ -40,7 +40,7 @@ def pictures(base: Path, *, goal: str = "host", scale: float = 1.0) -> Path:
 
 
 def texts(base: Path) -> Path:
-    """Give a bundle that embeds texts by counting their words, exported with data whose columns were `a` and `b`."""
+    """Return a bundle that embeds texts by counting their words, exported with data whose columns were `a` and `b`."""
     onnx = pytest.importorskip("onnx")
     tokenizers = pytest.importorskip("tokenizers")
     words = ["[UNK]", "a", "man", "plays", "music", "rain"]

@@ -40,12 +40,12 @@ def run(site: Path, *command: str, project: str = "project") -> subprocess.Compl
 
 
 def shown_in(page: Path) -> dict[str, str]:
-    """Give the named code blocks of a page."""
+    """Return the named code blocks of a page."""
     return dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
 
 
 def files_of(page: Path) -> dict[str, str]:
-    """Give the files of the examples that a page shows, by the names that it gives them."""
+    """Return the files of the examples that a page shows, by the names that it gives them."""
     examples = {"": EXAMPLE} if page != PAGE else {"": EXAMPLE, "edgekit-clip/": CLIP, "edgekit-npu/": NPU}
     return {
         prefix + path.relative_to(folder).as_posix(): path.read_text()

@@ -152,7 +152,7 @@ def for_types(node: ast.AST) -> bool:
 
 
 def place(file: Path) -> str:
-    """Give the module or subpackage of edgekit that a file belongs to."""
+    """Return the module or subpackage of edgekit that a file belongs to."""
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
 
 

@@ -61,7 +61,7 @@ def cpu_ms(environment: dict[str, str], *arguments: str) -> float:
 
 
 def added_ms(environment: dict[str, str], *arguments: str) -> float:
-    """Give what a call costs over bare Python in ms."""
+    """Return what a call costs over bare Python in ms."""
     bare = ("-c", "pass")
     cpu_ms(environment, *arguments)  # writes the bytecode
     turns = [(cpu_ms(environment, *bare), cpu_ms(environment, *arguments)) for _ in range(TURNS)]

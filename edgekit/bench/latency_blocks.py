@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from edgekit.bench.outcome import Round
-from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.latency_block import SHARES, LatencyBlock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,9 @@ def stride(cycles: int) -> int:
     return found
 
 
-def turns(latencies_ns: np.ndarray, rounds: Sequence[Round], every: int, *, single: bool = False) -> tuple[Turn, ...]:
+def turns(
+    latencies_ns: np.ndarray, rounds: Sequence[Round], every: int, *, single: bool = False
+) -> tuple[LatencyBlock, ...]:
     """Sum up the rounds, `every` cycles in one; the same for all models of a run, so that their turns are pairs.
 
     With `single` each round's own median and 90th percentile are kept as well: they are pairs too.
@@ -44,7 +46,7 @@ def turns(latencies_ns: np.ndarray, rounds: Sequence[Round], every: int, *, sing
         parts = [latencies_ns[ends[place] - rounds[place].count : ends[place]] for place in places]
         ordered = [np.sort(part) for part in parts] if single else []
         found.append(
-            Turn(
+            LatencyBlock(
                 cycle=group,
                 count=sum(map(len, parts)),
                 seconds=round(sum(rounds[place].seconds for place in places), 6),

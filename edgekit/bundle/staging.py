@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgekit import cache, registry
-from edgekit._files import beside, remove_leftovers
+from edgekit._files import remove_leftovers, temporary_path
 from edgekit._process import alive
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
@@ -51,7 +51,7 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     with cache.disk_faults(path, "the bundle"):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path)
-        stage = beside(path)
+        stage = temporary_path(path)
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         stage.mkdir()
         try:
@@ -136,7 +136,7 @@ def _try_write(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is not a folder")
     if not os.access(parent, os.W_OK):
         raise PermissionError(errno.EACCES, f"'{parent}' is not writable")
-    trial = beside(parent / path.name)
+    trial = temporary_path(parent / path.name)
     trial.mkdir()
     trial.rmdir()
 

@@ -31,13 +31,13 @@ NOT_PASSED_ON = {
 
 
 def typed(ctx: click.Context) -> dict[str, Any]:
-    """Give the parameters that the user typed, without those left at their defaults."""
+    """Return the parameters that the user typed, without those left at their defaults."""
     source = click.core.ParameterSource.COMMANDLINE
     return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) is source}
 
 
 def overrides(ctx: click.Context) -> dict[str, Any]:
-    """Give the fields of the project file that the command line overrides, with their values.
+    """Return the fields of the project file that the command line overrides, with their values.
 
     Raises UsageError for a shape that is not NAME=VALUE and for two different models.
     """
@@ -57,7 +57,7 @@ def overrides(ctx: click.Context) -> dict[str, Any]:
 
 
 def passed_on(ctx: click.Context) -> list[str]:
-    """Give the options that the user typed, but those of this machine, in the words of a command line."""
+    """Return the options that the user typed, but those of this machine, in the words of a command line."""
     words: list[str] = []
     values = {name: value for name, value in typed(ctx).items() if name not in NOT_PASSED_ON}
     for param in ctx.command.params:

@@ -89,10 +89,10 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
     if given["save_baseline"]:
         check_baseline(given["save_baseline"])
     if given["anew"]:
-        from edgekit.regression.paired_run import rerun
+        from edgekit.regression import paired_run
 
         with output.job(given) as work:
-            found = rerun(reports, seconds=given["seconds"], progress=work.progress)
+            found = paired_run.measure(reports, seconds=given["seconds"], progress=work.progress)
     else:
         found = _read(reports, alone=given["save_baseline"] is not None)
     if given["save_baseline"]:
@@ -151,7 +151,7 @@ def _end(
 ) -> None:
     from edgekit.cli import output
     from edgekit.errors import PerformanceFailure
-    from edgekit.regression import Judged, formatting
+    from edgekit.regression import JudgedComparison, formatting
 
     unsure = [f"{one.value} of {one.source}" for one in verdicts if one.verdict == "cannot tell"]
     if unsure and not given["strict"]:
@@ -167,7 +167,7 @@ def _end(
         hint="find the change, or accept a new baseline with --save-baseline"
         if regressed
         else "measure for longer with --seconds, or both in one run with --run",
-        report=Judged(comparison, tuple(verdicts)),
+        report=JudgedComparison(comparison, tuple(verdicts)),
     )
 
 

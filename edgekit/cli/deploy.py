@@ -112,7 +112,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
 
 def _devices(addresses: Sequence[str], fleet: Path | None, only: Sequence[str]) -> tuple[Device, ...]:
-    """Give the devices that were named, those of the fleet behind those of the command line."""
+    """Return the devices that were named, those of the fleet behind those of the command line."""
     from edgekit.device import fleet as fleets
     from edgekit.errors import UsageError
 
@@ -130,7 +130,7 @@ def _devices(addresses: Sequence[str], fleet: Path | None, only: Sequence[str]) 
 
 
 def _distinct(devices: Sequence[Device]) -> list[Device]:
-    """Give devices with names that differ: two ports of one host are two devices."""
+    """Return devices with names that differ: two ports of one host are two devices."""
     from dataclasses import replace
 
     taken: dict[str, int] = {}
@@ -142,7 +142,7 @@ def _distinct(devices: Sequence[Device]) -> list[Device]:
 
 
 def name_of(address: str) -> str:
-    """Give a short name for an address: its host."""
+    """Return a short name for an address: its host."""
     host = address.partition(":")[2].strip("/").rpartition("@")[2].partition(":")[0]
     return re.sub(r"[^\w.-]+", "-", host or address.partition(":")[0]).strip("-") or "device"
 

@@ -13,7 +13,7 @@ _NUMBERS = HEADER.index("rel. L2")
 
 
 def table(outcomes: Sequence[Outcome], width: int) -> str:
-    """Give a row for each device, and below it what should be said of it."""
+    """Return a row for each device, and below it what should be said of it."""
     rows = [HEADER, *map(_row, outcomes)]
     sizes = [max(len(row[index]) for row in rows) for index in range(len(HEADER))]
     lines = []

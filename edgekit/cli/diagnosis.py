@@ -99,7 +99,7 @@ def _processor() -> Finding:
 
 
 def _jetson() -> Iterator[Finding]:
-    """Say what a Jetson runs, and what makes its times unlike those of another day."""
+    """Return what a Jetson runs, and what makes its times unlike those of another day."""
     from edgekit.target import jetson
 
     found = jetson.probe()
@@ -171,7 +171,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _light() -> set[str]:
-    """Give the packages that a device has too: those of the core, of the small extras and of the plugins."""
+    """Return the packages that a device has too: those of the core, of the small extras and of the plugins."""
     from edgekit import registry
 
     owners = [("edgekit", None), ("edgekit", "tasks"), ("edgekit", "cli")]

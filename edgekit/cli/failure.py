@@ -58,7 +58,7 @@ def say(error: EdgekitError) -> None:
 
 
 def _next(error: EdgekitError) -> str:
-    """Say what helps with any error of its kind, for one that knows nothing better."""
+    """Return what helps with any error of its kind, for one that knows nothing better."""
     from edgekit.errors import ArtifactError, UnsupportedError
 
     if isinstance(error, ArtifactError):
@@ -73,7 +73,7 @@ def _next(error: EdgekitError) -> str:
 
 
 def translate(error: BaseException) -> EdgekitError | None:
-    """Give the EdgekitError that `error` amounts to, or None for a bug."""
+    """Return the EdgekitError that `error` amounts to, or None for a bug."""
     if isinstance(error, EdgekitError):
         return _deeper(error) if isinstance(error, BuildError) else error
     if isinstance(error, click.ClickException):
@@ -142,7 +142,7 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 def _facts(error: EdgekitError) -> dict[str, Any]:
-    """Give the error's facts, and the report that was written before a gate failed."""
+    """Return the error's facts, and the report that was written before a gate failed."""
     import json
 
     from edgekit._record import Record

@@ -61,7 +61,7 @@ def targets(name: str | None, as_json: bool) -> None:
 
 
 def describe_target(found: Target) -> str:
-    """Give all that is known of a target, each fact with its evidence."""
+    """Return all that is known of a target, each fact with its evidence."""
     device = found.device.to_dict()
     facts = {name: value for name, value in device.items() if value not in (None, [], {})}
     entries = {
@@ -188,7 +188,7 @@ def _backend(name: str) -> dict[str, Any]:
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> str:
-    """Give two columns, the second one wrapped beside the first."""
+    """Return two columns, the second one wrapped beside the first."""
     from edgekit.cli.output import width
 
     found = list(rows)

@@ -65,12 +65,12 @@ def emit_json(value: Any) -> None:
 
 
 def colour_wanted() -> bool:
-    """Say whether stdout takes colour: a terminal, and NO_COLOR not set."""
+    """Return whether stdout takes colour: a terminal, and NO_COLOR not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def width() -> int:
-    """Give the columns to write in: the terminal's, `$COLUMNS`, or 100 where there is no terminal."""
+    """Return the columns to write in: the terminal's, `$COLUMNS`, or 100 where there is no terminal."""
     import shutil
 
     return max(60, min(160, shutil.get_terminal_size((100, 24)).columns))

@@ -1,8 +1,8 @@
-"""Samples: where calibration and evaluation data come from, read lazily and drawn deterministically.
+"""Samples for calibration and evaluation, read lazily and drawn deterministically.
 
-`load` takes an image folder, csv, tsv, jsonl, parquet, npz, a folder written by `datasets.save_to_disk`, or
-`package.module:function`. What is on disk stays there: rows are read when they are asked for. Turning samples into
-feeds is the task's part (`edgekit.tasks`).
+`load` reads an image folder, csv, tsv, jsonl, parquet, npz, a folder written by `datasets.save_to_disk`, or
+`package.module:function`. Data stays on disk: a row is read when it is used. Tasks (`edgekit.tasks`) turn samples into
+feeds.
 """
 
 from edgekit.data.advice import advise, advise_training

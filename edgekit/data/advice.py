@@ -1,4 +1,4 @@
-"""What is wrong with a choice of calibration or training samples that can be seen from the samples themselves."""
+"""Faults in a choice of calibration or training samples that the samples themselves show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgekit.data.samples import Samples
 
 
 def advise(calibration: Samples, evaluation: Samples) -> tuple[str, ...]:
-    """Say what makes ranges or scores less true than they look: copies, one class only, samples on both sides.
+    """Return notes on what makes ranges or scores unreliable: copies, one class only, samples on both sides.
 
     Samples are compared by content, without their labels.
     """
@@ -34,7 +34,7 @@ def advise(calibration: Samples, evaluation: Samples) -> tuple[str, ...]:
 
 
 def advise_training(training: Samples, evaluation: Samples) -> tuple[str, ...]:
-    """Say how many of the evaluation samples are trained on too; they stay on both sides, as the user gave them."""
+    """Return a note on evaluation samples that are trained on too; they stay on both sides, as the user gave them."""
     evaluated = Counter(digest_of_content(sample.fields) for sample in evaluation)
     trained = {digest for sample in training if (digest := digest_of_content(sample.fields)) in evaluated}
     shared = sum(evaluated[digest] for digest in trained)

@@ -1,4 +1,6 @@
-"""Rows of parquet files and of folders written by `datasets.save_to_disk`, read with pyarrow alone, some at a time."""
+"""Rows of parquet files and of folders written by `datasets.save_to_disk`, read with pyarrow alone, in small
+batches.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from edgekit.data.table import sample_of
 from edgekit.errors import EnvironmentFault, UsageError
 
 BATCH_ROWS = 64
-"""Rows of a parquet file that are decoded together: pictures make them large."""
+"""Number of rows of a parquet file that are decoded together: pictures make rows large."""
 
 
 class Columnar:
@@ -32,7 +34,7 @@ class Columnar:
         self._folder = path if path.is_dir() else path.parent
         self._paths = tuple(files)
         pieces: list[_Piece] = [_parquet(file) if kind == "parquet" else _arrow(file) for file in files]
-        self._features = features or next((found for piece in pieces if (found := piece.features)), {})
+        self._features = features or next((piece.features for piece in pieces if piece.features), {})
         self._pieces = [piece for piece in pieces if len(piece)]
         self._ends = list(accumulate(len(piece) for piece in self._pieces))
         if not self._ends:
@@ -50,7 +52,7 @@ class Columnar:
         row = {name: _picture(value) for name, value in self._row(index).items()}
         label = self._columns.label
         if label is not None:
-            row[label] = self._named(row.get(label))
+            row[label] = self._class_name(row.get(label))
         return sample_of(row, self._columns, self._folder)
 
     def digest(self, indexes: Sequence[int] | None) -> str:
@@ -66,11 +68,13 @@ class Columnar:
         if self._columns.label is None:
             return None
         name = self._columns.label
-        labels = [self._named(value) for piece in self._pieces for value in piece.column(name)]
+        labels = [self._class_name(value) for piece in self._pieces for value in piece.column(name)]
         return labels if any(label is not None for label in labels) else None
 
-    def _named(self, value: Any) -> Any:
-        """Give the class's name for its number where the file knows it; -1 is the Hub's "not labelled"."""
+    def _class_name(self, value: Any) -> Any:
+        """Return the name of a class number where the file has names, else the value; -1, the Hub's "not labelled", is
+        None.
+        """
         feature = self._features.get(self._columns.label or "")
         names = feature.get("names") if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" else None
         if not names or not isinstance(value, int):
@@ -83,12 +87,15 @@ class Columnar:
 
 
 def read_parquet(path: Path, files: Sequence[Path], data: DataRef) -> Columnar:
-    """Read one parquet file, or the shards of one table."""
+    """Return the rows of one parquet file, or of the shards of one table."""
     return Columnar("parquet", path, files, data, {})
 
 
 def read_dataset(folder: Path, data: DataRef) -> Columnar:
-    """Read a folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
+    """Return the rows of a folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`.
+
+    Raises UsageError for an unknown split, an index mapping, a missing file.
+    """
     notes: tuple[str, ...] = ()
     top = folder
     if (folder / "dataset_dict.json").is_file():
@@ -126,7 +133,9 @@ class _Piece(Protocol):
 
 
 class _Parquet:
-    """A cursor over one file: rows in ascending order are decoded once, a step back starts its row group again."""
+    """A cursor over one file: rows read in ascending order are decoded once, a step back decodes the row group
+    again.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -160,7 +169,7 @@ class _Parquet:
 
 
 class _Arrow:
-    """One stream file, mapped into memory: its pages belong to the system's cache, not to the process."""
+    """A stream file, mapped into memory: its pages are in the system's cache and not the process's own memory."""
 
     def __init__(self, batches: Sequence[Any], schema: Any) -> None:
         self._batches = batches
@@ -186,7 +195,7 @@ def _parquet(path: Path) -> _Piece:
     from pyarrow import parquet
 
     try:
-        # By default pyarrow fetches the columns of a whole row group ahead, and a file may be one row group.
+        # By default pyarrow reads the columns of a whole row group in advance, and a file may be one row group.
         return _Parquet(parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False))
     except (arrow.ArrowException, OSError) as error:
         raise UsageError(f"'{path}' is not a whole parquet file: {error}.") from error
@@ -212,7 +221,7 @@ def _pyarrow() -> Any:
 
 
 def _features(schema: Any) -> Mapping[str, Any]:
-    """Give the features that `datasets` writes beside the schema, which name the classes."""
+    """Return the features that `datasets` stores in the schema's metadata, which name the classes."""
     try:
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = info["info"]["features"]
@@ -222,7 +231,7 @@ def _features(schema: Any) -> Mapping[str, Any]:
 
 
 def _picture(value: Any) -> Any:
-    """Give the bytes or the path of a picture that `datasets` stored as a struct of both."""
+    """Return the bytes or the path of a picture that `datasets` stored as a struct of both."""
     if isinstance(value, dict) and set(value) == {"bytes", "path"}:
         return value["bytes"] if value["bytes"] is not None else value["path"]
     return value

@@ -1,4 +1,4 @@
-"""Decide what a table's columns are: which hold text, pictures, the label; and whether the first row names them."""
+"""The roles of a table's columns: text, pictures, the label; and whether the first row names them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edgekit.data.samples import DataRef
 from edgekit.errors import UsageError, nearest
 
 HEAD_ROWS = 200
-"""So many rows are looked at to decide."""
+"""Number of rows that are examined."""
 
 LEAST_ROWS = 6
-"""Fewer rows than this do not show which words a column repeats."""
+"""Fewer rows do not show which words a column repeats."""
 
 NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
-"""What a column may be called."""
+"""The form of a column's name."""
 
 LABELS = ("label", "labels", "class", "target", "score", "y", "category", "sentiment", "stars", "rating", "output")
-"""Names of label columns, the surest first; case does not matter."""
+"""Names of label columns, the most reliable first; case does not matter."""
 
 LABEL_ENDING = re.compile(r"[_. -](label|class|target|score)$")
 
@@ -43,14 +43,14 @@ TEXTS = (
     ("query",),
     ("title",),
 )
-"""Names of text columns and of pairs, the surest first: GLUE's names and the usual ones."""
+"""Names of text columns and of pairs, the most reliable first: GLUE's names and the usual ones."""
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What each column is for."""
+    """The role of each column."""
 
     names: tuple[str, ...]
     text: tuple[str, ...] = ()
@@ -63,8 +63,8 @@ def is_number(text: str) -> bool:
 
 
 def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
-    """Tell whether the first row names the columns: by names asked for, by numbers below words, by well-known names,
-    or by a word above a column of a few others.
+    """Return whether the first row names the columns: because it has a name that the user gave or a well-known one,
+    words above numbers, or a word above a column of a few other words.
     """
     first = [cell.strip() for cell in rows[0]]
     asked = {*data.text_columns, *filter(None, [data.label_column])}
@@ -80,11 +80,13 @@ def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
     below = [[row[index].strip() for row in rows[1:] if index < len(row)] for index in range(len(first))]
     if any(map(_numeric, below)):
         return True
-    return all(map(NAME.fullmatch, first)) and any(map(_stands_alone, first, below))
+    return all(map(NAME.fullmatch, first)) and any(map(_heads_labels, first, below))
 
 
-def _stands_alone(name: str, below: Sequence[str]) -> bool:
-    """Say whether a column holds few words, each of them often, and `name` is none of them: a label's name."""
+def _heads_labels(name: str, below: Sequence[str]) -> bool:
+    """Return whether a column holds few different words, each several times, and `name` is not one of them: the column
+    of a label.
+    """
     distinct = set(below)
     return len(below) >= LEAST_ROWS and 2 * len(distinct) <= len(below) and name not in distinct
 
@@ -92,10 +94,10 @@ def _stands_alone(name: str, below: Sequence[str]) -> bool:
 def find_columns(
     names: Sequence[str], head: Sequence[Mapping[str, Any]], data: DataRef, where: str, *, named: bool = True
 ) -> Columns:
-    """Find the text, picture and label columns by what the user asks for, then by name, then by content.
+    """Return the text, picture and label columns: those that the user names, else chosen by name, then by content.
 
-    `named` is False for a table whose first row is data. Raises UsageError for a column that is not there, and for a
-    table without any column that a model could be fed from.
+    `named` is False for a table whose first row is data. Raises UsageError for a missing column, and for a table
+    without any column that a model could be fed from.
     """
     for asked in (*data.text_columns, *filter(None, [data.label_column])):
         if asked not in names:
@@ -128,14 +130,14 @@ def _label(names: Sequence[str], values: Mapping[str, list[Any]], words: Sequenc
                 return lower[known]
         endings = [name for name in names if LABEL_ENDING.search(name.lower())]
         return endings[-1] if endings and len(names) > 1 else None
-    # Without names: beside text, the last column that is none; or the one with few, short, repeated words.
+    # Without names: in a table with text, the last column that is not text; or the one with few, repeated words.
     texts = [name for name in words if _sentences(values[name])]
     if not texts:
         return None
     rest = [name for name in names if name not in words]
     short = [name for name in words if name not in texts and len(set(values[name])) <= max(2, len(values[name]) // 2)]
-    found = rest or short
-    return found[-1] if found else None
+    candidates = rest or short
+    return candidates[-1] if candidates else None
 
 
 def _texts(words: Sequence[str], values: Mapping[str, list[Any]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Hash values that live in memory, by content: the same arrays and texts give the same digest in every process."""
+"""Digests of values in memory, by content: the same arrays and texts have the same digest in every process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgekit.errors import UsageError
 
 
 def digest_of_content(value: Any) -> str:
-    """Give the SHA-256 of nested mappings, sequences, texts, numbers, bytes, paths (the file's bytes), arrays.
+    """Return the SHA-256 of nested mappings, sequences, texts, numbers, bytes, paths (by the file's bytes) and arrays.
 
     Raises UsageError for a value of any other type.
     """
@@ -54,7 +54,7 @@ def _add_file(sha: Any, path: Path) -> None:
 def _add_array(sha: Any, value: Any) -> None:
     import numpy as np
 
-    # numpy's own arrays and scalars, and what converts to them: framework tensors, pictures
+    # Arrays and scalars of numpy, and values that convert to them: framework tensors, pictures.
     if not hasattr(value, "__array__") and not hasattr(value, "__array_interface__"):
         raise UsageError(
             f"a sample holds a '{type(value).__name__}', which is none of text, number, bytes, path or array.",

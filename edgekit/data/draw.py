@@ -1,4 +1,4 @@
-"""Draw samples: seeded, the same on every Python version and machine, and with each label's share kept."""
+"""Random draws of samples: seeded, the same on every Python version and machine, and stratified by label."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 MOST_STRATA = 1000
-"""More distinct labels than this are no classes."""
+"""Labels with more distinct values than this are not classes."""
 
 
 def draw(count: int, size: int, seed: int, labels: Sequence[Any] | None = None) -> list[int]:
-    """Choose `count` of the positions 0..size-1, ascending; each class keeps its share to within one sample."""
+    """Return `count` of the positions 0..size-1, ascending; each class keeps its share to within one sample."""
     if count >= size:
         return list(range(size))
-    # Python promises the same stream of `random` but not of `shuffle`; ranking by a hash is the same everywhere.
+    # Python guarantees the same stream of `random` but not of `shuffle`; a ranking by hash is the same everywhere.
     order = sorted(range(size), key=lambda index: hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest())
     strata = _strata(order, labels)
     if strata is None:
         return sorted(order[:count])
     exact = {name: count * len(members) / size for name, members in strata.items()}
     quota = {name: int(share) for name, share in exact.items()}
-    # Largest remainder: what rounding down leaves goes to the classes that lost most by it.
-    late = sorted(strata, key=lambda name: (quota[name] - exact[name], repr(name)))
-    for name in late[: count - sum(quota.values())]:
+    # Largest remainder: the samples that rounding down left over go to the classes that lost most by it.
+    by_remainder = sorted(strata, key=lambda name: (quota[name] - exact[name], repr(name)))
+    for name in by_remainder[: count - sum(quota.values())]:
         quota[name] += 1
     return sorted(index for name, members in strata.items() for index in members[: quota[name]])
 
 
 def classes_of(labels: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Give the distinct labels, sorted by number or by name; None where they are measurements rather than classes."""
+    """Return the distinct labels, sorted by number or by name; None where they are measurements rather than classes."""
     distinct: set[Any] = set()
     for label in labels:
         if label is None:

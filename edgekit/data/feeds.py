@@ -1,4 +1,4 @@
-"""Feeds: what passes calibrate on: the model's inputs, made one at a time from samples and a task."""
+"""Feeds, the model's inputs for calibration, prepared one at a time from samples by a task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edgekit.spec import Call
 if TYPE_CHECKING:
     import numpy as np
 
-TELLING_S = 0.25
-"""Seconds between two words about progress: more would only be work."""
+REPORT_EVERY_S = 0.25
+"""Least number of seconds between two reports of progress."""
 
 
 class Feeder(Protocol):
-    """The piece of a task that makes feeds (`edgekit.tasks.Task`)."""
+    """The part of a task that prepares feeds (`edgekit.tasks.Task`)."""
 
     @property
     def config(self) -> Record: ...
@@ -29,12 +29,14 @@ class Feeder(Protocol):
 
 
 def feeds_of(task: Feeder, sample: Sample) -> list[Mapping[str, np.ndarray]]:
-    """Return what a sample feeds to a model of one part, call by call; no call may depend on the outputs of another."""
+    """Return the feeds of each call that a sample needs of a model with one part; no call may depend on the outputs of
+    another.
+    """
     return [feeds for _, feeds in task.steps(sample)]
 
 
 class Feeds:
-    """A re-iterable of feeds, made lazily: each a dict from input name to an array with its batch dimension."""
+    """An iterable of feeds, prepared on each iteration: a dict from input name to an array with its batch dimension."""
 
     def __init__(
         self, make: Callable[[], Iterator[dict[str, np.ndarray]]], count: Callable[[], int], digest: Callable[[], str]
@@ -46,7 +48,9 @@ class Feeds:
 
     @classmethod
     def of(cls, samples: Samples, task: Feeder) -> Feeds:
-        """Make the inputs of every inference that the samples need: one or several a sample, equally many for each."""
+        """Return the inputs of every inference that the samples need: one or several a sample, the same number for
+        each.
+        """
 
         def per_sample() -> int:
             return len(feeds_of(task, samples[0])) if len(samples) else 0
@@ -76,12 +80,12 @@ class Feeds:
 
     @classmethod
     def from_arrays(cls, feeds: Sequence[Mapping[str, np.ndarray]]) -> Feeds:
-        """Wrap feeds that are in memory; their arrays already have the batch dimension."""
-        held = [dict(feed) for feed in feeds]
-        return cls(lambda: (dict(feed) for feed in held), lambda: len(held), lambda: digest_of_content(held))
+        """Return feeds of arrays in memory, which already have the batch dimension."""
+        copies = [dict(feed) for feed in feeds]
+        return cls(lambda: (dict(feed) for feed in copies), lambda: len(copies), lambda: digest_of_content(copies))
 
     def subsample(self, count: int) -> Feeds:
-        """Give `count` of these feeds, spread over all of them, or all where there are no more."""
+        """Return `count` of these feeds, evenly spaced, or all where there are no more."""
 
         def make() -> Iterator[dict[str, np.ndarray]]:
             size = len(self)
@@ -97,15 +101,17 @@ class Feeds:
             return self
         return Feeds(make, lambda: count, lambda: digest_of([self.digest, "evenly", count]))
 
-    def with_progress(self, tell: Callable[[str], None]) -> Feeds:
-        """Give the same feeds; `tell` hears, a few times a second at most, which of them is being made."""
+    def with_progress(self, report: Callable[[str], None]) -> Feeds:
+        """Return the same feeds; `report` is called, at most a few times a second, with the number of the
+        current one.
+        """
 
         def make() -> Iterator[dict[str, np.ndarray]]:
-            said = -TELLING_S
+            reported = -REPORT_EVERY_S
             for number, feed in enumerate(self, 1):
-                if time.monotonic() - said >= TELLING_S:
-                    tell(f"sample {number} of {len(self)}")
-                    said = time.monotonic()
+                if time.monotonic() - reported >= REPORT_EVERY_S:
+                    report(f"sample {number} of {len(self)}")
+                    reported = time.monotonic()
                 yield feed
 
         return Feeds(make, lambda: len(self), lambda: self.digest)
@@ -120,7 +126,7 @@ class Feeds:
 
     @property
     def digest(self) -> str:
-        """Give the SHA-256 of what the feeds are made from; computed once."""
+        """The SHA-256 of what the feeds are made from; computed once."""
         if "digest" not in self._known:
             self._known["digest"] = self._digest()
         return str(self._known["digest"])

@@ -1,4 +1,4 @@
-"""Rows of an image folder: one subfolder a class, or flat and unlabelled."""
+"""Rows of an image folder: one subfolder for each class, or flat and unlabelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgekit.data.samples import Sample
 
 
 class ImageFolder:
-    """The pictures below a folder, sorted; the label is the name of the subfolder at the top."""
+    """The pictures below a folder, sorted; the label is the name of the top-level subfolder."""
 
     kind = "image folder"
 
@@ -22,11 +22,11 @@ class ImageFolder:
         self._digests: dict[int, str] = {}
         classes = [(child.name, tuple(pictures(child))) for child in _children(folder) if child.is_dir()]
         flat = [child for child in _children(folder) if is_picture(child)]
-        found = [(label, path) for label, paths in classes for path in paths]
+        labelled = [(label, path) for label, paths in classes for path in paths]
         self.labels: Sequence[Any] | None
-        if found:
-            self._paths = [path for _, path in found]
-            self.labels = [label for label, _ in found]
+        if labelled:
+            self._paths = [path for _, path in labelled]
+            self.labels = [label for label, _ in labelled]
             if flat:
                 notes = (*notes, f"{len(flat)} images outside the class folders of '{folder}' are left out")
             if empty := [label for label, paths in classes if not paths]:
@@ -56,7 +56,7 @@ class ImageFolder:
 
 
 class OneImage:
-    """A single picture as a data set of one."""
+    """A single picture, as a data set of one sample."""
 
     kind = "image"
     labels: Sequence[Any] | None = None
@@ -81,7 +81,7 @@ def is_picture(path: Path) -> bool:
 
 
 def pictures(folder: Path) -> Iterator[Path]:
-    """Yield the pictures below `folder` at any depth, sorted, hidden ones left out."""
+    """Yield the pictures below `folder` at any depth, sorted, without hidden ones."""
     for child in _children(folder):
         if child.is_dir():
             yield from pictures(child)

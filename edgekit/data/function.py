@@ -1,7 +1,7 @@
-"""Rows that a function of the user's gives, called again for each pass: never more than one sample is held.
+"""Rows of a user's function, which is called again for each pass: never more than one sample is in memory.
 
-The first pass counts the samples and remembers each one's digest and label; later passes must give the same samples,
-because the original and every candidate are run in passes of their own and are compared sample by sample.
+The first pass counts the samples and keeps the digest and the label of each; later passes must yield the same samples,
+because the original and every candidate run in passes of their own and are compared sample by sample.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from edgekit.data.samples import Sample
 from edgekit.errors import EdgekitError, UsageError, nearest
 
 MOST_SAMPLES = 1_000_000
-"""A function that gives more is taken for endless."""
-
+"""A function that yields more is considered endless."""
 
 LABEL = "label"
 
@@ -80,9 +79,9 @@ class FromFunction:
         return digest_of([self._digests[index] for index in (range(len(self)) if indexes is None else indexes)])
 
     def _failed(self, where: str, error: Exception) -> UsageError:
-        """Tell of an exception in the user's code, and of its line."""
+        """Return the error for an exception in the user's code."""
         return UsageError(
-            f"'{self.source}' failed{where}: {told(error)}.",
+            f"'{self.source}' failed{where}: {described(error)}.",
             hint="it is called without arguments and gives an iterable of samples",
         )
 
@@ -127,7 +126,7 @@ def _sample(item: Any, where: str) -> Sample:
 
 
 def _value(value: Any) -> Any:
-    # A framework's tensor becomes an array here, so that nothing after needs the framework.
+    # A framework's tensor becomes an array here, so that later code does not need the framework.
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
@@ -136,18 +135,21 @@ def _label(value: Any) -> Any:
     return value.item() if getattr(value, "size", 0) == 1 and hasattr(value, "item") else value
 
 
-def told(error: Exception) -> str:
-    """Tell of an exception in the user's code, and of its line."""
+def described(error: Exception) -> str:
+    """Return the type, message, file and line of an exception in the user's code."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def imported(ref: str, takes: str) -> Callable[..., Any]:
-    """Give the function `package.module:function`; `takes` says what it is called with. Raises UsageError."""
+    """Return the function `package.module:function`; `takes` names its arguments in messages.
+
+    Raises UsageError where the module does not import or has no such function.
+    """
     module_name, _, name = ref.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
-        # As `python -m` does; it stays, since the function imports its own neighbours when it is called.
+        # As `python -m` does; it stays, since the function may import modules next to its own when it is called.
         sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:

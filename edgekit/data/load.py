@@ -1,4 +1,4 @@
-"""From a reference to samples: find out which kind of data it names, and open it."""
+"""Samples from a reference: the kind of data that it names is recognised, and opened."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ FILES = (*TABLES, ".parquet", ".npz")
 READABLE = (
     "an image folder, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
 )
-"""What `load` takes, for messages and manuals."""
+"""What `load` reads, for messages and manuals."""
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def load(data: DataRef | str) -> Samples:
-    """Open the data that a reference names.
+    """Return the samples that a reference names.
 
-    Raises UsageError for what is missing, empty, damaged, of an unknown kind or without a usable column, and
-    EnvironmentFault where a package is missing to read it.
+    Raises UsageError for data that is missing, empty, damaged, of an unknown kind or without a usable column, and
+    EnvironmentFault where the package that reads it is missing.
     """
     if isinstance(data, str):
         data = DataRef(data)
@@ -38,7 +38,7 @@ def load(data: DataRef | str) -> Samples:
 
 
 def check(ref: str) -> None:
-    """Raise UsageError where a reference names nothing that is there; a function is not called."""
+    """Raise UsageError where a reference names nothing that exists; a function is not called."""
     path = Path(ref).expanduser()
     if not path.exists() and not _FUNCTION.fullmatch(ref):
         raise _missing(ref, path)
@@ -125,7 +125,9 @@ def _images(path: Path, notes: tuple[str, ...]) -> Rows:
 
 
 def _tables(path: Path, files: list[Path], data: DataRef) -> Rows:
-    """Read a split's table from a folder of files named after splits: `train.csv`, `test-00000-of-00002.parquet`."""
+    """Return the rows of a split from a folder of files named after splits: `train.csv`,
+    `test-00000-of-00002.parquet`.
+    """
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(re.split(r"[-.]", file.name)[0], []).append(file)

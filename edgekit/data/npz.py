@@ -1,4 +1,4 @@
-"""Rows of an npz archive: arrays by name, the first axis counts the samples. Read row by row, compressed or not."""
+"""Rows of an npz archive: arrays by name, whose first axis is the samples. Read row by row, compressed or not."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Npz:
 
 
 class _Member:
-    """One array in the archive, of which a row is read at a time."""
+    """An array in the archive, read one row at a time."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
         from numpy.lib import format as npy
@@ -116,7 +116,8 @@ class _Member:
                 hint="save it with a plain type; arrays of differing length need padding, or use parquet or jsonl",
             )
         self._start = self._file.tell()
-        # Rows of a Fortran-ordered or scalar array are not contiguous in the file: these are read whole.
+        # The rows of a Fortran-ordered array are not contiguous in the file, and a scalar has none: both are read
+        # whole.
         self._whole = self._read_whole() if fortran or not self.shape else None
         count = self.shape[0] if self.shape else 1
         self._bytes = 0 if not count else self.dtype.itemsize * _product(self.shape[1:])

@@ -1,4 +1,4 @@
-"""Open pictures with Pillow, from a path, bytes or an array. What is done with the pixels is the task's part."""
+"""Pictures, opened with Pillow from a path, bytes or an array. Tasks process the pixels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 MOST_NAMED = 3
-"""So many of the pictures that do not open are named in a message; the rest are counted."""
+"""How many of the pictures that do not open a message names; the rest are counted."""
 
 
 class UnreadableImage(UsageError):
-    """A picture does not open; `name` says which, `reason` why."""
+    """The picture `name` does not open, because of `reason`."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
@@ -30,11 +30,11 @@ class UnreadableImage(UsageError):
 
 
 def open_picture(value: Any, name: str = "image") -> Image:
-    """Give the decoded picture of a path, encoded bytes, a uint8 array ([H,W], [H,W,C], [C,H,W]) or a Pillow image.
+    """Return the decoded picture of a path, encoded bytes, a uint8 array ([H,W], [H,W,C], [C,H,W]) or a Pillow image.
 
-    It is turned upright where its Exif says how, as transformers' pipelines do.
+    It is rotated as its Exif orientation says, as transformers' pipelines do.
 
-    Raises UnreadableImage where it does not decode, UsageError for a value that is no picture.
+    Raises UnreadableImage where it does not decode, UsageError for a value that is not a picture.
     """
     pillow = _pillow()
     if isinstance(value, pillow.Image):
@@ -49,7 +49,11 @@ def open_picture(value: Any, name: str = "image") -> Image:
 
 
 def check_pictures(samples: Samples, *, first: UnreadableImage | None = None) -> None:
-    """Decode every picture. Raises UnreadableImage for one that does not open, UsageError that counts several."""
+    """Decode every picture. Raises UnreadableImage for one that does not open, UsageError with their number for
+    several.
+
+    `first` is raised where all of them open.
+    """
     faults: list[UnreadableImage] = []
     for index, sample in enumerate(samples):
         for name, value in sample.fields.items():
@@ -94,9 +98,7 @@ def _decode(file: Any, name: str) -> Image:
         raise UnreadableImage(name, "there is no such file") from error
     except pillow.UnidentifiedImageError as error:
         raise UnreadableImage(name, "it is empty or in no known image format") from error
-    except (
-        Exception
-    ) as error:  # decoders raise what they like on damaged files: OSError, SyntaxError, ValueError, struct.error
+    except Exception as error:  # of damaged files: OSError, SyntaxError, ValueError, struct.error and others
         raise UnreadableImage(name, str(error).rstrip(".") or type(error).__name__) from error
 
 

@@ -1,4 +1,4 @@
-"""The values of a data set: one Sample, the reference to many, and Samples, the lazy sequence that is drawn from."""
+"""The types of a data set: Sample, DataRef, a reference to data, and Samples, a lazily read sequence."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from edgekit.errors import UsageError
 
 @dataclass(frozen=True)
 class Sample:
-    """One raw example: named fields (a path, text, number, bytes or array each) and its label, None for none."""
+    """A raw example: named fields (each a path, text, number, bytes or array) and its label, None for none."""
 
     fields: Mapping[str, Any]
     label: Any = None
     text: tuple[str, ...] = ()
-    """The fields that hold the text, in order, where the reader knows them."""
+    """The fields that hold the text, in order, where the file shows them."""
 
 
 @dataclass(frozen=True)
 class DataRef:
-    """Say which data to read and how."""
+    """Which data to read, and how."""
 
     ref: str
     split: str | None = None
     text_columns: tuple[str, ...] = ()
     label_column: str | None = None
     train: bool = False
-    """Of several splits, read the one for training where none is named."""
+    """Where there are several splits and none is named, read the one for training."""
 
 
 class Rows(Protocol):
-    """What a reader gives: the rows of one data set, read on demand, fastest in ascending order."""
+    """The rows of one data set, read on demand, fastest in ascending order."""
 
     kind: str
     """`image folder`, `csv`, ...: for people."""
@@ -49,12 +49,12 @@ class Rows(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
     def digest(self, indexes: Sequence[int] | None) -> str:
-        """Give the SHA-256 of the content of those rows (None: of all)."""
+        """Return the SHA-256 of the content of these rows (None: of all)."""
         ...
 
 
 class Samples:
-    """A re-iterable, lazily read sequence of Sample; `take` and `split` give further ones on the same rows."""
+    """A lazily read sequence of Sample; `take` and `split` return further ones on the same rows."""
 
     def __init__(self, rows: Rows, indexes: Sequence[int] | None = None) -> None:
         self._rows = rows
@@ -64,7 +64,7 @@ class Samples:
     def from_feeds(
         cls, feeds: Sequence[Mapping[str, Any]], labels: Sequence[Any] | None = None, *, source: str = "arrays"
     ) -> Samples:
-        """Make samples of arrays in memory, one mapping from input name to array each."""
+        """Return samples of arrays in memory, each a mapping from input name to array."""
         if labels is not None and len(labels) != len(feeds):
             raise UsageError(f"there are {len(feeds)} samples and {len(labels)} labels.")
         return cls(_InMemory(source, tuple(feeds), labels))
@@ -79,7 +79,7 @@ class Samples:
 
     @functools.cached_property
     def labels(self) -> Sequence[Any] | None:
-        """Give every sample's label in order; None where no sample has one."""
+        """The label of every sample, in order; None where no sample has one."""
         labels = self._rows.labels
         if labels is None or self._indexes is None:
             return labels
@@ -92,12 +92,12 @@ class Samples:
 
     @functools.cached_property
     def classes(self) -> tuple[Any, ...]:
-        """Give the distinct labels of the whole data set, sorted; empty for none and for measurements."""
+        """The distinct labels of the whole data set, sorted; empty where there are none and for measurements."""
         return (classes_of(self._rows.labels) or ()) if self._rows.labels is not None else ()
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        """Say what a reader of results should know of these samples: one class only, labels missing, a split chosen."""
+        """Notes on these samples for a reader of results: one class only, missing labels, the split that was chosen."""
         notes = [*self._rows.notes]
         if self.labels is not None:
             missing = sum(label is None for label in self.labels)
@@ -110,7 +110,7 @@ class Samples:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Give the SHA-256 of the samples' content; computed once."""
+        """The SHA-256 of the samples' content; computed once."""
         return self._rows.digest(self._indexes)
 
     def __len__(self) -> int:
@@ -128,11 +128,11 @@ class Samples:
             yield self[index]
 
     def take(self, count: int, seed: int = 0) -> Samples:
-        """Draw `count` samples, or all where there are fewer; the classes keep their shares."""
+        """Return `count` drawn samples, or all where there are fewer; the classes keep their shares."""
         return self._pick(draw(count, len(self), seed, self.labels))
 
     def split(self, calibration: int, seed: int = 0) -> tuple[Samples, Samples]:
-        """Draw `calibration` samples, leave the others for evaluation. Raises UsageError where none would be left."""
+        """Return `calibration` drawn samples, and the others. Raises UsageError where no others would be left."""
         size = len(self)
         if calibration >= size:
             raise UsageError(
@@ -150,15 +150,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class Draw(Record):
-    """Which of the data's samples evaluate: written down, so that the device can be judged on the same ones."""
+    """How evaluation samples are drawn from the data: stored, so that a device is evaluated on the same samples."""
 
     calibration: int
-    """So many are drawn to calibrate first, and do not evaluate; 0 where calibration has data of its own."""
+    """How many samples are drawn for calibration first and are not evaluated; 0 where calibration has its own data."""
     most: int
     seed: int
 
     def parts(self, samples: Samples) -> tuple[Samples, Samples]:
-        """Give the samples that calibrate (all, where none are set apart) and those that evaluate."""
+        """Return the calibration samples (all, where none are drawn for it) and the evaluation samples."""
         calibration = samples
         if self.calibration and len(samples) > 1:
             calibration, samples = samples.split(self.calibration, self.seed)

@@ -1,4 +1,4 @@
-"""Choose the split of a data set that has several."""
+"""The choice of a split of a data set that has several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgekit.errors import UsageError, nearest
 
 ALIASES = (("validation", "val", "valid", "dev"), ("test", "testing"), ("train", "training"))
-"""Names that mean the same, in the order of choice where none is asked for: what a model did not train on first."""
+"""Names with one meaning, in the order of choice where no split is named: first what a model was not trained on."""
 
 
 def is_split(name: str) -> bool:
@@ -17,8 +17,9 @@ def is_split(name: str) -> bool:
 def choose_split(
     names: Sequence[str], asked: str | None, where: str, *, train: bool = False
 ) -> tuple[str, tuple[str, ...]]:
-    """Give the split to read and the notes on it; `train` prefers the one for training. Raises UsageError for one that
-    is not there.
+    """Return the split to read and notes on the choice; `train` prefers the split for training.
+
+    Raises UsageError for a missing split, and where none is named and no name is a usual one.
     """
     if asked is not None:
         wanted = next((aliases for aliases in ALIASES if asked.lower() in aliases), (asked,))

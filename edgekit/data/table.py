@@ -1,4 +1,4 @@
-"""Rows of csv, tsv and jsonl files: an index of offsets in memory, the rows on disk."""
+"""Rows of csv, tsv and jsonl files: an index of offsets is in memory, the rows stay on disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Table:
         self._offsets = array("Q")
         self.labels: Sequence[Any] | None = self._index()
         self._options = [self._columns.text, self._columns.label]
-        self.notes: tuple[str, ...] = unlabelled(self._columns)
+        self.notes: tuple[str, ...] = missing_label_notes(self._columns)
         self._file: BinaryIO | None = None
         self._digest: str | None = None
 
@@ -72,8 +72,8 @@ class Table:
         return labels if seen else None
 
 
-def unlabelled(columns: Columns) -> tuple[str, ...]:
-    """Say that a table with text or pictures and something beside it has no column that is called as a label is."""
+def missing_label_notes(columns: Columns) -> tuple[str, ...]:
+    """Return a note where a table has text or pictures and other columns, but none with the name of a label."""
     taken = {*columns.text, *columns.pictures}
     others = [name for name in columns.names if name not in taken and name.lower() not in ("id", "idx", "index")]
     if columns.label is not None or not others or not (columns.text or columns.pictures):
@@ -82,7 +82,7 @@ def unlabelled(columns: Columns) -> tuple[str, ...]:
 
 
 def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:
-    """Make a Sample of a row: the label apart, paths of pictures from `folder` on."""
+    """Return the Sample of a row: its label separate from the fields, paths of pictures relative to `folder`."""
     fields = {name: value for name, value in row.items() if name != columns.label}
     for name in columns.pictures:
         if isinstance(fields.get(name), str):
@@ -92,7 +92,7 @@ def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:
 
 
 class _Lines:
-    """Iterate over a file's lines as text, knowing where it is."""
+    """An iterator over a file's lines as text, with the byte offset and the number of the last line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -121,9 +121,8 @@ class _Delimited:
         self._path = path
         first = next(iter(_Lines(path)), "")
         self._dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-        if (
-            path.suffix.lower() != ".tsv"
-        ):  # text/tab-separated-values (IANA) has no quotes; a csv of a European Excel has semicolons
+        # text/tab-separated-values (IANA) has no quotes; the csv files of a European Excel have semicolons.
+        if path.suffix.lower() != ".tsv":
             self._dialect = {"delimiter": ";" if ";" in first and "," not in first else ","}
         head = [row for _, _, _, row in islice(self._raw(), HEAD_ROWS)]
         if not head:
@@ -158,7 +157,7 @@ class _Delimited:
             yield start, end, self._typed(row)
 
     def parse(self, row: bytes) -> dict[str, Any]:
-        # Not splitlines(): it also splits at characters that are part of a text, as U+2028.
+        # Not splitlines(): it also splits at characters that may be part of a text, such as U+2028.
         lines = (line + "\n" for line in row.removeprefix(BOM).decode().split("\n"))
         return self._typed(next(csv.reader(lines, **self._dialect)))
 

@@ -1,4 +1,4 @@
-"""Training samples as a model takes them: inputs in batches, and labels, read when they are asked for."""
+"""Training samples as a model takes them: inputs in batches, and labels, read on demand."""
 
 from __future__ import annotations
 
@@ -16,43 +16,49 @@ if TYPE_CHECKING:
     import numpy as np
 
 Problem = Literal["classes", "several-labels", "numbers", "outputs"]
-"""How the answer is meant: one class of several; any number of them; a number; or the outputs are all that is known."""
+"""What the model predicts: one class of several; any number of classes; a number; or, where that is not known,
+outputs.
+"""
 
 NO_LABEL = -100
-"""The label of a sample that has none: what torch's cross entropy leaves out."""
+"""The label of a sample without one: torch's cross entropy ignores it."""
 
 
 class Learner(Feeder, Protocol):
-    """The piece of a task that makes feeds and reads labels (`edgekit.tasks.Task`)."""
+    """The part of a task that prepares feeds and reads labels (`edgekit.tasks.Task`)."""
 
     def label(self, raw: Any) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Training samples by number, each with the inputs of one inference; a sample that needs several has several."""
+    """Training items by number, each with the inputs of one inference; a sample that needs several inferences has
+    several items.
+    """
 
     samples: Samples
     task: Learner
     problem: Problem = "outputs"
     answer: str | None = None
-    """The output that answers; None is the first."""
+    """The output that holds the answer; None means the first."""
     picture: str | None = None
     """The input that is a picture [1,C,H,W], where there is one: it may be shifted and mirrored."""
     padding: Mapping[str, int] = field(default_factory=dict)
-    """What fills up inputs of different lengths, by name; 0 for the others. Empty where all are equally long."""
+    """The value that inputs of different lengths are padded with, by name; 0 for the others. Empty where all inputs
+    have the same length.
+    """
     pad_left: bool = False
 
     def __len__(self) -> int:
-        return len(self.samples) * self._each
+        return len(self.samples) * self._items_per_sample
 
     @functools.cached_property
-    def _each(self) -> int:
+    def _items_per_sample(self) -> int:
         return len(feeds_of(self.task, self.samples[0])) if len(self.samples) else 0
 
     @functools.cached_property
     def digest(self) -> str:
-        """Give the SHA-256 of all that decides inputs and labels; computed once."""
+        """The SHA-256 of everything that decides inputs and labels; computed once."""
         facts = [self.problem, self.answer, self.picture, sorted(self.padding.items()), self.pad_left]
         return digest_of([self.samples.digest, list(map(str, self.samples.labels or ())), self._task, facts])
 
@@ -62,25 +68,25 @@ class TrainingData:
 
     @property
     def feeds(self) -> Feeds:
-        """Give all inputs in order, as passes calibrate on them."""
+        """All inputs in order, as passes calibrate on them."""
         return Feeds.of(self.samples, self.task)
 
     @functools.cached_property
     def labels(self) -> tuple[int, ...] | None:
-        """Give each item's class, NO_LABEL for one without; None where the task has no classes or no sample a label.
+        """The class of each item, NO_LABEL for one without; None where the task has no classes or no sample has a
+        label.
 
         Raises UsageError for a label that the model does not have.
         """
-        found = self.samples.labels
-        if found is None or self.problem != "classes":
+        labels = self.samples.labels
+        if labels is None or self.problem != "classes":
             return None
-        return tuple(
-            NO_LABEL if label is None else int(self.task.label(label)) for label in found for _ in range(self._each)
-        )
+        classes = (NO_LABEL if label is None else int(self.task.label(label)) for label in labels)
+        return tuple(number for number in classes for _ in range(self._items_per_sample))
 
     @functools.cached_property
     def lengths(self) -> tuple[int, ...] | None:
-        """Give the number of elements of each item's largest input; None where nothing is filled up."""
+        """The number of elements of each item's largest input; None where nothing is padded."""
         if not self.padding:
             return None
         return tuple(
@@ -90,35 +96,35 @@ class TrainingData:
         )
 
     def inputs(self, index: int) -> dict[str, np.ndarray]:
-        """Give one item's inputs, each [1, ...]."""
+        """Return the inputs of one item, each [1, ...]."""
         try:
-            return dict(feeds_of(self.task, self._sample(index))[index % self._each])
+            return dict(feeds_of(self.task, self._sample(index))[index % self._items_per_sample])
         except UnreadableImage as fault:
             check_pictures(self.samples, first=fault)
             raise
 
     def batch(self, indexes: Sequence[int]) -> dict[str, np.ndarray]:
-        """Give the inputs of several items as one, [batch, ...], the shorter filled up to the longest."""
+        """Return the inputs of several items as one batch, [batch, ...], the shorter padded to the longest."""
         import numpy as np
 
         # Rows are read fastest in ascending order.
-        found = {index: self.inputs(index) for index in sorted(set(indexes))}
-        together = {}
-        for name in found[indexes[0]]:
-            arrays = [found[index][name] for index in indexes]
-            together[name] = np.concatenate(self._filled(name, arrays))
-        return together
+        items = {index: self.inputs(index) for index in sorted(set(indexes))}
+        batch = {}
+        for name in items[indexes[0]]:
+            arrays = [items[index][name] for index in indexes]
+            batch[name] = np.concatenate(self._padded(name, arrays))
+        return batch
 
     def _sample(self, index: int) -> Sample:
-        return self.samples[index // self._each]
+        return self.samples[index // self._items_per_sample]
 
-    def _filled(self, name: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _padded(self, name: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         import numpy as np
 
         longest = np.max([array.shape for array in arrays], axis=0)
-        filled = []
+        padded = []
         for array in arrays:
             missing = [int(size) for size in longest - array.shape]
             pads = [(gap, 0) if self.pad_left else (0, gap) for gap in missing]
-            filled.append(np.pad(array, pads, constant_values=self.padding.get(name, 0)) if any(missing) else array)
-        return filled
+            padded.append(np.pad(array, pads, constant_values=self.padding.get(name, 0)) if any(missing) else array)
+        return padded

@@ -1,6 +1,6 @@
-"""Which samples calibrate, which evaluate, and by which task: settled once for all candidates of an export.
+"""The task and the samples for calibration and evaluation: the same for all candidates of an export.
 
-Calibration and evaluation never share a sample. Without data there are a few seeded synthetic inputs, and the report
+Calibration and evaluation never share a sample. Without data a few seeded synthetic inputs are used, and the report
 says so: they show that the artifact computes what the original does, and nothing about accuracy.
 """
 
@@ -25,12 +25,12 @@ from edgekit.tasks.tabular import KEYS
 SYNTHETIC_SAMPLES = 8
 
 CALIBRATION_SHARE = 5
-"""One sample in this many calibrates where one data set serves both, as long as that is no more than is wanted."""
+"""Where one data set serves both, one sample in this many is for calibration, and no more than the project asks for."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The task and the samples that decide about every candidate."""
+    """The task and the samples that every candidate is evaluated with."""
 
     task: Task
     samples: Samples
@@ -39,7 +39,7 @@ class Evaluation:
     training: TrainingData | None = None
     synthetic: bool = False
     named: str | None = None
-    """The model's own task, where the samples were made up and outputs are compared as tensors."""
+    """The model's own task, where the samples are synthetic and outputs are compared as tensors."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -48,13 +48,13 @@ class Evaluation:
 
     @property
     def feeds(self) -> Feeds | None:
-        """Return the calibration feeds, None without data."""
+        """The calibration feeds; None without data."""
         return None if self.calibration is None else Feeds.of(self.calibration, self.task)
 
 
 def prepare(project: Project, model: Model) -> Evaluation:
-    """Read the data that the project names and bind it to the model's task. Raises UsageError for data that does not
-    fit.
+    """Return the data that the project names, bound to the model's task. Raises UsageError for data that does
+    not fit.
     """
     config = task_config(project, model)
     evaluated, calibrated = _references(project)
@@ -63,14 +63,14 @@ def prepare(project: Project, model: Model) -> Evaluation:
     samples = data.load(evaluated)
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
-    own, config = config.labels, _named(config, samples)
+    own, config = config.labels, _with_class_names(config, samples)
     config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
     task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
-    apart = 0
+    calibration_count = 0
     if calibrated is None:
-        apart = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-    draw = Draw(apart, project.max_samples, project.seed)
-    available = len(samples) - apart
+        calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
+    draw = Draw(calibration_count, project.max_samples, project.seed)
+    available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
         calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
@@ -101,7 +101,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
 
 
 def _training(project: Project, task: Task) -> TrainingData | None:
-    """Bind the project's training data to the task."""
+    """Return the project's training data bound to the task; None where it names none."""
     if project.train is None:
         return None
     samples = data.load(DataRef(project.train, None, project.text_columns, project.label_column, train=True))
@@ -122,7 +122,7 @@ def _unused_labels(task: Task) -> str:
 
 
 def task_config(project: Project, model: Model) -> TaskConfig:
-    """Return the model's own task record, with what the project says on top."""
+    """Return the model's own task record, with the project's settings applied."""
     config = TaskConfig.load(model.assets) or TaskConfig(project.task or model.task or "tensor")
     if project.task:
         config = replace(config, task=project.task)
@@ -135,9 +135,9 @@ def task_config(project: Project, model: Model) -> TaskConfig:
 
 
 def example_feeds(project: Project) -> dict[str, Any] | None:
-    """Make feeds of the first sample without knowing the graph: arrays by name, or a row's numbers as `features`.
+    """Return feeds of the first sample, made without the graph: arrays by name, or a row's numbers as `features`.
 
-    None without data, and for pictures and texts, whose form only the graph or a processor can tell.
+    None without data, and for pictures and texts, whose shape only the graph or a processor determines.
     """
     import numpy as np
 
@@ -154,8 +154,8 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
 
 
-def _named(config: TaskConfig, samples: Samples) -> TaskConfig:
-    """Take the class names from the data where the model has none, so that the bundle knows them too."""
+def _with_class_names(config: TaskConfig, samples: Samples) -> TaskConfig:
+    """Return the config with the class names of the data where the model has none, so that the bundle has them too."""
     classes = Classes.of(config.labels, samples.classes)
     if not classes.from_data or not config.task.endswith("-classification"):
         return config
@@ -165,13 +165,14 @@ def _named(config: TaskConfig, samples: Samples) -> TaskConfig:
 
 
 def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
+    """Return the references of the evaluation data and of separate calibration data; None where there is none."""
     own = embedded.data_folder(project.model)
     if project.data is None and own is not None:
         return DataRef(str(own / "evaluation.npz")), DataRef(str(own / "calibration.npz"))
-    main = project.data or project.calibration
-    if main is None:
+    reference = project.data or project.calibration
+    if reference is None:
         return None, None
-    evaluated = DataRef(main, project.split, project.text_columns, project.label_column)
+    evaluated = DataRef(reference, project.split, project.text_columns, project.label_column)
     if project.calibration and project.data:
         return evaluated, DataRef(project.calibration, None, project.text_columns, project.label_column)
     return evaluated, None
@@ -192,29 +193,29 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:
-    """Make inputs of the right types and shapes: normal floats, small token ids, masks of ones.
+    """Return inputs of the right types and shapes: normally distributed floats, small token ids, masks of ones.
 
-    Free sizes that the hints do not have are guessed by their names.
+    Free sizes that are not in `hints` are guessed from their names.
     """
     import numpy as np
 
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     tokens = min(100, hints.vocabulary_size or 100)
     feeds: dict[str, Any] = {}
     for spec in specs:
         sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(hints.example_sizes)
         shape = spec.resolve(sizes)
         if spec.dtype in ("f64", "f32", "f16"):
-            feeds[spec.name] = rng.standard_normal(shape).astype(spec.numpy_dtype)
+            feeds[spec.name] = generator.standard_normal(shape).astype(spec.numpy_dtype)
         elif spec.name in hints.integer_ranges:
             low, high = hints.integer_ranges[spec.name]
-            feeds[spec.name] = rng.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
+            feeds[spec.name] = generator.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)
         elif "type" in spec.name:
             feeds[spec.name] = np.zeros(shape, spec.numpy_dtype)
         else:
-            feeds[spec.name] = rng.integers(min(1, tokens - 1), tokens, shape).astype(spec.numpy_dtype)
+            feeds[spec.name] = generator.integers(min(1, tokens - 1), tokens, shape).astype(spec.numpy_dtype)
     return feeds
 
 

@@ -1,4 +1,5 @@
-"""Compare a candidate's outputs with the original model's, and the result with what the user allows.
+"""The accuracy gate: a candidate's outputs are compared with the original model's, and the result with the user's
+limits.
 
 `evaluate` measures, `gate` judges. `bundle/verify.py` does both for a bundle, on the machine it runs on.
 """
@@ -23,19 +24,19 @@ if TYPE_CHECKING:
     from edgekit.evaluation.reference_outputs import ReferenceOutputs
 
 VERSION = 2
-"""Raised when what `evaluate` computes changes, so that cached results of the old kind are not found."""
+"""Increased when the result of `evaluate` changes, so that cached results of an older version are not used."""
 
 PARITY = {"f32": 1e-3}
-"""Greatest relative L2 difference that an artifact of full precision may have: more is a broken export, not rounding.
+"""Greatest relative L2 difference of an artifact of full precision: more means a broken export, not rounding.
 
-Sums in another order move single-precision outputs by 1e-7 to 1e-5 of their size; 1e-3 leaves room for deep networks.
-Lower precisions have no such limit of their own: what they lose is judged by the metric or by the agreement.
+Sums in another order change single-precision outputs by 1e-7 to 1e-5 of their size; 1e-3 leaves room for deep networks.
+Lower precisions have no such limit: their loss is judged by the metric or by the agreement.
 """
 
 
 @dataclass
 class Deviation:
-    """Gather the difference between two sets of outputs, array by array."""
+    """The difference between two sets of outputs, accumulated array by array."""
 
     max_abs: float = 0.0
     cosine: float = 1.0
@@ -45,7 +46,7 @@ class Deviation:
 
     @property
     def rel_l2(self) -> float:
-        """Return ||candidate - original|| / ||original|| over everything added."""
+        """||candidate - original|| / ||original|| over everything added."""
         if not self.finite:
             return math.inf
         return math.sqrt(self._square / self._reference) if self._reference else math.sqrt(self._square)
@@ -79,9 +80,9 @@ class Deviation:
 def evaluate(
     runner: Runner, task: Task, samples: Samples, reference: ReferenceOutputs, progress: Progress, title: str
 ) -> Quality:
-    """Replay the original's trace of every sample and compare the outputs; the result holds no checks yet."""
+    """Replay the original's trace of every sample and return the comparison of the outputs, without checks yet."""
     deviation = Deviation()
-    given = samples.labels or [None] * len(samples)
+    raw_labels = samples.labels or [None] * len(samples)
     predictions, truths, labels = [], [], []
     with progress.step(title, len(samples)) as tick:
         for index in range(len(samples)):
@@ -92,13 +93,15 @@ def evaluate(
                 add_inference(deviation, original, output)
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
-            labels.append(None if given[index] is None else task.label(given[index]))
+            labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
             tick()
     return _quality(task, deviation, predictions, truths, labels, reference.framework)
 
 
 def add_inference(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-    """Add the outputs of one call. Raises BuildError where names or shapes differ: the graph was exported wrongly."""
+    """Add the outputs of one call to `deviation`. Raises BuildError where names or shapes differ: the graph was
+    exported wrongly.
+    """
     try:
         deviation.add(original, outputs)
     except UsageError as error:
@@ -109,9 +112,11 @@ def add_inference(deviation: Deviation, original: Mapping[str, np.ndarray], outp
 
 
 def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float, retrained: bool = False) -> Quality:
-    """Add the checks: parity for full precision, then the metric's drop, or the agreement where there are no labels.
+    """Return `quality` with its checks: parity for full precision, then the metric's drop, or the agreement where there
+    are no labels.
 
-    A module that was pruned or `retrained` does not compute what the original does, in whatever precision.
+    A module that was pruned or `retrained` computes something else than the original, in whatever precision, and has no
+    check of parity.
     """
     checks = []
     if not math.isfinite(quality.rel_l2):
@@ -121,7 +126,7 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         meaning = f"relative L2 {quality.rel_l2:.1e} to {quality.reference}, at most {limit:.0e} for an fp32 artifact"
         checks.append(Check("parity", quality.rel_l2, limit, quality.rel_l2 <= limit, meaning))
     if quality.drop is not None:
-        # A metric is a ratio of counts: 0.97 - 0.96 must not miss a limit of 0.01 by a rounding error.
+        # A metric is a ratio of counts: 0.97 - 0.96 must not exceed a limit of 0.01 by a rounding error.
         passed = quality.drop <= max_drop + 1e-9
         meaning = (
             f"{quality.metric} {quality.score:.4f} against {quality.original_score:.4f} of the original: "
@@ -164,7 +169,7 @@ def _quality(
         metric = task.metric
         known_labels = [labels[index] for index in known]
         original_score = task.score([truths[index] for index in known], known_labels)
-        if deviation.finite:  # of outputs that are not, no score says anything
+        if deviation.finite:  # the score of outputs that are not finite means nothing
             score = task.score([predictions[index] for index in known], known_labels)
     return Quality(
         samples=len(predictions),
@@ -188,7 +193,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def points(drop: float) -> str:
-    """Return a drop of a metric in points, a hundredth of its unit."""
+    """Return a drop of a metric in points, hundredths of its unit."""
     return (
         f"{100 * drop:.2f} points lost"
         if drop > 0
@@ -205,7 +210,7 @@ def count_of_points(drop: float) -> str:
 
 
 def _resolution(quality: Quality, max_drop: float) -> tuple[str, ...]:
-    """Return when the samples are too few to see a loss as small as the one allowed."""
+    """Return a note where the samples are too few to show a loss as small as the one allowed."""
     if quality.metric in ("accuracy", "f1") and quality.labelled and max_drop and 1 / quality.labelled > max_drop:
         return (
             f"with {quality.labelled} labelled samples one sample is {100 / quality.labelled:.1f} points: "

@@ -1,8 +1,9 @@
-"""The trace of the original model on the evaluation samples: what it was fed and what it answered, recorded once.
+"""The trace of the original model on the evaluation samples: its inputs and outputs, recorded once.
 
 Every sample is prepared and run once, in the original's own framework. Candidates replay the recorded calls, the
-benchmark and the tuner take their inputs from them, and the bundle stores the first few. Both archives are uncompressed
-and are read sample by sample, since dense outputs of thousands of samples may be larger than memory.
+benchmark and the tuner take their inputs from them, and the bundle stores the first few. Inputs and outputs are
+uncompressed archives that are read sample by sample, since dense outputs of thousands of samples may be larger than
+memory.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ SYNTHETIC = "synthetic"
 """The source of samples that were generated because no data was given."""
 
 VERSION = 3
-"""Raised when what `record` writes for the same model and samples changes."""
+"""Increased when `record` writes something else for the same model and samples."""
 
 FEEDS_BYTES = 2_000_000_000
-"""Feeds are stored up to this size. Those of later samples are prepared again from the sample when they are read: the
-recorded outputs drive the task to the same calls."""
+"""Feeds are stored up to this size. Those of later samples are prepared again from the sample when they are read: with
+the recorded outputs the task makes the same calls again."""
 
 _OUTPUTS = "outputs.zip"
 _FEEDS = "feeds.zip"
@@ -43,7 +44,7 @@ _RECORD = "trace.json"
 
 @dataclass(frozen=True)
 class RecordedCall(Record):
-    """One call of the original: which part, and the names of the arrays in the archives."""
+    """A call of the original: its part, and the names of its inputs and outputs."""
 
     part: str
     inputs: tuple[str, ...]
@@ -53,12 +54,12 @@ class RecordedCall(Record):
 
     @property
     def size(self) -> int:
-        """Return the number of elements that the call is fed."""
+        """The number of elements in the call's inputs."""
         return sum(math.prod(shape) for shape in self.shapes)
 
 
 class ReferenceOutputs:
-    """Read what `record` wrote. `reference[i]` is the trace of sample i: its inferences in order.
+    """The trace that `record` wrote. `reference[i]` is the trace of sample i: its inferences in order.
 
     `task` and `samples` are those that were recorded.
     """
@@ -80,8 +81,8 @@ class ReferenceOutputs:
     def __getitem__(self, index: int) -> list[Inference]:
         outputs = self.outputs(index)
         if index >= self._stored:
-            answers = iter(outputs)
-            return drive(self._task, self._samples[index], lambda part, feeds: next(answers))
+            recorded = iter(outputs)
+            return drive(self._task, self._samples[index], lambda part, feeds: next(recorded))
         return [
             Inference(
                 call.part,
@@ -92,7 +93,7 @@ class ReferenceOutputs:
         ]
 
     def outputs(self, index: int) -> list[dict[str, np.ndarray]]:
-        """Return what the original answered to each call of sample `index`."""
+        """Return the original's outputs of each call of sample `index`."""
         return [
             {name: _read(self._outputs, f"{index}.{step}.{place}") for place, name in enumerate(call.outputs)}
             for step, call in enumerate(self.calls[index])
@@ -106,8 +107,8 @@ class ReferenceOutputs:
 def record(original: Original, task: Task, samples: Samples, folder: Path, progress: Progress) -> None:
     """Run the original on every sample and write its trace below `folder`.
 
-    Raises BuildError when the original does not run on a sample or gives values that are not finite, UsageError where
-    the samples are synthetic.
+    Raises BuildError when the original does not run on a sample or returns values that are not finite; where the
+    samples are synthetic, UsageError instead.
     """
     recorded: list[list[dict[str, Any]]] = []
     stored, room = 0, FEEDS_BYTES
@@ -136,7 +137,9 @@ def _described(inference: Inference) -> RecordedCall:
 
 
 def _inferences(original: Original, task: Task, sample: Sample, index: int, samples: Samples) -> list[Inference]:
-    """Drive the task with the original; of pictures that do not open, all are counted before the first is refused."""
+    """Return the inferences of one sample. Where its picture does not open, all that do not are counted before the
+    error for the first is raised.
+    """
     try:
         return drive(task, sample, lambda part, feeds: _run(original, feeds, index, samples.source))
     except UnreadableImage as fault:
@@ -151,7 +154,7 @@ def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source
         outputs = original.run(feeds)
     except (UnsupportedError, EnvironmentFault):
         raise
-    except Exception as error:  # the user's own code and framework: any exception is theirs
+    except Exception as error:  # raised by the user's own code or framework: any exception is possible
         shapes = ", ".join(f"{name}{list(array.shape)}" for name, array in feeds.items())
         reason = (error.message if isinstance(error, EdgekitError) else str(error)).rstrip(".")
         if source == SYNTHETIC:
@@ -191,15 +194,15 @@ def _write(archive: zipfile.ZipFile, prefix: str, arrays: Iterable[np.ndarray]) 
 
     for place, array in enumerate(arrays):
         buffer = io.BytesIO()
-        # Not ascontiguousarray, which gives a scalar a dimension.
+        # Not ascontiguousarray, which adds a dimension to a scalar.
         ordered = np.asarray(array, order="C")
         np.lib.format.write_array(buffer, _text(ordered), allow_pickle=False)
-        # A bare name would carry the time of day, and the digest of the same arrays would change with it.
+        # A plain name would store the time of day, and the digest of the same arrays would change with it.
         archive.writestr(zipfile.ZipInfo(f"{prefix}.{place}"), buffer.getvalue())
 
 
 def _text(array: np.ndarray) -> np.ndarray:
-    """Return an array of objects, as inputs of text are, in a type that is written without pickle."""
+    """Return the array, one of Python strings as an array of numpy strings, which can be written without pickle."""
     return array.astype(str) if array.dtype.kind == "O" else array
 
 

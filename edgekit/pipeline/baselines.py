@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgekit import catalog
 from edgekit.pipeline import pass_defaults, recipe_passes
-from edgekit.recipe.builtin import LAST_RESORT
+from edgekit.recipe.builtin import QAT_RECIPE
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.target.target import Target
 
@@ -48,9 +48,9 @@ def plain(recipe: Recipe, passes: tuple[PassConfig, ...], target: Target, backen
 def fallbacks(possible: Sequence[Pair], target: Target) -> list[Pair]:
     """Return int8 by training for the backends whose int8 candidates may all miss the gate."""
     int8 = [(backend, recipe) for backend, recipe in possible if recipe.precision.startswith("i8")]
-    if any(recipe.name == LAST_RESORT for _, recipe in int8):
+    if any(recipe.name == QAT_RECIPE for _, recipe in int8):
         return []
-    last = catalog.recipe(LAST_RESORT)
+    last = catalog.recipe(QAT_RECIPE)
     return [
         (backend, pass_defaults.resolve(last, target, backend))
         for backend in dict.fromkeys(backend for backend, _ in int8)

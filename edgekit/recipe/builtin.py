@@ -1,4 +1,4 @@
-"""The recipes that come with edgekit: those that any backend may take. Backends bring further ones of their own."""
+"""The built-in recipes, which any backend may use. Backends bring further recipes of their own."""
 
 from __future__ import annotations
 
@@ -78,10 +78,12 @@ BUILTIN = {
     )
 }
 
-BUILTIN |= {each.name: each for each in (pruned(BUILTIN[name]) for name in ("fp32", "int8-static", "int8-dynamic"))}
+BUILTIN |= {
+    recipe.name: recipe for recipe in (pruned(BUILTIN[name]) for name in ("fp32", "int8-static", "int8-dynamic"))
+}
 
-LAST_RESORT = "int8-qat"
-"""What `--qat` tries where no int8 candidate passes the gate, not even repaired."""
+QAT_RECIPE = "int8-qat"
+"""The recipe that `--qat` tries where no int8 candidate passes the gate, not even after repair."""
 
 USUAL = ("fp32", "fp16", "bf16", "int8-static", "int8-static-bf16", "int8-dynamic")
-"""What is tried for a backend that the target names no candidates for; the others answer a question of the user's."""
+"""The recipes that are tried for a backend without candidates in the target's file; others are tried on request."""

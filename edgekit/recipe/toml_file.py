@@ -1,4 +1,4 @@
-"""Recipes in TOML files, the user's own: read and written.
+"""The user's own recipes, read from TOML files and written to them.
 
 name = "int8-careful"
 summary = "int8, the first convolution in float, outliers of the others left out"
@@ -7,10 +7,10 @@ summary = "int8, the first convolution in float, outliers of the others left out
 name = "quantize-static"
 config = { method = "mse" }     # for all layers
 
-[passes.operators.Conv]         # for all Conv, before what holds for all
+[passes.operators.Conv]         # for every Conv; overrides `config`
 method = "percentile"
 
-[passes.nodes."/stem/conv"]     # for one node, before what holds for its type
+[passes.nodes."/stem/conv"]     # for one node; overrides the settings of its type
 float = true
 """
 
@@ -25,28 +25,30 @@ from edgekit.recipe.recipe import OVERRIDES, Recipe
 
 
 def available() -> dict[str, Path]:
-    """List the recipes of the user's own, the TOML files in ./recipes, by name."""
+    """Return the TOML files in ./recipes, the user's own recipes, by name."""
     return {path.stem: path for path in sorted(Path("recipes").glob("*.toml"))}
 
 
 def read(path: Path) -> Recipe:
-    """Read a recipe; its precision is empty where the file does not say it. Raises UsageError for a bad file."""
+    """Return the recipe of a file; its precision is empty where the file sets none. Raises UsageError for a bad
+    file.
+    """
     data = _toml.read(path, "recipe", hint="list recipes with `edgekit recipes`")
     if isinstance(data.get("passes"), list):
-        data["passes"] = [_lifted(step, path) for step in data["passes"]]
+        data["passes"] = [_with_overrides(step, path) for step in data["passes"]]
     return Recipe.from_dict({"name": path.stem, "precision": "", **data}, str(path))
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Return the recipe file that repeats `recipe`; it has the name of the file it is written to."""
+    """Return the text of a recipe file for `recipe`; the file's name will be the recipe's name."""
     lines = [f"summary = {_toml.value(recipe.summary)}", f"precision = {_toml.value(recipe.precision)}"]
     for step in recipe.passes:
         lines += ["", "[[passes]]", f"name = {_toml.value(step.name)}"]
-        plain = {key: value for key, value in step.config.items() if key != OVERRIDES}
-        over = step.config.get(OVERRIDES) or {}
+        general = {key: value for key, value in step.config.items() if key != OVERRIDES}
+        overrides = step.config.get(OVERRIDES) or {}
         tables = {
-            "config": plain,
-            **{f"{kind}.{_toml.key(n)}": said for kind in over for n, said in over[kind].items()},
+            "config": general,
+            **{f"{kind}.{_toml.key(n)}": table for kind in overrides for n, table in overrides[kind].items()},
         }
         for table, values in tables.items():
             if values:
@@ -55,10 +57,11 @@ def to_toml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lifted(step: Any, path: Path) -> Any:
-    """Move what a file says of operator types and nodes into the pass's config, where the pass finds it.
+def _with_overrides(step: Any, path: Path) -> Any:
+    """Return a pass's table with its settings for operator types and nodes moved into `config`, where the pass reads
+    them.
 
-    Raises UsageError for a setting that stands beside `config`.
+    Raises UsageError for a setting that is outside of `config`.
     """
     if not isinstance(step, dict) or not isinstance(step.get("config", {}), dict):
         return step
@@ -69,6 +72,6 @@ def _lifted(step: Any, path: Path) -> Any:
                 f"{path}: the pass '{step['name']}' has the unknown key '{key}'.",
                 hint=f"known keys: {', '.join(known)}; a setting of the pass goes into config = {{ {key} = ... }}",
             )
-    over = {kind: step[kind] for kind in ("operators", "nodes") if kind in step}
-    rest = {key: value for key, value in step.items() if key not in over}
-    return {**rest, "config": {**step.get("config", {}), OVERRIDES: over}} if over else rest
+    overrides = {kind: step[kind] for kind in ("operators", "nodes") if kind in step}
+    rest = {key: value for key, value in step.items() if key not in overrides}
+    return {**rest, "config": {**step.get("config", {}), OVERRIDES: overrides}} if overrides else rest

@@ -1,4 +1,6 @@
-"""The gate on regressions: verdicts on what got worse, the noise known; baselines; and words for build pipelines."""
+"""The regression gate: verdicts on values that may have got worse, given their noise; baselines; and output for build
+pipelines.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from edgekit.regression.baseline import baseline
 from edgekit.regression.gate import Verdict, judge
 from edgekit.report.compare import Comparison
 
-__all__ = ["Judged", "Verdict", "baseline", "judge"]
+__all__ = ["JudgedComparison", "Verdict", "baseline", "judge"]
 
 
 @dataclass(frozen=True)
-class Judged(Record):
-    """A comparison, and what the gate says of it."""
+class JudgedComparison(Record):
+    """A comparison and the verdicts of the gate on it."""
 
     comparison: Comparison
     verdicts: tuple[Verdict, ...]

@@ -1,6 +1,6 @@
-"""The baseline file: what of a report a gate needs, small enough for version control.
+"""The baseline file: the part of a report that the gate needs, small enough for version control.
 
-It is a report itself, of one result, without layers, lineage and the story of the export; so everything that reads a
+It is itself a report, of one result, without layers, lineage and the other candidates, so that everything that reads a
 report reads it.
 """
 
@@ -15,15 +15,15 @@ from edgekit.result.report import Candidate, Report
 
 
 def baseline(side: Side) -> Report:
-    """Give the baseline of one result. Raises UsageError for one without times: it could not be compared."""
+    """Return the baseline report of a result. Raises UsageError for one without times, which could not be compared."""
     measured = side.candidate.measurement
     if measured is None:
         raise UsageError(
             f"'{side.source}' was not measured: it is no baseline.", hint=f"edgekit bench {side.source} --save-baseline"
         )
     old = side.candidate
-    # Single turns are pairs of those of the same run only.
-    turns = tuple(replace(turn, p50_ms=(), p90_ms=()) for turn in measured.turns)
+    # The values of single rounds are used for pairs of one run only.
+    blocks = tuple(replace(block, p50_ms=(), p90_ms=()) for block in measured.turns)
     candidate = Candidate(
         name=old.name,
         backend=old.backend,
@@ -34,7 +34,7 @@ def baseline(side: Side) -> Report:
         effective=old.effective,
         size_mb=old.size_mb,
         quality=replace(old.quality, notes=()) if old.quality else None,
-        measurement=replace(measured, raw_file=None, turns=turns),
+        measurement=replace(measured, raw_file=None, turns=blocks),
     )
     old_data = side.report.data
     data = DataSources(old_data.evaluation, old_data.evaluation_samples, old_data.evaluation_digest)

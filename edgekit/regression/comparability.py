@@ -1,4 +1,4 @@
-"""What may be held against what: times of one machine, scenario and shape; scores of one metric on the same samples."""
+"""Which results can be compared: times of one machine, scenario and shape; scores of one metric on the same samples."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from edgekit.errors import UsageError
 from edgekit.report.compare import Side
 
 
-def require_comparable(one: Side, base: Side) -> None:
-    """Raise UsageError where the times of two results say nothing about each other.
+def require_comparable(new: Side, base: Side) -> None:
+    """Raise UsageError where the times of two results cannot be compared.
 
-    Another precision, thread count, package or governor is what a gate is there to judge: it is said beside the
+    Another precision, thread count, package or governor is what the gate is there to judge: it is reported with the
     verdict, not refused.
     """
-    for side in (one, base):
+    for side in (new, base):
         if side.report.environment.emulated:
             raise UsageError(
                 f"'{side.source}' was measured in an emulator, whose times say nothing about the device.",
                 hint="measure it on the device itself, or gate on size, score and drop alone",
             )
-    found, old = _facts(one), _facts(base)
-    other = [f"{name}: {found[name]} against {old[name]}" for name in found if found[name] != old[name]]
+    facts, old = _facts(new), _facts(base)
+    other = [f"{name}: {facts[name]} against {old[name]}" for name in facts if facts[name] != old[name]]
     if other:
         raise UsageError(
-            f"the times of '{one.source}' and '{base.source}' cannot be held against each other: {'; '.join(other)}.",
+            f"the times of '{new.source}' and '{base.source}' cannot be held against each other: {'; '.join(other)}.",
             hint="measure both on one machine in the same way, or gate on size, score and drop alone",
         )
 
 
-def require_same_data(one: Side, base: Side, name: str) -> None:
-    """Raise UsageError where two scores are of other metrics, or of other samples."""
-    new, old = one.candidate.quality, base.candidate.quality
-    if new and old and new.metric != old.metric:
+def require_same_data(new: Side, base: Side, name: str) -> None:
+    """Raise UsageError where two scores are of different metrics or samples."""
+    quality, old = new.candidate.quality, base.candidate.quality
+    if quality and old and quality.metric != old.metric:
         raise UsageError(
-            f"the {name} of '{one.source}' is {new.metric}, that of '{base.source}' is {old.metric}: they cannot be "
-            "compared.",
+            f"the {name} of '{new.source}' is {quality.metric}, that of '{base.source}' is {old.metric}: they cannot "
+            "be compared.",
             hint="export both with the same --metric and data, or leave this value out",
         )
-    digests = [side.report.data.evaluation_digest for side in (one, base)]
+    digests = [side.report.data.evaluation_digest for side in (new, base)]
     if digests[0] != digests[1]:
         raise UsageError(
-            f"the {name} of '{one.source}' and that of '{base.source}' were found on different samples.",
+            f"the {name} of '{new.source}' and that of '{base.source}' were found on different samples.",
             hint="export both with the same --data and --seed, or leave this value out",
         )
 

@@ -1,4 +1,4 @@
-"""The latencies of one measurement, turn by turn: the raw ones where they are kept, else what the report keeps."""
+"""The latencies of one measurement, in blocks: the raw ones where they are kept, else those that the report keeps."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING
 
 from edgekit.bench.percentile import PER_MILLE
 from edgekit.errors import UsageError
-from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.latency_block import SHARES, LatencyBlock
 from edgekit.result.measurement import Measurement
 
 if TYPE_CHECKING:
     import numpy as np
 
-UNKNOWN_TURNS = 20
-"""Equal parts into which raw latencies are cut whose report does not say where its turns ended."""
+UNKNOWN_BLOCKS = 20
+"""Number of equal blocks into which raw latencies are cut where the report does not keep the blocks."""
 
 
 _CHUNK = 2_000_000
-"""Points that are weighted at once: 16 MB."""
+"""Number of points that are weighted at once: 16 MB."""
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Latencies with the turn that each belongs to."""
+    """Latencies with the block that each belongs to."""
 
     values_ms: np.ndarray
     """Ascending, float [points]."""
     weights: np.ndarray
     """How many latencies each point stands for, float [points]."""
-    turn: np.ndarray
-    """The place of each point's turn, int [points]."""
+    block: np.ndarray
+    """The index of each point's block, int [points]."""
     cycles: np.ndarray
     counts: np.ndarray
     seconds: np.ndarray
-    """Of each turn, in the order in which they ran [turns]."""
+    """`cycles`, `counts` and `seconds` of each block, in the order in which they ran [blocks]."""
 
     @property
     def count(self) -> int:
@@ -44,19 +44,20 @@ class Latencies:
 
     @property
     def size(self) -> int:
-        """Give the number of turns."""
+        """The number of blocks."""
         return len(self.cycles)
 
     def value(self, name: str) -> float:
-        """Give a percentile in ms (`p90`), `mean` in ms or `throughput` in inferences per second."""
+        """Return a percentile in ms (`p90`), `mean` in ms or `throughput` in inferences per second."""
         import numpy as np
 
         return float(self.values(name, np.ones((1, self.size), dtype=np.int64))[0])
 
     def values(self, name: str, times: np.ndarray) -> np.ndarray:
-        """Give a value in many weightings of the turns: `times` says how often each counts, int [weightings, turns].
+        """Return the value for each weighting of the blocks, float [weightings]; `times` is how often each block
+        counts, int [weightings, blocks].
 
-        A percentile is read between the points, each at the middle of the share that it stands for.
+        A percentile is interpolated between the points, each at the middle of the share that it stands for.
         """
         import numpy as np
 
@@ -68,7 +69,7 @@ class Latencies:
     def _points(self, name: str, times: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        weights = times[:, self.turn] * self.weights
+        weights = times[:, self.block] * self.weights
         if name == "mean":
             return np.asarray(weights @ self.values_ms / weights.sum(axis=1))
         middles = weights.cumsum(axis=1)
@@ -81,31 +82,31 @@ class Latencies:
         return np.asarray(self.values_ms[at[0]] * (1 - share) + self.values_ms[at[1]] * share)
 
     def of_cycles(self, cycles: np.ndarray) -> Latencies:
-        """Give the part that ran in these cycles, in their order."""
+        """Return the blocks of these cycles, in the order of `cycles`."""
         import numpy as np
 
         place = np.full(self.size, -1)
         for new, cycle in enumerate(cycles):
             place[np.flatnonzero(self.cycles == cycle)[0]] = new
-        order, kept = np.argsort(place, kind="stable")[int((place < 0).sum()) :], place[self.turn] >= 0
+        order, kept = np.argsort(place, kind="stable")[int((place < 0).sum()) :], place[self.block] >= 0
         return Latencies(
             self.values_ms[kept],
             self.weights[kept],
-            place[self.turn][kept],
+            place[self.block][kept],
             self.cycles[order],
             self.counts[order],
             self.seconds[order],
         )
 
     def merged(self, parts: int) -> Latencies:
-        """Give the same with turns that followed each other put together, so that `parts` are left."""
+        """Return the same latencies with consecutive blocks joined, so that `parts` blocks are left."""
         import numpy as np
 
         part = np.arange(self.size) * parts // self.size
         return Latencies(
             self.values_ms,
             self.weights,
-            part[self.turn],
+            part[self.block],
             np.arange(parts),
             np.bincount(part, self.counts).astype(np.int64),
             np.bincount(part, self.seconds),
@@ -113,53 +114,53 @@ class Latencies:
 
 
 def latencies(measured: Measurement, folder: Path | None = None) -> Latencies | None:
-    """Give the latencies of a measurement; None where neither its raw ones nor its turns are kept.
+    """Return the latencies of a measurement; None where neither the raw ones nor blocks are kept.
 
-    Raw ones are read from `folder`, and are taken where they are those of the turns.
+    Raw latencies are read from `folder` and used where there are as many as in the blocks.
     """
     raw_ms = _raw_ms(folder / measured.raw_file) if folder is not None and measured.raw_file else None
-    if raw_ms is not None and len(raw_ms) == sum(turn.count for turn in measured.turns):
+    if raw_ms is not None and len(raw_ms) == sum(block.count for block in measured.turns):
         return of_raw(raw_ms, measured.turns)
     if measured.turns:
-        return of_turns(measured.turns)
-    if raw_ms is None or len(raw_ms) < UNKNOWN_TURNS:
+        return of_blocks(measured.turns)
+    if raw_ms is None or len(raw_ms) < UNKNOWN_BLOCKS:
         return None
-    return _of_unknown_turns(raw_ms)
+    return _of_unknown_blocks(raw_ms)
 
 
-def of_turns(turns: Sequence[Turn]) -> Latencies:
-    """Put together what a report keeps."""
+def of_blocks(blocks: Sequence[LatencyBlock]) -> Latencies:
+    """Return the latencies that a report keeps."""
     import numpy as np
 
     shares = np.array(SHARES)
-    weights = [np.ones(one.count) if one.count <= len(SHARES) else one.count * shares for one in turns]
-    return _series([np.array(one.latencies_ms) for one in turns], weights, *_columns(turns))
+    weights = [np.ones(block.count) if block.count <= len(SHARES) else block.count * shares for block in blocks]
+    return _series([np.array(block.latencies_ms) for block in blocks], weights, *_columns(blocks))
 
 
-def of_raw(latencies_ms: np.ndarray, turns: Sequence[Turn]) -> Latencies:
-    """Put together raw latencies; of the turns only their cycles, counts and seconds are used."""
+def of_raw(latencies_ms: np.ndarray, blocks: Sequence[LatencyBlock]) -> Latencies:
+    """Return raw latencies, with the cycles, counts and seconds of the blocks."""
     import numpy as np
 
-    cycles, counts, seconds = _columns(turns)
+    cycles, counts, seconds = _columns(blocks)
     parts = np.split(latencies_ms, np.cumsum(counts)[:-1])
     return _series(parts, [np.ones(len(part)) for part in parts], cycles, counts, seconds)
 
 
-def _of_unknown_turns(latencies_ms: np.ndarray) -> Latencies:
+def _of_unknown_blocks(latencies_ms: np.ndarray) -> Latencies:
     import numpy as np
 
-    parts = np.array_split(latencies_ms, UNKNOWN_TURNS)
+    parts = np.array_split(latencies_ms, UNKNOWN_BLOCKS)
     counts, seconds = np.array([len(part) for part in parts]), np.array([part.sum() / 1e3 for part in parts])
-    return _series(parts, [np.ones(len(part)) for part in parts], np.arange(UNKNOWN_TURNS), counts, seconds)
+    return _series(parts, [np.ones(len(part)) for part in parts], np.arange(UNKNOWN_BLOCKS), counts, seconds)
 
 
-def _columns(turns: Sequence[Turn]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(blocks: Sequence[LatencyBlock]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import numpy as np
 
     return (
-        np.array([one.cycle for one in turns]),
-        np.array([one.count for one in turns]),
-        np.array([one.seconds for one in turns]),
+        np.array([block.cycle for block in blocks]),
+        np.array([block.count for block in blocks]),
+        np.array([block.seconds for block in blocks]),
     )
 
 
@@ -174,12 +175,12 @@ def _series(
 
     flat = np.concatenate(values)
     order = np.argsort(flat, kind="stable")
-    turn = np.repeat(np.arange(len(values)), [len(part) for part in values])
-    return Latencies(flat[order], np.concatenate(weights)[order], turn[order], cycles, counts, seconds)
+    block = np.repeat(np.arange(len(values)), [len(part) for part in values])
+    return Latencies(flat[order], np.concatenate(weights)[order], block[order], cycles, counts, seconds)
 
 
 def _raw_ms(path: Path) -> np.ndarray | None:
-    """Read raw latencies, nanoseconds one a line; None where there are none."""
+    """Return raw latencies in ms from a file of nanoseconds, one a line; None where there is no file."""
     import numpy as np
 
     if not path.is_file():

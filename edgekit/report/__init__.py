@@ -12,7 +12,7 @@ SUFFIXES = (".html", ".md", ".txt", ".json")
 
 
 def check(path: Path) -> None:
-    """Raise UsageError unless a report can be written to `path`: a known suffix, in a folder that is there."""
+    """Raise UsageError unless a report can be written to `path`: a known suffix, in a folder that exists."""
     if path.suffix not in SUFFIXES:
         raise UsageError(
             f"'{path}': a report is not written as '{path.suffix}'.{nearest(path.suffix, SUFFIXES)}",
@@ -24,9 +24,10 @@ def check(path: Path) -> None:
 
 
 def write(report: Report, path: Path, *, folder: Path | None = None) -> None:
-    """Write `report` to `path` as its suffix says; `folder` is where the report's raw latencies lie.
+    """Write `report` to `path` in the format of its suffix; `folder` holds the report's raw latencies.
 
-    Written aside and renamed, so that a killed run leaves the old file or the new one.
+    The file is written under a temporary name and renamed, so that a killed run leaves the old file or the new one.
+    Raises UsageError for what `check` refuses.
     """
     check(path)
     with replacing(path) as file:

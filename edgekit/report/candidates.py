@@ -1,4 +1,4 @@
-"""The candidates as rows of text, in the order in which every form of a report shows them."""
+"""The candidates as rows of text, in the order in which every format of a report shows them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STATUS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A candidate as cells of text; '-' is a value that is not there."""
+    """A candidate as cells of text; '-' stands for a missing value."""
 
     name: str
     status: str
     p50: str
     p90: str
-    whole: str
+    end_to_end: str
     """p50 from a raw sample to the answer."""
     ratio: str
     rate: str
@@ -51,21 +51,21 @@ LEGEND = (
 
 
 def legend(report: Report) -> str | None:
-    """Say what the mark of the front means; None where there is nothing to compare."""
+    """Return the line that explains the mark of the Pareto front; None where there is no front."""
     return LEGEND if has_front(report) else None
 
 
 def has_front(report: Report) -> bool:
-    """Say whether several candidates were measured, so that a front among them means something."""
+    """Return whether several candidates were measured, so that a front among them means something."""
     return sum(candidate.measurement is not None for candidate in report.candidates) > 1 and any(
         candidate.front for candidate in report.candidates
     )
 
 
 def row(candidate: Candidate, best_p50: float | None) -> Row:
-    """Give a candidate's cells; its ratio is against `best_p50`."""
+    """Return a candidate's cells; its ratio is relative to `best_p50`, in ms."""
     p50, quality, measured = figures.percentile(candidate, "p50"), candidate.quality, candidate.measurement
-    # Tuned, it was measured once more, in another run than the others: their ratios are to what it was in theirs.
+    # A tuned candidate was measured again, in another run than the others: their ratios are relative to their own run.
     shipped = p50 is not None and candidate.status == "shipped"
     drop = quality.drop if quality else None
     agreement = quality.agreement if quality else None
@@ -74,7 +74,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
         status=STATUS[candidate.status],
         p50=figures.significant(p50),
         p90=figures.significant(figures.percentile(candidate, "p90")),
-        whole=figures.significant(measured.end_to_end.p50_ms if measured and measured.end_to_end else None),
+        end_to_end=figures.significant(measured.end_to_end.p50_ms if measured and measured.end_to_end else None),
         ratio=figures.ratio(1.0 if shipped else p50 / best_p50 if p50 is not None and best_p50 else None),
         rate=figures.significant(measured.throughput_per_s if measured else None),
         size=figures.significant(candidate.size_mb),
@@ -89,12 +89,14 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
 
 
 def rows(report: Report) -> tuple[Row, ...]:
-    """Give every candidate's cells: the shipped one first, then the measured by latency, then the rest."""
+    """Return every candidate's cells, in the order of `ordered`."""
     best = figures.reference_p50(report)
     return tuple(row(candidate, best) for candidate in ordered(report))
 
 
 def ordered(report: Report) -> tuple[Candidate, ...]:
+    """Return the candidates: the shipped one first, then those that were measured by latency, then the rest."""
+
     def place(candidate: Candidate) -> tuple[bool, float]:
         p50 = figures.percentile(candidate, "p50")
         return candidate.status != "shipped", math.inf if p50 is None else p50
@@ -103,12 +105,12 @@ def ordered(report: Report) -> tuple[Candidate, ...]:
 
 
 def options(candidate: Candidate) -> str | None:
-    """Say which runtime options a candidate ships with, and what the others would have done."""
+    """Return the runtime options that a candidate ships with, and the speed of others; None where none were tried."""
     tuning = candidate.tuning
     if tuning is None:
         return None
     others = ", ".join(
-        f"{figures.clean(str(one))} {figures.ratio(one.speed)}" for one in tuning.variants if not one.taken
+        f"{figures.clean(str(other))} {figures.ratio(other.speed)}" for other in tuning.variants if not other.taken
     )
     if tuning.taken is None:
         return f"the default; no other is faster: {others}"

@@ -1,4 +1,4 @@
-"""Two or more reports side by side: what changed, by how much, and whether the numbers may be compared at all."""
+"""Two or more reports side by side: what changed, by how much, and whether the numbers can be compared at all."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from edgekit.result.report import Candidate, Report
 
 @dataclass(frozen=True)
 class Row(Record):
-    """One compared result; ratios are against the baseline's, and None where one of the two is not there."""
+    """A compared result; ratios are relative to the baseline's values and left out where one of the two is missing."""
 
     source: str
     candidate: str
     target: str
     values: Mapping[str, float]
-    """See `values`."""
+    """By the names that the function `values` gives them."""
     ratios: Mapping[str, float]
     precision: str | None = None
     metric: str | None = None
@@ -31,11 +31,11 @@ class Row(Record):
 
 @dataclass(frozen=True)
 class Comparison(Record):
-    """The results, the baseline first, and what makes them hard to compare."""
+    """The compared results, the baseline first, and the differences that make them hard to compare."""
 
     rows: tuple[Row, ...]
     differences: tuple[str, ...] = ()
-    """What differs in target, machine or software: a ratio of times then says little about the models."""
+    """What differs in target, machine or software: ratios of times then say little about the models."""
 
     @property
     def baseline(self) -> Row:
@@ -44,7 +44,7 @@ class Comparison(Record):
 
 @dataclass(frozen=True)
 class Side:
-    """One result to lay beside others: a candidate, its report, and the folder where its raw latencies may lie."""
+    """One side of a comparison: a candidate, its report, and the folder that may hold its raw latencies."""
 
     source: str
     report: Report
@@ -55,33 +55,33 @@ class Side:
 def sides(
     reports: Sequence[tuple[str, Report]], folders: Mapping[str, Path] | None = None, *, least: int = 2
 ) -> tuple[Side, ...]:
-    """Give the results of reports, each with its name, the baseline first: the last one, or the last one's first.
+    """Return the results of the named reports, the baseline first: the (first) result of the last report.
 
     Of a single benchmark of several bundles the last bundle is the baseline. Raises UsageError for fewer than
     `least` results and for a report in which nothing was built.
     """
-    found = [
+    groups = [
         [Side(source, report, candidate, (folders or {}).get(source)) for candidate in _results(source, report)]
         for source, report in reports
     ]
     if len(reports) == 1 and reports[0][1].kind == "bench":
-        found = [[replace(one, source=one.candidate.name)] for one in found[0]]
-    if len(found) < least:
+        groups = [[replace(side, source=side.candidate.name)] for side in groups[0]]
+    if len(groups) < least:
         raise UsageError("a comparison needs two or more reports.", hint="edgekit compare NEW... BASELINE")
-    base, *rest = found[-1]
-    return (base, *(one for group in found[:-1] for one in group), *rest)
+    base, *rest = groups[-1]
+    return (base, *(side for group in groups[:-1] for side in group), *rest)
 
 
-def compare(found: Sequence[Side]) -> Comparison:
-    """Lay results side by side; the first one is the baseline that ratios are against."""
-    base = values(found[0].candidate)
-    reports = dict.fromkeys((one.source, id(one.report)) for one in found)
-    named = [next((one.source, one.report) for one in found if (one.source, id(one.report)) == key) for key in reports]
-    return Comparison(tuple(_row(one, base) for one in found), _differences([*named[1:], named[0]]))
+def compare(sides: Sequence[Side]) -> Comparison:
+    """Return the comparison of results with the first one, which is the baseline."""
+    base = values(sides[0].candidate)
+    reports = {(side.source, id(side.report)): (side.source, side.report) for side in sides}
+    baseline, *others = reports.values()
+    return Comparison(tuple(_row(side, base) for side in sides), _differences([*others, baseline]))
 
 
 def render(comparison: Comparison, *, width: int = 100) -> str:
-    """Give the comparison as text."""
+    """Return the comparison as text of at most `width` columns."""
     header, cells = _cells(comparison)
     sizes = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]
     lines = [f"Baseline: {figures.clean(comparison.baseline.source)}. Ratios are to it; latency in ms, size in MB."]
@@ -102,7 +102,7 @@ def render(comparison: Comparison, *, width: int = 100) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Give the comparison as Markdown."""
+    """Return the comparison as Markdown."""
     from edgekit.report.markdown import escape, table
 
     header, cells = _cells(comparison)
@@ -115,47 +115,47 @@ def markdown(comparison: Comparison) -> str:
 
 def _results(source: str, report: Report) -> tuple[Candidate, ...]:
     shipped = (report.shipped,) if report.shipped else ()
-    found = shipped if report.kind == "export" else report.candidates
-    if not found:
+    results = shipped if report.kind == "export" else report.candidates
+    if not results:
         raise UsageError(
             f"'{source}' ships nothing that could be compared.", hint="give the report of an export that passed"
         )
-    return found
+    return results
 
 
 def values(candidate: Candidate) -> dict[str, float]:
-    """Give what of a candidate can be compared: percentiles and `mean` in ms, `cold-start` in ms, `throughput` per
-    second, `memory` and `size` in MB, `energy` in joules, `score` and `drop` in the metric's unit.
+    """Return the values of a candidate that can be compared: percentiles and `mean` in ms, `cold-start` in ms,
+    `throughput` per second, `memory` and `size` in MB, `energy` in joules, `score` and `drop` in the metric's unit.
     """
     measured, quality = candidate.measurement, candidate.quality
-    found: dict[str, float | None] = {**measured.percentiles_ms} if measured else {}
+    known: dict[str, float | None] = {**measured.percentiles_ms} if measured else {}
     if measured:
         cold = measured.cold_start
-        found |= {
+        known |= {
             "mean": measured.mean_ms,
             "throughput": measured.throughput_per_s,
             "memory": measured.peak_memory_mb,
             "energy": measured.energy_j,
             "cold-start": cold.import_ms + cold.load_ms + cold.first_inference_ms if cold else None,
         }
-    found["size"] = candidate.size_mb
+    known["size"] = candidate.size_mb
     if quality:
-        found |= {"score": quality.score, "drop": quality.drop}
-    return {name: value for name, value in found.items() if value is not None}
+        known |= {"score": quality.score, "drop": quality.drop}
+    return {name: value for name, value in known.items() if value is not None}
 
 
-def _row(one: Side, base: Mapping[str, float]) -> Row:
-    candidate = one.candidate
+def _row(side: Side, base: Mapping[str, float]) -> Row:
+    candidate = side.candidate
     own = values(candidate)
     ratios = {n: v / base[n] for n, v in own.items() if base.get(n) and n != "drop" and math.isfinite(v / base[n])}
-    found = figures.effective(candidate)
+    precision = figures.effective(candidate)
     return Row(
-        source=one.source,
+        source=side.source,
         candidate=candidate.name,
-        target=one.report.target,
+        target=side.report.target,
         values=own,
         ratios=ratios,
-        precision=found.main if found else None,
+        precision=precision.main if precision else None,
         metric=candidate.quality.metric if candidate.quality else None,
         noisy=bool(candidate.measurement and candidate.measurement.noise.noisy),
     )
@@ -163,10 +163,10 @@ def _row(one: Side, base: Mapping[str, float]) -> Row:
 
 def _differences(reports: Sequence[tuple[str, Report]]) -> tuple[str, ...]:
     facts = [(source, _facts(report)) for source, report in reports]
-    names = list(dict.fromkeys(name for _, found in facts for name in found))
+    names = list(dict.fromkeys(name for _, known in facts for name in known))
     lines = []
     for name in names:
-        values = [(source, found.get(name, "not there")) for source, found in facts]
+        values = [(source, known.get(name, "not there")) for source, known in facts]
         if len({value for _, value in values}) > 1:
             lines.append(f"{name}: " + ", ".join(f"{value} in {source}" for source, value in values))
     return tuple(lines)
@@ -219,7 +219,7 @@ def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...
         for name in names:
             value = row.values.get(name)
             if value is not None and name == "score":
-                # Several metrics in one column name themselves.
+                # Where the column holds several metrics, each value comes with the name of its own.
                 line.append(
                     f"{value:.4f}" if titles["score"] != "score" or not row.metric else f"{row.metric} {value:.4f}"
                 )
@@ -232,7 +232,7 @@ def _cells(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _list(header: tuple[str, ...], cells: Sequence[tuple[str, ...]], width: int) -> list[str]:
-    """Give the rows one below the other: for a terminal that is narrower than the table."""
+    """Return the rows as indented paragraphs: for a terminal that is narrower than the table."""
     lines: list[str] = []
     for cell in cells:
         lines.append(f"{cell[0]}  {cell[1]}  {cell[2]}")
@@ -242,7 +242,7 @@ def _list(header: tuple[str, ...], cells: Sequence[tuple[str, ...]], width: int)
                 pairs[-1] += f" ({value})"
             else:
                 pairs.append(f"{title} {value}")
-        # A figure and its ratio stay on one line: they are joined by spaces that do not break.
+        # No-break spaces keep a figure and its ratio on one line.
         figures_line = "  ".join(pair.replace(" ", "\xa0") for pair in pairs)
         wrapped = textwrap.wrap(figures_line, width, initial_indent="    ", subsequent_indent="    ")
         lines += [line.replace("\xa0", " ") for line in wrapped]

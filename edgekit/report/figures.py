@@ -1,4 +1,4 @@
-"""What every form of a report says, in words: numbers with their units, the verdict, what stands behind it."""
+"""The words that every format of a report uses: numbers with their units, the verdict, and the facts behind it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVIDENCE = {
 
 
 def significant(value: float | None) -> str:
-    """Write a number with three significant digits, whole from a thousand on: 0.150, 2.90, 136, 2340."""
+    """Return a number with three significant digits, without decimals from a thousand on: 0.150, 2.90, 136, 2340."""
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
@@ -39,11 +39,11 @@ def mb(value: float | None) -> str:
     return NONE if value is None else f"{significant(value)} MB"
 
 
-def per_second(found: Measurement) -> str:
-    streams = f", {found.streams} at a time" if found.streams > 1 else ""
-    if found.batch == 1:
-        return f"{significant(found.throughput_per_s)} per second{streams}"
-    return f"{significant(found.throughput_per_s)} samples per second, in batches of {found.batch}{streams}"
+def per_second(measured: Measurement) -> str:
+    streams = f", {measured.streams} at a time" if measured.streams > 1 else ""
+    if measured.batch == 1:
+        return f"{significant(measured.throughput_per_s)} per second{streams}"
+    return f"{significant(measured.throughput_per_s)} samples per second, in batches of {measured.batch}{streams}"
 
 
 def ratio(value: float | None) -> str:
@@ -53,7 +53,7 @@ def ratio(value: float | None) -> str:
 
 
 def points(drop: float | None) -> str:
-    """Say a drop of a metric in points, a hundredth of its unit: `0.28 points lost`."""
+    """Return a drop of a metric in points, hundredths of its unit: `0.28 points lost`."""
     if drop is None:
         return NONE
     rounded = round(100 * drop, 2)
@@ -67,23 +67,23 @@ def percentile(candidate: Candidate, name: str) -> float | None:
 
 
 def reference_p50(report: Report) -> float | None:
-    """Give the latency that ratios are against: the shipped candidate's, else the least.
+    """Return the p50, in ms, that ratios are relative to: the shipped candidate's, else the least.
 
-    A tuned one was measured again beside its default options only. What it would have been beside the other candidates
-    is what the default options were there, divided by the gain.
+    A tuned candidate was measured again in a run with its default options only. In the run of the other candidates its
+    p50 would have been that of the default options, divided by the gain.
     """
     shipped = report.shipped
     if shipped is None:
-        found = [p50 for candidate in report.candidates if (p50 := percentile(candidate, "p50")) is not None]
-        return min(found, default=None)
+        known = [p50 for candidate in report.candidates if (p50 := percentile(candidate, "p50")) is not None]
+        return min(known, default=None)
     taken = shipped.tuning.taken if shipped.tuning else None
     if shipped.tuning and taken and taken.speed:
         return shipped.tuning.before.p50_ms / taken.speed
     return percentile(shipped, "p50")
 
 
-def precision(found: Precision | None) -> str:
-    return found.main if found else NONE
+def precision(value: Precision | None) -> str:
+    return value.main if value else NONE
 
 
 def effective(candidate: Candidate) -> Precision | None:
@@ -99,12 +99,12 @@ OBJECTIVES = {
 
 
 def objective(report: Report) -> str:
-    """Say what the shipped candidate is the best in."""
+    """Return what the shipped candidate was chosen for."""
     return f"{OBJECTIVES[report.objective]}, of the candidates that pass"
 
 
 def verdict(report: Report) -> tuple[str, str]:
-    """Give the first words of a report, and the line that follows them."""
+    """Return the verdict of a report in a word or two, and the rest of its first line."""
     subject = f"{clean(report.model)} for {clean(report.target)}"
     if report.kind == "bench":
         count = sum(candidate.measurement is not None for candidate in report.candidates)
@@ -126,7 +126,9 @@ def verdict(report: Report) -> tuple[str, str]:
 
 
 def speed(report: Report) -> str | None:
-    """Say how fast the shipped candidate is, and how many times as fast as each fp32 candidate of the same run."""
+    """Return how fast the shipped candidate is, and how many times as fast as each fp32 candidate of the same run; None
+    where nothing was measured.
+    """
     shipped = report.subject
     if shipped is None or shipped.measurement is None:
         return None
@@ -146,7 +148,7 @@ def speed(report: Report) -> str | None:
 
 
 def _full_precision(report: Report, shipped: Candidate) -> str:
-    """Say why no lower precision was shipped; of what was not built nothing is known."""
+    """Return why no lower precision was shipped, as far as lower precisions were built."""
     lower = [other for other in report.candidates if other.recipe != shipped.recipe and other.quality]
     own = "fp32" if shipped.asked == "f32" else f"the model as it came ({shipped.asked})"
     if report.objective not in ("latency", "throughput"):
@@ -156,30 +158,30 @@ def _full_precision(report: Report, shipped: Candidate) -> str:
     return f"{own} is the fastest that passes: no lower precision was both faster and good enough"
 
 
-def quality(found: Quality) -> str:
-    """Say how much of the original's quality was kept, and on how many samples that was seen."""
-    against = f" ({clean(found.reference)})" if found.reference else ""
-    if found.metric and found.score is not None and found.original_score is not None:
-        kept = f"{found.metric} {found.score:.4f} against {found.original_score:.4f} of the original{against}: "
-        kept += points(found.drop)
-        kept += f", on {found.labelled} labelled samples"
-    elif found.metric and found.score is not None:
-        kept = f"{found.metric} {found.score:.4f} on {found.labelled} labelled samples; the original's is not known"
-    elif found.agreement is not None:
-        kept = f"the original's top answer{against} on {100 * found.agreement:.2f}% of {found.samples} samples"
+def quality(result: Quality) -> str:
+    """Return how much of the original's quality was kept, and on how many samples."""
+    against = f" ({clean(result.reference)})" if result.reference else ""
+    if result.metric and result.score is not None and result.original_score is not None:
+        words = f"{result.metric} {result.score:.4f} against {result.original_score:.4f} of the original{against}: "
+        words += points(result.drop)
+        words += f", on {result.labelled} labelled samples"
+    elif result.metric and result.score is not None:
+        words = f"{result.metric} {result.score:.4f} on {result.labelled} labelled samples; the original's is not known"
+    elif result.agreement is not None:
+        words = f"the original's top answer{against} on {100 * result.agreement:.2f}% of {result.samples} samples"
     else:
-        kept = f"least cosine {found.cosine:.6f} to the original's outputs{against} on {found.samples} samples"
-    return kept if found.metric else kept + (", labels not used" if found.labelled else ", no labels")
+        words = f"least cosine {result.cosine:.6f} to the original's outputs{against} on {result.samples} samples"
+    return words if result.metric else words + (", labels not used" if result.labelled else ", no labels")
 
 
-def differences(found: Quality) -> str:
-    """Say how far the outputs are from the original's."""
-    words = f"greatest absolute {found.max_abs:.2e}, relative L2 {found.rel_l2:.2e}, least cosine {found.cosine:.6f}"
-    return words if found.agreement is None else f"{words}, same top answer {100 * found.agreement:.2f}%"
+def differences(result: Quality) -> str:
+    """Return how far the outputs deviate from the original's."""
+    words = f"greatest absolute {result.max_abs:.2e}, relative L2 {result.rel_l2:.2e}, least cosine {result.cosine:.6f}"
+    return words if result.agreement is None else f"{words}, same top answer {100 * result.agreement:.2f}%"
 
 
 def footprint(candidate: Candidate) -> str:
-    """Say a candidate's size, memory, precision and cold start."""
+    """Return a candidate's size, memory and cold start."""
     parts = [mb(candidate.size_mb)] if candidate.size_mb is not None else []
     measured = candidate.measurement
     if measured and measured.peak_memory_mb is not None:
@@ -195,32 +197,35 @@ def footprint(candidate: Candidate) -> str:
 
 
 def running(candidate: Candidate) -> str:
-    """Say in which precision a candidate really runs, where that is known, and what was asked."""
-    found = effective(candidate)
-    if found is None:
+    """Return the precision that a candidate really runs in, where it is known, and the one that was asked for."""
+    precision = effective(candidate)
+    if precision is None:
         return f"asked {candidate.asked}; what runs was not asked of the runtime"
-    layers = ", ".join(f"{count} in {name}" for name, count in sorted(found.layers.items(), key=lambda item: -item[1]))
-    return f"{found.main} (asked {candidate.asked}" + (f"; layers: {layers})" if layers else ")")
+    layers = ", ".join(
+        f"{count} in {name}" for name, count in sorted(precision.layers.items(), key=lambda item: -item[1])
+    )
+    return f"{precision.main} (asked {candidate.asked}" + (f"; layers: {layers})" if layers else ")")
 
 
-def measurement(found: Measurement) -> str:
-    """Say how a measurement was made."""
-    shapes = ", ".join(f"{name}{list(shape)}" for name, shape in found.shapes.items())
+def measurement(measured: Measurement) -> str:
+    """Return how a measurement was done: scenario, count, seconds, threads, shapes."""
+    shapes = ", ".join(f"{name}{list(shape)}" for name, shape in measured.shapes.items())
+    size = f" of {measured.batch} samples" if measured.batch > 1 else ""
     parts = [
-        f"{found.scenario}, {found.count} inferences{f' of {found.batch} samples' if found.batch > 1 else ''} in "
-        f"{significant(found.seconds)} s after {found.warmup_count} to warm up",
-        "steady" if found.converged else "NOT steady when it ended",
+        f"{measured.scenario}, {measured.count} inferences{size} in {significant(measured.seconds)} s after "
+        f"{measured.warmup_count} to warm up",
+        "steady" if measured.converged else "NOT steady when it ended",
     ]
-    if found.scenario in ("offline", "fixed-rate"):
-        parts.append(per_second(found))
-    parts += [f"{found.threads} threads"] if found.threads else []
+    if measured.scenario in ("offline", "fixed-rate"):
+        parts.append(per_second(measured))
+    parts += [f"{measured.threads} threads"] if measured.threads else []
     parts += [shapes] if shapes else []
     return "; ".join(parts)
 
 
-def environment(found: Environment) -> tuple[tuple[str, str], ...]:
-    """Give the machine and software as (what, words)."""
-    host = found.host
+def environment(recorded: Environment) -> tuple[tuple[str, str], ...]:
+    """Return the machine and software as (what, words)."""
+    host = recorded.host
     memory = f", {host.memory_mb} MB" if host.memory_mb else ""
     machine = f"{clean(host.cpu or 'unknown processor')}, {host.cores} cores{memory}" + (
         ", virtual" if host.virtual else ""
@@ -229,43 +234,43 @@ def environment(found: Environment) -> tuple[tuple[str, str], ...]:
         ("machine", machine + (f", {clean(host.board)}" if host.board else "")),
         ("arch", f"{host.arch}: {', '.join(host.isa) or 'no known extensions'}"),
         ("system", f"{host.os} {host.kernel}, {host.libc or 'unknown libc'}, Python {host.python}"),
-        ("packages", ", ".join(f"{name} {version}" for name, version in found.packages.items())),
+        ("packages", ", ".join(f"{name} {version}" for name, version in recorded.packages.items())),
     ]
-    lines += [("governor", found.governor)] if found.governor else []
-    lines += [("EMULATED", "times of an emulated machine say nothing about the device")] if found.emulated else []
-    lines += [("created", found.created)] if found.created else []
+    lines += [("governor", recorded.governor)] if recorded.governor else []
+    lines += [("EMULATED", "times of an emulated machine say nothing about the device")] if recorded.emulated else []
+    lines += [("created", recorded.created)] if recorded.created else []
     return tuple((name, words) for name, words in lines if words)
 
 
 def facts(report: Report) -> tuple[tuple[str, str], ...]:
-    """Give the data's facts as (what, words)."""
+    """Return the facts about the data as (what, words)."""
     return tuple((clean(str(name)), _fact(value)) for name, value in report.data.to_dict().items())
 
 
 def _fact(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
-        return value[:12]  # enough to tell two digests apart; the whole is in the JSON
+        return value[:12]  # enough to distinguish two digests; the JSON has all of it
     if isinstance(value, Mapping):
         return ", ".join(f"{clean(str(name))} {_fact(item)}" for name, item in value.items())
     return clean(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
 
 
 def lineage(report: Report) -> tuple[tuple[str, str], ...]:
-    """Give the steps that made the artifact as (step, words)."""
-    found = []
+    """Return the steps that made the artifact as (step, words)."""
+    steps = []
     for step in report.lineage:
         config = ", ".join(f"{name}={value}" for name, value in step.config.items())
         tools = ", ".join(f"{name} {version}" for name, version in step.tools.items())
         words = [f"{significant(step.seconds)} s", config, tools, *step.notes]
-        found.append((clean(step.name), clean("; ".join(word for word in words if word))))
-    return tuple(found)
+        steps.append((clean(step.name), clean("; ".join(word for word in words if word))))
+    return tuple(steps)
 
 
 def metric_name(candidates: Sequence[Candidate]) -> str:
-    """Give the name of the metric that the candidates were judged by."""
+    """Return the name of the metric that the candidates were judged by."""
     return next((c.quality.metric for c in candidates if c.quality and c.quality.metric), "score")
 
 
 def clean(text: str) -> str:
-    """Drop control characters: a model's name must not move the reader's cursor or break a table."""
+    """Return the text without control characters: a model's name must not move the cursor or break a table."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))

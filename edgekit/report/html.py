@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: inline style and drawings, no script; for screen and paper."""
+"""A report as one self-contained HTML page: inline style and drawings, no script; for screen and paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIX = ("stays in", "float ms", "int8 ms", "kind", "layer")
 
 
 def render(report: Report, folder: Path | None = None) -> str:
-    """Give the page; raw latencies that measurements name are read from `folder`, where it is given and holds them."""
+    """Return the page; the raw latencies that measurements name are read from `folder`, where it has them."""
     word, words = figures.verdict(report)
     bad = not report.ok or word == "NOTHING SHIPPED"
     body = [
@@ -24,7 +24,7 @@ def render(report: Report, folder: Path | None = None) -> str:
         _cards(report),
         _summary(report),
         _candidates(report),
-        _section("Measurement", _beside(report)),
+        _section("Measurement", _measurements(report)),
         _section("Trade-offs", tradeoff.render(report)),
         *(_section(title, _table(_REPAIR, rows)) for title, rows in layers.repairs(report)),
         *(_section(title, _table(_MIX, rows)) for title, rows in layers.mixes(report)),
@@ -102,13 +102,13 @@ def _summary(report: Report) -> str:
 
 
 def _conditions(candidate: Candidate) -> list[tuple[str, str]]:
-    """Give what the scenario and the sensors say, a warning with the mark that colours it."""
-    found = conditions.lines(candidate.measurement) if candidate.measurement else ()
-    return [(what, f"WARNING: {words}" if warn else words) for what, words, warn in found]
+    """Return the conditions of the measurement; a warning begins with the word that `_definitions` colours."""
+    lines = conditions.lines(candidate.measurement) if candidate.measurement else ()
+    return [(what, f"WARNING: {words}" if warn else words) for what, words, warn in lines]
 
 
-def _beside(report: Report) -> str:
-    """Say for each bundle of a benchmark what the summary of an export says for the shipped one."""
+def _measurements(report: Report) -> str:
+    """Return, for each bundle of a benchmark, what the summary of an export gives for the shipped one."""
     if report.subject is not None:
         return ""
     blocks = []
@@ -125,10 +125,10 @@ def _beside(report: Report) -> str:
 def _candidates(report: Report) -> str:
     if not report.candidates:
         return ""
-    found = candidates.ordered(report)
-    longest = max((_reach(candidate) for candidate in found), default=0.0)
+    ordered = candidates.ordered(report)
+    longest = max((_bar_end_ms(candidate) for candidate in ordered), default=0.0)
     metric = figures.metric_name(report.candidates)
-    blocks = [_candidate(report, candidate, longest, metric) for candidate in found]
+    blocks = [_candidate(report, candidate, longest, metric) for candidate in ordered]
     to = "the shipped candidate" if report.shipped else "the fastest"
     hint = f"Bars are the p50 latency, whiskers reach to the p90. Ratios are to {to}." if longest else ""
     return _section("Candidates", (f'<p class="hint">{hint}</p>' if hint else "") + "".join(blocks))
@@ -165,7 +165,7 @@ def _candidate(report: Report, candidate: Candidate, longest: float, metric: str
     )
 
 
-def _reach(candidate: Candidate) -> float:
+def _bar_end_ms(candidate: Candidate) -> float:
     return max(figures.percentile(candidate, "p50") or 0.0, figures.percentile(candidate, "p90") or 0.0)
 
 
@@ -176,7 +176,7 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _profile(rows: Sequence[tuple[float, str, str, str, str]]) -> str:
-    """Give the table of layers, with a bar for each one's share of the time."""
+    """Return the table of layers, with a bar for the share of the time of each."""
     most = max(share for share, *_ in rows) or 1.0
     head = '<tr><th class="share">share</th><th>ms</th><th>runs in</th><th>kind</th><th>layer</th></tr>'
     lines = "".join(
@@ -189,7 +189,7 @@ def _profile(rows: Sequence[tuple[float, str, str, str, str]]) -> str:
 
 
 def _distributions(report: Report, folder: Path | None) -> str:
-    """Draw the raw latencies of each candidate on one common axis."""
+    """Return a histogram of the raw latencies of each candidate, all on one axis."""
     series = []
     for candidate in candidates.ordered(report):
         raw = plot.read_latencies(folder, candidate.measurement.raw_file if candidate.measurement else None)
@@ -209,7 +209,7 @@ def _distributions(report: Report, folder: Path | None) -> str:
 
 
 def _noise(report: Report) -> list[tuple[str, str]]:
-    return [(figures.clean(c.name), noise.noise(c.measurement)) for c in report.candidates if c.measurement]
+    return [(figures.clean(c.name), noise.describe(c.measurement)) for c in report.candidates if c.measurement]
 
 
 def _section(title: str, inner: str) -> str:

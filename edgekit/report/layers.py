@@ -1,4 +1,4 @@
-"""Tables of layers: what quantizing each costs in quality, and what it takes in float and in int8."""
+"""Tables of layers: what quantizing each costs in quality, and its time in float and in int8."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ LAYERS_SHOWN = 12
 
 
 def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
-    """Give, for each candidate that missed the gate and was repaired or tried to be, a title and its costliest layers.
+    """Return a title and the costliest layers of each candidate that missed the gate and whose repair was tried.
 
-    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name). Candidates may share one.
+    A layer is (what it stays in, relative L2 when it alone is quantized, kind, name). Candidates with equal layers
+    share a table.
     """
     tables: dict[tuple[tuple[str, str, str, str], ...], list[str]] = {}
     layers = 0
@@ -38,7 +39,7 @@ def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]
 
 
 def mixes(report: Report) -> list[tuple[str, list[tuple[str, str, str, str, str]]]]:
-    """Give, for each mix of float and int8 that was made, a title and the layers in which the two differ most.
+    """Return a title and the layers whose times differ most, for each candidate that mixes float and int8.
 
     A layer is (what it stays in, ms in float, ms in int8, kind, name), those first that int8 makes slower.
     """
@@ -50,13 +51,13 @@ def mixes(report: Report) -> list[tuple[str, list[tuple[str, str, str, str, str]
         ranked = sorted(mixed.layers, key=lambda layer: -abs(_loss_ms(layer)))[: 2 * LAYERS_SHOWN]
         rows = [
             (
-                "float" if one.in_float else "int8",
-                figures.significant(one.float_ms),
-                figures.significant(one.int8_ms),
-                one.kind,
-                figures.clean(one.name),
+                "float" if layer.in_float else "int8",
+                figures.significant(layer.float_ms),
+                figures.significant(layer.int8_ms),
+                layer.kind,
+                figures.clean(layer.name),
             )
-            for one in sorted(ranked, key=lambda layer: -_loss_ms(layer))
+            for layer in sorted(ranked, key=lambda layer: -_loss_ms(layer))
         ]
         stay = sum(layer.in_float for layer in mixed.layers)
         title = (
@@ -68,9 +69,9 @@ def mixes(report: Report) -> list[tuple[str, list[tuple[str, str, str, str, str]
 
 
 def profiles(report: Report) -> list[tuple[str, list[tuple[float, str, str, str, str]]]]:
-    """Give, for each candidate whose layers were timed, a title and its slowest layers.
+    """Return a title and the slowest layers of each candidate whose layers were timed.
 
-    A layer is (share of the time of all, ms, precision, kind, name).
+    A layer is (share of the time of all layers, ms, precision, kind, name).
     """
     tables = []
     for candidate in report.candidates:
@@ -79,8 +80,14 @@ def profiles(report: Report) -> list[tuple[str, list[tuple[float, str, str, str,
         total = sum(layer.time_ms for layer in candidate.layers) or 1.0
         slowest = sorted(candidate.layers, key=lambda layer: -layer.time_ms)[: 2 * LAYERS_SHOWN]
         rows = [
-            (one.time_ms / total, figures.significant(one.time_ms), one.precision, one.kind, figures.clean(one.name))
-            for one in slowest
+            (
+                layer.time_ms / total,
+                figures.significant(layer.time_ms),
+                layer.precision,
+                layer.kind,
+                figures.clean(layer.name),
+            )
+            for layer in slowest
         ]
         shown = 100 * sum(row[0] for row in rows)
         title = (
@@ -91,5 +98,5 @@ def profiles(report: Report) -> list[tuple[str, list[tuple[float, str, str, str,
 
 
 def _loss_ms(layer: LayerChoice) -> float:
-    """Give what int8 costs a layer; 0 where a profile does not show it."""
+    """Return how many ms a layer takes longer in int8 than in float; 0 where a profile does not show it."""
     return 0.0 if layer.float_ms is None or layer.int8_ms is None else layer.int8_ms - layer.float_ms

@@ -10,7 +10,7 @@ from edgekit.result.report import Report
 
 
 def render(report: Report) -> str:
-    """Give the report as GitHub's Markdown."""
+    """Return the report as GitHub's Markdown."""
     word, words = figures.verdict(report)
     blocks = [f"# {word.capitalize()}: {escape(words)}"]
     blocks += [f"**Failed:** {escape(failure)}" for failure in report.failures]
@@ -40,7 +40,7 @@ def render(report: Report) -> str:
         blocks += [f"## {escape(title)}", table(header, timed, ("float ms", "int8 ms"))]
     measured = [candidate for candidate in report.candidates if candidate.measurement]
     if measured:
-        lines = [("noise", words) for words, _ in noise.noises(report)]
+        lines = [("noise", words) for words, _ in noise.describe_all(report)]
         if report.kind in ("bench", "deploy"):
             for candidate in measured:
                 lines.append((candidate.name, figures.footprint(candidate)))
@@ -62,7 +62,7 @@ def render(report: Report) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
-    """Give a table; columns named in `numbers` are aligned to the right."""
+    """Return a table; columns named in `numbers` are aligned to the right."""
     lines = ["| " + " | ".join(header) + " |"]
     lines.append("|" + "|".join(" ---: " if name in numbers else " --- " for name in header) + "|")
     lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
@@ -74,7 +74,7 @@ def items(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Keep a name or a reason from becoming markup, and on one line."""
+    """Return a name or a reason on one line, escaped so that it is not read as markup."""
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", figures.clean(text)).replace("&", "&amp;")
 
 
@@ -85,9 +85,9 @@ def _candidates(report: Report) -> str:
         metric, "drop, points", "agreement", "why",
     )  # fmt: skip
     cells = [
-        (f"{row.name} {candidates.FRONT}" if row.front and front else row.name, row.status, row.p50, row.p90, row.whole,
-         row.ratio, row.rate if report.objective == "throughput" else figures.NONE, row.size, row.memory, row.precision,
-         row.score, row.drop, row.agreement, row.reason or figures.NONE)
+        (f"{row.name} {candidates.FRONT}" if row.front and front else row.name, row.status, row.p50, row.p90,
+         row.end_to_end, row.ratio, row.rate if report.objective == "throughput" else figures.NONE, row.size,
+         row.memory, row.precision, row.score, row.drop, row.agreement, row.reason or figures.NONE)
         for row in candidates.rows(report)
     ]  # fmt: skip
     keep = [i for i in range(len(header)) if i < 2 or any(row[i] != figures.NONE for row in cells)]

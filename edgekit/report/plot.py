@@ -1,4 +1,4 @@
-"""Small drawings as inline SVG: widths are percentages and heights pixels, so that text keeps its size."""
+"""Small drawings as inline SVG: widths are percentages and heights are pixels, so that text keeps its size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEIGHT = 44
 
 
 def bar(p50: float, p90: float | None, longest: float, *, kind: str) -> str:
-    """Draw one latency bar, with a whisker to the p90; `kind` is best, bar or out."""
+    """Return the bar of a latency, with a whisker to the p90; `kind` is best, bar or out."""
     width = 100 * p50 / longest
     reach = 100 * (p90 if p90 is not None else p50) / longest
     return (
@@ -26,7 +26,7 @@ def bar(p50: float, p90: float | None, longest: float, *, kind: str) -> str:
 
 
 def share(part: float, most: float) -> str:
-    """Draw a share of a whole as a bar with its percentage; the bar of `most` has the full width."""
+    """Return a bar with the percentage of a share, 0 to 1; the bar of the share `most` has the full width."""
     return (
         f'<svg height="14" role="img" aria-label="{100 * part:.1f} percent"><rect class="bar" y="1" height="12" rx="2" '
         f'width="{max(100 * part / most, 0.4):.1f}%"/><text x="4" y="11" class="over">{100 * part:.1f}%</text></svg>'
@@ -34,7 +34,7 @@ def share(part: float, most: float) -> str:
 
 
 def histogram(values: Sequence[float], low: float, high: float, *, kind: str) -> str:
-    """Draw how `values` are spread between `low` and `high`, on a logarithmic axis; those beyond are left out."""
+    """Return the histogram of `values` between `low` and `high`, on a logarithmic axis; others are left out."""
     counts = [0] * BINS
     for value in values:
         if low <= value <= high:
@@ -51,7 +51,7 @@ def histogram(values: Sequence[float], low: float, high: float, *, kind: str) ->
 
 
 def axis(low: float, high: float) -> str:
-    """Draw the axis below histograms, in milliseconds."""
+    """Return the axis below histograms, in milliseconds."""
     marks = "".join(
         f'<text x="{100 * place(tick, low, high):.2f}%" y="14" text-anchor="middle">{tick:g} ms</text>'
         for tick in ticks(low, high)
@@ -61,7 +61,7 @@ def axis(low: float, high: float) -> str:
 
 @dataclass(frozen=True)
 class Dot:
-    """A candidate in a scatter: its place in both directions, 0 to 1 from left and bottom, and how it is marked."""
+    """A candidate in a scatter plot: its place in both directions, 0 to 1 from left and bottom, and its mark."""
 
     x: float
     y: float
@@ -73,16 +73,18 @@ class Dot:
 
 
 LEFT, RIGHT = 12.0, 97.0
-"""Percent of a scatter's width between which its dots lie: the numbers of the vertical axis stand before them."""
+"""Percent of a scatter plot's width between which its dots are; the numbers of the vertical axis are left of them."""
 
 SCATTER = 220
-"""Pixels of a scatter, its horizontal axis not counted."""
+"""Height of a scatter plot in pixels, without its horizontal axis."""
 
 
 def scatter(
     dots: Sequence[Dot], x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]], title: str
 ) -> str:
-    """Draw numbered dots, filled on the front, and the line of the front as far as it shows in these two directions."""
+    """Return a scatter plot of numbered dots, filled on the Pareto front, with the line of the front as far as it shows
+    in these two directions.
+    """
     lines = "".join(
         f'<line class="axis" x1="{LEFT}%" x2="100%" y1="{_down(at):.1f}" y2="{_down(at):.1f}"/>'
         f'<text x="{LEFT - 1}%" y="{_down(at) + 4:.1f}" text-anchor="end">{words}</text>'
@@ -109,15 +111,15 @@ def scatter(
 
 
 COLOURS = 4
-"""Colours of lines in the style sheet; a fifth line has the first's again."""
+"""Number of line colours in the style sheet; a fifth line has the first one's again."""
 
 CHART = 90
-"""Pixels of a line chart, its horizontal axis not counted."""
+"""Height of a line chart in pixels, without its horizontal axis."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Values over time, None where there is none, with a band around them or without."""
+    """Values over time, None where one is missing; with a band from `low` to `high` where these are given."""
 
     name: str
     times: Sequence[float]
@@ -128,7 +130,7 @@ class Line:
 
 
 def lines(drawn: Sequence[Line], last_s: float, title: str) -> str:
-    """Draw lines from 0 to `last_s` seconds, on an axis that holds all values but the wildest hundredth of the band."""
+    """Return a chart from 0 to `last_s` seconds, whose axis holds all values but the greatest 5% of the band."""
     known = [value for line in drawn for value in (*line.values, *line.low) if value is not None]
     bands = sorted(value for line in drawn for value in line.high)
     known += bands[: max(1, math.ceil(0.95 * len(bands)))]
@@ -147,7 +149,7 @@ def lines(drawn: Sequence[Line], last_s: float, title: str) -> str:
         for tick in _even(0, last_s, 4)
     )
     shapes = "".join(_shapes(line, place % COLOURS, low, high, last_s) for place, line in enumerate(drawn))
-    # The inner drawing is stretched to the width at hand; its strokes and the words outside of it are not.
+    # The inner drawing is stretched to the available width; its strokes and the words outside of it are not.
     inner = (
         f'<svg x="{LEFT}%" y="0" width="{100 - LEFT}%" height="{CHART}" viewBox="0 0 1000 {CHART}" '
         f'preserveAspectRatio="none" class="stretched">{shapes}</svg>'
@@ -178,7 +180,7 @@ def _shapes(line: Line, colour: int, low: float, high: float, last_s: float) -> 
 
 
 def staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Give the corners of the line that no point lies below and left of, from left to right."""
+    """Return the corners of the line that has no point below and left of it, from left to right."""
     corners: list[tuple[float, float]] = []
     for x, y in sorted(points):
         if corners and y >= corners[-1][1]:
@@ -198,24 +200,24 @@ def _down(y: float) -> float:
 
 
 def place(value: float, low: float, high: float) -> float:
-    """Give where a value lies on the logarithmic axis, 0 to 1: runs of 0.2 ms and of 20 ms are both to be seen."""
+    """Return the place of a value on the axis, 0 to 1: logarithmic, so that 0.2 ms and 20 ms can both be read."""
     return math.log(value / low) / math.log(high / low) if high > low > 0 else 0.5
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Give at most `most` round numbers within the inner part of the axis, so that no label is cut at an edge."""
+    """Return at most `most` round numbers within the inner part of the axis, so that no label is cut at an edge."""
     if not high > low > 0:
         return [low]
     decades = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     for factors in ((1, 2, 5), (1, 3), (1,)):
-        found = [float(f"{d * f:.6g}") for d in decades for f in factors if 0.06 <= place(d * f, low, high) <= 0.94]
-        if 2 <= len(found) <= most:
-            return found
-    return _even(low, high, most) if high / low < 10 else found[:: -(-len(found) // most)]
+        chosen = [float(f"{d * f:.6g}") for d in decades for f in factors if 0.06 <= place(d * f, low, high) <= 0.94]
+        if 2 <= len(chosen) <= most:
+            return chosen
+    return _even(low, high, most) if high / low < 10 else chosen[:: -(-len(chosen) // most)]
 
 
 def _even(low: float, high: float, most: int) -> list[float]:
-    """Give evenly spaced round numbers: a narrow range holds too few of 1, 2, 5."""
+    """Return evenly spaced round numbers: a narrow range has too few multiples of 1, 2 and 5."""
     span = high - low
     step = 10 ** math.floor(math.log10(span / most))
     for factor in (1, 2, 5, 10, 20):
@@ -227,13 +229,13 @@ def _even(low: float, high: float, most: int) -> list[float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Give the value below which `share` of the values lie."""
+    """Return the value that `share` of the values are below."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def read_latencies(folder: Path | None, file: str | None) -> list[float]:
-    """Read raw latencies, nanoseconds in a .npy file or one a line, as milliseconds; empty where they are not there."""
+    """Return raw latencies in ms from a file of nanoseconds, .npy or a number a line; empty where there is none."""
     if folder is None or not file or not (path := folder / file).is_file():
         return []
     if path.suffix == ".npy":

@@ -1,4 +1,4 @@
-"""A report as plain text: the verdict, all candidates, then what stands behind the numbers."""
+"""A report as plain text: the verdict, all candidates, then how the numbers were obtained."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgekit.result.report import Candidate, Report
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _STATUS_COLOUR = {"shipped": "green", "failed gate": "red", "over budget": "yellow", "build failed": "red"}
 _REASON_LEAST = 32
-"""Columns below which a reason is no column any more but stands under its row."""
+"""Least width of a column of reasons; below it each reason is written under its row."""
 _LAYERS_SHOWN = 15
 
 
 def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
-    """Give the report as text of at most `width` columns, with ANSI colours when asked."""
+    """Return the report as text of at most `width` columns, with ANSI colours where `colour` is set."""
     page = _Page(width, colour)
     _verdict(page, report)
     if report.candidates:
@@ -35,10 +35,10 @@ def render(report: Report, *, width: int = 100, colour: bool = False) -> str:
 
 
 def candidates_table(report: Report, width: int = 100, colour: bool = False) -> list[str]:
-    """Give the table of all candidates.
+    """Return the table of all candidates.
 
-    A reason stands in a column of its own where there is room, else with the status under its row; where not even the
-    numbers have room beside the name, they stand under it.
+    Reasons are a column where there is room, else each is written with the status under its row; where even the numbers
+    do not fit beside the name, they are written under it.
     """
     cells = candidates.rows(report)
     if candidates.has_front(report):
@@ -88,7 +88,7 @@ def paint(text: str, style: str | None, colour: bool) -> str:
 
 
 class _Page:
-    """Lines in the making, of at most `width` columns."""
+    """The lines of a page, of at most `width` columns."""
 
     def __init__(self, width: int, colour: bool) -> None:
         self.lines: list[str] = []
@@ -99,7 +99,7 @@ class _Page:
         self.lines += ["", *(paint(line, "bold", self.colour) for line in textwrap.wrap(text, self.width))]
 
     def entry(self, name: str, words: str, style: str | None = None, indent: int = 12) -> None:
-        """Write `name  words`, the words wrapped beside the name."""
+        """Append `name  words`, the words wrapped beside the name."""
         room = max(20, self.width - indent)
         wrapped = textwrap.wrap(words, room, break_on_hyphens=False, break_long_words=True) or [""]
         label = f"  {name}".ljust(indent)
@@ -156,7 +156,7 @@ def _columns(report: Report, cells: Sequence[Row]) -> list[tuple[str, str, int]]
         "status": "status",
         "p50": "p50",
         "p90": "p90",
-        "whole": "end to end",
+        "end_to_end": "end to end",
         "ratio": "ratio",
         "rate": "per s",
         "size": "MB",
@@ -233,7 +233,7 @@ def _behind(page: _Page, report: Report) -> None:
         first = (report.shipped or measured[0]).measurement or measured[0].measurement
         if first is not None:
             page.entry("how", figures.measurement(first), indent=indent)
-        for words, noisy in noise.noises(report):
+        for words, noisy in noise.describe_all(report):
             page.entry("noise", words, "yellow" if noisy else None, indent)
     for title, entries in (
         ("Environment", figures.environment(report.environment)),
@@ -244,7 +244,7 @@ def _behind(page: _Page, report: Report) -> None:
             page.heading(title)
             for name, words in entries:
                 page.entry(name, words, indent=max(12, min(24, 4 + max(len(entry[0]) for entry in entries))))
-    # Those of the shipped candidate stand beside its quality.
+    # Notes of the shipped candidate are printed with its quality.
     notes = [note for note in report.notes if not (chosen and chosen.quality and note in chosen.quality.notes)]
     if notes:
         page.heading("Notes")

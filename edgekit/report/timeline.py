@@ -1,4 +1,4 @@
-"""How a measurement went, drawn over its time: latency, and what the sensors said beside it."""
+"""Charts of a measurement over its time: the latency, and the readings of the sensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from itertools import accumulate
 
 from edgekit.report import candidates, figures, plot
-from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.latency_block import SHARES, LatencyBlock
 from edgekit.result.measurement import UNITS, Measurement
 from edgekit.result.report import Report
 
@@ -20,7 +20,7 @@ LEAST = 3
 
 
 def render(report: Report) -> str:
-    """Give the drawings of every candidate whose turns, windows or sensors are kept; nothing where there are none."""
+    """Return the charts of every candidate whose blocks, windows or sensors are kept; empty where there are none."""
     blocks = []
     for candidate in candidates.ordered(report):
         drawn = _charts(candidate.measurement) if candidate.measurement else ""
@@ -32,28 +32,28 @@ def render(report: Report) -> str:
     return f'<p class="hint">{HINT}</p>' + "".join(blocks) if blocks else ""
 
 
-def _latency(found: Measurement) -> list[plot.Line]:
-    if found.sustained and len(found.sustained.windows) >= LEAST:
-        windows = found.sustained.windows
-        return [plot.Line("p50", [one.start_s + one.seconds / 2 for one in windows], [one.p50_ms for one in windows])]
-    turns = found.turns
-    if len(turns) < LEAST:
+def _latency(measured: Measurement) -> list[plot.Line]:
+    if measured.sustained and len(measured.sustained.windows) >= LEAST:
+        windows = measured.sustained.windows
+        middles = [window.start_s + window.seconds / 2 for window in windows]
+        return [plot.Line("p50", middles, [window.p50_ms for window in windows])]
+    blocks = measured.turns
+    if len(blocks) < LEAST:
         return []
-    ends = accumulate(turn.seconds for turn in turns)
-    times = [end - turn.seconds / 2 for end, turn in zip(ends, turns, strict=True)]
-    low, middle, high = ([_share(turn, share) for turn in turns] for share in (0.1, 0.5, 0.9))
+    ends = accumulate(block.seconds for block in blocks)
+    times = [end - block.seconds / 2 for end, block in zip(ends, blocks, strict=True)]
+    low, middle, high = ([_share(block, share) for block in blocks] for share in (0.1, 0.5, 0.9))
     return [plot.Line("p50", times, middle, low=low, high=high)]
 
 
-def _charts(found: Measurement) -> str:
-    """Draw the latency and each quantity that was read, on one axis of time."""
-    charts = [("latency, ms", _latency(found))]
-    sensors = found.sensors
+def _charts(measured: Measurement) -> str:
+    """Return charts of the latency and of each quantity that was read, on one axis of time."""
+    charts = [("latency, ms", _latency(measured))]
+    sensors = measured.sensors
     for quantity, unit in UNITS.items() if sensors else ():
-        known = [one for one in sensors.of(quantity) if len(one.known) >= LEAST] if sensors else []
-        charts.append(
-            (f"{quantity}, {unit}", [plot.Line(figures.clean(one.name), _times(found), one.values) for one in known])
-        )
+        known = [series for series in sensors.of(quantity) if len(series.known) >= LEAST] if sensors else []
+        lines = [plot.Line(figures.clean(series.name), _times(measured), series.values) for series in known]
+        charts.append((f"{quantity}, {unit}", lines))
     last = max((line.times[-1] for _, lines in charts for line in lines), default=0.0)
     absent = "; ".join(f"{name}: {reason}" for name, reason in sensors.absent.items()) if sensors else ""
     note = f'<p class="hint">{escape(f"not read: {figures.clean(absent)}")}</p>' if absent else ""
@@ -61,8 +61,8 @@ def _charts(found: Measurement) -> str:
     return drawn + note if drawn else ""
 
 
-def _times(found: Measurement) -> tuple[float, ...]:
-    return found.sensors.times_s if found.sensors else ()
+def _times(measured: Measurement) -> tuple[float, ...]:
+    return measured.sensors.times_s if measured.sensors else ()
 
 
 def _chart(title: str, lines: Sequence[plot.Line], last_s: float) -> str:
@@ -76,9 +76,9 @@ def _chart(title: str, lines: Sequence[plot.Line], last_s: float) -> str:
     )
 
 
-def _share(turn: Turn, share: float) -> float:
-    """Give the latency that stands for a share of a turn."""
-    if turn.count <= len(SHARES):
-        return turn.latencies_ms[min(turn.count - 1, int(share * turn.count))]
+def _share(block: LatencyBlock, share: float) -> float:
+    """Return the latency that `share` of a block's latencies are below."""
+    if block.count <= len(SHARES):
+        return block.latencies_ms[min(block.count - 1, int(share * block.count))]
     reached = list(accumulate(SHARES))
-    return turn.latencies_ms[next(place for place, end in enumerate(reached) if end >= share - 1e-9)]
+    return block.latencies_ms[next(place for place, end in enumerate(reached) if end >= share - 1e-9)]

@@ -1,4 +1,4 @@
-"""Where a report's samples came from: by these the scores of two reports are known to be of the same data."""
+"""Where a report's samples came from: they show whether the scores of two reports are of the same data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgekit.data import Draw
 
 @dataclass(frozen=True)
 class DataSources(Record):
-    """The data sets of an export or a verification; None for what it did not use."""
+    """The data sets of an export or a verification; None for one that was not used."""
 
     evaluation: str | None = None
     """The data set as the user named it, or `synthetic`."""
@@ -20,16 +20,16 @@ class DataSources(Record):
     evaluation_digest: str | None = None
     """SHA-256 of the samples' content."""
     evaluation_draw: Draw | None = None
-    """How they were drawn from the data set."""
+    """How the samples were drawn from the data set."""
     calibration: str | None = None
     calibration_samples: int | None = None
     calibration_digest: str | None = None
     labelled: bool | None = None
-    """Whether a sample that evaluates has a label."""
+    """Whether any evaluation sample has a label."""
     training: str | None = None
     training_samples: int | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of another version, shown and written again as they are."""
+    """Keys that another version wrote; they are shown and written unchanged."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without those that are None."""
@@ -39,9 +39,9 @@ class DataSources(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> DataSources:
-        """Read plain values; unknown keys are kept in `other`."""
+        """Return the record that plain values describe; unknown keys are kept in `other`."""
         if not isinstance(data, Mapping):
-            return super().from_dict(data, where)  # which refuses it
+            return super().from_dict(data, where)  # which raises UsageError
         known = cls.__dataclass_fields__.keys() - {"other"}
         fields = {name: value for name, value in data.items() if name in known}
         other = {name: value for name, value in data.items() if name not in known}

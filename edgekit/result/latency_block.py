@@ -1,4 +1,4 @@
-"""What a report keeps of a measurement's single latencies: how they are spread in each stretch of it."""
+"""What a report keeps of a measurement's single latencies: their distribution in each block of it."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ SHARES = (
     *(0.05, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.05, 0.03, 0.02, 0.02, 0.03, 0.02, 0.01, 0.01),
     *(0.005, 0.005),
 )
-"""The shares into which the sorted latencies of a turn are cut, fine around the median and in the slow tail. The
-latency in the middle of each stands for all of it.
+"""The shares into which the sorted latencies of a block are cut, fine around the median and in the slow tail. Each is
+represented by the latency in its middle.
 """
 
 
 @dataclass(frozen=True)
-class Turn(Record):
-    """A stretch of a measurement: one turn of its model, or a few that followed each other."""
+class LatencyBlock(Record):
+    """A block of a measurement: one round of its model, or a few consecutive rounds."""
 
     cycle: int
-    """Turns of different models of one run with the same number ran next to each other."""
+    """Blocks of different models of one run with the same number were interleaved."""
     count: int
     seconds: float
     latencies_ms: tuple[float, ...]
-    """Ascending: all of them where there are no more than `SHARES`, else one for each share."""
+    """Ascending: all latencies where there are no more than `SHARES`, else one for each share."""
     p50_ms: tuple[float, ...] = ()
-    """Where models took turns: the median of each single turn in it, and its 90th percentile, in their order."""
+    """Where models were interleaved: the median of each round of the block, and its 90th percentile, in order."""
     p90_ms: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values, each list in one line of text: a line for each number would be no report to read."""
+        """Return plain values, each list as one line of text: with a line for each number no one could read a
+        report.
+        """
         plain = super().to_dict()
         lines = {name: " ".join(f"{value:.5g}" for value in getattr(self, name)) for name in _LINES if plain[name]}
         return {name: value for name, value in plain.items() if value != []} | lines
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Turn:
-        """Read plain values. Raises UsageError also when the latencies are not as many as they must be."""
+    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> LatencyBlock:
+        """Return the block that plain values describe. Raises UsageError also for a wrong number of latencies."""
         if isinstance(data, Mapping):
             lines = {name: data[name] for name in _LINES if isinstance(data.get(name), str)}
             data = {**data, **{name: _numbers(line, f"{where}: {name}") for name, line in lines.items()}}

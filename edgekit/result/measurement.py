@@ -1,4 +1,4 @@
-"""What one benchmark of one artifact found: times, energy, what the sensors said, and what each scenario adds. Values
+"""The results of one benchmark of one artifact: times, energy, sensor readings, and what each scenario adds. Values
 only.
 """
 
@@ -10,14 +10,14 @@ from typing import Literal
 
 from edgekit._record import Record
 from edgekit.plugin import Precision
-from edgekit.result.latency_block import Turn
+from edgekit.result.latency_block import LatencyBlock
 
 Scenario = Literal["single-stream", "offline", "fixed-rate", "sustained"]
 """How inferences arrive.
 
 `single-stream`: one at a time, the next on completion of the last, MLPerf's SingleStream. `offline`: all samples are
-there at the start and are taken in batches and by several streams, MLPerf's Offline. `fixed-rate`: by a schedule, as a
-camera's pictures; latencies count from the scheduled arrival. `sustained`: as single-stream, for minutes.
+available at the start and run in batches and in several streams, MLPerf's Offline. `fixed-rate`: by a schedule, like
+the pictures of a camera; latencies count from the scheduled arrival. `sustained`: as single-stream, for minutes.
 """
 
 Quantity = Literal["temperature", "clock", "power", "energy", "memory"]
@@ -27,7 +27,7 @@ UNITS: Mapping[Quantity, str] = {"temperature": "°C", "clock": "MHz", "power": 
 
 @dataclass(frozen=True)
 class ColdStart(Record):
-    """From nothing to the first answer in a fresh process, in milliseconds."""
+    """The time of each step up to the first answer in a new process, in milliseconds."""
 
     import_ms: float
     load_ms: float
@@ -36,7 +36,7 @@ class ColdStart(Record):
 
 @dataclass(frozen=True)
 class Noise(Record):
-    """Whether something else used the processor while we measured."""
+    """Whether other work used the processor during the measurement."""
 
     noisy: bool
     reasons: tuple[str, ...] = ()
@@ -50,10 +50,10 @@ class Noise(Record):
 
 @dataclass(frozen=True)
 class Series(Record):
-    """What one sensor said, a value for each of `Sensors.times_s`; None where it could not be read then."""
+    """The readings of one sensor, one for each of `Sensors.times_s`; None where it could not be read."""
 
     name: str
-    """As the board calls it: `cpu-thermal`, `policy0`, `VDD_IN`, `package-0`, `available`."""
+    """The board's name for it: `cpu-thermal`, `policy0`, `VDD_IN`, `package-0`, `available`."""
     quantity: Quantity
     """In °C, MHz, W, J (counted since the measurement began) or MB of 10^6 bytes: see `UNITS`."""
     values: tuple[float | None, ...]
@@ -69,23 +69,23 @@ class Series(Record):
 
 @dataclass(frozen=True)
 class Sensors(Record):
-    """What the machine's sensors said while one artifact was measured: few values a second, from another process than
-    the measured one.
+    """The readings of the machine's sensors while one artifact was measured: a few a second, taken by another process
+    than the measured one.
     """
 
     interval_s: float
     times_s: tuple[float, ...]
-    """When each value was read, from the first timed inference on."""
+    """When each value was read, counted from the first timed inference."""
     series: tuple[Series, ...]
     absent: Mapping[str, str] = field(default_factory=dict)
     """Each quantity, or sensor, that could not be read, with the reason."""
     cpu_share: float | None = None
-    """What reading them took of one processor, 0 to 1."""
+    """Share of one processor that reading the sensors took, 0 to 1."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What does not change in a run: the power mode."""
+    """Facts that do not change in a run, such as the power mode."""
 
     def of(self, quantity: Quantity) -> tuple[Series, ...]:
-        return tuple(one for one in self.series if one.quantity == quantity)
+        return tuple(series for series in self.series if series.quantity == quantity)
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,18 @@ class Throttle(Record):
     """Whether the machine slowed itself down while it was measured."""
 
     verdict: Literal["throttled", "slowed", "not throttled", "unknown"]
-    """`slowed`: the latency rose, and no sensor tells why. `unknown`: no sensor tells, and nothing was seen."""
+    """`slowed`: the latency rose, and no sensor shows why. `unknown`: no sensor shows it, and the latency did
+    not rise.
+    """
     reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Window(Record):
-    """A part of a sustained run; sensors are means over it, None where there is no such sensor."""
+    """A part of a sustained run; values of sensors are means over it, None where there is no such sensor."""
 
     start_s: float
-    """From the first timed inference on."""
+    """Counted from the first timed inference."""
     seconds: float
     count: int
     p50_ms: float
@@ -111,12 +113,14 @@ class Window(Record):
     temperature_c: float | None = None
     """The hottest sensor."""
     power_w: float | None = None
-    """Of the rail that the energy is of."""
+    """Of the rail that the energy was measured on."""
 
 
 @dataclass(frozen=True)
 class Sustained(Record):
-    """How a long run went: its windows in order, and its first minute against its last (thirds of a short run)."""
+    """The course of a long run: its windows in order, and its first and last minute (the first and last third of a
+    short run).
+    """
 
     windows: tuple[Window, ...]
     compared_s: float
@@ -126,13 +130,13 @@ class Sustained(Record):
 
     @property
     def slowdown(self) -> float:
-        """Give the last latency over the first: 1.25 is a quarter slower."""
+        """The last latency divided by the first: 1.25 is a quarter slower."""
         return self.last_p50_ms / self.first_p50_ms
 
 
 @dataclass(frozen=True)
 class Pace(Record):
-    """How inferences that arrive by schedule, as a camera's pictures do, were kept up with."""
+    """Whether inferences kept up with scheduled arrivals, such as the pictures of a camera."""
 
     rate_per_s: float
     deadline_ms: float
@@ -140,7 +144,7 @@ class Pace(Record):
     missed: int
     """Inferences that ended after their deadline."""
     busy_share: float
-    """The mean time of an inference over the period: from 1 on the queue grows for as long as the run lasts."""
+    """The mean time of an inference divided by the period: from 1 on the queue grows for as long as the run lasts."""
     service_p50_ms: float | None
     """The time of the inference alone, without waiting for those before it."""
 
@@ -154,7 +158,7 @@ class EndToEnd(Record):
     """From a raw sample to the answer: the task's preparation, the inferences that the sample needs, and the answer."""
 
     sample: str
-    """What was prepared: a file's name, or a text's first words."""
+    """The sample: a file's name, or a text's first words."""
     count: int
     percentiles_ms: Mapping[str, float]
     """Only those that the count supports."""
@@ -166,7 +170,7 @@ class EndToEnd(Record):
 
     @property
     def p50_ms(self) -> float:
-        """Give the median, or the mean of a run too short for one."""
+        """The median, or the mean of a run too short for a median."""
         return self.percentiles_ms.get("p50", self.mean_ms)
 
 
@@ -191,18 +195,18 @@ class Measurement(Record):
     threads: int | None
     precision: Precision | None = None
     energy_j: float | None = None
-    """Joules of one inference on `energy_rail`: all that the rail gave in the timed region, what an idle machine takes
-    included.
+    """Joules of one inference on `energy_rail`: all energy of the rail in the timed region, including what an idle
+    machine takes.
     """
     energy_reason: str | None = "no power sensor was read"
-    """Why there is no energy; None where there is."""
+    """Why `energy_j` is None; None where it is not."""
     raw_file: str | None = None
-    """The raw latencies in nanoseconds, one a line, beside the report."""
+    """The file of raw latencies in nanoseconds, one a line, in the report's folder."""
     batch: int = 1
     """Samples in one inference; latencies are those of the whole inference."""
     energy_rail: str | None = None
     streams: int = 1
-    """Inferences that ran at the same time."""
+    """Number of inferences that ran at the same time."""
     sensors: Sensors | None = None
     throttle: Throttle | None = None
     pace: Pace | None = None
@@ -210,11 +214,11 @@ class Measurement(Record):
     sustained: Sustained | None = None
     """Of the scenario `sustained`."""
     end_to_end: EndToEnd | None = None
-    """Where a raw sample was given: measured beside the model-only latencies, after them."""
-    turns: tuple[Turn, ...] = ()
-    """How the latencies are spread and how they moved, in the order in which they were measured."""
+    """Where a raw sample was given: measured separately, after the model-only latencies."""
+    turns: tuple[LatencyBlock, ...] = ()
+    """The latencies' distribution in each block of the measurement, in the order in which the blocks ran."""
 
     @property
     def p50_ms(self) -> float:
-        """Give the median, or the mean of a run too short for one."""
+        """The median, or the mean of a run too short for a median."""
         return self.percentiles_ms.get("p50", self.mean_ms)

@@ -1,5 +1,5 @@
-"""What was found: quality, candidates, and the Report that holds them and their measurements. Values only; `report/`
-renders them.
+"""The Report of an export, verification or benchmark: candidates, their quality and their measurements. Values only;
+`report/` renders them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Environment(Record):
 
 @dataclass(frozen=True)
 class Check(Record):
-    """One condition: a value held against a limit."""
+    """A condition: a value and the limit that it is compared with."""
 
     name: str
     value: float
@@ -48,8 +48,8 @@ class Check(Record):
 
 @dataclass(frozen=True)
 class Quality(Record):
-    """A candidate's outputs against the original model's on the same samples, and the task's metric where there are
-    labels.
+    """How far a candidate's outputs are from the original model's on the same samples, and the task's metric where
+    there are labels.
     """
 
     samples: int
@@ -59,7 +59,7 @@ class Quality(Record):
     cosine: float
     """The least cosine over samples."""
     agreement: float | None
-    """Share of samples with the same top answer; None where the task has none."""
+    """Share of samples with the same top-1 answer; None for a task without one."""
     metric: str | None = None
     original_score: float | None = None
     score: float | None = None
@@ -68,7 +68,7 @@ class Quality(Record):
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     reference: str = ""
-    """What the outputs were held against: `torch 2.13.0`."""
+    """The framework that computed the original's outputs: `torch 2.13.0`."""
 
     @property
     def ok(self) -> bool:
@@ -77,7 +77,7 @@ class Quality(Record):
 
 @dataclass(frozen=True)
 class Attempt(Record):
-    """One try of a repair: so many layers in float, and what the gate said."""
+    """A try of a repair: the number of layers in float, and the gate's result."""
 
     layers_in_float: int
     passed: bool
@@ -86,18 +86,18 @@ class Attempt(Record):
 
 @dataclass(frozen=True)
 class Repair(Record):
-    """How a candidate that missed the gate was, or was not, brought back under it."""
+    """The repair of a candidate that missed the gate, whether it succeeded or not."""
 
     costs: tuple[LayerCost, ...]
     """Every layer by what quantizing it alone costs, the most expensive first."""
     layers_in_float: int
-    """So many of them, from the first on, had to stay in float; 0 where no number of them was enough."""
+    """How many of them, from the first on, had to stay in float; 0 where no number was enough."""
     attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True)
 class LayerChoice(Record):
-    """A layer with what it takes in float and in int8, its conversions and what runs behind it included."""
+    """A layer's time in float and in int8, each with its conversions and the operators after it."""
 
     name: str
     kind: str
@@ -109,7 +109,7 @@ class LayerChoice(Record):
 
 @dataclass(frozen=True)
 class MixedTrial(Record):
-    """A set of layers that was tried in float, and the latency that was measured."""
+    """A number of layers that were tried in float, and the latency that was measured."""
 
     layers_in_float: int
     p50_ms: float
@@ -117,18 +117,18 @@ class MixedTrial(Record):
 
 @dataclass(frozen=True)
 class Mixed(Record):
-    """What each layer takes in float and in int8, and the mix that was made of them, if one was faster than both."""
+    """The time of each layer in float and in int8, and the mix of both, if one was faster than either."""
 
     layers: tuple[LayerChoice, ...]
     """In the order in which they run."""
     against: str
     """The candidate in float."""
     float_ms: float | None = None
-    """Its p50 latency in the trial, and below that of int8 alone; None where no mix promised enough to be tried."""
+    """Its p50 latency in the trial; `int8_ms` is that of int8 alone. None where no mix promised enough to be tried."""
     int8_ms: float | None = None
     trials: tuple[MixedTrial, ...] = ()
     note: str = ""
-    """Why no mix entered the contest; empty where one did."""
+    """Why no mix became a candidate; empty where one did."""
 
 
 @dataclass(frozen=True)
@@ -136,26 +136,26 @@ class Variant(Record):
     """Runtime options that were tried on the shipped candidate."""
 
     options: Mapping[str, Any]
-    """What differs from the default options."""
+    """Those that differ from the default options."""
     speed: float | None
-    """Times as fast as with the default options, measured by turns; None where it could not be measured."""
+    """Times as fast as with the default options, measured interleaved; None where it could not be measured."""
     reason: str
-    """Why they were, or were not, taken."""
+    """Why these options were, or were not, chosen."""
     taken: bool = False
 
     def __str__(self) -> str:
-        said = {True: "on", False: "off"}
+        words = {True: "on", False: "off"}
         pairs = sorted(self.options.items())
-        return ", ".join(f"{key} {said[value] if isinstance(value, bool) else value}" for key, value in pairs)
+        return ", ".join(f"{key} {words[value] if isinstance(value, bool) else value}" for key, value in pairs)
 
 
 @dataclass(frozen=True)
 class Tuning(Record):
-    """What other runtime options would do for the shipped candidate, and which it ships with."""
+    """The speed of the shipped candidate with other runtime options, and the options it ships with."""
 
     variants: tuple[Variant, ...]
     before: Measurement
-    """With the default options, measured beside the other candidates: what ratios to those rest on."""
+    """With the default options, in one run with the other candidates: ratios to those are computed from it."""
 
     @property
     def taken(self) -> Variant | None:
@@ -164,7 +164,7 @@ class Tuning(Record):
 
 @dataclass(frozen=True)
 class Candidate(Record):
-    """One way to build the model for the target, and how it fared."""
+    """A way to build the model for the target, and its result."""
 
     name: str
     """`backend/recipe`."""
@@ -181,10 +181,10 @@ class Candidate(Record):
         "unsupported",
         "build-failed",
     ]
-    """`slower`: a recipe that was asked for, but is slower than the `baseline`, full precision, measured beside it.
-    `no-gain`: pruned, and no better than the same recipe without its pruning."""
+    """`slower`: a recipe that was asked for, but is slower than the `baseline`, full precision, in the same run.
+    `no-gain`: pruned, and no better than the same recipe without pruning."""
     reason: str
-    """Why it was shipped, or why it lost."""
+    """Why it was shipped, or why not."""
     asked: str = "f32"
     effective: Precision | None = None
     size_mb: float | None = None
@@ -192,20 +192,20 @@ class Candidate(Record):
     measurement: Measurement | None = None
     layers: tuple[LayerTime, ...] = ()
     notes: tuple[str, ...] = ()
-    """What its backend had to say about the build."""
+    """The backend's notes about the build."""
     repair: Repair | None = None
-    """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the one it became."""
+    """Of a candidate that missed the gate with a recipe that can leave layers in float, and of the repaired one."""
     tuning: Tuning | None = None
     """Of the shipped candidate, where its backend offers other options."""
     front: bool = False
-    """On the Pareto front of latency, size, memory and lost quality: no other measured one beats it in all."""
+    """On the Pareto front of latency, size, memory and lost quality: no other measured candidate beats it in all."""
     mixed: Mixed | None = None
-    """Of a quantized candidate whose layers were timed beside the same in float, and of the mix made of the two."""
+    """Of a quantized candidate whose layers were timed in float too, and of the mix of the two."""
 
 
 @dataclass(frozen=True)
 class Report(Record):
-    """All that is known of one export, verification or benchmark."""
+    """The results of one export, verification, benchmark or deployment."""
 
     kind: Literal["export", "verify", "bench", "deploy"]
     """`deploy`: a bundle verified and measured on a device by another machine."""
@@ -218,12 +218,12 @@ class Report(Record):
     artifact: str | None = None
     """Digest of the bundle's payload."""
     objective: Objective = "latency"
-    """What the shipped candidate is the best in, of those that pass."""
+    """What the candidates that pass are ranked by."""
     data: DataSources = field(default_factory=DataSources)
     lineage: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
-    """Gates and budgets that were missed; empty when all is right."""
+    """Gates and budgets that were missed; empty where there are none."""
     schema: int = SCHEMA
 
     @property
@@ -236,13 +236,13 @@ class Report(Record):
 
     @property
     def subject(self) -> Candidate | None:
-        """Give the one candidate that the report is about: the shipped one, or the bundle that was verified."""
-        one = self.candidates[0] if self.kind in ("verify", "deploy") and self.candidates else None
-        return self.shipped or one
+        """The candidate that the report is about: the shipped one, or the bundle that was verified; None otherwise."""
+        verified = self.candidates[0] if self.kind in ("verify", "deploy") and self.candidates else None
+        return self.shipped or verified
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        """Read a report file, or the report of a bundle's folder. Raises UsageError when it is none."""
+        """Return the report of a file, or of a bundle's folder. Raises UsageError for what is not a report."""
         if path.is_dir():
             path = path / "report.json"
         try:

@@ -1,4 +1,4 @@
-"""What an export is for: target files, the machine at hand, and where target files are looked for."""
+"""Targets: their files, the search path of these files, and the facts of this machine."""
 
 from edgekit.target.target import Target, available, load
 

@@ -1,6 +1,6 @@
 """Facts about this machine: processor, instruction sets, memory, system. Read, never guessed; an unknown fact is None.
 
-Every reader takes a root prefix, so that fixture trees of other machines can be read too.
+Every reader takes a root folder, so that file trees of other machines can be read too.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ISA_FLAGS = {
     "sve": "sve",
     "sve2": "sve2",
 }
-"""The kernel's word for an instruction set, and ours."""
+"""Our name of an instruction set, by the kernel's."""
 
 WIDE_SUMS = ("avx_vnni", "avx512_vnni", "amx_int8")
-"""x86 instruction sets that add u8*s8 products in 32 bits; the older ones saturate at 16."""
+"""x86 instruction sets that add u8*s8 products in 32 bits; older ones saturate at 16."""
 
 ARM_CORES = {
     ("0x41", "0xd03"): "Cortex-A53",
@@ -71,7 +71,8 @@ ARM_CORES = {
     ("0x51", "0x001"): "Oryon",
     ("0xc0", "0xac3"): "Ampere-1",
 }
-"""ARM's cpuinfo has numbers where x86 has a name: (implementer, part), as in LLVM's and util-linux' tables."""
+"""ARM's cpuinfo has the numbers (implementer, part) where x86 has a name; names as in the tables of LLVM and
+util-linux."""
 
 PCI_ACCELERATORS = {
     ("0x10de", "0x03"): "NVIDIA GPU",
@@ -84,32 +85,36 @@ PCI_ACCELERATORS = {
 
 @dataclass(frozen=True)
 class Host(Record):
-    """Describe the machine that this process runs on."""
+    """The machine that this process runs on."""
 
     os: str
     arch: str
-    """What this process is compiled for: on a 64-bit kernel a 32-bit Python says `armv7l`, as no 64-bit wheel fits."""
+    """What this process is compiled for: `armv7l` for a 32-bit Python on a 64-bit kernel, where no 64-bit wheel
+    fits.
+    """
     cpu: str | None
     isa: tuple[str, ...]
-    """What every core has: on a board of mixed cores a thread may run on any."""
+    """Instruction sets that every core has: where cores differ, a thread may run on any."""
     cores: int
-    """Processors this process may use: the affinity mask and the control group's quota, not what the board has."""
+    """Processors that this process may use, by affinity mask and control group; the board may have more."""
     memory_mb: int | None
-    """Memory this process may use: the machine's, or its control group's limit where that is less."""
+    """Memory that this process may use: the machine's, or its control group's limit where that is less."""
     board: str | None
-    """The device tree's or the firmware's name of the machine."""
+    """The name of the machine in the device tree or the firmware."""
     virtual: bool
     kernel: str
     libc: str | None
     python: str
     compatible: tuple[str, ...] = ()
-    """The device tree's names for board and chip, as `brcm,bcm2712`: the same on every maker's board."""
+    """The device tree's names of board and chip, such as `brcm,bcm2712`, which is the same on the boards of all
+    makers.
+    """
     accelerators: tuple[str, ...] = ()
-    """Kinds seen on the PCI bus, as `NVIDIA GPU`; on-chip ones (Jetson, Rockchip) are known by the board instead."""
+    """Kinds on the PCI bus, such as `NVIDIA GPU`; on-chip ones (Jetson, Rockchip) are identified by the board."""
 
 
 def home() -> Path | None:
-    """Give the user's home folder; None for a user that has none, as in many containers."""
+    """Return the user's home folder; None for a user that has none, as in many containers."""
     try:
         return Path.home()
     except RuntimeError:
@@ -119,10 +124,10 @@ def home() -> Path | None:
 def probe(
     root: Path = Path("/"), *, arch: str | None = None, libc: str | None = None, python: str | None = None
 ) -> Host:
-    """Read the facts below `root`; never raises.
+    """Return the facts of the machine whose files are below `root`; never raises.
 
-    What a tree does not hold is this process's own, where it is not given: `arch`, `libc` and `python`, which are those
-    of the process that will run the model.
+    `arch`, `libc` and `python` are not in the files: they are those of the process that will run the model, and this
+    process's own where they are not given.
     """
     own = root == Path("/")
     cpuinfo = read_text(root / "proc/cpuinfo")
@@ -149,13 +154,13 @@ def probe(
 def _process_arch() -> str:
     machine = platform.machine().lower()
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
-    if sys.maxsize <= 2**32:  # the kernel's word is about the kernel; a wheel must fit this process
+    if sys.maxsize <= 2**32:  # platform.machine() describes the kernel; a wheel must fit this process
         return {"x86_64": "i686", "aarch64": "armv7l"}.get(machine, machine)
     return machine
 
 
 def _arch_of(cpuinfo: str) -> str | None:
-    """Tell from cpuinfo alone, for a tree that another machine left."""
+    """Return the architecture that cpuinfo shows, for the files of another machine; None where it shows none."""
     if "lm" in _field(cpuinfo, "flags").split():
         return "x86_64"
     if "asimd" in _field(cpuinfo, "Features").split():
@@ -164,7 +169,7 @@ def _arch_of(cpuinfo: str) -> str | None:
 
 
 def read_text(path: Path) -> str:
-    """Read a small file of the kernel's or the device tree's, without its NUL; empty where it cannot be read."""
+    """Return the text of a file of the kernel or the device tree, without its NUL; empty where it cannot be read."""
     try:
         return path.read_bytes().decode(errors="replace").replace("\0", "").strip()
     except OSError:
@@ -172,7 +177,7 @@ def read_text(path: Path) -> str:
 
 
 def read_list(path: Path) -> tuple[str, ...]:
-    """Read a device tree property of several NUL-ended strings; empty where it cannot be read."""
+    """Return the NUL-ended strings of a device tree property; empty where it cannot be read."""
     try:
         parts = path.read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -181,12 +186,12 @@ def read_list(path: Path) -> tuple[str, ...]:
 
 
 def _fields(cpuinfo: str, *names: str) -> list[str]:
-    found = []
+    values = []
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in names:
-            found.append(value.strip())
-    return found
+            values.append(value.strip())
+    return values
 
 
 def _field(cpuinfo: str, *names: str) -> str:
@@ -201,7 +206,7 @@ def _flags(cpuinfo: str) -> set[str]:
 def _cpu(cpuinfo: str) -> str | None:
     if name := _field(cpuinfo, "model name"):
         return name
-    # On a Raspberry Pi "Model" is the board, so the core is told by its numbers.
+    # On a Raspberry Pi "Model" is the board, so the cores are identified by their numbers.
     makers, parts = _fields(cpuinfo, "CPU implementer"), _fields(cpuinfo, "CPU part")
     numbers = dict.fromkeys(zip(makers, parts, strict=False))
     names = [ARM_CORES.get((m.lower(), p.lower()), f"ARM implementer {m} part {p}") for m, p in numbers]
@@ -224,7 +229,7 @@ def _cores(root: Path, own: bool, cpuinfo: str) -> int:
 
 
 def _control_groups(root: Path) -> tuple[Path, ...]:
-    """Give the folders of this process's control group (version 2) and of all above it: each may set a limit."""
+    """Return the folders of this process's control group (version 2) and of its ancestors: each may set a limit."""
     top = root / "sys/fs/cgroup"
     for line in read_text(root / "proc/self/cgroup").splitlines():
         if line.startswith("0::/"):
@@ -254,7 +259,7 @@ def _board(root: Path) -> str | None:
 
 
 def _virtual(root: Path, flags: set[str], compatible: tuple[str, ...]) -> bool:
-    """Say whether a hypervisor shows: x86 has a flag for it, ARM only a firmware's or device tree's word."""
+    """Return whether there are signs of a hypervisor: x86 has a flag for it, ARM only the firmware or device tree."""
     vendor = read_text(root / "sys/devices/virtual/dmi/id/sys_vendor")
     return (
         "hypervisor" in flags
@@ -265,7 +270,7 @@ def _virtual(root: Path, flags: set[str], compatible: tuple[str, ...]) -> bool:
 
 
 def _accelerators(root: Path) -> tuple[str, ...]:
-    found = set()
+    kinds = set()
     try:
         devices = sorted((root / "sys/bus/pci/devices").iterdir())
     except OSError:
@@ -273,6 +278,6 @@ def _accelerators(root: Path) -> tuple[str, ...]:
     for device in devices:
         kind = (read_text(device / "vendor"), read_text(device / "class")[:4])
         name = PCI_ACCELERATORS.get(kind, "")
-        # Intel's integrated graphics sit on bus 0; what sits elsewhere is a card.
-        found.add("Intel Arc GPU" if name == "Intel GPU" and ":00:" not in device.name else name)
-    return tuple(sorted(found - {""}))
+        # Intel's integrated graphics are on bus 0; others are cards.
+        kinds.add("Intel Arc GPU" if name == "Intel GPU" and ":00:" not in device.name else name)
+    return tuple(sorted(kinds - {""}))

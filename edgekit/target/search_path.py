@@ -1,7 +1,7 @@
-"""The search path of targets: the folders where their files are looked for.
+"""The search path of targets: the folders that are searched for their files.
 
-First wins: `./targets`, `$EDGEKIT_TARGETS`, the user's config directory, installed packages (entry point group
-`edgekit.targets`: a module whose folder holds TOML files), the built-ins.
+The first folder that has a file wins: `./targets`, `$EDGEKIT_TARGETS`, the user's config directory, installed packages
+(entry point group `edgekit.targets`: a module whose folder holds TOML files), the built-ins.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from edgekit.target import host
 
 
 def folders() -> Iterator[tuple[str, Path]]:
-    """Yield where targets are looked for, as (why, folder), in order, each folder once."""
+    """Yield the folders of the search path, as (why, folder), in order, each folder once."""
     own = builtin()
-    seen = {own.resolve()}  # so that inside edgekit's own checkout ./targets is the built-ins and nothing else
+    seen = {own.resolve()}  # in edgekit's own checkout ./targets is the folder of the built-ins: listed once, as such
     for why, folder in _user_places():
         if folder.resolve() not in seen:
             seen.add(folder.resolve())
@@ -26,37 +26,39 @@ def folders() -> Iterator[tuple[str, Path]]:
 
 
 def builtin() -> Path:
-    """Give the folder of the built-in targets: inside the package when installed, beside it in a checkout."""
+    """Return the folder of the built-in targets: in the package when installed, next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "targets"
     return inside if inside.is_dir() else package.parent / "targets"
 
 
 def expanded(name: str) -> Path:
-    """Give the path that the user wrote, with `~` for a home folder."""
+    """Return the path that the user wrote, with a leading `~` or `~user` replaced by the home folder."""
     try:
         return Path(name).expanduser()
-    except RuntimeError:  # of a user that is not there: the path as it stands is not there either, and is told so
+    except RuntimeError:  # an unknown user: the path is kept as it is, and the caller reports that it does not exist
         return Path(name)
 
 
 def is_path(name: str) -> bool:
-    """Say whether it is a target's path, and no name to look for."""
+    """Return whether `name` is a path rather than a name to search for."""
     return name.endswith(".toml") or "/" in name or os.sep in name
 
 
 def names(places: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Give the files of the targets in these places, by name; the first place that has a name wins."""
-    found: dict[str, Path] = {}
+    """Return the files of the targets in these places, by name; the first place that has a name wins."""
+    files: dict[str, Path] = {}
     for _, folder in places:
         if folder.is_dir():
             for path in sorted(folder.glob("*.toml")):
-                found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+                files.setdefault(path.stem, path)
+    return dict(sorted(files.items()))
 
 
 def find(name: str, places: tuple[tuple[str, Path], ...], besides: Path | None = None) -> Path:
-    """Find a target's file, another one than `besides`. Raises UsageError with the nearest names and the places."""
+    """Return the first file of a target that is not `besides`. Raises UsageError with the nearest names and the
+    places.
+    """
     for _, folder in places:
         path = folder / f"{name}.toml"
         if path.is_file() and (besides is None or path.resolve() != besides.resolve()):
@@ -87,10 +89,10 @@ def _packages() -> Iterator[tuple[str, Path]]:
         try:
             spec = find_spec(point.module)
         except (ImportError, ValueError):
-            continue  # half uninstalled: `edgekit plugins` tells; other targets must still be found
-        # A namespace package has no origin, but folders all the same.
-        found = list(spec.submodule_search_locations or ()) if spec else []
-        if spec is not None and not found and spec.origin:
-            found = [str(Path(spec.origin).parent)]
-        for folder in found:
+            continue  # partly uninstalled: `edgekit plugins` reports it; other targets must still be found
+        # A namespace package has folders but no origin.
+        locations = list(spec.submodule_search_locations or ()) if spec else []
+        if spec is not None and not locations and spec.origin:
+            locations = [str(Path(spec.origin).parent)]
+        for folder in locations:
             yield f"the package '{point.name}'", Path(folder)

@@ -1,4 +1,4 @@
-"""Targets: what a device is, read from TOML files. `targets/README.md` explains every key."""
+"""Targets: descriptions of devices, read from TOML files. `targets/README.md` explains every key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from edgekit import _toml
 from edgekit._record import NOT_FINITE, Record
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import ShapeRange, TensorSpec
-from edgekit.target import host as _host
-from edgekit.target import search_path
+from edgekit.target import host, search_path
 
 HOST = "host"
 
 PRECISIONS = ("f32", "tf32", "f16", "bf16", "i8", "i4", "f8", "f4")
-"""What a target may say that it computes in; i4 is weights only."""
+"""The precisions that a target may list; i4 is for weights only."""
 
 
 @dataclass(frozen=True)
 class Device(Record):
-    """Facts of the hardware; None is unknown, never a default."""
+    """Facts of the hardware; None means unknown, never a default."""
 
     arch: str | None = None
     isa: tuple[str, ...] = ()
@@ -32,8 +31,8 @@ class Device(Record):
     memory_mb: int | None = None
     memory_gbps: float | None = None
     board: str | None = None
-    """A piece of the name that firmware or device tree gives the board: this, and not the processor alone, tells a
-    Raspberry Pi 5 from its kin."""
+    """A part of the board's name in the firmware or device tree: the processor alone does not distinguish a Raspberry
+    Pi 5 from other boards with the same one."""
     accelerator: str | None = None
     sm: str | None = None
     """NVIDIA compute capability, as `8.7`."""
@@ -42,15 +41,15 @@ class Device(Record):
 
     @property
     def saturates(self) -> bool:
-        """Return whether sums of u8 by s8 products may saturate, so that weights need 7 bits: x86 adds two of them in
-        16 bits where it has neither VNNI nor AMX. True where the processor is not known.
+        """Return whether sums of u8 by s8 products may saturate, so that weights must fit in 7 bits: x86 adds two
+        products in 16 bits where it has neither VNNI nor AMX. True where the processor is not known.
         """
-        return self.arch != "aarch64" and not set(self.isa) & set(_host.WIDE_SUMS)
+        return self.arch != "aarch64" and not set(self.isa) & set(host.WIDE_SUMS)
 
 
 @dataclass(frozen=True)
 class Limits(Record):
-    """Budgets that come with the device."""
+    """Budgets that the device sets."""
 
     memory_mb: int | None = None
     size_mb: float | None = None
@@ -59,7 +58,7 @@ class Limits(Record):
 
 @dataclass(frozen=True)
 class Target(Record):
-    """Describe a device: how to build for it, and what is known of it with the source of each fact."""
+    """A device: how to build for it, and the known facts about it with the source of each."""
 
     name: str
     summary: str
@@ -67,7 +66,7 @@ class Target(Record):
     """In order of preference."""
     precisions: tuple[str, ...] = ()
     candidates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """For each backend the recipes worth trying, the expected fastest first."""
+    """The recipes to try for each backend, the one expected to be the fastest first."""
     static_shapes_only: bool = False
     shapes: Mapping[str, int | ShapeRange] = field(default_factory=dict)
     device: Device = field(default_factory=Device)
@@ -81,34 +80,36 @@ class Target(Record):
         free = [str(spec) for spec in inputs if not spec.is_static] if self.static_shapes_only else []
         return [f"'{self.name}' takes fixed shapes only; free sizes are in {', '.join(free)}"] if free else []
 
-    def mismatches(self, host: _host.Host) -> tuple[str, ...]:
-        """Say why `host` is not such a device; empty when what is measured there counts for this target."""
+    def mismatches(self, machine: host.Host) -> tuple[str, ...]:
+        """Return why `machine` is not such a device; empty where measurements there are valid for this target."""
         wanted = self.device
         board = (wanted.board or "").lower()
-        on_board = bool(board) and any(board in name.lower() for name in (host.board or "", *host.compatible))
+        on_board = bool(board) and any(board in name.lower() for name in (machine.board or "", *machine.compatible))
         problems = []
-        if wanted.arch and wanted.arch != host.arch:
-            problems.append(f"the target is {wanted.arch}, this machine is {host.arch}")
+        if wanted.arch and wanted.arch != machine.arch:
+            problems.append(f"the target is {wanted.arch}, this machine is {machine.arch}")
         elif wanted.isa:
-            if missing := sorted(set(wanted.isa) - set(host.isa)):
+            if missing := sorted(set(wanted.isa) - set(machine.isa)):
                 problems.append(f"this machine lacks {', '.join(missing)}")
-            # int8 that wins with VNNI may lose without it: a richer processor proves nothing about a poorer one.
-            if not on_board and (extra := sorted(set(host.isa) - set(wanted.isa))):
+            # int8 that is faster with VNNI may be slower without it: a processor with more instruction sets proves
+            # nothing about one with fewer.
+            if not on_board and (extra := sorted(set(machine.isa) - set(wanted.isa))):
                 problems.append(f"this machine has {', '.join(extra)}, which the target lacks")
         if board and not on_board:
-            found = f"'{host.board}'" if host.board else "not named"
-            problems.append(f"the target's board is '{wanted.board}', this machine's is {found}")
-        # A board brings its accelerator; elsewhere it must be seen. `accelerator` begins with its kind, as "Intel GPU".
-        if wanted.accelerator and not on_board and not wanted.accelerator.startswith(host.accelerators or ("?",)):
-            found = ", ".join(host.accelerators) or "none"
-            problems.append(f"the target computes on {wanted.accelerator}, this machine shows {found}")
+            name = f"'{machine.board}'" if machine.board else "not named"
+            problems.append(f"the target's board is '{wanted.board}', this machine's is {name}")
+        # The board implies its accelerator; elsewhere it must be visible. `accelerator` begins with a kind, such as
+        # "Intel GPU".
+        if wanted.accelerator and not on_board and not wanted.accelerator.startswith(machine.accelerators or ("?",)):
+            visible = ", ".join(machine.accelerators) or "none"
+            problems.append(f"the target computes on {wanted.accelerator}, this machine shows {visible}")
         return tuple(problems)
 
 
 def load(name: str) -> Target:
-    """Find and read a target by name or by path (`./board.toml`); `host` is probed.
+    """Return a target by its name or path (`./board.toml`); for `host` this machine is probed.
 
-    Raises UsageError for an unknown target (with the nearest names and where it looked) and for a bad file.
+    Raises UsageError for an unknown target (with the nearest names and the folders searched) and for a bad file.
     """
     if search_path.is_path(name):
         return _read_target(search_path.expanded(name), ())
@@ -116,7 +117,7 @@ def load(name: str) -> Target:
 
 
 def available() -> dict[str, Path]:
-    """List every target's name and file, those that win first in the search order."""
+    """Return the file of every target by name; of several with one name, the first in the search order."""
     return search_path.names(search_path.folders())
 
 
@@ -139,7 +140,9 @@ def _read_target(path: Path, seen: tuple[Path, ...]) -> Target:
 
 
 def _parent(name: object, path: Path) -> Path:
-    """Find what `path` extends, in its own place and those after it: no file rests on one that shadows it."""
+    """Return the file that `path` extends: in the same folder of the search path or in a later one, so that no file
+    extends one that shadows it.
+    """
     if not isinstance(name, str):
         raise UsageError(f"{path}: extends: expected the name of a target, found {name!r}.")
     if search_path.is_path(name):
@@ -158,7 +161,7 @@ ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "i686", "riscv64")
 
 
 def _check(target: Target, where: str) -> None:
-    """Refuse words that mean nothing, which would otherwise be ignored in silence, and numbers that cannot be."""
+    """Raise UsageError for unknown words, which would be ignored silently, and for numbers that are not possible."""
     for table in (target.device, target.limits):
         for name, value in table.to_dict().items():
             if isinstance(value, str) and value in NOT_FINITE:
@@ -169,7 +172,7 @@ def _check(target: Target, where: str) -> None:
     for what, words, known in (
         ("precisions", target.precisions, PRECISIONS),
         ("device: arch", filter(None, [target.device.arch]), ARCHITECTURES),
-        ("device: isa", target.device.isa, set(_host.ISA_FLAGS.values())),
+        ("device: isa", target.device.isa, set(host.ISA_FLAGS.values())),
         ("candidates", target.candidates, target.backends),
         ("options", target.options, target.backends),
         ("evidence", target.evidence, facts),
@@ -185,42 +188,44 @@ def _check(target: Target, where: str) -> None:
 def _inherit(base: Target, data: Mapping[str, Any]) -> dict[str, Any]:
     inherited = base.to_dict()
     if data["name"] != base.name:
-        del inherited["summary"]  # it is about another device
-    for key in ("candidates", "options"):  # what is said about a backend goes with the backend
+        del inherited["summary"]  # it describes another device
+    for key in ("candidates", "options"):  # settings of a backend are dropped together with the backend
         backends = data.get("backends", base.backends)
         inherited[key] = {name: value for name, value in inherited[key].items() if name in backends}
     return _merge(inherited, data)
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
-    for key, value in over.items():
+    for key, value in overrides.items():
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
 def _probed(target: Target) -> Target:
-    """Fill in what this machine is where the file does not say."""
-    here, told = _host.probe(), target.device
+    """Return the target with this machine's facts where the file gives none."""
+    here, given = host.probe(), target.device
     device = replace(
-        told,
-        arch=told.arch or here.arch,
-        isa=told.isa or here.isa,
-        cpu=told.cpu or here.cpu,
-        cores=told.cores or here.cores,
-        memory_mb=told.memory_mb or here.memory_mb,
-        board=told.board or here.board,
+        given,
+        arch=given.arch or here.arch,
+        isa=given.isa or here.isa,
+        cpu=given.cpu or here.cpu,
+        cores=given.cores or here.cores,
+        memory_mb=given.memory_mb or here.memory_mb,
+        board=given.board or here.board,
     )
     return replace(target, device=device, precisions=target.precisions or _precisions(here.isa))
 
 
 def _precisions(isa: Iterable[str]) -> tuple[str, ...]:
-    """Give what a processor computes in natively, and i8, which every one can emulate and the measurement judges."""
-    have = set(isa)
-    found = ["f32"]
-    if have & {"fp16", "avx512_fp16"}:
-        found.append("f16")
-    if have & {"bf16", "avx512_bf16", "amx_bf16"}:
-        found.append("bf16")
-    return (*found, "i8")
+    """Return the native precisions of a processor, and i8: every processor can emulate it, and the measurement
+    decides.
+    """
+    known = set(isa)
+    native = ["f32"]
+    if known & {"fp16", "avx512_fp16"}:
+        native.append("f16")
+    if known & {"bf16", "avx512_bf16", "amx_bf16"}:
+        native.append("bf16")
+    return (*native, "i8")

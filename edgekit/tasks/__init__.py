@@ -88,14 +88,14 @@ def known() -> tuple[str, ...]:
 
 
 def check(name: str) -> str:
-    """Give the task's name back. Raises UsageError, with the nearest names, for an unknown one."""
+    """Return the task's name back. Raises UsageError, with the nearest names, for an unknown one."""
     if name.removesuffix("-with-past") not in known():
         raise UsageError(f"there is no task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
     return name
 
 
 def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes: Sequence[Any] = ()) -> Task:
-    """Give the task of `config`, reading tokenizer and labels from `assets`, for a graph with these inputs.
+    """Return the task of `config`, reading tokenizer and labels from `assets`, for a graph with these inputs.
 
     `classes` are the data's labels (`samples.classes`): their names count where the model has none of its own.
     Raises UsageError for an unknown task or metric.

@@ -59,7 +59,7 @@ class Classification(OnePart):
         return metrics.score(self.metric, predictions, labels)
 
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """Give float64 [classes]."""
+        """Return float64 [classes]."""
         import numpy as np
 
         array = output_of(outputs, self.config.output)

@@ -17,14 +17,14 @@ from edgekit.tasks import Task, load
 
 
 def by_position(task: Task, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
-    """Give the task without the column names of the data it was exported with: here texts come by position."""
+    """Return the task without the column names of the data it was exported with: here texts come by position."""
     if task.config.text is None or not task.config.text.columns:
         return task
     return load(replace(task.config, text=replace(task.config.text, columns=())), assets, inputs)
 
 
 def sample(task: Task, inputs: Sequence[str]) -> Sample:
-    """Give the sample that a user's words stand for: an image's path, one or two texts, a row as a JSON object.
+    """Return the sample that a user's words stand for: an image's path, one or two texts, a row as a JSON object.
 
     Raises UsageError for what the task cannot take.
     """
@@ -57,7 +57,7 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
 
 
 def _text(given: str) -> str:
-    """Give a text; a file's name in its place would be answered as if it were one."""
+    """Return a text; a file's name in its place would be answered as if it were one."""
     if given == "-":
         found = sys.stdin.read().strip()
         if not found:
@@ -73,7 +73,7 @@ def _text(given: str) -> str:
 
 
 def _utf8(text: str) -> str:
-    """Give the text back. Raises UsageError for bytes that are none, which Python carries as lone surrogates."""
+    """Return the text back. Raises UsageError for bytes that are none, which Python carries as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -21,7 +21,7 @@ METRICS = (*CLASS_METRICS, *NUMBER_METRICS)
 
 
 def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
-    """Give the share of values that equal their labels."""
+    """Return the share of values that equal their labels."""
     import numpy as np
 
     _same_length(values, labels)
@@ -29,7 +29,7 @@ def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
 
 
 def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary") -> float:
-    """Give F1 = 2 tp / (2 tp + fp + fn) of class 1 (`binary`), or its mean over the classes that occur (`macro`).
+    """Return F1 = 2 tp / (2 tp + fp + fn) of class 1 (`binary`), or its mean over the classes that occur (`macro`).
 
     Raises UsageError for `binary` where class 1 is neither among the labels nor predicted.
     """
@@ -52,7 +52,7 @@ def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary")
 
 
 def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """Give the area under the ROC curve of class 1's scores: the Mann-Whitney statistic of the ranks, ties at half.
+    """Return the area under the ROC curve of class 1's scores: the Mann-Whitney statistic of the ranks, ties at half.
 
     Raises UsageError unless both classes, 0 and 1, are among the labels.
     """
@@ -72,12 +72,12 @@ def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
 
 
 def pearson(values: Sequence[float], labels: Sequence[float]) -> float:
-    """Give the linear correlation. Raises UsageError where one side does not vary."""
+    """Return the linear correlation. Raises UsageError where one side does not vary."""
     return _correlation(*_varying(values, labels))
 
 
 def spearman(values: Sequence[float], labels: Sequence[float]) -> float:
-    """Give the correlation of the ranks, ties at their mean rank. Raises UsageError where one side does not vary."""
+    """Return the correlation of the ranks, ties at their mean rank. Raises UsageError where one side does not vary."""
     x, y = _varying(values, labels)
     return _correlation(_ranks(x), _ranks(y))
 
@@ -106,7 +106,7 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any])
 
 
 def check_metric(metric: str, known: Sequence[str], task: str) -> str:
-    """Give `metric` back. Raises UsageError unless it is one that the task can compute."""
+    """Return `metric` back. Raises UsageError unless it is one that the task can compute."""
     if metric not in known:
         what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"there is no metric '{metric}'"
         raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"{task} knows {', '.join(known) or 'none'}")
@@ -134,7 +134,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Give ranks from 1; equal values share the mean of theirs."""
+    """Return ranks from 1; equal values share the mean of theirs."""
     import numpy as np
 
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit._record import digest_of_file
 from edgekit.data import Problem, Sample
-from edgekit.data.function import imported, told
+from edgekit.data.function import described, imported
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.spec import Call
 from edgekit.tasks.config import TaskConfig
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def is_function(metric: str | None) -> bool:
-    """Say whether a metric's name is that of a function."""
+    """Return whether a metric's name is that of a function."""
     return metric is not None and ":" in metric
 
 
@@ -87,7 +87,7 @@ class OwnMetric:
             raise
         except Exception as error:  # the user's own code
             raise UsageError(
-                f"the metric '{self.metric}' failed: {told(error)}.",
+                f"the metric '{self.metric}' failed: {described(error)}.",
                 hint="it is called with a list of dicts from output name to array, and a list of labels",
             ) from error
         try:

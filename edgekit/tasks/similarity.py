@@ -50,7 +50,7 @@ class Embedding(OnePart):
         return metrics.score(self.metric, predictions, labels)
 
     def _vector(self, outputs: Sequence[Mapping[str, np.ndarray]], index: int) -> np.ndarray:
-        """Give float64 [dimensions]; token vectors [1, tokens, dimensions] are averaged."""
+        """Return float64 [dimensions]; token vectors [1, tokens, dimensions] are averaged."""
         import numpy as np
 
         array = np.asarray(output_of(outputs, self.config.output, index), dtype=np.float64)

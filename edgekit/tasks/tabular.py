@@ -48,7 +48,7 @@ class Numbers:
         return spec.name not in sample.fields and not any(map(_is_vector, sample.fields.values()))
 
     def _spec(self) -> TensorSpec | None:
-        """Give the input that takes the whole row; None for a model with an input a column."""
+        """Return the input that takes the whole row; None for a model with an input a column."""
         named = [spec for spec in self.inputs if spec.name == self.config.input]
         return (named or list(self.inputs))[0] if named or len(self.inputs) == 1 else None
 

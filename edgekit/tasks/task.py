@@ -44,7 +44,7 @@ class Task(Protocol):
 
     @property
     def compares_top(self) -> bool:
-        """Say whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
+        """Return whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
         ...
 
     @property
@@ -64,7 +64,7 @@ class Task(Protocol):
         ...
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Give the answer for a person, as plain JSON values; tasks on tokens say more when they see the sample."""
+        """Return the answer for a person, as plain JSON values; tasks on tokens say more when they see the sample."""
         ...
 
     def label(self, raw: Any) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def fit(value: Any, spec: TensorSpec) -> np.ndarray:
-    """Give `value` as the array that `spec` takes: the batch dimension added where missing, the type cast.
+    """Return `value` as the array that `spec` takes: the batch dimension added where missing, the type cast.
 
     A cast must keep every value; between floating types it may round, but not overflow. Raises UsageError otherwise.
     """
@@ -77,7 +77,7 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 
 def _flipped(array: np.ndarray, cast: np.ndarray) -> bool:
-    """Tell whether a sign was lost: -1 as an unsigned number is a large one, and comes back as -1."""
+    """Return whether a sign was lost: -1 as an unsigned number is a large one, and comes back as -1."""
     return bool(((array < 0) != (cast < 0)).any()) if array.dtype.kind != "b" and cast.dtype.kind != "b" else False
 
 
@@ -118,7 +118,7 @@ class Tensors:
 
 
 def output_of(outputs: Sequence[Mapping[str, np.ndarray]], name: str | None, number: int = 0) -> np.ndarray:
-    """Give the output that answers: by name, or the first. Raises UsageError where it is not there."""
+    """Return the output that answers: by name, or the first. Raises UsageError where it is not there."""
     found = outputs[number]
     if name is None:
         return next(iter(found.values()))

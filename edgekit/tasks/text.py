@@ -111,7 +111,9 @@ class Texts:
 
     @property
     def length(self) -> int | None:
-        """Give the number of tokens that every input is padded to: the graph's where it is fixed, else the config's."""
+        """Return the number of tokens that every input is padded to: the graph's where it is fixed, else the
+        config's.
+        """
         for spec in self.inputs:
             if spec.name == IDS and len(spec.shape) == 2 and isinstance(spec.shape[1], int):
                 return spec.shape[1]

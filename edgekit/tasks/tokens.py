@@ -41,7 +41,7 @@ class TokenTask(OnePart):
         raise UsageError(f"'{self.config.task}' has no metric: its answers are compared with the original's.")
 
     def logits(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """Give [tokens, size]."""
+        """Return [tokens, size]."""
         array = output_of(outputs, self.config.output)
         if array.ndim != 3 or array.shape[0] != 1:
             raise UsageError(
@@ -63,7 +63,7 @@ class TokenClassification(TokenTask):
         return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Give the label of each token; with the sample, beside the token's text and place."""
+        """Return the label of each token; with the sample, beside the token's text and place."""
         labels = [self.classes.name(index) for index in self.predict(outputs).value]
         if sample is None or IDS in sample.fields:
             return {"labels": labels}
@@ -86,7 +86,7 @@ class FillMask(TokenTask):
         return Prediction(None)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Give the best words for each mask in the sample. Raises UsageError where it has none."""
+        """Return the best words for each mask in the sample. Raises UsageError where it has none."""
         if sample is None:
             raise UsageError("the words behind a mask need the text beside the outputs.")
         tokenizer = self.texts().tokenizer
@@ -105,7 +105,7 @@ class TextGeneration(TokenTask):
     """The next token of a causal model without a cache."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Give the most likely next token; texts are padded on the left, so the last place is the text's."""
+        """Return the most likely next token; texts are padded on the left, so the last place is the text's."""
         return Prediction(int(self.logits(outputs)[-1].argmax()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from edgekit.bench import Round
 from edgekit.bench.latency_blocks import MOST, stride, turns
 from edgekit.errors import UsageError
-from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.latency_block import SHARES, LatencyBlock
 
 
 def test_the_shares_are_a_whole():
@@ -32,8 +32,8 @@ def test_single_turns_keep_their_own_percentiles():
     rounds = [Round(0, 3, 0.1, 0), Round(1, 2, 0.2, 0)]
     (both,) = turns(np.array([3, 1, 2, 5, 4]) * 1_000_000, rounds, 2, single=True)
     assert both.p50_ms == (2, 4.5) and both.p90_ms == pytest.approx((2.8, 4.9))
-    assert Turn.from_dict(both.to_dict()) == both
-    assert "p50_ms" not in Turn(0, 1, 0.1, (1.0,)).to_dict()
+    assert LatencyBlock.from_dict(both.to_dict()) == both
+    assert "p50_ms" not in LatencyBlock(0, 1, 0.1, (1.0,)).to_dict()
 
 
 def test_a_long_run_keeps_few_turns():
@@ -52,10 +52,10 @@ def test_many_latencies_become_one_for_each_share():
 
 
 def test_a_turn_is_one_line_of_text_in_a_file():
-    turn = Turn(7, 3, 0.25, (0.16012, 0.2, 12.5))
+    turn = LatencyBlock(7, 3, 0.25, (0.16012, 0.2, 12.5))
     data = json.loads(json.dumps(turn.to_dict()))
     assert data["latencies_ms"] == "0.16012 0.2 12.5"
-    assert Turn.from_dict(data) == turn
+    assert LatencyBlock.from_dict(data) == turn
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_a_turn_is_one_line_of_text_in_a_file():
 )
 def test_a_turn_that_was_spoilt_is_refused(latencies, words):
     with pytest.raises(UsageError, match=words):
-        Turn.from_dict({"cycle": 0, "count": 3, "seconds": 0.1, "latencies_ms": latencies})
+        LatencyBlock.from_dict({"cycle": 0, "count": 3, "seconds": 0.1, "latencies_ms": latencies})

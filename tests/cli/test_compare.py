@@ -9,14 +9,16 @@ from xml.etree import ElementTree as xml
 import numpy as np
 import pytest
 
-from edgekit.result.latency_block import Turn
+from edgekit.result.latency_block import LatencyBlock
 from edgekit.result.report import Report
 
 
 def with_turns(report: Report, levels, spread: float = 0.01) -> Report:
-    """Give the report with the shipped candidate's latencies around each of `levels`, in ms, turn by turn."""
+    """Return the report with the shipped candidate's latencies around each of `levels`, in ms, turn by turn."""
     turns = tuple(
-        Turn(n, 20, 20 * level / 1e3, tuple(np.round(level * np.linspace(1 - spread, 1 + spread, 20), 5).tolist()))
+        LatencyBlock(
+            n, 20, 20 * level / 1e3, tuple(np.round(level * np.linspace(1 - spread, 1 + spread, 20), 5).tolist())
+        )
         for n, level in enumerate(levels)
     )
     every = np.sort([value for turn in turns for value in turn.latencies_ms])

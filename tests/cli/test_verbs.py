@@ -48,7 +48,7 @@ def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
 
 
 def npy(array) -> bytes:
-    """Give what numpy.save writes, whatever the file is called."""
+    """Return what numpy.save writes, whatever the file is called."""
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()

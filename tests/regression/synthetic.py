@@ -32,7 +32,7 @@ class Machine:
     """Share of turns in which six times as many were."""
 
     def common(self, seed: int, cycles: int) -> np.ndarray:
-        """Give the level of the machine in each cycle of a run, in logarithms."""
+        """Return the level of the machine in each cycle of a run, in logarithms."""
         generator = np.random.default_rng((seed, 0))
         walk = np.cumsum(generator.normal(0, self.drift / np.sqrt(cycles), cycles))
         return generator.normal(0, self.drift) + walk
@@ -53,7 +53,7 @@ class Machine:
 
 
 def measurement(latencies_ms: np.ndarray) -> Measurement:
-    """Give the measurement of these latencies [turns, inferences]."""
+    """Return the measurement of these latencies [turns, inferences]."""
     from edgekit.bench.percentile import percentiles_ms
 
     raw = (latencies_ms * 1e6).astype(np.int64)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic import Machine, measurement
 
-from edgekit.regression.bootstrap import LEAST_TURNS, apart, student_quantile, together, wander
-from edgekit.regression.latencies import of_turns
+from edgekit.regression.bootstrap import LEAST_BLOCKS, of_one_run, of_two_runs, spread_of_parts, student_quantile
+from edgekit.regression.latencies import of_blocks
 
 MACHINE = Machine()
 PAIRS = 100
@@ -28,14 +28,14 @@ def pairs():
 
 @pytest.mark.parametrize("name", ["p50", "p90"])
 def test_equal_models_raise_few_alarms_and_slower_ones_are_found(name, pairs):
-    alarms = sum(together(equal, base, name).low > 1 for equal, _, base in pairs)
+    alarms = sum(of_one_run(equal, base, name).low > 1 for equal, _, base in pairs)
     assert alarms <= 0.02 * PAIRS
-    found = sum(together(slower, base, name).low > 1.01 for _, slower, base in pairs)
+    found = sum(of_one_run(slower, base, name).low > 1.01 for _, slower, base in pairs)
     assert found >= 0.95 * PAIRS
 
 
 def test_the_interval_holds_the_truth(pairs):
-    found = [together(slower, base, "p50") for _, slower, base in pairs]
+    found = [of_one_run(slower, base, "p50") for _, slower, base in pairs]
     missed = sum(not one.low <= 1.05 <= one.high for one in found)
     assert missed <= 0.04 * PAIRS, "0.5 % is left out at each end"
 
@@ -45,7 +45,7 @@ def test_runs_apart_raise_few_alarms_though_the_machine_moved():
     for seed in range(PAIRS):
         new = MACHINE.measure(MACHINE.common(2 * seed, 20), 2 * seed)
         base = MACHINE.measure(MACHINE.common(2 * seed + 1, 20), 2 * seed + 1)
-        found = apart(of_turns(new.turns), of_turns(base.turns), "p50")
+        found = of_two_runs(of_blocks(new.turns), of_blocks(base.turns), "p50")
         alarms += found.low > 1.05
     assert alarms <= 0.02 * PAIRS
 
@@ -54,8 +54,8 @@ def test_runs_apart_know_their_drift_and_pairs_need_not():
     steady, moving = Machine(drift=0.0, wander=0.0), Machine(drift=0.1, wander=0.0)
     new, base = (moving.measure(moving.common(3, 40), seed) for seed in (1, 2))
     quiet = steady.measure(steady.common(3, 40), 1)
-    assert wander(of_turns(new.turns), "p50") > 5 * wander(of_turns(quiet.turns), "p50")
-    one, two = together(new, base, "p50"), apart(of_turns(new.turns), of_turns(base.turns), "p50")
+    assert spread_of_parts(of_blocks(new.turns), "p50") > 5 * spread_of_parts(of_blocks(quiet.turns), "p50")
+    one, two = of_one_run(new, base, "p50"), of_two_runs(of_blocks(new.turns), of_blocks(base.turns), "p50")
     assert two.drift > 0.01 and one.drift == 0
     assert two.high - two.low > 3 * (one.high - one.low)
 
@@ -63,27 +63,27 @@ def test_runs_apart_know_their_drift_and_pairs_need_not():
 def test_throughput_and_mean_follow_the_slowdown():
     common = MACHINE.common(1, 40)
     new, base = MACHINE.measure(common, 1, slower=0.5), MACHINE.measure(common, 2)
-    assert together(new, base, "mean").ratio == pytest.approx(1.5, rel=0.06)
-    assert together(new, base, "throughput").ratio == pytest.approx(1 / 1.5, rel=0.06)
+    assert of_one_run(new, base, "mean").ratio == pytest.approx(1.5, rel=0.06)
+    assert of_one_run(new, base, "throughput").ratio == pytest.approx(1 / 1.5, rel=0.06)
 
 
 @pytest.mark.parametrize("name", ["p50", "p90", "mean"])
 def test_only_turns_of_one_cycle_are_pairs(name):
     latencies = np.full((12, 30), 0.2)
     new, base = measurement(latencies * 1.1), measurement(latencies)
-    found = together(new, replace(base, turns=base.turns[3:]), name)
-    assert found.turns == 9 and found.ratio == pytest.approx(1.1, rel=1e-3)
-    assert together(new, replace(base, turns=base.turns[: LEAST_TURNS - 1]), name) is None
+    found = of_one_run(new, replace(base, turns=base.turns[3:]), name)
+    assert found.blocks == 9 and found.ratio == pytest.approx(1.1, rel=1e-3)
+    assert of_one_run(new, replace(base, turns=base.turns[: LEAST_BLOCKS - 1]), name) is None
 
 
 def test_single_turns_are_pairs_though_the_report_puts_them_together():
     common = Machine(drift=0.5).common(1, 200)
     new, base = (MACHINE.measure(common, seed, slower=by, per_turn=12) for seed, by in ((1, 0.05), (2, 0.0)))
     assert len(new.turns) == 25
-    single = together(new, base, "p50")
+    single = of_one_run(new, base, "p50")
     bare = [replace(one, turns=tuple(replace(turn, p50_ms=(), p90_ms=()) for turn in one.turns)) for one in (new, base)]
-    pooled = together(*bare, "p50")
-    assert (single.turns, pooled.turns) == (200, 25)
+    pooled = of_one_run(*bare, "p50")
+    assert (single.blocks, pooled.blocks) == (200, 25)
     assert single.low < 1.05 < single.high
     assert single.high - single.low < (pooled.high - pooled.low) / 2, "a machine that moves makes the pooled one vague"
 
@@ -92,14 +92,14 @@ def test_a_burst_in_one_turn_moves_nothing():
     latencies = np.full((40, 12), 0.2) * np.random.default_rng(0).normal(1, 0.002, (40, 12))
     calm, shaken = measurement(latencies), latencies.copy()
     shaken[7] *= 30
-    assert together(measurement(shaken), calm, "p50").ratio == pytest.approx(1, abs=0.002)
-    assert together(measurement(shaken), calm, "throughput").ratio < 0.7, "but throughput counts what was lost"
+    assert of_one_run(measurement(shaken), calm, "p50").ratio == pytest.approx(1, abs=0.002)
+    assert of_one_run(measurement(shaken), calm, "throughput").ratio < 0.7, "but throughput counts what was lost"
 
 
 def test_it_repeats():
     common = MACHINE.common(5, 20)
     sides = [MACHINE.measure(common, seed) for seed in (1, 2)]
-    assert together(*sides, "p90", 3) == together(*sides, "p90", 3)
+    assert of_one_run(*sides, "p90", 3) == of_one_run(*sides, "p90", 3)
 
 
 @pytest.mark.parametrize(

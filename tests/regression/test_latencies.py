@@ -9,7 +9,7 @@ import pytest
 from synthetic import Machine
 
 from edgekit.errors import UsageError
-from edgekit.regression.latencies import UNKNOWN_TURNS, latencies, of_turns
+from edgekit.regression.latencies import UNKNOWN_BLOCKS, latencies, of_blocks
 
 MACHINE = Machine()
 
@@ -22,11 +22,11 @@ def measured():
 @pytest.mark.parametrize("name", ["p50", "p90", "p99"])
 def test_percentiles_of_the_turns_are_those_of_the_run(name, measured):
     tolerance = {"p50": 0.002, "p90": 0.01, "p99": 0.1}[name]
-    assert of_turns(measured.turns).value(name) == pytest.approx(measured.percentiles_ms[name], rel=tolerance)
+    assert of_blocks(measured.turns).value(name) == pytest.approx(measured.percentiles_ms[name], rel=tolerance)
 
 
 def test_sums_of_the_turns(measured):
-    found = of_turns(measured.turns)
+    found = of_blocks(measured.turns)
     assert found.count == measured.count == 30 * 120
     assert found.value("throughput") == pytest.approx(measured.throughput_per_s, rel=1e-3)
     assert found.value("mean") == pytest.approx(measured.mean_ms, rel=0.05)
@@ -44,7 +44,7 @@ def test_raw_latencies_are_taken_where_they_are_those_of_the_turns(measured, tmp
     assert len(latencies(named).values_ms) < measured.count, "not where the file is out of reach"
     short = replace(named, turns=measured.turns[:-1])
     assert len(latencies(short, tmp_path).values_ms) < measured.count, "nor where it is of another run"
-    assert latencies(replace(named, turns=()), tmp_path).size == UNKNOWN_TURNS
+    assert latencies(replace(named, turns=()), tmp_path).size == UNKNOWN_BLOCKS
     assert latencies(replace(named, turns=())) is None
 
 
@@ -55,18 +55,18 @@ def test_a_spoilt_file_is_refused(measured, tmp_path):
 
 
 def test_a_turn_counts_as_often_as_it_is_drawn(measured):
-    found = of_turns(measured.turns)
+    found = of_blocks(measured.turns)
     times = np.zeros((1, found.size), dtype=np.int64)
     times[0, 7] = 5
-    alone = of_turns(measured.turns[7:8])
+    alone = of_blocks(measured.turns[7:8])
     for name in ("p50", "p90", "mean", "throughput"):
         assert found.values(name, times)[0] == pytest.approx(alone.value(name), rel=0.005)
 
 
 def test_cycles_are_picked_in_their_order(measured):
-    found = of_turns(measured.turns)
+    found = of_blocks(measured.turns)
     part = found.of_cycles(np.array([4, 9, 11]))
-    alone = of_turns([measured.turns[4], measured.turns[9], measured.turns[11]])
+    alone = of_blocks([measured.turns[4], measured.turns[9], measured.turns[11]])
     assert list(part.cycles) == [4, 9, 11]
     assert part.value("p90") == pytest.approx(alone.value("p90"))
     assert list(part.seconds) == list(alone.seconds)

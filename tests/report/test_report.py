@@ -279,6 +279,6 @@ def test_noise_is_told_once(report):
         )
         for c in measured
     ]
-    lines = noise.noises(replace(report, candidates=tuple(noisy)))
+    lines = noise.describe_all(replace(report, candidates=tuple(noisy)))
     assert len(lines) == 2 and lines[0][0].startswith(report.shipped.name)
     assert all(c.name in lines[1][0] for c in noisy if c.status != "shipped")

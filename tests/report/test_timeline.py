@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.plugin import LayerTime
 from edgekit.report import html, layers, plot, timeline
-from edgekit.result.latency_block import SHARES, Turn
+from edgekit.result.latency_block import SHARES, LatencyBlock
 from edgekit.result.measurement import Sensors, Series, Sustained, Throttle, Window
 from tests.report.test_report import plain
 
@@ -20,7 +20,7 @@ def measured(report, **changes):
     return replace(report, candidates=tuple(changed if c is shipped else c for c in report.candidates))
 
 
-TURNS = tuple(Turn(n, 3, 0.5, (1.0 + n, 2.0 + n, 3.0 + n)) for n in range(6))
+TURNS = tuple(LatencyBlock(n, 3, 0.5, (1.0 + n, 2.0 + n, 3.0 + n)) for n in range(6))
 SENSORS = Sensors(
     0.5,
     (0.0, 1.0, 2.0, 3.0, 6.0),
@@ -78,7 +78,7 @@ def test_hostile_names_of_sensors_stay_text(report):
 
 
 def test_a_share_of_a_turn():
-    many = Turn(0, 500, 1.0, tuple(range(1, len(SHARES) + 1)))
+    many = LatencyBlock(0, 500, 1.0, tuple(range(1, len(SHARES) + 1)))
     assert timeline._share(many, 0.5) == next(n for n, _ in enumerate(SHARES, 1) if sum(SHARES[:n]) >= 0.5 - 1e-9)
     assert timeline._share(TURNS[0], 0.5) == 2.0
 
