@@ -90,7 +90,7 @@ def setup_tests() -> None:
 
 
 def wanted() -> str:
-    """Give a digest of all that decides the environment: Python, the place, the lock, and the projects' metadata."""
+    """Return a digest of all that decides the environment: Python, the place, the lock, and the projects' metadata."""
     digest = hashlib.sha256(f"{sys.version}\n{sys.base_prefix}\n{ROOT}\n".encode())
     for path in (Path(__file__), LOCK, ROOT / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))):
         digest.update(path.read_bytes())
@@ -125,7 +125,7 @@ def make_venv() -> None:
 
 
 def pip_wheel(folder: Path) -> Path:
-    """Give the pip wheel that the distribution ships: the installed one, or its package unpacked into `folder`."""
+    """Return the pip wheel that the distribution ships: the installed one, or its package unpacked into `folder`."""
     for place in (Path("/usr/share/python-wheels"), unpacked(folder)):
         wheels = sorted(place.glob("pip-*.whl"))
         if wheels:
@@ -233,7 +233,7 @@ def downloaded_mb(line: str) -> float:
 
 
 def megabytes(folder: Path) -> int:
-    """Give the size of the files below a folder in MB."""
+    """Return the size of the files below a folder in MB."""
     total = 0
     for base, _, files in os.walk(folder):
         total += sum(os.lstat(os.path.join(base, file)).st_size for file in files)  # noqa: PTH118  # 60,000 files

@@ -77,7 +77,7 @@ def cores() -> int:
 
 
 def stops(arguments: list[str]) -> bool:
-    """Say whether the arguments ask to stop at a failure."""
+    """Return whether the arguments ask to stop at a failure."""
     return any(re.match(r"-[a-z]*x|--exitfirst|--maxfail", argument) for argument in arguments)
 
 

@@ -1,4 +1,4 @@
-"""Hold our clock against others' on the same model: do edgekit, a bare loop, benchmark_app and MLPerf LoadGen agree?
+"""Compare our clock with others' on the same model: do edgekit, a bare loop, benchmark_app and MLPerf LoadGen agree?
 
     pip install mlcommons-loadgen
     python benchmarks/clocks.py BUNDLE [--cycles 15] [--seconds 2] [--output benchmarks/results/clocks]
@@ -76,7 +76,7 @@ class Child:
 
 
 def ours(stack: ExitStack, bundle: artifact.Bundle) -> Turn:
-    """Give edgekit's turn: a measuring process, as `edgekit bench` drives it."""
+    """Return edgekit's turn: a measuring process, as `edgekit bench` drives it."""
     worker = stack.enter_context(Worker(bundle.manifest.backend))
     worker.open(bundle.payload, bundle.samples()[0][0])
     worker.warm(min_seconds=0.5, max_seconds=10)
@@ -99,7 +99,7 @@ def ours(stack: ExitStack, bundle: artifact.Bundle) -> Turn:
 
 
 def benchmark_app(bundle: artifact.Bundle, threads: int) -> Turn:
-    """Give benchmark_app's turn: it tells one percentile a run."""
+    """Return benchmark_app's turn: it tells one percentile a run."""
     asked = bundle.payload.options.get("inference_precision") or "f32"
     command = [
         str(Path(sys.executable).with_name("benchmark_app")), "-m", str(bundle.payload.main), "-d", "CPU",
@@ -124,7 +124,7 @@ def benchmark_app(bundle: artifact.Bundle, threads: int) -> Turn:
 
 
 def compare(ours_ms: np.ndarray, theirs_ms: np.ndarray) -> dict[str, Any]:
-    """Give the median ratio of pairs with its 95 % bootstrap interval."""
+    """Return the median ratio of pairs with its 95 % bootstrap interval."""
     ratios = ours_ms / theirs_ms
     picks = np.random.default_rng(0).integers(0, len(ratios), size=(2000, len(ratios)))
     low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5])

@@ -21,7 +21,7 @@ LEAD_IN_S = 0.02
 
 
 def bare_onnxruntime(bundle: artifact.Bundle) -> Callable[[], object]:
-    """Give onnxruntime's own bound run, with edgekit's session options."""
+    """Return onnxruntime's own bound run, with edgekit's session options."""
     import numpy as np
     import onnxruntime as ort
 
@@ -47,7 +47,7 @@ def bare_onnxruntime(bundle: artifact.Bundle) -> Callable[[], object]:
 
 
 def bare_openvino(bundle: artifact.Bundle) -> Callable[[], object]:
-    """Give OpenVINO's own synchronous inference on tensors set before, with edgekit's properties."""
+    """Return OpenVINO's own synchronous inference on tensors set before, with edgekit's properties."""
     import openvino
 
     with bundle.session() as session:

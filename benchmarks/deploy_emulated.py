@@ -56,7 +56,7 @@ def bundle(name: str, recipe: str) -> Path:
 
 
 def subject_inputs(folder: Path, subject: Subject) -> Sequence[str]:
-    """Give the inputs of a plain module, as its samples say."""
+    """Return the inputs of a plain module, as its samples say."""
     return [str(spec) for spec in Rows.load(folder / "calibration.npz").specs] if subject.kind == "factory" else ()
 
 

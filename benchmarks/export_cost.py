@@ -24,7 +24,7 @@ PACKAGES = ("edgekit", "torch", "transformers", "optimum", "optimum-onnx", "onnx
 
 
 def commands(checkpoint: Path, task: str, scratch: Path) -> dict[str, list[str]]:
-    """Give both commands, writing below `scratch`."""
+    """Return both commands, writing below `scratch`."""
     scripts = Path(sys.executable).parent
     export = [str(scripts / "edgekit"), "export", str(checkpoint), "--candidate", "onnxruntime/fp32", "--no-bench"]
     peer = [str(scripts / "optimum-cli"), "export", "onnx", "--task", task, "--model", str(checkpoint)]

@@ -82,19 +82,19 @@ class Run:
 
 
 def outcome(place: Path) -> tuple[str, dict[str, object]]:
-    """Give the digest of a bundle's payload and every candidate's quality."""
+    """Return the digest of a bundle's payload and every candidate's quality."""
     bundle = edgekit.open(place / "out")
     found = bundle.report().candidates
     return bundle.manifest.digest, {c.name: c.quality.to_dict() if c.quality else c.status for c in found}
 
 
 def whole_steps(place: Path) -> dict[str, int]:
-    """Give the inode of each step in the cache: one that is made again has another."""
+    """Return the inode of each step in the cache: one that is made again has another."""
     return {path.parent.name: path.stat().st_ino for path in (place / "cache").glob("steps/*/*/entry.json")}
 
 
 def kept_steps(place: Path) -> int | None:
-    """Say how many steps of a training the newest checkpoint has."""
+    """Return how many steps of a training the newest checkpoint has."""
     files = sorted((place / "cache" / "partial").glob("*/*.checkpoint"), key=lambda path: path.stat().st_mtime)
     if not files:
         return None

@@ -84,7 +84,7 @@ def shape_of_imagenet(folder: Path) -> dict[str, Any]:
 
 
 def classifier(model: Any) -> Any:
-    """Give a module that returns the logits alone."""
+    """Return a module that returns the logits alone."""
     import torch
 
     class Logits(torch.nn.Module):
@@ -121,7 +121,7 @@ def p50_ms(candidate: Candidate | None) -> float | None:
 
 
 def rows(report: Report) -> list[dict[str, Any]]:
-    """Give float, int8 and mixed of each runtime, and which layers stayed in float."""
+    """Return float, int8 and mixed of each runtime, and which layers stayed in float."""
     found = []
     named = {candidate.name: candidate for candidate in report.candidates}
     for candidate in report.candidates:

@@ -36,7 +36,7 @@ Way = Callable[[], object]
 
 
 def raw_onnxruntime(session: Session, feeds: Feeds) -> tuple[Way, Way]:
-    """Give onnxruntime's own `run`, and its own `run_with_iobinding` with inputs and outputs bound as ours are."""
+    """Return onnxruntime's own `run`, and its own `run_with_iobinding` with inputs and outputs bound as ours are."""
     import onnxruntime
 
     own = session._session
@@ -55,7 +55,7 @@ def raw_onnxruntime(session: Session, feeds: Feeds) -> tuple[Way, Way]:
 
 
 def raw_openvino(session: Session, feeds: Feeds) -> tuple[Way, Way]:
-    """Give openvino's own `infer` with inputs, and on tensors set before with outputs shared, as ours are bound."""
+    """Return openvino's own `infer` with inputs, and on tensors set before with outputs shared, as ours are bound."""
     import openvino
 
     compiled = session._compiled
@@ -169,7 +169,7 @@ def overhead(backend: str, payload: Payload, feeds: Feeds, seconds: float) -> li
 
 
 def _added_us(ours: Outcome, raw: Outcome) -> dict[str, float]:
-    """Give the median of the differences between neighbouring blocks, with its 95 % bootstrap interval, in
+    """Return the median of the differences between neighbouring blocks, with its 95 % bootstrap interval, in
     microseconds.
     """
     medians = [np.array([one.median_ns for one in outcome.rounds]) for outcome in (ours, raw)]

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(name: str, chosen: list[tools.Tool], arguments: argparse.Namespace, again: list[str]) -> None:
-    """Take one model through the stages and write its page."""
+    """Run one model through the stages and write its page."""
     began = time.monotonic()
     folder = prepare(name)
     with choose(quiet=False, verbose=False) as progress:

@@ -164,7 +164,7 @@ def packages(report: Report) -> str:
 
 
 def noise(report: Report) -> list[str]:
-    """Say how quiet the machine was."""
+    """Return how quiet the machine was."""
     found = {c.name: c.measurement.noise for c in report.candidates if c.measurement}
     noisy = {name: told.reasons for name, told in found.items() if told.noisy}
     if not noisy:

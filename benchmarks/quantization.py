@@ -115,7 +115,7 @@ def _exported(model: Any, **options: Any) -> Report:
 
 
 def _table(report: Report, extra: Mapping[str, str] | None = None) -> list[str]:
-    """Give a Markdown table of all candidates."""
+    """Return a Markdown table of all candidates."""
     lines = [
         "| candidate | MB | runs in | relative L2 | score | lost, points | gate |",
         "|---|---:|---|---:|---:|---:|---|",
@@ -169,7 +169,7 @@ def _feeds(session: Any, ids: list[int]) -> dict[str, Any]:
 
 
 def _greedy(session: Any) -> list[int]:
-    """Give the text that the model writes from its first token on."""
+    """Return the text that the model writes from its first token on."""
     ids = [1]
     while len(ids) < TOKENS:
         ids.append(int(session.run(None, _feeds(session, ids))[0][0, -1].argmax()))

@@ -36,7 +36,7 @@ def commands() -> dict[str, list[str]]:
 
 
 def measure(runs: int) -> dict[str, list[float]]:
-    """Give every command's times in milliseconds; the order turns by one each time."""
+    """Return every command's times in milliseconds; the order turns by one each time."""
     todo = commands()
     names = list(todo)
     times: dict[str, list[float]] = {name: [] for name in names}

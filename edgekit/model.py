@@ -38,13 +38,13 @@ class Original(Protocol):
         ...
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Give the outputs under the names that the exported graph has."""
+        """Return the outputs under the names that the exported graph has."""
         ...
 
 
 @dataclass(frozen=True)
 class Reference(Record):
-    """Say which model to load, and what the user allows while loading it."""
+    """Which model to load, and what the user allows while loading it."""
 
     ref: str
     """`./folder`, `hf:org/name`, `model.onnx`, `package.module:factory`, or the name of an embedded model."""
@@ -185,7 +185,7 @@ class Model(Record):
 
     @property
     def part(self) -> Part:
-        """Give the one part of a single-graph model."""
+        """Return the one part of a single-graph model."""
         if len(self.parts) != 1:
             names = ", ".join(part.name for part in self.parts)
             raise ArtifactError(
@@ -212,7 +212,7 @@ class Model(Record):
 
     @property
     def graph(self) -> Path:
-        """Give the path of the one graph file of a single-graph model."""
+        """Return the path of the one graph file of a single-graph model."""
         return self.folder / self.part.file
 
     @property
@@ -228,7 +228,7 @@ class Model(Record):
 
     @functools.cached_property
     def digest(self) -> str:
-        """Give the SHA-256 over the names and bytes of the files; it is read once, so take it when they are final."""
+        """Return the SHA-256 over the names and bytes of the files; it is read once, so take it when they are final."""
         return digest_of([[path.relative_to(self.folder).as_posix(), digest_of_file(path)] for path in self.files()])
 
     def with_step(self, step: Step) -> Model:

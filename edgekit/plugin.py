@@ -79,11 +79,11 @@ class Session(Protocol):
         ...
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Give a call that does one complete, synchronised inference on `feeds`: the only thing that is timed."""
+        """Return a call that does one complete, synchronised inference on `feeds`: the only thing that is timed."""
         ...
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
-        """Give the time of each executed layer, or raise UnsupportedError."""
+        """Return the time of each executed layer, or raise UnsupportedError."""
         ...
 
     def close(self) -> None:
@@ -127,11 +127,11 @@ class Backend(Protocol):
     """The frozen dataclass of its runtime options; unknown keys in a target or recipe are errors."""
 
     def probe(self) -> Probe:
-        """Say what is here; never raises, under a second, imports its runtime at most."""
+        """Return what is here; never raises, under a second, imports its runtime at most."""
         ...
 
     def supports(self, model: Model, target: Target) -> Support:
-        """Say what is in the way, all of it. Pure: no device, no compile; at planning a model has no parts yet.
+        """Return what is in the way, all of it. Pure: no device, no compile; at planning a model has no parts yet.
 
         The core asks, once for each candidate: `build` need not ask again.
         """
@@ -192,7 +192,7 @@ class Tunable(Protocol):
     """A backend with options that change the speed and not the outputs: they are tried on the shipped candidate."""
 
     def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
-        """Give changes to the payload's options worth measuring on `cores` processors, the most promising first.
+        """Return changes to the payload's options worth measuring on `cores` processors, the most promising first.
 
         Pure and quick: no runtime is loaded.
         """
@@ -291,7 +291,7 @@ class Trainable(Protocol):
     """False is what a pass without this attribute says; a property may tell it from the config."""
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
-        """Give the trained model; `training` is there where `trains` is true."""
+        """Return the trained model; `training` is there where `trains` is true."""
         ...
 
 
@@ -328,7 +328,7 @@ class Source(Protocol):
     is loaded."""
 
     def claims(self, ref: str) -> bool:
-        """Say whether `ref` has this source's form; cheap, imports no framework."""
+        """Return whether `ref` has this source's form; cheap, imports no framework."""
         ...
 
     def check(self, reference: Reference) -> None:
@@ -336,7 +336,7 @@ class Source(Protocol):
         ...
 
     def digest(self, reference: Reference) -> str | None:
-        """Give a digest of all that decides the loaded model, without a framework; None when only loading can tell."""
+        """Return a digest of all that decides the loaded model, without a framework; None where it must be loaded."""
         ...
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:

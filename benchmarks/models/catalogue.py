@@ -60,7 +60,7 @@ def names(asked: str) -> list[str]:
 
 
 def prepare(name: str) -> Path:
-    """Give the folder of a model's record and samples; what is there already is kept."""
+    """Return the folder of a model's record and samples; what is there already is kept."""
     folder = work() / "models" / name
     if (folder / "subject.json").is_file():
         return folder

@@ -18,8 +18,8 @@ OVERLAP = 0.45
 
 
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Give coco128's pictures as the network wants them, and their boxes [count, 64, 5]: class (-1: none), x1 y1 x2 y2
-    as shares of the picture.
+    """Return coco128's pictures as the network wants them, and their boxes [count, 64, 5]: class (-1: none), x1 y1 x2
+    y2 as shares of the picture.
     """
     from PIL import Image
 
@@ -58,12 +58,12 @@ def detections(output: np.ndarray) -> np.ndarray:
 
 
 def judge(outputs: list[dict[str, np.ndarray]], labels: list[np.ndarray]) -> float:
-    """Give the mean average precision of the network's outputs, as `edgekit export --metric` asks for it."""
+    """Return the mean average precision of the network's outputs, as `edgekit export --metric` asks for it."""
     return map50([detections(np.asarray(next(iter(one.values())), np.float64)[0]) for one in outputs], np.stack(labels))
 
 
 def map50(found: list[np.ndarray], wanted: np.ndarray) -> float:
-    """Give the mean over classes of the area under precision against recall; a box counts at an overlap of a half."""
+    """Return the mean over classes of the area under precision against recall; a box counts at an overlap of a half."""
     classes = sorted({int(row[0]) for boxes in wanted for row in boxes if row[0] >= 0})
     return float(np.mean([_average_precision(found, wanted, number) for number in classes]))
 
@@ -89,7 +89,7 @@ def _average_precision(found: list[np.ndarray], wanted: np.ndarray, number: int)
 
 
 def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Give the intersection over union of a box with each of the others."""
+    """Return the intersection over union of a box with each of the others."""
     width = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
     height = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
     shared = np.clip(width, 0, None) * np.clip(height, 0, None)

@@ -19,7 +19,7 @@ SAMPLES = ("--data", "{folder}/evaluation.npz", "--calibration-data", "{folder}/
 
 
 def digits(folder: Path) -> Subject:
-    """Take the model that edgekit carries, and its pictures at the network's size; export it as quickly as can be."""
+    """Return the model that edgekit carries, with its pictures at the network's size; its export is a quick one."""
     from PIL import Image
 
     import edgekit
@@ -40,7 +40,7 @@ def digits(folder: Path) -> Subject:
 
 
 def resnet20(folder: Path) -> Subject:
-    """Take 2000 test pictures, and 300 of the training set to calibrate."""
+    """Return ResNet-20 with 2000 test pictures, and 300 of the training set to calibrate."""
     for split, name, each in (("test", "evaluation", 200), ("train", "calibration", 30)):
         pixels, labels = _cifar(split, each)
         Rows({"pixel_values": pixels}, labels).save(folder / f"{name}.npz")
@@ -51,7 +51,7 @@ def resnet20(folder: Path) -> Subject:
 
 
 def res8(folder: Path) -> Subject:
-    """Take 60 clips to calibrate and judge on the other 300."""
+    """Return res8 with 60 clips to calibrate and 300 others to judge it on."""
     features, labels = sound.clips()
     for name, rows in (("calibration", slice(0, 60)), ("evaluation", slice(60, None))):
         Rows({"features": features[rows]}, labels[rows]).save(folder / f"{name}.npz")
@@ -62,7 +62,7 @@ def res8(folder: Path) -> Subject:
 
 
 def fastestdet(folder: Path) -> Subject:
-    """Take 32 pictures of coco128 to calibrate and judge on the other 96."""
+    """Return FastestDet with 32 pictures of coco128 to calibrate and the 96 others to judge it on."""
     pixels, boxes = detection.pictures()
     for name, rows in (("calibration", slice(0, 32)), ("evaluation", slice(32, None))):
         Rows({detection.INPUT: pixels[rows]}, None if name == "calibration" else boxes[rows]).save(
@@ -80,7 +80,7 @@ def fastestdet(folder: Path) -> Subject:
 
 
 def _cifar(split: str, each: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the first pictures of every class, normalized, the classes in turn."""
+    """Return the first pictures of every class, normalized, the classes in turn."""
     from PIL import Image
 
     found: list[tuple[int, str, np.ndarray]] = []

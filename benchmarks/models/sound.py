@@ -17,7 +17,7 @@ WORDS = ("_silence_", "_unknown_", "yes", "no", "up", "down", "left", "right", "
 
 
 def cepstra(samples: np.ndarray) -> np.ndarray:
-    """Give [101, 40] of one second at 16 kHz in -1 to 1: the orthonormal cosine transform of log mel powers."""
+    """Return [101, 40] of one second at 16 kHz in -1 to 1: the orthonormal cosine transform of log mel powers."""
     padded = np.pad(samples, WINDOW // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
@@ -28,7 +28,7 @@ def cepstra(samples: np.ndarray) -> np.ndarray:
 
 
 def clips() -> tuple[np.ndarray, np.ndarray]:
-    """Give the cepstra of every clip, [count, 101, 40], and its word's number; the words take turns."""
+    """Return the cepstra of every clip, [count, 101, 40], and its word's number; the words take turns."""
     found: dict[str, list[np.ndarray]] = {word: [] for word in WORDS}
     # In the order of the archive: going back in a compressed one reads it anew from the beginning.
     with tarfile.open(assets("kws-res8") / "clips.tar.gz") as archive:
@@ -48,7 +48,7 @@ def clips() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bands() -> np.ndarray:
-    """Give the triangles of 40 mel bands over the spectrum, [40, 241], each scaled to an area of one (Slaney's)."""
+    """Return the triangles of 40 mel bands over the spectrum, [40, 241], each scaled to an area of one (Slaney's)."""
     edges = _hertz(np.linspace(_mel(LOW_HZ), _mel(HIGH_HZ), BANDS + 2))
     bins = np.fft.rfftfreq(WINDOW, 1 / RATE)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -66,7 +66,7 @@ def _hertz(mel: np.ndarray) -> np.ndarray:
 
 
 def _cosines() -> np.ndarray:
-    """Give the orthonormal DCT-II over the bands, [40, 40]."""
+    """Return the orthonormal DCT-II over the bands, [40, 40]."""
     angle = np.pi / BANDS * np.outer(np.arange(BANDS), np.arange(BANDS) + 0.5)
     scale = np.full(BANDS, np.sqrt(2 / BANDS))
     scale[0] = np.sqrt(1 / BANDS)

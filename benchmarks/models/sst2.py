@@ -24,7 +24,7 @@ LENGTH = 64
 
 
 def rows(split: str) -> list[tuple[str, int]]:
-    """Give the sentences of `train`, `dev` or `test` with their labels."""
+    """Return the sentences of `train`, `dev` or `test` with their labels."""
     with (assets("data-sst2") / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
         return [(text, int(label)) for text, label in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
 
@@ -78,7 +78,7 @@ def train(target: Path, *, seed: int = 0, epochs: int = EPOCHS, limit: int | Non
 
 
 def _batches(lengths: list[int], rng: np.random.Generator) -> list[np.ndarray]:
-    """Give one epoch's batches in random order, each of texts of about one length."""
+    """Return one epoch's batches in random order, each of texts of about one length."""
     order = rng.permutation(len(lengths))
     found = []
     for start in range(0, len(order), ALIKE * BATCH):
@@ -88,7 +88,7 @@ def _batches(lengths: list[int], rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def accuracy(model, tokenizer, samples: list[tuple[str, int]]) -> float:
-    """Give the share of sentences that the model labels as the data does."""
+    """Return the share of sentences that the model labels as the data does."""
     import torch
 
     right = 0

@@ -74,7 +74,7 @@ class Rows:
         return len(next(iter(self.arrays.values())))
 
     def feeds(self, index: int) -> dict[str, np.ndarray]:
-        """Give the feeds of one inference, batch 1."""
+        """Return the feeds of one inference, batch 1."""
         return {name: array[index : index + 1] for name, array in self.arrays.items()}
 
     @property
@@ -87,7 +87,7 @@ class Rows:
 
 
 def digest(folder: Path) -> str:
-    """Give a digest of all that decides what a tool makes of the subject in `folder`."""
+    """Return a digest of all that decides what a tool makes of the subject in `folder`."""
     import hashlib
 
     subject = Subject.load(folder)

@@ -19,7 +19,7 @@ CALIBRATION = 300
 
 
 def minilm(length: int) -> Callable[[Path], Subject]:
-    """Give the maker of all-MiniLM-L6-v2 at a fixed number of tokens."""
+    """Return the maker of all-MiniLM-L6-v2 at a fixed number of tokens."""
 
     def make(folder: Path) -> Subject:
         checkpoint = folder / "checkpoint"
@@ -66,7 +66,7 @@ def sst2(folder: Path) -> Subject:
 
 
 def tokens(checkpoint: Path, texts: Sequence[str], length: int) -> dict[str, np.ndarray]:
-    """Give the inputs of a BERT-like model, each [count, length] of int64."""
+    """Return the inputs of a BERT-like model, each [count, length] of int64."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)

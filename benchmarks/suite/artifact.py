@@ -53,7 +53,7 @@ class Artifact(Record):
 
     @property
     def payload(self) -> Payload:
-        """Give what the runtime opens; threads are set when it is measured."""
+        """Return what the runtime opens; threads are set when it is measured."""
         assert self.folder is not None
         if self.made is None:
             return bundles.open(self.folder / BUNDLE).payload
@@ -68,7 +68,7 @@ class Artifact(Record):
 
     @property
     def detail(self) -> str | None:
-        """Give the name of the candidate that our bundle holds."""
+        """Return the name of the candidate that our bundle holds."""
         if self.made is not None or self.folder is None:
             return None
         shipped = bundles.open(self.folder / BUNDLE).report().shipped
@@ -76,7 +76,7 @@ class Artifact(Record):
 
     @property
     def size_mb(self) -> float:
-        """Give the size of what the runtime reads, in MB of 10^6 bytes; torch's is its float weights."""
+        """Return the size of what the runtime reads, in MB of 10^6 bytes; torch's is its float weights."""
         if self.made is not None and self.made.size_mb is not None:
             return self.made.size_mb
         payload = self.payload
@@ -84,7 +84,7 @@ class Artifact(Record):
         return sum(path.stat().st_size for path in files) / 1e6
 
     def entry(self, title: str, feeds: dict[str, Any], threads: int) -> Entry:
-        """Give it as something to measure: on these feeds, with at most so many threads, in its environment."""
+        """Return it as something to measure: on these feeds, with at most so many threads, in its environment."""
         payload = self.payload
         own = payload.options.get("threads")
         options = {**payload.options, "threads": min(own or threads, threads)}
@@ -97,7 +97,7 @@ class Artifact(Record):
 
 
 def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry: bool = False) -> Artifact:
-    """Give the tool's artifact for the subject in `folder`, from the cache where it is there.
+    """Return the tool's artifact for the subject in `folder`, from the cache where it is there.
 
     `again` makes it anew, `retry` tries a failed one once more. What the tool says goes to a log, whose last lines are
     the reason of a failure.
@@ -156,7 +156,7 @@ def call(python: Path | None, module: str, words: Sequence[object], log: Path) -
 
 
 def _export(folder: Path, out: Path, scratch: str, threads: int) -> list[str]:
-    """Give the command that makes our bundle; a file tells how long it took."""
+    """Return the command that makes our bundle; a file tells how long it took."""
     subject = Subject.load(folder)
     script = (
         "import json, subprocess, sys, time; began = time.monotonic(); "
@@ -199,7 +199,7 @@ def _run(command: list[str], log: Path) -> None:
 
 
 def _facts(tool: Tool, folder: Path, threads: int) -> list[Any]:
-    """Give all that decides an artifact: the model and its samples, the tool's code and versions, this machine."""
+    """Return all that decides an artifact: the model and its samples, the tool's code and versions, this machine."""
     common = [tool.name, digest(folder), host.probe().to_dict()]
     if tool.make is None:
         root = BENCHMARKS.parent
@@ -217,7 +217,7 @@ def _facts(tool: Tool, folder: Path, threads: int) -> list[Any]:
 
 
 def _source(function: Callable[..., Any]) -> list[str]:
-    """Give the text of a maker and of what it calls in its module."""
+    """Return the text of a maker and of what it calls in its module."""
     called = [getattr(makers, name, None) for name in function.__code__.co_names]
     inner = [
         text for one in called if inspect.isfunction(one) and one.__module__ == makers.__name__ for text in _source(one)
@@ -233,7 +233,7 @@ def _version(name: str) -> str:
 
 
 def _beside(main: Path) -> list[Path]:
-    """Give what a runtime reads with `main`: an IR's weights, a graph's external data."""
+    """Return what a runtime reads with `main`: an IR's weights, a graph's external data."""
     return [
         one
         for one in main.parent.iterdir()

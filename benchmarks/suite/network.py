@@ -23,7 +23,7 @@ def load(folder: Path) -> Any:
 
 
 def calibration(folder: Path) -> Any:
-    """Give every calibration sample as a tuple of tensors."""
+    """Return every calibration sample as a tuple of tensors."""
     import torch
 
     rows = Rows.load(folder / "calibration.npz")

@@ -18,7 +18,7 @@ from suite.artifact import Artifact, call
 
 
 def score(artifact: Artifact, folder: Path) -> float | None:
-    """Give the metric of an artifact on the subject's samples; None for a subject without one. Kept once computed.
+    """Return the metric of an artifact on the subject's samples; None for a subject without one. Kept once computed.
 
     Raises Failed when the artifact does not load or run.
     """
@@ -56,5 +56,5 @@ def judged(subject: Subject, answers: list[np.ndarray], labels: np.ndarray) -> f
 
 
 def passes(drop: float, allowed: float) -> bool:
-    """Say whether a loss is allowed; sums of floats that should be equal to it are."""
+    """Return whether a loss is allowed; sums of floats that should be equal to it are."""
     return drop <= allowed + 1e-9

@@ -31,7 +31,7 @@ class _Session:
 
     @property
     def precision(self) -> Precision:
-        """Tell what the artifact was made in, where the runtime cannot be asked."""
+        """Return what the artifact was made in, where the runtime cannot be asked."""
         made = self.payload.options.get("precision")
         if made is None:
             raise UnsupportedError("this runtime does not tell the precision it computes in.")

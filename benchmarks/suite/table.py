@@ -60,7 +60,7 @@ class Page(Record):
 
 
 def verdict(page: Page) -> str:
-    """Say whether ours is at least as fast as every peer's artifact that passes the same gate, within the noise."""
+    """Return whether ours is at least as fast as every peer's artifact that passes the same gate, within the noise."""
     if all(row.p50_ms is None for row in page.rows):
         return "Nothing was timed."
     ours = page.row(tools.OURS)

@@ -79,7 +79,7 @@ def choose(asked: str) -> list[Tool]:
 
 
 def python_of(environment: str) -> Path:
-    """Give the interpreter of an environment, which is made if it is not there. Raises UsageError when pip fails."""
+    """Return the interpreter of an environment, which is made if it is not there. Raises UsageError when pip fails."""
     if environment == HERE:
         return Path(sys.executable)
     pins = ENVIRONMENTS[environment]
@@ -108,7 +108,7 @@ def _install(folder: Path, pins: Sequence[str], log: Path) -> None:
 
 
 def variables() -> dict[str, str]:
-    """Give the environment variables for a process in any interpreter: the checkout to import from, no telemetry."""
+    """Return the environment variables for a process in any interpreter: the checkout to import from, no telemetry."""
     root = BENCHMARKS.parent
     paths = (BENCHMARKS, root, *sorted(root.glob("plugins/*")))
     # Offline unless the user says otherwise: `olive optimize` calibrates on a data set that it takes from the hub.
@@ -123,7 +123,7 @@ def variables() -> dict[str, str]:
 
 
 def last_lines(log: Path, count: int = 2) -> str:
-    """Give the last error that a log names and its last lines, on one line."""
+    """Return the last error that a log names and its last lines, on one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -=^~\t")]
     lines = [line for line in lines if not re.match(r"[IW]\d{4} ", line)]  # glog's information and warnings
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b.*: ", line)]

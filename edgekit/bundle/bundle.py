@@ -121,7 +121,7 @@ class Manifest(Record):
 
     @property
     def digest(self) -> str:
-        """Give the SHA-256 that identifies what runs: the payload and the assets, not the report."""
+        """Return the SHA-256 that identifies what runs: the payload and the assets, not the report."""
         return digest_of([[f.path, f.sha256] for f in self.files if f.path.startswith(("model/", "assets/"))])
 
 
@@ -165,7 +165,7 @@ class Bundle:
             )
 
     def task(self) -> Task:
-        """Give the task: how samples become feeds and outputs an answer."""
+        """Return the task: how samples become feeds and outputs an answer."""
         from edgekit import tasks
 
         assets = self.path / "assets"
@@ -229,7 +229,7 @@ def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
 
 
 def unmet(requires: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Say which of the requirements of a bundle's parts this machine does not meet."""
+    """Return which of the requirements of a bundle's parts this machine does not meet."""
     requires = tuple(requires)
     problems = list(lacking(requires, host.probe()))
     for each in requires:
@@ -239,7 +239,7 @@ def unmet(requires: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def lacking(requires: Iterable[Mapping[str, Any]], machine: host.Host) -> tuple[str, ...]:
-    """Say which of the requirements of a bundle's parts a machine's processor does not meet."""
+    """Return which of the requirements of a bundle's parts a machine's processor does not meet."""
     return tuple(dict.fromkeys(problem for each in requires for problem in _lacking(each, machine)))
 
 

@@ -82,7 +82,7 @@ def _prepared(bundle: Bundle) -> Prepared:
 
 
 def _payload(bundle: Bundle, prepared: Prepared) -> Payload:
-    """Give what was prepared, laid out as `build` left it, wherever it lies now."""
+    """Return what was prepared, laid out as `build` left it, wherever it lies now."""
     only = only_part(bundle.path, prepared.parts)
     folder = bundle.path / (PAYLOAD if bundle.manifest.portable else PREPARED)
     names = tuple(name.removeprefix(f"{PREPARED}/") for name in only.payload)
@@ -153,7 +153,7 @@ def _is_report(name: str) -> bool:
 
 
 def _proved(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress) -> Report:
-    """Hold what was compiled against the stored samples, in a process of its own: a new engine may crash."""
+    """Verify what was compiled on the stored samples, in a process of its own: a new engine may crash."""
     with Worker(manifest.backend) as worker:
         worker.load(Bundle(stage, manifest).payload)
         quality = verify.against_samples(bundle, lambda _, feeds: worker.run(feeds), progress)

@@ -44,7 +44,7 @@ def check(path: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Give a folder beside `path` that takes its place when the block ends well and vanishes when it does not.
+    """Yield a folder beside `path` that replaces it when the block succeeds and is removed when it fails.
 
     Only with `force` it replaces a folder with files in it, also one that came to be while the block ran.
     """
@@ -82,7 +82,7 @@ def fill(stage: Path, compiled: Sequence[tuple[Part, Built, Path]], backend: str
 
 
 def link(source: Path, to: Path) -> None:
-    """Give `to` the bytes of `source`, without a second copy where the disk can."""
+    """Link or copy `source` to `to`: without a second copy of the bytes where the disk can."""
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, to)

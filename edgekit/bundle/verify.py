@@ -51,7 +51,7 @@ def verify(
     max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Hold a bundle against its stored samples, and against labelled data if given; `failures` of the report says
+    """Compare a bundle with its stored samples, and with labelled data if given; `failures` of the report lists
     what failed.
 
     The metric's drop is taken from the original's score in the bundle's own report, so it needs the data it was
@@ -199,7 +199,7 @@ def _drawn(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
 
 
 def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
-    """Give the metric, and the number of samples with a label: the others do not count."""
+    """Return the metric, and the number of samples with a label: the others do not count."""
     from edgekit.tasks import drive
 
     data.require_labels(samples, "to verify the metric")
@@ -235,7 +235,7 @@ def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tup
 
 
 def proof(bundle: Bundle, quality: Quality, effective: Precision) -> Report:
-    """Give the report of a verification: what was found, and what of it failed."""
+    """Return the report of a verification: what was found, and what of it failed."""
     candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", effective)
     failures = tuple(check.meaning for check in quality.checks if not check.passed)
     return _report("verify", bundle, (candidate,), failures)

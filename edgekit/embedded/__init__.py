@@ -20,7 +20,7 @@ def names() -> tuple[str, ...]:
 
 
 def folder(name: str) -> Path:
-    """Give the folder of an embedded model. Raises UsageError for an unknown name."""
+    """Return the folder of an embedded model. Raises UsageError for an unknown name."""
     if name not in names():
         raise UsageError(
             f"there is no embedded model '{name}'.{nearest(name, names())}", hint=f"embedded: {', '.join(names())}"
@@ -36,5 +36,5 @@ def data_folder(model: str | None) -> Path | None:
 
 
 def data(name: str, split: Literal["calibration", "evaluation"]) -> Path:
-    """Give the data file of a split: npz with `image` uint8 [N,H,W] or [N,H,W,3] and `label` int64 [N]."""
+    """Return the data file of a split: npz with `image` uint8 [N,H,W] or [N,H,W,3] and `label` int64 [N]."""
     return folder(name) / "data" / f"{split}.npz"

@@ -28,13 +28,13 @@ def in_child(home: Path, code: str) -> object:
 
 
 def find(instance: object) -> str:
-    """Give code that makes `backend`, an instance of the same class."""
+    """Return code that makes `backend`, an instance of the same class."""
     cls = type(instance)
     return f"from {cls.__module__} import {cls.__qualname__} as _class\nbackend = _class()"
 
 
 def block(names: tuple[str, ...]) -> str:
-    """Give code after which importing any of `names` fails, as if they were not installed."""
+    """Return code after which importing any of `names` fails, as if they were not installed."""
     return (
         "from edgekit.testing.blocking import import_blocker\n"
         f"blocked = import_blocker(*{names!r})\nblocked.__enter__()"  # named, or it would end at once

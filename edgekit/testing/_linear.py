@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def linear_weight() -> np.ndarray:
-    """Give the [4,3] weight of the tiny model `y = x @ weight + bias`."""
+    """Return the [4,3] weight of the tiny model `y = x @ weight + bias`."""
     import numpy as np
 
     return np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
 
 
 def linear_bias() -> np.ndarray:
-    """Give the [3] bias of the tiny model."""
+    """Return the [3] bias of the tiny model."""
     import numpy as np
 
     return np.array([0.5, -0.25, 0.125], dtype=np.float32)
 
 
 class LinearModel:
-    """Give the model, its feeds and what is right; a backend's tests override what is different there."""
+    """The model, its feeds and the right outputs; a backend's tests override what differs there."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("x", "f32", ("N", 4)),)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("y", "f32", ("N", 3)),)
@@ -43,18 +43,18 @@ class LinearModel:
         raise NotImplementedError("write the tiny model")
 
     def target(self) -> Target:
-        """Give the target to build for: this machine."""
+        """Return the target to build for: this machine."""
         here = host.probe()
         return Target("host", "this machine", device=Device(arch=here.arch, isa=here.isa, cores=here.cores))
 
     def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """Give one set of inputs, different for each seed."""
+        """Return one set of inputs, different for each seed."""
         import numpy as np
 
         return {"x": np.random.default_rng(seed).standard_normal((2, 4)).astype(np.float32)}
 
     def expected(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Give the right outputs, computed by numpy."""
+        """Return the right outputs, computed by numpy."""
         return {"y": feeds["x"] @ linear_weight() + linear_bias()}
 
     def _empty(self, folder: Path) -> Path:

@@ -11,7 +11,7 @@ from edgekit.testing._linear import LinearModel
 
 
 class OptionalParts(LinearModel):
-    """Hold the optional parts of a backend to the contract; those that it leaves out are skipped."""
+    """Test that the optional parts of a backend keep the contract; those that it leaves out are skipped."""
 
     def test_its_runtime_can_be_installed_and_recognised(self, backend: Backend) -> None:
         if not isinstance(backend, WithRuntime):

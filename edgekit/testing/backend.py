@@ -40,7 +40,7 @@ REQUIREMENTS = {"arch", "isa", "isa_any", "packages"}
 
 
 class BackendTests(OptionalParts):
-    """Hold a backend to the contract. Override `backend` and `model`; the rest where the backend differs."""
+    """Test that a backend keeps the contract. Override `backend` and `model`; the rest where the backend differs."""
 
     runtime: ClassVar[tuple[str, ...]] = ()
     """Import names of the runtime: absent after importing the plugin, and made absent to test how `probe` answers."""
@@ -51,7 +51,7 @@ class BackendTests(OptionalParts):
 
     @pytest.fixture
     def backend(self) -> Backend:
-        """Give the backend under test."""
+        """Return the backend under test."""
         raise NotImplementedError("give the fixture `backend`")
 
     @pytest.fixture

@@ -23,13 +23,13 @@ class FinishOptions(Record):
     """Options of the backend below."""
 
     damage: float = 0.0
-    """Change every weight by this share while finishing: for tests of the gate on the device."""
+    """The share by which finishing changes every weight: for tests of the gate on the device."""
     pause_s: float = 0.0
-    """Take so long to finish: for tests of what is left when it is killed."""
+    """How long finishing takes: for tests of what is left when it is killed."""
 
 
 class PortableNumpy(NumpyBackend):
-    """Lay a `numpy-mlp` model's weights out column by column, on the device."""
+    """A backend that stores a `numpy-mlp` model's weights by column, on the device."""
 
     name = "numpy-portable"
     summary = "pure numpy, finished on the device, for tests"

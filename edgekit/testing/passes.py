@@ -28,10 +28,10 @@ from edgekit.plugin import Pass
 
 
 class PassFace:
-    """Hold what every pass says of itself to the contract, whatever it works on."""
+    """Test that a pass's attributes and config keep the contract, whatever it works on."""
 
     def subject(self) -> Any:
-        """Give the pass under test, configured."""
+        """Return the pass under test, configured."""
         raise NotImplementedError("give the pass")
 
     def test_face_is_complete(self) -> None:
@@ -67,7 +67,7 @@ class PassFace:
             type(self.subject()).from_dict({"no_such_setting": 1})
 
     def _tells_of_itself(self, step: Step, subject: Any) -> None:
-        """Hold the line of lineage that the pass added to what it is."""
+        """Compare the step that the pass added to the lineage with the pass."""
         assert step.name == subject.name
         assert json.loads(json.dumps(step.config)) == subject.to_dict()
         assert step.tools, "the tools and their versions are part of the lineage"
@@ -76,7 +76,9 @@ class PassFace:
 
 
 class PassTests(PassFace):
-    """Hold a pass on graphs to the contract. Override `subject` and `model`, and `samples` for one that calibrates."""
+    """Test that a pass on graphs keeps the contract. Override `subject` and `model`, and `samples` for one that
+    calibrates.
+    """
 
     repeatable = True
     """Whether equal inputs give equal bytes; the cache and every digest rest on it."""
@@ -86,7 +88,7 @@ class PassTests(PassFace):
         raise NotImplementedError("write a small model")
 
     def samples(self) -> Feeds | None:
-        """Give feeds that fit the model, for a pass that needs them."""
+        """Return feeds that fit the model, for a pass that needs them."""
         return None
 
     # What it makes

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class SourceTests:
-    """Hold a source to the contract. Override `source`, `reference` and `bad_references`, and `feeds`."""
+    """Test that a source keeps the contract. Override `source`, `reference` and `bad_references`, and `feeds`."""
 
     def source(self) -> Any:
-        """Give the source under test."""
+        """Return the source under test."""
         raise NotImplementedError("give the source")
 
     def reference(self, folder: Path) -> Reference:
@@ -44,11 +44,11 @@ class SourceTests:
         raise NotImplementedError("give a reference")
 
     def bad_references(self, folder: Path) -> dict[str, Reference]:
-        """Give references of this source's form with a fault that `check` can see, by a word for the fault."""
+        """Return references of this source's form with a fault that `check` can see, by a word for the fault."""
         raise NotImplementedError("give faulty references")
 
     def feeds(self) -> dict[str, np.ndarray] | None:
-        """Give inputs for the original model; None skips running it."""
+        """Return inputs for the original model; None skips running it."""
         return None
 
     # What the source says of itself

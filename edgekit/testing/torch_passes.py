@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class LivePassTests(PassFace):
-    """Hold a pass on the live module to the contract. Override `subject` and `module`, the others as needed.
+    """Test that a pass on the live module keeps the contract. Override `subject` and `module`, the others as needed.
 
     Give the pass small settings: those that train are run some ten times.
     """
@@ -42,15 +42,15 @@ class LivePassTests(PassFace):
     """Whether a training that was killed goes on from a checkpoint, and does not begin anew."""
 
     def module(self) -> Any:
-        """Give a small module that the pass takes, and its example inputs, (module, inputs); equal on every call."""
+        """Return a small module that the pass takes, and its example inputs, (module, inputs); equal on every call."""
         raise NotImplementedError("give a small module")
 
     def unfit(self) -> Any:
-        """Give one, with inputs of the same names, that the pass cannot take; None where it takes every module."""
+        """Return one, with inputs of the same names, that the pass cannot take; None where it takes every module."""
         return None
 
     def feeds(self, inputs: Sequence[TensorSpec]) -> list[dict[str, np.ndarray]]:
-        """Give what to train and calibrate on, each of one sample: here 24 of random numbers."""
+        """Return what to train and calibrate on, each of one sample: here 24 of random numbers."""
         import numpy
 
         dice = numpy.random.default_rng(0)
@@ -60,7 +60,7 @@ class LivePassTests(PassFace):
         ]
 
     def labels(self) -> Sequence[int] | None:
-        """Give the class of each of the feeds; None for a pass that needs none."""
+        """Return the class of each of the feeds; None for a pass that needs none."""
         return None
 
     # What the pass says of itself
@@ -268,7 +268,7 @@ class _Moments(Silent):
 
 
 def _inputs(model: Model) -> tuple[TensorSpec, ...]:
-    """Give what a plain module takes; nothing of one of transformers, whose author gives the feeds."""
+    """Return what a plain module takes; nothing of one of transformers, whose author gives the feeds."""
     return tuple(getattr(model.module, "specs", ()))
 
 
@@ -284,12 +284,12 @@ def _digest(model: Model) -> str:
 
 
 def _result(model: Model) -> tuple[str, tuple[str, ...]]:
-    """Give all of a pass's result that its inputs decide: the weights' bytes and the notes."""
+    """Return all of a pass's result that its inputs decide: the weights' bytes and the notes."""
     return _digest(model), model.steps[-1].notes
 
 
 def _state(model: Model) -> list[object]:
-    """Give all of a module that a pass may not touch."""
+    """Return all of a module that a pass may not touch."""
     from edgekit.frameworks import torch_pass
 
     module = torch_pass.module_of(model)

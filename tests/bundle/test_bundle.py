@@ -159,7 +159,7 @@ STATES = (State("hidden", HIDDEN),)
 
 
 def compiled(folder, part, /, **built):
-    """Give a part as a backend builds it: a graph of its own, and the weights that both share."""
+    """Return a part as a backend builds it: a graph of its own, and the weights that both share."""
     folder = folder / part.name
     folder.mkdir()
     (folder / "model.onnx").write_text(part.name)

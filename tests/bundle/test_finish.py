@@ -56,7 +56,7 @@ def write_model(folder: Path) -> str:
 
 
 def export(**options: float) -> Path:
-    """Give a portable bundle for this machine."""
+    """Return a portable bundle for this machine."""
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
     Path("here.toml").write_text(
         'extends = "host"\nsummary = "This machine"\nbackends = ["numpy-portable"]\n'

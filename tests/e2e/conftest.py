@@ -39,13 +39,13 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder that the commands run in."""
+    """Return the folder that the commands run in."""
     return tmp_path_factory.mktemp("e2e")
 
 
 @pytest.fixture(scope="session")
 def common_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the commands' cache, one for all workers: a step that one has made the others take."""
+    """Share the commands' cache among all workers: a step that one has made is taken by the others."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "e2e-cache"
 

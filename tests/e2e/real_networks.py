@@ -84,7 +84,7 @@ def resnet20():
 
 
 def uneven(net: nn.Module) -> nn.Module:
-    """Give the same function with the maps inside three blocks scaled apart, so that one range cannot hold them."""
+    """Return the same function with the maps inside three blocks scaled apart, so that one range cannot hold them."""
     with torch.no_grad():
         for block in (net.layer1[1], net.layer2[1], net.layer3[1]):
             scale = torch.logspace(-4, 0, block.bn1.num_features)

@@ -105,7 +105,7 @@ def test_the_command_says_what_the_library_says(name: str, bundle: Path, tmp_pat
 
 
 def told(case, code: int, stdout: str, stderr: str) -> None:
-    """Hold what was said against the case."""
+    """Compare a command's output with the case."""
     lines = stderr.splitlines()
     marks = [line.partition(":")[0] for line in lines if line.startswith(("error:", "hint:"))]
     assert marks == ["error", "hint"], stderr
@@ -128,7 +128,7 @@ def listing(folder: Path) -> dict[str, str]:
 
 
 def sound() -> None:
-    """Hold every entry of the cache against its record; no step is half made, and no work folder stays."""
+    """Compare every entry of the cache with its record: no step is half made, and no work folder stays."""
     entries = cache.usage()
     root = cache.folder()
     steps = sorted(path.name for path in root.glob("steps/*/*"))

@@ -38,7 +38,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def gates(tmp_path_factory):
-    """Give a folder with a net that static int8 slows down, and data for it."""
+    """Return a folder with a net that static int8 slows down, and data for it."""
     import numpy as np
 
     folder = tmp_path_factory.mktemp("gates")

@@ -42,7 +42,7 @@ assert not heavy, heavy
 
 @pytest.fixture(scope="module")
 def bundles(command, place) -> dict:
-    """Give a bundle for each kind of input and backend: an image, a text and arrays."""
+    """Export a bundle for each kind of input and backend: an image, a text and arrays."""
     made = {}
     net = written(place / "net.onnx")
     for backend in OTHER:
@@ -94,7 +94,7 @@ def test_it_runs_with_the_frameworks_and_the_other_runtime_blocked(bundles, kind
 
 
 def bare(home: Path) -> dict[str, str]:
-    """Give an environment with an empty home and nothing that could silence a library: no CI, no switches."""
+    """Return an environment with an empty home and nothing that could silence a library: no CI, no switches."""
     kept = {"PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
     return {key: value for key, value in os.environ.items() if key in kept} | {"HOME": str(home)}
 

@@ -56,7 +56,7 @@ def finish(place: Path, output: str, cache: str) -> tuple[str, dict]:
 
 
 def reached(place: Path, cache: str) -> int:
-    """Give the training steps that the checkpoint has: 0 before the first, -1 when the training is whole."""
+    """Return the training steps that the checkpoint has: 0 before the first, -1 when the training is whole."""
     if list((place / cache / "partial").glob("*/*.result")):
         return -1
     files = list((place / cache / "partial").glob("*/*.checkpoint"))

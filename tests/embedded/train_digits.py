@@ -24,7 +24,7 @@ PER_CLASS = {"evaluation": 50, "calibration": 30}
 
 
 def splits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Give `train`, `calibration` and `evaluation`: images uint8 [N,8,8] and labels int64 [N].
+    """Return `train`, `calibration` and `evaluation`: images uint8 [N,8,8] and labels int64 [N].
 
     Evaluation is disjoint from train; calibration is a part of train. Both hold equally many images of each class.
     """
@@ -45,7 +45,7 @@ def splits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def build() -> tuple[Any, Any]:
-    """Give the untrained network and its processor, both of transformers."""
+    """Return the untrained network and its processor, both of transformers."""
     from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 
     names = {index: str(index) for index in range(10)}
@@ -72,7 +72,7 @@ def pixels(processor: Any, images: np.ndarray) -> Any:
 
 
 def accuracy(model: Any, inputs: Any, labels: np.ndarray) -> float:
-    """Give the share of images whose most likely class is the label."""
+    """Return the share of images whose most likely class is the label."""
     import torch
 
     model.eval()

@@ -46,7 +46,7 @@ def tried(
     baseline: bool = False,
     noise: float = 0.001,
 ) -> BuiltCandidate:
-    """Give a candidate whose rounds' medians lie within `noise` of its latency; without latency it was not measured."""
+    """Return a candidate whose rounds' medians are within `noise` of its latency; without latency, not measured."""
     backend, _, recipe = name.partition("/")
     passes = () if recipe == "fp32" else (PassConfig("quantize-static"),)
     planned = PlannedCandidate(backend, Recipe(recipe, "made up", passes), baseline=baseline)

@@ -10,7 +10,7 @@ from tests.pipeline.choosing import tried
 
 @pytest.fixture
 def three(tmp_path):
-    """Give one candidate that is the fastest, one that is the smallest, one that needs least memory."""
+    """Return one candidate that is the fastest, one that is the smallest, one that needs least memory."""
     return (
         tried(tmp_path, "a/fast", 1.0, bytes_=4000, memory_mb=300, per_s=1000),
         tried(tmp_path, "b/small", 1.5, bytes_=1000, memory_mb=200, per_s=700),

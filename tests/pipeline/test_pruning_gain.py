@@ -40,7 +40,7 @@ from edgekit.plugin import Record
 
 @dataclass(frozen=True)
 class Resize(Record):
-    """Give the hidden layers another width: fewer units, or more that do nothing."""
+    """Change the width of the hidden layers: fewer units, or more that do nothing."""
     name: ClassVar[str] = "resize"
     accepts: ClassVar[frozenset] = frozenset({"torch"})
     gives: ClassVar[str] = "torch"

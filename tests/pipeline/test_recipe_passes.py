@@ -50,7 +50,7 @@ def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(mon
 
 @pytest.fixture
 def without(monkeypatch) -> Iterator[Callable[..., None]]:
-    """Give a call after which what has one of these names is not installed."""
+    """Return a function after whose call the distributions named are not installed."""
 
     def take(*names: str) -> None:
         def others(group: str) -> list[EntryPoint]:

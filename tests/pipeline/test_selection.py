@@ -10,7 +10,7 @@ from tests.pipeline.choosing import plan, tried
 
 
 def fared(made, several):
-    """Give each candidate's status and reason, and the name of the one that ships."""
+    """Return each candidate's status and reason, and the name of the one that ships."""
     candidates, winner = select(made, several)
     return {c.name: (c.status, c.reason) for c in candidates}, winner and winner.planned.name
 

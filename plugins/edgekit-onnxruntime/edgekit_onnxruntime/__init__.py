@@ -55,7 +55,7 @@ class OnnxRuntime:
     runtime = Runtime(DISTRIBUTIONS, modules=("onnxruntime",), alone=("onnxruntime",), faults=(DEADLY,))
 
     def probe(self) -> Probe:
-        """Say which ONNX Runtime is here and which execution providers it has."""
+        """Return which ONNX Runtime is here and which execution providers it has."""
         versions = package_versions(DISTRIBUTIONS)
         problem = _known_crash(versions)
         if problem:

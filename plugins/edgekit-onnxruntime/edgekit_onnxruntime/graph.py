@@ -52,7 +52,7 @@ def problems(model: Any) -> list[str]:
 
 
 def floor(model: Any) -> str:
-    """Give the first onnxruntime release that loads the graph's opset and IR version."""
+    """Return the first onnxruntime release that loads the graph's opset and IR version."""
     asked = opset(model)
     for known, ir_version, release in FLOORS:
         if asked <= known and model.ir_version <= ir_version:
@@ -61,7 +61,7 @@ def floor(model: Any) -> str:
 
 
 def wide_weight(model: Any, folder: Path) -> str | None:
-    """Give the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None."""
+    """Return the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None."""
     kinds = {node.op_type for node in nodes(model)}
     if not any(kind.startswith(("Quantize", "DynamicQuantize", "QLinear", "QGemm", "QAttention")) for kind in kinds):
         return None
@@ -94,7 +94,7 @@ def lacking(model: Any, fault: Callable[[bytes], str | None]) -> list[str]:
 
 
 def is_lacking(message: str) -> bool:
-    """Say whether the runtime's message is about an operator that it does not have."""
+    """Return whether the runtime's message is about an operator that it does not have."""
     return _LACKING.search(message) is not None
 
 

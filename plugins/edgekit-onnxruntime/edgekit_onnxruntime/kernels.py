@@ -78,7 +78,7 @@ DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_new_reshape|/\w+Fusion/?)$
 
 
 def events(file: Path) -> list[dict[str, Any]]:
-    """Give the kernel events of a profile file, in the order in which they ran."""
+    """Return the kernel events of a profile file, in the order in which they ran."""
     found = json.loads(file.read_text())
     kernels = [event for event in found if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
     return [event for event in kernels if event["args"]["op_name"] not in CONTAINERS]
@@ -100,7 +100,7 @@ def precision(found: Iterable[Mapping[str, Any]]) -> Precision:
 
 
 def layer_times(found: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> tuple[LayerTime, ...]:
-    """Give the median time of each kernel over the last `runs`; what runs several times within one run is summed."""
+    """Return the median time of each kernel over the last `runs`; what runs several times within one run is summed."""
     by_node: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for event in found:
         by_node.setdefault((event["name"], event["args"].get("node_index", "")), []).append(event)
@@ -117,7 +117,7 @@ def layer_times(found: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> t
 
 
 def _covers(name: str) -> tuple[str, ...]:
-    """Give the name that a kernel's was made of: that of an operator, of the first or last where several were fused."""
+    """Return the name that a kernel's is made of: an operator's, of several fused ones the first's or last's."""
     found = [name]
     while (shorter := DECORATION.sub("", found[-1])) != found[-1]:
         found.append(shorter)

@@ -31,7 +31,7 @@ def runtime() -> Any:
 
 
 def load(model: Path | bytes, options: Options, profile_prefix: str | None = None) -> Any:
-    """Give an InferenceSession whose first provider is the one asked for.
+    """Return an InferenceSession whose first provider is the one asked for.
 
     Raises EnvironmentFault when the provider is not here; the runtime's own exceptions pass through.
     """
@@ -95,7 +95,7 @@ class OnnxRuntimeSession:
         return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Give a call on bound inputs and, where the shapes of the outputs are known, bound outputs."""
+        """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs."""
         import numpy as np
 
         session = self._open_session()
@@ -125,7 +125,7 @@ class OnnxRuntimeSession:
 
     @property
     def threads(self) -> int:
-        """Tell how many threads an operator may use."""
+        """Return how many threads an operator may use."""
         return int(self._open_session().get_session_options().intra_op_num_threads)
 
     @property

@@ -51,7 +51,7 @@ class OpenVino:
         return nncf_defaults(target) if pass_name == "nncf" else {}
 
     def probe(self) -> Probe:
-        """Say which OpenVINO is here and which devices it finds."""
+        """Return which OpenVINO is here and which devices it finds."""
         versions = package_versions(("openvino",))
         try:
             no_telemetry(TELEMETRY)

@@ -42,7 +42,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
 
 
 def _read(model: Model) -> tuple[Any, str | None]:
-    """Give the model, converted where it is ONNX, and the name of a weight that uses all eight bits."""
+    """Return the model, converted where it is ONNX, and the name of a weight that uses all eight bits."""
     if model.format == "openvino":
         read = ir.read(model.graph)
         return read, ir.wide_weight(read)

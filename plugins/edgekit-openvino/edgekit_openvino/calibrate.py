@@ -29,7 +29,7 @@ def quantize(
     transformer: bool,
     folded: bool,
 ) -> Any:
-    """Give the openvino.Model with FakeQuantize nodes; where `folded`, its weights are int8 constants.
+    """Return the openvino.Model with FakeQuantize nodes; where `folded`, its weights are int8 constants.
 
     `ignored` are friendly names. Raises what the samples raise, BuildError where NNCF fails or ranges are not finite.
     """
@@ -59,7 +59,7 @@ def quantize(
 
 
 class _Checked:
-    """Give feeds one at a time, each checked as it comes: NNCF takes a range with NaN for one of width 0."""
+    """Iterate over feeds and check each: NNCF takes a range with NaN for one of width 0."""
 
     def __init__(self, samples: Feeds, inputs: Sequence[TensorSpec]) -> None:
         self._samples = samples

@@ -38,7 +38,7 @@ PASSES_ON = ir.CARRIES - {"Multiply", "Subtract"} | {
 
 
 def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerCost, ...]:
-    """Give the relative L2 change of the outputs when each quantized layer of `model` alone is, the greatest first.
+    """Return the relative L2 change of the outputs when each quantized layer of `model` alone is, the greatest first.
 
     `model` is an openvino.Model with FakeQuantize nodes on weights and activations, and is changed.
     Every feed is run once a layer. Raises BuildError where a sample does not run.
@@ -75,7 +75,7 @@ def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[
 
 
 def _readers(quantizers: Sequence[Any]) -> dict[str, tuple[str, list[str]]]:
-    """Give each layer that reads quantizers: its kind, and the quantizers' names."""
+    """Return each layer that reads quantizers: its kind, and the quantizers' names."""
     found: dict[str, tuple[str, list[str]]] = {}
     for quantizer in quantizers:
         waiting, seen = [quantizer], set()

@@ -50,7 +50,7 @@ def lacking(model: Any, message: str) -> list[str]:
 
 
 def wide_weight(model: Any, folder: Path) -> str | None:
-    """Give the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None."""
+    """Return the name of an int8 weight that uses its eighth bit in a graph with quantized activations, or None."""
     # Dynamically quantized products (MatMulInteger) run in f32 in OpenVINO and cannot saturate: only Q/DQ counts.
     if not any(node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear") for node in nodes(model)):
         return None
@@ -69,6 +69,6 @@ def _operator(word: str) -> tuple[str, str]:
 
 
 def _reason(message: str) -> str:
-    """Give the last line before the report's summary: the condition that was not met."""
+    """Return the last line before the report's summary: the condition that was not met."""
     lines = [line.strip() for line in message.partition("Summary")[0].splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"

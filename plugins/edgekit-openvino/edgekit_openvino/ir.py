@@ -31,7 +31,7 @@ _NUMBERED = re.compile(r"(\w+)_\d+")
 
 
 def read(path: Path) -> Any:
-    """Give the model of an IR's two files. Raises BuildError when they are none."""
+    """Return the model of an IR's two files. Raises BuildError when they are none."""
     try:
         return runtime().Core().read_model(str(path), str(path.with_suffix(".bin")))
     except Exception as error:
@@ -68,7 +68,7 @@ def settle_names(model: Any, proto: Any) -> None:
 
 
 def layers(model: Any) -> dict[str, Any]:
-    """Give the products that constants weigh, in graph order, by the names that their nodes have in ONNX."""
+    """Return the products that constants weigh, in graph order, by the names that their nodes have in ONNX."""
     return {
         layer_name(node): node
         for node in model.get_ordered_ops()
@@ -77,12 +77,12 @@ def layers(model: Any) -> dict[str, Any]:
 
 
 def layer_name(node: Any) -> str:
-    """Give the name that a node has in ONNX."""
+    """Return the name that a node has in ONNX."""
     return str(node.get_friendly_name().removesuffix(_BIASED))
 
 
 def is_transformer(model: Any) -> bool:
-    """Say whether the model attends, and multiplies by weights at least as often as it convolves."""
+    """Return whether the model attends, and multiplies by weights at least as often as it convolves."""
     if not any(_attends(node) for node in model.get_ops()):
         return False
     kinds = [node.get_type_name() for node in layers(model).values()]
@@ -90,7 +90,7 @@ def is_transformer(model: Any) -> bool:
 
 
 def wide_weight(model: Any) -> str | None:
-    """Give the name of an int8 weight of a product that uses its eighth bit where activations are quantized, or None.
+    """Return the name of an int8 weight of a product that uses its eighth bit where activations are quantized, or None.
 
     Why it matters is said in `edgekit.frameworks.saturation`; `graph.wide_weight` tells the same of ONNX.
     """
@@ -111,7 +111,7 @@ def wide_weight(model: Any) -> str | None:
 
 
 def _constant_behind(node: Any, index: int) -> Any:
-    """Give the constant that reaches an input, through scaling, quantization and changes of shape; None without one."""
+    """Return the constant behind an input, through scaling, quantization and changes of shape; None without one."""
     found = node.input_value(index).get_node()
     while found.get_type_name() in CARRIES or found.get_type_name() == "FakeQuantize":
         found = found.input_value(0).get_node()
@@ -119,7 +119,7 @@ def _constant_behind(node: Any, index: int) -> Any:
 
 
 def _attends(node: Any) -> bool:
-    """Say whether a node weighs values by a softmax; later releases convert that to one operator."""
+    """Return whether a node weighs values by a softmax; later releases convert that to one operator."""
     kind = node.get_type_name()
     if kind != "MatMul":
         return bool(kind == "ScaledDotProductAttention")

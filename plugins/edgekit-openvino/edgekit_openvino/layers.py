@@ -68,7 +68,7 @@ def precision(graph: Any, inference: str = "f32") -> Precision:
 
 
 def layer_times(runs: Sequence[Sequence[Any]], graph: Any) -> tuple[LayerTime, ...]:
-    """Give the median time of each executed layer over `runs`, each a request's profiling information."""
+    """Return the median time of each executed layer over `runs`, each a request's profiling information."""
     types = {name: of for name, _, of in _layers(graph)}
     covers = _covers(graph)
     times_ms: dict[str, list[float]] = {}
@@ -85,7 +85,7 @@ def layer_times(runs: Sequence[Sequence[Any]], graph: Any) -> tuple[LayerTime, .
 
 
 def _covers(graph: Any) -> dict[str, tuple[str, ...]]:
-    """Give the operators that each layer was fused from, by the layer's name."""
+    """Return the operators that each layer was fused from, by the layer's name."""
     found = {}
     for layer in graph.get_ordered_ops():
         facts = layer.get_rt_info()
@@ -111,7 +111,7 @@ def _layers(graph: Any) -> list[tuple[str, str, str]]:
 
 
 def _type(layer: Any, kind: str, of: str) -> str:
-    """Give the type in which a layer computes; of products of floats and packed weights OpenVINO tells the latter's."""
+    """Return the type in which a layer computes; for floats times packed weights OpenVINO reports the weights'."""
     short = _short(of)
     if kind == "Gather" and of.lower() == "i8":
         return short + PACKED  # truth values are u8
@@ -123,6 +123,6 @@ def _type(layer: Any, kind: str, of: str) -> str:
 
 
 def _short(name: str) -> str:
-    """Give our word for a type; u8 and s8 are one precision, u4 and s4 another."""
+    """Return our word for a type; u8 and s8 are one precision, u4 and s4 another."""
     name = name.lower()
     return {"u8": "i8", "u4": "i4"}.get(name, name)

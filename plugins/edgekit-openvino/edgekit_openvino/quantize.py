@@ -109,7 +109,7 @@ class Nncf(NncfConfig):
         (work / "notes.json").write_text(json.dumps(notes))
 
     def _quantized(self, model: Model, samples: Feeds, *, folded: bool) -> tuple[bool, Any]:
-        """Say whether the model is a transformer and give it with quantizers; `folded` makes its weights int8."""
+        """Return whether the model is a transformer and give it with quantizers; `folded` makes its weights int8."""
         from edgekit.frameworks import onnx_graph
         from edgekit_openvino import ir
         from edgekit_openvino.build import convert
@@ -135,7 +135,7 @@ class Nncf(NncfConfig):
 
 
 def _ignored(model: Any, exclude: Collection[str]) -> list[str]:
-    """Give the model's own names of the layers to leave in float. Raises UsageError for an unknown one."""
+    """Return the model's own names of the layers to leave in float. Raises UsageError for an unknown one."""
     from edgekit_openvino import ir
 
     found: dict[str, list[str]] = {}

@@ -65,7 +65,7 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
 
 
 def reads_in(options: Options) -> bool:
-    """Say whether the options' device is here and computes in the type that they ask for."""
+    """Return whether the options' device is here and computes in the type that they ask for."""
     names = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
     wanted = names[options.inference_precision or "f32"]
     core = runtime().Core()
@@ -78,7 +78,7 @@ def _is_here(core: Any, options: Options) -> bool:
 
 
 def anywhere(options: Options) -> Options:
-    """Give options with which every processor computes the same graph, in f32."""
+    """Return options with which every processor computes the same graph, in f32."""
     return replace(options, device="CPU", inference_precision="f32")
 
 
@@ -116,7 +116,7 @@ class OpenVinoSession:
         return {name: results[port] for name, port in self._output_ports}
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Give a call on a request of its own, whose tensors are in place."""
+        """Return a call on a request of its own, whose tensors are in place."""
         if self._compiled is None:
             raise _closed()
         self._check(feeds)
@@ -139,7 +139,7 @@ class OpenVinoSession:
 
     @property
     def threads(self) -> int | None:
-        """Tell how many threads an inference uses; None where the device is no processor."""
+        """Return how many threads an inference uses; None where the device is no processor."""
         if self._compiled is None:
             raise _closed()
         return int(self._compiled.get_property("INFERENCE_NUM_THREADS")) if self._options.on_cpu else None
@@ -214,7 +214,7 @@ def _read(path: Path) -> Any:
 
 
 def _port(payload: Payload, spec: TensorSpec, at: int, ports: Sequence[Any]) -> int:
-    """Give the number of the port with the spec's name; of several (one tensor given twice), the one in its place."""
+    """Return the number of the port with the spec's name; of several (one tensor given twice), the one in its place."""
     found = [index for index, port in enumerate(ports) if spec.name in port.get_names()]
     if not found:
         raise ArtifactError(

@@ -121,7 +121,7 @@ def built(model: Model, folder: Path, goal: Target):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> SimpleNamespace:
-    """Give a net, and what the pass makes of it with weights of eight bits and of seven; to be read only."""
+    """Quantize a net with weights of eight bits and of seven, for tests that only read them."""
     folder = tmp_path_factory.mktemp("shared")
     model = residual_net(folder / "model")
     with pytest.MonkeyPatch.context() as patch:

@@ -41,7 +41,7 @@ class TensorRT:
         return compute_capability.narrowed(target, name)
 
     def probe(self) -> Probe:
-        """Say what is here: a device that builds and runs engines, or enough to prepare a portable payload."""
+        """Return what is here: a device that builds and runs engines, or enough to prepare a portable payload."""
         from edgekit_tensorrt.device import look
 
         versions = package_versions(DISTRIBUTIONS)

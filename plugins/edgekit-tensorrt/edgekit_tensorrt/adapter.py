@@ -77,7 +77,7 @@ class EngineBuilt:
 
 
 def logger(trt: Any, records: list[tuple[str, str]], *, echo: TextIO | None = None) -> Any:
-    """Give a logger that keeps (severity, message) in `records`: TensorRT prints its reasons and returns None.
+    """Return a logger that keeps (severity, message) in `records`: TensorRT prints its reasons and returns None.
 
     Each is written to `echo` too, shortened, at once: a crash takes the records with it.
     """
@@ -95,7 +95,7 @@ def logger(trt: Any, records: list[tuple[str, str]], *, echo: TextIO | None = No
 
 
 def parsed(trt: Any, log: Any, graph: Path) -> tuple[Any, Any, Any, bool]:
-    """Give a builder, the strongly typed network of `graph`, its parser, and whether that took the graph."""
+    """Return a builder, the strongly typed network of `graph`, its parser, and whether that took the graph."""
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -143,7 +143,7 @@ def build(
 
 
 def configured(trt: Any, builder: Any, network: Any, plan: BuildPlan, compute_capability: str | None = None) -> Any:
-    """Give the builder's configuration of a plan."""
+    """Return the builder's configuration of a plan."""
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or no layer tells its types
     if "tf32" not in plan.precision.split("+"):
@@ -201,7 +201,7 @@ def _add_profiles(builder: Any, network: Any, config: Any, plan: BuildPlan) -> N
 
 
 def _refusal(error: Any) -> str:
-    """Say which node the parser refuses, and why."""
+    """Return which node the parser refuses, and why."""
     place = f"'{error.node_name()}' ({error.node_operator()})" if error.node_operator() else f"node {error.node()}"
     return f"{place}: {' '.join(str(error.desc()).split()) or error.code().name}"
 
@@ -216,7 +216,7 @@ def _advice(reasons: Sequence[str]) -> str:
 
 
 def inspected(trt: Any, engine: bytes) -> str:
-    """Give the engine inspector's JSON of a serialized engine; needs a driver."""
+    """Return the engine inspector's JSON of a serialized engine; needs a driver."""
     records: list[tuple[str, str]] = []
     log = logger(trt, records)
     loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
@@ -228,7 +228,7 @@ def inspected(trt: Any, engine: bytes) -> str:
 
 
 def information(trt: Any, engine: Any, context: Any) -> str:
-    """Give the inspector's JSON of an open engine, for the sizes that its context has."""
+    """Return the inspector's JSON of an open engine, for the sizes that its context has."""
     inspector = engine.create_engine_inspector()
     if context is not None:
         inspector.execution_context = context

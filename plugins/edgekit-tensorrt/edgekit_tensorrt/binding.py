@@ -66,7 +66,7 @@ class Binding:
         self._wait()
 
     def as_graph(self) -> Callable[[], None] | None:
-        """Give one launch for all of it, or None where the engine cannot be captured, or computes otherwise then."""
+        """Return one launch for all of it, or None where the engine cannot be captured, or computes otherwise then."""
         driver, stream = self._loaded.driver, self._loaded.stream
         capturable = getattr(self.context, "is_stream_capturable", None)
         if capturable is not None and not capturable(stream):
@@ -139,7 +139,7 @@ class Binding:
                 self._out.append((device, address, array.nbytes))
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> tuple[np.ndarray, int, int]:
-        """Give a page-locked array, its address, and that of as much memory on the device."""
+        """Return a page-locked array, its address, and that of as much memory on the device."""
         import numpy as np
 
         driver, kind = self._loaded.driver, self._loaded.engine.get_tensor_dtype(name).name

@@ -72,7 +72,7 @@ def _raise_refusal(found: Preflight, target: Target, options: Options) -> None:
 
 
 def planned(model: Model, proto: Any, target: Target, options: Options) -> BuildPlan:
-    """Give the build plan of a graph for a target."""
+    """Return the build plan of a graph for a target."""
     sparse = options.sparsity == "on"
     if options.sparsity == "auto":
         sparse = bool(graph.sparse_weights(proto, model.graph.parent))

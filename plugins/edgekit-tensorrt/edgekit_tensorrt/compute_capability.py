@@ -29,7 +29,7 @@ For 7.5, 8.6, 8.9 and 12.0 TensorRT for RTX 1.7 was asked, and refuses the other
 
 
 def narrowed(target: Target, sm: str) -> Target:
-    """Give the target for one compute capability. Raises UsageError where it is unknown or the target has its own."""
+    """Return the target for one compute capability. Raises UsageError where it is unknown or the target has its own."""
     if not (target.device.accelerator or "").startswith("NVIDIA GPU"):
         raise UsageError(
             f"the target '{target.name}' has no NVIDIA GPU: it takes no compute capability.",

@@ -50,12 +50,12 @@ class Cuda:
 
     @property
     def sm(self) -> str:
-        """Give the compute capability, as `8.7`."""
+        """Return the compute capability, as `8.7`."""
         return f"{self._attribute(COMPUTE_CAPABILITY_MAJOR)}.{self._attribute(COMPUTE_CAPABILITY_MINOR)}"
 
     @property
     def integrated(self) -> bool:
-        """Say whether the GPU shares the processor's memory, as a Jetson's does."""
+        """Return whether the GPU shares the processor's memory, as a Jetson's does."""
         return bool(self._attribute(INTEGRATED))
 
     @property
@@ -66,7 +66,7 @@ class Cuda:
 
     @property
     def driver(self) -> str:
-        """Give the CUDA version that the driver serves, as `12.6`."""
+        """Return the CUDA version that the driver serves, as `12.6`."""
         version = ctypes.c_int()
         self._call("cuDriverGetVersion", ctypes.byref(version))
         return f"{version.value // 1000}.{version.value % 1000 // 10}"
@@ -79,7 +79,7 @@ class Cuda:
     # Context and memory
 
     def enter(self) -> None:
-        """Take the primary context and make it this thread's."""
+        """Retain the primary context and make it current in this thread."""
         if self._context is None:
             context = ctypes.c_void_p()
             self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
@@ -87,13 +87,13 @@ class Cuda:
         self._call("cuCtxSetCurrent", self._context)
 
     def leave(self) -> None:
-        """Give the primary context back; safe to call twice."""
+        """Release the primary context; safe to call twice."""
         if self._context is not None:
             self._context = None
             self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def allocate(self, size: int) -> int:
-        """Give the address of `size` bytes on the device; nothing is still an address of its own."""
+        """Return the address of `size` bytes on the device; nothing is still an address of its own."""
         pointer = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)))
         return pointer.value
@@ -102,7 +102,7 @@ class Cuda:
         self._call("cuMemFree_v2", ctypes.c_uint64(pointer))
 
     def allocate_host(self, size: int) -> int:
-        """Give the address of `size` bytes of page-locked host memory: copies from others are not asynchronous."""
+        """Return the address of `size` bytes of page-locked host memory: copies from others are not asynchronous."""
         pointer = ctypes.c_void_p()
         self._call("cuMemHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)), 0)
         return pointer.value or 0
@@ -135,7 +135,7 @@ class Cuda:
         self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
     def synchronizer(self, stream: int) -> Callable[[], None]:
-        """Give `synchronize` with its argument converted once, for a call that is timed."""
+        """Return `synchronize` with its argument converted once, for a call that is timed."""
         wait, handle = self._function("cuStreamSynchronize"), ctypes.c_void_p(stream)
 
         def synchronize() -> None:
@@ -162,7 +162,7 @@ class Cuda:
         return made.value or 0
 
     def launcher(self, graph: int, stream: int) -> Callable[[], None]:
-        """Give a call that launches an executable graph."""
+        """Return a call that launches an executable graph."""
         launch, handle, on = self._function("cuGraphLaunch"), ctypes.c_void_p(graph), ctypes.c_void_p(stream)
 
         def start() -> None:
@@ -199,7 +199,7 @@ class Cuda:
 
 
 def driver() -> Cuda:
-    """Give the driver. Raises EnvironmentFault where there is none: TensorRT must not be asked for anything then, as
+    """Return the driver. Raises EnvironmentFault where there is none: TensorRT must not be asked for anything then, as
     its runtime crashes without a driver (seen in 10.x).
     """
     return Cuda()

@@ -1,4 +1,4 @@
-"""Look whether this machine builds and runs engines, quickly and without loading TensorRT."""
+"""Find out whether this machine builds and runs engines, quickly and without loading TensorRT."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ROUNDED = (FLOAT16, BFLOAT16)
 
 
 def emulated(path: Path) -> bytes | None:
-    """Give the graph at `path` with f32 arithmetic and explicit rounding; None where every type computes as it is.
+    """Return the graph at `path` with f32 arithmetic and explicit rounding; None where every type computes as it is.
 
     Raises UnsupportedError for a graph that keeps f16 inside its branches and loops.
     """

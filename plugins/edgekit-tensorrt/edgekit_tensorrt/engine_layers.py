@@ -30,7 +30,7 @@ def read(text: str) -> tuple[CompiledLayer, ...]:
 
 
 def effective(layers: Sequence[CompiledLayer]) -> Precision | None:
-    """Say in which type most of the arithmetic runs; None when the engine does not tell."""
+    """Return the type in which most of the arithmetic runs; None when the engine does not report it."""
     return precision(layers)
 
 
@@ -58,7 +58,7 @@ def _types(tensors: Any) -> list[str]:
 
 
 def type_in(text: str) -> str:
-    """Give our word for the type that a format's description names; empty when it names none."""
+    """Return our word for the type that a format's description names; empty when it names none."""
     found = _TYPE.search(text)
     if not found:
         return ""

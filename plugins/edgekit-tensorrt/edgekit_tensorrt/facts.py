@@ -76,10 +76,10 @@ RTX = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def newest_opset(version: Version) -> int:
-    """Give the newest opset that a TensorRT's parser takes."""
+    """Return the newest opset that a TensorRT's parser takes."""
     return max((opset for since, opset in OPSETS if version >= since), default=OPSETS[0][1])
 
 
 def takes(operator: str, version: Version) -> bool:
-    """Say whether the parser of a TensorRT knows an operator of the standard domain."""
+    """Return whether the parser of a TensorRT knows an operator of the standard domain."""
     return version >= ADDED[operator] if operator in ADDED else operator in OPERATORS

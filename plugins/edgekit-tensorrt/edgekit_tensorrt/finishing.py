@@ -52,7 +52,7 @@ def finish(payload: Payload, target: Target, workdir: Path) -> Built:
 
 
 def _tool(kind: str) -> Any:
-    """Give the module, or else the path of trtexec. Raises EnvironmentFault that says what to install."""
+    """Return the module, or else the path of trtexec. Raises EnvironmentFault that says what to install."""
     try:
         return runtime.module(kind)
     except EnvironmentFault as fault:
@@ -106,7 +106,7 @@ def _by_trtexec(tool: Path, graph: Path, plan: BuildPlan, workdir: Path, cache: 
 
 
 def _timed(tool: Path, engine: Path, plan: BuildPlan, workdir: Path) -> tuple[str, ...]:
-    """Say what trtexec measures; that it cannot is no reason to refuse an engine."""
+    """Return what trtexec measures; that it cannot is no reason to refuse an engine."""
     sizes = {one.input: one.opt for one in plan.profiles}
     times = workdir / "times.json"
     argv = trtexec.times_argv(tool, engine, sizes, times, seconds=TIMING_SECONDS)
@@ -125,7 +125,7 @@ def _timed(tool: Path, engine: Path, plan: BuildPlan, workdir: Path) -> tuple[st
 
 
 def _notes(plan: BuildPlan, layers: str) -> tuple[str, ...]:
-    """Hold the types that the layers compute in against what was asked."""
+    """Return notes that compare the types of the layers with what was asked."""
     found = engine_layers.effective(engine_layers.read(layers))
     if found is None:
         return ("the engine does not tell its layers' types",)

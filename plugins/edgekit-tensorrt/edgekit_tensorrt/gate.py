@@ -34,7 +34,7 @@ class GateSession:
 
     @property
     def precision(self) -> Precision:
-        """Give what was asked for: what an engine's layers run in is told by its device alone."""
+        """Return what was asked for: what an engine's layers run in is told by its device alone."""
         main = self._plan.precision.partition("+")[0]
         return Precision(main if main in ("f32", "f16", "bf16", "i8") else "f32")
 
@@ -51,7 +51,7 @@ class GateSession:
         return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Give a call that runs the graph here; its time says nothing of the device."""
+        """Return a call that runs the graph here; its time says nothing of the device."""
         self.run(feeds)
         held = {name: array.copy() for name, array in feeds.items()}
 
@@ -69,7 +69,7 @@ class GateSession:
         self._session = None
 
     def _graph(self, path: Path) -> Path | bytes:
-        """Give the graph to run: the file itself, or its bytes with the rounding of f16 and bf16 written out."""
+        """Return the graph to run: the file itself, or its bytes with the rounding of f16 and bf16 written out."""
         if set(self._plan.precision.split("+")).isdisjoint(("f16", "bf16")):
             return path
         from edgekit_tensorrt.emulate import emulated
@@ -83,8 +83,8 @@ class GateSession:
 
 
 def load(model: Path | bytes) -> Any:
-    """Give an InferenceSession on the processor. Raises EnvironmentFault without onnxruntime, ArtifactError for a graph
-    that it cannot read, UnsupportedError for one with operators that its CPU kernels lack.
+    """Return an InferenceSession on the processor. Raises EnvironmentFault without onnxruntime, ArtifactError for a
+    graph that it cannot read, UnsupportedError for one with operators that its CPU kernels lack.
     """
     no_telemetry()
     try:

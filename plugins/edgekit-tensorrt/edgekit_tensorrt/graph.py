@@ -40,7 +40,7 @@ _PASSES_WEIGHTS = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
 
 
 def _input_channels(node: Any) -> int | None:
-    """Give the axis of the second input that is summed over."""
+    """Return the axis of the second input that is summed over."""
     if node.op_type == "Conv":
         return 1
     if node.op_type == "MatMul":

@@ -65,7 +65,7 @@ class CompiledLayer(Record):
 
     @property
     def computes_in(self) -> str | None:
-        """Give the type of the arithmetic; `i4-weights` is floats on weights held in i4. None: it computes nothing."""
+        """Return the type of the arithmetic; `i4-weights` is floats on weights stored in i4. None: no arithmetic."""
         values = self.inputs + self.constants + self.outputs
         if not values:
             return None
@@ -94,12 +94,12 @@ class Product(Record):
 
 
 def type_of(name: str) -> str:
-    """Give our word for TensorRT's name of a type, in any of the spellings of its log, enum and inspector."""
+    """Return our word for TensorRT's name of a type, in any of the spellings of its log, enum and inspector."""
     return _TYPES.get(name.lower(), name.lower())
 
 
 def word(kind: str) -> str:
-    """Say a type as people do: `i8` is int8, `i4-weights` int4 weights."""
+    """Return the usual name of a type: int8 for `i8`, int4 weights for `i4-weights`."""
     short, _, rest = kind.partition("-")
     return f"{_WORDS.get(short, short)} {rest}".strip()
 
@@ -121,7 +121,7 @@ def read(text: str) -> tuple[CompiledLayer, ...]:
 
 
 def _values(text: str) -> list[tuple[str, int]]:
-    """Give type and number of elements of each value in a list; free sizes count as one."""
+    """Return type and number of elements of each value in a list; free sizes count as one."""
     found = []
     for sizes, kind in _VALUE.findall(text):
         found.append((type_of(kind), math.prod(max(int(size), 1) for size in sizes.split(",") if size)))
@@ -145,7 +145,7 @@ def precision(layers: Sequence[CompiledLayer], products: Sequence[Product] = ())
 
 
 def compare(products: Sequence[Product], layers: Sequence[CompiledLayer]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Say in sentences which products run in the type that the graph asks for, and which do not."""
+    """Return, as sentences, which products run in the type that the graph asks for, and which do not."""
     same: list[str] = []
     differ: list[str] = []
     matched = _matched(products, layers)
@@ -189,6 +189,6 @@ def _matched(products: Sequence[Product], layers: Sequence[CompiledLayer]) -> tu
 
 
 def _product_type(layer: CompiledLayer) -> str | None:
-    """Give the type of a layer's product; a small one is multiplied and summed in an elementwise kernel that casts."""
+    """Return the type of a layer's product; a small one runs as a sum of products in an elementwise kernel."""
     weights = [one for one in layer.constants if one in FLOATS]
     return weights[0] if layer.kind in POINTWISE and weights else layer.computes_in

@@ -31,12 +31,12 @@ BITS = {
 
 
 def weight_bytes(proto: Any) -> int:
-    """Give the bytes of all constants, those in files beside the graph included."""
+    """Return the bytes of all constants, those in files beside the graph included."""
     return sum(ceil(prod(t.dims) * BITS.get(t.data_type, 8) / 8) for t in proto.graph.initializer)
 
 
 def widest(proto: Any, sizes: Mapping[str, int]) -> tuple[Any, int]:
-    """Give the node whose inputs and outputs, without constants, take most bytes, and how many.
+    """Return the node whose inputs and outputs, without constants, take most bytes, and how many.
 
     Free sizes are taken from `sizes`, others count as 1.
     """

@@ -47,7 +47,7 @@ def problems(proto: Any, versions: Sequence[Version]) -> Iterator[str]:
 
 
 def dla_problems(proto: Any, model: Model, *, fallback: bool) -> Iterator[str]:
-    """Say what a deep learning accelerator does not take: free sizes, and without `fallback` other operators."""
+    """Return what a deep learning accelerator does not take: free sizes, and without `fallback` other operators."""
     for spec in model.part.inputs:
         if not spec.is_static:
             yield f"the deep learning accelerator takes fixed sizes only, '{spec}' has free ones"

@@ -28,7 +28,7 @@ class Profile(Record):
 
 @dataclass(frozen=True)
 class BuildPlan(Record):
-    """Say how an engine is built from the graph beside it. The network is strongly typed: the graph says the types."""
+    """How an engine is built from the graph beside it. The network is strongly typed: the graph has the types."""
 
     target: str
     precision: str

@@ -97,12 +97,12 @@ class Preflight(Record):
 
     @property
     def accepted(self) -> bool:
-        """Say whether a compiler was asked and found nothing wrong."""
+        """Return whether a compiler was asked and found nothing wrong."""
         return self.verdict in ("parsed", "compiled")
 
 
 def check(model: Path, plan: BuildPlan, target: Target, *, timeout_s: float = TIMEOUT_S) -> Preflight:
-    """Say what TensorRT for RTX makes of the graph at `model`; where it is not installed, the verdict is `none`.
+    """Return what TensorRT for RTX makes of the graph at `model`; where it is not installed, the verdict is `none`.
 
     For the runtime `rtx` the engine is kept beside the graph. Raises EnvironmentFault where that cannot be, as the
     compiler is not installed, and UnsupportedError for an SM that it does not have.
@@ -135,7 +135,7 @@ def check(model: Path, plan: BuildPlan, target: Target, *, timeout_s: float = TI
 
 
 def command_line(job: Path) -> list[str]:
-    """Give the command of the child: it sees the modules that its parent sees, and nothing of the working directory."""
+    """Return the command of the child: it has its parent's module path, without the working directory."""
     path = [entry for entry in sys.path if isinstance(entry, str)]
     code = "import sys; sys.path[:] = sys.argv[2:]; from edgekit_tensorrt.rtx_child import main; main(sys.argv[1])"
     return [sys.executable, "-c", code, str(job), *path]
@@ -198,7 +198,7 @@ def judge(answer: Mapping[str, Any], sm: str | None, *, sibling: bool, deliver: 
 
 
 def _refusal(error: Mapping[str, Any]) -> str:
-    """Say which node the parser refuses, and why."""
+    """Return which node the parser refuses, and why."""
     reasons = [_plain(line) for line in error["reason"].splitlines() if not _NOISE.search(line)]
     reason = "; ".join(filter(None, reasons)) or error["code"].replace("_", " ").lower()
     advice = next((said for pattern, said in _ADVICE if pattern.search(reason)), None)
@@ -212,7 +212,7 @@ def _refusal(error: Mapping[str, Any]) -> str:
 
 
 def _failures(answer: Mapping[str, Any], sm: str) -> tuple[str, ...]:
-    """Say why the compile failed, with the nodes of a type that the SM lacks, which the compiler does not name."""
+    """Return why the compile failed, with the nodes of a type that the SM lacks, which the compiler does not name."""
     said = []
     for message in answer["said"]:
         if _NOISE.search(message):

@@ -105,7 +105,7 @@ def _products(layers: list[Any]) -> list[dict[str, str]]:
 
 
 def _asked(types: list[tuple[str, str]]) -> str:
-    """Give the type of a product of inputs that are (dequantized from, own); weights within the layer are floats."""
+    """Return the type of a product of inputs that are (dequantized from, own); weights within the layer are floats."""
     (data, own), *rest = types
     narrow = [source for source, _ in rest if source in NARROW]
     if data in NARROW and narrow:
@@ -114,7 +114,7 @@ def _asked(types: list[tuple[str, str]]) -> str:
 
 
 def _source(tensor: Any, makers: dict[str, Any]) -> str:
-    """Give a tensor's type, or the one that it is dequantized from."""
+    """Return a tensor's type, or the one that it is dequantized from."""
     own, here = type_of(tensor.dtype.name), tensor
     for _ in range(len(MOVES)):
         maker = makers.get(here.name)
@@ -145,7 +145,7 @@ def _holders(layers: list[Any]) -> dict[str, list[str]]:
 
 
 def _node(layer: Any) -> str:
-    """Give the ONNX node that a layer was parsed from; helpers of the parser's own have no metadata."""
+    """Return the ONNX node that a layer was parsed from; helpers of the parser's own have no metadata."""
     said = layer.metadata
     return str(said[len("[ONNX Layer: ") : -1] if said.startswith("[ONNX Layer: ") else layer.name)
 

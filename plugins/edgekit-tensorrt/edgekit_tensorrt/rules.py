@@ -1,4 +1,4 @@
-"""Hold a model against a target by the facts alone: no compiler, no device, every problem at once.
+"""Check a model against a target by facts alone: no compiler, no device, every problem at once.
 
 `model_problems` needs no graph: a plan is checked with it. `graph_problems` reads the nodes.
 """
@@ -39,7 +39,7 @@ ALIASES = {"batch": "batch_size", "sequence": "sequence_length"}
 
 
 def ranges(target: Target) -> dict[str, int | ShapeRange]:
-    """Give the target's sizes and ranges, under the exporters' names too."""
+    """Return the target's sizes and ranges, under the exporters' names too."""
     said = dict(target.shapes)
     return {**{long: said[short] for short, long in ALIASES.items() if short in said}, **said}
 
@@ -64,7 +64,7 @@ def model_problems(model: Model, target: Target) -> Iterator[str]:
 
 
 def _beyond(kind: str, target: Target) -> Iterator[str]:
-    """Say that a device does not compute in a precision, and from which compute capability on others do."""
+    """Return the message that a device does not compute in a precision, with the first compute capability that does."""
     sm, floor = target.device.sm, facts.FLOORS.get(kind)
     if sm is not None and floor is not None and _version(sm) < floor:
         yield f"'{target.name}' has compute capability {sm}, {kind} begins with {_text(floor)}"
@@ -116,7 +116,7 @@ def _opset_problems(opset: int, oldest: Version) -> Iterator[str]:
 
 
 def shape_problems(model: Model, target: Target) -> Iterator[str]:
-    """Say which free sizes have no range: an engine is built for a least, a usual and a greatest size."""
+    """Return which free sizes have no range: an engine is built for a least, a usual and a greatest size."""
     known = ranges(target)
     found: dict[str, list[str]] = {}
     for spec in model.part.inputs:

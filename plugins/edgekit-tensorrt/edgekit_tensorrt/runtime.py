@@ -51,7 +51,7 @@ def module(runtime: str = "tensorrt", root: Path = Path("/")) -> Any:
 
 
 def system_folder(name: str, root: Path = Path("/")) -> Path | None:
-    """Give the folder of a module among the system's packages."""
+    """Return the folder of a module among the system's packages."""
     for place in SYSTEM:
         folder = root / place.format(*sys.version_info[:2]) / name
         if (folder / "__init__.py").is_file():

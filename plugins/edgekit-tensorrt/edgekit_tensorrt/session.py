@@ -75,7 +75,7 @@ class TensorRtSession:
         return {name: array.copy() for name, array in self._one.outputs.items()}
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Give a call on buffers of its own: copy in, run, copy out, wait; as a CUDA graph where that can be."""
+        """Return a call on buffers of its own: copy in, run, copy out, wait; as a CUDA graph where that can be."""
         self._check_open()
         check_feeds(self.inputs, feeds)
         binding = self._binding(feeds)
@@ -93,7 +93,7 @@ class TensorRtSession:
 
     @property
     def cuda_graph(self) -> bool | None:
-        """Say whether the last bound call is a CUDA graph; None before the first."""
+        """Return whether the last bound call is a CUDA graph; None before the first."""
         return bool(self._bound[-1].graph) if self._bound else None
 
     @property
@@ -161,7 +161,7 @@ class TensorRtSession:
         return adapter.information(self._trt, self._engine, self._one.context if self._one else None)
 
     def _check_names(self, payload: Payload) -> None:
-        """Hold the engine's tensors against the manifest's: a type that differs would be converted in silence."""
+        """Compare the engine's tensors with the manifest's: a type that differs would be converted silently."""
         wanted = {spec.name: spec.numpy_dtype for spec in (*self.inputs, *self.outputs)}
         kinds = {name: self._engine.get_tensor_dtype(name).name for name in self._names}
         found = {name: DTYPES.get(kind, kind) for name, kind in kinds.items()}
@@ -181,7 +181,7 @@ class TensorRtSession:
 
 
 def _profiler(trt: Any, times: dict[str, list[float]]) -> Any:
-    """Give TensorRT a place to report to: milliseconds of each layer, each time it runs."""
+    """Return a profiler for TensorRT: it collects the milliseconds of each layer, each time it runs."""
 
     class Profiler(trt.IProfiler):  # type: ignore[misc]  # the bindings have no types
         def __init__(self) -> None:

@@ -39,7 +39,7 @@ class Board(Record):
     power_mode: str | None = None
 
     def differences(self, other: Board) -> tuple[str, ...]:
-        """Say in what `other`, the machine at hand, differs from this one, where the engine was built."""
+        """Return how `other`, this machine, differs from the board that the engine was built on."""
         return tuple(
             f"{words}: built with {mine or 'unknown'}, here {theirs or 'unknown'}"
             for name, words in _NAMES.items()

@@ -49,7 +49,7 @@ class Times(Record):
 
 
 def find(path: str | None = None) -> Path:
-    """Give the binary. Raises EnvironmentFault where there is none."""
+    """Return the binary. Raises EnvironmentFault where there is none."""
     for place in (path,) if path else (*PLACES, shutil.which("trtexec")):
         if place and os.access(place, os.X_OK) and Path(place).is_file():
             return Path(place)
@@ -63,7 +63,7 @@ def find(path: str | None = None) -> Path:
 def build_argv(
     binary: Path, graph: Path, plan: BuildPlan, engine: Path, layers: Path, cache: Path, known: str
 ) -> list[str]:
-    """Give the command that builds an engine; `known` is the binary's help, for the one option that not all may have.
+    """Return the command that builds an engine; `known` is the binary's help, for the one option that not all may have.
 
     Raises EnvironmentFault where TF32 cannot be switched off and the plan does not allow it.
     """
@@ -101,7 +101,7 @@ def times_argv(
     seconds: float,
     warm_up_ms: int = 500,
 ) -> list[str]:
-    """Give the command that times an engine, every option that changes a number written out."""
+    """Return the command that times an engine, every option that changes a number written out."""
     return [
         str(binary), f"--loadEngine={engine}", *_sized(sizes), f"--warmUp={warm_up_ms}",
         f"--duration={max(1, round(seconds))}", "--iterations=10", "--avgRuns=1", "--infStreams=1",
@@ -110,7 +110,7 @@ def times_argv(
 
 
 def profile_argv(binary: Path, engine: Path, sizes: Mapping[str, Sequence[int]], profile: Path) -> list[str]:
-    """Give the command that times each layer; in a run of its own, as the profiler slows what it times."""
+    """Return the command that times each layer; in a run of its own, as the profiler slows what it times."""
     return [
         str(binary), f"--loadEngine={engine}", *_sized(sizes), "--warmUp=200", "--duration=1", "--iterations=10",
         "--infStreams=1", "--noDataTransfers", "--separateProfileRun", "--profilingVerbosity=detailed",
@@ -121,7 +121,7 @@ def profile_argv(binary: Path, engine: Path, sizes: Mapping[str, Sequence[int]],
 def outputs_argv(
     binary: Path, engine: Path, sizes: Mapping[str, Sequence[int]], inputs: Mapping[str, Path], outputs: Path
 ) -> list[str]:
-    """Give the command that runs an engine once on given inputs and writes its outputs."""
+    """Return the command that runs an engine once on given inputs and writes its outputs."""
     loaded = ",".join(f"{_quoted(name)}:{path}" for name, path in inputs.items())
     return [
         str(binary), f"--loadEngine={engine}", *_sized(sizes), f"--loadInputs={loaded}", "--warmUp=0", "--duration=0",
@@ -178,7 +178,7 @@ def run(argv: Sequence[str], log: Path, *, timeout_s: float, doing: str, partial
 
 
 def help_of(binary: Path, log: Path) -> str:
-    """Give its help, which names its options, with the version in the first line. Its exit code says nothing there."""
+    """Return its help: the version in the first line, then its options. Its exit code means nothing there."""
     try:
         done = subprocess.run(
             [str(binary), "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=SPEECH_SECONDS, check=False

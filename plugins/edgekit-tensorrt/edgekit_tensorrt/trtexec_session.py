@@ -77,7 +77,7 @@ class TrtexecSession:
         )
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
-        """Give the medians of trtexec's own profile, on inputs that it makes up."""
+        """Return the medians of trtexec's own profile, on inputs that it makes up."""
         self._check(feeds)
         times = self._folder / "profile.json"
         argv = trtexec.profile_argv(self._binary, self._engine, self._sizes(feeds), times)

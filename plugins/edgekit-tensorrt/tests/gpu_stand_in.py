@@ -125,7 +125,7 @@ INFORMATION = """{"Layers": [{"Name": "product", "LayerType": "gemm",
 
 
 def tensorrt(driver: Driver, weights: np.ndarray, *, version: str = "10.3.0", most: int = 8, unsized: bool = False):
-    """Give a module whose one engine multiplies x [N, 4] by `weights` [4, 3], for at most `most` rows."""
+    """Return a module whose one engine multiplies x [N, 4] by `weights` [4, 3], for at most `most` rows."""
 
     class Context:
         profiler = None

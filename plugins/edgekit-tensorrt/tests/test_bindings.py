@@ -57,7 +57,7 @@ print(json.dumps({"version": trt.__version__, "missing": missing}))
 
 
 def wheel(requirement: str) -> Path:
-    """Give the wheel, downloaded once; skip by name where PyPI cannot be reached."""
+    """Return the wheel, downloaded once; skip by name where PyPI cannot be reached."""
     cache = Path(os.environ.get("EDGEKIT_LAB_DIR") or Path.home() / ".cache" / "edgekit-lab") / "bindings"
     folder = cache / f"{requirement}-cp{sys.version_info[0]}{sys.version_info[1]}"
     if not (found := list(folder.glob("*.whl"))):

@@ -63,7 +63,7 @@ def driver(monkeypatch):
 
 @pytest.fixture
 def binary(tmp_path, monkeypatch) -> Path:
-    """Give a board that has trtexec and no Python module."""
+    """Stub a board that has trtexec and no Python module."""
     path = tmp_path / "bin" / "trtexec"
     path.parent.mkdir()
     path.write_text(STUB)

@@ -26,7 +26,7 @@ def run(
     folder: Path, nodes: list[Any], x: np.ndarray, precision: str, *, weights: dict[str, np.ndarray] | None = None,
     tensors: tuple[Any, ...] = (), ends: int = FLOAT, opset: int = 21,
 ) -> np.ndarray:  # fmt: skip
-    """Give `y` of a graph as the gate computes it."""
+    """Return `y` of a graph as the gate computes it."""
     shape = list(x.shape)
     graph = helper.make_graph(
         nodes,

@@ -55,7 +55,7 @@ if "--exportOutput" in options:
 
 @pytest.fixture
 def board(tmp_path, monkeypatch):
-    """Give a way to run the command line on a board of straw."""
+    """Return a function that runs the command line on a stubbed board."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler to make a driver with")

@@ -41,7 +41,7 @@ class Case:
 
     @property
     def alone(self) -> bool:
-        """Say whether it needs a process of its own."""
+        """Return whether it needs a process of its own."""
         return bool(self.mounts or self.env)
 
     def set_up(self, folder: Path, bundle: Path) -> list[str]:
@@ -84,5 +84,5 @@ def prepared(name: str, code: int, message: str, hint: str, *argv: str, **more: 
 
 
 def export(*more: str) -> tuple[str, ...]:
-    """Give the shortest export there is, with more arguments."""
+    """Return the shortest export there is, with more arguments."""
     return ("export", *more, "--output", OUTPUT, "--no-bench", "--candidate", "onnxruntime/fp32")

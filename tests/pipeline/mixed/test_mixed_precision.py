@@ -27,7 +27,7 @@ BOTH = ("onnxruntime/int8-static", "onnxruntime/fp32")
 
 
 def tried(name: str, *, made: Recipe | None = None, ok: bool = True, baseline: bool = False) -> Any:
-    """Give a candidate of which only what pairs are found by is there."""
+    """Return a candidate of which only what pairs are found by is there."""
     backend, _, asked = name.partition("/")
     planned = PlannedCandidate(backend, made or catalog.recipe(asked), baseline=baseline)
     return SimpleNamespace(planned=planned, quality=SimpleNamespace(ok=ok))
@@ -70,7 +70,7 @@ def test_mixes_are_tried_where_times_are_measured_and_asked_for(changed: dict[st
 
 @pytest.fixture
 def export(tmp_path: Path) -> Any:
-    """Give a function that exports the small network with both candidates, and gives the report."""
+    """Return a function that exports the small network with both candidates and returns the report."""
     onnx.save(small_net(), str(tmp_path / "net.onnx"))
     rng = np.random.default_rng(2)
     np.savez(tmp_path / "data.npz", x=rng.standard_normal((12, 1, 3, 16, 16)).astype(np.float32))

@@ -15,7 +15,7 @@ from edgekit.pipeline.precision_search import Times, cheapest, propose
 
 
 def chain(*times: tuple[float, float], toll: float = 0.0) -> Times:
-    """Give layers a, b, c, ... in a row, each with its time in float and in int8."""
+    """Return layers a, b, c, ... in a row, each with its time in float and in int8."""
     names = "abcdefghijklmnopqrstuvwxyz"[: len(times)]
     layers = tuple(GraphLayer(one, "Conv", (), after=(names[i - 1],) if i else ()) for i, one in enumerate(names))
     return Times(
