@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import RECORD_FILE, InputHints, Model, ModelInfo, Part, State, Step
 from edgekit.spec import TensorSpec
+from tests.wording import raises
 
 SPEC = (TensorSpec("x", "f32", ("N", 4)),)
 
@@ -51,7 +53,7 @@ def test_save_and_load(model: Model) -> None:
 def test_failed_save_leaves_the_old_record(model: Model) -> None:
     model.save()
     before = (model.folder / RECORD_FILE).read_text()
-    with pytest.raises(TypeError, match="architecture holds"):
+    with raises(TypeError, "architecture"):
         replace(model, info=ModelInfo(architecture=object())).save()  # type: ignore[arg-type]
     assert (model.folder / RECORD_FILE).read_text() == before
     assert len(list(model.folder.iterdir())) == 3
@@ -77,32 +79,32 @@ def test_damaged_records_are_artifact_errors(model: Model, damage: str) -> None:
         path.write_text(json.dumps(data))
     else:
         path.write_text("[]")
-    with pytest.raises(ArtifactError, match=r"model\.json|model\.onnx"):
+    with raises(ArtifactError, re.compile(r"model\.json'|'model\.onnx'")):
         Model.load(model.folder)
 
 
 def test_one_graph_is_expected_where_one_is_asked_for(model: Model) -> None:
     two = replace(model, parts=(*model.parts, Part("decoder", "decoder.onnx", SPEC, SPEC)))
-    with pytest.raises(ArtifactError, match=r"the onnx model has 2 \(model, decoder\)"):
+    with raises(ArtifactError, ("onnx", "2", "model, decoder")):
         _ = two.part
-    with pytest.raises(ArtifactError, match="the torch model has 0"):
+    with raises(ArtifactError, ("torch", "0")):
         _ = Model("torch").graph
 
 
 def test_a_model_without_a_folder_has_no_files(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
     monkeypatch.chdir(model.folder)
-    with pytest.raises(ArtifactError, match="has no folder"):
+    with raises(ArtifactError, "torch", "folder"):
         _ = Model("torch").digest
 
 
 @pytest.mark.parametrize("file", ["/etc/passwd", "../model.onnx", "a/../../b", "", "."])
 def test_graphs_stay_inside_the_folder(file: str) -> None:
-    with pytest.raises(UsageError, match="not inside the model's folder"):
+    with raises(UsageError, f"'{file}'", "'model'"):
         Part("model", file, SPEC, SPEC)
 
 
 def test_parts_have_different_names() -> None:
-    with pytest.raises(UsageError, match="two parts of the model have one name"):
+    with raises(UsageError, "model, model"):
         Model("onnx", (Part("model", "a", (), ()), Part("model", "b", (), ())))
 
 
