@@ -141,22 +141,22 @@ def test_one_part_is_a_model_with_its_own_states(translator: Model, model: Model
     assert encoder.task == "translation"
     assert [state.name for state in translator.only("decoder").states] == ["hidden", "past.0.key"]
     assert model.only("model") is model
-    with pytest.raises(UsageError, match=r"no part 'encode'\. .*'encoder'"):
+    with raises(UsageError, ("'encode'", "'encoder'")):
         translator.only("encode")
 
 
 @pytest.mark.parametrize("verb", ["reads", "writes"])
 def test_parts_name_tensors_and_states_that_are_there(verb: str) -> None:
-    with pytest.raises(UsageError, match=f"part 'decoder' {verb} a state by 'z'"):
+    with raises(UsageError, "'decoder'", verb, "'z'"):
         Part("decoder", "a", SPEC, SPEC, **{verb: {"z": "hidden"}})
     part = Part("decoder", "a", SPEC, SPEC, **{verb: {"x": "hiden"}})
-    with pytest.raises(UsageError, match=r"the state 'hiden', which the model does not have.*'hidden'") as caught:
+    with raises(UsageError, ("'hiden'", "'hidden'")) as caught:
         Model("onnx", (part,), (State("hidden", SPEC[0]),))
     assert caught.value.hint == "its states: hidden"
 
 
 def test_states_have_different_names() -> None:
-    with pytest.raises(UsageError, match="two states of the model have one name"):
+    with raises(UsageError, "states", "a, a"):
         Model("onnx", (), (State("a", SPEC[0]), State("a", SPEC[0])))
 
 

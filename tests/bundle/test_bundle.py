@@ -214,7 +214,7 @@ def test_equal_files_are_stored_once(pair):
 
 @pytest.mark.parametrize("use", [lambda b: b.session(), lambda b: b.payload, lambda b: b.runner(), lambda b: b.task()])
 def test_several_parts_are_not_opened_yet(pair, use):
-    with pytest.raises(ArtifactError, match=r"has 2 parts \(encoder, decoder\)") as caught:
+    with raises(ArtifactError, "2 parts", "encoder, decoder") as caught:
         use(artifact.open(pair))
     assert caught.value.hint == "pip install --upgrade edgekit"
 
@@ -222,14 +222,14 @@ def test_several_parts_are_not_opened_yet(pair, use):
 def test_what_every_part_requires_is_checked(tmp_path):
     decoder = compiled(tmp_path, DECODER, requires={"arch": "riscv64", "packages": {"numpy": ">=99"}})
     path = write_parts(tmp_path / "b", compiled(tmp_path, ENCODER, requires={"arch": "riscv64"}), decoder)
-    with pytest.raises(ArtifactError, match="needs numpy>=99") as caught:
+    with raises(ArtifactError, "numpy>=99") as caught:
         artifact.open(path)
-    assert caught.value.message.count("it needs riscv64") == 1, "said once, though both parts do"
+    assert caught.value.message.count("riscv64") == 1, "said once, though both parts do"
 
 
 def test_a_state_that_the_manifest_does_not_list_is_a_damaged_manifest(pair):
     edit(pair, states=[])
-    with pytest.raises(ArtifactError, match=r"damaged.*'encoder' names the state 'hidden'"):
+    with raises(ArtifactError, ("'encoder'", "'hidden'")):
         artifact.open(pair)
 
 

@@ -14,7 +14,7 @@ from edgekit.recipe.builtin import BUILTIN, USUAL
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.target.target import Device, Target
 from edgekit.testing import install, installed
-from tests.wording import raises
+from tests.wording import Fact, raises
 
 AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
 
@@ -80,30 +80,29 @@ def test_a_third_party_brings_a_recipe(tmp_path: Path) -> None:
         assert catalog.recipe("int8-npu").summary == "its own"
         assert catalog.recipe("pruned-int8-npu").passes[0] == PassConfig("prune")
         assert "int8-npu" in catalog.recipes("npu") and "int8-npu" not in catalog.recipes("openvino")
-        with pytest.raises(UsageError, match=r"mine.toml: the name 'int8-npu' is a built-in recipe's"):
+        with raises(UsageError, "mine.toml", "'int8-npu'"):
             catalog.recipe(write(tmp_path, 'name = "int8-npu"\nsummary = "s"\n'))
-    with pytest.raises(UsageError, match="no recipe 'int8-npu'"):
+    with raises(UsageError, "'int8-npu'"):
         catalog.recipe("int8-npu")
 
 
 @pytest.mark.parametrize(
-    ("name", "owners"), [("fp32", "edgekit and edgekit-npu 1.0"), ("int8-nncf", "edgekit-npu 1.0 and edgekit-openvino")]
+    ("name", "owners"),
+    [("fp32", ("edgekit", "edgekit-npu 1.0")), ("int8-nncf", ("edgekit-npu 1.0", "edgekit-openvino"))],
 )
-def test_a_name_that_two_claim_is_an_error_where_it_is_used(tmp_path: Path, name: str, owners: str) -> None:
+def test_a_name_that_two_claim_is_an_error_where_it_is_used(tmp_path: Path, name: str, owners: Fact) -> None:
     with installed(npu(tmp_path, name)):
         assert name not in catalog.recipes()
-        with pytest.raises(EnvironmentFault, match=f"the recipe '{name}' is claimed twice: by {owners}") as caught:
+        with raises(EnvironmentFault, f"'{name}'", owners, hint="pip uninstall edgekit-npu"):
             catalog.recipe(name)
-        assert "pip uninstall edgekit-npu" in (caught.value.hint or "")
         assert catalog.recipe("int8-static").name == "int8-static"
 
 
 def test_recipes_of_a_broken_backend_are_left_out_and_said_to_be(tmp_path: Path) -> None:
     with installed(npu(tmp_path, "int8-npu", "import no_such_runtime\n" + BACKEND)):
         assert set(BUILTIN) <= set(catalog.recipes())
-        with pytest.raises(UsageError, match="no recipe 'int8-npu'") as caught:
+        with raises(UsageError, "'int8-npu'", hint="npu"):
             catalog.recipe("int8-npu")
-        assert "those of npu are left out" in (caught.value.hint or "")
 
 
 def test_every_recipe_has_a_pruned_form() -> None:
@@ -181,7 +180,7 @@ def test_faults_in_overrides_are_named(tmp_path: Path, table: str, message: str)
     made = catalog.recipe(write(tmp_path, stated))
     with raises(UsageError, message):
         registry.pass_type("quantize-static").from_dict(made.passes[0].config)
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message):
         catalog.recipe(write(tmp_path, stated.replace('precision = "i8"\n', "")))
 
 
