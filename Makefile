@@ -4,11 +4,12 @@ BIN := .venv/bin
 # More arguments for pytest: make test ARGS="-k bundle -x"
 ARGS ?=
 
-.PHONY: help demo test setup lint format lock clean
+.PHONY: help demo test wording setup lint format lock clean
 
 help:
 	@echo "make demo    set up, then export the embedded model for this machine and read a picture with the bundle"
 	@echo "make test    set up, then run the tests (ARGS=... goes to pytest)"
+	@echo "make wording write the wording of messages again, after a change that means it: read the diff of tests/fixtures"
 	@echo "make setup   make or update .venv (PYTHON=python3.11 chooses the interpreter)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the files"
@@ -25,6 +26,10 @@ demo: setup
 test:
 	@$(PYTHON) .ci/setup.py --tests
 	@$(BIN)/python .ci/tests.py $(ARGS)
+
+wording:
+	@$(PYTHON) .ci/setup.py --tests
+	@$(BIN)/python -m pytest -q -n0 --rewrite-wording tests/e2e $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

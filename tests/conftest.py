@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.wording import Wording
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -25,6 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require", action="append", default=[], metavar="NAME", help="fail where tests would skip for want of NAME"
     )
+    parser.addoption("--rewrite-wording", action="store_true", help="write the texts of messages again: `make wording`")
+
+
+@pytest.fixture(scope="session")
+def wording(request: pytest.FixtureRequest) -> Iterator[Wording]:
+    """Compare texts with `fixtures/wording.txt`, or write that file with --rewrite-wording."""
+    texts = Wording(rewrite=request.config.getoption("--rewrite-wording"))
+    yield texts
+    if texts.rewrite:
+        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+        texts.write(keep=bool(reporter.stats.get("skipped") or request.config.getoption("-k")))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,7 +56,11 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let workers begin with the files that take long, so that none is left with one when the others are done."""
+    """Choose the tests of wording where it is written again, and let workers begin with the files that take long."""
+    if config.getoption("--rewrite-wording"):
+        others = [item for item in items if "wording" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     if hasattr(config, "workerinput"):
         whole = (LAB, "tests/e2e/")
         long = {item.path for item in items if item.get_closest_marker("slow") or item.nodeid.startswith(whole)}

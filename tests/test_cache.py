@@ -12,6 +12,7 @@ import pytest
 
 from edgekit import cache
 from edgekit.errors import DeviceError, UsageError
+from tests.wording import raises
 
 
 def write(text: str):
@@ -105,9 +106,9 @@ def test_usage_and_clear():
 
 
 def test_a_full_disk_and_a_read_only_one_are_said():
-    with pytest.raises(DeviceError, match="disk is full"), cache.disk_faults(Path("x"), "the bundle"):
+    with raises(DeviceError, "full", "'x'", hint="edgekit cache clear"), cache.disk_faults(Path("x"), "the bundle"):
         raise OSError(errno.ENOSPC, "No space left on device", "x/model.onnx")
-    with pytest.raises(UsageError, match="read-only"), cache.disk_faults(Path("x"), "the bundle"):
+    with raises(UsageError, "'x'", "read-only", hint="--cache-dir"), cache.disk_faults(Path("x"), "the bundle"):
         raise OSError(errno.EROFS, "Read-only file system", "x")
 
 
@@ -122,6 +123,6 @@ def test_a_user_without_a_home_must_name_a_place(monkeypatch):
     monkeypatch.delenv("EDGEKIT_CACHE_DIR")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("edgekit.target.host.home", lambda: None)
-    with pytest.raises(UsageError, match="no home folder") as caught:
+    with raises(UsageError, "home", hint=("--cache-dir", "EDGEKIT_CACHE_DIR")) as caught:
         cache.folder()
     assert "--cache-dir" in caught.value.hint

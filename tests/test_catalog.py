@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from edgekit.pipeline import pass_defaults
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.testing import install, installed
 from tests.device.boards import board
+from tests.wording import raises
 
 BACKEND = """
 from dataclasses import dataclass, replace
@@ -96,22 +98,20 @@ def test_settings_of_a_backend_come_before_those_of_the_processor_and_after_the_
 
 def test_a_variant_is_asked_of_the_backend_that_knows_it(npu: None) -> None:
     assert catalog.target("npu-board:mk2").name == "npu-board:mk2"
-    with pytest.raises(UsageError, match="no 'mk9' of 'npu-board'"):
+    with raises(UsageError, "'mk9'", "'npu-board'"):
         catalog.target("npu-board:mk9")
 
 
 def test_a_variant_whose_backend_is_missing_names_what_to_install(alone: None) -> None:
     assert catalog.target("nvidia-gpu").device.sm is None
-    with pytest.raises(EnvironmentFault, match="the backend 'tensorrt' is not installed") as caught:
+    with raises(EnvironmentFault, "'tensorrt'") as caught:
         catalog.target("nvidia-gpu:8.9")
     assert caught.value.hint == "pip install edgekit-tensorrt"
 
 
 def test_without_backends_their_recipes_name_their_plugin(alone: None) -> None:
     for name, package in registry.KNOWN_RECIPES.items():
-        with pytest.raises(
-            EnvironmentFault, match=f"there is no recipe '{name}' here: it comes with edgekit-"
-        ) as caught:
+        with raises(EnvironmentFault, f"'{name}'", re.compile("edgekit-")) as caught:
             catalog.recipe(name)
         assert caught.value.hint == f"pip install '{package}'"
     assert catalog.runtimes() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import RECORD_FILE, InputHints, Model, ModelInfo, Part, State, Step
 from edgekit.spec import TensorSpec
+from tests.wording import raises
 
 SPEC = (TensorSpec("x", "f32", ("N", 4)),)
 
@@ -51,7 +53,7 @@ def test_save_and_load(model: Model) -> None:
 def test_failed_save_leaves_the_old_record(model: Model) -> None:
     model.save()
     before = (model.folder / RECORD_FILE).read_text()
-    with pytest.raises(TypeError, match="architecture holds"):
+    with raises(TypeError, "architecture"):
         replace(model, info=ModelInfo(architecture=object())).save()  # type: ignore[arg-type]
     assert (model.folder / RECORD_FILE).read_text() == before
     assert len(list(model.folder.iterdir())) == 3
@@ -77,32 +79,32 @@ def test_damaged_records_are_artifact_errors(model: Model, damage: str) -> None:
         path.write_text(json.dumps(data))
     else:
         path.write_text("[]")
-    with pytest.raises(ArtifactError, match=r"model\.json|model\.onnx"):
+    with raises(ArtifactError, re.compile(r"model\.json'|'model\.onnx'")):
         Model.load(model.folder)
 
 
 def test_one_graph_is_expected_where_one_is_asked_for(model: Model) -> None:
     two = replace(model, parts=(*model.parts, Part("decoder", "decoder.onnx", SPEC, SPEC)))
-    with pytest.raises(ArtifactError, match=r"the onnx model has 2 \(model, decoder\)"):
+    with raises(ArtifactError, ("onnx", "2", "model, decoder")):
         _ = two.part
-    with pytest.raises(ArtifactError, match="the torch model has 0"):
+    with raises(ArtifactError, ("torch", "0")):
         _ = Model("torch").graph
 
 
 def test_a_model_without_a_folder_has_no_files(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
     monkeypatch.chdir(model.folder)
-    with pytest.raises(ArtifactError, match="has no folder"):
+    with raises(ArtifactError, "torch", "folder"):
         _ = Model("torch").digest
 
 
 @pytest.mark.parametrize("file", ["/etc/passwd", "../model.onnx", "a/../../b", "", "."])
 def test_graphs_stay_inside_the_folder(file: str) -> None:
-    with pytest.raises(UsageError, match="not inside the model's folder"):
+    with raises(UsageError, f"'{file}'", "'model'"):
         Part("model", file, SPEC, SPEC)
 
 
 def test_parts_have_different_names() -> None:
-    with pytest.raises(UsageError, match="two parts of the model have one name"):
+    with raises(UsageError, "model, model"):
         Model("onnx", (Part("model", "a", (), ()), Part("model", "b", (), ())))
 
 
@@ -139,22 +141,22 @@ def test_one_part_is_a_model_with_its_own_states(translator: Model, model: Model
     assert encoder.task == "translation"
     assert [state.name for state in translator.only("decoder").states] == ["hidden", "past.0.key"]
     assert model.only("model") is model
-    with pytest.raises(UsageError, match=r"no part 'encode'\. .*'encoder'"):
+    with raises(UsageError, ("'encode'", "'encoder'")):
         translator.only("encode")
 
 
 @pytest.mark.parametrize("verb", ["reads", "writes"])
 def test_parts_name_tensors_and_states_that_are_there(verb: str) -> None:
-    with pytest.raises(UsageError, match=f"part 'decoder' {verb} a state by 'z'"):
+    with raises(UsageError, "'decoder'", verb, "'z'"):
         Part("decoder", "a", SPEC, SPEC, **{verb: {"z": "hidden"}})
     part = Part("decoder", "a", SPEC, SPEC, **{verb: {"x": "hiden"}})
-    with pytest.raises(UsageError, match=r"the state 'hiden', which the model does not have.*'hidden'") as caught:
+    with raises(UsageError, ("'hiden'", "'hidden'")) as caught:
         Model("onnx", (part,), (State("hidden", SPEC[0]),))
     assert caught.value.hint == "its states: hidden"
 
 
 def test_states_have_different_names() -> None:
-    with pytest.raises(UsageError, match="two states of the model have one name"):
+    with raises(UsageError, "states", "a, a"):
         Model("onnx", (), (State("a", SPEC[0]), State("a", SPEC[0])))
 
 

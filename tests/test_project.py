@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from edgekit import project
 from edgekit.errors import UsageError
 from edgekit.project import Project
+from tests.wording import raises
 
 
 @pytest.fixture
@@ -54,20 +56,20 @@ def test_paths_are_taken_from_the_files_folder(here):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("modle = 'x'", "unknown key 'modle'. Did you mean 'model'"),
-        ("max_drop = 2.0", "between 0 and 1"),
-        ('prune = 1.0\ntrain = "t"', "prune = 1 is not possible: it must be between 0 and 1"),
-        ("max_drop = 'much'", "expected a number"),
-        ("max_samples = 0", "must be positive"),
-        ("shapes = { batch = 0 }", "batch=0 is not possible"),
-        ("shapes = { batch = 'free' }", "batch=free is not possible"),
-        ("model = ", "not valid TOML"),
-        ("[targets.host]\nmodl = 1", r"\[targets.host\]: unknown key 'modl'"),
+        ("modle = 'x'", ("'modle'", "'model'")),
+        ("max_drop = 2.0", ("max_drop = 2", "0", "1")),
+        ('prune = 1.0\ntrain = "t"', ("prune = 1", "0", "1")),
+        ("max_drop = 'much'", ("max_drop", "'much'")),
+        ("max_samples = 0", "max_samples = 0"),
+        ("shapes = { batch = 0 }", "batch=0"),
+        ("shapes = { batch = 'free' }", "batch=free"),
+        ("model = ", "TOML"),
+        ("[targets.host]\nmodl = 1", ("[targets.host]", "'modl'")),
     ],
 )
 def test_a_bad_file_is_told_what_is_wrong(here, text, message):
     (here / "edgekit.toml").write_text(text)
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message, re.compile(r"edgekit\.toml|\[targets")):
         project.load()
 
 
@@ -81,7 +83,7 @@ def test_the_template_is_a_valid_project(here):
     project.write_template(Path("edgekit.toml"))
     found = project.load()
     assert (found.model, found.data, found.max_drop) == ("./my-checkpoint", "./val", 0.01)
-    with pytest.raises(UsageError, match="exists already"):
+    with raises(UsageError, "'edgekit.toml'", "exists"):
         project.write_template(Path("edgekit.toml"))
 
 
@@ -100,10 +102,10 @@ def test_a_project_survives_its_toml(here):
 
 
 def test_a_latency_budget_needs_a_measurement(here):
-    with pytest.raises(UsageError, match="max_latency_ms = 5 cannot be checked: nothing is measured"):
+    with raises(UsageError, "max_latency_ms = 5", hint="--no-bench"):
         Project(max_latency_ms=5, bench=False)
     for bad in (float("nan"), -1.0):
-        with pytest.raises(UsageError, match=r"max_drop = (nan|-1) is not possible"):
+        with raises(UsageError, f"max_drop = {bad:g}"):
             Project(max_drop=bad)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import random
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from edgekit.recipe.recipe import Recipe
 from edgekit.result.report import Report
 from edgekit.spec import NUMPY_NAMES, ShapeRange, TensorSpec
 from edgekit.target.target import Target
+from tests.wording import raises
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def test_every_known_key_misspelt_is_refused_with_the_right_one(kind: type[Any])
     data = valid(kind, random.Random(1)).to_dict()
     for key in data:
         wrong = {**data, key + "q": data[key]}
-        with pytest.raises(UsageError, match=rf"here: unknown key '{key}q'\..*'{key}'") as caught:
+        with raises(UsageError, (f"'{key}q'", f"'{key}'")) as caught:
             kind.from_dict(wrong, "here")
         assert "known keys: " in (caught.value.hint or "")
 
@@ -165,7 +167,7 @@ def test_nested_records_are_read_wherever_they_stand() -> None:
 
 def test_transient_fields_are_neither_written_nor_read() -> None:
     assert "live" not in Tree("t", live=object()).to_dict()
-    with pytest.raises(UsageError, match="unknown key 'live'"):
+    with raises(UsageError, "'live'", "'leaves'"):
         Tree.from_dict({"name": "t", "live": 1})
 
 
@@ -195,7 +197,7 @@ def test_numpy_values_become_plain() -> None:
 
 
 def test_values_without_a_plain_form_are_a_bug_that_is_told() -> None:
-    with pytest.raises(TypeError, match=r"Tree.anything.x\[1\] holds a complex"):
+    with raises(TypeError, "Tree.anything.x[1]", "complex"):
         Tree("t", anything={"x": [1, 2j]}).to_dict()
 
 
@@ -209,37 +211,37 @@ def test_sets_are_written_in_order() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([], r"^Tree: expected a table, found \[\]"),
-        ({}, r"^Tree: the key 'name' is missing"),
-        ({"name": 3}, r"^Tree: name: expected text, found 3"),
-        ({"name": None}, r"^Tree: name: expected text, found None"),
-        ({"name": "t", "flag": 1}, r"flag: expected true or false, found 1"),
-        ({"name": "t", "leaves": {"size": 1}}, r"leaves: expected a list, found \{'size': 1\}"),
-        ({"name": "t", "leaves": "ab"}, r"leaves: expected a list, found 'ab'"),
+        ([], "[]"),
+        ({}, "'name'"),
+        ({"name": 3}, ("name", "3")),
+        ({"name": None}, ("name", "None")),
+        ({"name": "t", "flag": 1}, ("flag", "1")),
+        ({"name": "t", "leaves": {"size": 1}}, ("leaves", "{'size': 1}")),
+        ({"name": "t", "leaves": "ab"}, ("leaves", "'ab'")),
         (
             {"name": "t", "leaves": [{"size": 1}, {"size": True}]},
-            r"leaves\[1\]: size: expected a whole number, found True",
+            ("leaves[1]", "size", "True"),
         ),
-        ({"name": "t", "leaves": [{"size": 1.0}]}, r"size: expected a whole number, found 1.0"),
-        ({"name": "t", "leaves": [{"size": 1, "ratio": True}]}, r"ratio: expected a number, found True"),
-        ({"name": "t", "leaves": [{"size": 1, "ratio": "x"}]}, r"ratio: expected a number, found 'x'"),
-        ({"name": "t", "leaves": [{"size": -1}]}, r"^Tree: leaves\[0\]: the size is negative"),
-        ({"name": "t", "kind": "olm"}, r"kind: 'olm' is not one of oak, elm, 1\. Did you mean 'elm'"),
-        ({"name": "t", "kind": True}, r"kind: 'True' is not one of"),
-        ({"name": "t", "either": "x"}, r"either: expected a whole number or a table, found 'x'"),
-        ({"name": "t", "either": {"siz": 1}}, r"either: unknown key 'siz'\. Did you mean 'size'"),
-        ({"name": "t", "table": {"k": [1, "2"]}}, r"table.k\[1\]: expected a whole number, found '2'"),
-        ({"name": "t", "table": [1]}, r"table: expected a table, found \[1\]"),
-        ({"name": "t", "pair": [1]}, r"pair: expected a list of 2, found 1"),
-        ({"name": "t", "pair": ["a", 1]}, r"pair\[0\]: expected a whole number, found 'a'"),
-        ({"name": "t", "tags": ["a", 1]}, r"tags\[1\]: expected text, found 1"),
-        ({"name": "t", "folder": 1}, r"folder: expected a path, found 1"),
-        ({"name": "x" * 99, "flag": "y" * 99}, r"found 'y{56}\.\.\.$|found 'y+\.\.\.\.$"),
-        ({3: 1}, r"unknown key '3'"),
+        ({"name": "t", "leaves": [{"size": 1.0}]}, ("leaves[0]", "size", "1.0")),
+        ({"name": "t", "leaves": [{"size": 1, "ratio": True}]}, ("leaves[0]", "ratio", "True")),
+        ({"name": "t", "leaves": [{"size": 1, "ratio": "x"}]}, ("leaves[0]", "ratio", "'x'")),
+        ({"name": "t", "leaves": [{"size": -1}]}, ("leaves[0]", "size", "negative")),
+        ({"name": "t", "kind": "olm"}, ("kind", "'olm'", "oak, elm, 1", "'elm'")),
+        ({"name": "t", "kind": True}, ("kind", "'True'", "oak, elm, 1")),
+        ({"name": "t", "either": "x"}, ("either", "'x'")),
+        ({"name": "t", "either": {"siz": 1}}, ("either", "'siz'", "'size'")),
+        ({"name": "t", "table": {"k": [1, "2"]}}, ("table.k[1]", "'2'")),
+        ({"name": "t", "table": [1]}, ("table", "[1]")),
+        ({"name": "t", "pair": [1]}, ("pair", "2", "1 in [1]")),
+        ({"name": "t", "pair": ["a", 1]}, ("pair[0]", "'a'")),
+        ({"name": "t", "tags": ["a", 1]}, ("tags[1]", "1")),
+        ({"name": "t", "folder": 1}, ("folder", "1")),
+        ({"name": "x" * 99, "flag": "y" * 99}, re.compile(r"flag: .* 'y{56}\.\.\.")),
+        ({3: 1}, "'3'"),
     ],
 )
 def test_wrong_values_are_named_by_their_place(data: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, re.compile("^Tree: "), message):
         Tree.from_dict(data)
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from edgekit import registry
 from edgekit.errors import EnvironmentFault, UsageError
+from edgekit.plugin import API
 from edgekit.testing import install, installed
+from tests.wording import raises
 
 ROOT = Path(__file__).parent.parent
 
@@ -83,7 +85,7 @@ def test_a_new_distribution_is_found(tmp_path: Path) -> None:
     with installed(backend(tmp_path, BACKEND)):
         assert registry.backend("tiny").summary == "does nothing"
         assert registry.distribution("backend", "tiny") == "edgekit-tiny 1.0"
-    with pytest.raises(UsageError, match="no backend 'tiny'"):
+    with raises(UsageError, "'tiny'", hint="edgekit plugins"):
         registry.backend("tiny")
 
 
@@ -96,7 +98,7 @@ def test_two_owners_of_a_name_are_both_told_and_the_rest_goes_on(tmp_path: Path)
     backend(tmp_path, BACKEND)
     backend(tmp_path, BACKEND, package="other-tiny")
     with installed(tmp_path):
-        with pytest.raises(EnvironmentFault, match="two packages claim the backend 'tiny'") as caught:
+        with raises(EnvironmentFault, "'tiny'", "edgekit-tiny 1.0", "other-tiny 1.0") as caught:
             registry.backend("tiny")
         for part in ("edgekit-tiny 1.0 (edgekit_tiny:Tiny)", "other-tiny 1.0 (other_tiny:Tiny)"):
             assert part in caught.value.message
@@ -115,25 +117,25 @@ def test_one_distribution_seen_twice_is_no_collision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (BACKEND.replace("api = API", "api = 99"), "is written for plugin contract 99, this edgekit has 2"),
-        (BACKEND.replace("api = API", "api = 1"), "is written for plugin contract 1, this edgekit has 2"),
-        (BACKEND.replace("    api = API\n", ""), "is written for plugin contract unknown"),
-        (BACKEND.replace("    def open(self, payload): ...\n", ""), "does not fulfil .*Backend: it has no open"),
+        (BACKEND.replace("api = API", "api = 99"), ("contract 99", str(API))),
+        (BACKEND.replace("api = API", "api = 1"), ("contract 1", str(API))),
+        (BACKEND.replace("    api = API\n", ""), "contract unknown"),
+        (BACKEND.replace("    def open(self, payload): ...\n", ""), ("edgekit.plugin.Backend", "open")),
         (
             BACKEND.replace("    summary = ", "    sumary = ").replace("    def probe", "    def prob"),
-            "it has no probe, summary",
+            "probe, summary",
         ),
-        (BACKEND.replace('name = "tiny"', 'name = "teeny"'), "calls itself 'teeny'"),
-        ("import no_such_runtime", "does not import: ModuleNotFoundError: No module named 'no_such_runtime'"),
-        ("raise OSError('libtiny.so.3: cannot open shared object file')", r"does not import: OSError: libtiny\.so\.3"),
-        ("def broken(:", "does not import: SyntaxError"),
-        ("Other = 1", "does not import: AttributeError"),
+        (BACKEND.replace('name = "tiny"', 'name = "teeny"'), ("'tiny'", "'teeny'")),
+        ("import no_such_runtime", ("ModuleNotFoundError", "'no_such_runtime'")),
+        ("raise OSError('libtiny.so.3: cannot open shared object file')", "OSError: libtiny.so.3"),
+        ("def broken(:", "SyntaxError"),
+        ("Other = 1", "AttributeError"),
         (BACKEND + "    def __init__(self): raise RuntimeError('no licence')\n", "RuntimeError: no licence"),
     ],
 )
 def test_broken_backends_are_environment_faults(tmp_path: Path, code: str, message: str) -> None:
     with installed(backend(tmp_path, code)):
-        with pytest.raises(EnvironmentFault, match=message) as caught:
+        with raises(EnvironmentFault, message) as caught:
             registry.backend("tiny")
         assert "edgekit-tiny" in caught.value.message
         assert "edgekit-tiny" in (caught.value.hint or "")
@@ -179,17 +181,17 @@ def test_passes_of_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (PASS.replace("(Record)", ""), "is not a frozen dataclass that inherits Record"),
-        (PASS.replace("    needs_samples", "    need_samples"), "does not fulfil .*Pass: it has no needs_samples"),
-        (PASS.replace("    packages", "    pakages"), "does not fulfil .*Pass: it has no packages"),
-        (PASS.replace('= "tiny"', '= "huge"'), "calls itself 'huge'"),
+        (PASS.replace("(Record)", ""), "Record"),
+        (PASS.replace("    needs_samples", "    need_samples"), ("edgekit.plugin.Pass", "needs_samples")),
+        (PASS.replace("    packages", "    pakages"), ("edgekit.plugin.Pass", "packages")),
+        (PASS.replace('= "tiny"', '= "huge"'), ("'tiny'", "'huge'")),
     ],
 )
 def test_broken_passes_are_environment_faults(tmp_path: Path, code: str, message: str) -> None:
     points = {"edgekit.passes": {"tiny": "tiny_pass:Tiny"}}
     with (
         installed(install(tmp_path, "tiny", points, {"tiny_pass.py": code})),
-        pytest.raises(EnvironmentFault, match=message),
+        raises(EnvironmentFault, message),
     ):
         registry.pass_type("tiny")
 
@@ -199,7 +201,7 @@ def test_broken_sources_are_environment_faults(tmp_path: Path) -> None:
     code = "class Tiny:\n    scheme = 'tiny'\n    def claims(self, ref): return False\n"
     with (
         installed(install(tmp_path, "tiny", points, {"tiny_source.py": code})),
-        pytest.raises(EnvironmentFault, match=r"Source: it has no check, digest, gives, load, packages"),
+        raises(EnvironmentFault, "Source", "check, digest, gives, load, packages"),
     ):
         registry.sources()
 
@@ -210,21 +212,21 @@ def test_broken_sources_are_environment_faults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("backend", "onxruntime", r"there is no backend 'onxruntime'\. Did you mean 'onnxruntime'"),
-        ("backend", "opnvino", r"Did you mean 'openvino'"),
-        ("pass", "quantise-static", r"there is no pass 'quantise-static'\. Did you mean 'quantize-static'"),
+        ("backend", "onxruntime", ("'onxruntime'", "'onnxruntime'")),
+        ("backend", "opnvino", ("'opnvino'", "'openvino'")),
+        ("pass", "quantise-static", ("'quantise-static'", "'quantize-static'")),
     ],
 )
 def test_unknown_names_give_the_nearest(kind: str, name: str, message: str) -> None:
     use = {"backend": registry.backend, "pass": registry.pass_type}[kind]
-    with pytest.raises(UsageError, match=message) as caught:
+    with raises(UsageError, message) as caught:
         use(name)
     assert "edgekit plugins" in (caught.value.hint or "")
 
 
 def test_a_known_plugin_that_is_missing_is_answered_with_its_install_line() -> None:
     for name in set(registry.KNOWN_PLUGINS) - set(registry.names("backend")):
-        with pytest.raises(EnvironmentFault, match=f"the backend '{name}' is not installed") as caught:
+        with raises(EnvironmentFault, f"'{name}'") as caught:
             registry.backend(name)
         assert caught.value.hint == f"pip install {registry.KNOWN_PLUGINS[name]}"
 
@@ -277,26 +279,25 @@ def test_a_transport_of_another_package_is_connected(tmp_path: Path) -> None:
         board = connect("serial:/dev/ttyUSB0")
         assert isinstance(board, Transport)
         assert board.address == "serial:/dev/ttyUSB0"
-    with pytest.raises(UsageError, match="no transport 'serial'") as caught:
+    with raises(UsageError, "'serial'", hint="local, ssh"):
         connect("serial:/dev/ttyUSB0")
-    assert "local, ssh" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (TRANSPORT.replace("api, scheme = 2", "api, scheme = 9"), "is written for plugin contract 9"),
-        (TRANSPORT.replace("def push", "def put"), r"does not fulfil edgekit\.device\.Transport: it has no push"),
-        (TRANSPORT.replace('"serial"', '"tty"'), "calls itself 'tty'"),
+        (TRANSPORT.replace("api, scheme = 2", "api, scheme = 9"), "contract 9"),
+        (TRANSPORT.replace("def push", "def put"), ("edgekit.device.Transport", "push")),
+        (TRANSPORT.replace('"serial"', '"tty"'), ("'serial'", "'tty'")),
     ],
 )
 def test_broken_transports_are_environment_faults(tmp_path: Path, code: str, message: str) -> None:
-    with installed(transport(tmp_path, code)), pytest.raises(EnvironmentFault, match=message):
+    with installed(transport(tmp_path, code)), raises(EnvironmentFault, message):
         registry.transport("serial")
 
 
 def test_two_transports_of_one_scheme_are_an_error(tmp_path: Path) -> None:
     transport(tmp_path, TRANSPORT)
     transport(tmp_path, TRANSPORT, package="other-serial")
-    with installed(tmp_path), pytest.raises(EnvironmentFault, match="two packages claim the transport 'serial'"):
+    with installed(tmp_path), raises(EnvironmentFault, "'serial'", "edgekit-serial 1.0", "other-serial 1.0"):
         registry.transport("serial")

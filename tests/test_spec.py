@@ -8,6 +8,7 @@ import pytest
 from edgekit import spec as spec_module
 from edgekit.errors import UsageError
 from edgekit.spec import NUMPY_NAMES, SHORT_NAMES, ShapeRange, TensorSpec, check_feeds
+from tests.wording import Fact, mentions, raises
 
 
 @pytest.mark.parametrize(
@@ -30,24 +31,24 @@ def test_text_form(text: str, spec: TensorSpec) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot read the tensor ''"),
-        ("images", "cannot read the tensor 'images'"),
-        ("images:f32", "cannot read the tensor"),
-        (":f32[1]", "cannot read the tensor"),
-        ("x:float[1]", "unknown element type 'float'"),
-        ("x:f23[1]", "Did you mean 'f32'"),
-        ("x:f32[1,,2]", "'' is no size"),
-        ("x:f32[1,-1]", "-1 is no size"),
+        ("", "''"),
+        ("images", "'images'"),
+        ("images:f32", "'images:f32'"),
+        (":f32[1]", "':f32[1]'"),
+        ("x:float[1]", ("'x'", "'float'")),
+        ("x:f23[1]", ("'x'", "'f23'", "'f32'")),
+        ("x:f32[1,,2]", ("'x'", "''")),
+        ("x:f32[1,-1]", ("'x'", "-1")),
     ],
 )
 def test_bad_text_is_refused(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message):
         TensorSpec.parse(text)
 
 
 def test_sizes_are_numbers_or_names() -> None:
     for bad in (-1, "", True):
-        with pytest.raises(UsageError, match="is no size"):
+        with raises(UsageError, "'x'", repr(bad), "size"):
             TensorSpec("x", "f32", (1, bad))
 
 
@@ -67,7 +68,7 @@ def test_resolve_and_static() -> None:
 
 @pytest.mark.parametrize("sizes", [(0, 1, 2), (2, 1, 3), (1, 4, 3), (-1, -1, -1)])
 def test_shape_ranges_are_in_order(sizes: tuple[int, int, int]) -> None:
-    with pytest.raises(UsageError, match="1 <= min <= opt <= max"):
+    with raises(UsageError, ("min", "opt", "max"), ", ".join(map(str, sizes))):
         ShapeRange(*sizes)
 
 
@@ -85,28 +86,25 @@ def test_fitting_feeds_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feeds", "messages"),
+    ("feeds", "facts"),
     [
-        ({"ids": ids(2, 5)}, ["the input 'mask' is missing"]),
-        ({"ids": ids(2, 5), "mask": ids(2, 5), "maks": ids(1)}, ["no input 'maks'", "Did you mean 'mask'"]),
-        ({"ids": ids(2, 5, dtype="int32"), "mask": ids(2, 5)}, ["'ids' is int32, the model takes int64"]),
-        ({"ids": [[1, 2]], "mask": ids(1, 2)}, ["'ids' is list, the model takes int64"]),
-        ({"ids": ids(5), "mask": ids(2, 5)}, [r"'ids' has shape \[5\]"]),
-        ({"ids": ids(2, 5), "mask": ids(2, 6)}, ["'L' is 6 in input 'mask' but 5 in 'ids'"]),
-        ({"other": ids(1)}, ["no input 'other'", "'ids' is missing", "'mask' is missing"]),
+        ({"ids": ids(2, 5)}, ["'mask'"]),
+        ({"ids": ids(2, 5), "mask": ids(2, 5), "maks": ids(1)}, [("'maks'", "'mask'")]),
+        ({"ids": ids(2, 5, dtype="int32"), "mask": ids(2, 5)}, [("'ids'", "int32", "int64")]),
+        ({"ids": [[1, 2]], "mask": ids(1, 2)}, [("'ids'", "list", "int64")]),
+        ({"ids": ids(5), "mask": ids(2, 5)}, [("'ids'", "[5]")]),
+        ({"ids": ids(2, 5), "mask": ids(2, 6)}, [("'L'", "6", "'mask'", "5", "'ids'")]),
+        ({"other": ids(1)}, ["'other'", "'ids'", "'mask'"]),
     ],
 )
-def test_every_fault_of_the_feeds_is_named(feeds: dict, messages: list[str]) -> None:
-    with pytest.raises(UsageError) as caught:
+def test_every_fault_of_the_feeds_is_named(feeds: dict, facts: list[Fact]) -> None:
+    with raises(UsageError, facts, hint="ids:i64[N,L], mask:i64[N,L]"):
         check_feeds(SPECS, feeds)
-    for message in messages:
-        caught.match(message)
-    assert caught.value.hint == "the model takes ids:i64[N,L], mask:i64[N,L]"
 
 
 def test_fixed_sizes_are_held() -> None:
     spec = TensorSpec("x", "f32", (1, 3))
-    with pytest.raises(UsageError, match=r"'x' has shape \[2, 3\], the model takes x:f32\[1,3\]"):
+    with raises(UsageError, "'x'", "[2, 3]", "x:f32[1,3]"):
         check_feeds((spec,), {"x": np.zeros((2, 3), "float32")})
 
 
@@ -114,7 +112,7 @@ def test_one_sample_for_a_fixed_batch_is_told_what_to_do() -> None:
     spec = TensorSpec("x", "f32", (4, 3))
     with pytest.raises(UsageError) as caught:
         check_feeds((spec,), {"x": np.zeros((1, 3), "float32")})
-    assert "4 samples at once" in caught.value.hint and "batch=dynamic" in caught.value.hint
+    assert mentions(caught.value.hint, "4 samples", "batch=dynamic")
 
 
 def test_feeds_like_those_that_passed_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +124,6 @@ def test_feeds_like_those_that_passed_are_not_looked_at_again(monkeypatch: pytes
         check({"ids": ids(2, length), "mask": ids(2, length)})
     assert len(looked) == 4
     for _ in range(2):
-        with pytest.raises(UsageError, match="'mask' is missing"):
+        with raises(UsageError, "'mask'"):
             check({"ids": ids(2, 5)})
     assert len(looked) == 6, "what failed is no known kind"

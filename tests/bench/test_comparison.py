@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.bench import Outcome, Round, faster
 from edgekit.errors import UsageError
+from tests.wording import raises
 
 
 def outcome(name: str, medians, first_cycle: int = 0) -> Outcome:
@@ -54,5 +55,5 @@ def test_it_repeats():
 
 
 def test_outcomes_that_never_met_cannot_be_compared():
-    with pytest.raises(UsageError, match="not measured together"):
+    with raises(UsageError, "'a'", "'b'"):
         faster(outcome("a", [1, 2]), outcome("b", [1, 2], first_cycle=9))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit.bench import Comparison
+from tests.wording import mentions, raises
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -63,24 +64,24 @@ def peer(table, name="nncf", *, ours, drop=0.0, passes=True, p50=1.0):
 
 def test_a_peer_that_passes_and_is_faster_is_a_no(table, page):
     told = table.verdict(page(peer(table, ours=compared(0.8, 0.75, 0.85), p50=0.8)))
-    assert told.startswith("**No**") and "the tool nncf (0.80x (0.75 to 0.85) its speed)" in told
+    assert told.startswith("**No**") and mentions(told, ("the tool nncf", "0.80x (0.75 to 0.85)"))
 
 
 def test_a_faster_peer_that_misses_the_gate_is_no_rival(table, page):
     lossy = peer(table, ours=compared(0.5, 0.45, 0.55), drop=0.05, passes=False, p50=0.5)
     told = table.verdict(page(lossy))
-    assert told.startswith("**Yes**") and "The closest is ONNX Runtime fp32" in told
+    assert told.startswith("**Yes**") and mentions(told, "ONNX Runtime fp32")
 
 
 def test_a_difference_within_the_noise_is_said_to_be_one(table, page):
     told = table.verdict(page(peer(table, ours=compared(0.98, 0.95, 1.02))))
-    assert told.startswith("**Yes**") and told.endswith("0.98x (0.95 to 1.02) its speed, as fast within the noise.")
+    assert told.startswith("**Yes**") and mentions(told, ("0.98x (0.95 to 1.02)", "noise"))
 
 
 def test_without_an_artifact_of_ours_the_answer_is_no(table, page):
     assert "exit code 5" in table.verdict(page(ours=table.Row("edgekit", "edgekit export", failure="exit code 5")))
     missed = table.Row("edgekit", "edgekit export", score=0.8, drop=0.1, passes=False, p50_ms=1.0)
-    assert table.verdict(page(ours=missed)) == "**No**: edgekit's own artifact misses the gate."
+    assert mentions(table.verdict(page(ours=missed)), "**No**", "gate")
 
 
 def test_a_tool_that_failed_stays_in_the_table_with_its_reason(table, page):
@@ -114,8 +115,8 @@ def test_random_weights_get_bars_and_no_quality(table, page):
     chart = import_module("suite.chart")
     row = peer(table, ours=compared(1.3, 1.2, 1.4))
     drawn = chart.draw(page(row, metric=None))
-    assert "random weights: speed only" in drawn and drawn.count("<rect class=") == 3
-    assert "nothing is judged" in table.verdict(page(row, metric=None))
+    assert mentions(drawn, "random weights") and drawn.count("<rect class=") == 3
+    assert mentions(table.verdict(page(row, metric=None)), "nothing")
 
 
 def test_a_loss_of_just_what_is_allowed_passes():
@@ -169,10 +170,10 @@ def test_the_classifier_learns_and_is_a_whole_checkpoint(assets, tmp_path):
 def test_unknown_names_are_said_with_the_known_ones():
     catalogue, tools = import_module("models.catalogue"), import_module("suite.tools")
     assert catalogue.names("minilm,res8") == ["minilm-32", "minilm-128", "res8"]
-    with pytest.raises(SystemExit, match="there is no model 'resnet'"):
+    with raises(SystemExit, "'resnet'", "resnet20"):
         catalogue.names("resnet")
     assert [tool.name for tool in tools.choose("nncf")] == ["onnxruntime", "nncf"], "ratios need the baseline"
-    with pytest.raises(tools.UsageError, match="there is no tool 'nncff'"):
+    with raises(tools.UsageError, ("'nncff'", "'nncf'")):
         tools.choose("nncff")
 
 
@@ -197,7 +198,7 @@ def test_the_whole_suite_on_the_small_model(tmp_path):
     found, said = measured()
     rows = {row["tool"]: row for row in found["rows"]}
     assert set(rows) == {"edgekit", "onnxruntime", "openvino-f32", "executorch"}
-    assert "does not install" in rows["executorch"]["failure"] and rows["executorch"]["p50_ms"] is None
+    assert mentions(rows["executorch"]["failure"], "install") and rows["executorch"]["p50_ms"] is None
     for name in ("edgekit", "onnxruntime", "openvino-f32"):
         row = rows[name]
         assert row["failure"] is None and row["passes"] and row["score"] > 0.95 and row["p50_ms"] > 0, row

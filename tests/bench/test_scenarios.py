@@ -18,6 +18,7 @@ from edgekit.report import conditions
 from edgekit.result.measurement import Measurement
 from edgekit.sensors import Board
 from edgekit.spec import TensorSpec
+from tests.wording import mentions, raises
 
 pytestmark = pytest.mark.alone
 
@@ -50,7 +51,7 @@ def test_a_camera_that_is_too_fast_is_an_overload(entry):
     assert found.pace.overloaded and found.pace.busy_share >= 2
     assert found.pace.deadline_ms == 10 and found.pace.missed >= found.count, "every answer was late"
     assert outcome.latencies_ns[10] >= 100e6 + 20e6, "the eleventh waited for ten, each 10 ms slower than the schedule"
-    assert "OVERLOADED, the queue grows" in words(found)
+    assert mentions(words(found), "OVERLOADED")
 
 
 def test_cameras_take_turns_in_long_rounds(entry):
@@ -127,10 +128,10 @@ def test_a_falling_clock_explains_a_slowdown(entry, tmp_path, heat):
     asked = replace(SHORT, scenario="sustained", min_seconds=3, max_seconds=3, sample_s=0.1)
     (outcome,) = benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, board=sensors.find(root))
     found = outcome.measurement
-    assert found.throttle.verdict == "throttled" and "the clock fell from 1500 to " in found.throttle.reasons[0]
+    assert found.throttle.verdict == "throttled" and mentions(found.throttle.reasons[0], ("clock", "1500"))
     assert found.sustained.windows[0].clock_mhz > found.sustained.windows[-1].clock_mhz
     assert found.sustained.windows[0].temperature_c == pytest.approx(48.686)
-    assert found.energy_j is None and found.energy_reason == "a Raspberry Pi 4 Model B measures no power"
+    assert found.energy_j is None and mentions(found.energy_reason, "Raspberry Pi 4 Model B", "power")
 
 
 def test_sensors_are_read_beside_a_plain_run(entry):
@@ -145,7 +146,7 @@ def test_sensors_are_read_beside_a_plain_run(entry):
     assert found.throttle.verdict == "not throttled"
     said = words(found)
     assert "mJ an inference on VDD_IN" in said and "tj-thermal 52.4 °C" in said and "power mode: 15W" in said
-    assert "no reading: cv0-thermal" in said
+    assert mentions(said, ("reading", "cv0-thermal"))
     assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
@@ -153,7 +154,7 @@ def test_an_emulated_machine_has_no_sensors_of_its_own(entry, monkeypatch):
     monkeypatch.setattr(schedule, "emulated", lambda: True)
     (outcome,) = benchmark([entry(sleep_ms=5)], replace(SHORT, sample_s=0.1))
     found = outcome.measurement
-    assert found.sensors.series == () and found.energy_reason == "this machine is emulated"
+    assert found.sensors.series == () and mentions(found.energy_reason, "emulated")
     assert found.throttle.verdict == "unknown"
 
 
@@ -164,18 +165,18 @@ def test_without_sensors_there_is_no_word_of_them(entry):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "facts"),
     [
-        ({"rate": 30}, "--rate belongs to the scenario 'fixed-rate', and 'single-stream' is asked for"),
-        ({"scenario": "fixed-rate"}, "needs the rate of arrivals"),
-        ({"scenario": "fixed-rate", "rate": 0}, "--rate 0 is not possible"),
-        ({"scenario": "fixed-rate", "rate": 30, "deadline_ms": -1}, "--deadline-ms -1 is not possible"),
-        ({"scenario": "sustained", "streams": 2}, "--streams belongs to the scenario 'offline'"),
-        ({"scenario": "offline", "batch": 0}, "--batch 0 is not possible"),
+        ({"rate": 30}, ("--rate", "'fixed-rate'", "'single-stream'")),
+        ({"scenario": "fixed-rate"}, "'fixed-rate'"),
+        ({"scenario": "fixed-rate", "rate": 0}, "--rate 0"),
+        ({"scenario": "fixed-rate", "rate": 30, "deadline_ms": -1}, "--deadline-ms -1"),
+        ({"scenario": "sustained", "streams": 2}, ("--streams", "'offline'")),
+        ({"scenario": "offline", "batch": 0}, "--batch 0"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_way_out(given, words):
-    with pytest.raises(UsageError, match=words):
+def test_what_does_not_fit_is_refused_with_the_way_out(given, facts):
+    with raises(UsageError, facts):
         Load(**given)
 
 
@@ -187,7 +188,7 @@ def test_a_batch_is_filled_with_stored_samples_of_one_shape():
     assert size == 8 and feeds["x"][:, 0].tolist() == [1, 2, 1, 2, 1, 2, 1, 2]
     assert Load("offline", batch=3).feeds(stored, (free,), "b")[1] == 3
     assert Load("offline").feeds(stored, (fixed,), "b")[1] == 1 and Load().feeds(stored, (free,), "b")[1] == 1
-    with pytest.raises(UnsupportedError, match="fixed batch, and --batch 4"):
+    with raises(UnsupportedError, "fixed", "--batch 4"):
         Load("offline", batch=4).feeds(stored, (fixed,), "b")
 
 

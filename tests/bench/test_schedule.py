@@ -20,6 +20,7 @@ from edgekit.bench import Entry, Settings, benchmark, faster, schedule
 from edgekit.bench.percentile import least_count
 from edgekit.errors import ArtifactError, DeviceError, UsageError
 from edgekit.result.measurement import Measurement
+from tests.wording import raises
 
 pytestmark = pytest.mark.alone
 
@@ -156,7 +157,7 @@ def test_raw_latencies_are_saved_one_a_line(entry, quick, tmp_path):
 
 
 def test_two_entries_of_one_name_are_refused(entry):
-    with pytest.raises(UsageError, match="'twin'"):
+    with raises(UsageError, "'twin'"):
         benchmark([entry("twin"), entry("twin")])
 
 

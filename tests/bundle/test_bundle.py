@@ -18,6 +18,7 @@ from edgekit.model import Part, State
 from edgekit.plugin import Built
 from edgekit.spec import TensorSpec
 from edgekit.target import target
+from tests.wording import raises
 
 
 def write(path, requires=None, text="payload"):
@@ -68,37 +69,40 @@ def test_the_digest_is_of_what_runs(tmp_path):
 
 
 def test_no_bundle(tmp_path):
-    with pytest.raises(UsageError, match="there is no bundle"):
+    with raises(UsageError, "nothing'", hint="edgekit export"):
         artifact.open(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="not a bundle"):
+    with raises(UsageError, "manifest.json", hint="edgekit export"):
         artifact.open(tmp_path)
+
+
+OUTSIDE = {"path": "../../etc/passwd", "bytes": 1, "sha256": ""}
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda b: (b / "model/model.onnx").write_text("paylord"), "altered"),
-        (lambda b: (b / "model/model.onnx").write_text("pay"), "has 3 bytes, the manifest says 7"),
-        (lambda b: (b / "model/model.onnx").unlink(), "missing"),
-        (lambda b: (b / "manifest.json").write_text("{"), "cannot be read"),
-        (lambda b: (b / "manifest.json").write_text("[]"), "damaged"),
+        (lambda b: (b / "model/model.onnx").write_text("paylord"), ["'model/model.onnx'", "SHA-256"]),
+        (lambda b: (b / "model/model.onnx").write_text("pay"), ("'model/model.onnx'", "3 bytes", "7")),
+        (lambda b: (b / "model/model.onnx").unlink(), "'model/model.onnx'"),
+        (lambda b: (b / "manifest.json").write_text("{"), ("manifest.json", "line 1 column 2")),
+        (lambda b: (b / "manifest.json").write_text("[]"), ("manifest.json", "[]")),
         (lambda b: edit(b, schema=99), "schema 99"),
-        (lambda b: edit(b, surprise=1), "unknown key 'surprise'"),
-        (lambda b: edit(b, files=[]), "not its hash"),
-        (lambda b: edit(b, files=[{"path": "../../etc/passwd", "bytes": 1, "sha256": ""}]), "outside the bundle"),
-        (lambda b: edit_part(b, payload=["../x"]), "not its hash"),
+        (lambda b: edit(b, surprise=1), "'surprise'"),
+        (lambda b: edit(b, files=[]), ["'model/model.onnx'", "hash"]),
+        (lambda b: edit(b, files=[OUTSIDE]), ("'../../etc/passwd'", "outside")),
+        (lambda b: edit_part(b, payload=["../x"]), ["'../x'", "hash"]),
         (lambda b: edit_part(b, requires={"arch": "riscv64"}), "riscv64"),
-        (lambda b: edit_part(b, requires={"isa": ["amx_nope"]}), "lacks amx_nope"),
-        (lambda b: edit_part(b, requires={"isa_any": ["nope1", "nope2"]}), "none of nope1, nope2"),
-        (lambda b: edit_part(b, requires={"packages": {"numpy": ">=99.0"}}), "needs numpy>=99.0"),
-        (lambda b: edit_part(b, requires={"packages": {"numpy": ">=1.26,=>1"}}), "needs numpy>=1.26,=>1"),
-        (lambda b: edit_part(b, requires={"packages": {"no-such-package": ">=1"}}), "not installed"),
+        (lambda b: edit_part(b, requires={"isa": ["amx_nope"]}), "amx_nope"),
+        (lambda b: edit_part(b, requires={"isa_any": ["nope1", "nope2"]}), "nope1, nope2"),
+        (lambda b: edit_part(b, requires={"packages": {"numpy": ">=99.0"}}), "numpy>=99.0"),
+        (lambda b: edit_part(b, requires={"packages": {"numpy": ">=1.26,=>1"}}), "numpy>=1.26,=>1"),
+        (lambda b: edit_part(b, requires={"packages": {"no-such-package": ">=1"}}), "pip install 'no-such-package>=1'"),
     ],
 )
 def test_a_bundle_that_is_not_as_it_was_made_is_refused(tmp_path, damage, message):
     path = write(tmp_path / "b")
     damage(path)
-    with pytest.raises(ArtifactError, match=message):
+    with raises(ArtifactError, message):
         artifact.open(path)
 
 
@@ -107,7 +111,7 @@ def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
     (tmp_path / "outside").write_text("payload")
     (path / "model/model.onnx").unlink()
     (path / "model/model.onnx").symlink_to(tmp_path / "outside")
-    with pytest.raises(ArtifactError, match="outside the bundle"):
+    with raises(ArtifactError, "'model/model.onnx'", "outside"):
         artifact.open(path)
 
 
@@ -128,14 +132,14 @@ def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):
 def test_a_manifest_nested_without_end_is_damaged(tmp_path):
     folder = write(tmp_path / "b")
     (folder / "manifest.json").write_text("[" * 100_000)
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with raises(ArtifactError, "manifest.json'", hint="again"):
         artifact.open(folder)
 
 
 def test_a_missing_backend_is_told_with_the_line_that_installs_it(tmp_path, monkeypatch):
     folder = write(tmp_path / "b", requires={"packages": {"onnxruntime": ">=1"}})
     monkeypatch.setattr(registry, "_table", lambda group: {})
-    with pytest.raises(EnvironmentFault, match="'onnxruntime' is not installed") as caught:
+    with raises(EnvironmentFault, "'onnxruntime'") as caught:
         artifact.open(folder)
     assert caught.value.hint == "pip install edgekit-onnxruntime"
 
@@ -143,7 +147,7 @@ def test_a_missing_backend_is_told_with_the_line_that_installs_it(tmp_path, monk
 def test_a_portable_bundle_is_finished_before_it_runs(tmp_path):
     path = write(tmp_path / "b")
     edit(path, portable=True)
-    with pytest.raises(ArtifactError, match="its engine is built on the device") as caught:
+    with raises(ArtifactError, "portable", hint="edgekit finish") as caught:
         artifact.open(path).session()
     assert f"edgekit finish {path}" in caught.value.hint
 
@@ -210,7 +214,7 @@ def test_equal_files_are_stored_once(pair):
 
 @pytest.mark.parametrize("use", [lambda b: b.session(), lambda b: b.payload, lambda b: b.runner(), lambda b: b.task()])
 def test_several_parts_are_not_opened_yet(pair, use):
-    with pytest.raises(ArtifactError, match=r"has 2 parts \(encoder, decoder\)") as caught:
+    with raises(ArtifactError, "2 parts", "encoder, decoder") as caught:
         use(artifact.open(pair))
     assert caught.value.hint == "pip install --upgrade edgekit"
 
@@ -218,14 +222,14 @@ def test_several_parts_are_not_opened_yet(pair, use):
 def test_what_every_part_requires_is_checked(tmp_path):
     decoder = compiled(tmp_path, DECODER, requires={"arch": "riscv64", "packages": {"numpy": ">=99"}})
     path = write_parts(tmp_path / "b", compiled(tmp_path, ENCODER, requires={"arch": "riscv64"}), decoder)
-    with pytest.raises(ArtifactError, match="needs numpy>=99") as caught:
+    with raises(ArtifactError, "numpy>=99") as caught:
         artifact.open(path)
-    assert caught.value.message.count("it needs riscv64") == 1, "said once, though both parts do"
+    assert caught.value.message.count("riscv64") == 1, "said once, though both parts do"
 
 
 def test_a_state_that_the_manifest_does_not_list_is_a_damaged_manifest(pair):
     edit(pair, states=[])
-    with pytest.raises(ArtifactError, match=r"damaged.*'encoder' names the state 'hidden'"):
+    with raises(ArtifactError, ("'encoder'", "'hidden'")):
         artifact.open(pair)
 
 

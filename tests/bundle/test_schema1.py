@@ -16,6 +16,7 @@ from edgekit.bundle import finish
 from edgekit.errors import ArtifactError
 from edgekit.result.report import Report
 from edgekit.testing import fake_plugin
+from tests.wording import raises
 
 KEPT = Path(__file__).parent.parent / "fixtures" / "schema1"
 EVALUATION = Path(edgekit.__file__).parent / "embedded" / "digits" / "data" / "evaluation.npz"
@@ -51,7 +52,7 @@ def test_it_is_verified_on_the_samples_that_it_was_exported_with() -> None:
 
 
 def test_a_portable_one_waits_for_its_device() -> None:
-    with pytest.raises(ArtifactError, match="portable"):
+    with raises(ArtifactError, "portable", hint="edgekit finish"):
         artifact.open(KEPT / "digits-jetson", check=False).session()
 
 

@@ -11,6 +11,7 @@ import pytest
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import MANIFEST
 from edgekit.errors import UsageError
+from tests.wording import raises
 
 
 def write(path):
@@ -47,14 +48,14 @@ def test_a_killed_write_is_cleared_by_the_next(tmp_path):
 
 def test_outputs_that_exist(tmp_path):
     bundle = write(tmp_path / "b")
-    with pytest.raises(UsageError, match="exists") as caught:
+    with raises(UsageError, "b'", hint="--force") as caught:
         staging.check(bundle, force=False)
     assert "--force" in (caught.value.hint or "")
     staging.check(bundle, force=True)
     staging.check(tmp_path / "new" / "deep", force=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(UsageError, match="not a bundle"):
+    with raises(UsageError, "mine'", "bundle", hint="--output"):
         staging.check(tmp_path / "mine", force=True)
-    with pytest.raises(UsageError, match="is a file"):
+    with raises(UsageError, "thesis.txt'", "file", hint="--output"):
         staging.check(tmp_path / "mine" / "thesis.txt", force=True)

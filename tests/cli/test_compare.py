@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.result.latency_block import LatencyBlock
 from edgekit.result.report import Report
+from tests.wording import mentions
 
 
 def with_turns(report: Report, levels, spread: float = 0.01) -> Report:
@@ -52,14 +53,14 @@ def test_a_table_without_a_gate(run, files):
 def test_the_exit_code_says_what_the_gate_found(run, files):
     worse = run("compare", files["new"], files["old"], "--max-regress", "p50=5%", "--max-regress", "size=0")
     assert worse.exit_code == 6 and "p50 REGRESSED" in worse.stdout
-    assert "worse than the baseline:" in worse.stderr and "size" not in worse.stderr
+    assert mentions(worse.stderr, "p50") and "size" not in worse.stderr
     fine = run("compare", files["same"], files["old"], "--max-regress", "p50=5%")
     assert fine.exit_code == 0 and "p50 not regressed" in fine.stdout and fine.stderr == ""
     unsure = run("compare", files["wild"], files["old"], "--max-regress", "p50=5%")
     assert unsure.exit_code == 0 and "CANNOT TELL" in unsure.stdout
-    assert "warning: it cannot be told whether p50 of" in unsure.stderr
+    assert mentions(unsure.stderr, ("warning:", "p50"))
     strict = run("compare", files["wild"], files["old"], "--max-regress", "p50=5%", "--strict")
-    assert strict.exit_code == 6 and "it cannot be told" in strict.stderr and "--run" in strict.stderr
+    assert strict.exit_code == 6 and mentions(strict.stderr, ("error:", "p50"), "--run")
 
 
 def test_json_has_the_verdicts(run, files):
@@ -92,21 +93,21 @@ def test_a_baseline_from_a_report(run, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "facts"),
     [
-        (("--max-regress", "p50"), "cannot read the limit 'p50'"),
-        (("--max-regress", "p9=5%"), "Did you mean"),
-        (("--junit", "x.xml"), "there is no gate"),
-        (("--save-baseline", "base.txt"), "not named as JSON"),
-        (("--save-baseline", "nowhere/base.json"), "folder that does not exist"),
-        (("--max-regress", "p50=5%", "--markdown", "nowhere/page.md"), "folder that does not exist"),
-        (("--max-regress", "p50=5%", "--junit", "nowhere/gate.xml"), "folder that does not exist"),
+        (("--max-regress", "p50"), "'p50'"),
+        (("--max-regress", "p9=5%"), ("'p9'", "'p90'")),
+        (("--junit", "x.xml"), ["--junit", "--max-regress"]),
+        (("--save-baseline", "base.txt"), "'base.txt'"),
+        (("--save-baseline", "nowhere/base.json"), "nowhere"),
+        (("--max-regress", "p50=5%", "--markdown", "nowhere/page.md"), "nowhere"),
+        (("--max-regress", "p50=5%", "--junit", "nowhere/gate.xml"), "nowhere"),
     ],
 )
-def test_bad_options_are_refused(args, words, run, files, tmp_path, monkeypatch):
+def test_bad_options_are_refused(args, facts, run, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("compare", files["same"], files["old"], *args)
-    assert result.exit_code == 2 and words in result.stderr
+    assert result.exit_code == 2 and mentions(result.stderr, facts)
 
 
 def test_bundles_are_measured_by_turns_and_judged(run, made, tmp_path):
@@ -118,7 +119,7 @@ def test_bundles_are_measured_by_turns_and_judged(run, made, tmp_path):
     told = json.loads(result.stdout)
     assert result.exit_code == 0, result.stderr
     (verdict,) = told["verdicts"]
-    assert verdict["how"] == "in one run, by turns" and verdict["verdict"] == "not regressed"
+    assert mentions(verdict["how"], "one run") and verdict["verdict"] == "not regressed"
     assert [row["source"] for row in told["rows"]] == [str(other), str(made.path)]
     assert run("compare", "--run", made.path).exit_code == 2
 

@@ -14,6 +14,7 @@ from edgekit import _requirement
 from edgekit.cli import checkpoint_facts, diagnosis
 from edgekit.errors import UsageError
 from edgekit.frameworks import onnx_facts
+from tests.wording import mentions, raises
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
     found = findings(diagnosis._packages())
     bad = found["package madeup-torch"]
     assert bad.state == "broken"
-    assert bad.words == "2.14.1 is installed, but edgekit needs <2.14"
+    assert mentions(bad.words, ("2.14.1", "edgekit", "<2.14"))
     assert bad.hint == "pip install 'madeup-torch>=2.6,<2.14'"
     clash = found["package madeup-helper"]
-    assert clash.words == "5.1 is installed, but madeup-onnx needs <5"
+    assert mentions(clash.words, ("5.1", "madeup-onnx", "<5"))
     assert clash.hint == "pip install 'madeup-helper>=4.2,<5'"
     missing = found["build packages"]
-    assert (missing.state, missing.words) == ("broken", "not installed: madeup-missing")
+    assert missing.state == "broken" and mentions(missing.words, "madeup-missing")
     assert found["package madeup-onnx"].state == "ok"
 
 
@@ -103,7 +104,7 @@ def test_a_device_without_the_build_side_is_well(distributions):
 
 def test_a_plugin_that_kills_python_is_named():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
-    assert diagnosis._child(code) == (None, "it crashed with signal 4")
+    assert (answer := diagnosis._child(code))[0] is None and mentions(answer[1], "signal 4")
     assert diagnosis._child("raise ImportError('libx is missing')") == (None, "libx is missing")
 
 
@@ -188,7 +189,7 @@ def test_onnx_facts_name_external_files(tmp_path):
 def test_onnx_facts_refuse_what_is_none(content, tmp_path, run):
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"m\.onnx"):
+    with raises(UsageError, "m.onnx'", hint="again"):
         onnx_facts.read(path)
     assert run("inspect", path).exit_code == 2
 
@@ -215,8 +216,8 @@ def test_checkpoint_facts(digits, run):
 def test_a_truncated_checkpoint_is_refused(digits):
     weights = digits / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UsageError, match="cut off"):
+    with raises(UsageError, "model.safetensors'", "cut off"):
         checkpoint_facts.read(digits)
     weights.write_bytes(b"\xff" * 20)
-    with pytest.raises(UsageError, match="no sound safetensors"):
+    with raises(UsageError, "model.safetensors'", "header"):
         checkpoint_facts.read(digits)

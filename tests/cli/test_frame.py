@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from edgekit.cli import FAMILIES, VERBS, cli, failure, interruption
 from edgekit.cli.group import EXIT_CODES
 from edgekit.errors import AccuracyFailure, BuildError, DeviceError, EdgekitError, UsageError
+from tests.wording import mentions
 
 SUBCLASSES = EdgekitError.__subclasses__()
 
@@ -84,22 +86,21 @@ def test_version(run):
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("args", "fact"),
     [
-        (("exprot",), "there is no command 'exprot'. Did you mean 'export'"),
-        (("export", "--modle", "x"), "there is no option '--modle'. Did you mean '--model'"),
-        (("run",), "the argument 'BUNDLE' is missing."),
-        (("export", "--max-drop", "much"), "'much' is not a valid float"),
-        (("cache", "shred"), "'shred' is not one of"),
-        (("init", "a", "b"), "unexpected extra argument"),
+        (("exprot",), ("'exprot'", "'export'")),
+        (("export", "--modle", "x"), ("'--modle'", "'--model'")),
+        (("run",), "'BUNDLE'"),
+        (("export", "--max-drop", "much"), ("'--max-drop'", "'much'")),
+        (("cache", "shred"), ("'shred'", "'clear'")),
+        (("init", "a", "b"), "argument"),
     ],
 )
-def test_usage_errors_are_ours(args, message, run):
+def test_usage_errors_are_ours(args, fact, run):
     result = run(*args)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
-    assert message in result.stderr
-    assert "\nhint: see `edgekit" in result.stderr
+    assert mentions(result.stderr, fact, re.compile(r"^hint: .*`edgekit .*--help`", re.MULTILINE))
     assert result.stdout == ""
 
 
@@ -141,20 +142,20 @@ def test_our_errors_become_words_and_codes(kind, failing):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "fact"),
     [
-        (MemoryError(), 7, "ran out of memory"),
-        (OSError(28, "No space left on device", "/full/disk"), 7, "the disk is full while writing '/full/disk'"),
-        (OSError(30, "Read-only file system", "/cd/rom"), 2, "'/cd/rom' is on a read-only file system"),
-        (PermissionError(13, "Permission denied", "/secret"), 2, "no permission to use '/secret'"),
+        (MemoryError(), 7, "memory"),
+        (OSError(28, "No space left on device", "/full/disk"), 7, ["disk", "'/full/disk'"]),
+        (OSError(30, "Read-only file system", "/cd/rom"), 2, ["'/cd/rom'", "read-only"]),
+        (PermissionError(13, "Permission denied", "/secret"), 2, ["permission", "'/secret'"]),
         (KeyboardInterrupt(), 130, "interrupted"),
         (interruption.Terminated(), 143, "interrupted"),
     ],
 )
-def test_what_the_system_says_becomes_words(error, code, words, failing):
+def test_what_the_system_says_becomes_words(error, code, fact, failing):
     result = failing(error)
     assert result.exit_code == code
-    assert words in result.stderr
+    assert mentions(result.stderr, fact)
     assert "Traceback" not in result.stderr
 
 
@@ -162,7 +163,7 @@ def test_a_bug_shows_its_trace(failing):
     result = failing(ZeroDivisionError("in the depths"), "--json")
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
-    assert "this is a bug in edgekit: ZeroDivisionError: in the depths" in result.stderr
+    assert mentions(result.stderr, "bug", "ZeroDivisionError: in the depths")
     assert json.loads(result.stdout)["error"] == "Bug"
 
 

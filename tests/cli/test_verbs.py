@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.result.report import Report
+from tests.wording import mentions
 
 
 def test_run_answers_for_an_image(made, run):
@@ -41,10 +43,10 @@ def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
     assert json.loads(piped.stdout)["answer"] == one
     assert run("run", sentences, "a", "b", "c").exit_code == 2
     file = run("run", sentences, __file__)
-    assert file.exit_code == 2 and "is a file, and this model takes text" in file.stderr and "- <" in file.stderr
+    assert file.exit_code == 2 and mentions(file.stderr, "file", "text", "- <")
     assert run("run", sentences, "long " * 2000, "--json").exit_code == 0
     nothing = run("run", sentences, "-", stdin="\n")
-    assert nothing.exit_code == 2 and "no text on stdin" in nothing.stderr
+    assert nothing.exit_code == 2 and mentions(nothing.stderr, "text", "stdin")
 
 
 def npy(array) -> bytes:
@@ -55,29 +57,28 @@ def npy(array) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("write", "words"),
+    ("write", "facts"),
     [
-        (lambda p: None, "there is no file"),
-        (lambda p: p.write_text("not an archive"), "cannot read the arrays"),
-        (lambda p: p.write_bytes(npy(np.ones(3))), "cannot read the arrays"),
-        (lambda p: np.savez(p, pixel_valeus=np.ones((1, 1, 8, 8), np.float32)), "Did you mean 'pixel_values'?"),
-        (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 9), np.float32)), "has shape [1, 1, 8, 9]"),
-        (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 8))), "is float64, the model takes float32"),
+        (lambda p: None, "feeds.npz'"),
+        (lambda p: p.write_text("not an archive"), ["feeds.npz'", "arrays"]),
+        (lambda p: p.write_bytes(npy(np.ones(3))), ["feeds.npz'", "arrays"]),
+        (lambda p: np.savez(p, pixel_valeus=np.ones((1, 1, 8, 8), np.float32)), ("'pixel_valeus'", "'pixel_values'")),
+        (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 9), np.float32)), ("'pixel_values'", "[1, 1, 8, 9]")),
+        (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 8))), ("float64", "float32")),
     ],
 )
-def test_run_refuses_arrays_that_do_not_fit(made, run, tmp_path, write, words):
+def test_run_refuses_arrays_that_do_not_fit(made, run, tmp_path, write, facts):
     write(tmp_path / "feeds.npz")
     result = run("run", made.path, tmp_path / "feeds.npz")
     assert result.exit_code == 2
-    assert words in result.stderr
+    assert mentions(result.stderr, facts)
 
 
 def test_run_refuses_what_is_no_image(made, run, tmp_path):
     assert run("run", made.path, tmp_path / "none.png").exit_code == 2
     (tmp_path / "text.png").write_text("hello")
     result = run("run", made.path, tmp_path / "text.png")
-    assert result.exit_code == 2
-    assert "does not open" in result.stderr
+    assert result.exit_code == 2 and mentions(result.stderr, "text.png'")
 
 
 def test_an_altered_bundle_is_refused(made, run, tmp_path):
@@ -115,8 +116,9 @@ def test_bench_measures_in_a_process(made, shell, tmp_path):
 
 def test_inspect_a_bundle(made, run, tmp_path):
     text = run("inspect", made.path).stdout
-    for words in ("bundle bright", "onnxruntime, recipe fp32", "pixel_values:f32[1,1,8,8]", "as they were made"):
-        assert words in text
+    assert mentions(
+        text, "bright", ("onnxruntime", "fp32"), "pixel_values:f32[1,1,8,8]", re.compile("^files ", re.MULTILINE)
+    )
     facts = json.loads(run("inspect", made.path, "--json").stdout)
     assert facts["sound"] and facts["manifest"]["name"] == "bright"
     assert run("inspect", made.path, "--report", tmp_path / "r.md").exit_code == 0
@@ -146,7 +148,7 @@ def test_one_bad_target_file_hides_no_other(run, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_TARGETS", str(tmp_path))
     result = run("targets")
     assert result.exit_code == 0
-    assert "bad: cannot be read" in result.stdout and "host" in result.stdout
+    assert mentions(result.stdout, "bad:") and "host" in result.stdout
 
 
 def test_recipes(run, tmp_path):
@@ -165,7 +167,7 @@ def test_a_recipe_is_written_as_the_file_that_repeats_it(run, tmp_path, monkeypa
     (tmp_path / "recipes" / "bad.toml").write_text("summary = ")
     listed = run("recipes")
     assert listed.exit_code == 0
-    assert "  mine " in listed.stdout and "bad.toml: cannot be read" in listed.stdout
+    assert "  mine " in listed.stdout and mentions(listed.stdout, "bad.toml:")
     found = json.loads(run("recipes", "mine", "--json").stdout)
     assert found["passes"] == [{"name": "quantize-static", "config": {"method": "percentile"}}]
     assert {row["name"] for row in json.loads(run("recipes", "--json").stdout)["recipes"]} >= {"mine", "int8-static"}
@@ -207,28 +209,28 @@ def test_cache(run, tmp_path):
     listed = json.loads(run("cache", "list", *place, "--json").stdout)["entries"]
     assert [(entry["step"], entry["bytes"]) for entry in listed] == [("export", 1000)]
     assert json.loads(run("cache", "clear", *place, "--json").stdout)["freed_bytes"] == 1000
-    assert "the cache is empty" in run("cache", "list", *place).stdout
+    assert mentions(run("cache", "list", *place).stdout, "empty")
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "facts"),
     [
-        (("a", "-m", "b"), "two models are given"),
-        (("a", "--shape", "batch"), "cannot read the shape"),
-        (("a", "--shape", "batch=0"), "cannot read the shape"),
-        (("a", "--target", "jetsno"), "Did you mean 'jetson'"),
+        (("a", "-m", "b"), ("'a'", "'b'")),
+        (("a", "--shape", "batch"), "'batch'"),
+        (("a", "--shape", "batch=0"), "'batch=0'"),
+        (("a", "--target", "jetsno"), ("'jetsno'", "'jetson'")),
         (("a", "--report", "r.pdf"), "'.pdf'"),
-        (("a", "--report", "nowhere/r.html"), "folder that does not exist"),
-        (("a", "--project", "none.toml"), "there is no project file"),
-        (("no such model",), "no such model"),
-        ((), "no model is given"),
+        (("a", "--report", "nowhere/r.html"), "'nowhere'"),
+        (("a", "--project", "none.toml"), "'none.toml'"),
+        (("no such model",), "'no such model'"),
+        ((), ["model", "edgekit.toml"]),
     ],
 )
-def test_export_refuses_bad_options(args, words, run, tmp_path, monkeypatch):
+def test_export_refuses_bad_options(args, facts, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("export", *args)
     assert result.exit_code == 2, result.stderr
-    assert words in result.stderr
+    assert mentions(result.stderr, facts)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,7 +266,7 @@ def test_a_backend_whose_probe_raises_does_not_hide_the_others(run, monkeypatch)
     monkeypatch.setattr(registry, "backend", lambda name: Broken() if name == "broken" else real(name))
     listed = run("plugins")
     assert listed.exit_code == 0, listed.stderr
-    assert "its probe failed: SystemExit: 3" in listed.stdout and "onnxruntime" in listed.stdout
+    assert mentions(listed.stdout, "SystemExit: 3") and "onnxruntime" in listed.stdout
 
 
 def test_bench_tells_memory_and_cold_start_and_takes_long(made, run):
@@ -288,4 +290,4 @@ def test_verify_counts_the_samples_that_have_a_label(made, run, tmp_path, monkey
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("NOT JUDGED")
     assert "accuracy 1.0000 on 4 labelled samples" in done.stdout
-    assert "2 of 6 samples have no label" in done.stdout
+    assert mentions(done.stdout, "2 of 6 samples", "label")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.data import Samples, advise
+from tests.wording import mentions
 
 RANDOM = np.random.default_rng(0)
 
@@ -25,22 +26,22 @@ def test_sound_data_needs_no_advice() -> None:
 def test_copies_are_counted() -> None:
     some = samples(10)
     (note,) = advise(joined(some, some.take(3)), samples(5))
-    assert note == "3 of 13 calibration samples are copies of others: they add nothing to the ranges"
+    assert mentions(note, "3 of 13 calibration samples")
 
 
 def test_one_sample_again_and_again() -> None:
     one = samples(1)
     (note,) = advise(joined(*[one] * 8), samples(5))
-    assert note.startswith("all 8 calibration samples are the same")
+    assert mentions(note, "8 calibration samples")
 
 
 def test_one_class() -> None:
     (note,) = advise(samples(6, ["cat"] * 6), samples(5, ["cat", "dog"] * 2 + ["cat"]))
-    assert "the same label, 'cat'" in note
+    assert mentions(note, "label", "'cat'")
 
 
 def test_samples_on_both_sides_whatever_their_labels() -> None:
     some = samples(10)
     relabelled = Samples.from_feeds([sample.fields for sample in some][:4], [1, 2, 1, 2])
     (note,) = advise(some, joined(samples(6), relabelled))
-    assert note.startswith("4 of 10 evaluation samples are calibration samples too")
+    assert mentions(note, ("4 of 10 evaluation samples", "calibration"))

@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.data import DataRef, load
 from edgekit.errors import UsageError
+from tests.wording import mentions, raises
 
 
 def test_sst2_has_no_header(assets):
@@ -109,7 +110,7 @@ def test_columns_asked_for(tmp_path):
     (tmp_path / "a.csv").write_text("id,title,body,verdict\n1,A title,some body,yes\n2,B title,other body,no\n")
     samples = load(DataRef(str(tmp_path / "a.csv"), None, ("title", "body"), "verdict"))
     assert samples[0].text == ("title", "body") and samples.labels == ["yes", "no"]
-    with pytest.raises(UsageError, match=r"no column 'verdit'\. Did you mean 'verdict'") as caught:
+    with raises(UsageError, ("'verdit'", "'verdict'")) as caught:
         load(DataRef(str(tmp_path / "a.csv"), label_column="verdit"))
     assert "id, title, body, verdict" in caught.value.hint
 
@@ -127,36 +128,36 @@ def test_glue_columns_in_jsonl(tmp_path):
 
 def test_a_bad_json_line_is_named_by_number(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a b", "label": 1}\n\n{"text": "broken\n')
-    with pytest.raises(UsageError, match="line 3 is not JSON"):
+    with raises(UsageError, "a.jsonl'", "line 3", "JSON"):
         load(str(tmp_path / "a.jsonl"))
     (tmp_path / "b.jsonl").write_text('{"text": "a b"}\n[1, 2]\n')
-    with pytest.raises(UsageError, match="line 2 is not a JSON object"):
+    with raises(UsageError, "b.jsonl'", "line 2", "JSON object"):
         load(str(tmp_path / "b.jsonl"))
 
 
 def test_a_ragged_row_is_named_by_number(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\ngood film,1\nbad, film,0\n")
-    with pytest.raises(UsageError, match="line 3 has 3 columns"):
+    with raises(UsageError, "a.csv'", ("line 3", "3", "2")):
         load(str(tmp_path / "a.csv"))
 
 
 def test_text_that_is_not_utf8(tmp_path):
     (tmp_path / "a.csv").write_bytes("text,label\ncafé noir,1\n".encode("latin-1"))
-    with pytest.raises(UsageError, match="not UTF-8") as caught:
+    with raises(UsageError, "a.csv'", "UTF-8", "line 2", hint="iconv") as caught:
         load(str(tmp_path / "a.csv"))
     assert "iconv" in caught.value.hint
 
 
 def test_a_table_without_a_usable_column_lists_them(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"label": 1, "note": null}\n')
-    with pytest.raises(UsageError, match="no column to feed") as caught:
+    with raises(UsageError, "a.jsonl'", hint="--text-column") as caught:
         load(str(tmp_path / "a.jsonl"))
     assert "label, note" in caught.value.hint
 
 
 def test_a_header_alone_is_no_data(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n")
-    with pytest.raises(UsageError, match="a header and no rows"):
+    with raises(UsageError, "a.csv'", "header"):
         load(str(tmp_path / "a.csv"))
 
 
@@ -170,9 +171,9 @@ def test_a_folder_of_tables_by_split(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na b,1\n")
     (tmp_path / "test.csv").write_text("text,label\nc d,0\ne f,1\n")
     samples = load(str(tmp_path))
-    assert len(samples) == 2 and any("'test' was read" in note for note in samples.notes)
+    assert len(samples) == 2 and any(mentions(note, "'test'") for note in samples.notes)
     assert len(load(DataRef(str(tmp_path), split="train"))) == 1
-    with pytest.raises(UsageError, match="no split 'tset'"):
+    with raises(UsageError, ("'tset'", "'test'")):
         load(DataRef(str(tmp_path), split="tset"))
 
 
@@ -206,11 +207,11 @@ def test_headers_of_unknown_words(head, names, rows, tmp_path):
 def test_a_label_column_that_is_not_recognised_is_told(tmp_path):
     (tmp_path / "data.csv").write_text("tweet,polarity\n" + "so nice a day,1\nso sad a day,0\n" * 4)
     (note,) = load(DataRef(str(tmp_path / "data.csv"))).notes
-    assert note == "no column was taken for the label (polarity are there): name it with --label-column"
+    assert mentions(note, "polarity", "--label-column")
     assert load(DataRef(str(tmp_path / "data.csv"), label_column="polarity")).notes == ()
 
 
 def test_a_header_that_names_two_columns_alike_is_refused(tmp_path):
     (tmp_path / "data.csv").write_text("text,text,label\na b,c d,1\n")
-    with pytest.raises(UsageError, match="two columns of the name 'text'"):
+    with raises(UsageError, "data.csv'", "'text'"):
         load(DataRef(str(tmp_path / "data.csv")))

@@ -11,6 +11,7 @@ from edgekit.device.environment import bootstrap
 from edgekit.device.transport import Completed
 from edgekit.errors import DeviceError
 from edgekit.progress import Silent
+from tests.wording import raises
 
 
 class Device:
@@ -51,6 +52,6 @@ def test_a_device_without_gzip_is_sent_plain_bytes(packages: dict[str, Path]) ->
 
 def test_what_does_not_fit_as_a_whole_is_not_begun(packages: dict[str, Path]) -> None:
     device = Device(free_kb=3000)
-    with pytest.raises(DeviceError, match=r"the environment needs 5\.8 MB on ssh://board, where 2\.9 MB are free"):
+    with raises(DeviceError, ("5.8 MB", "ssh://board", "2.9 MB")):
         bootstrap._send(device, packages, Silent())  # type: ignore[arg-type]
     assert device.pushed == []

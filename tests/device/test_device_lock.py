@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from edgekit.device import Board, connect
 from edgekit.errors import DeviceError, UsageError
+from tests.wording import mentions, raises
 
 FOREVER = ["/bin/sh", "-c", "echo running >&2; sleep 600"]
 
@@ -72,14 +74,14 @@ def test_clean_leaves_nothing(place: Path) -> None:
 def test_a_folder_of_somebody_else_is_left_alone(place: Path) -> None:
     place.mkdir()
     (place / "photo.jpg").touch()
-    with pytest.raises(UsageError, match="is not empty and not edgekit's"), board(place):
+    with raises(UsageError, "device'", "local:", hint="EDGEKIT_DEVICE_DIR"), board(place):
         pass
     assert [path.name for path in place.iterdir()] == ["photo.jpg"]
 
 
 def test_a_late_step_is_ended(place: Path) -> None:
     with board(place) as here:
-        with pytest.raises(DeviceError, match="the step 'slow' took longer than its 1 s on local:"):
+        with raises(DeviceError, "'slow'", "1 s", "local:"):
             here.step("slow", FOREVER, timeout_s=1)
         assert here.step("next", ["echo", "fine"], timeout_s=20).text == "fine\n"
     assert not alive(f"{place}\0")
@@ -88,11 +90,9 @@ def test_a_late_step_is_ended(place: Path) -> None:
 def test_two_runs_never_share_a_board(place: Path) -> None:
     with board(place) as first:
         second = board(place)
-        with pytest.raises(
-            DeviceError, match=rf"local: is in use: .*\(process {os.getpid()}\) has it since 20"
-        ) as caught:
+        with raises(DeviceError, "local:", f"process {os.getpid()}", re.compile(r"\b20\d\d-\d\d-")) as caught:
             second.__enter__()
-        assert "its claim ends in" in (caught.value.hint or "")
+        assert mentions(caught.value.hint, "claim")
         assert first.step("still", ["true"], timeout_s=20).returncode == 0
     with board(place):
         pass
@@ -101,14 +101,14 @@ def test_two_runs_never_share_a_board(place: Path) -> None:
 def test_a_reboot_is_named(place: Path) -> None:
     with board(place) as here:
         here._boot = "11111111-2222-3333-4444-555555555555"
-        with pytest.raises(DeviceError, match="local: rebooted before the step 'bench'"):
+        with raises(DeviceError, "local:", "'bench'", "rebooted"):
             here.step("bench", ["true"], timeout_s=20)
 
 
 def test_a_board_taken_over_is_named(place: Path) -> None:
     with board(place) as here:
         (place / "lease").write_text(f"another {here.boot_id} 99999999999\nnobody knows\n")
-        with pytest.raises(DeviceError, match="local: was taken over by another run before the step 'bench'"):
+        with raises(DeviceError, "local:", "'bench'", "process 0"):
             here.step("bench", ["true"], timeout_s=20)
     assert (place / "lease").exists(), "the other run's claim was taken away"
 
@@ -167,7 +167,7 @@ def test_what_a_broken_run_left_is_collected(place: Path) -> None:
     assert orphan.wait(10) == -signal.SIGTERM
     assert not list((place / "jobs").iterdir())
     assert not list((place / "bundles").iterdir())
-    assert told == ["local:: ended bench.0123, left behind by a broken run"]
+    assert len(told) == 1 and mentions(told[0], "local:", "bench.0123")
 
 
 # Folders
@@ -214,7 +214,7 @@ def test_an_altered_file_on_the_board_is_mended(place: Path, bundle: Path) -> No
 
 def test_names_that_no_line_can_carry_are_refused(place: Path, bundle: Path) -> None:
     (bundle / "two\nlines").touch()
-    with board(place) as here, pytest.raises(UsageError, match="whose name cannot be sent"):
+    with board(place) as here, raises(UsageError, r"'two\nlines'", "bundle'"):
         here.push_bundle(bundle)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from edgekit.device import facts as probe
 from edgekit.device.hardware_report import Told
 from edgekit.errors import DeviceError, UnsupportedError, UsageError
 from edgekit.target import host, target
+from tests.wording import mentions, raises
 
 HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
 
@@ -60,7 +62,7 @@ def test_a_jetson_tells_its_jetpack():
     facts = probe.facts("ssh://jetson", Told(files, {"machine": "aarch64", "tensorrt": "10.3.0.30-1+cuda12.5"}, ()))
     assert (facts.l4t, facts.jetpack, facts.tensorrt) == ("36.4.3", "6.2", "10.3.0.30-1+cuda12.5")
     without = probe.facts("ssh://jetson", Told(files, {"machine": "aarch64"}, ()))
-    assert any("TensorRT was not found" in problem for problem in probe.missing(without))
+    assert any(mentions(problem, "TensorRT") for problem in probe.missing(without))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_an_answer_that_is_not_whole_is_no_answer():
 
             return Completed(0, b"fact machine aarch64\nfile /proc/cpuinfo\n 70 72\n", b"")
 
-    with pytest.raises(DeviceError, match="did not tell what it is"):
+    with raises(DeviceError, "'ssh://board'", hint="od and head"):
         hardware_report.ask(Cut())
 
 
@@ -105,20 +107,20 @@ def test_a_target_file_of_what_was_read(name, tmp_path):
     assert read.mismatches(facts.host) == (), "the device is what its own target says"
     assert read.backends and read.candidates
     assert read.device.isa == facts.host.isa
-    assert read.evidence["isa"].startswith("read from the board on 20")
+    assert mentions(read.evidence["isa"], re.compile(r"\b20\d\d-\d\d-"))
     if name == "raspberry-pi-5":
         assert 'extends = "raspberry-pi-5"' in file.read_text()
 
 
 @pytest.mark.parametrize("name", ["kitchen", "kit chen.toml", "kitchen.json"])
 def test_a_target_file_needs_a_name(name, tmp_path):
-    with pytest.raises(UsageError, match="is no name of a target file"):
+    with raises(UsageError, re.compile(r"kit.?chen(\.\w+)?'"), hint="NAME.toml"):
         profile.check(tmp_path / name)
 
 
 def test_a_file_that_is_there_is_kept(tmp_path):
     (tmp_path / "kitchen.toml").write_text("mine")
-    with pytest.raises(UsageError, match="exists"):
+    with raises(UsageError, "kitchen.toml'", "exists"):
         profile.check(tmp_path / "kitchen.toml")
 
 
@@ -143,27 +145,26 @@ def test_the_target_for_a_device_is_the_narrowest_or_the_one_that_is_wanted():
     board = probe.facts("ssh://board", told("jetson-orin-nano")).host
     assert probe.chosen("ssh://board", board) == "jetson-orin-nano"
     assert probe.chosen("ssh://board", board, "jetson") == "jetson", "what is wanted may be wider"
-    with pytest.raises(UnsupportedError, match=r"the device 'ssh://board' is no 'raspberry-pi-5'") as caught:
+    with raises(UnsupportedError, "'ssh://board'", "'raspberry-pi-5'", hint="--target") as caught:
         probe.chosen("ssh://board", board, "raspberry-pi-5")
-    assert caught.value.problems and "leave --target out" in caught.value.hint
+    assert caught.value.problems
 
 
 def test_no_target_for_a_device(monkeypatch):
     nowhere = probe.facts("ssh://board", told("raspberry-pi-4", machine="riscv64")).host
     monkeypatch.setattr(probe, "fits", lambda host: (probe.Fit("raspberry-pi-4", ("the target is aarch64",)),))
-    with pytest.raises(UnsupportedError, match="no known target fits the device 'ssh://board'") as caught:
+    with raises(UnsupportedError, "'ssh://board'", hint="edgekit devices probe ssh://board --write"):
         probe.chosen("ssh://board", nowhere)
-    assert "devices probe ssh://board --write" in caught.value.hint
 
 
 def test_an_export_takes_the_target_of_its_device(run, home):
     fitting = json.loads(run("devices", "probe", "local:", "--json").stdout)["target"]
     planned = run("export", "digits", "--device", "local:", "--dry-run", "--candidate", "onnxruntime/fp32")
     if fitting is None:
-        assert planned.exit_code == 4 and "no known target fits" in planned.stderr
+        assert planned.exit_code == 4 and mentions(planned.stderr, "local:", "target")
     else:
         assert planned.exit_code == 0, planned.stderr
         assert f'target = "{fitting}"' in planned.stdout
-        assert f"the device local: is '{fitting}'" in planned.stderr
+        assert mentions(planned.stderr, ("local:", f"'{fitting}'"))
     other = run("export", "digits", "--device", "local:", "--target", "jetson", "--dry-run")
-    assert other.exit_code == 4 and "is no 'jetson'" in other.stderr
+    assert other.exit_code == 4 and mentions(other.stderr, "'jetson'")

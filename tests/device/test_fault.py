@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.device import fault
 from tests.device.boards import board
+from tests.wording import mentions
 
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.{})"
 
@@ -32,21 +33,21 @@ def test_a_program_that_ended_by_itself_did_not_die(code):
 def test_the_known_fault_is_told_with_the_versions_that_work():
     error = fault.death("SIGILL", board(), {"onnxruntime": "1.21.0", "numpy": "2.4.6"}, "importing the runtime")
     assert error.exit_code == 7
-    assert "illegal instruction on Cortex-A72: onnxruntime 1.21.0 dies on processors without dotprod" in error.message
-    assert "Versions that work: 1.20.1" in error.message
+    assert mentions(error.message, ("illegal instruction", "Cortex-A72", "onnxruntime 1.21.0", "dotprod"))
+    assert mentions(error.message, "1.20.1")
     assert "--require 'onnxruntime==" in (error.hint or "")
 
 
 def test_the_same_death_with_another_version_or_processor_is_told_without_a_guess():
     other = fault.death("SIGILL", board(), {"onnxruntime": "1.30.0"}, "verifying")
-    assert "illegal instruction on Cortex-A72 while verifying, with onnxruntime 1.30.0" in other.message
+    assert mentions(other.message, ("illegal instruction", "Cortex-A72", "verifying", "onnxruntime 1.30.0"))
     newer = fault.death("SIGILL", board(("dotprod", "fp16", "neon"), "Cortex-A76"), {"onnxruntime": "1.21.0"}, "x")
-    assert "Versions that work" not in newer.message
+    assert "1.20.1" not in newer.message
 
 
 def test_a_kill_is_out_of_memory_only_where_the_kernel_says_so():
     known = fault.death("SIGKILL", board(), {}, "measuring", out_of_memory=True)
-    assert "ran out of memory (3794 MB)" in known.message
+    assert mentions(known.message, "memory", "3794 MB")
     unknown = fault.death("SIGKILL", board(), {}, "measuring")
     assert "memory" not in unknown.message.partition("(")[0]
 

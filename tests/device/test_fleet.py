@@ -8,6 +8,7 @@ import pytest
 
 from edgekit.device import fleet
 from edgekit.errors import UsageError
+from tests.wording import raises
 
 TWO = """
 [[device]]
@@ -43,26 +44,25 @@ def test_the_example_of_the_hints_is_a_fleet(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "facts"),
     [
-        ("[[devices]]\nname = 'a'", "unknown key 'devices'. Did you mean 'device'?"),
-        (TWO.replace("address", "adress", 1), "unknown key 'adress'. Did you mean 'address'"),
-        (TWO.replace("gate", "kitchen"), "the name 'kitchen' is there twice"),
-        (TWO.replace("ssh://gate", "ssh://pi@kitchen"), "the address 'ssh://pi@kitchen' is there twice"),
-        (TWO.replace('"gate"', '"my gate"', 1), "'my gate' is no name"),
-        ("", "it names no device"),
-        ("[[device", "is not valid TOML"),
+        ("[[devices]]\nname = 'a'", ("'devices'", "'device'")),
+        (TWO.replace("address", "adress", 1), ("'adress'", "'address'")),
+        (TWO.replace("gate", "kitchen"), ["name", "'kitchen'"]),
+        (TWO.replace("ssh://gate", "ssh://pi@kitchen"), ["address", "'ssh://pi@kitchen'"]),
+        (TWO.replace('"gate"', '"my gate"', 1), "'my gate'"),
+        ("", "device"),
+        ("[[device", "TOML"),
     ],
 )
-def test_what_is_wrong_is_named(text, words, tmp_path):
-    with pytest.raises(UsageError) as caught:
+def test_what_is_wrong_is_named(text, facts, tmp_path):
+    with raises(UsageError, facts) as caught:
         fleet.load(written(tmp_path, text))
-    assert words in caught.value.message
     assert caught.value.hint
 
 
 def test_a_missing_file_and_an_unknown_label(tmp_path):
-    with pytest.raises(UsageError, match="cannot read the fleet file"):
+    with raises(UsageError, "none.toml'", hint="[[device]]"):
         fleet.load(tmp_path / "none.toml")
-    with pytest.raises(UsageError, match=r"has the label 'labb'\. Did you mean 'lab'"):
+    with raises(UsageError, ("'labb'", "'lab'")):
         fleet.chosen(fleet.load(written(tmp_path, TWO)), ("labb",))

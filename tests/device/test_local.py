@@ -12,6 +12,7 @@ import pytest
 from edgekit.device import Transport, connect
 from edgekit.device.local import Local
 from edgekit.errors import DeviceError, UsageError
+from tests.wording import raises
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_bytes_and_files_can_be_stdin(here: Transport, tmp_path: Path) -> None:
 
 def test_a_command_out_of_time_is_ended(here: Transport) -> None:
     started = time.monotonic()
-    with pytest.raises(DeviceError, match=r"^sleep took longer than the 1 s it was given on local:") as caught:
+    with raises(DeviceError, "sleep", "1 s", "local:") as caught:
         here.run(["sleep", "60"], timeout_s=1)
     assert time.monotonic() - started < 10
     assert caught.value.hint
@@ -79,11 +80,11 @@ def test_an_empty_file_is_a_file(here: Transport, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_or_written_is_told(here: Transport, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match=r"'/no/such' could not be read on local:: .*No such file"):
+    with raises(DeviceError, "'/no/such'", "local:", "No such file"):
         here.fetch("/no/such", tmp_path / "back", timeout_s=10)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(DeviceError, match=r"could not be written to '.*/file/below' on local:"):
+    with raises(DeviceError, "'file'", "file/below'", "local:"):
         here.push(tmp_path / "file", f"{tmp_path}/file/below", timeout_s=10)
 
 
@@ -106,7 +107,7 @@ def test_what_login_scripts_print_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_command_that_is_killed_with_its_shell_is_told(here: Transport) -> None:
-    with pytest.raises(DeviceError, match="a command on local: was killed before it could tell how it ended"):
+    with raises(DeviceError, "local:", "-9"):
         here.run(["/bin/sh", "-c", 'read -r _ name _ parent _ </proc/$PPID/stat; kill -9 "$parent"'], timeout_s=10)
 
 
@@ -115,21 +116,21 @@ def test_a_command_that_is_killed_with_its_shell_is_told(here: Transport) -> Non
     ["ssh://", "ssh://-oProxyCommand=touch", "ssh://u:secret@host", "ssh://host/path", "ssh://a b:x", "local:x"],
 )
 def test_bad_addresses_are_refused(address: str) -> None:
-    with pytest.raises(UsageError, match=r"is no (SSH )?address") as caught:
+    with raises(UsageError, f"'{address}'", "address") as caught:
         connect(address)
     assert caught.value.hint
 
 
 def test_unknown_schemes_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"there is no transport 'shh'\. Did you mean 'ssh'\?") as caught:
+    with raises(UsageError, ("'shh'", "'ssh'")) as caught:
         connect("shh://pi@kitchen")
     assert "local, ssh" in (caught.value.hint or "")
-    with pytest.raises(UsageError, match="'pi@kitchen' is no device address"):
+    with raises(UsageError, "'pi@kitchen'", hint=("ssh://", "local:")):
         connect("pi@kitchen")
 
 
 def test_an_unknown_host_is_told() -> None:
     board = connect("ssh://pi@no-such-board.invalid")
-    with pytest.raises(DeviceError, match=r"the host name 'no-such-board\.invalid' is not known here") as caught:
+    with raises(DeviceError, "'no-such-board.invalid'", hint="IP address") as caught:
         board.run(["true"], timeout_s=5)
     assert caught.value.exit_code == 7

@@ -9,6 +9,7 @@ import pytest
 from edgekit.device.environment import wheels
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
 from tests.device.boards import board, python
+from tests.wording import mentions, raises
 
 CORE = {"click", "filelock", "numpy", "packaging"}
 """What edgekit itself needs."""
@@ -67,30 +68,28 @@ def test_a_c_library_that_is_too_old_is_refused_with_the_ways_out():
     error = wheels.refusal(missing, python(libc="glibc 2.31"))
     if not error.problems[0].startswith("with glibc"):
         taken("click", python())  # skips where there is no index
-    assert "has no wheel for the device's Python 3.11.2 (aarch64, glibc 2.31)" in error.message
-    assert "the newest that has one is 2025.2.0" in error.message
-    assert error.problems == (
-        "with glibc 2.35 or newer (Ubuntu 22.04) there are wheels",
-        "an older one can be asked for: --require 'openvino==2025.2.0'",
-    )
+    assert mentions(error.message, "wheel", ("Python 3.11.2", "aarch64", "glibc 2.31"))
+    assert mentions(error.message, "2025.2.0")
+    newer, older = error.problems
+    assert mentions(newer, "glibc 2.35", "Ubuntu 22.04") and mentions(older, "--require 'openvino==2025.2.0'")
 
 
 @pytest.mark.parametrize(
     ("interpreter", "words"),
     [
-        (python(arch="armv7l", bits=32), "it is 32-bit.*install the 64-bit system"),
-        (python(bits=32), "it is 32-bit.*its kernel is 64-bit"),
-        (python(libc="musl"), "its C library is musl.*glibc"),
-        (python("3.9.2"), "edgekit needs Python 3.10.*--python PATH"),
+        (python(arch="armv7l", bits=32), ["armv7l", "32-bit", "Cortex-A53", "64-bit"]),
+        (python(bits=32), ["32-bit", "kernel", "64-bit"]),
+        (python(libc="musl"), ("musl", "glibc")),
+        (python("3.9.2"), ("3.9.2", "Python 3.10", "--python PATH")),
     ],
 )
 def test_pythons_without_wheels_are_refused_at_once(interpreter, words):
-    with pytest.raises(UnsupportedError, match=f"(?s){words}"):
+    with raises(UnsupportedError, words):
         wheels.check(interpreter)
 
 
 def test_a_standard_library_with_holes_is_refused():
-    with pytest.raises(UnsupportedError, match=r"lacks ctypes, json(?s:.*)python3-minimal"):
+    with raises(UnsupportedError, "ctypes, json", "python3-minimal"):
         wheels.check(replace(python(), missing=("ctypes", "json")))
 
 
@@ -120,5 +119,5 @@ def test_a_known_fault_is_kept_off_unless_it_is_asked_for(text_bundle):
 
 
 def test_an_unreadable_requirement_is_refused(text_bundle):
-    with pytest.raises(UsageError, match="cannot read the requirement '==1'"):
+    with raises(UsageError, "'==1'", hint="onnxruntime==1.20.1"):
         wheels.requirements(text_bundle, "edgekit-onnxruntime", python(), board(), ["==1"])

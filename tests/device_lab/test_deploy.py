@@ -14,6 +14,7 @@ from edgekit.device.fleet import Device
 from tests.bundles import pictures
 from tests.deploying import deployed
 from tests.device_lab.board import CPUS
+from tests.wording import mentions
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,8 @@ def test_a_runtime_that_dies_is_told_as_an_illegal_instruction(bundle, board, wh
     (one,) = deployed(bundle, [device], settings)
     assert one.exit_code == 7
     message = one.fault["message"]
-    assert message.startswith("illegal instruction on Cortex-A72: onnxruntime 1.21.0 dies")
-    assert "Versions that work: 1.20.1" in message
+    assert mentions(message, ("illegal instruction", "Cortex-A72", "onnxruntime 1.21.0"))
+    assert mentions(message, "1.20.1")
     assert not list(board("cortex-a72").home.rglob("*edgekit*"))
 
 
@@ -75,4 +76,4 @@ def test_a_board_is_probed_with_nothing_there(board):
     assert found.target is None, "the emulated board does not call itself a Raspberry Pi"
     assert found.fits[0].name == "raspberry-pi-4"
     assert any("--bootstrap" in problem for problem in found.missing)
-    assert any("onnxruntime 1.21.0 dies" in note for note in found.notes)
+    assert any(mentions(note, "onnxruntime 1.21.0") for note in found.notes)

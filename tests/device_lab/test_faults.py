@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from tests.device_lab.board import EmulatedBoard
 from tests.device_lab.image import Unavailable
 from tests.device_lab.lab import Lab
 from tests.device_lab.process import words
+from tests.wording import Fact, mentions, raises
 
 pytestmark = pytest.mark.slow
 
@@ -28,14 +30,12 @@ LONG = ["/bin/sh", "-c", "echo running >&2; exec sleep 300"]
 
 
 @contextlib.contextmanager
-def refused(match: str, hint: str, within_s: float = 90) -> Iterator[None]:
-    """Expect a DeviceError with that message and hint, and no longer than `within_s` to come to it."""
+def refused(board: EmulatedBoard, *facts: Fact, hint: Fact, within_s: float = 90) -> Iterator[None]:
+    """Expect a DeviceError that names the board, with those facts, and no longer than `within_s` to come to it."""
     started = time.monotonic()
-    with pytest.raises(DeviceError, match=match) as caught:
+    with raises(DeviceError, f"ssh://{board.name}", *facts, hint=hint):
         yield
     assert time.monotonic() - started < within_s
-    assert hint in (caught.value.hint or "")
-    assert caught.value.exit_code == 7
 
 
 def until(condition: Callable[[], bool], limit_s: float = 30) -> None:
@@ -78,13 +78,13 @@ def look(board: EmulatedBoard) -> Completed:
 def test_a_key_that_the_board_does_not_know(spare: EmulatedBoard) -> None:
     spare.make_key("client/other")
     spare.write_client(key="client/other")
-    with refused(r"ssh://spare-\d+ refused the log-in: .*Permission denied \(publickey\)", "ssh-copy-id spare-"):
+    with refused(spare, "Permission denied (publickey)", hint=f"ssh-copy-id {spare.name}"):
         look(spare)
 
 
 def test_a_board_never_seen_before(spare: EmulatedBoard) -> None:
     spare.write_client(known=False)
-    with refused(r"the host key of ssh://spare-\d+ is not known yet", "run `ssh spare-"):
+    with refused(spare, "host key", hint=f"`ssh {spare.name}"):
         look(spare)
 
 
@@ -92,19 +92,19 @@ def test_a_board_with_another_host_key(spare: EmulatedBoard) -> None:
     spare.stop_serving()
     spare.make_key("host_key")
     spare.serve()
-    with refused(r"ssh://spare-\d+ shows another host key than the one known for it", f'-R "[127.0.0.1]:{spare.port}"'):
+    with refused(spare, "another host key", hint=f'-R "[127.0.0.1]:{spare.port}"'):
         look(spare)
 
 
 def test_a_board_without_an_ssh_server(spare: EmulatedBoard) -> None:
     spare.stop_serving()
-    with refused(r"ssh://spare-\d+ refuses connections", "sudo systemctl enable --now ssh"):
+    with refused(spare, "connections", hint="sudo systemctl enable --now ssh"):
         look(spare)
 
 
 def test_a_board_that_accepts_and_says_nothing(spare: EmulatedBoard) -> None:
     spare.hang()
-    with refused(r"ssh://spare-\d+ does not answer: Connection timed out during banner exchange", "ping"):
+    with refused(spare, "Connection timed out during banner exchange", hint="ping"):
         look(spare)
     spare.resume()
     assert look(spare).returncode == 0
@@ -112,9 +112,7 @@ def test_a_board_that_accepts_and_says_nothing(spare: EmulatedBoard) -> None:
 
 def test_a_board_whose_log_in_fails(spare: EmulatedBoard) -> None:
     spare.power_off()
-    with refused(
-        r"the connection to ssh://spare-\d+ failed before the log-in was done: the board is off", "see what `ssh"
-    ):
+    with refused(spare, "log-in", "the board is off", hint="`ssh"):
         look(spare)
 
 
@@ -159,7 +157,7 @@ def goes_on(board: EmulatedBoard) -> None:
 
 def test_a_session_that_is_cut(spare: EmulatedBoard) -> None:
     with (
-        refused(r"ssh://spare-\d+ closed the connection in the middle of a command", "the next run cleans up"),
+        refused(spare, "closed", hint="next run"),
         Running(spare),
     ):
         assert left_on(spare)
@@ -169,7 +167,7 @@ def test_a_session_that_is_cut(spare: EmulatedBoard) -> None:
 
 def test_a_board_that_hangs(spare: EmulatedBoard) -> None:
     with (
-        refused(r"ssh://spare-\d+ stopped answering", "check the board's power and network", within_s=120),
+        refused(spare, "answering", hint=("power", "network"), within_s=120),
         Running(spare),
     ):
         spare.hang()
@@ -179,7 +177,7 @@ def test_a_board_that_hangs(spare: EmulatedBoard) -> None:
 
 def test_a_board_that_reboots_in_a_step(spare: EmulatedBoard) -> None:
     with (
-        refused(r"ssh://spare-\d+ closed the connection in the middle of a command", "the board may have rebooted"),
+        refused(spare, "closed", hint="rebooted"),
         Running(spare),
     ):
         spare.reboot()
@@ -193,7 +191,7 @@ def test_a_board_that_reboots_between_push_and_step(spare: EmulatedBoard, tmp_pa
         spare.reboot()
         with contextlib.suppress(DeviceError):  # the first command after it may find the connection gone
             transport.run(["true"], timeout_s=30)
-        with refused(r"ssh://spare-\d+ rebooted before the step 'bench'", "see why"):
+        with refused(spare, "rebooted", "'bench'", hint="last -x reboot"):
             board.step("bench", ["true"], timeout_s=60)
     goes_on(spare)
 
@@ -228,10 +226,8 @@ def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
         run = child(wired)
         wired.unplug()
         said, _ = run.communicate(timeout=120)
-        assert said.startswith("ssh://wired stopped answering, and the connection was given up.")
-        with refused(
-            r"(there is no route to|) ?ssh://wired( does not answer)?: .*(No route to host|timed out)", "ping"
-        ):
+        assert mentions(said, "ssh://wired", "answering")
+        with refused(wired, re.compile(r"No route to host|timed out"), hint="ping"):
             look(wired)
         assert left_on(wired), "the board is told of nothing, so its job goes on, up to its time limit"
         wired.plug()
@@ -254,7 +250,7 @@ def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
 def test_two_runs_at_once(spare: EmulatedBoard) -> None:
     run = child(spare)
     second = Board(connect(spare.address))
-    with refused(rf"ssh://spare-\d+ is in use: .*\(process {run.pid}\) has it since 20", "its claim ends in"):
+    with refused(spare, f"process {run.pid}", re.compile(r"\b20\d\d-\d\d-"), hint="claim"):
         second.__enter__()
     second.transport.close()
     assert left_on(spare), "the second run ended the first one's work"
@@ -281,17 +277,15 @@ def test_a_disk_that_is_too_small(lab: Lab, ssh_config: Path, large: Path) -> No
         connect(small.address) as transport,
         Board(transport, folder="/tmp/edgekit") as board,
     ):
-        with refused(r"'large' needs 7\.0 MB on ssh://spare-\d+, where [34]\.\d MB are free", "EDGEKIT_DEVICE_DIR"):
+        with refused(small, "'large'", "7.0 MB", re.compile(r"\b[34]\.\d MB"), hint="EDGEKIT_DEVICE_DIR"):
             board.push_bundle(large)
-        with refused(
-            r"'model\.onnx' needs 6\.0 MB on ssh://spare-\d+, where [34]\.\d MB are free", "EDGEKIT_DEVICE_DIR"
-        ):
+        with refused(small, "'model.onnx'", "6.0 MB", re.compile(r"\b[34]\.\d MB"), hint="EDGEKIT_DEVICE_DIR"):
             board.push(large / "model.onnx", "model.onnx")
         # Between the look and the write somebody else can fill it.
         small.replace("/bin/df", "#!/bin/sh\necho head; echo disk 9999999 0 9999999 0% /tmp\n")
-        with refused(r"'large' could not be written to '/tmp/edgekit/bundles/large' .* its disk is full", "free some"):
+        with refused(small, "'large'", "'/tmp/edgekit/bundles/large'", "disk is full", hint="space"):
             board.push_bundle(large)
-        with refused(r"'model\.onnx' could not be written to .* its disk is full", "free some space"):
+        with refused(small, "'model.onnx'", "disk is full", hint="space"):
             board.push(large / "model.onnx", "model.onnx")
         left = transport.run(["find", "/tmp/edgekit", "-type", "f"], timeout_s=30).text.split()
         assert sorted(left) == ["/tmp/edgekit/edgekit-device", "/tmp/edgekit/lease"]
@@ -312,11 +306,11 @@ def test_an_upload_that_arrives_altered(spare: EmulatedBoard, large: Path) -> No
     with connect(spare.address) as transport, Board(transport) as board:
         there = spare.home / ".cache/edgekit-device"
         spare.replace("/bin/tar", ALTERING_TAR)
-        with refused(r"'model\.onnx' of 'large' arrived altered on ssh://spare-\d+", "try again"):
+        with refused(spare, "'model.onnx'", "'large'", "altered", hint="again"):
             board.push_bundle(large)
         spare.restore("/bin/tar")
         spare.replace("/bin/cat", "#!/bin/sh\nexec head -c 1000000\n")
-        with refused(r"'model\.onnx' arrived altered on ssh://spare-\d+", "try again"):
+        with refused(spare, "'model.onnx'", "altered", hint="again"):
             board.push(large / "model.onnx", "model.onnx")
         spare.restore("/bin/cat")
         assert not list(there.rglob("model.onnx*"))

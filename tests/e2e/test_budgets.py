@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from edgekit.result.report import Report
+from tests.wording import mentions
 
 from .conftest import BRIEF
 
@@ -56,8 +58,8 @@ ARGUMENTS = ("export", "gates:net", "--data", "data.npz", "--backend", "onnxrunt
 def test_int8_that_is_slower_is_refused_when_asked_for(gates, command):
     failed = command(*ARGUMENTS, "--recipe", "int8-static", "-o", "out/int8", "--json", cwd=gates, code=6)
     facts = failed.json
-    assert "is slower than full precision here and is not shipped" in facts["message"]
-    assert "leave out --recipe" in failed.stderr
+    assert mentions(facts["message"], "onnxruntime/int8-static", "slower")
+    assert mentions(failed.stderr, ("hint:", "--recipe"))
     assert not (gates / "out" / "int8").exists()
     report = Report.load(gates / "out" / "int8.report.json")
     assert Report.from_dict(facts["report"]) == report
@@ -76,7 +78,7 @@ def test_the_same_without_a_recipe_ships_full_precision(gates, command):
     assert made.report.shipped.name == "onnxruntime/fp32"
     lost = next(c for c in made.report.candidates if c.name == "onnxruntime/int8-static")
     assert lost.status == "passed"
-    assert "x the time of onnxruntime/fp32" in lost.reason
+    assert mentions(lost.reason, re.compile(r"\d\.\d+x .*onnxruntime/fp32"))
 
 
 def test_a_latency_that_nothing_reaches(command, place):
@@ -92,7 +94,7 @@ def test_a_latency_that_nothing_reaches(command, place):
     assert not list(out.parent.glob("hasty.report.*")), "the report of the failure went when the export passed"
     built = [c for c in report.candidates if c.measurement]
     assert len(built) == 2 and {c.status for c in built} == {"over-budget"}
-    assert "p50" in built[0].reason and "at most 1e-06 ms allowed" in built[0].reason
+    assert mentions(built[0].reason, ("p50", "1e-06 ms"))
     assert not report.ok and len(report.failures) == len(report.candidates)
 
 
@@ -104,19 +106,19 @@ def test_a_size_that_only_int8_keeps(command, place):
     assert made.report.shipped.size_mb <= 0.5
     lost = next(c for c in made.report.candidates if c.name == "onnxruntime/fp32")
     assert lost.status == "over-budget"
-    assert "at most 0.5 MB allowed" in lost.reason
+    assert mentions(lost.reason, "0.5 MB")
 
 
 def test_a_size_that_nothing_keeps_is_told_before_any_speed(command, place):
     out = place / "out" / "tiny"
     failed = command("export", "digits", "--max-size-mb", "0.01", "--no-bench", *PLAIN, "-o", out, code=6)
-    assert "no candidate that keeps the quality is within the budget" in failed.stderr
+    assert mentions(failed.stderr, "budget")
     assert (place / "out" / "tiny.report.json").is_file()
 
 
 @pytest.mark.parametrize(
     ("limit", "what"),
-    [("size_mb = 0.1", "0.1 MB allowed"), ("memory_mb = 10", "peak memory"), ("latency_ms = 1e-6", "p50")],
+    [("size_mb = 0.1", "0.1 MB"), ("memory_mb = 10", "peak memory"), ("latency_ms = 1e-6", "p50")],
 )
 def test_a_target_brings_budgets_of_its_own(limit, what, command, tmp_path):
     (tmp_path / "small.toml").write_text(f'extends = "host"\nsummary = "a small one"\n[limits]\n{limit}\n')
@@ -125,7 +127,7 @@ def test_a_target_brings_budgets_of_its_own(limit, what, command, tmp_path):
         tmp_path / "out", "--json", *BRIEF, code=6,
     )  # fmt: skip
     (candidate,) = Report.from_dict(failed.json["report"]).candidates
-    assert candidate.status == "over-budget" and what in candidate.reason
+    assert candidate.status == "over-budget" and mentions(candidate.reason, what)
 
 
 def test_a_latency_budget_that_nothing_checked_is_told(command, tmp_path):
@@ -133,7 +135,7 @@ def test_a_latency_budget_that_nothing_checked_is_told(command, tmp_path):
         "export", "digits", "--target", "raspberry-pi-5", "--candidate", "onnxruntime/fp32", "--max-latency-ms", "5",
         "-o", tmp_path / "out", "--json",
     )  # fmt: skip
-    assert "the latency budget of 5 ms was not checked: nothing was measured" in made.report.notes
+    assert any(mentions(note, "latency", "5 ms") for note in made.report.notes)
 
 
 def test_the_smallest_is_shipped_when_asked_for(command, place):
@@ -142,9 +144,9 @@ def test_the_smallest_is_shipped_when_asked_for(command, place):
     )
     assert made.report.objective == "size"
     assert made.report.shipped.name == "onnxruntime/int8-static"
-    assert made.report.shipped.reason.startswith("the smallest that passes")
+    assert mentions(made.report.shipped.reason, "smallest")
     lost = next(c for c in made.report.candidates if c.name == "onnxruntime/fp32")
-    assert "x the size of onnxruntime/int8-static" in lost.reason
+    assert mentions(lost.reason, re.compile(r"\d\.\d+x .*size .*onnxruntime/int8-static"))
 
 
 def test_the_leanest_is_shipped_when_asked_for(command, place):
@@ -155,7 +157,7 @@ def test_the_leanest_is_shipped_when_asked_for(command, place):
     found = {c.name: c.measurement.peak_memory_mb for c in made.report.candidates}
     # The two runtimes differ by tens of MB, far beyond the 2 % that count as equal.
     assert made.report.shipped.name == min(found, key=found.get)
-    assert made.report.shipped.reason.startswith("the least memory of those that pass")
+    assert mentions(made.report.shipped.reason, "memory")
 
 
 def test_throughput_is_measured_in_batches(command, place):
@@ -189,12 +191,12 @@ def test_budgets_hold_together_and_the_nearest_miss_is_named(command, place):
     report = Report.from_dict(failed.json["report"])
     for candidate in report.candidates:
         assert candidate.status == "over-budget"
-        assert "at most 0.2 MB allowed; peak memory" in candidate.reason and "at most 1 MB allowed" in candidate.reason
+        assert mentions(candidate.reason, ("0.2 MB", "peak memory", "1 MB"))
     nearest = min(report.candidates, key=lambda c: c.measurement.peak_memory_mb)
     assert f"nearest: {nearest.name}" in failed.json["message"]
-    assert "raise --max-size-mb and --max-memory-mb" in failed.stderr
+    assert mentions(failed.stderr, ("hint:", "--max-size-mb", "--max-memory-mb"))
 
 
 def test_memory_cannot_be_bounded_unmeasured(command, place):
     failed = command("export", "digits", "--max-memory-mb", "300", "--no-bench", code=2)
-    assert "nothing is measured" in failed.stderr
+    assert mentions(failed.stderr, ("hint:", "--no-bench"))

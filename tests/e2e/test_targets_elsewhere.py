@@ -10,6 +10,7 @@ import pytest
 from edgekit.bundle.bundle import Manifest
 from edgekit.result.report import Report
 from edgekit.target import host, target
+from tests.wording import mentions
 
 from .conftest import BRIEF, Exported
 
@@ -65,9 +66,7 @@ def test_int8_is_of_the_kind_that_the_board_is_fast_on(board):
 def test_the_bundle_refuses_to_open_here(board, command, verb, tmp_path):
     more = (tmp_path / "feeds.npz",) if verb == "run" else ()
     refused = command(verb, board.path, *more, code=8)
-    assert "was made for 'raspberry-pi-5'" in refused.stderr
-    assert "it needs aarch64, this machine is x86_64" in refused.stderr
-    assert "hint: run it on its device" in refused.stderr
+    assert mentions(refused.stderr, "'raspberry-pi-5'", ("aarch64", "x86_64"), ("hint:", "device"))
     assert refused.stdout == ""
 
 
@@ -112,7 +111,7 @@ def test_what_is_measured_elsewhere_is_no_proof(command, place):
     command("export", "digits", "--target", goal, "--candidate", "openvino/fp32", "--max-samples", "100", "-o", out)
     found = Report.from_dict(command("bench", out, "--seconds", "0.2", "--json", code=None).json)
     assert found.evidence == "parsed"
-    assert f"which is not '{goal}'" in found.notes[0]
+    assert mentions(found.notes[0], f"'{goal}'")
 
 
 def test_a_target_may_give_a_range_of_sizes(command, tmp_path):
@@ -131,4 +130,4 @@ def test_a_target_may_give_a_range_of_sizes(command, tmp_path):
 def test_a_target_without_a_backend_is_refused(command, tmp_path):
     (tmp_path / "bare.toml").write_text('summary = "nothing known"\n')
     failed = command("export", "digits", "--target", tmp_path / "bare.toml", "--dry-run", code=2)
-    assert "names no backend" in failed.stderr and "hint: write backends" in failed.stderr
+    assert mentions(failed.stderr, "backend", ("hint:", "backends"))

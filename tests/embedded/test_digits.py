@@ -13,6 +13,7 @@ import pytest
 
 from edgekit import embedded
 from edgekit.errors import UsageError
+from tests.wording import raises
 
 FOLDER = embedded.folder("digits")
 CARD = (FOLDER / "README.md").read_text()
@@ -54,7 +55,7 @@ def test_it_is_listed_and_found() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"'digit'.*Did you mean 'digits'\?") as caught:
+    with raises(UsageError, ("'digit'", "'digits'")) as caught:
         embedded.folder("digit")
     assert caught.value.hint == "embedded: digits"
 

@@ -18,6 +18,7 @@ from edgekit.evaluation.reference_outputs import SYNTHETIC, ReferenceOutputs, re
 from edgekit.progress import Silent
 from edgekit.spec import MODEL, TensorSpec
 from edgekit.tasks import TaskConfig, load
+from tests.wording import raises
 
 X = TensorSpec("x", "f32", ("N", 3))
 ROWS = [np.full((1, 3), number, np.float32) for number in range(3)]
@@ -105,16 +106,16 @@ def fails(x):
 @pytest.mark.parametrize(
     ("call", "source", "kind", "message"),
     [
-        (fails, "val", BuildError, r"does not run on sample 0 \(x\[1, 3\]\): index out of range\."),
-        (fails, SYNTHETIC, UsageError, r"does not run on synthetic inputs \(x\[1, 3\]\): index out of range"),
-        (lambda x: {"y": x / 0}, "val", BuildError, "not finite in 'y' on sample 0"),
-        (lambda x: {"y": x / 0}, SYNTHETIC, UsageError, "not finite in 'y' on synthetic inputs"),
-        (lambda x: {"label": np.array(["cat"])}, "val", UnsupportedError, "output 'label' holds text"),
-        (lambda x: {"label": np.array(["cat"], object)}, "val", UnsupportedError, "output 'label' holds text"),
+        (fails, "val", BuildError, ["sample 0", "x[1, 3]", "index out of range"]),
+        (fails, SYNTHETIC, UsageError, ["x[1, 3]", "index out of range"]),
+        (lambda x: {"y": x / 0}, "val", BuildError, ["finite", "'y'", "sample 0"]),
+        (lambda x: {"y": x / 0}, SYNTHETIC, UsageError, ["finite", "'y'"]),
+        (lambda x: {"label": np.array(["cat"])}, "val", UnsupportedError, ["'label'", "text"]),
+        (lambda x: {"label": np.array(["cat"], object)}, "val", UnsupportedError, ["'label'", "text"]),
     ],
 )
 def test_what_cannot_be_held_against_is_told(call, source, kind, message, tmp_path):
-    with pytest.raises(kind, match=message) as caught, np.errstate(all="ignore"):
+    with raises(kind, message) as caught, np.errstate(all="ignore"):
         recorded(call, tmp_path, source)
     assert caught.value.hint
     assert source != SYNTHETIC or "--data" in caught.value.hint

@@ -47,7 +47,7 @@ def trained() -> Net:
 
 
 def uneven() -> tuple[Net, torch.Tensor]:
-    """Return the same function with channels of very different size, which one scale for a whole tensor cannot round."""
+    """Return the same function with channels of very different sizes, which one scale for a tensor cannot round."""
     net = trained()
     with torch.no_grad():
         important = (net.head.weight[1] - net.head.weight[0]).abs().argsort(descending=True)[:5]

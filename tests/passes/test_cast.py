@@ -17,6 +17,7 @@ from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Model
 from edgekit.passes.onnx.cast import Cast
 from edgekit.testing.passes import PassTests
+from tests.wording import mentions, raises
 
 SEED = np.random.default_rng(2)
 
@@ -154,7 +155,7 @@ def test_a_mask_beyond_f16_is_not_clipped(halve: Callable[..., Model]) -> None:
         {"x": floats(3, 16), "mask": np.array([[True] * 8, [True] * 4 + [False] * 4, [False] * 8])},
     )
     assert runs_in(made)["Where"] == "f32"
-    assert "2 operators stay in f32 because a constant of theirs is beyond f16" in made.steps[-1].notes
+    assert any(mentions(note, "2 operators", "f32", "constant", "f16") for note in made.steps[-1].notes)
 
 
 def test_inner_graphs_keep_f32(halve: Callable[..., Model]) -> None:
@@ -215,12 +216,12 @@ def test_weights_that_vanish_are_counted(halve: Callable[..., Model]) -> None:
         {"w": weights},
         {"x": floats(2, 16)},
     )
-    assert "3 of 64 weights are below the least f16 and became 0" in made.steps[-1].notes
+    assert any(mentions(note, "3 of 64 weights", "f16", "0") for note in made.steps[-1].notes)
 
 
 def test_a_graph_without_f16_operators_is_refused(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
     proto = make_graph([helper.make_node("Softmax", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {})
-    with pytest.raises(UnsupportedError, match="no operator"):
+    with raises(UnsupportedError, "f16", hint="fp32"):
         Cast().apply(make_model(proto, tmp_path / "in"), None, work(tmp_path / "out"))
     assert not list((tmp_path / "out").iterdir())
 
@@ -248,12 +249,12 @@ class TestOverrides:
 
     def test_unknown_types_and_nodes(self, model: Model, tmp_path: Path) -> None:
         for over, message in (
-            ({"operators": {"MatMull": {"float": True}}}, "changes no MatMull. Did you mean 'MatMul'"),
-            ({"nodes": {"frist": {"float": True}}}, "no node 'frist'. Did you mean 'first'"),
+            ({"operators": {"MatMull": {"float": True}}}, ("[passes.operators.MatMull]", "'MatMul'")),
+            ({"nodes": {"frist": {"float": True}}}, ("'frist'", "'first'")),
         ):
-            with pytest.raises(UsageError, match=message):
+            with raises(UsageError, message):
                 Cast.from_dict({"overrides": over}).apply(model, None, tmp_path)
-        with pytest.raises(UsageError, match="bf16 is chosen for a graph as a whole"):
+        with raises(UsageError, "bf16", hint=("[passes.operators...]", "f16")):
             Cast.from_dict({"dtype": "bf16", "overrides": {"operators": {"MatMul": {"float": True}}}})
 
 
@@ -265,17 +266,19 @@ class TestBf16:
         made = Cast(dtype="bf16").apply(replace(resnet, precision=before), None, work(tmp_path / "out"))
         assert made.precision == after
         assert made.graph.read_bytes() == resnet.graph.read_bytes()
-        assert "the graph is unchanged" in made.steps[-1].notes[0]
+        assert mentions(made.steps[-1].notes[0], "graph")
 
     @pytest.mark.parametrize("precision", ["bf16", "i8+bf16", "f16"])
     def test_is_refused_twice(self, resnet: Model, precision: str, tmp_path: Path) -> None:
-        with pytest.raises(UnsupportedError, match="already"):
+        with raises(UnsupportedError, ("already", "bf16")):
             Cast(dtype="bf16").apply(replace(resnet, precision=precision), None, work(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("precision", ["f16", "bf16", "i8+f16", "i8-dynamic"])
 def test_f16_is_refused_where_it_makes_no_sense(resnet: Model, precision: str, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=re.escape(f"this one is {precision}.")) as caught:
+    with raises(
+        UnsupportedError, "i8, i4-weights, i8-weights, f8", re.compile(rf" {re.escape(precision)}\.$")
+    ) as caught:
         Cast().apply(replace(resnet, precision=precision), None, work(tmp_path / "out"))
     assert caught.value.hint
 

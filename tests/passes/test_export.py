@@ -18,6 +18,7 @@ from edgekit.passes.export.export import Export
 from edgekit.sources.hf import HuggingFace
 from edgekit.sources.onnx_file import OnnxFile
 from edgekit.tasks.config import TaskConfig
+from tests.wording import mentions, raises
 
 SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
 
@@ -45,7 +46,8 @@ def test_named_sizes_become_numbers_and_texts_are_padded_to_them(bert, tmp_path,
     assert made.part.outputs[0].shape == (1, 3)
     text = TaskConfig.load(made.assets).text
     assert (text.pad_to, text.max_length) == (16, 16)
-    assert made.steps[-1].notes == ("the size 'batch_size' is fixed", "the size 'sequence_length' is fixed")
+    for note, size in zip(made.steps[-1].notes, ("batch_size", "sequence_length"), strict=True):
+        assert mentions(note, f"'{size}'", "fixed")
     proto = onnx.load(made.graph)
     assert not [dim for value in proto.graph.value_info for dim in onnx_shapes._dims(value) if dim.dim_param]
 
@@ -84,9 +86,8 @@ def test_the_opset_is_the_one_asked_for(bert, tmp_path, opset):
 
 
 def test_opsets_out_of_range_are_refused():
-    with pytest.raises(UsageError, match="opset 9 cannot be exported") as caught:
+    with raises(UsageError, "opset 9", hint="17 to 22"):
         Export(opset=9)
-    assert "17 to 22" in caught.value.hint
 
 
 def test_an_opset_that_the_exporter_does_not_write_is_an_error(tmp_path):
@@ -101,7 +102,7 @@ def test_an_opset_that_the_exporter_does_not_write_is_an_error(tmp_path):
 
     model = load_module((Mean(), torch.ones(1, 4)), Reference(ref="live"), tmp_path)
     (tmp_path / "out").mkdir()
-    with pytest.raises(BuildError, match="opset 18 where 17 was asked for"):
+    with raises(BuildError, ("opset 18", "17"), hint="opset 18"):
         Export(opset=17).apply(model, None, tmp_path / "out")
 
 
@@ -149,9 +150,9 @@ def test_sizes_that_contradict_the_graph_are_refused(tmp_path):
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "m"]) for name in ("x", "y")]
     graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    with pytest.raises(UsageError, match="the size 'm' must be at least 1"):
+    with raises(UsageError, "'m'", ("1", "0")):
         onnx_shapes.fix_shapes(proto, {"m": 0})
-    with pytest.raises(BuildError, match="sizes do not fit"):
+    with raises(BuildError, "sizes", "Add", hint="free"):
         onnx_shapes.fix_shapes(proto, {"m": 3, "n": 2})
 
 
@@ -216,5 +217,5 @@ def test_an_onnx_file_keeps_its_operator_set_and_says_which(tmp_path):
     model = OnnxFile().load(Reference(ref=str(tmp_path / "net.onnx")), tmp_path / "loaded")
     made = Export().apply(model, None, tmp_path / "made")
     assert made.steps[-1].config["opset"] == made.info.opset == 13
-    with pytest.raises(UsageError, match="has opset 13, and 17 was asked for"):
+    with raises(UsageError, ("opset 13", "17"), hint="--opset"):
         Export(opset=17).apply(model, None, tmp_path / "refused")

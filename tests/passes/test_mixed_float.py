@@ -18,6 +18,7 @@ from edgekit.passes.quantize.float8 import encoded
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.pipeline import pass_defaults
 from edgekit.target import target
+from tests.wording import raises
 
 SEED = np.random.default_rng(5)
 HALF = TensorProto.FLOAT16
@@ -114,7 +115,7 @@ def test_bytes_of_8_bit_floats_are_those_of_ml_dtypes() -> None:
 
 
 def test_8_bit_floats_without_symmetry_are_refused() -> None:
-    with pytest.raises(UsageError, match="no zero point"):
+    with raises(UsageError, "zero point", hint="symmetric_activations = true"):
         QuantizeStatic(levels="f8")
 
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import BuildError
 from edgekit.frameworks import onnx_graph
+from tests.wording import raises
 
 
 def external(name: str, place: str) -> Any:
@@ -79,12 +80,12 @@ def test_files_beside_the_graph_are_found_wherever_a_weight_is(model, tmp_path: 
 
 @pytest.mark.parametrize("place", ["../weights.bin", "/tmp/weights.bin", "model.onnx", "plan.json"])
 def test_weights_elsewhere_or_under_a_taken_name_are_refused(place: str, tmp_path: Path):
-    with pytest.raises(BuildError, match=f"keeps weights in '{place}'"):
+    with raises(BuildError, f"'{place}'"):
         onnx_graph.copy_model(tmp_path / "graph.onnx", (place,), tmp_path, name="model.onnx", taken=("plan.json",))
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_graph_is_said(tmp_path: Path):
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
-    with pytest.raises(BuildError, match=r"'graph\.onnx' cannot be read as an ONNX graph"):
+    with raises(BuildError, "'graph.onnx'"):
         onnx_graph.read(tmp_path / "graph.onnx")

@@ -14,6 +14,7 @@ from edgekit.data import Feeds
 from edgekit.errors import UsageError
 from edgekit.model import Model
 from edgekit.passes.quantize.static import QuantizeStatic
+from tests.wording import raises
 
 SEED = np.random.default_rng(4)
 
@@ -115,10 +116,10 @@ def test_what_says_nothing_changes_nothing(quantized: Any) -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ("secnd", "the graph has no node 'secnd'. Did you mean 'second'"),
-        ("tanh", "the node 'tanh' is a Tanh, which it does not change"),
+        ("secnd", ("'secnd'", "'second'")),
+        ("tanh", ("'tanh'", "Tanh")),
     ],
 )
 def test_nodes_that_cannot_be_meant(quantized: Any, node: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message):
         quantized(over(nodes={node: {"float": True}}))

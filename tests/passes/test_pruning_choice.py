@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wording import raises
+
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.needs("torch_pruning")
 
@@ -105,7 +107,7 @@ def test_widths_that_are_no_multiple_lose_the_rest_first() -> None:
     plan, small, _ = chosen(net, run, groups, scores, 0.1)
     assert small[0].out_features == 16
     assert plan.cuts[0].remove == (0, 1, 2), "the least important ones"
-    with pytest.raises(UnsupportedError, match="multiples of 8") as refused:
+    with raises(UnsupportedError, "multiples of 8", hint="round_to = 1") as refused:
         chosen(net, run, groups, scores, 0.6, least=9)
     assert "smaller ratio" in str(refused.value.hint)
 

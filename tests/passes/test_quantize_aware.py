@@ -18,6 +18,7 @@ from edgekit.pipeline import pass_defaults as flavour
 from edgekit.plugin import Trainable, Training
 from edgekit.progress import Silent
 from edgekit.target import target
+from tests.wording import mentions, raises
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.needs("optimum.onnxruntime")
@@ -109,17 +110,17 @@ def test_the_flavour_is_the_targets(tmp_path: Path) -> None:
         assert {key: static[key] for key in aware} == dict(aware)
     assert isinstance(QuantizeAware(), Trainable)
     assert QuantizeAware.from_dict({"recovery": {"epochs": 2}}).recovery.epochs == 2
-    with pytest.raises(UsageError, match="epochs"):
+    with raises(UsageError, "epochs", "0"):
         QuantizeAware.from_dict({"recovery": {"epochs": 0}})
 
 
 def test_what_it_cannot_train_it_says(tmp_path: Path) -> None:
     model = load_module((torch.nn.Sequential(torch.nn.ReLU()), torch.zeros(1, 3)), Reference("net"), tmp_path)
-    with pytest.raises(UsageError, match="needs data"):
+    with raises(UsageError, "data", hint="--train"):
         QuantizeAware().apply(model, None, tmp_path)
     task = tasks.load(TaskConfig("tensor"), tmp_path, (TensorSpec("input", "f32", ("batch", 3)),))
     data = TrainingData(Samples.from_feeds([{"input": np.zeros((1, 3), np.float32)}]), task)
-    with pytest.raises(UnsupportedError, match="no Linear or Conv"):
+    with raises(UnsupportedError, "Linear", "Conv", hint="int8-static"):
         QuantizeAware().apply(model, None, tmp_path, Training(data, model, tmp_path, Silent()))
 
 
@@ -158,7 +159,7 @@ def test_the_last_resort_passes_where_int8_and_nothing_else_does_not(place: Path
     shipped = fared["onnxruntime/int8-qat"]
     assert shipped.status == "shipped" and shipped.quality.drop <= 0.03
     assert [step.name for step in result.bundle.manifest.lineage] == ["quantize-aware", "export", "quantize-static"]
-    assert "2 layers trained under int8's rounding" in result.bundle.manifest.lineage[0].notes
+    assert any(mentions(note, "2 layers", "int8") for note in result.bundle.manifest.lineage[0].notes)
     again = catalog.recipe(str(place / "out" / "recipe.toml"))
     assert QuantizeAware.from_dict(again.passes[0].config).to_dict() == result.bundle.manifest.lineage[0].config
 
@@ -171,7 +172,7 @@ def test_the_last_resort_is_left_alone_where_a_repair_passes(place: Path) -> Non
 
 
 def test_the_flag_alone_is_refused(place: Path) -> None:
-    with pytest.raises(UsageError, match="--qat needs training data, and none is given"):
+    with raises(UsageError, "--qat", hint="--train DIR"):
         api.plan("uneven_bars:uneven", data="val.npz", qat=True)
     plan = api.plan(
         "uneven_bars:uneven", data="val.npz", train="train.npz", qat=True, candidates=["onnxruntime/fp32"]
@@ -180,7 +181,7 @@ def test_the_flag_alone_is_refused(place: Path) -> None:
     text = api.plan(
         "uneven_bars:uneven", data="val.npz", train="train.npz", qat=True, candidates=["onnxruntime/int8-static"]
     ).to_toml()  # fmt: skip
-    assert "# will try onnxruntime/int8-qat where no int8 passes" in text
+    assert mentions(text, ("#", "onnxruntime/int8-qat"))
     assert 'candidates = ["onnxruntime/int8-static"]' in text and "qat = true" in text
 
 

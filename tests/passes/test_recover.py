@@ -16,6 +16,7 @@ from edgekit.model import Model, Reference
 from edgekit.plugin import Training
 from edgekit.progress import Silent
 from edgekit.tasks.config import ImageConfig, TaskConfig
+from tests.wording import mentions, raises
 
 torch = pytest.importorskip("torch")
 
@@ -93,7 +94,7 @@ def test_a_damaged_network_recovers(model: Model, tmp_path: Path) -> None:
     assert accuracy(found.model) > accuracy(model) - 0.03
     assert distance(found.model, model) < distance(student, model) / 2
     assert found.steps == 90 and found.last_loss < found.first_loss
-    assert "90 steps on 96 samples" in found.note
+    assert mentions(found.note, "90 steps", "96 samples")
     assert before == (
         torch_pass.digest_of(torch_pass.module_of(student)),
         torch_pass.digest_of(torch_pass.module_of(model)),
@@ -188,16 +189,15 @@ def test_checkpoints_come_often_enough(model: Model, tmp_path: Path, monkeypatch
 
 def test_what_does_not_converge_is_said(model: Model, tmp_path: Path) -> None:
     wild = Recovery(epochs=4, batch_size=16, shift=0.0, learning_rate=1e30, optimizer="sgd")
-    with pytest.raises(BuildError, match="not finite") as fault:
+    with raises(BuildError, "'s'", "finite", "step 1", hint=("learning_rate", "1e+30")):
         recover(damaged(model), training(model, tmp_path / "t"), wild, stage="s")
-    assert "learning_rate" in str(fault.value.hint)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"shift": 0.9}, {"label_weight": -0.1}, {"temperature": -1.0}]
 )
 def test_settings_are_checked(wrong) -> None:
-    with pytest.raises(UsageError, match=next(iter(wrong))):
+    with raises(UsageError, next(iter(wrong)), str(next(iter(wrong.values())))):
         Recovery.from_dict(wrong)
 
 
@@ -306,5 +306,5 @@ def test_probabilities_are_not_softened_twice() -> None:
 def test_a_label_that_the_model_lacks_is_said() -> None:
     objective = Distillation("classes", None, False, 2.0, 0.5)
     outputs = {"y": torch.randn(2, 3)}
-    with pytest.raises(UsageError, match="the label 3, and the model has 3 classes"):
+    with raises(UsageError, ("3", "3 classes"), hint="--label-column"):
         objective.loss(outputs, outputs, torch.tensor([0, 3]), {})

@@ -22,6 +22,7 @@ from edgekit.passes.quantize.smooth import Smooth, divisors
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.spec import TensorSpec
 from edgekit.testing.passes import PassTests
+from tests.wording import mentions, raises
 
 SEED = np.random.default_rng(6)
 
@@ -100,7 +101,7 @@ def test_what_reads_alone_is_folded(make_graph: Any, make_model: Any, run_onnxru
     made = Smooth().apply(model, sequences(), work(tmp_path / "out"))
     kinds = [Counter(node.op_type for node in onnx.load(one.graph).graph.node) for one in (model, made)]
     assert kinds[0] - kinds[1] == Counter(["Identity"]) and not kinds[1] - kinds[0]
-    assert made.steps[-1].notes[0].startswith("3 activations smoothed: 3 by the norm or layer before")
+    assert mentions(made.steps[-1].notes[0], ("3 activations", "3"))
     held = {t.name: numpy_helper.to_array(t) for t in onnx.load(made.graph).graph.initializer}
     assert held["gamma"].max() / held["gamma"].min() < 60 / 4, "the outliers went into the weights"
     feed = {"x": floats(2, 7, 32)}
@@ -182,7 +183,7 @@ def test_minilm_computes_what_it_computed(
     feed = sentence("A dog runs over the grass.")
     (before,), (after,) = run_onnxruntime(minilm.graph, feed), run_onnxruntime(made.graph, feed)
     assert np.linalg.norm(before - after) < 1e-5 * np.linalg.norm(before)
-    assert made.steps[-1].notes[0].startswith("24 activations smoothed")
+    assert mentions(made.steps[-1].notes[0], "24 activations")
 
 
 class TestChannels:
@@ -200,7 +201,7 @@ class TestChannels:
     def test_a_value_that_is_not_finite_is_named(self, make_graph: Any) -> None:
         proto = make_graph([helper.make_node("Log", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {})
         feeds = [{"x": np.ones((1, 4), np.float32)}, {"x": -np.ones((1, 4), np.float32)}]
-        with pytest.raises(BuildError, match="sample 1 gives the tensor 'y' a value that is not finite"):
+        with raises(BuildError, "sample 1", "'y'", "finite", hint="--recipe fp32"):
             channel_extremes(proto, {"x": 4, "y": 4}, feeds, self.SPECS, file=None)
 
     def test_memory_does_not_grow_with_the_samples(self, make_graph: Any, make_model: Any, tmp_path: Path) -> None:
@@ -230,18 +231,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("alpha", "message"), [(1.5, "alpha must be between"), ("best", "alpha: expected .* found 'best'")]
+        ("alpha", "message"), [(1.5, ("alpha", "0", "1", "1.5")), ("best", ("alpha", "auto", "'best'"))]
     )
     def test_bad_alpha(self, alpha: Any, message: str) -> None:
-        with pytest.raises(UsageError, match=message):
+        with raises(UsageError, message):
             Smooth.from_dict({"alpha": alpha})
 
     def test_nothing_to_smooth(self, make_graph: Any, make_model: Any, tmp_path: Path) -> None:
         proto = make_graph([helper.make_node("Relu", ["x"], ["y"])], ["x:f32[N,T,32]"], ["y:f32[N,T,32]"], {})
-        with pytest.raises(UnsupportedError, match="nothing to smooth"):
+        with raises(UnsupportedError, "smooth", hint="--recipe int8-static"):
             Smooth().apply(make_model(proto, tmp_path / "in"), sequences(2), work(tmp_path / "out"))
 
     def test_an_unknown_node(self, make_graph: Any, make_model: Any, tmp_path: Path) -> None:
         model = make_model(block(make_graph), tmp_path / "in")
-        with pytest.raises(UsageError, match="no node 'gatte'"):
+        with raises(UsageError, "'gatte'", hint="edgekit inspect"):
             Smooth(exclude=("gatte",)).apply(model, sequences(2), work(tmp_path / "out"))

@@ -9,16 +9,16 @@ from edgekit.pipeline.budget import excesses, nearest
 from edgekit.project import Project
 from edgekit.target.target import Limits
 from tests.pipeline.choosing import candidate, measurement, plan
+from tests.wording import mentions, raises
 
 
 def test_every_budget_that_is_exceeded_is_named():
     made = plan(max_latency_ms=1, max_size_mb=2, max_memory_mb=50)
     over = excesses(made, 3.0, measurement(1.5, 80.0))
-    assert [str(excess) for excess in over] == [
-        "p50 1.5 ms, at most 1 ms allowed",
-        "3 MB, at most 2 MB allowed",
-        "peak memory 80 MB, at most 50 MB allowed",
-    ]
+    for excess, fact in zip(
+        over, (("p50 1.5 ms", "1 ms"), ("3 MB", "2 MB"), ("peak memory 80 MB", "50 MB")), strict=True
+    ):
+        assert mentions(str(excess), fact)
     assert [excess.share for excess in over] == pytest.approx([0.5, 0.5, 0.6])
     assert excesses(made, 2.0, measurement(1.0, 50.0)) == (), "a budget may be used up"
 
@@ -51,13 +51,13 @@ def test_the_nearest_miss_is_told_across_budgets():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"max_memory_mb": 5}, "max_memory_mb = 5 cannot be checked: nothing is measured"),
-        ({"objective": "memory"}, "the objective memory cannot be judged"),
-        ({"objective": "throughput"}, "the objective throughput cannot be judged"),
+        ({"max_memory_mb": 5}, "max_memory_mb = 5"),
+        ({"objective": "memory"}, "objective memory"),
+        ({"objective": "throughput"}, "objective throughput"),
     ],
 )
 def test_what_is_not_measured_cannot_be_asked_for(given, words):
-    with pytest.raises(UsageError, match=words):
+    with raises(UsageError, words, hint="--no-bench"):
         Project(bench=False, **given)
     Project(**given)
 
@@ -67,5 +67,5 @@ def test_size_needs_no_measurement():
 
 
 def test_an_unknown_objective_names_the_known_ones():
-    with pytest.raises(UsageError, match="objective"):
+    with raises(UsageError, "objective", "'sise'", "'size'"):
         Project.from_dict({"objective": "sise"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 
@@ -11,6 +12,7 @@ from edgekit_openvino.quantize import Nncf
 from edgekit import api, catalog, registry
 from edgekit.errors import EnvironmentFault, UnsupportedError
 from edgekit.pipeline import recipe_passes
+from tests.wording import mentions, raises
 
 
 def names(**project: object) -> list[str]:
@@ -27,7 +29,7 @@ def test_who_names_the_pair_is_told_why_it_cannot_be() -> None:
     for asked in ({"recipe": "int8-nncf", "backends": ["onnxruntime"]}, {"candidates": ["onnxruntime/int8-nncf"]}):
         with pytest.raises(UnsupportedError) as caught:
             api.plan("digits", target="host", **asked)
-        assert "ONNX Runtime builds from onnx, the model is 'openvino'" in str(caught.value)
+        assert mentions(str(caught.value), "ONNX Runtime", ("onnx", "'openvino'"))
 
 
 def test_the_bf16_flavour_ends_in_the_format_of_openvino() -> None:
@@ -40,7 +42,7 @@ def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(mon
     assert recipe_passes.missing_packages(catalog.recipe("int8-nncf")) == ()
     monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
     (fault,) = recipe_passes.missing_packages(catalog.recipe("int8-nncf"))
-    assert "'nncf' needs no_such_package" in fault.message
+    assert mentions(fault.message, "'nncf'", "no_such_package")
     assert fault.hint == "pip install 'edgekit-openvino[build]'"
     made = api.plan("digits", target="host", bench=False)
     lost = {one.name: one.problems for one in made.candidates if one.problems}
@@ -75,9 +77,7 @@ def without(monkeypatch) -> Iterator[Callable[..., None]]:
 )
 def test_who_asks_for_a_pass_of_a_missing_plugin_is_told_what_to_install(asked, without) -> None:
     without("nncf", "openvino")
-    with pytest.raises(
-        EnvironmentFault, match=r"no recipe 'int8-nncf' here: it comes with edgekit-openvino\.$"
-    ) as caught:
+    with raises(EnvironmentFault, re.compile(r"'int8-nncf'.* edgekit-openvino\.$")) as caught:
         api.plan("digits", target="host", **asked)
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
     assert caught.value.exit_code == 3
@@ -85,7 +85,7 @@ def test_who_asks_for_a_pass_of_a_missing_plugin_is_told_what_to_install(asked, 
 
 def test_who_asks_for_a_pass_without_its_packages_is_told_what_to_install(monkeypatch) -> None:
     monkeypatch.setattr(Nncf, "packages", ("onnx", "no_such_package"))
-    with pytest.raises(EnvironmentFault, match="'nncf' needs no_such_package") as caught:
+    with raises(EnvironmentFault, "'nncf'", "no_such_package") as caught:
         api.plan("digits", target="host", recipe="int8-nncf")
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
 
@@ -93,17 +93,17 @@ def test_who_asks_for_a_pass_without_its_packages_is_told_what_to_install(monkey
 def test_a_missing_backend_is_named_though_another_candidate_lacks_a_pass(without) -> None:
     without("nncf", "openvino")
     for candidates in (["openvino/int8-static"], ["openvino/int8-static", "onnxruntime/int8-nncf"]):
-        with pytest.raises(EnvironmentFault, match="needs the backend openvino, which is not installed") as caught:
+        with raises(EnvironmentFault, "'host'", "openvino") as caught:
             api.plan("digits", target="host", candidates=candidates)
         assert caught.value.hint == "pip install edgekit-openvino"
 
 
 def test_a_pass_whose_plugin_is_missing_names_the_plugin_and_the_rest_goes_on(without) -> None:
     without("nncf")
-    with pytest.raises(EnvironmentFault, match=r"'nncf' here: it comes with edgekit-openvino") as caught:
+    with raises(EnvironmentFault, "'nncf'", "edgekit-openvino") as caught:
         registry.pass_type("nncf")
     made = api.plan("digits", target="host", bench=False)
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
     assert "openvino/int8-static" in [one.name for one in made.possible]
     (lost,) = [one for one in made.candidates if one.name == "openvino/int8-nncf"]
-    assert "comes with edgekit-openvino" in lost.problems[0]
+    assert mentions(lost.problems[0], "edgekit-openvino")

@@ -15,6 +15,7 @@ from edgekit.result.report import Report, Tuning, Variant
 from edgekit.testing import fake_plugin, install, installed
 from tests.pipeline.choosing import measurement, plan, tried
 from tests.testing.test_fake_export import model as model  # a fixture
+from tests.wording import mentions
 
 SLOW = '''
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def test_faster_options_are_taken_and_travel_with_the_bundle(export):
     slower, one = shipped.tuning.variants
     assert (one.options, one.taken) == (ONE, True) and one.speed > 2
     assert slower.speed < 1 and slower.reason == "no gain" and not slower.taken
-    assert one.reason == "faster beyond the noise, and the same outputs"
+    assert mentions(one.reason, "faster", "noise", "outputs")
     assert result.bundle.payload.options["repeat"] == 1
     assert shipped.tuning.before.p50_ms > 2 * shipped.measurement.p50_ms
     raw = (result.bundle.path / shipped.measurement.raw_file).read_text().split()
@@ -104,7 +105,7 @@ def test_faster_options_are_taken_and_travel_with_the_bundle(export):
 def test_faster_options_that_compute_something_else_are_not_taken(export):
     result = export(WRONG)
     (wrong,) = result.report.shipped.tuning.variants
-    assert not wrong.taken and "its outputs are not those of the default options" in wrong.reason
+    assert not wrong.taken and mentions(wrong.reason, "outputs", "default")
     assert result.bundle.payload.options["repeat"] == 300
 
 

@@ -14,6 +14,7 @@ from edgekit.recipe.builtin import BUILTIN, USUAL
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.target.target import Device, Target
 from edgekit.testing import install, installed
+from tests.wording import Fact, raises
 
 AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
 
@@ -79,30 +80,29 @@ def test_a_third_party_brings_a_recipe(tmp_path: Path) -> None:
         assert catalog.recipe("int8-npu").summary == "its own"
         assert catalog.recipe("pruned-int8-npu").passes[0] == PassConfig("prune")
         assert "int8-npu" in catalog.recipes("npu") and "int8-npu" not in catalog.recipes("openvino")
-        with pytest.raises(UsageError, match=r"mine.toml: the name 'int8-npu' is a built-in recipe's"):
+        with raises(UsageError, "mine.toml", "'int8-npu'"):
             catalog.recipe(write(tmp_path, 'name = "int8-npu"\nsummary = "s"\n'))
-    with pytest.raises(UsageError, match="no recipe 'int8-npu'"):
+    with raises(UsageError, "'int8-npu'"):
         catalog.recipe("int8-npu")
 
 
 @pytest.mark.parametrize(
-    ("name", "owners"), [("fp32", "edgekit and edgekit-npu 1.0"), ("int8-nncf", "edgekit-npu 1.0 and edgekit-openvino")]
+    ("name", "owners"),
+    [("fp32", ("edgekit", "edgekit-npu 1.0")), ("int8-nncf", ("edgekit-npu 1.0", "edgekit-openvino"))],
 )
-def test_a_name_that_two_claim_is_an_error_where_it_is_used(tmp_path: Path, name: str, owners: str) -> None:
+def test_a_name_that_two_claim_is_an_error_where_it_is_used(tmp_path: Path, name: str, owners: Fact) -> None:
     with installed(npu(tmp_path, name)):
         assert name not in catalog.recipes()
-        with pytest.raises(EnvironmentFault, match=f"the recipe '{name}' is claimed twice: by {owners}") as caught:
+        with raises(EnvironmentFault, f"'{name}'", owners, hint="pip uninstall edgekit-npu"):
             catalog.recipe(name)
-        assert "pip uninstall edgekit-npu" in (caught.value.hint or "")
         assert catalog.recipe("int8-static").name == "int8-static"
 
 
 def test_recipes_of_a_broken_backend_are_left_out_and_said_to_be(tmp_path: Path) -> None:
     with installed(npu(tmp_path, "int8-npu", "import no_such_runtime\n" + BACKEND)):
         assert set(BUILTIN) <= set(catalog.recipes())
-        with pytest.raises(UsageError, match="no recipe 'int8-npu'") as caught:
+        with raises(UsageError, "'int8-npu'", hint="npu"):
             catalog.recipe("int8-npu")
-        assert "those of npu are left out" in (caught.value.hint or "")
 
 
 def test_every_recipe_has_a_pruned_form() -> None:
@@ -114,7 +114,7 @@ def test_every_recipe_has_a_pruned_form() -> None:
     assert {name for name, found in catalog.recipes().items() if recipe_passes.needs_training(found)} == {
         name for name in BUILTIN if name.startswith("pruned") or name == "int8-qat"
     }
-    with pytest.raises(UsageError, match=r"no recipe 'pruned-int8-stat'\. Did you mean 'pruned-int8-static'"):
+    with raises(UsageError, ("'pruned-int8-stat'", "'pruned-int8-static'")):
         catalog.recipe("pruned-int8-stat")
 
 
@@ -155,7 +155,7 @@ def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
     text = 'summary = "s"\n[[passes]]\nname = "smooth"\n[passes.operators.MatMul]\nfloat = true\n'
     stated = catalog.recipe(write(tmp_path, 'precision = "f32"\n' + text))
     for use in (lambda: recipe_passes.formats(stated, "onnx"), lambda: catalog.recipe(write(tmp_path, text))):
-        with pytest.raises(UsageError, match="recipe 'mine', pass 'smooth': it takes no settings for operators"):
+        with raises(UsageError, "recipe 'mine'", "pass 'smooth'", hint="[passes.operators...]"):
             use()
 
 
@@ -164,23 +164,23 @@ def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
     [
         (
             "[passes.operators.Cnov]\nfloat = true",
-            r"\[passes.operators.Cnov\]: it changes no Cnov. Did you mean 'Conv'",
+            ("[passes.operators.Cnov]", "'Conv'"),
         ),
         (
             "[passes.operators.Conv]\nflaot = true",
-            r"overrides: operators.Conv: unknown key 'flaot'. Did you mean 'float'",
+            ("overrides: operators.Conv", "'flaot'", "'float'"),
         ),
-        ("[passes.nodes.head]\nmethod = 'maxmin'", r"nodes.head: method: 'maxmin' is not one of"),
-        ("[passes.nodes.head]\npercentile = 3", "percentile must be above 50"),
-        ("[passes.nodes]\nhead = 3", "nodes.head: expected a table, found 3"),
+        ("[passes.nodes.head]\nmethod = 'maxmin'", ("nodes.head", "method", "'maxmin'", "entropy")),
+        ("[passes.nodes.head]\npercentile = 3", ("nodes.head", "percentile", "50", "100", "3.0")),
+        ("[passes.nodes]\nhead = 3", ("nodes.head", "3")),
     ],
 )
 def test_faults_in_overrides_are_named(tmp_path: Path, table: str, message: str) -> None:
     stated = f'summary = "s"\nprecision = "i8"\n[[passes]]\nname = "quantize-static"\n{table}\n'
     made = catalog.recipe(write(tmp_path, stated))
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message):
         registry.pass_type("quantize-static").from_dict(made.passes[0].config)
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message):
         catalog.recipe(write(tmp_path, stated.replace('precision = "i8"\n', "")))
 
 
@@ -203,27 +203,27 @@ def test_precision_follows_from_the_passes_unless_stated(tmp_path: Path, passes:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('summary = "s"\npasess = []', r"unknown key 'pasess'\. Did you mean 'passes'"),
-        ('summary = "s"\npasses = [{ nam = "cast" }]', r"passes\[0\]: unknown key 'nam'"),
-        ('summary = "s"\npasses = [{ name = "prune", ratio = 0.5 }]', "the pass 'prune' has the unknown key 'ratio'"),
-        ("passes = []", "the key 'summary' is missing"),
-        ('name = "fp16"\nsummary = "s"', "the name 'fp16' is a built-in recipe's"),
-        ("summary =", "is not valid TOML"),
+        ('summary = "s"\npasess = []', ("'pasess'", "'passes'")),
+        ('summary = "s"\npasses = [{ nam = "cast" }]', ("passes[0]", "'nam'", "'name'")),
+        ('summary = "s"\npasses = [{ name = "prune", ratio = 0.5 }]', ["'prune'", "'ratio'"]),
+        ("passes = []", "'summary'"),
+        ('name = "fp16"\nsummary = "s"', "'fp16'"),
+        ("summary =", "TOML"),
     ],
 )
 def test_faults_in_a_file_are_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
+    with raises(UsageError, message) as caught:
         catalog.recipe(write(tmp_path, text))
     assert "mine.toml" in caught.value.message
 
 
 def test_unknown_recipe_names_the_nearest_and_the_known() -> None:
-    with pytest.raises(UsageError, match=r"no recipe 'int8'\. Did you mean 'int8-") as caught:
+    with raises(UsageError, ("'int8'", "'int8-")) as caught:
         catalog.recipe("int8")
     for name in catalog.recipes():
         assert name in (caught.value.hint or "")
 
 
 def test_missing_file() -> None:
-    with pytest.raises(UsageError, match=r"cannot read the recipe 'none\.toml'"):
+    with raises(UsageError, "'none.toml'", hint="edgekit recipes"):
         catalog.recipe("none.toml")

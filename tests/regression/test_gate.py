@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree as xml
 
@@ -14,6 +15,7 @@ from edgekit.regression import baseline, formatting, judge
 from edgekit.report.compare import compare
 from edgekit.result.measurement import ColdStart
 from edgekit.result.report import Report
+from tests.wording import mentions, raises
 
 MACHINE = Machine(drift=0.01)
 
@@ -31,7 +33,7 @@ def test_three_verdicts_in_one_run(side):
     new, base = measured(1, slower=0.05), measured(2)
     slower = one(side, new, base, 0.02, run="r")
     assert slower.verdict == "regressed" and slower.low > 0.02 and slower.worse == pytest.approx(0.05, abs=0.015)
-    assert slower.how == "in one run, by turns" and slower.count == 40 * 120 and slower.more is None
+    assert mentions(slower.how, "one run") and slower.count == 40 * 120 and slower.more is None
     assert one(side, new, base, 0.10, run="r").verdict == "not regressed"
     close = one(side, new, base, slower.worse - 0.002, run="r")
     assert close.verdict == "cannot tell" and close.low < close.allowed < close.high
@@ -43,7 +45,7 @@ def test_what_would_tell_falls_with_the_distance(side):
     needed = [one(side, new, base, worse - far, run="r").more for far in (0.004, 0.008)]
     assert needed[0] > needed[1] > 0
     at = one(side, new, base, worse, run="r")
-    assert at.more is None and "lies at the limit" in at.reason
+    assert at.more is None and mentions(at.reason, "limit")
 
 
 def test_so_many_more_do_tell(side):
@@ -63,8 +65,8 @@ def test_two_runs_are_told_apart_less_well(side):
     new, base = measured(1, slower=0.05), measured(2, run=1)
     near, far = one(side, new, base, 0.03), one(side, measured(1, slower=0.5), base, 0.05)
     assert near.verdict == "cannot tell" and far.verdict == "regressed"
-    assert near.how == far.how == "in two runs"
-    assert "from one run to another: measure both in one run" in one(side, new, base, near.worse - 0.002).reason
+    assert near.how == far.how and mentions(near.how, "two runs")
+    assert mentions(one(side, new, base, near.worse - 0.002).reason, "one run")
 
 
 def test_throughput_and_a_faster_model(side):
@@ -77,12 +79,12 @@ def test_throughput_and_a_faster_model(side):
 
 def test_too_little_is_said(side):
     few = one(side, measured(1, turns=4), measured(2, turns=4), 0.05, run="r")
-    assert few.verdict == "cannot tell" and "4 turns are too few" in few.reason and few.more == 4 * 120
+    assert few.verdict == "cannot tell" and mentions(few.reason, re.compile(r"\b4 \w+")) and few.more == 4 * 120
     tail = measurement(np.full((10, 6), 0.2))
     short = one(side, tail, tail, 0.05, "p90", run="s")
-    assert short.verdict == "cannot tell" and short.more == 4 and "a p90 needs 64" in short.reason
+    assert short.verdict == "cannot tell" and short.more == 4 and mentions(short.reason, ("p90", "64"))
     old = replace(measured(1), turns=())
-    assert "keeps no single latencies" in one(side, old, measured(2), 0.05).reason
+    assert mentions(one(side, old, measured(2), 0.05).reason, "latencies")
 
 
 def test_plain_values_are_held_against_the_limit(side, report):
@@ -95,8 +97,8 @@ def test_plain_values_are_held_against_the_limit(side, report):
     assert {name: f.verdict for name, f in found.items()} == {
         "size": "not regressed", "memory": "regressed", "score": "regressed", "drop": "not regressed"
     }  # fmt: skip
-    assert found["drop"].worse == pytest.approx(0.02) and "2.00 points worse, 3 points allowed" in formatting.line(
-        found["drop"]
+    assert found["drop"].worse == pytest.approx(0.02) and mentions(
+        formatting.line(found["drop"]), ("2.00 points", "3 points")
     )
 
 
@@ -123,15 +125,15 @@ def with_environment(side_, **changes):
 @pytest.mark.parametrize(
     ("changes", "words_"),
     [
-        ({"emulated": True}, "'new' was measured in an emulator"),
-        ({"cpu": "Cortex-A72"}, "processor: Cortex-A72"),
-        ({"cores": 64}, "cores: 64 against 2"),
-        ({"board": "Raspberry Pi 4"}, "board: Raspberry Pi 4 against"),
+        ({"emulated": True}, ["'new'", "emulator"]),
+        ({"cpu": "Cortex-A72"}, ["'new'", "'base'", "processor: Cortex-A72"]),
+        ({"cores": 64}, ["'new'", "'base'", ("cores", "64", "2")]),
+        ({"board": "Raspberry Pi 4"}, ["'new'", "'base'", "board: Raspberry Pi 4"]),
     ],
 )
 def test_times_of_another_machine_are_refused(changes, words_, side):
     base, new = side("base", measured(1)), with_environment(side("new", measured(2)), **changes)
-    with pytest.raises(UsageError, match=words_):
+    with raises(UsageError, words_, hint="size, score and drop"):
         judge((base, new), {"p50": 0.05})
     assert judge((base, new), {"size": 0.05})[0].verdict == "not regressed", "bytes are bytes"
 
@@ -139,32 +141,32 @@ def test_times_of_another_machine_are_refused(changes, words_, side):
 @pytest.mark.parametrize(
     ("changes", "words_"),
     [
-        ({"scenario": "offline"}, "scenario: offline against single-stream"),
-        ({"batch": 8}, "batch: 8 against 1"),
-        ({"shapes": {"x": (1, 3, 8, 8)}}, r"input shapes: x\[1, 3, 8, 8\]"),
+        ({"scenario": "offline"}, ("scenario", "offline", "single-stream")),
+        ({"batch": 8}, ("batch", "8", "1")),
+        ({"shapes": {"x": (1, 3, 8, 8)}}, "x[1, 3, 8, 8]"),
     ],
 )
 def test_times_of_another_scenario_are_refused(changes, words_, side):
     base, new = side("base", measured(1)), side("new", replace(measured(2), **changes))
-    with pytest.raises(UsageError, match=words_):
+    with raises(UsageError, words_, hint="size, score and drop"):
         judge((base, new), {"p90": 0.05})
 
 
 def test_scores_of_other_metrics_and_samples_are_refused(side):
     base, new = side("base", measured(1)), side("new", measured(2))
     other = replace(new.candidate, quality=replace(new.candidate.quality, metric="f1"))
-    with pytest.raises(UsageError, match="is f1, that of 'base' is spearman"):
+    with raises(UsageError, ("'new'", "f1"), ("'base'", "spearman"), hint="--metric"):
         judge((base, replace(new, candidate=other)), {"score": 0.01})
     moved = replace(new, report=replace(new.report, data=replace(new.report.data, evaluation_digest="f" * 64)))
-    with pytest.raises(UsageError, match="different samples"):
+    with raises(UsageError, "'new'", "'base'", hint=("--data", "--seed")):
         judge((base, moved), {"score": 0.01})
 
 
 def test_unknown_values_are_refused(side):
     sides = side("base", measured(1)), side("new", measured(2))
-    with pytest.raises(UsageError, match=r"Did you mean .*'p90'"):
+    with raises(UsageError, ("'p9'", "'p90'")):
         judge(sides, {"p9": 0.1})
-    with pytest.raises(UsageError, match="'new' has no energy"):
+    with raises(UsageError, "'new'", "energy", hint="edgekit bench"):
         judge(sides, {"energy": 0.1})
 
 
@@ -182,7 +184,7 @@ def test_a_baseline_is_small_and_judges_alike(side, tmp_path):
 
 
 def test_what_was_not_measured_is_no_baseline(side):
-    with pytest.raises(UsageError, match="'base' was not measured"):
+    with raises(UsageError, "'base'", hint="edgekit bench base --save-baseline"):
         baseline(side("base", None))
 
 
@@ -201,7 +203,7 @@ def test_words_say_the_numbers_and_what_would_tell(mixed):
     text = formatting.render(found)
     first, *rest = text.splitlines()[1:]
     assert "p50 REGRESSED: " in first and " against " in first and "2% allowed" in first and "between +" in first
-    assert "CANNOT TELL" in rest[0] and "lies at the limit" in rest[0]
+    assert mentions(rest[0], "CANNOT TELL", "limit")
     assert all("not regressed" in line for line in rest[1:])
 
 

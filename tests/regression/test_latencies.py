@@ -10,6 +10,7 @@ from synthetic import Machine
 
 from edgekit.errors import UsageError
 from edgekit.regression.latencies import UNKNOWN_BLOCKS, latencies, of_blocks
+from tests.wording import raises
 
 MACHINE = Machine()
 
@@ -50,7 +51,7 @@ def test_raw_latencies_are_taken_where_they_are_those_of_the_turns(measured, tmp
 
 def test_a_spoilt_file_is_refused(measured, tmp_path):
     (tmp_path / "raw.txt").write_text("123\nfast\n")
-    with pytest.raises(UsageError, match="cannot read the latencies"):
+    with raises(UsageError, "raw.txt'", "'fast'"):
         latencies(replace(measured, raw_file="raw.txt"), tmp_path)
 
 

@@ -9,6 +9,7 @@ import pytest
 from edgekit.report import html, markdown, plot, text
 from edgekit.result.report import Report
 from tests.report.test_report import plain
+from tests.wording import mentions
 
 FORMS = {"text": text.render, "markdown": markdown.render, "html": html.render}
 FRONT = ("openvino/int8-static-bf16", "onnxruntime/int8-dynamic", "openvino/fp32")
@@ -25,7 +26,7 @@ def test_the_front_is_marked_in_every_form(report):
         assert f"{name} *" in marks["text"] and f"{name} \\*" in marks["markdown"]
     assert plain(marks["html"]).count("Pareto front") == 1 + len(FRONT), "the hint, and each candidate on it"
     for form in ("text", "markdown"):
-        assert plain(marks[form]).count("on the Pareto front: no other one that was measured") == 1
+        assert plain(marks[form]).count("on the Pareto front") == 1
     for form in FORMS:
         assert "Pareto front" not in FORMS[form](replace(made, candidates=made.candidates[:1]))
 
@@ -55,9 +56,9 @@ def test_throughput_counts_samples(form, report):
         for c in report.candidates
     )  # fmt: skip
     page = plain(FORMS[form](replace(report, objective="throughput", candidates=batched)))
-    assert "2346 samples per second, in batches of 8" in page
-    assert "the most samples per second, of the candidates that pass" in page
-    assert "offline" in page and "inferences of 8 samples" in page
+    assert mentions(page, ("2346 samples per second", "batches of 8"))
+    assert mentions(page, "most samples per second")
+    assert mentions(page, "offline", "8 samples")
 
 
 def test_memory_is_a_column_of_the_table_where_it_is_the_objective(report):

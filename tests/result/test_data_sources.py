@@ -13,6 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.report import text
 from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Report
+from tests.wording import raises
 
 KEPT = Path(__file__).parent.parent / "fixtures" / "reports" / "digits.json"
 """A report of edgekit 0.1.0 on data for calibration, evaluation and training, whose sources were a plain table."""
@@ -50,5 +51,5 @@ def test_keys_of_another_version_are_kept_and_shown() -> None:
 
 @pytest.mark.parametrize("data", [{"evaluation_samples": "8"}, {"evaluation_draw": {"most": 1}}, ["val"]])
 def test_values_of_the_wrong_type_are_refused(data: object) -> None:
-    with pytest.raises(UsageError, match="report: data"):
+    with raises(UsageError, "report: data"):
         DataSources.from_dict(data, "report: data")  # type: ignore[arg-type]

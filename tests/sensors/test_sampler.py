@@ -14,6 +14,7 @@ from edgekit.result.measurement import Quantity
 from edgekit.sensors import Board, energy
 from edgekit.sensors.reading import Sensor, Unreadable
 from edgekit.sensors.sampler import Sampler, joined
+from tests.wording import mentions
 
 pytestmark = pytest.mark.alone
 
@@ -127,23 +128,24 @@ def test_energy_of_a_counter_that_wraps_while_it_is_read(clock, tmp_path):
 
 def test_turns_too_short_for_the_sampler_have_no_energy(clock):
     found = read(clock, rail(8.0), 11).energy([(100.0, 100.2), (101.0, 101.2), (102.0, 102.2)], 10)
-    assert found.per_inference_j is None and "too seldom for turns of 0.2 s" in found.reason
-    assert "measure this bundle alone" in found.reason
+    assert found.per_inference_j is None and mentions(found.reason, "0.2 s")
+    assert mentions(found.reason, "alone")
 
 
 def test_a_rail_that_fails_for_long_has_no_energy(clock):
     sampler = read(clock, rail(8.0, 8.0, *[None] * 8, 8.0), 15)
     found = sampler.energy([(100.0, 107.0)], 10)
-    assert found.per_inference_j is None and "gave no value for 4.5 s" in found.reason and "EAGAIN" in found.reason
+    assert found.per_inference_j is None and mentions(found.reason, "4.5 s", "EAGAIN")
     moment = read(clock, rail(8.0, 8.0, None, 8.0), 15)
     assert moment.energy([(107.5, 114.5)], 7).per_inference_j == pytest.approx(8.0), "one missed reading is bridged"
 
 
 def test_a_rail_that_is_refused_says_so(clock):
     sampler = read(clock, rail(None, quantity="energy"), 5)
-    assert sampler.energy([(100.0, 102.0)], 10).reason == "the kernel gives no value for 'power' (EAGAIN)"
+    assert mentions(sampler.energy([(100.0, 102.0)], 10).reason, "'power'", "EAGAIN")
     told = sampler.sensors([(100.0, 102.0)])
-    assert told.series == () and told.absent == {"VDD_IN": "the kernel gives no value for 'power' (EAGAIN)"}
+    assert told.series == () and set(told.absent) == {"VDD_IN"}
+    assert mentions(told.absent["VDD_IN"], "'power'", "EAGAIN")
 
 
 def test_values_that_change_and_vanish_under_the_reader_are_told(clock, tmp_path):
@@ -160,8 +162,7 @@ def test_values_that_change_and_vanish_under_the_reader_are_told(clock, tmp_path
     told = sampler.sensors([(100.0, 101.0)])
     (series,) = told.of("temperature")
     assert series.values == (48.686, 71.0, None) and told.times_s == (0.0, 0.5, 1.0)
-    assert told.absent["cpu-thermal"].startswith("1 of 3 readings failed: ")
-    assert told.absent["cpu-thermal"].endswith("is not there")
+    assert mentions(told.absent["cpu-thermal"], "1 of 3 readings")
 
 
 def test_the_thread_reads_counts_its_cost_and_ends():
@@ -179,5 +180,5 @@ def test_the_thread_reads_counts_its_cost_and_ends():
 def test_a_machine_without_sensors_has_no_energy_and_no_verdict():
     with Sampler(Board(Path("/nowhere"), absent={"power": "this machine is emulated"}), 0.02) as sampler:
         pass
-    assert sampler.energy([(0, 1)], 1).reason == "this machine is emulated"
+    assert mentions(sampler.energy([(0, 1)], 1).reason, "emulated")
     assert sampler.throttle().verdict == "unknown"

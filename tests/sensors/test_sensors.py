@@ -14,6 +14,7 @@ import pytest
 from edgekit import sensors
 from edgekit.sensors import intel, jetson, raspberry, reading, thermal, throttling
 from edgekit.sensors.reading import Unreadable
+from tests.wording import mentions, raises
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
 
@@ -55,7 +56,8 @@ def test_raspberry_pi_4_measures_no_power():
     found = board("raspberry-pi-4")
     assert values(found, "temperature") == {"cpu-thermal": 48.686}
     assert values(found, "clock") == {"policy0": 1500.0}
-    assert found.rail is None and found.absent == {"power": "a Raspberry Pi 4 Model B measures no power"}
+    assert found.rail is None and set(found.absent) == {"power"}
+    assert mentions(found.absent["power"], "Raspberry Pi 4 Model B", "power")
     assert found.facts == {"arm clock": "1800 MHz before the run, says the firmware"}
     assert throttling.read(found.root).firmware == 0
 
@@ -64,7 +66,7 @@ def test_raspberry_pi_5_gives_its_rails_and_says_that_they_are_not_the_input():
     found = board("raspberry-pi-5")
     # 0.1 A x 3.7 V + 0.2 A x 3.3 V + 0.5 A x 1.8 V + 2.5 A x 0.9 V; voltages without a current are no rail
     assert values(found, "power") == {found.rail: pytest.approx(0.37 + 0.66 + 0.9 + 2.25)}
-    assert "not the board's input" in found.rail
+    assert mentions(found.rail, "input")
     assert values(found, "temperature") == {"cpu-thermal": 61.5}
 
 
@@ -86,7 +88,7 @@ def test_agx_orin_has_no_such_rail_so_its_rails_are_summed():
     assert watts[found.rail] == pytest.approx(sum(value for name, value in watts.items() if name != found.rail))
     assert watts[found.rail] == pytest.approx(19.096 * 0.4 + 5.032 * 0.92)
     assert "NC" not in found.rail, "what is not connected is left out"
-    assert "what it measures is not known" in found.absent["hwmon4 channel 3"], "and so is what has no label"
+    assert "hwmon4 channel 3" in found.absent, "and so is what has no label"
     assert found.facts["power mode"] == "MAXN"
     assert found.facts["clocks locked"].startswith("policy0 at 2201 MHz"), "as jetson_clocks leaves them"
 
@@ -102,7 +104,8 @@ def test_an_intel_box_counts_energy_and_throttling():
 def test_a_bare_virtual_machine_has_nothing_and_says_why():
     found = board("vm")
     assert found.rail is None
-    assert found.absent == dict.fromkeys(("temperature", "clock", "power"), "a virtual machine has none")
+    assert set(found.absent) == {"temperature", "clock", "power"}
+    assert all(mentions(reason, "virtual machine") for reason in found.absent.values())
     assert values(found, "memory") == {"available": pytest.approx(23552.0)}
     assert throttling.judge(throttling.read(found.root), throttling.read(found.root)).verdict == "unknown"
 
@@ -115,12 +118,12 @@ def test_a_machine_without_sensors_names_the_places_it_looked_in():
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOENT, "is not there"),
-        (errno.EACCES, "may be read by root only"),
-        (errno.EPERM, "may be read by root only"),
-        (errno.EAGAIN, "gives no value for .* \\(EAGAIN\\)"),
-        (errno.EINVAL, "gives no value for .* \\(EINVAL\\)"),
-        (errno.ENODATA, "gives no value for .* \\(ENODATA\\)"),
+        (errno.ENOENT, "there"),
+        (errno.EACCES, "root"),
+        (errno.EPERM, "root"),
+        (errno.EAGAIN, "EAGAIN"),
+        (errno.EINVAL, "EINVAL"),
+        (errno.ENODATA, "ENODATA"),
     ],
 )
 def test_what_the_kernel_refuses_is_told(monkeypatch: pytest.MonkeyPatch, code: int, words: str):
@@ -128,7 +131,7 @@ def test_what_the_kernel_refuses_is_told(monkeypatch: pytest.MonkeyPatch, code: 
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(Unreadable, match=words):
+    with raises(Unreadable, "'/sys/class/powercap/intel-rapl:0/energy_uj'", words):
         reading.number(Path("/sys/class/powercap/intel-rapl:0/energy_uj"))
 
 
@@ -150,17 +153,15 @@ def test_a_counter_for_another_user_alone_is_refused(tree):
         "except Unreadable as reason:\n    print(reason)\n"
     )
     done = subprocess.run([*bare, sys.executable, "-c", code, str(root)], capture_output=True, text=True)
-    assert done.stdout.strip() == f"'{counter}' may be read by root only", done.stderr
+    assert mentions(done.stdout, f"'{counter}'", "root"), done.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [("-40000", "-40 °C"), ("0", "0 °C"), ("", "no number"), ("n/a", "no number")]
-)
+@pytest.mark.parametrize(("text", "words"), [("-40000", "-40 °C"), ("0", "0 °C"), ("", "''"), ("n/a", "'n/a'")])
 def test_a_bogus_temperature_is_none(tree, text: str, words: str):
     root = tree("raspberry-pi-4")
     (root / "sys/class/thermal/thermal_zone0/temp").write_text(text)
     (sensor,) = thermal.find(root)
-    with pytest.raises(Unreadable, match=words):
+    with raises(Unreadable, "temp'", words):
         sensor.read()
 
 
@@ -200,7 +201,7 @@ def test_a_counter_wraps_and_a_reset_is_told(tree):
     assert counter.read() == pytest.approx(0.1 + 0.22885 + 0.77115)
     (zone / "max_energy_range_uj").write_text("1000\n")
     (zone / "energy_uj").write_text("0\n")
-    with pytest.raises(Unreadable, match="reset"):
+    with raises(Unreadable, "energy_uj'", "reset"):
         counter.read()
 
 
@@ -217,14 +218,14 @@ def test_two_packages_are_summed(tree):
         ("exit 1", "exit code 1"),
         ('echo "Can\'t open device file: /dev/vcio" >&2; exit 255', "Can't open device file: /dev/vcio"),
         ("echo error=1", "error=1"),
-        ("sleep 30", "gave no answer"),
+        ("sleep 30", "0.3 s"),
     ],
 )
 def test_a_firmware_tool_that_fails_is_told(tree, monkeypatch: pytest.MonkeyPatch, script: str, words: str):
     monkeypatch.setattr(reading, "TOOL_S", 0.3)
     root = tree("raspberry-pi-5")
     (root / "usr/bin/vcgencmd").write_text(f"#!/bin/sh\n{script}\n")
-    with pytest.raises(Unreadable, match=words):
+    with raises(Unreadable, "vcgencmd", words):
         raspberry.throttled(raspberry.tool(root))
     verdict = throttling.judge(throttling.read(root), throttling.read(root))
     assert verdict.verdict == "unknown" or "sleep" in script
@@ -233,7 +234,7 @@ def test_a_firmware_tool_that_fails_is_told(tree, monkeypatch: pytest.MonkeyPatc
 def test_a_missing_firmware_tool_is_told(tree):
     root = tree("raspberry-pi-5")
     (root / "usr/bin/vcgencmd").unlink()
-    assert sensors.find(root).absent["power"] == "'vcgencmd' is not installed (apt-get install raspi-utils)"
+    assert mentions(sensors.find(root).absent["power"], "'vcgencmd'", "apt-get install raspi-utils")
 
 
 def bits(value: int) -> throttling.Marks:
@@ -244,12 +245,12 @@ def test_throttling_of_a_raspberry_pi():
     assert throttling.judge(bits(0), bits(0)).verdict == "not throttled"
     # 0x50005: undervoltage and throttled, now and since boot
     seen = throttling.judge(bits(0), bits(0x50005))
-    assert seen.verdict == "throttled" and "the supply's voltage is too low" in seen.reasons
+    assert seen.verdict == "throttled" and any(mentions(reason, "voltage") for reason in seen.reasons)
     # set and gone again during the run: only the bits since boot tell
-    assert throttling.judge(bits(0), bits(0x40000)).reasons == ("it was throttled",)
+    assert [mentions(reason, "throttled") for reason in throttling.judge(bits(0), bits(0x40000)).reasons] == [True]
     # set before the run: the firmware cannot tell it anew
     stale = throttling.judge(bits(0x40000), bits(0x40000))
-    assert stale.verdict == "unknown" and "until a reboot" in stale.reasons[0]
+    assert stale.verdict == "unknown" and mentions(stale.reasons[0], "reboot")
 
 
 def test_throttling_of_an_intel_box_and_of_any_kernel(tree):
@@ -258,11 +259,10 @@ def test_throttling_of_an_intel_box_and_of_any_kernel(tree):
     assert throttling.judge(before, throttling.read(root)).verdict == "not throttled"
     (root / "sys/devices/system/cpu/cpu2/thermal_throttle/core_throttle_count").write_text("14\n")
     seen = throttling.judge(before, throttling.read(root))
-    assert seen.reasons == ("the processor was throttled 12 times (cpu2 core)",)
+    assert len(seen.reasons) == 1 and mentions(seen.reasons[0], "12 times", "cpu2 core")
     (root / "sys/class/thermal/cooling_device0/cur_state").write_text("3\n")
-    assert (
-        "holds Processor (cooling_device0) back (state 3)" in throttling.judge(before, throttling.read(root)).reasons[1]
-    )
+    cooled = throttling.judge(before, throttling.read(root)).reasons[1]
+    assert mentions(cooled, "Processor", "cooling_device0", "state 3")
 
 
 def test_a_fan_is_no_throttling():
@@ -272,5 +272,5 @@ def test_a_fan_is_no_throttling():
 def test_a_rail_without_voltage_is_not_0_watts(tree):
     root = tree("jetson-orin-nano")
     (root / "sys/class/hwmon/hwmon1/in1_input").write_text("0\n")
-    with pytest.raises(Unreadable, match="0 mV"):
+    with raises(Unreadable, "in1_input'", "0 mV"):
         jetson.find(root)[0][0].read()

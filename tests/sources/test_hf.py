@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from edgekit.sources.hf import HuggingFace
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.text import Texts
+from tests.wording import raises
 
 SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
 
@@ -72,7 +74,7 @@ def test_processor_may_be_in_another_folder(load, checkpoint, tmp_path):
     assert bare.text is None and "no tokenizer" in bare.no_preprocessing
     model = load(HuggingFace(), checkpoint, processor=str(tmp_path / "tokenizer"))
     assert TaskConfig.load(model.assets).text.max_length == 32
-    with pytest.raises(UsageError, match="there is no processor"):
+    with raises(UsageError, "nowhere'", hint="tokenizer.json"):
         HuggingFace().check(Reference(ref=str(checkpoint), processor=str(tmp_path / "nowhere")))
 
 
@@ -124,21 +126,21 @@ def remote_code(folder):
 @pytest.mark.parametrize(
     ("spoil", "message", "hint"),
     [
-        (without_config, "has no config.json", None),
-        (without_weights, "a config.json but no weights", "model.safetensors"),
-        (only_gguf, "'model.gguf' is GGUF", None),
-        (broken_json, "cannot read .*config.json", "truncated"),
-        (truncated, "is truncated: it has [0-9,]+ bytes, its header promises", "again"),
-        (header_only, "header of .* cannot be read", "truncated"),
-        (empty, "is not a safetensors file", "truncated"),
-        (pointer, "is a Git LFS pointer", "git lfs pull"),
+        (without_config, "config.json", None),
+        (without_weights, ["config.json", "weights"], "model.safetensors"),
+        (only_gguf, "'model.gguf'", None),
+        (broken_json, "config.json'", "truncated"),
+        (truncated, ["model.safetensors'", ("81,664 bytes", "81,764")], "again"),
+        (header_only, ["header", "model.safetensors'"], "truncated"),
+        (empty, ["model.safetensors'", "not a safetensors file"], "truncated"),
+        (pointer, "Git LFS", "git lfs pull"),
         (missing_shard, "model-00002-of-00002.safetensors", "again"),
-        (remote_code, r"own Python code \(modeling_mine.MyModel\)", "--trust-remote-code"),
+        (remote_code, "modeling_mine.MyModel", "--trust-remote-code"),
     ],
 )
 def test_spoiled_files_are_found_without_a_framework(checkpoint, spoil, message, hint):
     spoil(checkpoint)
-    with pytest.raises(UsageError, match=message) as caught:
+    with raises(UsageError, message) as caught:
         HuggingFace().check(Reference(ref=str(checkpoint)))
     assert hint is None or hint in caught.value.hint
 
@@ -180,36 +182,36 @@ def bad_tokenizer(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (nan_weight, "1 of 1,536 values of 'bert.encoder.layer.1.output.dense.weight' are NaN"),
-        (infinite_weight, "'classifier.bias' are NaN or infinite"),
-        (without_head, "lacks weights .*: classifier.bias, classifier.weight"),
-        (other_shape, "the weights of .* cannot be read"),
-        (other_type, "model type 'brt', which transformers 4.57"),
-        (no_class, "cannot be told from its class 'BertForNothing'"),
-        (bad_tokenizer, "the tokenizer of .* cannot be read"),
+        (nan_weight, ("1 of 1,536", "'bert.encoder.layer.1.output.dense.weight'")),
+        (infinite_weight, ("1 of 3", "'classifier.bias'")),
+        (without_head, ["'text-classification'", "classifier.bias, classifier.weight"]),
+        (other_shape, ["weights", "size mismatch for bias"]),
+        (other_type, ["'brt'", re.compile(r"transformers 4\.57")]),
+        (no_class, "'BertForNothing'"),
+        (bad_tokenizer, ["tokenizer", "KeyError: 'added_tokens'"]),
     ],
 )
 def test_spoiled_contents_are_named(load, checkpoint, spoil, message):
     spoil(checkpoint)
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, "/checkpoint", message):
         load(HuggingFace(), checkpoint)
 
 
 def test_missing_pooler_matters_only_where_it_is_used(load, checkpoint):
     edit_weights(checkpoint, lambda state: [state.pop(f"bert.pooler.dense.{kind}") for kind in ("weight", "bias")])
     assert load(HuggingFace(), checkpoint, task="feature-extraction").task == "feature-extraction"
-    with pytest.raises(UsageError, match=r"lacks weights .*pooler.dense.bias"):
+    with raises(UsageError, "'text-classification'", "bert.pooler.dense.bias"):
         load(HuggingFace(), checkpoint)
 
 
 def test_tasks_that_do_not_fit_are_refused(load, checkpoint):
-    with pytest.raises(UsageError, match=r"there is no task 'text-clasification'. Did you mean 'text-classification'"):
+    with raises(UsageError, ("'text-clasification'", "'text-classification'")):
         load(HuggingFace(), checkpoint, task="text-clasification")
-    with pytest.raises(UsageError, match="lacks weights that the task 'question-answering' needs"):
+    with raises(UsageError, "'question-answering'", "qa_outputs.weight", hint="--task"):
         load(HuggingFace(), checkpoint, task="question-answering")
-    with pytest.raises(UnsupportedError, match=r"no model class for the task|does not export"):
+    with raises(UnsupportedError, "'image-segmentation'"):
         load(HuggingFace(), checkpoint, task="image-segmentation")
-    with pytest.raises(UsageError, match="how its token vectors are pooled"):
+    with raises(UsageError, "checkpoint'", "1_Pooling/config.json", hint="--task feature-extraction"):
         load(HuggingFace(), checkpoint, task="sentence-similarity")
 
 
@@ -248,7 +250,7 @@ class Touch:
 
 def test_pickles_do_not_run(load, checkpoint, tmp_path):
     file = as_pickle(checkpoint, Touch(tmp_path / "ran"))
-    with pytest.raises(UsageError, match="is a pickle that runs code") as caught:
+    with raises(UsageError, "pytorch_model.bin'", "pickle", hint="--allow-pickle") as caught:
         load(HuggingFace(), checkpoint)
     assert str(file) in caught.value.message and "--allow-pickle" in caught.value.hint
     assert not (tmp_path / "ran").exists()
@@ -323,7 +325,7 @@ def test_weight_files_alone_are_explained(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"x")
     source = HuggingFace()
     assert source.claims(str(tmp_path / "model.pt"))
-    with pytest.raises(UsageError, match="holds weights without their network") as caught:
+    with raises(UsageError, "model.pt'", hint="package.module:factory") as caught:
         source.check(Reference(ref=str(tmp_path / "model.pt")))
     assert "package.module:factory" in caught.value.hint
 
@@ -339,7 +341,7 @@ def test_an_architecture_whose_examples_need_a_processor_names_it(tmp_path, load
     sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**sizes))
     folder = random_checkpoint(tmp_path / "dinov2", model)
-    with pytest.raises(UnsupportedError, match="example inputs for the architecture 'dinov2'") as caught:
+    with raises(UnsupportedError, "'dinov2'", hint="package.module:factory") as caught:
         load(HuggingFace(), folder)
     assert "preprocessor_config.json" in caught.value.hint
     settings = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 28}, "crop_size": 28}
@@ -379,7 +381,7 @@ def test_models_of_several_graphs_are_refused(tmp_path, load):
 
     config = transformers.T5Config(d_model=16, d_ff=24, num_layers=1, num_heads=2, d_kv=8, vocab_size=40)
     folder = random_checkpoint(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
-    with pytest.raises(UnsupportedError, match="needs an encoder and a decoder graph"):
+    with raises(UnsupportedError, "'text2text-generation'", ("encoder", "decoder"), hint="package.module:factory"):
         load(HuggingFace(), folder)
 
 
@@ -407,17 +409,17 @@ def test_buffers_that_follow_from_the_configuration_are_computed(tmp_path, load)
 def test_quantized_checkpoints_and_adapters_are_refused(checkpoint):
     source, reference = HuggingFace(), Reference(ref=str(checkpoint))
     (checkpoint / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"holds an adapter .* beside a whole model") as caught:
+    with raises(UsageError, "adapter_config.json", hint="merge_and_unload()") as caught:
         source.check(reference)
     assert "merge" in caught.value.hint
     (checkpoint / "adapter_config.json").unlink()
     edit(checkpoint / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(UnsupportedError, match=r"is quantized already \(gptq\)"):
+    with raises(UnsupportedError, "gptq"):
         source.check(reference)
 
 
 def test_a_task_that_the_architecture_does_not_have(load, checkpoint):
-    with pytest.raises(UnsupportedError, match="type 'bert' has no form for the task 'image-classification'"):
+    with raises(UnsupportedError, "'bert'", "'image-classification'", hint="--task"):
         load(HuggingFace(), checkpoint, task="image-classification")
 
 

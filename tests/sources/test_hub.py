@@ -14,6 +14,8 @@ from typing import ClassVar
 
 import pytest
 
+from tests.wording import mentions
+
 SAVED_BY_5 = Path(__file__).parent.parent / "fixtures" / "transformers5"
 OPEN = SAVED_BY_5 / "bert"
 
@@ -70,13 +72,13 @@ def test_offline_takes_the_cache(cached, by_variable):
 
 def test_offline_without_the_model_names_the_download(cached):
     error = ask(cached, ref="hf:acme/other", offline=True)
-    assert error["exit_code"] == 2 and "not in the local cache" in error["message"]
+    assert error["exit_code"] == 2 and mentions(error["message"], "'acme/other'")
     assert "hf download acme/other" in error["hint"]
 
 
 def test_no_network_is_the_environments_fault(cached):
     error = ask(cached, ref="hf:acme/other")
-    assert error["exit_code"] == 3 and "cannot be reached" in error["message"]
+    assert error["exit_code"] == 3 and mentions(error["message"], "hub")
 
 
 def test_bad_names_are_refused(cached):
@@ -137,14 +139,14 @@ def endpoint():
 @pytest.mark.parametrize(
     ("reference", "message", "hint"),
     [
-        ({"ref": "hf:acme/gated"}, "is gated", "huggingface.co/acme/gated"),
-        ({"ref": "hf:acme/secret"}, "there is no model 'acme/secret' on the hub, or it is private", "hf auth login"),
-        ({"ref": "hf:acme/tiny", "revision": "v9"}, "has no revision 'v9'", "acme/tiny/tree/main"),
+        ({"ref": "hf:acme/gated"}, ["'acme/gated'", "gated"], "huggingface.co/acme/gated"),
+        ({"ref": "hf:acme/secret"}, "'acme/secret'", "hf auth login"),
+        ({"ref": "hf:acme/tiny", "revision": "v9"}, ["'acme/tiny'", "'v9'"], "acme/tiny/tree/main"),
     ],
 )
 def test_refusals_of_the_hub_are_explained(tmp_path, endpoint, reference, message, hint):
     error = ask(tmp_path, endpoint, **reference)
-    assert error["exit_code"] == 2 and message in error["message"] and hint in error["hint"]
+    assert error["exit_code"] == 2 and mentions(error["message"], message) and hint in error["hint"]
 
 
 def test_only_files_that_define_the_model_are_downloaded(tmp_path, endpoint):

@@ -14,6 +14,7 @@ from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Reference
 from edgekit.sources.onnx_file import OnnxFile
 from edgekit.tasks.config import TaskConfig
+from tests.wording import mentions, raises
 
 
 def linear(weight: np.ndarray | None = None, *, op: str = "MatMul", domain: str = "") -> onnx.ModelProto:
@@ -45,7 +46,7 @@ def test_the_file_is_copied_byte_for_byte_and_run_as_it_is(tmp_path, load):
     x = np.eye(4, dtype=np.float32)
     np.testing.assert_array_equal(model.original.run({"x": x})["y"], np.arange(12).reshape(4, 3))
     assert model.original.framework.startswith("onnxruntime ")
-    with pytest.raises(BuildError, match="does not run"):
+    with raises(BuildError, "x"):
         model.original.run({"x": x[:, :2]})
 
 
@@ -62,7 +63,7 @@ def test_external_data_comes_along(tmp_path, load, run_graph):
     data.write_bytes(bytes(len(data.read_bytes())))
     assert source.digest(Reference(ref=str(path))) != first
     data.unlink()
-    with pytest.raises(UsageError, match=r"keeps weights in 'weights\.bin', which is not beside it"):
+    with raises(UsageError, "model.onnx'", "'weights.bin'", hint="'weights.bin'"):
         load(source, path)
 
 
@@ -85,7 +86,8 @@ def test_operators_that_the_runtime_lacks_are_named(tmp_path, load):
     path = saved(tmp_path / "model.onnx", linear(op="Frobnicate", domain="com.acme"))
     with pytest.raises(UnsupportedError) as caught:
         load(OnnxFile(), path)
-    assert caught.value.problems == ("operator 'com.acme:Frobnicate' (node 'only')",)
+    (problem,) = caught.value.problems
+    assert mentions(problem, ("'com.acme:Frobnicate'", "'only'"))
     assert str(tmp_path) not in caught.value.message
 
 
@@ -106,21 +108,21 @@ def spoiled(path: Path, how: str) -> Path:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("nan", "'w' has values that are NaN"),
-        ("invalid", "is not a valid ONNX model: .*nothing"),
-        ("empty", "is empty"),
-        ("truncated", "is not a readable ONNX file"),
-        ("text", "is not (a readable ONNX file|an ONNX model)"),
+        ("nan", "'w'"),
+        ("invalid", "'nothing'"),
+        ("empty", "empty"),
+        ("truncated", "ONNX"),
+        ("text", "ONNX"),
     ],
 )
 def test_spoiled_files_are_refused(tmp_path, load, how, message):
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, "model.onnx'", message):
         load(OnnxFile(), spoiled(tmp_path / "model.onnx", how))
 
 
 def test_a_missing_file_is_reported_with_similar_names(tmp_path):
     saved(tmp_path / "model.onnx", linear())
-    with pytest.raises(UsageError, match=r"there is no file .*Did you mean 'model\.onnx'"):
+    with raises(UsageError, ("mdoel.onnx'", "'model.onnx'")):
         OnnxFile().check(Reference(ref=str(tmp_path / "mdoel.onnx")))
 
 

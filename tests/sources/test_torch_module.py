@@ -14,6 +14,7 @@ from edgekit.evaluation.dataset import synthetic_feeds
 from edgekit.model import Reference
 from edgekit.sources.torch_module import TorchModule, load_module
 from edgekit.spec import TensorSpec
+from tests.wording import mentions, raises
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((3, 3, 32, 32), np.float32)
@@ -123,49 +124,57 @@ def test_data_is_not_read_where_the_module_brings_examples(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("one_only", "does not run on two examples"), ("by_batch", "answers otherwise when it is given two")],
+    [("one_only", "run"), ("by_batch", "answers")],
 )
 def test_a_fixed_batch_of_one_is_noted(name, reason, tmp_path, export):
     model = TorchModule().load(reference(name), tmp_path)
-    assert any("the batch is fixed to 1" in note and reason in note for note in export(model).steps[-1].notes)
+    assert any(mentions(note, "batch", "1", reason) for note in export(model).steps[-1].notes)
 
 
 def test_compiled_modules_are_refused(tmp_path):
-    with pytest.raises(UnsupportedError, match="compiled TorchScript"):
+    with raises(UnsupportedError, "TorchScript", hint="nn.Module"):
         TorchModule().load(reference("scripted"), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("ref", "message", "hint"),
     [
-        (reference("bare"), "nothing says what 'Net' takes", "--input"),
-        (reference("fails"), r"RuntimeError: the weights are on another disk \(nets\.py, line [0-9]+\)", "nn.Module"),
-        (reference("exits"), r"'mine.nets:exits' fails: SystemExit: 3 \(nets\.py", "nn.Module"),
-        (reference("no_module"), "gives a int, not an nn.Module", "return"),
-        (reference("nothing"), "'mine.nets' has no 'nothing'", "mine.nets:nothing"),
-        (reference("broken_weights"), "1 of 40 values of 'head.weight' are NaN", "checkpoint"),
+        (reference("bare"), "'Net'", "--input"),
+        (
+            reference("fails"),
+            ["'mine.nets:fails'", "RuntimeError: the weights are on another disk", "nets.py"],
+            "nn.Module",
+        ),
+        (reference("exits"), ["'mine.nets:exits'", "SystemExit: 3", "nets.py"], "nn.Module"),
+        (reference("no_module"), ["'mine.nets:no_module'", "int", "nn.Module"], "return"),
+        (reference("nothing"), ["'mine.nets'", "'nothing'"], "mine.nets:nothing"),
+        (reference("broken_weights"), ["'Net'", "1 of 40", "'head.weight'"], "checkpoint"),
         (
             reference("wrong_example"),
-            r"does not run on its example inputs \(float32\[1, 4, 8, 8\]\): RuntimeError",
+            ["Net", "float32[1, 4, 8, 8]", "RuntimeError"],
             "--input",
         ),
-        (reference("too_many"), "hold 3 tensors, Net.forward takes 2: x, scale", "one example"),
-        (reference("no_tensor"), "an example input is a str", "tensors"),
-        (reference("with_example", "x:f32[batch,1,32,32]"), r"is float32\[1, 3, 32, 32\], its description says", None),
-        (Reference(ref="mine.absent:net"), "'mine.absent' does not import: ModuleNotFoundError", "import mine.absent"),
-        (Reference(ref="nowhere:net"), "no package or module 'nowhere'", "run from the folder"),
+        (reference("too_many"), ("3 tensors", "Net.forward", "2", "x, scale"), "one example"),
+        (reference("no_tensor"), "str", "tensors"),
+        (
+            reference("with_example", "x:f32[batch,1,32,32]"),
+            ("float32[1, 3, 32, 32]", "x:f32[batch,1,32,32]"),
+            None,
+        ),
+        (Reference(ref="mine.absent:net"), ("'mine.absent'", "ModuleNotFoundError"), "import mine.absent"),
+        (Reference(ref="nowhere:net"), ["'nowhere'", "'nowhere:net'"], "run from the folder"),
     ],
     ids=lambda value: value.ref if isinstance(value, Reference) else "",
 )
 def test_mistakes_are_reported_in_the_users_terms(ref, message, hint, tmp_path):
-    with pytest.raises(UsageError, match=message) as caught:
+    with raises(UsageError, message) as caught:
         TorchModule().load(ref, tmp_path)
     assert hint is None or hint in caught.value.hint
 
 
 def test_branches_on_values_fail_the_export(tmp_path, export):
     model = TorchModule().load(reference("branching"), tmp_path)
-    with pytest.raises(BuildError, match="cannot be exported to ONNX") as caught:
+    with raises(BuildError, "ONNX", "GuardOnDataDependentSymNode", hint="--input") as caught:
         export(model)
     assert "branch" in caught.value.hint and caught.value.__cause__ is not None
 
@@ -201,7 +210,7 @@ def test_a_part_of_a_transformers_model_is_a_plain_module(tmp_path, export, run_
     (got,) = run_graph(export(model), {"input_ids": ids.numpy()}).values()
     (want,) = model.original.run({"input_ids": ids.numpy()}).values()
     np.testing.assert_allclose(got, want, atol=1e-5)
-    with pytest.raises(UnsupportedError, match="with its decoder only") as caught:
+    with raises(UnsupportedError, "'t5'", "'T5EncoderModel'") as caught:
         load_module(net, Reference(ref="live"), tmp_path)
     assert "example inputs" in caught.value.hint
 

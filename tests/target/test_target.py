@@ -17,6 +17,7 @@ from edgekit.errors import UsageError
 from edgekit.spec import ShapeRange
 from edgekit.target import host, search_path, target
 from edgekit.target.target import Device, Limits, Target
+from tests.wording import mentions, raises
 
 ROOT = Path(__file__).parent.parent.parent
 BUILTIN = {
@@ -106,19 +107,15 @@ def test_an_nvidia_gpu_takes_its_compute_capability(elsewhere: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("nvidia-gpu:8.8", "the compute capability '8.8' is not known", "known: 7.5, 8.0, 8.6"),
-        ("nvidia-gpu:", "the compute capability '' is not known", "nvidia-gpu:8.9"),
-        ("jetson:8.9", "'jetson' has the compute capability 8.7", "--target jetson"),
-        (
-            "raspberry-pi-5:8.9",
-            r"has no variants: none of its backends \(onnxruntime, openvino\) takes ':8.9'",
-            "--target raspberry-pi-5",
-        ),
-        ("nvidia-gpo:8.9", "there is no target 'nvidia-gpo'.*'nvidia-gpu'", "edgekit targets"),
+        ("nvidia-gpu:8.8", "'8.8'", "known: 7.5, 8.0, 8.6"),
+        ("nvidia-gpu:", "''", "nvidia-gpu:8.9"),
+        ("jetson:8.9", ("'jetson'", "8.7"), "--target jetson"),
+        ("raspberry-pi-5:8.9", ("onnxruntime, openvino", "':8.9'"), "--target raspberry-pi-5"),
+        ("nvidia-gpo:8.9", ("'nvidia-gpo'", "'nvidia-gpu'"), "edgekit targets"),
     ],
 )
 def test_a_compute_capability_that_cannot_be(elsewhere: Path, name: str, message: str, hint: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
+    with raises(UsageError, message) as caught:
         catalog.target(name)
     assert hint in (caught.value.hint or "")
 
@@ -207,13 +204,9 @@ def test_in_the_checkout_the_folder_is_the_built_ins(monkeypatch: pytest.MonkeyP
 
 def test_unknown_target_names_the_nearest_and_the_places(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEKIT_TARGETS", "/boards/of/ours")
-    with pytest.raises(UsageError) as caught:
+    places = ["targets (", "/boards/of/ours", "config", str(search_path.builtin())]
+    with raises(UsageError, ("'rasberry-pi5'", "'raspberry-pi-5'"), hint=places):
         target.load("rasberry-pi5")
-    assert "'rasberry-pi5'" in caught.value.message
-    assert "'raspberry-pi-5'" in caught.value.message
-    hint = caught.value.hint or ""
-    for place in ("targets (the working directory)", "/boards/of/ours", "config", str(search_path.builtin())):
-        assert place in hint
 
 
 def test_listing_imports_nothing_heavy(elsewhere: Path) -> None:
@@ -270,14 +263,13 @@ def test_what_extends_host_is_probed_too(elsewhere: Path) -> None:
 def test_circles_are_refused(elsewhere: Path, chain: list[str]) -> None:
     for name, parent in itertools.pairwise(chain):
         write(elsewhere, name, f'extends = "./{parent}.toml"\nsummary = "s"\n')
-    with pytest.raises(UsageError, match=r"goes round in a circle: .* -> ") as caught:
+    with raises(UsageError, "'extends'", " -> ".join(f"{name}.toml" for name in chain)):
         target.load("./a.toml")
-    assert all(f"{name}.toml" in caught.value.message for name in chain)
 
 
 def test_extending_oneself_without_another_is_unknown(elsewhere: Path) -> None:
     write(elsewhere / "targets", "lonely", 'extends = "lonely"\nsummary = "s"\n')
-    with pytest.raises(UsageError, match=r"lonely.toml: extends: there is no target 'lonely'"):
+    with raises(UsageError, "lonely.toml", "extends", "'lonely'"):
         target.load("lonely")
 
 
@@ -287,30 +279,30 @@ def test_extending_oneself_without_another_is_unknown(elsewhere: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('summary = "s"\nbackend = ["onnxruntime"]', r"unknown key 'backend'\. Did you mean 'backends'"),
-        ('summary = "s"\n[device]\nmemory = 1', r"device: unknown key 'memory'\. Did you mean 'memory_mb'"),
-        ('summary = "s"\n[limits]\nlatency = 1', r"limits: unknown key 'latency'\. Did you mean 'latency_ms'"),
-        ('summary = "s"\nprecisions = ["fp16"]', r"precisions: 'fp16' is not known\. Did you mean 'f16'"),
-        ('summary = "s"\n[device]\nisa = ["dotprd"]', r"isa: 'dotprd' is not known\. Did you mean 'dotprod'"),
+        ('summary = "s"\nbackend = ["onnxruntime"]', ("'backend'", "'backends'")),
+        ('summary = "s"\n[device]\nmemory = 1', ("device", "'memory'", "'memory_mb'")),
+        ('summary = "s"\n[limits]\nlatency = 1', ("limits", "'latency'", "'latency_ms'")),
+        ('summary = "s"\nprecisions = ["fp16"]', ("precisions", "'fp16'", "'f16'")),
+        ('summary = "s"\n[device]\nisa = ["dotprd"]', ("isa", "'dotprd'", "'dotprod'")),
         (
             'summary = "s"\nbackends = ["onnxruntime"]\n[candidates]\nonnxruntim = ["fp32"]',
-            r"candidates: 'onnxruntim' is not known\. Did you mean 'onnxruntime'",
+            ("candidates", "'onnxruntim'", "'onnxruntime'"),
         ),
-        ('summary = "s"\n[evidence]\nmemry_mb = "x"', r"evidence: 'memry_mb' is not known\. Did you mean 'memory_mb'"),
-        ('summary = "s"\nextends = "jetsn"', r"extends: there is no target 'jetsn'\. Did you mean 'jetson'"),
-        ('summary = "s"\nextends = 3', r"extends: expected the name of a target, found 3"),
-        ("backends = []", r"the key 'summary' is missing"),
-        ('extends = "jetson"', r"the key 'summary' is missing"),
-        ('summary = "s"\nname = "other"', r"the name is 'other' but the file is 'bad.toml'"),
-        ('summary = "s"\n[device]\ncores = "four"', r"device: cores: expected a whole number, found 'four'"),
-        ('summary = "s"\n[shapes]\nbatch = { min = 4, opt = 2, max = 8 }', r"shapes.batch: a shape range needs"),
-        ('summary = "s"\n[shapes]\nbatch = { min = 1, max = 8 }', r"shapes.batch: the key 'opt' is missing"),
-        ('summary = "s', r"is not valid TOML"),
+        ('summary = "s"\n[evidence]\nmemry_mb = "x"', ("evidence", "'memry_mb'", "'memory_mb'")),
+        ('summary = "s"\nextends = "jetsn"', ("extends", "'jetsn'", "'jetson'")),
+        ('summary = "s"\nextends = 3', ("extends", "3")),
+        ("backends = []", "'summary'"),
+        ('extends = "jetson"', "'summary'"),
+        ('summary = "s"\nname = "other"', ("'other'", "'bad.toml'")),
+        ('summary = "s"\n[device]\ncores = "four"', ("device", "cores", "'four'")),
+        ('summary = "s"\n[shapes]\nbatch = { min = 4, opt = 2, max = 8 }', ("shapes.batch", "4, 2, 8")),
+        ('summary = "s"\n[shapes]\nbatch = { min = 1, max = 8 }', ("shapes.batch", "'opt'")),
+        ('summary = "s', "TOML"),
     ],
 )
 def test_faults_in_a_file_are_named(elsewhere: Path, text: str, message: str) -> None:
     path = write(elsewhere, "bad", text)
-    with pytest.raises(UsageError, match=message) as caught:
+    with raises(UsageError, message) as caught:
         target.load(str(path))
     assert "bad.toml" in caught.value.message
 
@@ -318,8 +310,12 @@ def test_faults_in_a_file_are_named(elsewhere: Path, text: str, message: str) ->
 def test_file_that_cannot_be_read(elsewhere: Path) -> None:
     (elsewhere / "folder.toml").mkdir()
     (elsewhere / "latin.toml").write_bytes(b'summary = "\xe9"')
-    for name, message in (("./none.toml", "No such file"), ("./folder.toml", "directory"), ("./latin.toml", "TOML")):
-        with pytest.raises(UsageError, match=message):
+    for name, message in (
+        ("./none.toml", ("none.toml", "No such file")),
+        ("./folder.toml", ("folder.toml", "directory")),
+        ("./latin.toml", ("latin.toml", "TOML")),
+    ):
+        with raises(UsageError, message):
             target.load(name)
 
 
@@ -338,10 +334,9 @@ def test_a_richer_processor_is_another_device() -> None:
     machine = host.probe()
     wanted = Target("t", "s", device=Device(isa=poor))
     assert wanted.mismatches(replace(machine, isa=poor)) == ()
-    assert wanted.mismatches(replace(machine, isa=rich)) == ("this machine has avx512_vnni, which the target lacks",)
-    assert Target("t", "s", device=Device(isa=rich)).mismatches(replace(machine, isa=poor)) == (
-        "this machine lacks avx512_vnni",
-    )
+    (richer,) = wanted.mismatches(replace(machine, isa=rich))
+    (poorer,) = Target("t", "s", device=Device(isa=rich)).mismatches(replace(machine, isa=poor))
+    assert mentions(richer, "avx512_vnni", "target") and mentions(poorer, "avx512_vnni") and richer != poorer
 
 
 def test_the_board_vouches_for_its_accelerator() -> None:
@@ -354,15 +349,15 @@ def test_the_board_vouches_for_its_accelerator() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[device]\narch = "x86"', r"arch: 'x86' is not known\. Did you mean 'x86_64'"),
-        ("[device]\ncores = -3", "cores = -3 is not possible"),
-        ("[limits]\nlatency_ms = 0.0", r"latency_ms = 0\.0 is not possible"),
-        ("[limits]\nsize_mb = nan", "size_mb = nan is not possible"),
+        ('[device]\narch = "x86"', ("arch", "'x86'", "'x86_64'")),
+        ("[device]\ncores = -3", "cores = -3"),
+        ("[limits]\nlatency_ms = 0.0", "latency_ms = 0.0"),
+        ("[limits]\nsize_mb = nan", "size_mb = nan"),
     ],
 )
 def test_facts_that_cannot_be_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_text(f'summary = "odd"\n{text}\n')
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, message):
         target.load(str(tmp_path / "odd.toml"))
 
 
@@ -374,5 +369,5 @@ def test_a_user_without_a_home_has_the_other_places(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("EDGEKIT_TARGETS", "~nobody-of-this-name/targets")
     monkeypatch.setattr(Path, "home", nobody)
     assert target.load("host").name == "host"
-    with pytest.raises(UsageError, match="cannot read the target file"):
+    with raises(UsageError, "'~nobody-of-this-name/x.toml'", hint="edgekit targets"):
         target.load("~nobody-of-this-name/x.toml")

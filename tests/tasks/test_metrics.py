@@ -9,6 +9,7 @@ import pytest
 
 from edgekit.errors import UsageError
 from edgekit.tasks import Prediction, metrics
+from tests.wording import raises
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +87,19 @@ def test_spearman_and_pearson(assets):
 
 def test_undefined_cases_say_so(binary):
     _, _, scores = binary
-    with pytest.raises(UsageError, match=r"AUC is undefined: all 5 labelled samples are of class 0"):
+    with raises(UsageError, "AUC", ("5", "class 0"), hint="--metric accuracy"):
         metrics.auc(scores[:5, 1], [0] * 5)
-    with pytest.raises(UsageError, match="of class 1"):
+    with raises(UsageError, "AUC", "class 1", hint="--metric accuracy"):
         metrics.auc(scores[:5, 1], [1] * 5)
-    with pytest.raises(UsageError, match="F1 is undefined"):
+    with raises(UsageError, "F1", "class 1", hint="--metric accuracy"):
         metrics.f1([0, 0], [0, 0])
-    with pytest.raises(UsageError, match="the labels are all 2"):
+    with raises(UsageError, "correlation", "labels", "2"):
         metrics.spearman([0.1, 0.2], [2, 2])
-    with pytest.raises(UsageError, match=r"the model's values are all 0\.5"):
+    with raises(UsageError, "correlation", "values", "0.5"):
         metrics.pearson([0.5, 0.5], [1, 2])
-    with pytest.raises(UsageError, match="at least one"):
+    with raises(UsageError, "one labelled sample"):
         metrics.accuracy([], [])
-    with pytest.raises(UsageError, match="2 predictions and 1 labels"):
+    with raises(UsageError, "2 predictions", "1"):
         metrics.accuracy([1, 2], [1])
 
 
@@ -110,7 +111,7 @@ def test_scoring_by_name(binary, digits, reference):
     macro = reference.f1_score(labels, values, average="macro")
     assert metrics.score("f1-macro", predictions, labels) == pytest.approx(macro)
     three = [Prediction(0, np.array([0.6, 0.2, 0.2]))]
-    with pytest.raises(UsageError, match="AUC compares two classes, and the model has 3"):
+    with raises(UsageError, "AUC", "3", hint="--metric accuracy"):
         metrics.score("auc", three, [0])
-    with pytest.raises(UsageError, match="spearman needs one number a sample"):
+    with raises(UsageError, "spearman", hint="--text-column"):
         metrics.score("spearman", [Prediction(None)], [1.0])

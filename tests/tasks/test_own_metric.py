@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import helper, numpy_helper
 
 import edgekit
 from edgekit.errors import AccuracyFailure, UsageError
+from tests.wording import raises
 
 NEAR = """\
 import numpy as np
@@ -60,7 +62,7 @@ def test_it_decides_instead_of_the_outputs(place: Path) -> None:
     kind = export(place, "kind_metric").report.shipped
     assert (kind.quality.metric, kind.quality.score, kind.quality.original_score) == ("kind_metric:near", 1.0, 1.0)
     assert kind.quality.labelled == 32 and kind.quality.cosine < 1
-    with pytest.raises(AccuracyFailure, match=r"strict_metric:near 0\.\d+ against 1\.0000 of the original"):
+    with raises(AccuracyFailure, "strict_metric:near", re.compile(r" 0\.\d+ .*1\.0000")):
         export(place, "strict_metric", limit=1e-3)
 
 
@@ -84,7 +86,7 @@ def test_a_bundle_runs_without_it_and_is_verified_with_it(place: Path, monkeypat
     bundle = edgekit.open("out")
     assert edgekit.verify("out").ok
     assert bundle.task().answer([{"y": np.zeros((1, 2, 3))}])
-    with pytest.raises(UsageError, match="there is no module 'gone_metric'"):
+    with raises(UsageError, "'gone_metric'", "'gone_metric:near'"):
         edgekit.verify("out", data="data.npz")
     (place / "gone_metric.py").write_text(text)
     seen = edgekit.verify("out", data="data.npz")
@@ -94,14 +96,14 @@ def test_a_bundle_runs_without_it_and_is_verified_with_it(place: Path, monkeypat
 @pytest.mark.parametrize(
     ("metric", "told"),
     [
-        ("broken", r"the metric 'faulty:broken' failed: KeyError: 'z' \(faulty\.py, line \d+\)"),
-        ("nothing", "the metric 'faulty:nothing' gave nan, which is no finite number"),
-        ("nera", "'faulty' has no function 'nera'.*'near'"),
-        ("number", "'faulty:number' is a int, not a function"),
+        ("broken", ["'faulty:broken'", "KeyError: 'z'", "faulty.py, line 10"]),
+        ("nothing", ["'faulty:nothing'", "nan"]),
+        ("nera", ["'faulty'", ("'nera'", "'near'")]),
+        ("number", ["'faulty:number'", "int"]),
     ],
 )
 def test_what_is_wrong_with_it_is_told(place: Path, metric: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as refused:
+    with raises(UsageError, told) as refused:
         export(place, "faulty", metric=metric)
     assert refused.value.hint
 

@@ -18,6 +18,7 @@ from edgekit.model import InputHints
 from edgekit.spec import TensorSpec
 from edgekit.tasks import GENERIC, OWN, TabularConfig, TaskConfig, known, load
 from edgekit.tasks.labels import Classes
+from tests.wording import raises
 
 NOWHERE = Path("none")
 X = TensorSpec("x", "f32", ("N", 3))
@@ -51,13 +52,13 @@ def test_names_that_are_digits():
 
 
 def test_an_unknown_label_lists_the_models():
-    with pytest.raises(UsageError, match=r"no label 'postive'\. Did you mean 'positive'") as caught:
+    with raises(UsageError, ("'postive'", "'positive'")) as caught:
         Classes.of(("negative", "positive")).index("postive")
     assert "negative, positive" in caught.value.hint
     for bad in (2, -1, "2", None, [1]):
-        with pytest.raises(UsageError, match="no label"):
+        with raises(UsageError, f"'{bad}'", hint="negative, positive"):
             Classes.of(("negative", "positive")).index(bad)
-    with pytest.raises(UsageError, match="is a measurement"):
+    with raises(UsageError, "0.5", hint="--metric spearman"):
         Classes.of(("negative", "positive")).index(0.5)
 
 
@@ -68,14 +69,14 @@ def test_placeholder_names_give_way_to_the_datas():
     assert Classes.of(("no", "yes"), ("dog", "cat")).names == ("no", "yes")
     numbered = Classes.of((), ("0", "1", "10", "2"))
     assert numbered.index("10") == 10
-    with pytest.raises(UsageError, match="neither the model nor the data"):
+    with raises(UsageError, "'dog'", hint="id2label"):
         Classes.of((), ()).index("dog")
 
 
 def test_the_datas_names_must_be_as_many_as_the_models_classes():
     task = classifier((), ("cat", "dog"))
     assert task.predict([{"logits": np.array([[0.0, 1.0]])}]).value == task.label("dog") == 1
-    with pytest.raises(UsageError, match="3 classes without names and the data 2"):
+    with raises(UsageError, "3 classes", "2", "cat, dog", hint="id2label"):
         task.predict([{"logits": np.zeros((1, 3))}])
 
 
@@ -103,10 +104,10 @@ def test_shapes_that_hold_no_classes():
     task = classifier(("a", "b"))
     assert task.predict([{"logits": np.array([[[[1.0]], [[2.0]]]])}]).value == 1
     for shape in ((1, 4, 2), (2, 2), ()):
-        with pytest.raises(UsageError, match="holds no scores of classes"):
+        with raises(UsageError, str(list(shape)), "[1, classes]"):
             task.predict([{"logits": np.zeros(shape)}])
     named = load(TaskConfig("image-classification", output="logit"), NOWHERE, [X])
-    with pytest.raises(UsageError, match=r"no output 'logit'\. Did you mean 'logits'"):
+    with raises(UsageError, ("'logit'", "'logits'")):
         named.predict([{"logits": np.zeros((1, 2))}])
 
 
@@ -114,7 +115,7 @@ def test_score_and_labels_beyond_the_classes():
     task = classifier()
     predictions = [task.predict([{"logits": np.eye(3)[[i]]}]) for i in (0, 1, 2, 2)]
     assert task.metric == "accuracy" and task.score(predictions, [0, 1, 2, 0]) == 0.75
-    with pytest.raises(UsageError, match="the label 3, and the model has 3 classes"):
+    with raises(UsageError, ("3", "3 classes"), hint="--label-column"):
         task.score(predictions, [1, 2, 3, 0])
 
 
@@ -145,15 +146,15 @@ def test_credit_table(assets):
 
 def test_columns_that_do_not_fit():
     task = load(TaskConfig("tabular-classification"), NOWHERE, [TensorSpec("features", "f32", ("N", 2))])
-    with pytest.raises(UsageError, match="takes 2 numbers and the data has 3 columns of numbers: a, b, c"):
+    with raises(UsageError, ("2", "3", "a, b, c"), hint="--label-column"):
         task.feeds(Sample({"a": 1, "b": 2, "c": 3}))
-    with pytest.raises(UsageError, match="the column 'b' is empty"):
+    with raises(UsageError, "'b'", "empty"):
         task.feeds(Sample({"a": 1, "b": None}))
     config = TabularConfig(columns=("a", "bb"))
     named = load(TaskConfig("tabular-classification", tabular=config), NOWHERE, [TensorSpec("features", "f32", (1, 2))])
-    with pytest.raises(UsageError, match="no column 'bb'"):
+    with raises(UsageError, "'bb'", "'b'", hint="a, b"):
         named.feeds(Sample({"a": 1, "b": 2}))
-    with pytest.raises(UsageError, match="holds 'high', which is no number"):
+    with raises(UsageError, "'bb'", "'high'", "number"):
         named.feeds(Sample({"a": 1, "bb": "high"}))
 
 
@@ -193,7 +194,7 @@ def test_tensors_are_cast_and_get_their_batch():
     ],
 )
 def test_a_cast_that_loses_values_is_refused(spec, value):
-    with pytest.raises(UsageError, match=f"input 'x' takes {TensorSpec('x', spec, ()).numpy_dtype}"):
+    with raises(UsageError, "'x'", str(TensorSpec("x", spec, ()).numpy_dtype)):
         tensors(f"x:{spec}[N,1]").feeds(Sample({"x": [value]}))
 
 
@@ -212,14 +213,14 @@ def test_text_tensors():
 
 
 def test_tensors_that_do_not_fit():
-    with pytest.raises(UsageError, match=r"nothing for the input 'state") as caught:
+    with raises(UsageError, "'state:f32[1]'", "'stat'") as caught:
         tensors("x:f32[N,2]", "state:f32[1]").feeds(Sample({"x": [1, 2], "stat": [1]}))
     assert "x, stat" in caught.value.hint
-    with pytest.raises(UsageError, match=r"has shape \[2, 2, 2\], the model takes x:f32\[N,2\]"):
+    with raises(UsageError, "'x'", "[2, 2, 2]", "x:f32[N,2]"):
         tensors("x:f32[N,2]").feeds(Sample({"x": np.zeros((2, 2, 2))}))
-    with pytest.raises(UsageError, match=r"shape \[1, 3\]"):
+    with raises(UsageError, "'x'", "[1, 3]", "x:f32[N,2]"):
         tensors("x:f32[N,2]").feeds(Sample({"x": np.zeros(3)}))
-    with pytest.raises(UsageError, match="no preprocessing"):
+    with raises(UsageError, "'x'", hint="--processor"):
         tensors("x:f32[N,2]").feeds(Sample({"image": Path("a.png")}))
     assert tensors("x:f32[N,2]").feeds(Sample({"other": [1, 2]}))[0]["x"].shape == (1, 2)
 
@@ -236,7 +237,7 @@ def test_tensor_answers_and_metric():
         "first": [1.0, 3.0],
     }
     assert task.metric is None and task.predict([{"y": np.zeros(1)}]).value is None
-    with pytest.raises(UsageError, match="has no metric"):
+    with raises(UsageError, "'tensor'", hint="--task"):
         task.score([], [])
 
 
@@ -256,19 +257,19 @@ def test_sizes_that_the_model_accepts_are_taken():
 def test_why_files_cannot_be_read_is_said(tmp_path):
     config = TaskConfig("object-detection", no_preprocessing="YolosImageProcessor pads, which has no equivalent here")
     task = load(config, tmp_path, (TensorSpec.parse("pixel_values:f32[1,3,8,8]"),))
-    with pytest.raises(UsageError, match="YolosImageProcessor pads") as caught:
+    with raises(UsageError, "'pixel_values'", "YolosImageProcessor", hint="npz") as caught:
         task.feeds(Sample({"image": tmp_path / "a.png"}))
     assert "npz" in caught.value.hint
 
 
 def test_unknown_tasks_and_metrics():
-    with pytest.raises(UsageError, match=r"no task 'image-clasification'\. Did you mean 'image-classification'"):
+    with raises(UsageError, ("'image-clasification'", "'image-classification'")):
         load(TaskConfig("image-clasification"), NOWHERE, [X])
-    with pytest.raises(UsageError, match=r"no metric 'acuracy'\. Did you mean 'accuracy'"):
+    with raises(UsageError, ("'acuracy'", "'accuracy'")):
         load(TaskConfig("image-classification", metric="acuracy"), NOWHERE, [X])
-    with pytest.raises(UsageError, match="'sentence-similarity' has no metric 'accuracy'"):
+    with raises(UsageError, "'sentence-similarity'", "'accuracy'", hint="spearman, pearson"):
         load(TaskConfig("sentence-similarity", metric="accuracy"), NOWHERE, [X])
-    with pytest.raises(UsageError, match="'object-detection' has no metric 'accuracy'"):
+    with raises(UsageError, "'object-detection'", "'accuracy'"):
         load(TaskConfig("object-detection", metric="accuracy"), NOWHERE, [X])
 
 

@@ -16,6 +16,7 @@ from edgekit.data import load as load_data
 from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
 from edgekit.spec import TensorSpec
 from edgekit.tasks import TaskConfig, TextConfig, load
+from tests.wording import raises
 
 BERT = tuple(TensorSpec(name, "i64", ("N", "L")) for name in ("input_ids", "attention_mask", "token_type_ids"))
 
@@ -89,7 +90,7 @@ def test_the_graph_decides_names_and_types(minilm):
     assert feeds["input_ids"].dtype == np.int32 and feeds["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
     (padded,) = task_for(minilm, specs, pad_to=8, pad_side="left").feeds(Sample({"text": "a b c"}))
     assert padded["position_ids"].tolist() == [[1, 1, 1, 0, 1, 2, 3, 4]]
-    with pytest.raises(UsageError, match="needs the input 'bbox"):
+    with raises(UsageError, "'bbox:i64[N,L,4]'", hint="--task"):
         task_for(minilm, (*BERT, TensorSpec("bbox", "i64", ("N", "L", 4)))).feeds(Sample({"text": "a"}))
 
 
@@ -101,25 +102,25 @@ def test_token_ids_pass_as_they_are(minilm):
 
 def test_which_fields_are_text(minilm):
     task = task_for(minilm)
-    with pytest.raises(UsageError, match=r"3 texts \(a, b, c\)") as caught:
+    with raises(UsageError, "3 texts", "a, b, c", hint="--text-column") as caught:
         task.feeds(Sample({"a": "x", "b": "y", "c": "z"}))
     assert "--text-column" in caught.value.hint
-    with pytest.raises(UsageError, match="no text"):
+    with raises(UsageError, "text", "pair", hint="--text-column"):
         task.feeds(Sample({"x": np.zeros(3)}))
     chosen = task_for(minilm, columns=("b",)).feeds(Sample({"a": "x", "b": "y", "c": "z"}))
     same(chosen[0], task.feeds(Sample({"t": "y"}))[0])
-    with pytest.raises(UsageError, match=r"no text 'bee'"):
+    with raises(UsageError, ("'bee'", "'b'")):
         task_for(minilm, columns=("bee",)).feeds(Sample({"b": "y"}))
 
 
 def test_missing_tokenizer_and_package(minilm, tmp_path, monkeypatch):
-    with pytest.raises(ArtifactError, match=r"no 'tokenizer\.json'"):
+    with raises(ArtifactError, "'tokenizer.json'", hint="--processor"):
         task_for(tmp_path).feeds(Sample({"text": "a"}))
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="cannot read the tokenizer"):
+    with raises(ArtifactError, "tokenizer.json'"):
         task_for(tmp_path).feeds(Sample({"text": "a"}))
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(EnvironmentFault, match="tokenizers, which is not installed"):
+    with raises(EnvironmentFault, "tokenizers", hint="pip install 'edgekit[tasks]'"):
         task_for(minilm).feeds(Sample({"text": "a"}))
 
 
@@ -171,14 +172,14 @@ def test_embedding_answer(minilm, encoder):
     assert answer["dimensions"] == 384 and answer["embedding"] == pytest.approx(outputs[0]["embedding"][0].tolist())
     assert task.metric is None and task.predict(outputs).value is None
     padded = load(TaskConfig("feature-extraction", output="hidden", text=TextConfig(pad_to=16)), minilm, BERT)
-    with pytest.raises(UsageError, match="the inputs are padded"):
+    with raises(UsageError, "[1, 16, 384]", "padded", hint="pooling"):
         padded.answer([encoder(feeds) for feeds in padded.feeds(Sample({"text": "a guitar"}))])
 
 
 def test_samples_that_need_other_numbers_of_inferences(minilm):
     task = load(TaskConfig("sentence-similarity", text=TextConfig()), minilm, BERT)
     mixed = Feeds.of(Samples.from_feeds([{"a": "one text"}, {"a": "one text", "b": "and another"}]), task)
-    with pytest.raises(UsageError, match="sample 1 of 'arrays' needs 2 inferences, others 1"):
+    with raises(UsageError, ("sample 1", "'arrays'", "2", "1")):
         list(mixed)
 
 
@@ -190,9 +191,9 @@ def test_regression_of_a_pair(minilm, assets):
     labels = [task.label(sample.label) for sample in samples]
     predictions = [task.predict([{"logits": np.array([[label / 5]], np.float32)}]) for label in labels]
     assert task.score(predictions, labels) == pytest.approx(1.0)
-    with pytest.raises(UsageError, match="is not one number"):
+    with raises(UsageError, "[1, 2]", "pearson", hint="--metric accuracy"):
         task.predict([{"logits": np.zeros((1, 2))}])
-    with pytest.raises(UsageError, match="is no number"):
+    with raises(UsageError, "'entailment'", "number", hint="--label-column"):
         task.label("entailment")
 
 
@@ -206,7 +207,7 @@ def test_fill_mask(minilm, tokenizer):
     logits[0, place - 1, tokenizer.convert_tokens_to_ids("wrong")] = 30
     (best,) = task.answer([{"logits": logits}], sample)["masks"]
     assert best[0]["text"] == "capital" and best[0]["score"] > 0.99 and len(best) == 5
-    with pytest.raises(UsageError, match="no mask") as caught:
+    with raises(UsageError, "mask", hint="[MASK]") as caught:
         task.answer([{"logits": logits}], Sample({"text": "no such word"}))
     assert "[MASK]" in caught.value.hint
 

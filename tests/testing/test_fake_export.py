@@ -14,6 +14,7 @@ import pytest
 import edgekit.api as api
 from edgekit.errors import AccuracyFailure, UsageError
 from edgekit.testing import fake_plugin, import_blocker
+from tests.wording import mentions, raises
 
 FEATURES = 6
 
@@ -53,7 +54,7 @@ def test_plan_follows_the_format_and_says_what_does_not_fit(model: str) -> None:
         plan = api.plan(model, candidates=["numpy/fp32", "numpy/round8.toml", "numpy/fp16", "onnxruntime/fp32"])
     problems = {candidate.name: " ".join(candidate.problems) for candidate in plan.candidates}
     assert problems["numpy/fp32"] == problems["numpy/round8"] == ""
-    assert "the pass 'cast' takes onnx, the model is 'numpy-mlp'" in problems["numpy/fp16"]
+    assert mentions(problems["numpy/fp16"], "'cast'", ("onnx", "'numpy-mlp'"))
     assert "numpy-mlp" in problems["onnxruntime/fp32"]
 
 
@@ -89,5 +90,5 @@ def test_export_that_loses_too_much_fails_with_the_report_written(model: str) ->
 
 
 def test_unknown_file_is_a_usage_error(model: str) -> None:
-    with fake_plugin(), pytest.raises(UsageError, match=r"cannot read the model 'none\.json'"):
+    with fake_plugin(), raises(UsageError, "'none.json'", hint="fake:"):
         api.export("fake:none.json")

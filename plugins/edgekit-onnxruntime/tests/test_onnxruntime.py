@@ -34,6 +34,7 @@ from tests.processor_graphs import (
     value,
     write,
 )
+from tests.wording import mentions, raises
 
 
 def build(model, tmp_path, target=None, **options):
@@ -73,14 +74,14 @@ class TestContract(BackendTests):
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"thread": 2}, "threads"),
-        ({"threads": 0}, "threads"),
-        ({"graph_level": "al"}, "all"),
-        ({"provider": "cpu"}, "cpu"),
+        ({"thread": 2}, ("'thread'", "'threads'")),
+        ({"threads": 0}, ("'threads'", "0")),
+        ({"graph_level": "al"}, ("graph_level", "'al'", "'all'")),
+        ({"provider": "cpu"}, "'cpu'"),
     ],
 )
 def test_bad_options_name_the_right_ones(options, names):
-    with pytest.raises(UsageError, match=names):
+    with raises(UsageError, names):
         Options.from_dict(options)
 
 
@@ -97,7 +98,7 @@ def test_options_reach_the_runtime_and_leave_the_outputs(options, tmp_path):
 
 def test_a_provider_that_is_not_here_is_no_fallback(tmp_path):
     model, _ = conv_net(tmp_path / "model")
-    with pytest.raises(EnvironmentFault, match="CUDAExecutionProvider"):
+    with raises(EnvironmentFault, "CUDAExecutionProvider", hint="'provider'"):
         build(model, tmp_path, provider="CUDAExecutionProvider")
     assert not any((tmp_path / "built").iterdir())
 
@@ -119,7 +120,7 @@ def test_support_lists_every_problem_at_once():
 def test_several_graphs_are_refused(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     model = replace(model, parts=(model.part, replace(model.part, name="decoder")))
-    assert "2 graphs (model, decoder)" in OnnxRuntime().supports(model, host_target()).problems[0]
+    assert mentions(OnnxRuntime().supports(model, host_target()).problems[0], "2", "model, decoder")
 
 
 def test_free_sizes_are_refused_where_shapes_must_be_fixed(tmp_path):
@@ -157,7 +158,7 @@ def test_the_precision_of_a_graph_that_takes_few_sizes_is_told_by_what_it_ran(tm
     weights = [("shape", np.array([7, 11], np.int64))]
     model = write(tmp_path, nodes, [value("x", ["N"])], [value("y", [7, 11])], weights)
     with session(model, tmp_path) as opened:
-        with pytest.raises(UnsupportedError, match="takes none of the inputs tried"):
+        with raises(UnsupportedError, "precision", "inputs"):
             _ = opened.precision
         opened.run({"x": np.ones(77, np.float32)})
         assert opened.precision.main == "f32"
@@ -175,8 +176,8 @@ def test_foreign_operators_are_named_with_domain_and_node(tmp_path):
     with pytest.raises(UnsupportedError) as caught:
         build(model, tmp_path)
     assert len(caught.value.problems) == 2
-    assert "Swish9 of domain 'acme' (node 'first')" in caught.value.problems[0]
-    assert "node that gives 'y'" in caught.value.problems[1]
+    assert mentions(caught.value.problems[0], "Swish9", "'acme'", "'first'")
+    assert mentions(caught.value.problems[1], "'y'")
     assert not any((tmp_path / "built").iterdir())
 
 
@@ -236,14 +237,14 @@ def test_bf16_products_are_named_as_lacking(tmp_path):
         helper.make_node("Cast", ["m"], ["y"], "up", to=FLOAT),
     ]
     model = write(tmp_path, nodes, [value("x", [4, 4])], [value("y", [4, 4])])
-    with pytest.raises(UnsupportedError, match=r"MatMul of domain 'ai.onnx' \(node 'product'\).*bfloat16"):
+    with raises(UnsupportedError, "MatMul", "'ai.onnx'", "'product'", "bfloat16"):
         build(model, tmp_path)
 
 
 def test_a_newer_opset_says_which_one_is_read(tmp_path):
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     model = write(tmp_path, relu, [value("x", [1])], [value("y", [1])], opsets=(("", 99),))
-    with pytest.raises(UnsupportedError, match="opset 99") as caught:
+    with raises(UnsupportedError, "opset 99", hint="opset") as caught:
         build(model, tmp_path)
     assert "upgrade onnxruntime" in caught.value.hint
 
@@ -251,7 +252,7 @@ def test_a_newer_opset_says_which_one_is_read(tmp_path):
 def test_a_graph_that_is_wrong_in_itself_is_a_build_error(tmp_path):
     add = [helper.make_node("Add", ["x", "k"], ["y"], "add")]
     model = write(tmp_path, add, [value("x", [1])], [value("y", [1])], [("k", np.array([1], np.int64))])
-    with pytest.raises(BuildError, match="add") as caught:
+    with raises(BuildError, "Add", "node (add)") as caught:
         build(model, tmp_path)
     assert caught.value.__cause__ is not None
     assert not any((tmp_path / "built").iterdir())
@@ -260,7 +261,7 @@ def test_a_graph_that_is_wrong_in_itself_is_a_build_error(tmp_path):
 def test_a_file_that_is_no_graph_is_a_build_error(tmp_path):
     model, _ = conv_net(tmp_path)
     model.graph.write_bytes(b"garbage" * 99)
-    with pytest.raises(BuildError, match=r"model\.onnx"):
+    with raises(BuildError, "'model.onnx'"):
         build(model, tmp_path)
 
 
@@ -289,7 +290,7 @@ def test_external_data_travels_with_the_graph(tmp_path):
     with pytest.raises(ArtifactError):
         OnnxRuntime().open(payload)
     data.unlink()
-    with pytest.raises(ArtifactError, match=r"w/data\.bin"):
+    with raises(ArtifactError, "'w/data.bin'"):
         OnnxRuntime().open(payload)
 
 
@@ -322,7 +323,7 @@ def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
     assert set(built.requires["isa_any"]) == {"avx_vnni", "avx512_vnni", "amx_int8"}
     shutil.rmtree(tmp_path / "built")
     elsewhere = host_target(arch="x86_64", isa=("avx2",), board="another machine")
-    with pytest.raises(UnsupportedError, match="saturate") as caught:
+    with raises(UnsupportedError, "'w_quantized'", "avx512_vnni", hint="reduce_range = true") as caught:
         build(model, tmp_path, elsewhere)
     assert "reduce_range" in caught.value.hint
 
@@ -393,11 +394,11 @@ def test_sizes_may_change_from_run_to_run(tmp_path):
         for count in (1, 2, 1):
             x = CONV_X[:count]
             np.testing.assert_allclose(opened.run({"x": x})["y"], conv_expected(x, weights), rtol=1e-4, atol=1e-4)
-        with pytest.raises(UsageError, match=r"\[2, 3, 8, 4\]"):
+        with raises(UsageError, "'x'", "[2, 3, 8, 4]", "x:f32[N,3,8,8]"):
             opened.run({"x": CONV_X[..., :4]})
-        with pytest.raises(UsageError, match="list"):
+        with raises(UsageError, "'x'", "list", "float32"):
             opened.run({"x": [[1.0]]})
-        with pytest.raises(UsageError, match="float64"):
+        with raises(UsageError, "'x'", "float64", "float32"):
             opened.profile({"x": CONV_X.astype(np.float64)})
 
 
@@ -406,7 +407,7 @@ def test_a_value_that_the_graph_cannot_take_is_a_usage_error(tmp_path):
     ids = value("ids", ["N"], TensorProto.INT64)
     model = write(tmp_path, nodes, [ids], [value("y", ["N", 2])], [("table", np.eye(3, 2, dtype=np.float32))])
     with session(model, tmp_path) as opened:
-        with pytest.raises(UsageError, match="lookup") as caught:
+        with raises(UsageError, "'lookup'", "idx=7") as caught:
             opened.run({"ids": np.array([7])})
         assert caught.value.__cause__ is not None
         assert opened.run({"ids": np.array([1])})["y"].tolist() == [[0, 1]]
@@ -428,7 +429,7 @@ def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     built = build(model, tmp_path)
     other = replace(model.part, outputs=(TensorSpec("logits", "f32", ("N", 10)),))
-    with pytest.raises(ArtifactError, match="logits"):
+    with raises(ArtifactError, "'model.onnx'", "logits"):
         OnnxRuntime().open(Payload(tmp_path / "built", built.files, other, built.options))
 
 

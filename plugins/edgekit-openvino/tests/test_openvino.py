@@ -31,6 +31,7 @@ from tests.processor_graphs import (
     value,
     write,
 )
+from tests.wording import mentions, raises
 
 
 def build(model, tmp_path, target=None, **options):
@@ -71,14 +72,14 @@ class TestContract(BackendTests):
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"thread": 2}, "threads"),
-        ({"threads": 0}, "threads"),
-        ({"hint": "latenc"}, "latency"),
-        ({"device": ""}, "device"),
+        ({"thread": 2}, ("'thread'", "'threads'")),
+        ({"threads": 0}, ("'threads'", "0")),
+        ({"hint": "latenc"}, ("hint", "'latenc'", "'latency'")),
+        ({"device": ""}, "'device'"),
     ],
 )
 def test_bad_options_name_the_right_ones(options, names):
-    with pytest.raises(UsageError, match=names):
+    with raises(UsageError, names):
         Options.from_dict(options)
 
 
@@ -96,14 +97,14 @@ def test_options_reach_the_runtime_and_leave_the_outputs(options, tmp_path):
 
 def test_a_device_that_is_not_here_is_named(tmp_path):
     model, _ = conv_net(tmp_path / "model")
-    with pytest.raises(EnvironmentFault, match=r"GPU\.7.*finds CPU"):
+    with raises(EnvironmentFault, ("GPU.7", "CPU"), hint="'device'"):
         build(model, tmp_path, device="GPU.7")
     assert not any((tmp_path / "built").iterdir())
 
 
 def test_the_precision_is_not_an_option(tmp_path):
     model, _ = conv_net(tmp_path / "model")
-    with pytest.raises(UsageError, match="contradicts"):
+    with raises(UsageError, "inference_precision = 'bf16'", "f32"):
         build(model, tmp_path, inference_precision="bf16")
 
 
@@ -120,8 +121,8 @@ def test_support_lists_every_problem_at_once():
     ("device", "word"),
     [
         ({"arch": "x86_64", "isa": ("avx2", "avx512_vnni")}, "avx512_vnni"),
-        ({"arch": "x86_64", "isa": ()}, "no instruction set"),
-        ({"arch": "aarch64", "isa": ("neon", "bf16")}, "x86 only"),
+        ({"arch": "x86_64", "isa": ()}, "instruction set"),
+        ({"arch": "aarch64", "isa": ("neon", "bf16")}, "x86"),
     ],
 )
 def test_bf16_needs_a_processor_that_has_it(device, word):
@@ -139,7 +140,7 @@ def test_bf16_is_refused_on_graphics():
 def test_several_graphs_are_refused(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     model = replace(model, parts=(model.part, replace(model.part, name="decoder")))
-    assert "2 graphs (model, decoder)" in OpenVino().supports(model, host_target()).problems[0]
+    assert mentions(OpenVino().supports(model, host_target()).problems[0], "2", "model, decoder")
 
 
 def test_free_sizes_are_refused_where_shapes_must_be_fixed(tmp_path):
@@ -160,8 +161,8 @@ def test_foreign_operators_are_named_with_domain_and_node(tmp_path):
     with pytest.raises(UnsupportedError) as caught:
         build(model, tmp_path)
     assert len(caught.value.problems) == 2
-    assert "Swish9 of domain 'acme' (node 'first')" in caught.value.problems[0]
-    assert "node that gives 'y'" in caught.value.problems[1]
+    assert mentions(caught.value.problems[0], "Swish9", "'acme'", "'first'")
+    assert mentions(caught.value.problems[1], "'y'")
     assert not any((tmp_path / "built").iterdir())
 
 
@@ -178,8 +179,7 @@ def test_unknown_operators_are_all_named(tmp_path):
         build(model, tmp_path)
     assert len(caught.value.problems) == 3
     text = "\n".join(caught.value.problems)
-    for words in ("Frobnicate of domain 'ai.onnx' (node 'unknown')", "com.microsoft", "'contrib'", "'again'"):
-        assert words in text
+    assert mentions(text, ("Frobnicate", "'ai.onnx'", "'unknown'"), "com.microsoft", "'contrib'", "'again'")
     assert caught.value.__cause__ is not None
 
 
@@ -191,7 +191,7 @@ def test_an_operator_on_types_it_lacks_is_named_with_the_reason(tmp_path):
     ]
     outputs = [value("z", None, TensorProto.INT16), value("y", None)]
     model = write(tmp_path, nodes, [value("x", [1, 1, 4, 4])], outputs, [("s", np.ones(4, np.float32))])
-    with pytest.raises(UnsupportedError, match=r"node 'resize'.*element type") as caught:
+    with raises(UnsupportedError, "Resize", "'resize'", "element type") as caught:
         build(model, tmp_path)
     assert "innocent" not in str(caught.value)
 
@@ -199,14 +199,14 @@ def test_an_operator_on_types_it_lacks_is_named_with_the_reason(tmp_path):
 def test_a_file_that_is_no_graph_is_a_build_error(tmp_path):
     model, _ = conv_net(tmp_path)
     model.graph.write_bytes(b"garbage" * 99)
-    with pytest.raises(BuildError, match=r"model\.onnx"):
+    with raises(BuildError, "'model.onnx'"):
         build(model, tmp_path)
 
 
 def test_a_graph_that_is_wrong_in_itself_is_an_error_with_its_node(tmp_path):
     add = [helper.make_node("Add", ["x", "k"], ["y"], "add")]
     model = write(tmp_path, add, [value("x", [1])], [value("y", [1])], [("k", np.array([1], np.int64))])
-    with pytest.raises(UnsupportedError, match=r"Add.*'add'"):
+    with raises(UnsupportedError, "Add", "'add'"):
         build(model, tmp_path)
     assert not any((tmp_path / "built").iterdir())
 
@@ -234,7 +234,7 @@ def test_external_data_is_taken_in(tmp_path):
     with pytest.raises(ArtifactError):
         OpenVino().open(payload)
     data.unlink()
-    with pytest.raises(ArtifactError, match=r"model\.bin"):
+    with raises(ArtifactError, "'model.bin'"):
         OpenVino().open(payload)
 
 
@@ -304,7 +304,7 @@ def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
     assert set(built.requires["isa_any"]) == {"avx_vnni", "avx512_vnni", "amx_int8"}
     shutil.rmtree(tmp_path / "built")
     elsewhere = host_target(arch="x86_64", isa=("avx2",), board="another machine")
-    with pytest.raises(UnsupportedError, match="saturate") as caught:
+    with raises(UnsupportedError, "'w_quantized'", "avx512_vnni", hint="reduce_range = true") as caught:
         build(model, tmp_path, elsewhere)
     assert "reduce_range" in caught.value.hint
 
@@ -390,7 +390,7 @@ def test_arithmetic_that_the_processor_lacks_is_refused_not_replaced(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     built = build(model, tmp_path)
     options = {**built.options, "inference_precision": lacking[0]}
-    with pytest.raises(ArtifactError, match=f"is to compute in {lacking[0]}"):
+    with raises(ArtifactError, lacking[0], hint="--target host"):
         OpenVino().open(Payload(tmp_path / "built", built.files, model.part, options))
 
 
@@ -432,11 +432,11 @@ def test_sizes_may_change_from_run_to_run(tmp_path):
         for count in (1, 2, 1):
             x = CONV_X[:count]
             np.testing.assert_allclose(opened.run({"x": x})["y"], conv_expected(x, weights), rtol=1e-4, atol=1e-4)
-        with pytest.raises(UsageError, match=r"\[2, 3, 8, 4\]"):
+        with raises(UsageError, "'x'", "[2, 3, 8, 4]", "x:f32[N,3,8,8]"):
             opened.run({"x": CONV_X[..., :4]})
-        with pytest.raises(UsageError, match="list"):
+        with raises(UsageError, "'x'", "list", "float32"):
             opened.run({"x": [[1.0]]})
-        with pytest.raises(UsageError, match="float64"):
+        with raises(UsageError, "'x'", "float64", "float32"):
             opened.profile({"x": CONV_X.astype(np.float64)})
 
 
@@ -455,7 +455,7 @@ def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     built = build(model, tmp_path)
     other = replace(model.part, outputs=(TensorSpec("logits", "f32", ("N", 10)),))
-    with pytest.raises(ArtifactError, match="logits"):
+    with raises(ArtifactError, "'model.xml'", "logits"):
         OpenVino().open(Payload(tmp_path / "built", built.files, other, built.options))
 
 

@@ -20,6 +20,7 @@ from edgekit.model import Part
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
 from edgekit.target.target import Target
+from tests.wording import mentions, raises
 
 spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
 gpu = importlib.util.module_from_spec(spec)
@@ -105,9 +106,9 @@ def test_what_trtexec_builds_is_whole_and_knows_its_board(tmp_path, driver, bina
         "Orin",
     )
     said = "\n".join(built.notes)
-    assert "TensorRT 10.3.0 built the engine on Orin, SM 8.7" in said
-    assert "layers: 1 in fp16" in said
-    assert "p50 1.500 ms over 11 inferences, without copies" in said
+    assert mentions(said, "TensorRT 10.3.0", ("Orin", "SM 8.7"))
+    assert mentions(said, ("layers", "1 in fp16"))
+    assert mentions(said, ("p50 1.500 ms", "11 inferences", "copies"))
     assert "python3-libnvinfer" in said
 
 
@@ -122,37 +123,37 @@ def test_it_runs_by_trtexec_where_there_is_no_module(tmp_path, driver, binary):
         assert session.precision.main == "f16"
         (layer,) = session.profile(fed)
         assert (layer.name, layer.precision, layer.time_ms) == ("product", "f16", 0.4)
-        with pytest.raises(UnsupportedError, match="cannot be timed so") as refusal:
+        with raises(UnsupportedError, "trtexec", hint="python3-libnvinfer") as refusal:
             session.bind(fed)
         assert "python3-libnvinfer" in refusal.value.hint
-        with pytest.raises(UsageError, match="x"):
+        with raises(UsageError, "'x'", "float64", "float32"):
             session.run({"x": fed["x"].astype(np.float64)})
-    with pytest.raises(UsageError, match="closed"):
+    with raises(UsageError, "closed"):
         session.run(fed)
 
 
 def test_another_gpu_than_the_plans_is_refused(tmp_path, driver, binary):
-    with pytest.raises(ArtifactError, match=r"is for SM 11\.0, this machine's GPU \(Orin\) is SM 8\.7"):
+    with raises(ArtifactError, ("SM 11.0", "Orin", "SM 8.7"), hint="'jetson'"):
         finished(tmp_path, sm="11.0")
 
 
 def test_precision_that_was_not_reached_is_said(tmp_path, driver, binary):
     built, _ = finished(tmp_path, precision="i8+f16")
-    assert "int8 was asked, most of the arithmetic runs in fp16" in built.notes
+    assert any(mentions(note, ("int8", "fp16")) for note in built.notes)
 
 
 def test_a_board_without_tensorrt_says_what_to_install(tmp_path, driver, monkeypatch):
     monkeypatch.setattr(trtexec, "PLACES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(runtime, "module", absent)
-    with pytest.raises(EnvironmentFault, match=r"no TensorRT here.*is not here.*no trtexec here") as fault:
+    with raises(EnvironmentFault, "'tensorrt'", "trtexec", "PATH", hint="python3-libnvinfer") as fault:
         finished(tmp_path)
     assert "apt-get install" in fault.value.hint
 
 
 def test_without_a_driver_nothing_is_tried(tmp_path, binary, monkeypatch):
     monkeypatch.setattr(cuda, "driver", lambda: cuda.Cuda(gpu.Driver(fails={"cuInit": gpu.NO_DEVICE})))
-    with pytest.raises(EnvironmentFault, match="CUDA_ERROR_NO_DEVICE"):
+    with raises(EnvironmentFault, "CUDA_ERROR_NO_DEVICE"):
         finished(tmp_path)
     assert not (tmp_path / "work" / "engine.plan").exists()
 
@@ -161,7 +162,7 @@ def test_a_build_that_fails_leaves_no_engine(tmp_path, driver, binary):
     binary.write_text(
         STUB.replace('if "--saveEngine" in options:', 'if "--saveEngine" in options:\n    sys.exit("[E] no")')
     )
-    with pytest.raises(BuildError, match="no"):
+    with raises(BuildError, "trtexec", "code 1", "[E] no"):
         finished(tmp_path)
     assert not (tmp_path / "work" / "engine.plan").exists()
 
@@ -169,13 +170,13 @@ def test_a_build_that_fails_leaves_no_engine(tmp_path, driver, binary):
 def test_a_timing_that_fails_does_not_cost_the_engine(tmp_path, driver, binary):
     binary.write_text(STUB.replace('if "--exportTimes" in options:', 'if "--exportTimes" in options:\n    sys.exit(1)'))
     built, _ = finished(tmp_path)
-    assert any(note.startswith("trtexec did not time it") for note in built.notes)
+    assert any(mentions(note, "trtexec", "time") for note in built.notes)
 
 
 def test_after_an_update_of_the_board_the_engine_is_refused(tmp_path, driver, binary):
     _, payload = finished(tmp_path)
     binary.write_text(STUB.replace("v100300", "v101602"))
-    with pytest.raises(ArtifactError, match=r"TensorRT: built with 10\.3\.0, here 10\.16\.2") as refusal:
+    with raises(ArtifactError, ("TensorRT", "10.3.0", "10.16.2"), hint="edgekit finish") as refusal:
         open_engine(payload)
     assert "edgekit finish" in refusal.value.hint
 
@@ -183,17 +184,17 @@ def test_after_an_update_of_the_board_the_engine_is_refused(tmp_path, driver, bi
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "engine.plan").write_text("another"), "was altered"),
-        (lambda folder: (folder / "engine.plan").unlink(), "is missing"),
-        (lambda folder: (folder / "engine.json").unlink(), "is not beside"),
-        (lambda folder: (folder / "engine.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "engine.json").write_text('{"sha256": 1}'), "cannot be read"),
+        (lambda folder: (folder / "engine.plan").write_text("another"), ["'engine.plan'", "SHA-256"]),
+        (lambda folder: (folder / "engine.plan").unlink(), "'engine.plan'"),
+        (lambda folder: (folder / "engine.json").unlink(), ("'engine.json'", "'engine.plan'")),
+        (lambda folder: (folder / "engine.json").write_text("{"), ("'engine.json'", "line 1 column 2")),
+        (lambda folder: (folder / "engine.json").write_text('{"sha256": 1}'), ("'engine.json'", "sha256", "1")),
     ],
 )
 def test_a_damaged_engine_is_not_opened(tmp_path, driver, binary, damage, message):
     _, payload = finished(tmp_path)
     damage(payload.folder)
-    with pytest.raises(ArtifactError, match=message):
+    with raises(ArtifactError, message, hint="edgekit finish"):
         open_engine(payload)
 
 
@@ -202,13 +203,15 @@ def test_what_a_board_differs_in_is_named(tmp_path):
     board = sidecar.board("tensorrt", "10.3.0", "8.7", "Orin", "12.6", root=hosts / "jetson-orin-nano")
     assert (board.l4t, board.jetpack, board.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
     other = sidecar.board("tensorrt", "10.3.0", "11.0", "Thor", "13.0", root=hosts / "jetson-agx-thor")
-    assert board.differences(other) == (
-        "compute capability: built with 8.7, here 11.0",
-        "GPU: built with Orin, here Thor",
-        "L4T: built with 36.4.3, here 38.4.0",
-        "JetPack: built with 6.2, here 7.1",
-        "power mode: built with MAXN_SUPER, here unknown",
+    facts = (
+        ("compute capability", "8.7", "11.0"),
+        ("GPU", "Orin", "Thor"),
+        ("L4T", "36.4.3", "38.4.0"),
+        ("JetPack", "6.2", "7.1"),
+        ("power mode", "MAXN_SUPER", "unknown"),
     )
+    for difference, fact in zip(board.differences(other), facts, strict=True):
+        assert mentions(difference, fact)
     assert board.differences(sidecar.Board.from_dict({**board.to_dict(), "driver": "13.0"})) == ()
 
 
@@ -224,9 +227,9 @@ def test_the_systems_module_is_found_from_a_private_environment(tmp_path, monkey
     finally:
         sys.modules.pop("tensorrt", None)
     (folder / "__init__.py").write_text("import a_library_that_is_not_here\n")
-    with pytest.raises(EnvironmentFault, match=f"does not import in Python {python}"):
+    with raises(EnvironmentFault, f"Python {python}", "'a_library_that_is_not_here'"):
         runtime.module("tensorrt", tmp_path)
     assert "tensorrt" not in sys.modules
-    with pytest.raises(EnvironmentFault, match="is not here") as fault:
+    with raises(EnvironmentFault, "'tensorrt'", hint="python3-libnvinfer") as fault:
         runtime.module("tensorrt", tmp_path / "elsewhere")
     assert "python3-libnvinfer" in fault.value.hint

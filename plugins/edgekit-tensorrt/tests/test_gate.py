@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 from edgekit_tensorrt import TensorRT
 from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
@@ -17,6 +16,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.model import Part
 from edgekit.plugin import Payload
 from edgekit.spec import TensorSpec
+from tests.wording import raises
 
 FLOAT, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 SPEC = {FLOAT: "f32", HALF: "f16"}
@@ -112,5 +112,5 @@ def test_branches_beside_f16_are_refused_not_passed(tmp_path: Path) -> None:
     )
     nodes = [*SQUARED[:3], helper.make_node("If", ["yes"], ["i"], then_branch=inner, else_branch=inner)]
     nodes.append(helper.make_node("Cast", ["i"], ["y"], to=FLOAT))
-    with pytest.raises(UnsupportedError, match="branches or loops beside f16"):
+    with raises(UnsupportedError, "f16", "branches", hint="fp32"):
         run(tmp_path, nodes, np.ones(3, np.float32), "f16", weights={"small": np.float16([1]), "yes": np.array(True)})

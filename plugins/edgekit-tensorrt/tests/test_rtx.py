@@ -21,6 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 import edgekit
 from edgekit.errors import EnvironmentFault, UnsupportedError
 from edgekit.target.target import Device, Target
+from tests.wording import mentions, raises
 
 pytest.importorskip("tensorrt_rtx", reason=f"no TensorRT for RTX: {INSTALL}")
 
@@ -179,14 +180,15 @@ def test_what_each_sm_takes(tmp_path: Path, name: str, sm: str, verdict: str, sa
 def test_int8_really_runs_in_int8(tmp_path: Path) -> None:
     found = asked(int8(tmp_path, symmetric=True), "8.6")
     assert found.precision is not None and found.precision.layers["i8"] == 2
-    assert found.as_asked == ("2 convolutions run in int8, as asked",)
+    assert len(found.as_asked) == 1 and mentions(found.as_asked[0], "2 convolutions", "int8")
     assert found.differs == ()
 
 
 def test_int8_that_silently_runs_in_float_is_told(tmp_path: Path) -> None:
     found = asked(int8(tmp_path, symmetric=True), "7.5")
     assert found.verdict == "compiled", "the compiler says nothing of it"
-    assert found.differs == ("int8 asked, 2 of 2 convolutions run in fp32: '/conv1', '/conv2'",)
+    assert len(found.differs) == 1
+    assert mentions(found.differs[0], ("int8", "2 of 2 convolutions", "fp32", "'/conv1'", "'/conv2'"))
     assert set(found.differs) <= set(found.notes)
     assert found.precision is not None and "i8" not in found.precision.layers
 
@@ -201,7 +203,7 @@ def test_a_sibling_is_called_one_and_is_never_shipped(tmp_path: Path, sm: str, c
 def test_without_a_kin_the_parser_alone_is_asked(tmp_path: Path) -> None:
     found = asked(convolutions(tmp_path), "5.3")
     assert (found.verdict, found.sm, found.precision) == ("parsed", None, None)
-    assert "nothing was compiled" in found.notes[0]
+    assert mentions(found.notes[0], "nothing")
 
 
 def test_the_engine_of_an_rtx_target_is_kept(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_the_engine_of_an_rtx_target_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_sm_that_rtx_lacks_is_refused_where_its_engine_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"its SM is 9\.0; TensorRT for RTX has 7\.5, 8\.0"):
+    with raises(UnsupportedError, "'card'", "9.0", ("7.5", "8.0")):
         asked(convolutions(tmp_path), "9.0", runtime="rtx")
 
 
@@ -224,11 +226,9 @@ def test_every_operator_that_tensorrt_lacks_is_named(tmp_path: Path) -> None:
     ]
     found = asked(save(tmp_path, nodes, [], outputs=3), "8.7")
     assert found.verdict == "rejected"
-    assert found.problems == (
-        "'/head/det' (Det): TensorRT has no such operator",
-        "'/head/mystery' (Mystery): neither TensorRT nor a plugin has this operator",
-        "node 3 (Unique): TensorRT has no such operator",
-    )
+    facts = (("'/head/det'", "Det"), ("'/head/mystery'", "Mystery", "plugin"), ("3", "Unique"))
+    for problem, fact in zip(found.problems, facts, strict=True):
+        assert mentions(problem, fact)
 
 
 def test_an_operator_that_an_sm_lacks_is_named(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_file_that_is_no_graph_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no protobuf" * 9)
     found = check(tmp_path / "model.onnx", BuildPlan("card", "f32", 17, sm="8.6"), target("8.6"))
     assert (found.verdict, len(found.problems)) == ("rejected", 1)
-    assert "Failed to parse the ONNX model" in found.problems[0]
+    assert mentions(found.problems[0], "ONNX")
 
 
 def test_weights_beside_the_graph_are_found(tmp_path: Path) -> None:
@@ -299,21 +299,21 @@ def test_a_compiler_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     found = asked(convolutions(tmp_path), "8.6", timeout_s=0.01)
     assert time.monotonic() - started < 30
     assert (found.verdict, found.accepted) == ("unanswered", False)
-    assert "gave no answer in 0.01 s and was stopped" in found.problems[0]
+    assert mentions(found.problems[0], "0.01 s")
 
 
 @pytest.mark.parametrize(
-    ("dies", "said"),
+    ("dies", "facts"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "the compiler crashed (SIGSEGV); its last lines: VERBOSE: at /conv7"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "(SIGKILL): the system killed it, most likely as memory ran out"),
-        ("sys.exit(3)", "the compiler's process ended with code 3; its last lines: VERBOSE: at /conv7"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", ("SIGSEGV", "VERBOSE: at /conv7")),
+        ("os.kill(os.getpid(), signal.SIGKILL)", ("SIGKILL", "memory")),
+        ("sys.exit(3)", ("code 3", "VERBOSE: at /conv7")),
     ],
 )
-def test_a_crash_in_the_child_is_a_message(tmp_path: Path, dies: str, said: str) -> None:
+def test_a_crash_in_the_child_is_a_message(tmp_path: Path, dies: str, facts: tuple[str, ...]) -> None:
     code = f"import os, signal, sys; print('VERBOSE: at /conv7', file=sys.stderr, flush=True); {dies}"
     answer = preflight.run([sys.executable, "-c", code], {"onnx": "model.onnx"}, tmp_path, 30)
-    assert isinstance(answer, str) and said in answer
+    assert isinstance(answer, str) and mentions(answer, facts)
 
 
 def test_where_it_is_not_installed_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +321,6 @@ def test_where_it_is_not_installed_that_is_said(tmp_path: Path, monkeypatch: pyt
     found = asked(convolutions(tmp_path), "8.7")
     assert (found.verdict, found.accepted, found.compiler) == ("none", False, None)
     assert INSTALL in found.notes[0]
-    with pytest.raises(EnvironmentFault, match="not installed") as fault:
+    with raises(EnvironmentFault, "TensorRT for RTX", hint="pip install 'edgekit-tensorrt[rtx]'") as fault:
         asked(tmp_path / "model.onnx", "8.6", runtime="rtx")
     assert fault.value.hint == INSTALL

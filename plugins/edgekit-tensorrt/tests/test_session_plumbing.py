@@ -21,6 +21,7 @@ from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, Unsuppo
 from edgekit.model import Part
 from edgekit.plugin import Payload, digest_of_file
 from edgekit.spec import TensorSpec
+from tests.wording import raises
 
 spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
 gpu = importlib.util.module_from_spec(spec)
@@ -127,7 +128,7 @@ def test_closing_frees_everything_once(tmp_path):
     session.close()
     assert (driver.memory, driver.graphs, driver.streams, driver.contexts) == ({}, {}, 0, 0)
     for use in (call, lambda: session.run(feeds(2)), lambda: session.bind(feeds(2)), lambda: session.precision):
-        with pytest.raises(UsageError, match="closed"):
+        with raises(UsageError, "closed"):
             use()
 
 
@@ -141,7 +142,7 @@ def test_layers_tell_their_types_and_times(tmp_path):
 def test_sizes_beyond_the_profile_are_refused_and_nothing_leaks(tmp_path):
     driver = gpu.Driver()
     with closing(opened(tmp_path, driver)) as session:
-        with pytest.raises(UsageError, match=r"'x' cannot have the shape \[9, 4\]"):
+        with raises(UsageError, "'x'", "[9, 4]"):
             session.run(feeds(9))
         assert driver.memory == {}
         session.run(feeds(8))
@@ -150,7 +151,7 @@ def test_sizes_beyond_the_profile_are_refused_and_nothing_leaks(tmp_path):
 def test_an_output_of_no_known_size_is_refused(tmp_path):
     with (
         closing(opened(tmp_path, gpu.Driver(), unsized=True)) as session,
-        pytest.raises(UnsupportedError, match="'y' depends on"),
+        raises(UnsupportedError, "'y'", hint="non-maximum suppression"),
     ):
         session.run(feeds(2))
 
@@ -158,18 +159,16 @@ def test_an_output_of_no_known_size_is_refused(tmp_path):
 def test_memory_that_runs_out_is_a_device_error_and_leaves_nothing(tmp_path):
     driver = gpu.Driver(fails={"cuMemAlloc_v2": 2})
     with closing(opened(tmp_path, driver)) as session:
-        with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY") as fault:
+        with raises(DeviceError, "CUDA_ERROR_OUT_OF_MEMORY", hint=("model", "batch", "workspace")):
             session.run(feeds(2))
-        assert "smaller model" in fault.value.hint
         assert driver.memory == {}
 
 
 def test_an_engine_that_does_not_load_says_what_tensorrt_said(tmp_path):
     driver = gpu.Driver()
     made = payload(tmp_path, driver, b"something else")
-    with pytest.raises(ArtifactError, match="magic tag does not match") as refusal:
+    with raises(ArtifactError, "'engine.plan'", "magic tag does not match", hint="edgekit finish"):
         TensorRtSession(made, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
-    assert "edgekit finish" in refusal.value.hint
     assert driver.contexts == 0
 
 
@@ -177,11 +176,11 @@ def test_tensors_of_another_name_or_type_than_the_manifests_are_refused(tmp_path
     driver = gpu.Driver()
     made = payload(tmp_path, driver)
     for output, said in (
-        ("y:f16[N,3]", r"y \(float32\).*y \(float16\)"),
-        ("z:f32[N,3]", r"y \(float32\).*z \(float32\)"),
+        ("y:f16[N,3]", ("y (float32)", "y (float16)")),
+        ("z:f32[N,3]", ("y (float32)", "z (float32)")),
     ):
         other = replace(made, part=replace(PART, outputs=(TensorSpec.parse(output),)))
-        with pytest.raises(ArtifactError, match=said):
+        with raises(ArtifactError, said):
             TensorRtSession(other, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
     assert driver.contexts == 0
 
@@ -189,22 +188,19 @@ def test_tensors_of_another_name_or_type_than_the_manifests_are_refused(tmp_path
 def test_an_engine_of_another_board_is_refused_with_every_difference(tmp_path):
     driver = gpu.Driver()
     made = payload(tmp_path, driver, sm="8.6", tensorrt="10.16.2", power_mode="15W")
-    with pytest.raises(ArtifactError) as refusal:
+    differences = (
+        ("compute capability", "8.6", "8.7"),
+        ("TensorRT", "10.16.2", "10.3.0"),
+        ("power mode", "15W", "unknown"),
+    )
+    with raises(ArtifactError, *differences, hint="edgekit finish"):
         TensorRtSession(made, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
-    for line in (
-        "compute capability: built with 8.6, here 8.7",
-        "TensorRT: built with 10.16.2, here 10.3.0",
-        "power mode: built with 15W, here unknown",
-    ):
-        assert line in refusal.value.message
-    assert "edgekit finish" in refusal.value.hint
 
 
 @pytest.mark.parametrize("fails", ["cuInit", "cuDeviceGet"])
 def test_no_gpu_is_a_fault_of_the_environment(fails):
-    with pytest.raises(EnvironmentFault, match="CUDA_ERROR_NO_DEVICE") as fault:
+    with raises(EnvironmentFault, fails, "CUDA_ERROR_NO_DEVICE", hint="--runtime nvidia"):
         cuda.Cuda(gpu.Driver(fails={fails: gpu.NO_DEVICE}))
-    assert "--runtime nvidia" in fault.value.hint
 
 
 def test_a_driver_that_lacks_a_function_is_too_old():
@@ -213,7 +209,7 @@ def test_a_driver_that_lacks_a_function_is_too_old():
         def cuStreamCreate(self):
             raise AttributeError("cuStreamCreate")
 
-    with pytest.raises(EnvironmentFault, match="too old: it has no cuStreamCreate"):
+    with raises(EnvironmentFault, "cuStreamCreate", hint="CUDA 11.4"):
         cuda.Cuda(Old()).stream()
 
 
@@ -234,5 +230,5 @@ def test_an_engine_compiled_ahead_opens_on_its_compute_capability_alone(tmp_path
         with closing(card) as session:
             np.testing.assert_allclose(session.run(feeds(2))["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
         return
-    with pytest.raises(ArtifactError, match=r"compiled for SM 8\.6, this machine's GPU \(Orin\) is SM 8\.7"):
+    with raises(ArtifactError, ("SM 8.6", "Orin", "SM 8.7")):
         TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))

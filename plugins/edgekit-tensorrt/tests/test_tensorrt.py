@@ -20,6 +20,7 @@ from edgekit.spec import ShapeRange
 from edgekit.target.target import Device, Target
 from edgekit.testing import BackendTests
 from edgekit.testing.backend import linear_bias, linear_weight
+from tests.wording import raises
 
 ORIN = Target("orin", "a board", shapes={"N": ShapeRange(1, 2, 8)}, device=Device(arch="aarch64", sm="8.7"))
 
@@ -87,7 +88,7 @@ class TestContract(BackendTests):
     ) -> None:
         payload = replace(payload, folder=shutil.copytree(payload.folder, tmp_path / "damaged"))
         (payload.folder / "plan.json").write_text(text)
-        with pytest.raises(ArtifactError, match="plan"):
+        with raises(ArtifactError, "'plan.json'"):
             backend.open(payload)
 
     @pytest.mark.parametrize(("verdict", "cacheable"), [("unanswered", False), ("none", True), ("parsed", True)])

@@ -14,6 +14,7 @@ from edgekit_tensorrt import engine_layers, trtexec
 from edgekit_tensorrt.plan import BuildPlan, Profile
 
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault
+from tests.wording import raises
 
 BINARY, GRAPH, ENGINE = Path("/usr/src/tensorrt/bin/trtexec"), Path("model.onnx"), Path("engine.plan")
 
@@ -61,7 +62,7 @@ def test_the_build_says_all_of_the_plan():
 
 def test_tf32_is_off_unless_it_was_asked_for():
     assert "--noTF32" not in options(argv(precision="tf32"))
-    with pytest.raises(EnvironmentFault, match="cannot switch TF32 off"):
+    with raises(EnvironmentFault, "TF32", hint="python3-libnvinfer"):
         trtexec.build_argv(BINARY, GRAPH, plan(), ENGINE, Path("l"), Path("t"), "--onnx --saveEngine")
 
 
@@ -127,7 +128,7 @@ def test_times(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '[{"latencyMs": 1}]', "[1"])
 def test_times_that_are_none(tmp_path, text):
     (tmp_path / "t.json").write_text(text)
-    with pytest.raises(BuildError, match="trtexec's times"):
+    with raises(BuildError, "trtexec", "'t.json'"):
         trtexec.times_of(tmp_path / "t.json")
 
 
@@ -188,7 +189,7 @@ def test_outputs_with_numbers_that_json_has_not(tmp_path):
     found = trtexec.outputs_of(tmp_path / "o.json", {"y": "float32", "k": "int64"})
     assert np.array_equal(found["y"], np.array([[1.5, -np.inf], [np.nan, -2]], np.float32), equal_nan=True)
     assert found["k"].dtype == np.int64 and found["k"].tolist() == [7]
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with raises(ArtifactError, "trtexec", "'o.json'"):
         trtexec.outputs_of(tmp_path / "o.json", {"gone": "float32"})
 
 
@@ -230,17 +231,17 @@ def test_a_build_that_works_leaves_its_file_and_its_log(tmp_path):
     [
         (
             "open(options['--saveEngine'], 'w').write('half'); print('[E] no kernel'); sys.exit(1)",
-            r"code 1 .*\n  \[E\] no kernel",
+            ("code 1", "\n  [E] no kernel"),
         ),
-        ("open(options['--saveEngine'], 'w').write('half'); os.abort()", "ended by signal 6"),
-        ("open(options['--saveEngine'], 'w').write('half'); sys.stdout.flush(); time.sleep(60)", "longer than 2 s"),
-        ("print('&&&& PASSED')", "did not write engine.plan"),
-        ("open(options['--saveEngine'], 'w')", "did not write engine.plan"),
+        ("open(options['--saveEngine'], 'w').write('half'); os.abort()", "signal 6"),
+        ("open(options['--saveEngine'], 'w').write('half'); sys.stdout.flush(); time.sleep(60)", "2 s"),
+        ("print('&&&& PASSED')", "engine.plan"),
+        ("open(options['--saveEngine'], 'w')", "engine.plan"),
     ],
 )
 def test_a_build_that_fails_says_why_and_leaves_no_half_engine(tmp_path, body, message):
     (tmp_path / "engine.plan").write_text("of an earlier try")
-    with pytest.raises(BuildError, match=message) as failure:
+    with raises(BuildError, message) as failure:
         attempt(stub(tmp_path, body), tmp_path, timeout_s=2 if "sleep" in body else 30)
     assert not (tmp_path / "engine.plan").exists()
     assert failure.value.context["log"] == str(tmp_path / "log")
@@ -259,16 +260,15 @@ def test_a_failure_has_a_hint_of_its_own(tmp_path, line, hint):
 def test_no_trtexec_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(trtexec, "PLACES", ())
-    with pytest.raises(EnvironmentFault, match="there is no trtexec here") as fault:
+    with raises(EnvironmentFault, "trtexec", "PATH", hint="libnvinfer-bin"):
         trtexec.find()
-    assert "libnvinfer-bin" in fault.value.hint
     assert trtexec.find(str(stub(tmp_path, "pass"))) == trtexec.find()
 
 
 def test_a_program_that_is_no_trtexec_is_told(tmp_path):
     other = stub(tmp_path, "pass", "other")
     other.write_text("#!/bin/sh\necho hello\n")
-    with pytest.raises(EnvironmentFault, match="is no trtexec"):
+    with raises(EnvironmentFault, "other'", "version", hint="libnvinfer-bin"):
         trtexec.help_of(other, tmp_path / "help.log")
-    with pytest.raises(EnvironmentFault, match="does not answer"):
+    with raises(EnvironmentFault, "gone'", "Errno 2", hint="libnvinfer-bin"):
         trtexec.help_of(tmp_path / "gone", tmp_path / "help.log")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.wording import Fact
+
 ROOT = Path(__file__).parents[3]
 DIGITS = ROOT / "edgekit" / "embedded" / "digits"
 SAVED = ROOT / "tests" / "fixtures" / "transformers5"
@@ -28,9 +30,9 @@ class Case:
 
     name: str
     code: int
-    message: str
-    """A regular expression that the error's text must hold."""
-    hint: str
+    message: Fact
+    """The facts that the error's text must hold; its wording is in `tests/fixtures/wording.txt`."""
+    hint: Fact
     argv: tuple[str, ...] = ()
     prepare: Prepare | None = None
     """Makes the files in the folder it is given; may give the command, where it is not `argv`."""
@@ -68,12 +70,14 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(name: str, code: int, message: str, hint: str, *argv: str, **more: object) -> None:
+def case(name: str, code: int, message: Fact, hint: Fact, *argv: str, **more: object) -> None:
     """Add a case that needs no files of its own."""
     CASES.append(Case(name, code, message, hint, argv, **more))  # type: ignore[arg-type]
 
 
-def prepared(name: str, code: int, message: str, hint: str, *argv: str, **more: object) -> Callable[[Prepare], Prepare]:
+def prepared(
+    name: str, code: int, message: Fact, hint: Fact, *argv: str, **more: object
+) -> Callable[[Prepare], Prepare]:
     """Add a case whose files the decorated function makes."""
 
     def add(function: Prepare) -> Prepare:

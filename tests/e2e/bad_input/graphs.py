@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,36 +40,34 @@ def graph(folder: Path, *, operator: str = "Relu", domain: str = "", opset: int 
     return proto
 
 
-@prepared("no such ONNX file", 2, r"no file 'nett\.onnx'.*'net\.onnx'", r"\.onnx", *export("nett.onnx"))
+@prepared("no such ONNX file", 2, ("'nett.onnx'", "'net.onnx'"), ".onnx", *export("nett.onnx"))
 def _(folder: Path) -> None:
     graph(folder)
 
 
-@prepared("an empty ONNX file", 2, r"'net\.onnx' is empty", r"copy it again", *_ARGV)
+@prepared("an empty ONNX file", 2, ["'net.onnx'", "empty"], "copy", *_ARGV)
 def _(folder: Path) -> None:
     (folder / "net.onnx").touch()
 
 
-@prepared("an ONNX file cut short", 2, r"'net\.onnx'", r"truncated", *_ARGV)
+@prepared("an ONNX file cut short", 2, "'net.onnx'", "truncated", *_ARGV)
 def _(folder: Path) -> None:
     graph(folder)
     path = folder / "net.onnx"
     path.write_bytes(path.read_bytes()[:-60])
 
 
-@prepared("a file that is not ONNX", 2, r"'net\.onnx' is not", r"another kind|truncated", *_ARGV)
+@prepared("a file that is not ONNX", 2, ["'net.onnx'", "ONNX"], "truncated", *_ARGV)
 def _(folder: Path) -> None:
     (folder / "net.onnx").write_text("<html>404: not found</html>")
 
 
-@prepared(
-    "ONNX weights that are NaN", 2, r"weights of 'net\.onnx' are broken: 'weights'", r"export the model again", *_ARGV
-)
+@prepared("ONNX weights that are NaN", 2, ["'net.onnx'", "'weights'"], "export", *_ARGV)
 def _(folder: Path) -> None:
     graph(folder, broken=True)
 
 
-@prepared("an ONNX graph with a loose end", 2, r"'net\.onnx' is not a valid ONNX model.*nothing", r".", *_ARGV)
+@prepared("an ONNX graph with a loose end", 2, ["'net.onnx'", "'nothing'"], "export", *_ARGV)
 def _(folder: Path) -> None:
     import onnx
 
@@ -88,21 +87,21 @@ def external(folder: Path) -> Path:
 @prepared(
     "ONNX weights that are not beside it",
     2,
-    r"keeps weights in 'net\.weights', which is not beside it",
-    r"copy 'net\.weights'",
+    ["'net.onnx'", "'net.weights'"],
+    "'net.weights'",
     *_ARGV,
 )
 def _(folder: Path) -> None:
     external(folder).unlink()
 
 
-@prepared("ONNX weights cut short", 2, r"'net\.(onnx|weights)'", r"truncated", *_ARGV)
+@prepared("ONNX weights cut short", 2, "'net.onnx'", "truncated", *_ARGV)
 def _(folder: Path) -> None:
     path = external(folder)
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@prepared("an operator that no runtime has", 4, r"'acme:Swirl' \(node 'odd'\)", r"replace the operator", *_ARGV)
+@prepared("an operator that no runtime has", 4, ("'acme:Swirl'", "'odd'"), "operator", *_ARGV)
 def _(folder: Path) -> None:
     graph(folder, operator="Swirl", domain="acme")
 
@@ -110,8 +109,8 @@ def _(folder: Path) -> None:
 @prepared(
     "an operator that no runtime has, for OpenVINO",
     4,
-    r"'acme:Swirl' \(node 'odd'\)",
-    r"replace the operator",
+    ("'acme:Swirl'", "'odd'"),
+    "operator",
     *_OPENVINO,
 )
 def _(folder: Path) -> None:
@@ -121,8 +120,8 @@ def _(folder: Path) -> None:
 @prepared(
     "an operator that OpenVINO lacks",
     4,
-    r"openvino/fp32: .*Binarizer of domain 'ai\.onnx\.ml' \(node 'odd'\)",
-    r".",
+    ("openvino/fp32", "Binarizer", "'ai.onnx.ml'", "'odd'"),
+    "edgekit plugins",
     *_OPENVINO,
 )
 def _(folder: Path) -> None:
@@ -132,8 +131,8 @@ def _(folder: Path) -> None:
 @prepared(
     "an operator set from the future",
     4,
-    r"operator set 99 is newer than onnxruntime .* knows",
-    r"with opset \d+ or lower",
+    ["99", re.compile(r"onnxruntime \d+\.\d+")],
+    re.compile(r"opset \d+"),
     *_ARGV,
 )
 def _(folder: Path) -> None:
@@ -143,8 +142,8 @@ def _(folder: Path) -> None:
 case(
     "a folder named like an ONNX file",
     2,
-    r"net\.onnx",
-    r".",
+    "net.onnx'",
+    "config.json",
     *_ARGV,
     prepare=lambda folder: (folder / "net.onnx").mkdir(),
 )

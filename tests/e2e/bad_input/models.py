@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -29,42 +30,48 @@ def change_weights(path: Path, change: object) -> None:
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
 
 
-@prepared("a folder without a model", 2, r"'checkpoint' is no Hugging Face model: it has no config\.json", r".", *_ARGV)
+@prepared("a folder without a model", 2, ["'checkpoint'", "config.json"], "save_pretrained", *_ARGV)
 def _(folder: Path) -> None:
     (folder / "checkpoint").mkdir()
     (folder / "checkpoint" / "README.md").write_text("nothing yet\n")
 
 
-@prepared("a checkpoint without weights", 2, r"has a config\.json but no weights", r"model\.safetensors", *_ARGV)
+@prepared("a checkpoint without weights", 2, ["'checkpoint'", "weights"], "model.safetensors", *_ARGV)
 def _(folder: Path) -> None:
     (checkpoint(folder) / "model.safetensors").unlink()
 
 
-@prepared("a config.json cut short", 2, r"cannot read 'checkpoint/config\.json'", r"copy it again", *_ARGV)
+@prepared("a config.json cut short", 2, ["'checkpoint/config.json'", "line 9"], "truncated", *_ARGV)
 def _(folder: Path) -> None:
     path = checkpoint(folder) / "config.json"
     path.write_text(path.read_text()[:100])
 
 
-@prepared("safetensors cut short", 2, r"'checkpoint/model\.safetensors' is truncated", r"again", *_ARGV)
+@prepared("safetensors cut short", 2, ["'checkpoint/model.safetensors'", ("768,024 bytes", "769,024")], "again", *_ARGV)
 def _(folder: Path) -> None:
     path = checkpoint(folder) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-@prepared("safetensors cut in the header", 2, r"'checkpoint/model\.safetensors'", r"truncated", *_ARGV)
+@prepared("safetensors cut in the header", 2, ["'checkpoint/model.safetensors'", "header"], "truncated", *_ARGV)
 def _(folder: Path) -> None:
     path = checkpoint(folder) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:50])
 
 
-@prepared("a Git LFS pointer", 2, r"Git LFS pointer", r"git lfs pull", *_ARGV)
+@prepared("a Git LFS pointer", 2, ["'checkpoint/model.safetensors'", "Git LFS"], "git lfs pull", *_ARGV)
 def _(folder: Path) -> None:
     text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
     (checkpoint(folder) / "model.safetensors").write_text(text)
 
 
-@prepared("a missing shard", 2, r"names 2 shards; missing from 'checkpoint': model-2\.safetensors", r"again", *_ARGV)
+@prepared(
+    "a missing shard",
+    2,
+    ["'model.safetensors.index.json'", "2 shards", "'checkpoint'", "model-2.safetensors"],
+    "again",
+    *_ARGV,
+)
 def _(folder: Path) -> None:
     path = checkpoint(folder)
     (path / "model.safetensors").rename(path / "model-1.safetensors")
@@ -72,7 +79,7 @@ def _(folder: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(shards))
 
 
-@prepared("weights that are NaN", 2, r"are broken: 1 of .* values of '.+' are NaN", r"checkpoint", *_ARGV)
+@prepared("weights that are NaN", 2, ["'checkpoint'", "1 of 10", "'classifier.1.bias'", "NaN"], "checkpoint", *_ARGV)
 def _(folder: Path) -> None:
     def spoil(tensors: dict) -> None:
         next(t for t in tensors.values() if t.is_floating_point()).view(-1)[0] = float("nan")
@@ -83,8 +90,8 @@ def _(folder: Path) -> None:
 @prepared(
     "weights that are missing",
     2,
-    r"lacks weights that the task 'image-classification' needs: classifier",
-    r"--task",
+    ["'checkpoint'", "'image-classification'", "classifier.1.weight"],
+    "--task",
     *_ARGV,
 )
 def _(folder: Path) -> None:
@@ -97,8 +104,8 @@ def _(folder: Path) -> None:
 @prepared(
     "an encoder without the task's head",
     2,
-    r"lacks weights that the task 'text-classification' needs",
-    r"fine-tune",
+    ["'text-classification'", "classifier.bias", "classifier.weight"],
+    ["fine-tune", "--task"],
     *_ARGV,
     "--task",
     "text-classification",
@@ -113,21 +120,19 @@ def _(folder: Path) -> None:
     change_weights(path, spoil)
 
 
-@prepared("weights of another size than config.json says", 2, r"weights of 'checkpoint'", r"config\.json", *_ARGV)
+@prepared("weights of another size than config.json says", 2, ["'checkpoint'", "[10]", "[11]"], "config.json", *_ARGV)
 def _(folder: Path) -> None:
     change_config(
         checkpoint(folder), id2label={str(i): str(i) for i in range(11)}, label2id={str(i): i for i in range(11)}
     )
 
 
-@prepared("an unknown model type", 2, r"model type 'resnot'", r"ONNX", *_ARGV)
+@prepared("an unknown model type", 2, ["'resnot'", re.compile(r"transformers \d+\.\d+")], "ONNX", *_ARGV)
 def _(folder: Path) -> None:
     change_config(checkpoint(folder), model_type="resnot")
 
 
-@prepared(
-    "the checkpoint's own code", 2, r"own Python code \(net\.Net\), which is refused", r"--trust-remote-code", *_ARGV
-)
+@prepared("the checkpoint's own code", 2, ["'checkpoint/config.json'", "net.Net"], "--trust-remote-code", *_ARGV)
 def _(folder: Path) -> None:
     path = checkpoint(folder)
     change_config(path, auto_map={"AutoModelForImageClassification": "net.Net"})
@@ -157,37 +162,37 @@ class _Call:
 @prepared(
     "a pickle that runs code",
     2,
-    r"'checkpoint/pytorch_model\.bin' is a pickle that runs code.*refused",
-    r"--allow-pickle",
+    ["'checkpoint/pytorch_model.bin'", "pickle"],
+    "--allow-pickle",
     *_ARGV,
 )
 def _(folder: Path) -> None:
     pickled(checkpoint(folder), code=True)
 
 
-@prepared(
-    "a .pt file", 2, r"'net\.pt' holds weights without their network", r"package\.module:factory", *export("net.pt")
-)
+@prepared("a .pt file", 2, "'net.pt'", "package.module:factory", *export("net.pt"))
 def _(folder: Path) -> None:
     import torch
 
     torch.save({"call": _Call(str(folder / "ran"))}, folder / "net.pt")
 
 
-case("a name the hub cannot have", 2, r"'hf:bert' is no model name", r"hf:org/name", *export("hf:bert"))
+case("a name the hub cannot have", 2, "'hf:bert'", "hf:org/name", *export("hf:bert"))
 case(
     "a hub model that is not in the cache, offline",
     2,
-    r"'org/name' is not in the local cache",
-    r"hf download org/name",
+    ["'org/name'", "--offline"],
+    "hf download org/name",
     *export("hf:org/name", "--offline"),
 )
 case(
     "a hub that cannot be reached",
     3,
-    r"hub cannot be reached, and 'org/name' is not in the local cache",
-    r"hf download",
+    ["hub", "'org/name'"],
+    "hf download org/name",
     *export("hf:org/name"),
     env={"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"},
 )
-case("a processor that is missing", 2, r"'\.?/?tokenizer'", r".", *export("digits", "--processor", "./tokenizer"))
+case(
+    "a processor that is missing", 2, "./tokenizer'", "tokenizer.json", *export("digits", "--processor", "./tokenizer")
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .case import OUTPUT, SAVED, case, export, prepared
@@ -25,17 +26,17 @@ def pictures(folder: Path, labels: tuple[str, ...]) -> None:
         picture(folder / labels[index % len(labels)] / f"{index}.png", index)
 
 
-case("no data there", 2, r"no data at 'val'", r"image folder", *_ARGV)
+case("no data there", 2, "'val'", "image folder", *_ARGV)
 case(
     "data on the hub",
     2,
-    r"from disk, not from the hub: 'hf:org/data'",
-    r"save_to_disk",
+    "'hf:org/data'",
+    "save_to_disk",
     *export("digits", "--data", "hf:org/data"),
 )
 
 
-@prepared("an empty data folder", 2, r"the folder 'val' is empty", r"image folder", *_ARGV)
+@prepared("an empty data folder", 2, ["'val'", "empty"], "image folder", *_ARGV)
 def _(folder: Path) -> None:
     (folder / "val").mkdir()
 
@@ -43,22 +44,20 @@ def _(folder: Path) -> None:
 @prepared(
     "data of a kind that is not read",
     2,
-    r"'val\.xlsx' is of a kind that is not read",
-    r"\.csv",
+    ["'val.xlsx'", "'.xlsx'"],
+    ".csv",
     *export("digits", "--data", "val.xlsx"),
 )
 def _(folder: Path) -> None:
     (folder / "val.xlsx").write_text("x")
 
 
-@prepared(
-    "no labels for the metric", 2, r"[lL]abels are needed.*'val'", r"one folder a class", *_ARGV, "--metric", "accuracy"
-)
+@prepared("no labels for the metric", 2, ["accuracy", "'val'"], "class", *_ARGV, "--metric", "accuracy")
 def _(folder: Path) -> None:
     pictures(folder / "val", ("",))
 
 
-@prepared("one class for AUC", 2, r"AUC compares two classes, and the model has 10", r".", *_ARGV, "--metric", "auc")
+@prepared("one class for AUC", 2, ["AUC", "10"], "--metric accuracy", *_ARGV, "--metric", "auc")
 def _(folder: Path) -> None:
     pictures(folder / "val", ("3",))
 
@@ -66,8 +65,8 @@ def _(folder: Path) -> None:
 @prepared(
     "pictures that do not open",
     2,
-    r"\d of \d images in 'val' do not open: 'val/\d\.png', 'val/",
-    r"remove|again",
+    [re.compile(r"\b\d of \d\b"), "'val'", ("'val/0.png'", "'val/2.png'")],
+    "remove",
     *_ARGV,
 )
 def _(folder: Path) -> None:
@@ -77,7 +76,7 @@ def _(folder: Path) -> None:
         path.write_bytes(path.read_bytes()[: 60 - 5 * index])
 
 
-@prepared("a label that the model does not know", 2, r"'cat'", r".", *_ARGV)
+@prepared("a label that the model does not know", 2, "'cat'", "0, 1, 2", *_ARGV)
 def _(folder: Path) -> None:
     pictures(folder / "val", ("3", "cat"))
 
@@ -85,8 +84,8 @@ def _(folder: Path) -> None:
 @prepared(
     "arrays of differing length",
     2,
-    r"'val\.npz' differ in their first axis.*label\[9\]",
-    r"first axis",
+    ["'val.npz'", ("image[10, 8, 8]", "label[9]")],
+    "array[None]",
     *export("digits", "--data", "val.npz"),
 )
 def _(folder: Path) -> None:
@@ -95,7 +94,13 @@ def _(folder: Path) -> None:
     np.savez(folder / "val.npz", image=np.zeros((10, 8, 8), np.uint8), label=np.zeros(9, np.int64))
 
 
-@prepared("arrays of Python objects", 2, r"holds Python objects", r"plain type", *export("digits", "--data", "val.npz"))
+@prepared(
+    "arrays of Python objects",
+    2,
+    ["'image'", "'val.npz'", "Python objects"],
+    "parquet",
+    *export("digits", "--data", "val.npz"),
+)
 def _(folder: Path) -> None:
     import numpy as np
 
@@ -105,8 +110,8 @@ def _(folder: Path) -> None:
 @prepared(
     "arrays cut short",
     2,
-    r"'val\.npz' is not a whole npz archive",
-    r"numpy\.savez",
+    ["'val.npz'", "npz"],
+    "numpy.savez",
     *export("digits", "--data", "val.npz"),
 )
 def _(folder: Path) -> None:
@@ -119,13 +124,21 @@ def _(folder: Path) -> None:
 _TEXT = export("./checkpoint", "--data", "val.jsonl")
 
 
-@prepared("a bad line in jsonl", 2, r"val\.jsonl.*line 2|line 2.*val\.jsonl", r".", *_TEXT)
+@prepared("a bad line in jsonl", 2, ["'val.jsonl'", "line 2"], '{"text":', *_TEXT)
 def _(folder: Path) -> None:
     checkpoint(folder, SAVED / "bert")
     (folder / "val.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", \n')
 
 
-@prepared("no such column", 2, r"'sentense'.*'sentence'", r".", *_TEXT, "--text-column", "sentense")
+@prepared(
+    "no such column",
+    2,
+    ["'val.jsonl'", ("'sentense'", "'sentence'")],
+    "sentence, label",
+    *_TEXT,
+    "--text-column",
+    "sentense",
+)
 def _(folder: Path) -> None:
     checkpoint(folder, SAVED / "bert")
     (folder / "val.jsonl").write_text('{"sentence": "good", "label": 1}\n{"sentence": "bad", "label": 0}\n')
@@ -134,15 +147,15 @@ def _(folder: Path) -> None:
 @prepared(
     "text for an image model",
     2,
-    r"the sample has no picture",
-    r"name its column",
+    "picture",
+    ["'image'", "text"],
     *export("digits", "--data", "val.csv"),
 )
 def _(folder: Path) -> None:
     (folder / "val.csv").write_text("text,label\ngood,1\nbad,0\n")
 
 
-@prepared("no such split", 2, r"'tset'", r".", *_ARGV, "--split", "tset")
+@prepared("no such split", 2, ("'tset'", "'test'"), "test, train", *_ARGV, "--split", "tset")
 def _(folder: Path) -> None:
     pictures(folder / "val" / "test", ("1", "2"))
     pictures(folder / "val" / "train", ("1", "2"))
@@ -151,8 +164,8 @@ def _(folder: Path) -> None:
 @prepared(
     "feeds that the graph does not take",
     2,
-    r"nothing for the input 'x:f32\[1,16\]'",
-    r".",
+    "'x:f32[1,16]'",
+    "a, b",
     *export("net.onnx", "--data", "val.npz"),
 )
 def _(folder: Path) -> None:
@@ -164,7 +177,7 @@ def _(folder: Path) -> None:
     np.savez(folder / "val.npz", a=np.zeros((4, 16), np.float32), b=np.zeros((4, 16), np.float32))
 
 
-@prepared("feeds of another size", 2, r"'x'", r".", *export("net.onnx", "--data", "val.npz"))
+@prepared("feeds of another size", 2, ["'x'", "[1, 15]"], "x:f32[1,16]", *export("net.onnx", "--data", "val.npz"))
 def _(folder: Path) -> None:
     import numpy as np
 
@@ -177,8 +190,8 @@ def _(folder: Path) -> None:
 @prepared(
     "calibration without data",
     2,
-    r"'int8-static' calibrates on data, and none is given",
-    r"--data .*--recipe int8-dynamic",
+    "'int8-static'",
+    ("--data", "--recipe int8-dynamic"),
     "export",
     "./checkpoint",
     "--output",
@@ -193,8 +206,8 @@ def _(folder: Path) -> None:
 @prepared(
     "a data function that raises",
     2,
-    r"'bad_data:rows'.*ZeroDivisionError",
-    r".",
+    ("'bad_data:rows'", "ZeroDivisionError", "bad_data.py, line 2"),
+    "arguments",
     *export("digits", "--data", "bad_data:rows"),
 )
 def _(folder: Path) -> None:
