@@ -1,11 +1,9 @@
 """An edgekit backend for a made-up NPU that multiplies s8 by s8, without zero points. ONNX Runtime stands in for it."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault, UnsupportedError
 from edgekit.plugin import (
-    API,
     Built,
     PassConfig,
     Precision,
@@ -22,7 +20,7 @@ INT8 = {"activations": "s8", "symmetric_activations": True, "reduce_range": Fals
 
 
 class Npu:
-    api, name, summary, accepts = API, "made-up-npu", "a made-up NPU", frozenset({"onnx"})
+    api, name, summary, accepts = 2, "made-up-npu", "a made-up NPU", frozenset({"onnx"})
     runtime = Runtime(packages=("onnxruntime",), modules=("onnxruntime",), alone=("onnxruntime",))
     recipes = (
         Recipe(
@@ -68,10 +66,8 @@ class Npu:
 
     def build(self, model, target, options, workdir):
         chosen = self.options.from_dict({"precision": model.precision, **options}, "made-up-npu options")
-        if problems := self.supports(model, target).problems:
-            raise UnsupportedError(f"the NPU cannot run this model on '{target.name}':", problems=problems)
         (workdir / "network.onnx").write_bytes(model.graph.read_bytes())
-        return Built(("network.onnx",), model.part.inputs, model.part.outputs, options=chosen.to_dict())
+        return Built(("network.onnx",), options=chosen.to_dict())
 
     def open(self, payload):
         runtime = _onnxruntime()
@@ -80,7 +76,7 @@ class Npu:
             network = runtime.InferenceSession(str(payload.main), providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ArtifactError(f"'{payload.main}' is not a network: {error}.") from error
-        return NpuSession(payload, network, self.options.from_dict(payload.options).precision)
+        return NpuSession(payload.part, network, self.options.from_dict(payload.options).precision)
 
 
 def _onnxruntime():
@@ -92,12 +88,10 @@ def _onnxruntime():
     return onnxruntime
 
 
-class NpuSession(ExitStack):
-    def __init__(self, payload, network, precision):
-        super().__init__()
-        self.inputs, self.outputs, self.network = payload.inputs, payload.outputs, network
+class NpuSession:
+    def __init__(self, part, network, precision):
+        self.inputs, self.outputs, self.network = part.inputs, part.outputs, network
         self.precision = Precision(precision, {precision: 1})
-        self.callback(setattr, self, "network", None)
 
     def run(self, feeds):
         self._check_open()
@@ -112,6 +106,9 @@ class NpuSession(ExitStack):
     def profile(self, feeds):
         self._check_open()
         raise UnsupportedError("the NPU does not time its layers.")
+
+    def close(self):
+        self.network = None
 
     def _check_open(self):
         if self.network is None:
