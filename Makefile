@@ -4,11 +4,12 @@ BIN := .venv/bin
 # More arguments for pytest: make test ARGS="-k bundle -x"
 ARGS ?=
 
-.PHONY: help demo test wording setup lint format lock clean
+.PHONY: help demo test test-all wording setup lint format lock clean
 
 help:
 	@echo "make demo    set up, then export the embedded model for this machine and read a picture with the bundle"
-	@echo "make test    set up, then run the tests (ARGS=... goes to pytest)"
+	@echo "make test    set up, then run the tests but for those marked nightly (ARGS=... goes to pytest)"
+	@echo "make test-all  all tests"
 	@echo "make wording write the wording of messages again, after a change that means it: read the diff of tests/fixtures"
 	@echo "make setup   make or update .venv (PYTHON=python3.11 chooses the interpreter)"
 	@echo "make lint    ruff and mypy"
@@ -23,9 +24,17 @@ demo: setup
 	$(BIN)/edgekit export digits --target host --output out/digits --force
 	$(BIN)/edgekit run out/digits edgekit/embedded/digits/data/seven.png
 
-test:
+# First the tests that share the machine, then, one by one, those that are marked `alone`; the second run is left out where
+# the first was interrupted (2, also by -x in a worker). 5 says that nothing was chosen.
+test test-all:
 	@$(PYTHON) .ci/setup.py --tests
-	@$(BIN)/python .ci/tests.py $(ARGS)
+	@$(BIN)/python -m pytest --part together -n auto --dist loadfile --no-loadscope-reorder $(NIGHTLY) $(ARGS); first=$$?; \
+	[ $$first -eq 2 ] && exit 2; \
+	$(BIN)/python -m pytest --part alone $(NIGHTLY) $(ARGS) -n 0; second=$$?; \
+	echo "exit codes: together $$first, alone $$second"; \
+	[ $$first -eq 5 ] && exit $$second; [ $$first -ne 0 ] && exit $$first; [ $$second -eq 5 ] || exit $$second
+
+test-all: NIGHTLY := --nightly
 
 wording:
 	@$(PYTHON) .ci/setup.py --tests

@@ -6,14 +6,20 @@ import os
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.wording import Wording
+if TYPE_CHECKING:
+    from tests.wording import Wording
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# A process that may not keep bytecode compiles edgekit again each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # With a core for each worker, a thread for each core would only stand in the other worker's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that: the tests of interruption would hang.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -27,12 +33,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require", action="append", default=[], metavar="NAME", help="fail where tests would skip for want of NAME"
     )
+    parser.addoption(
+        "--part",
+        choices=("together", "alone"),
+        help="what shares the machine, or what is marked `alone`; not `nightly`",
+    )
+    parser.addoption("--nightly", action="store_true", help="with --part, tests that are marked `nightly` as well")
     parser.addoption("--rewrite-wording", action="store_true", help="write the texts of messages again: `make wording`")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return a worker a core, up to four (each loads torch and the runtimes, about 1 GB), and none with `-s`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if config.getoption("capture") == "no" else min(cores, 4)
 
 
 @pytest.fixture(scope="session")
 def wording(request: pytest.FixtureRequest) -> Iterator[Wording]:
     """Compare texts with `fixtures/wording.txt`, or write that file with --rewrite-wording."""
+    from tests.wording import Wording
+
     texts = Wording(rewrite=request.config.getoption("--rewrite-wording"))
     yield texts
     if texts.rewrite:
@@ -56,11 +76,18 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the tests of wording where it is written again, and let workers begin with the files that take long."""
-    if config.getoption("--rewrite-wording"):
-        others = [item for item in items if "wording" not in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+    """Leave out what the options leave out, and let workers begin with the files that take long."""
+    part, nightly = config.getoption("--part"), config.getoption("--nightly")
+    wording = config.getoption("--rewrite-wording")
+
+    def chosen(item: pytest.Item) -> bool:
+        marks = {mark.name for mark in item.iter_markers()}
+        if part and (("alone" in marks) != (part == "alone") or ("nightly" in marks and not nightly)):
+            return False
+        return not wording or "wording" in getattr(item, "fixturenames", ())
+
+    config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
+    items[:] = [item for item in items if chosen(item)]
     if hasattr(config, "workerinput"):
         whole = (LAB, "tests/e2e/")
         long = {item.path for item in items if item.get_closest_marker("slow") or item.nodeid.startswith(whole)}

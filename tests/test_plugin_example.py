@@ -74,6 +74,7 @@ def test_its_own_tests_pass_where_it_is_installed(site: Path) -> None:
     assert passed and int(passed[1]) >= 30
 
 
+@pytest.mark.nightly
 @pytest.mark.needs("torch", "optimum.onnxruntime")
 def test_the_pass_on_modules_passes_its_tests(site: Path) -> None:
     done = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests", project="clip")

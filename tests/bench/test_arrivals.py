@@ -8,8 +8,7 @@ import time
 import pytest
 
 from edgekit.bench import arrivals
-
-pytestmark = pytest.mark.alone
+from tests.measuring import least
 
 MS = 1_000_000
 
@@ -27,11 +26,15 @@ def test_the_next_starts_on_completion_of_the_last():
 
 
 def test_a_schedule_that_is_kept_has_latencies_of_the_inference_alone():
-    found = arrivals.paced(sleeper(2), 400 * MS, 20 * MS)
-    assert len(found.latencies) == len(found.service) == 20 and found.left == 0
-    assert found.ended - found.began >= 400 * MS, "the round lasts as long as its schedule"
-    waits = sorted(latency - service for latency, service in zip(found.latencies, found.service, strict=True))
-    assert waits[0] >= 0 and waits[5] < 2 * MS, "undisturbed ones begin as soon as they arrive"
+    def sixth_wait() -> float:
+        found = arrivals.paced(sleeper(2), 400 * MS, 20 * MS)
+        assert len(found.latencies) == len(found.service) == 20 and found.left == 0
+        assert found.ended - found.began >= 400 * MS, "the round lasts as long as its schedule"
+        waits = sorted(latency - service for latency, service in zip(found.latencies, found.service, strict=True))
+        assert waits[0] >= 0
+        return waits[5]
+
+    assert least(sixth_wait, 2 * MS) < 2 * MS, "undisturbed ones begin as soon as they arrive"
 
 
 def test_waiting_in_the_queue_counts():
@@ -50,19 +53,15 @@ def test_a_hopeless_schedule_is_given_up():
 
 
 def test_several_run_at_the_same_time():
-    most, now, lock = 0, 0, threading.Lock()
+    together, met = threading.Barrier(3), threading.Event()
 
     def call() -> None:
-        nonlocal most, now
-        with lock:
-            now += 1
-            most = max(most, now)
+        if not met.is_set():
+            together.wait(timeout=30)  # fails unless three calls are in here at once
+            met.set()
         time.sleep(0.01)
-        with lock:
-            now -= 1
 
     found = arrivals.parallel([call] * 3, 100 * MS, most=1000)
-    assert most == 3
     assert len(found.latencies) >= 3 and min(found.latencies) >= 10 * MS
 
 

@@ -177,6 +177,7 @@ def test_unknown_names_are_said_with_the_known_ones():
         tools.choose("nncff")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_whole_suite_on_the_small_model(tmp_path):
     pytest.importorskip("optimum.onnxruntime")

@@ -15,8 +15,6 @@ from edgekit.spec import TensorSpec
 from edgekit.target import host
 from edgekit.target.target import load
 
-pytestmark = pytest.mark.alone
-
 BACKENDS = ("onnxruntime", "openvino")
 SHORT = Settings(min_seconds=0.5, min_count=64, max_seconds=3, round_ms=50, warmup_max_seconds=2, profile=True)
 X, Y = TensorSpec.parse("x:f32[1,256]"), TensorSpec.parse("y:f32[1,64]")

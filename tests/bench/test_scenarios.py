@@ -18,9 +18,8 @@ from edgekit.report import conditions
 from edgekit.result.measurement import Measurement
 from edgekit.sensors import Board
 from edgekit.spec import TensorSpec
+from tests.measuring import undisturbed
 from tests.wording import mentions, raises
-
-pytestmark = pytest.mark.alone
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
 SHORT = Settings(
@@ -33,15 +32,18 @@ def words(found: Measurement) -> str:
     return "\n".join(f"{what}: {text}" for what, text, _ in conditions.lines(found))
 
 
+@pytest.mark.alone
 def test_a_camera_that_is_kept_up_with(entry):
+    def check(outcome):
+        found = outcome.measurement
+        assert found.scenario == "fixed-rate" and found.count == 20
+        assert found.throughput_per_s == pytest.approx(20, rel=0.05), "the schedule's, not what it could do"
+        assert not found.pace.overloaded and 0.1 <= found.pace.busy_share < 0.9
+        assert found.pace.service_p50_ms >= 5 and found.p50_ms >= found.pace.service_p50_ms
+        assert found.pace.missed == (outcome.latencies_ns > 200e6).sum()
+
     asked = replace(SHORT, scenario="fixed-rate", rate_per_s=20, deadline_ms=200, min_seconds=1)
-    (outcome,) = benchmark([entry(sleep_ms=5)], asked)
-    found = outcome.measurement
-    assert found.scenario == "fixed-rate" and found.count == 20
-    assert found.throughput_per_s == pytest.approx(20, rel=0.05), "the schedule's, not what it could do"
-    assert not found.pace.overloaded and 0.1 <= found.pace.busy_share < 0.9
-    assert found.pace.service_p50_ms >= 5 and found.p50_ms >= found.pace.service_p50_ms
-    assert found.pace.missed == (outcome.latencies_ns > 200e6).sum()
+    undisturbed(lambda: benchmark([entry(sleep_ms=5)], asked), check)
 
 
 def test_a_camera_that_is_too_fast_is_an_overload(entry):
@@ -60,22 +62,29 @@ def test_cameras_take_turns_in_long_rounds(entry):
     assert all(one.ok and min(turn.seconds for turn in one.rounds) >= 0.99 for one in outcomes)
 
 
+@pytest.mark.alone
 def test_offline_counts_samples_of_batches_and_streams(entry, feeds):
     made = entry(sleep_ms=10)
     part = made.payload.part
     free = replace(part, inputs=(TensorSpec.parse("x:f32[n,64]"),), outputs=(TensorSpec.parse("y:f32[n,8]"),))
     fed = {"x": np.repeat(feeds["x"], 4, axis=0)}
     batched = replace(made, payload=replace(made.payload, part=free), feeds=fed, batch=4)
-    (one,) = benchmark([batched], replace(SHORT, scenario="offline"))
-    (three,) = benchmark([batched], replace(SHORT, scenario="offline", streams=3))
-    assert one.measurement.scenario == three.measurement.scenario == "offline"
-    assert one.measurement.throughput_per_s == pytest.approx(4 * one.measurement.count / one.measurement.seconds)
-    # One stream gives at most 4 samples in 10 ms; three sleep at the same time.
-    assert one.measurement.throughput_per_s <= 400
-    assert three.measurement.throughput_per_s / one.measurement.throughput_per_s > 1.5
-    assert three.measurement.throughput_per_s <= 1200
-    assert three.measurement.streams == 3 and min(three.latencies_ns) >= 10e6
-    assert len(three.latencies_ns) == three.measurement.count
+
+    def measured():
+        streams = (replace(SHORT, scenario="offline"), replace(SHORT, scenario="offline", streams=3))
+        return [outcome for asked in streams for outcome in benchmark([batched], asked)]
+
+    def check(one, three):
+        assert one.measurement.scenario == three.measurement.scenario == "offline"
+        assert one.measurement.throughput_per_s == pytest.approx(4 * one.measurement.count / one.measurement.seconds)
+        # One stream gives at most 4 samples in 10 ms; three sleep at the same time.
+        assert one.measurement.throughput_per_s <= 400
+        assert three.measurement.throughput_per_s / one.measurement.throughput_per_s > 1.5
+        assert three.measurement.throughput_per_s <= 1200
+        assert three.measurement.streams == 3 and min(three.latencies_ns) >= 10e6
+        assert len(three.latencies_ns) == three.measurement.count
+
+    undisturbed(measured, check)
 
 
 @pytest.fixture
@@ -94,24 +103,34 @@ def heat(tmp_path, monkeypatch):
     return file, what
 
 
+@pytest.mark.alone
 def test_a_machine_that_slows_down_is_found(entry, heat):
+    def measured():
+        heat[0].unlink(missing_ok=True)
+        return benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked)
+
+    def check(outcome):
+        found = outcome.measurement
+        assert found.scenario == "sustained" and found.seconds >= 3
+        assert 1.5 < found.sustained.slowdown < 4
+        assert found.throttle.verdict == "slowed", [round(one.median_ns / 1e6, 1) for one in outcome.rounds]
+        assert found.sustained.compared_s == pytest.approx(1.0, rel=0.2) and len(found.sustained.windows) >= 2
+        assert sum(window.count for window in found.sustained.windows) == found.count
+        assert "SLOWED: p50" in words(found)
+        assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
     asked = replace(SHORT, scenario="sustained", min_seconds=3, max_seconds=3)
-    (outcome,) = benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked)
-    found = outcome.measurement
-    assert found.scenario == "sustained" and found.seconds >= 3
-    assert 1.5 < found.sustained.slowdown < 4
-    assert found.throttle.verdict == "slowed", [round(one.median_ns / 1e6, 1) for one in outcome.rounds]
-    assert found.sustained.compared_s == pytest.approx(1.0, rel=0.2) and len(found.sustained.windows) >= 2
-    assert sum(window.count for window in found.sustained.windows) == found.count
-    assert "SLOWED: p50" in words(found)
-    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    undisturbed(measured, check)
 
 
+@pytest.mark.alone
 def test_a_machine_that_stays_fast_is_not_accused(entry):
+    def check(outcome):
+        assert outcome.measurement.throttle.verdict == "unknown"
+        assert outcome.measurement.throttle.reasons[-1].startswith("p50 ")
+
     asked = replace(SHORT, scenario="sustained", min_seconds=1.5, max_seconds=1.5)
-    (outcome,) = benchmark([entry(sleep_ms=10)], asked)
-    assert outcome.measurement.throttle.verdict == "unknown"
-    assert outcome.measurement.throttle.reasons[-1].startswith("p50 ")
+    undisturbed(lambda: benchmark([entry(sleep_ms=10)], asked), check)
 
 
 def test_sustained_runs_are_not_shared(entry):
@@ -120,34 +139,52 @@ def test_sustained_runs_are_not_shared(entry):
     assert first.rounds[-1].began_s + first.rounds[-1].seconds <= second.rounds[0].began_s
 
 
+def replaced(file: Path, text: str) -> None:
+    """Give a file another text at once, so that no reader sees half of it."""
+    new = file.with_name("new")
+    new.write_text(text)
+    new.replace(file)
+
+
+@pytest.mark.alone
 def test_a_falling_clock_explains_a_slowdown(entry, tmp_path, heat):
     root = Path(shutil.copytree(FIXTURES / "raspberry-pi-4", tmp_path / "pi"))
     clock = root / "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq"
-    clock.with_name("new").write_text("600000\n")
-    heat[1].append(lambda: clock.with_name("new").replace(clock))
+    at_first = clock.read_text()
+    heat[1].append(lambda: replaced(clock, "600000\n"))
+
+    def measured():
+        replaced(clock, at_first)
+        heat[0].unlink(missing_ok=True)
+        return benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, board=sensors.find(root))
+
+    def check(outcome):
+        found = outcome.measurement
+        assert found.throttle.verdict == "throttled" and mentions(found.throttle.reasons[0], ("clock", "1500"))
+        assert found.sustained.windows[0].clock_mhz > found.sustained.windows[-1].clock_mhz
+        assert found.sustained.windows[0].temperature_c == pytest.approx(48.686)
+        assert found.energy_j is None and mentions(found.energy_reason, "Raspberry Pi 4 Model B", "power")
+
     asked = replace(SHORT, scenario="sustained", min_seconds=3, max_seconds=3, sample_s=0.1)
-    (outcome,) = benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, board=sensors.find(root))
-    found = outcome.measurement
-    assert found.throttle.verdict == "throttled" and mentions(found.throttle.reasons[0], ("clock", "1500"))
-    assert found.sustained.windows[0].clock_mhz > found.sustained.windows[-1].clock_mhz
-    assert found.sustained.windows[0].temperature_c == pytest.approx(48.686)
-    assert found.energy_j is None and mentions(found.energy_reason, "Raspberry Pi 4 Model B", "power")
+    undisturbed(measured, check)
 
 
 def test_sensors_are_read_beside_a_plain_run(entry):
+    def check(outcome):
+        found = outcome.measurement
+        assert found.energy_rail == "VDD_IN" and found.energy_reason is None
+        # The tree's rail stands at 7.41184 W, so that an inference's energy is its share of the time.
+        assert found.energy_j == pytest.approx(7.41184 * found.seconds / found.count, rel=1e-3)
+        assert {series.name for series in found.sensors.of("temperature")} >= {"cpu-thermal", "tj-thermal"}
+        assert found.sensors.facts == {"power mode": "15W"} and 0 < found.sensors.cpu_share < 1
+        assert found.throttle.verdict == "not throttled"
+        said = words(found)
+        assert mentions(said, ("mJ", "VDD_IN"), "tj-thermal 52.4 °C", "power mode: 15W", ("reading", "cv0-thermal"))
+        assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
     asked = replace(SHORT, min_seconds=2, round_ms=400, sample_s=0.15)
-    (outcome,) = benchmark([entry(sleep_ms=5)], asked, board=sensors.find(FIXTURES / "jetson-orin-nano"))
-    found = outcome.measurement
-    assert found.energy_rail == "VDD_IN" and found.energy_reason is None
-    # The tree's rail stands at 7.41184 W, so that an inference's energy is its share of the time.
-    assert found.energy_j == pytest.approx(7.41184 * found.seconds / found.count, rel=1e-3)
-    assert {series.name for series in found.sensors.of("temperature")} >= {"cpu-thermal", "tj-thermal"}
-    assert found.sensors.facts == {"power mode": "15W"} and 0 < found.sensors.cpu_share < 1
-    assert found.throttle.verdict == "not throttled"
-    said = words(found)
-    assert "mJ an inference on VDD_IN" in said and "tj-thermal 52.4 °C" in said and "power mode: 15W" in said
-    assert mentions(said, ("reading", "cv0-thermal"))
-    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    board = sensors.find(FIXTURES / "jetson-orin-nano")
+    undisturbed(lambda: benchmark([entry(sleep_ms=5)], asked, board=board), check)
 
 
 def test_an_emulated_machine_has_no_sensors_of_its_own(entry, monkeypatch):

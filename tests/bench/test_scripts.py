@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.alone
+from tests.measuring import least
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -34,6 +34,7 @@ def test_startup(tmp_path):
     assert found["commands"]["import edgekit"]["median_ms"] > 1
 
 
+@pytest.mark.alone
 def test_overhead(tmp_path):
     onnx = pytest.importorskip("onnx")
     shape = [1, "n"]
@@ -45,21 +46,19 @@ def test_overhead(tmp_path):
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "relu.onnx")
-    printed = run(
-        "benchmarks/overhead.py",
-        tmp_path / "relu.onnx",
-        "--size",
-        "n=16",
-        "--seconds",
-        0.5,
-        "--output",
-        tmp_path / "out.json",
-    )
-    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [(row["backend"], row["way"]) for row in rows] == [
-        (backend, way) for backend in ("onnxruntime", "openvino") for way in ("Session.run", "bound call")
-    ]
-    for row in rows:
-        assert row["backend"] in printed and row["count"] > 100
-        assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
-        assert row["added_us"] < 100, "wrapping a call costs microseconds"
+    out = tmp_path / "out.json"
+
+    def added_us() -> float:
+        printed = run(
+            "benchmarks/overhead.py", tmp_path / "relu.onnx", "--size", "n=16", "--seconds", 0.5, "--output", out
+        )
+        rows = json.loads(out.read_text())["rows"]
+        assert [(row["backend"], row["way"]) for row in rows] == [
+            (backend, way) for backend in ("onnxruntime", "openvino") for way in ("Session.run", "bound call")
+        ]
+        for row in rows:
+            assert row["backend"] in printed and row["count"] > 100
+            assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        return max(row["added_us"] for row in rows)
+
+    assert least(added_us, 100, tries=4) < 100, "wrapping a call costs microseconds"

@@ -19,15 +19,14 @@ from edgekit.bench.child import command_line
 from edgekit.errors import ArtifactError, DeviceError, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime, Part, Precision
 from edgekit.spec import TensorSpec
+from tests.measuring import least
 from tests.wording import mentions, raises
-
-pytestmark = pytest.mark.alone
 
 MATMUL = "edgekit_bench_backends:Matmul"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
-def gone(pid: int, within_s: float = 5) -> bool:
+def gone(pid: int, within_s: float = 30) -> bool:
     """Wait until a process is no more (a zombie that its parent has not buried counts as gone)."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
@@ -86,10 +85,13 @@ def test_what_a_runtime_prints_does_not_disturb(payload, feeds):
 
 
 def test_imports_made_while_loading_count_as_import(payload, feeds):
-    with Worker(MATMUL) as worker:
-        cold = worker.open(payload(at="open", what="heavy"), feeds)["cold_start"]
-    assert cold["import_ms"] > 200, "the module that is imported inside `open` takes 200 ms"
-    assert 50 <= cold["load_ms"] < 200, "its sleep of 50 ms is loading"
+    def load_ms() -> float:
+        with Worker(MATMUL) as worker:
+            cold = worker.open(payload(at="open", what="heavy"), feeds)["cold_start"]
+        assert cold["import_ms"] > 200, "the module that is imported inside `open` takes 200 ms"
+        return cold["load_ms"]
+
+    assert 50 <= least(load_ms, 200) < 200, "its sleep of 50 ms is loading"
 
 
 def test_no_framework_is_imported(payload, feeds, tmp_path, monkeypatch):

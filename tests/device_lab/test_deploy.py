@@ -29,8 +29,13 @@ def wheels(lab, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_bundle_on_three_processors_at_once(bundle, board, wheels):
-    boards = {cpu: board(cpu) for cpu in CPUS}
+@pytest.mark.parametrize(
+    "cpus",
+    [("cortex-a72",), pytest.param(tuple(CPUS), marks=pytest.mark.nightly)],
+    ids=["one processor", "three processors at once"],
+)
+def test_a_bundle_is_proved_on_the_boards(cpus, bundle, board, wheels):
+    boards = {cpu: board(cpu) for cpu in cpus}
     devices = [Device(cpu, one.address) for cpu, one in boards.items()]
     made = artifact.open(bundle, check=False).manifest
     for one in deployed(bundle, devices, Settings(bootstrap=True)):
@@ -46,7 +51,9 @@ def test_a_bundle_on_three_processors_at_once(bundle, board, wheels):
         folder = boards[one.name].home / ".cache" / "edgekit-device"
         assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "packages"}
         assert {path.name for path in boards[one.name].home.iterdir()} <= {".cache"}
-    (again,) = deployed(bundle, devices[1:2], Settings(bootstrap=True, clean=True))
+    (again,) = deployed(
+        bundle, [device for device in devices if device.name == "cortex-a72"], Settings(bootstrap=True, clean=True)
+    )
     assert again.ok, again.fault
     assert again.bytes_sent < 1e5, "what is there is not sent again"
     assert not list(boards["cortex-a72"].home.rglob("*edgekit*"))

@@ -56,7 +56,9 @@ def on_board(emulated: EmulatedBoard, source: Path, script: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize(
+    "cpu", [pytest.param(cpu, marks=() if cpu == "cortex-a76" else pytest.mark.nightly) for cpu in CPUS]
+)
 def test_edgekit_on_a_board_over_ssh_knows_its_processor(board: Boards, cpu: str, tmp_path: Path) -> None:
     (tmp_path / "edgekit").mkdir()
     for name in ("__init__", "_record", "errors", "host"):

@@ -102,6 +102,7 @@ def test_a_board_without_an_ssh_server(spare: EmulatedBoard) -> None:
         look(spare)
 
 
+@pytest.mark.nightly
 def test_a_board_that_accepts_and_says_nothing(spare: EmulatedBoard) -> None:
     spare.hang()
     with refused(spare, "Connection timed out during banner exchange", hint="ping"):
@@ -217,6 +218,7 @@ def child(board: EmulatedBoard) -> subprocess.Popen[str]:
     return started
 
 
+@pytest.mark.nightly
 def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
     try:
         wired = lab.wired()

@@ -16,7 +16,10 @@ from .conftest import Exported
 SOME = ("--backend", "tensorrt", "--max-samples", "60", "--no-repair")
 
 
-@pytest.fixture(scope="module", params=["jetson", "jetson-orin-nano", "jetson-thor"])
+@pytest.fixture(
+    scope="module",
+    params=["jetson", pytest.param("jetson-orin-nano", marks=pytest.mark.nightly), "jetson-thor"],
+)
 def exported(request, command, place) -> Exported:
     if platform.machine() == "aarch64":
         pytest.skip("this machine could be the board")

@@ -18,7 +18,7 @@ import pytest
 import edgekit
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.needs("optimum.onnxruntime")
+pytestmark = [pytest.mark.nightly, pytest.mark.needs("optimum.onnxruntime")]
 
 ROOT = Path(__file__).parent.parent.parent
 BARS = ROOT / "tests" / "passes" / "bars.py"

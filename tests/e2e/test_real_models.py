@@ -45,6 +45,7 @@ def sentences(assets) -> tuple:
     )  # fmt: skip
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_minilm_keeps_its_spearman(sentences, command, place):
     nncf = ("--candidate", "openvino/int8-nncf")
@@ -68,6 +69,7 @@ def test_minilm_keeps_its_spearman(sentences, command, place):
     assert alike > 0.4 > similarity("A man plays a guitar.", "The stock market fell today.")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_optimum_does_by_default_is_caught(sentences, command, place, tmp_path):
     pytest.importorskip("datasets")
@@ -147,6 +149,7 @@ def test_resnet20_from_a_factory_loses_at_most_a_point(pictures, workshop, comma
     assert answer["label"] in {path.name for path in (workshop / "test").iterdir()}
 
 
+@pytest.mark.nightly
 def test_int8_that_collapses_is_repaired_by_the_layers_that_cost_most(pictures, workshop, command):
     only = ("--candidate", "onnxruntime/int8-static", "--no-bench")
     failed = pictures(command, "resnet20_uneven", "unrepaired", *only, "--no-repair", code=5)
@@ -176,6 +179,7 @@ def test_int8_that_collapses_is_repaired_by_the_layers_that_cost_most(pictures, 
     assert len(digests) == 1, "the recipe repeats the bundle"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_nncf_is_repaired_by_the_layers_that_cost_most(pictures, workshop, command):
     only = ("--candidate", "openvino/int8-nncf", "--no-bench")
@@ -202,6 +206,7 @@ def test_a_detector_is_exported_as_it_is(assets, command, place):
     assert command("verify", place / "out" / "detector").stdout.startswith("VERIFIED")
 
 
+@pytest.mark.nightly
 def test_split_of_an_npz_and_a_module_that_says_not_what_it_takes(assets, workshop, command, tmp_path):
     file = assets / "data-pneumonia-subset" / "pneumoniamnist.npz"
     arrays = np.load(file)
@@ -222,6 +227,7 @@ def test_split_of_an_npz_and_a_module_that_says_not_what_it_takes(assets, worksh
 # Rows of numbers
 
 
+@pytest.mark.nightly
 def test_tabular_risk_by_auc(assets, workshop, command, tmp_path):
     lines = (assets / "data-uci-credit" / "UCI_Credit_Card.csv").read_text().splitlines()
     rows = np.array([line.split(",") for line in lines[1:8001]], np.float32)

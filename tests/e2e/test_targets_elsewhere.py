@@ -80,7 +80,7 @@ def test_inspect_still_reads_it(board, command):
     ("name", "options"),
     [
         ("xeon", {"device": "CPU", "inference_precision": "bf16"}),
-        ("intel-arc", {"device": "GPU", "inference_precision": "f16"}),
+        pytest.param("intel-arc", {"device": "GPU", "inference_precision": "f16"}, marks=pytest.mark.nightly),
         ("intel-core-ultra", {"device": "NPU", "inference_precision": "f16"}),
     ],
 )

@@ -16,8 +16,6 @@ from edgekit.sensors.reading import Sensor, Unreadable
 from edgekit.sensors.sampler import Sampler, joined
 from tests.wording import mentions
 
-pytestmark = pytest.mark.alone
-
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
 
 

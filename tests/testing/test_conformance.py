@@ -218,6 +218,7 @@ def test_faulty_passes_fail(pytester: pytest.Pytester, body: str, test: str | No
     assert (test in found) if test else found == set()
 
 
+@pytest.mark.nightly
 @pytest.mark.needs("torch")
 def test_faulty_passes_on_modules_fail(pytester: pytest.Pytester) -> None:
     example = Path(__file__).parent.parent / "examples" / "edgekit-clip"
