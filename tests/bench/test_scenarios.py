@@ -16,7 +16,7 @@ from edgekit.bench import Load, Settings, benchmark, schedule
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.report import conditions
 from edgekit.result.measurement import Measurement
-from edgekit.sensors import Board
+from edgekit.sensors import SensorSet
 from edgekit.spec import TensorSpec
 from tests.wording import mentions, raises
 
@@ -126,7 +126,7 @@ def test_a_falling_clock_explains_a_slowdown(entry, tmp_path, heat):
     clock.with_name("new").write_text("600000\n")
     heat[1].append(lambda: clock.with_name("new").replace(clock))
     asked = replace(SHORT, scenario="sustained", min_seconds=3, max_seconds=3, sample_s=0.1)
-    (outcome,) = benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, board=sensors.find(root))
+    (outcome,) = benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, sensor_set=sensors.find(root))
     found = outcome.measurement
     assert found.throttle.verdict == "throttled" and mentions(found.throttle.reasons[0], ("clock", "1500"))
     assert found.sustained.windows[0].clock_mhz > found.sustained.windows[-1].clock_mhz
@@ -136,7 +136,7 @@ def test_a_falling_clock_explains_a_slowdown(entry, tmp_path, heat):
 
 def test_sensors_are_read_beside_a_plain_run(entry):
     asked = replace(SHORT, min_seconds=2, round_ms=400, sample_s=0.15)
-    (outcome,) = benchmark([entry(sleep_ms=5)], asked, board=sensors.find(FIXTURES / "jetson-orin-nano"))
+    (outcome,) = benchmark([entry(sleep_ms=5)], asked, sensor_set=sensors.find(FIXTURES / "jetson-orin-nano"))
     found = outcome.measurement
     assert found.energy_rail == "VDD_IN" and found.energy_reason is None
     # The tree's rail stands at 7.41184 W, so that an inference's energy is its share of the time.
@@ -159,7 +159,7 @@ def test_an_emulated_machine_has_no_sensors_of_its_own(entry, monkeypatch):
 
 
 def test_without_sensors_there_is_no_word_of_them(entry):
-    (outcome,) = benchmark([entry(sleep_ms=5)], SHORT, board=Board(Path("/nowhere")))
+    (outcome,) = benchmark([entry(sleep_ms=5)], SHORT, sensor_set=SensorSet(Path("/nowhere")))
     found = outcome.measurement
     assert found.sensors is None and found.throttle is None and conditions.lines(found) == ()
 
