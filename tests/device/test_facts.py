@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device import connect, hardware_report, jetson, profile
+from edgekit.device import connect, hardware_report, profile
 from edgekit.device import facts as device_facts
 from edgekit.device.hardware_report import RawFacts
 from edgekit.errors import DeviceError, UnsupportedError, UsageError
-from edgekit.target import host, target
+from edgekit.target import host, jetson, target
 from tests.wording import mentions, raises
 
 HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
