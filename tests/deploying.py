@@ -1,4 +1,4 @@
-"""Deploy for a test, which skips where the wheels cannot be had."""
+"""Deploy for a test, and skip the test where no package index can be reached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgekit.device.fleet import Device
 
 def deployed(bundle: Path, devices: Sequence[Device], settings: Settings) -> tuple[Outcome, ...]:
     outcomes = deploy.deploy(bundle, devices, settings)
-    for one in outcomes:
-        if one.fault and "index cannot be reached" in one.fault["message"]:
-            pytest.skip(one.fault["message"])
+    for outcome in outcomes:
+        if outcome.fault and "index cannot be reached" in outcome.fault["message"]:
+            pytest.skip(outcome.fault["message"])
     return outcomes

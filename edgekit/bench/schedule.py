@@ -23,7 +23,7 @@ from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime
 from edgekit.progress import Progress, Silent
 from edgekit.result.measurement import UNITS, EndToEnd, Measurement, Pace
-from edgekit.sensors import Board
+from edgekit.sensors import SensorSet
 from edgekit.sensors.sampler import Sampler
 from edgekit.target import host
 
@@ -74,14 +74,14 @@ def benchmark(
     settings: Settings | None = None,
     progress: Progress | None = None,
     *,
-    board: Board | None = None,
+    sensor_set: SensorSet | None = None,
 ) -> list[Outcome]:
     """Measure every entry and give the outcomes in the same order; one entry's fault does not end the others.
 
     With several entries their rounds take turns, the idle processes are stopped, and `faster` can compare them; in the
     scenario `sustained` each has its minutes in one piece, one after the other. All models are in memory at once.
-    `board` has the sensors to read (None: this machine's), where `settings.sample_s` asks for it. Raises UsageError for
-    two entries of one name. Interrupted, it leaves no process and no file behind.
+    `sensor_set` is what `settings.sample_s` reads, by default this machine's sensors. Raises UsageError for two entries
+    of one name. Interrupted, it leaves no process and no file behind.
     """
     settings = settings or Settings()
     progress = progress or Silent()
@@ -94,7 +94,7 @@ def benchmark(
         runs = [_Run(entry, stack.enter_context(Worker(entry.backend, python=entry.python))) for entry in entries]
         sampler = None
         if settings.sample_s is not None:
-            sampler = stack.enter_context(Sampler(board or _board(), settings.sample_s))
+            sampler = stack.enter_context(Sampler(sensor_set or _sensor_set(), settings.sample_s))
         _prepare(runs, settings, progress)
         _take_turns(runs, settings, progress)
         cycles = 1 + max((one.cycle for run in runs for one in run.rounds), default=0)
@@ -102,10 +102,10 @@ def benchmark(
         return [_finish(run, settings, sampler, stride(cycles), paired) for run in runs]
 
 
-def _board() -> Board:
-    """Give this machine's sensors. An emulated one shows those of the machine below it, which are not its own."""
+def _sensor_set() -> SensorSet:
+    """Return this machine's sensors. An emulated machine shows those of its host, which are not its own."""
     if emulated():
-        return Board(Path("/"), absent=dict.fromkeys(UNITS, "this machine is emulated"))
+        return SensorSet(Path("/"), absent=dict.fromkeys(UNITS, "this machine is emulated"))
     return sensors.find(virtual=host.probe().virtual)
 
 

@@ -120,7 +120,7 @@ def _devices(addresses: Sequence[str], fleet: Path | None, only: Sequence[str]) 
         raise UsageError("--only chooses among the devices of a fleet.", hint="name its file: --fleet fleet.toml")
     found = [fleets.Device(name_of(address), address) for address in addresses]
     if fleet is not None:
-        found += fleets.chosen(fleets.load(fleet), only)
+        found += fleets.select(fleets.load(fleet), only)
     if not found:
         raise UsageError("no device is given.", hint="name one: --device ssh://user@host, or --fleet fleet.toml")
     known = [one.address for one in found]

@@ -12,7 +12,7 @@ from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
 if TYPE_CHECKING:
-    from edgekit.device.facts import Found
+    from edgekit.device.facts import ProbeResult
 
 
 @verb(
@@ -83,11 +83,11 @@ def _list(known: Sequence[Any], file: Path | None, as_json: bool) -> None:
 def _clean(address: str, as_json: bool) -> None:
     from edgekit import device
     from edgekit.cli import output
-    from edgekit.device.lock.device_lock import Board
+    from edgekit.device.lock.device_lock import DeviceLock
 
-    with device.connect(address) as transport, Board(transport) as board:
-        folder = board.folder
-        board.clean()
+    with device.connect(address) as transport, DeviceLock(transport) as lock:
+        folder = lock.folder
+        lock.clean()
     output.emit_json({"removed": folder}) if as_json else output.emit(f"removed '{folder}' on {address}")
 
 
@@ -116,7 +116,7 @@ def _probe(address: str, python: str, write: Path | None, as_json: bool) -> None
         output.emit(f"\nwritten: {write}\nnext:    edgekit export MODEL --target {write}")
 
 
-def _text(found: Found) -> str:
+def _text(found: ProbeResult) -> str:
     from edgekit.cli.listing import columns
 
     facts, host = found.facts, found.facts.host

@@ -117,7 +117,7 @@ def _target_of(address: str, wanted: str | None) -> str:
     from edgekit.device import facts
 
     with output.job({}) as work, device.connect(address) as transport, work.progress.step("looking at the device"):
-        name = facts.chosen(address, facts.read(transport).host, wanted)
+        name = facts.choose_target(address, facts.read(transport).host, wanted)
     output.tell(f"the device {address} is '{name}'")
     return name
 

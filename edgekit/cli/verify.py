@@ -92,7 +92,7 @@ def _elsewhere(ctx: click.Context, bundles: Sequence[Path], given: dict[str, Any
 
     paths = [str(path) for path in bundles]
     with output.job(given) as work:
-        return deploy.elsewhere(
+        return deploy.run_on_device(
             given["device"], ctx.command.name or "", paths, command_line.passed_on(ctx), python=given["python"],
             progress=work.progress,
         )  # fmt: skip

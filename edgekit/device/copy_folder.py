@@ -1,4 +1,4 @@
-"""Copy a folder to a device: one stream, compared there in one command, whole or not at all."""
+"""Copy a folder to a device: one stream, verified there by one command, complete or not at all."""
 
 from __future__ import annotations
 
@@ -45,28 +45,29 @@ cd .. && rm -rf -- "$to" && mv -- "$part" "$to" && echo stored
 
 
 def push(transport: Transport, source: Path, to: str, *, timeout_s: float, packed: bool = False) -> int:
-    """Make `to` on the device equal to the folder `source`, and give the bytes of files that were not there already.
+    """Make `to` on the device equal to the folder `source`, and return the bytes of the files that were sent.
 
-    What is sent is `packed` for a device that has gzip: code becomes a third, weights stay what they are.
+    Files that the device has already are not sent. The stream is `packed` for a device that has gzip: code shrinks to a
+    third, weights stay as large as they are.
 
-    Raises DeviceError when the device has no room or a file arrives altered, UsageError for a folder that cannot be
-    sent.
+    Raises DeviceError when the device's disk is too small or a file arrives altered, UsageError for a folder that
+    cannot be sent.
     """
     files = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
     for name in files:
         if not name.isprintable() or "\\" in name:
-            raise UsageError(f"'{source}' holds a file whose name cannot be sent: {name!r}.", hint="rename it")
+            raise UsageError(f"'{source}' contains a file whose name cannot be sent: {name!r}.", hint="rename it")
     if not files:
-        raise UsageError(f"'{source}' holds no file.", hint="name the folder of a bundle")
-    sums = {name: digest_of_file(source / name) for name in files}
-    there = _there(transport, to, timeout_s)
-    if there == sums:
+        raise UsageError(f"'{source}' contains no file.", hint="name the folder of a bundle")
+    digests = {name: digest_of_file(source / name) for name in files}
+    present = _digests_there(transport, to, timeout_s)
+    if present == digests:
         return 0
-    keep = [name for name in files if there.get(name) == sums[name]]
+    keep = [name for name in files if present.get(name) == digests[name]]
     new = sorted(set(files) - set(keep))
     need_kb = sum(-(-(source / name).stat().st_size // 1024) for name in new) + 1024
     reads, writes = os.pipe()
-    to_send = (os.fdopen(writes, "wb"), source, new, keep, sums, packed)
+    to_send = (os.fdopen(writes, "wb"), source, new, keep, digests, packed)
     writer = threading.Thread(target=_write, args=to_send, daemon=True)
     with os.fdopen(reads, "rb") as stream:
         writer.start()
@@ -77,25 +78,26 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float, packe
     if done.returncode == 0 and answer == ["stored"]:
         return sum((source / name).stat().st_size for name in new)
     if answer[:1] == ["full"]:
-        raise copy_errors.too_small(f"'{source.name}'", transport.address, need_kb, int(answer[1]))
+        raise copy_errors.no_space(f"'{source.name}'", transport.address, need_kb, int(answer[1]))
     if answer[:1] == ["corrupt"]:
         raise copy_errors.altered(f"'{answer[1].strip()}' of '{source.name}'", transport.address)
-    raise copy_errors.refused(f"'{source.name}' could not be written to '{to}'", transport.address, done)
+    raise copy_errors.failed(f"'{source.name}' could not be written to '{to}'", transport.address, done)
 
 
-def _there(transport: Transport, to: str, timeout_s: float) -> dict[str, str]:
+def _digests_there(transport: Transport, to: str, timeout_s: float) -> dict[str, str]:
+    """Return name to SHA-256 of the files below `to` on the device; empty where there is no such folder."""
     done = transport.run(["/bin/sh", "-c", LIST, "sh", to], timeout_s=timeout_s)
     rows = (line.split(maxsplit=1) for line in done.text.splitlines())
     return {row[1].removeprefix("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}
 
 
 def _write(
-    stream: IO[bytes], source: Path, new: Iterable[str], keep: Iterable[str], sums: Mapping[str, str], packed: bool
+    stream: IO[bytes], source: Path, new: Iterable[str], keep: Iterable[str], digests: Mapping[str, str], packed: bool
 ) -> None:
-    """Write the tar stream; a device that stops reading is told by its own answer, so that is no error here."""
+    """Write the tar stream. A device that stops reading raises nothing here: its own answer has the reason."""
     texts = {
         ".edgekit-keep": "".join(f"{name}\n" for name in keep),
-        ".edgekit-sums": "".join(f"{digest}  {name}\n" for name, digest in sums.items()),
+        ".edgekit-sums": "".join(f"{digest}  {name}\n" for name, digest in digests.items()),
     }
     try:
         with contextlib.ExitStack() as stack:
@@ -107,13 +109,13 @@ def _write(
                 entry.size = len(text.encode())
                 tar.addfile(entry, io.BytesIO(text.encode()))
             for name in new:
-                tar.add(source / name, arcname=name, recursive=False, filter=_plain)
+                tar.add(source / name, arcname=name, recursive=False, filter=_without_owner)
     except BrokenPipeError:
         pass
 
 
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out who owned the file here: it belongs to the device's user there."""
+def _without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return the entry without the file's owner here: on the device it belongs to the device's user."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry

@@ -1,6 +1,6 @@
-"""Deploy a bundle: push it to a device, finish it there, prove it, measure it, bring the report back, leave nothing.
+"""Deploy a bundle: push it to a device, finish it there, verify it, measure it, fetch the report, clean up.
 
-Several devices are worked on at once; one that fails does not stop the others.
+Several devices are deployed to at once; one that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import catalog, device
+from edgekit import catalog
 from edgekit._record import Record
-from edgekit.bundle import bundle as artifact
+from edgekit.bundle import bundle as bundles
 from edgekit.bundle.bundle import Bundle
-from edgekit.device import facts as probe
+from edgekit.device import connect
+from edgekit.device import facts as device_facts
 from edgekit.device.environment import bootstrap
-from edgekit.device.facts import Facts
+from edgekit.device.facts import DeviceFacts
 from edgekit.device.fleet import Device
-from edgekit.device.lock.device_lock import Board
-from edgekit.device.remote import STEP_S, Remote, failed, own_python
+from edgekit.device.lock.device_lock import DeviceLock
+from edgekit.device.remote import STEP_S, Remote, accuracy_failure, find_python
 from edgekit.errors import ArtifactError, EdgekitError, UsageError
 from edgekit.progress import Progress, Silent
 from edgekit.result.report import Report
@@ -32,39 +33,40 @@ class Settings:
     """How to deploy."""
 
     bootstrap: bool = False
-    """Prepare a private environment on the device; else its own edgekit is used."""
+    """Prepare a private environment on the device; otherwise the edgekit that is installed there is used."""
     clean: bool = False
-    """Remove all that edgekit has on the device, the private environment too, when it is done."""
+    """Remove everything of edgekit's from the device at the end, the private environment too."""
     keep: bool = False
-    """Leave the bundle on the device, finished."""
+    """Leave the finished bundle on the device."""
     python: str = ""
+    """The Python to use on the device; empty for the one that is found."""
     pins: tuple[str, ...] = ()
-    """Requirements of the private environment that come before edgekit's own, as `onnxruntime==1.20.1`."""
+    """Requirements of the private environment that override edgekit's own, as `onnxruntime==1.20.1`."""
     bench: bool = True
     bench_options: tuple[str, ...] = ()
-    """Words for `edgekit bench` on the device."""
+    """Further arguments of `edgekit bench` on the device."""
     timeout_s: float = STEP_S
-    """What each step may take there."""
+    """The time limit of each step on the device."""
 
 
 @dataclass(frozen=True)
 class Outcome(Record):
-    """How a deployment to one device went."""
+    """The result of a deployment to one device."""
 
     name: str
     address: str
     exit_code: int
-    """0, or the code that the fault has."""
+    """0, or the exit code of the fault."""
     seconds: float
     bytes_sent: int = 0
     report: Report | None = None
-    """What was proved and measured there; also of a device whose gate failed."""
-    facts: Facts | None = None
+    """What was verified and measured there; also of a device whose gate failed."""
+    facts: DeviceFacts | None = None
     python: str | None = None
     bundle: str | None = None
-    """Where the bundle stays on the device, if it does."""
+    """The bundle's path on the device, where it was kept."""
     fault: Mapping[str, Any] | None = None
-    """What went wrong, in the form of an error's JSON."""
+    """What went wrong, as `EdgekitError.to_dict` writes it."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -74,10 +76,10 @@ class Outcome(Record):
 
 @dataclass
 class _State:
-    """What is known of a deployment so far, so that a failed one can tell it."""
+    """The results of a deployment so far: a failed one reports them too."""
 
     sent: int = 0
-    facts: Facts | None = None
+    facts: DeviceFacts | None = None
     python: str | None = None
     kept: str | None = None
     report: Report | None = None
@@ -91,24 +93,24 @@ def deploy(
     *,
     progress: Callable[[Device], Progress] | None = None,
 ) -> tuple[Outcome, ...]:
-    """Deploy a bundle to every device, all at once, and give an outcome for each, in their order.
+    """Deploy a bundle to every device, all at once, and return an outcome for each, in their order.
 
-    What goes wrong on a device is in its outcome. Raises UsageError or ArtifactError for a bundle that is none.
+    What goes wrong on a device is in its outcome. Raises UsageError or ArtifactError when the bundle cannot be read.
     """
     if not devices:
         raise UsageError("no device is given.", hint="name one: --device ssh://user@host")
-    bundle = artifact.open(path, check=False)
-    artifact.check_files(bundle.path, bundle.manifest)
-    settings, make = settings or Settings(), progress or (lambda _: Silent())
+    bundle = bundles.open(path, check=False)
+    bundles.check_files(bundle.path, bundle.manifest)
+    settings, progress_of = settings or Settings(), progress or (lambda _: Silent())
     if len(devices) == 1:
-        return (_outcome(bundle, devices[0], settings, make(devices[0])),)
-    found: list[Outcome | BaseException | None] = [None] * len(devices)
+        return (_outcome(bundle, devices[0], settings, progress_of(devices[0])),)
+    results: list[Outcome | BaseException | None] = [None] * len(devices)
 
     def work(index: int) -> None:
         try:
-            found[index] = _outcome(bundle, devices[index], settings, make(devices[index]))
+            results[index] = _outcome(bundle, devices[index], settings, progress_of(devices[index]))
         except BaseException as error:  # a bug of ours is raised when the other devices are done
-            found[index] = error
+            results[index] = error
 
     # Daemons: an interrupted command ends at once, and what runs on a device ends with its connection.
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(devices))]
@@ -116,137 +118,144 @@ def deploy(
         thread.start()
     for thread in threads:
         thread.join()
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-    return tuple(one for one in found if isinstance(one, Outcome))
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return tuple(result for result in results if isinstance(result, Outcome))
 
 
-def elsewhere(
+def run_on_device(
     address: str, verb: str, paths: Sequence[str], words: Sequence[str] = (), *, python: str = "",
     timeout_s: float = STEP_S, progress: Progress | None = None,
 ) -> Report:  # fmt: skip
-    """Verify or measure bundles that are on a device, and give its report; `paths` count from its home folder."""
+    """Verify or measure bundles that are on a device, and return its report.
+
+    `paths` are relative to the home folder on the device; `words` are further arguments of the verb.
+    """
     progress = progress or Silent()
-    with device.connect(address) as transport, Board(transport, note=progress.note) as board:
+    with connect(address) as transport, DeviceLock(transport, note=progress.note) as lock:
         with progress.step("looking at the device"):
-            facts = probe.read(transport, python=python)
-        remote = Remote(board, facts, own_python(board, facts, python), progress, timeout_s)
-        there = [path if path.startswith("/") else f"{facts.home}/{path}" for path in paths]
+            facts = device_facts.read(transport, python=python)
+        remote = Remote(lock, facts, find_python(lock, facts, python), progress, timeout_s)
+        absolute = [path if path.startswith("/") else f"{facts.home}/{path}" for path in paths]
         try:
-            return remote.report(verb, [*there, *words], {"verify": "verifying", "bench": "measuring"}[verb])
+            return remote.report(verb, [*absolute, *words], {"verify": "verifying", "bench": "measuring"}[verb])
         finally:
-            board.remove("tmp")
+            lock.remove("tmp")
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Give 0 when all is right, else the code of the first device that failed, in the order they were given."""
+    """Return 0 when every deployment succeeded, else the code of the first that failed, in the order given."""
     return next((outcome.exit_code for outcome in outcomes if not outcome.ok), 0)
 
 
-def _outcome(bundle: Bundle, one: Device, settings: Settings, progress: Progress) -> Outcome:
-    begun, state = time.monotonic(), _State()
+def _outcome(bundle: Bundle, device: Device, settings: Settings, progress: Progress) -> Outcome:
+    started, state = time.monotonic(), _State()
     fault: EdgekitError | None = None
     try:
-        _deploy(bundle, one, settings, progress, state)
+        _deploy(bundle, device, settings, progress, state)
         if state.report is not None and state.report.failures:
-            raise failed(state.report)
+            raise accuracy_failure(state.report)
     except EdgekitError as error:
+        error.context.pop("report", None)
         fault = error
-    told = None
-    if fault is not None:
-        fault.context.pop("report", None)
-        told = fault.to_dict()
     return Outcome(
-        name=one.name,
-        address=one.address,
+        name=device.name,
+        address=device.address,
         exit_code=0 if fault is None else fault.exit_code,
-        seconds=round(time.monotonic() - begun, 2),
+        seconds=round(time.monotonic() - started, 2),
         bytes_sent=state.sent,
         report=state.report,
         facts=state.facts,
         python=state.python,
         bundle=state.kept,
-        fault=told,
+        fault=None if fault is None else fault.to_dict(),
         notes=tuple(state.notes),
     )
 
 
-def _deploy(bundle: Bundle, one: Device, settings: Settings, progress: Progress, state: _State) -> None:
-    python = settings.python or one.python or ""
-    with device.connect(one.address) as transport, Board(transport, note=progress.note) as board:
+def _deploy(bundle: Bundle, device: Device, settings: Settings, progress: Progress, state: _State) -> None:
+    python = settings.python or device.python or ""
+    with connect(device.address) as transport, DeviceLock(transport, note=progress.note) as lock:
         try:
             with progress.step("looking at the device"):
-                state.facts = facts = probe.read(transport, python=python)
-            _check(bundle, one, facts, state)
-            remote = _remote(board, bundle, facts, python, settings, progress, state)
-            _prove(remote, bundle, settings, state)
+                state.facts = facts = device_facts.read(transport, python=python)
+            _check(bundle, device, facts, state)
+            remote = _remote(lock, bundle, facts, python, settings, progress, state)
+            _verify(remote, bundle, settings, state)
         finally:
-            state.sent = board.sent
+            state.sent = lock.sent
             if settings.clean:
-                board.clean()
+                lock.clean()
             else:
-                board.remove("bundles")
-                board.remove("tmp")
+                lock.remove("bundles")
+                lock.remove("tmp")
 
 
-def _check(bundle: Bundle, one: Device, facts: Facts, state: _State) -> None:
-    """Refuse a device on which the bundle cannot run before anything is sent; note what it is not."""
-    problems = artifact.lacking(bundle.manifest.requires, facts.host)
+def _check(bundle: Bundle, device: Device, facts: DeviceFacts, state: _State) -> None:
+    """Raise ArtifactError, before anything is sent, for a device that cannot run the bundle; note a wrong target."""
+    problems = bundles.lacking(bundle.manifest.requires, facts.host)
     if problems:
         raise ArtifactError(
             f"the bundle '{bundle.path}' was made for '{bundle.manifest.target.name}' and does not run on "
             f"{facts.address}:" + "".join(f"\n  - {problem}" for problem in problems),
-            hint=f"see which target fits with `edgekit devices probe {one.address}`, and export for that",
+            hint=f"see which target fits with `edgekit devices probe {device.address}`, and export for that",
         )
-    if one.target and (reasons := catalog.target(one.target).mismatches(facts.host)):
-        state.notes.append(f"the fleet says that this is '{one.target}': {'; '.join(reasons)}")
+    if device.target and (reasons := catalog.target(device.target).mismatches(facts.host)):
+        state.notes.append(f"the fleet file lists this device as '{device.target}': {'; '.join(reasons)}")
 
 
 def _remote(
-    board: Board, bundle: Bundle, facts: Facts, python: str, settings: Settings, progress: Progress, state: _State
+    lock: DeviceLock,
+    bundle: Bundle,
+    facts: DeviceFacts,
+    python: str,
+    settings: Settings,
+    progress: Progress,
+    state: _State,
 ) -> Remote:
-    """Give edgekit on the device: in a private environment, or its own."""
+    """Return edgekit on the device: in a private environment, or as it is installed there."""
     if settings.bootstrap:
-        made = bootstrap.prepare(board, bundle, facts, python=python, pins=settings.pins, progress=progress)
-        state.notes += made.notes
-        remote = Remote(board, facts, made.python, progress, settings.timeout_s, made.packages)
+        environment = bootstrap.prepare(lock, bundle, facts, python=python, pins=settings.pins, progress=progress)
+        state.notes += environment.notes
+        remote = Remote(lock, facts, environment.python, progress, settings.timeout_s, environment.packages)
     else:
-        remote = Remote(board, facts, own_python(board, facts, python), progress, settings.timeout_s)
+        remote = Remote(lock, facts, find_python(lock, facts, python), progress, settings.timeout_s)
     state.python = remote.python
     state.notes += remote.check(bundle.manifest.backend)
     return remote
 
 
-def _prove(remote: Remote, bundle: Bundle, settings: Settings, state: _State) -> None:
-    board = remote.board
+def _verify(remote: Remote, bundle: Bundle, settings: Settings, state: _State) -> None:
+    """Send the bundle, then finish, verify and measure it on the device; the last report goes into `state`."""
     with remote.progress.step("sending the bundle"):
-        there = board.push_bundle(bundle.path)
+        sent = remote.lock.push_bundle(bundle.path)
     if bundle.manifest.portable:
-        finished = remote.report("finish", [there], "finishing")
-        state.report = _named(finished, bundle, state)
+        finished = remote.report("finish", [sent], "finishing")
+        state.report = _renamed(finished, bundle, state)
         if finished.failures:
             return
-    verified = remote.report("verify", [there], "verifying")
-    state.report = report = _named(verified, bundle, state)
+    verified = remote.report("verify", [sent], "verifying")
+    state.report = report = _renamed(verified, bundle, state)
     if settings.bench and not report.failures:
-        measured = remote.report("bench", [there, *settings.bench_options], "measuring")
-        state.report = _named(_joined(verified, measured), bundle, state)
+        measured = remote.report("bench", [sent, *settings.bench_options], "measuring")
+        state.report = _renamed(_merged(verified, measured), bundle, state)
     if settings.keep and not report.failures:
-        state.kept = remote.keep(there, bundle.path.resolve().name)
+        state.kept = remote.keep(sent, bundle.path.resolve().name)
 
 
-def _joined(verified: Report, measured: Report) -> Report:
-    """Give one report of both: the measurements, with the quality and the precision that were found."""
-    proved = verified.candidates[0]
-    joined = (
-        replace(one, quality=proved.quality, effective=one.effective or proved.effective) for one in measured.candidates
+def _merged(verified: Report, measured: Report) -> Report:
+    """Return the report of the measurement with the quality and the precision that the verification found."""
+    subject = verified.candidates[0]
+    merged = (
+        replace(candidate, quality=subject.quality, effective=candidate.effective or subject.effective)
+        for candidate in measured.candidates
     )
-    return replace(measured, candidates=tuple(joined))
+    return replace(measured, candidates=tuple(merged))
 
 
-def _named(report: Report, bundle: Bundle, state: _State) -> Report:
-    """Call the candidate by the bundle's name here, and say what is known of the device."""
-    candidates = tuple(replace(one, name=str(bundle.path)) for one in report.candidates)
+def _renamed(report: Report, bundle: Bundle, state: _State) -> Report:
+    """Return the report with the bundle's path here as the candidate's name, and with the notes on the device."""
+    candidates = tuple(replace(candidate, name=str(bundle.path)) for candidate in report.candidates)
     notes = tuple(dict.fromkeys((*report.notes, *state.notes)))
     return replace(report, kind="deploy", candidates=candidates, notes=notes)

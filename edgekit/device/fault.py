@@ -1,4 +1,7 @@
-"""How a program on a device died, and whether its runtime is known to die on such processors: backends say which do."""
+"""The errors of programs that died on a device, and the runtimes that are known to die on a processor.
+
+Backends name the versions of their runtimes that do.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from edgekit.runtime import KnownFault
 from edgekit.target.host import Host
 
 DEADLY = SIGNALS.keys() - {"SIGTERM"}
-"""Signals that tell of a fault: whoever sends SIGTERM asks a program to end."""
+"""Signals that mean a fault; SIGTERM only asks a program to end."""
 
 
 def died_of(returncode: int) -> str | None:
-    """Give the name of the signal that ended a program; None for one that ended by itself.
+    """Return the name of the signal that killed a program; None for one that ended by itself.
 
-    A child of ours has a negative code; through a shell or ssh it is 128 and the signal's number.
+    The code of a child of ours is negative; through a shell or ssh it is 128 plus the signal's number.
     """
     name = signal_of(returncode if returncode < 0 else 128 - returncode)
     return name if name in DEADLY else None
@@ -29,48 +32,51 @@ def known() -> tuple[KnownFault, ...]:
 
 
 def exclusions(package: str, host: Host) -> tuple[str, ...]:
-    """Give version clauses that keep a package's known faulty versions off a processor, as `!=1.21.0`."""
+    """Return version clauses that exclude a package's versions that are known to fail on a processor, as `!=1.21.0`."""
     return tuple(f"!={fault.version}" for fault in known() if fault.package == package and fault.concerns(host))
 
 
 def death(
-    name: str, host: Host, packages: Mapping[str, str], doing: str, *, out_of_memory: bool = False, said: str = ""
+    signal: str, host: Host, packages: Mapping[str, str], doing: str, *, out_of_memory: bool = False, output: str = ""
 ) -> DeviceError:
-    """Say what killed a program on a device, and what helps: `name` is the signal's."""
+    """Return the error of a program that `signal` killed on a device, with what helps.
+
+    `packages` are the versions in its environment, `output` the last lines that it printed.
+    """
     core = host.cpu or host.arch
     of_runtimes = {package for runtime in catalog.runtimes().values() for package in runtime.packages}
     runtimes = {package: version for package, version in packages.items() if package in of_runtimes}
-    with_what = ", ".join(f"{package} {version}" for package, version in runtimes.items()) or "the runtime"
-    tail = f" Its last lines:\n{said}" if said else ""
-    if name == "SIGKILL":
-        what = "the kernel ended it, as the device ran out of memory" if out_of_memory else "something killed it"
+    runtime = ", ".join(f"{package} {version}" for package, version in runtimes.items()) or "the runtime"
+    tail = f" Its last lines:\n{output}" if output else ""
+    if signal == "SIGKILL":
+        cause = "the kernel killed it, as the device ran out of memory" if out_of_memory else "something killed it"
         memory = f" ({host.memory_mb} MB)" if host.memory_mb else ""
         return DeviceError(
-            f"the program on the device died while {doing}: {what}{memory}.{tail}",
+            f"the program on the device died while {doing}: {cause}{memory}.{tail}",
             hint="free some memory on the device, or export a smaller model (`--objective memory`)"
             if out_of_memory
-            else "look who ended it: `dmesg` on the device tells of the kernel's reasons",
-            signal=name,
+            else "run `dmesg` on the device to see what killed it",
+            signal=signal,
         )
     for fault in known():
-        if name in ("SIGILL", "SIGSEGV") and fault.package in packages and fault.holds(packages[fault.package], host):
+        if signal in ("SIGILL", "SIGSEGV") and fault.package in packages and fault.holds(packages[fault.package], host):
             return DeviceError(
-                f"{SIGNALS[name][0]} on {core}: {fault.package} {packages[fault.package]} dies on processors without "
+                f"{SIGNALS[signal][0]} on {core}: {fault.package} {packages[fault.package]} dies on processors without "
                 f"{fault.lacks} ({fault.source}). Versions that work: {fault.works}.",
                 hint=f"deploy with --bootstrap --require '{fault.package}=={fault.works.rpartition(' ')[2]}', or "
                 "install that on the device",
-                signal=name,
+                signal=signal,
                 package=fault.package,
                 version=packages[fault.package],
                 works=fault.works,
             )
-    why = ""
-    if name == "SIGILL":
-        why = f" It uses an instruction that this processor has not ({', '.join(host.isa) or 'no extensions'})."
-
+    cause = ""
+    if signal == "SIGILL":
+        extensions = ", ".join(host.isa) or "no extensions"
+        cause = f" It uses an instruction that this processor does not support ({extensions})."
     return DeviceError(
-        f"{SIGNALS[name][0]} on {core} while {doing}, with {with_what}.{why}{tail}",
+        f"{SIGNALS[signal][0]} on {core} while {doing}, with {runtime}.{cause}{tail}",
         hint="try another version of the runtime: --bootstrap --require 'NAME==VERSION'",
-        signal=name,
+        signal=signal,
         packages=", ".join(f"{package} {version}" for package, version in packages.items()),
     )

@@ -1,4 +1,4 @@
-"""The devices of a team, in a TOML file: name, address, what each should be, and labels to choose by."""
+"""The devices of a team, in a TOML file: name, address, target, and labels to select by."""
 
 from __future__ import annotations
 
@@ -12,46 +12,51 @@ from edgekit._record import Record
 from edgekit.errors import UsageError, nearest
 
 FILE = "fleet.toml"
-"""Where `edgekit devices` looks, in the working directory."""
+"""The file that `edgekit devices` reads, in the working directory."""
 
 EXAMPLE = '[[device]]\nname = "kitchen"\naddress = "ssh://pi@kitchen"\ntarget = "raspberry-pi-5"\nlabels = ["lab"]'
 
 
 @dataclass(frozen=True)
 class Device(Record):
-    """A device and how it is reached."""
+    """A device of the fleet file."""
 
     name: str
     address: str
     target: str | None = None
-    """What it should be: a board that is not is told."""
+    """What it should be; a deployment notes where the device differs."""
     labels: tuple[str, ...] = ()
     python: str | None = None
     """The Python to use there."""
 
 
 def load(path: Path) -> tuple[Device, ...]:
-    """Read a fleet file. Raises UsageError for one that cannot be read, and for a name or an address given twice."""
+    """Return the devices of a fleet file.
+
+    Raises UsageError when it cannot be read, and for a name or an address that is listed twice.
+    """
     data = _toml.read(path, "fleet file", hint=f"it looks like this:\n{EXAMPLE}")
     for key in data:
         if key != "device":
             raise UsageError(f"{path}: unknown key '{key}'.{nearest(key, ['device'])}", hint=EXAMPLE)
     tables = data.get("device", [])
     if not isinstance(tables, list) or not tables:
-        raise UsageError(f"{path}: it names no device.", hint=f"write one as\n{EXAMPLE}")
+        raise UsageError(f"{path}: it lists no device.", hint=f"write one as\n{EXAMPLE}")
     devices = tuple(Device.from_dict(table, f"{path}: device {index}") for index, table in enumerate(tables, 1))
     for device in devices:
         if not re.fullmatch(r"[\w.-]+", device.name):
-            raise UsageError(f"{path}: '{device.name}' is no name.", hint="use letters, digits, dots and dashes")
-    for what in ("name", "address"):
-        values = [getattr(device, what) for device in devices]
+            raise UsageError(
+                f"{path}: '{device.name}' is not a valid name.", hint="use letters, digits, dots and dashes"
+            )
+    for key in ("name", "address"):
+        values = [getattr(device, key) for device in devices]
         if twice := next((value for value in values if values.count(value) > 1), None):
-            raise UsageError(f"{path}: the {what} '{twice}' is there twice.", hint="name each device once")
+            raise UsageError(f"{path}: the {key} '{twice}' is listed twice.", hint="list each device once")
     return devices
 
 
-def chosen(devices: Sequence[Device], labels: Sequence[str]) -> tuple[Device, ...]:
-    """Give the devices that have one of the labels, or bear it as their name; all of them without labels.
+def select(devices: Sequence[Device], labels: Sequence[str]) -> tuple[Device, ...]:
+    """Return the devices with one of the labels, or with one of them as their name; without labels, all of them.
 
     Raises UsageError for a label that no device has.
     """
@@ -62,4 +67,4 @@ def chosen(devices: Sequence[Device], labels: Sequence[str]) -> tuple[Device, ..
                 f"no device of the fleet has the label '{label}'.{nearest(label, known)}",
                 hint=f"labels and names: {', '.join(sorted(known))}",
             )
-    return tuple(d for d in devices if not labels or {d.name, *d.labels} & set(labels))
+    return tuple(device for device in devices if not labels or {device.name, *device.labels} & set(labels))

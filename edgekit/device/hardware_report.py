@@ -1,7 +1,7 @@
-"""What is read from a device before anything is there: one shell script, and the tree of facts that it tells.
+"""Read a device's hardware and software by one shell script, before anything is installed there.
 
-It needs a POSIX shell, `od` and `head` (coreutils or busybox), neither edgekit nor Python. Files travel as hexadecimal
-digits, as the device tree holds NULs; the last line says that all was told.
+The script needs a POSIX shell, `od` and `head` (coreutils or busybox), neither edgekit nor Python. Files are sent as
+hexadecimal digits, as the device tree contains NULs; the last line marks a complete report.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.device.environment.interpreter import Interpreter, question
+from edgekit.device.environment.interpreter import Interpreter, program
 from edgekit.device.transport import Transport
 from edgekit.errors import DeviceError
 
@@ -70,18 +70,18 @@ for python in "$2" "$(command -v python3)" /usr/local/bin/python3.1[0-9] /usr/bi
   case $seen in *" $real "*) continue ;; esac
   seen="$seen$real "
   echo "python $python"
-  "$python" -c "$1" </dev/null 2>/dev/null | while IFS= read -r line; do printf 'says %s\n' "$line"; done
+  "$python" -c "$1" </dev/null 2>/dev/null | while IFS= read -r line; do printf 'line %s\n' "$line"; done
 done
-echo "told all"
+echo complete
 """.replace("FILES", " ".join(FILES))
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 """A Python's first start from a slow memory card takes seconds; there may be several."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a device told of itself."""
+class RawFacts:
+    """The parsed report: files by path, single facts by name, and the Pythons that were found."""
 
     files: Mapping[str, bytes]
     facts: Mapping[str, str]
@@ -89,7 +89,7 @@ class Told:
     """In the order of preference: the one on the path first."""
 
     def write(self, root: Path) -> None:
-        """Write the files as a tree below `root`, to be read as the device's own."""
+        """Write the files as a tree below `root`, in the place of the device's own root."""
         for name, data in self.files.items():
             path = root / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,47 +99,48 @@ class Told:
         return self.files.get(name, b"").decode(errors="replace").replace("\0", "").strip()
 
 
-def ask(transport: Transport, *, python: str = "") -> Told:
-    """Ask a device for its facts; `python` is asked before those that are found. Raises DeviceError when it does not
-    answer in whole.
+def fetch(transport: Transport, *, python: str = "") -> RawFacts:
+    """Return a device's report; the Python at the path `python` is listed before those that are found.
+
+    Raises DeviceError when the report is incomplete.
     """
-    done = transport.run(["/bin/sh", "-c", SCRIPT, "sh", question(), python], timeout_s=PATIENCE_S)
-    if done.text.rstrip().rpartition("\n")[2] != "told all":
-        said = done.stderr.decode(errors="replace").strip()[-300:]
+    done = transport.run(["/bin/sh", "-c", SCRIPT, "sh", program(), python], timeout_s=TIMEOUT_S)
+    if done.text.rstrip().rpartition("\n")[2] != "complete":
+        reason = done.stderr.decode(errors="replace").strip()[-300:]
         raise DeviceError(
-            f"'{transport.address}' did not tell what it is: {said or 'its answer is not whole'}.",
+            f"'{transport.address}' returned an incomplete hardware report{f': {reason}' if reason else ''}.",
             hint="the device needs a POSIX shell with od and head (coreutils or busybox)",
         )
-    return read(done.text)
+    return parse(done.text)
 
 
-def read(answer: str) -> Told:
-    """Read what SCRIPT printed."""
+def parse(output: str) -> RawFacts:
+    """Return the facts in what SCRIPT printed."""
     files: dict[str, bytes] = {}
     facts: dict[str, str] = {}
     pythons = []
-    for kind, head, body in _sections(answer):
+    for kind, head, body in _sections(output):
         if kind == "file":
             files[head] = bytes.fromhex("".join(body))
         elif kind == "fact":
             name, _, value = head.partition(" ")
             facts[name] = value.strip()
-        elif kind == "python" and (one := Interpreter.read("\n".join(body), head)) is not None:
-            pythons.append(one)
+        elif kind == "python" and (python := Interpreter.read("\n".join(body), head)) is not None:
+            pythons.append(python)
     # A shim leads to one that is listed by its own name too.
-    return Told(files, facts, tuple({one.real: one for one in reversed(pythons)}.values())[::-1])
+    return RawFacts(files, facts, tuple({python.real: python for python in reversed(pythons)}.values())[::-1])
 
 
-def _sections(answer: str) -> Iterator[tuple[str, str, list[str]]]:
+def _sections(output: str) -> Iterator[tuple[str, str, list[str]]]:
     """Yield each `file`, `fact` and `python` line with the lines that belong to it."""
     kind, head, body = "", "", list[str]()
-    for line in answer.splitlines():
+    for line in output.splitlines():
         word, _, rest = line.partition(" ")
-        if word in ("file", "fact", "python", "told"):
+        if word in ("file", "fact", "python", "complete"):
             if kind:
                 yield kind, head, body
             kind, head, body = word, rest, []
-        elif word == "says":
+        elif word == "line":
             body.append(rest)
         else:
             body.append(line)

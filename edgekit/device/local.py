@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit.device.shell import Shell, Spoken
+from edgekit.device.shell import Shell, ShellResult
 from edgekit.errors import DeviceError, UsageError
 
 
@@ -16,14 +16,14 @@ class Local(Shell):
 
     def __init__(self, address: str) -> None:
         if address not in ("local", "local:"):
-            raise UsageError(f"'{address}' is no address of this machine.", hint="write local:")
+            raise UsageError(f"'{address}' is not an address of this machine.", hint="write local:")
         self.address = address
 
     def command(self, words: Sequence[str]) -> list[str]:
         return list(words)
 
-    def lost(self, spoken: Spoken) -> DeviceError:
+    def lost(self, result: ShellResult) -> DeviceError:
         return DeviceError(
-            f"a command on {self.address} was killed before it could tell how it ended: {spoken.returncode}.",
+            f"a command on {self.address} was killed before its exit code was known: {result.returncode}.",
             hint="see whether memory ran out: dmesg | tail",
         )

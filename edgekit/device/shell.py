@@ -1,8 +1,8 @@
-"""What `local` and `ssh` share: a POSIX shell at the other end, and how commands and files go through it.
+"""The base of `local` and `ssh`: commands and files through a POSIX shell on the device.
 
-Every command runs under `timeout` there, between two marks: what a login script prints before the first is dropped, and
-the exit code behind the last tells a command that ended from a connection that was lost. Files go through `cat`, so
-nothing beside coreutils is needed on the device; its PATH comes after the system's own.
+Every command runs under `timeout` there, between two marks. What a login script prints before the first mark is
+dropped; the exit code behind the last one distinguishes a command that ended from a connection that was lost. Files go
+through `cat`, so only coreutils are needed on the device; its PATH comes after the system's own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from edgekit.device.transport import Completed
 from edgekit.errors import DeviceError
 
 KILL_AFTER_S = 5
-"""How long a command that ran out of time may take to end before it is killed."""
+"""How long a command that exceeded its time limit may take to end before it is killed."""
 
 GRACE_S = 20.0
-"""What the device is given beyond a command's own limit, before the host gives up."""
+"""How long the host waits for an answer beyond a command's own time limit."""
 
 PART = "edgekit-part"
-"""The ending of names under which files arrive."""
+"""The ending of the temporary names under which files arrive."""
 
 WRAP = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH; LC_ALL=C; export PATH LC_ALL; "
@@ -65,26 +65,28 @@ exec cat -- "$1"
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """What came back of one command: `code` is None when the device did not live to tell it."""
+class ShellResult:
+    """The result of one command."""
 
     returncode: int
+    """Of the process here, such as the SSH client."""
     code: int | None
+    """Of the command on the device; None when it did not arrive."""
     stderr: bytes
     seconds: float
 
 
 class Shell:
-    """A transport over anything that starts `/bin/sh` on the device: `command` says how, `lost` what its end means."""
+    """A transport over anything that starts `/bin/sh` on the device; a subclass has `command` and `lost`."""
 
     address: str
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Give the command that runs `words` on the device, connecting first where that is needed."""
+        """Return the command that runs `words` on the device, connecting first where that is needed."""
         raise NotImplementedError
 
-    def lost(self, spoken: Spoken) -> DeviceError:
-        """Say why a command did not live to tell its exit code."""
+    def lost(self, result: ShellResult) -> DeviceError:
+        """Return the error of a command whose exit code did not arrive."""
         raise NotImplementedError
 
     def run(
@@ -95,15 +97,15 @@ class Shell:
         stdin: bytes | IO[bytes] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
-        """Run a command, its words quoted, in the device's home folder; `on_line` is told each line of its stderr."""
-        out = bytearray()
+        """Run a command, its words quoted, in the device's home folder; `on_line` receives each line of its stderr."""
+        stdout = bytearray()
         with _readable(stdin) as source:
-            spoken = self._speak(argv, timeout_s, source, out.extend, on_line)
-        assert spoken.code is not None  # _speak raises for a command that was lost
-        return Completed(spoken.code, bytes(out), spoken.stderr)
+            result = self._run(argv, timeout_s, source, stdout.extend, on_line)
+        assert result.code is not None  # _run raises for a command that was lost
+        return Completed(result.code, bytes(stdout), result.stderr)
 
     def push(self, source: Path, to: str, *, timeout_s: float) -> None:
-        """Copy a file, whole or not at all: under a temporary name, its SHA-256 compared there, then renamed."""
+        """Copy a file, complete or not at all: under a temporary name, its SHA-256 verified there, then renamed."""
         size_kb = -(-source.stat().st_size // 1024)
         part = f"{to}.{secrets.token_hex(4)}.{PART}"
         script = ["/bin/sh", "-c", PUSH, "sh", to, part, str(size_kb), digest_of_file(source)]
@@ -113,13 +115,13 @@ class Shell:
         if done.returncode == 0 and answer == ["stored"]:
             return
         if answer[:1] == ["full"]:
-            raise copy_errors.too_small(f"'{source.name}'", self.address, size_kb, int(answer[1]))
+            raise copy_errors.no_space(f"'{source.name}'", self.address, size_kb, int(answer[1]))
         if answer == ["corrupt"]:
             raise copy_errors.altered(f"'{source.name}'", self.address)
-        raise copy_errors.refused(f"'{source.name}' could not be written to '{to}'", self.address, done)
+        raise copy_errors.failed(f"'{source.name}' could not be written to '{to}'", self.address, done)
 
     def fetch(self, source: str, to: Path, *, timeout_s: float) -> None:
-        """Copy a file from the device, whole or not at all."""
+        """Copy a file from the device, complete or not at all."""
         to.parent.mkdir(parents=True, exist_ok=True)
         part = to.with_name(f".{to.name}.{secrets.token_hex(4)}.{PART}")
         head = bytearray()
@@ -136,13 +138,13 @@ class Shell:
                         file.write(head[at:])
                         del head[at:]
 
-                spoken = self._speak(["/bin/sh", "-c", FETCH, "sh", source], timeout_s, subprocess.DEVNULL, sink, None)
-            if spoken.code:
-                done = Completed(spoken.code, b"", spoken.stderr)
-                raise copy_errors.refused(f"'{source}' could not be read", self.address, done)
+                result = self._run(["/bin/sh", "-c", FETCH, "sh", source], timeout_s, subprocess.DEVNULL, sink, None)
+            if result.code:
+                done = Completed(result.code, b"", result.stderr)
+                raise copy_errors.failed(f"'{source}' could not be read", self.address, done)
             if digest_of_file(part) != head.decode(errors="replace").strip():
                 raise DeviceError(
-                    f"'{source}' on {self.address} arrived altered: its SHA-256 is another.", hint="try again"
+                    f"'{source}' on {self.address} arrived altered: its SHA-256 differs.", hint="try again"
                 )
             part.replace(to)
         finally:
@@ -156,71 +158,71 @@ class Shell:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _speak(
+    def _run(
         self,
         argv: Sequence[str],
         timeout_s: float,
         stdin: IO[bytes] | int,
         sink: Callable[[bytes], object],
         on_line: Callable[[str], None] | None,
-    ) -> Spoken:
+    ) -> ShellResult:
         mark = f"edgekit-{secrets.token_hex(8)}"
         command = self.command(["/bin/sh", "-c", WRAP, "sh", mark, f"{timeout_s:g}", *argv])
-        what = shlex.join(argv[:1] if argv[0] != "/bin/sh" else ["a step of edgekit"])
+        name = shlex.join(argv[:1] if argv[0] != "/bin/sh" else ["a step of edgekit"])
         try:
-            spoken = _converse(command, mark, timeout_s + KILL_AFTER_S + GRACE_S, stdin, sink, on_line)
+            result = _run_here(command, mark, timeout_s + KILL_AFTER_S + GRACE_S, stdin, sink, on_line)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(
-                f"{self.address} does not answer: {what} was given {timeout_s:g} s and nothing came back.",
-                hint="check that the board is alive; what still runs there ends by its own time limit",
+                f"{self.address} does not answer: nothing came back from {name} within its limit of {timeout_s:g} s.",
+                hint="check that the board is running; what still runs there ends by its own time limit",
                 silent=True,
             ) from error
-        if spoken.code in (124, 137) and spoken.seconds >= timeout_s:
+        if result.code in (124, 137) and result.seconds >= timeout_s:
             raise DeviceError(
-                f"{what} took longer than the {timeout_s:g} s it was given on {self.address}, and was ended there.",
-                hint="give it more time, or see what keeps the board busy: ps aux",
+                f"{name} took longer than its limit of {timeout_s:g} s on {self.address}, and was ended there.",
+                hint="allow it more time, or see what keeps the board busy: ps aux",
             )
-        if spoken.code == 127 and b"timeout: not found" in spoken.stderr:
+        if result.code == 127 and b"timeout: not found" in result.stderr:
             raise DeviceError(
-                f"{self.address} has no `timeout`, and nothing runs there without a time limit.",
+                f"{self.address} has no `timeout`, and edgekit runs nothing there without a time limit.",
                 hint="install coreutils (or busybox) on the device",
             )
-        if spoken.code is None:
-            raise self.lost(spoken)
-        return spoken
+        if result.code is None:
+            raise self.lost(result)
+        return result
 
 
-def _converse(
+def _run_here(
     command: Sequence[str],
     mark: str,
     limit_s: float,
     stdin: IO[bytes] | int,
     sink: Callable[[bytes], object],
     on_line: Callable[[str], None] | None,
-) -> Spoken:
-    """Run `command` here, its output to `sink` and its messages to `on_line` as they come."""
+) -> ShellResult:
+    """Run `command` here; its stdout goes to `sink` and each line of its stderr to `on_line` as they arrive."""
     started = time.monotonic()
-    out, messages = _Stdout(mark.encode(), sink), _Stderr(mark, on_line)
-    # An own session: Ctrl-C in the terminal reaches edgekit alone, which then still has a connection to clean up over.
+    stdout, stderr = _Stdout(mark.encode(), sink), _Stderr(mark, on_line)
+    # In its own session: Ctrl-C in the terminal reaches edgekit alone, which still has a connection to clean up over.
     process = subprocess.Popen(
         command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
     assert process.stdout is not None and process.stderr is not None  # they are pipes
     try:
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ, out)
-            selector.register(process.stderr, selectors.EVENT_READ, messages)
+            selector.register(process.stdout, selectors.EVENT_READ, stdout)
+            selector.register(process.stderr, selectors.EVENT_READ, stderr)
             while selector.get_map():
                 left_s = started + limit_s - time.monotonic()
                 if left_s <= 0:
                     raise subprocess.TimeoutExpired(list(command), limit_s)
                 ready = selector.select(min(left_s, 0.5))
                 if not ready and process.poll() is not None:
-                    break  # a process that the command left behind still holds a stream
+                    break  # a process that the command left behind keeps a stream open
                 for key, _ in ready:
                     data = os.read(key.fd, 1 << 16)
                     if data:
-                        key.data.take(data)
+                        key.data.feed(data)
                     else:
                         selector.unregister(key.fileobj)
         process.wait(max(0.1, started + limit_s - time.monotonic()))
@@ -230,53 +232,53 @@ def _converse(
             process.wait()
         process.stdout.close()
         process.stderr.close()
-    messages.end()
-    return Spoken(process.returncode, messages.code, bytes(messages.kept), time.monotonic() - started)
+    stderr.end()
+    return ShellResult(process.returncode, stderr.code, bytes(stderr.kept), time.monotonic() - started)
 
 
 class _Stdout:
-    """Passes on what comes after the mark."""
+    """Passes on what follows the mark."""
 
     def __init__(self, mark: bytes, sink: Callable[[bytes], object]) -> None:
         self._mark, self._sink, self._before = mark + b"\n", sink, bytearray()
-        self._begun = False
+        self._started = False
 
-    def take(self, data: bytes) -> None:
-        if self._begun:
+    def feed(self, data: bytes) -> None:
+        if self._started:
             self._sink(data)
             return
         self._before += data
         at = self._before.find(self._mark)
         if at >= 0:
-            self._begun = True
+            self._started = True
             if rest := bytes(self._before[at + len(self._mark) :]):
                 self._sink(rest)
 
 
 class _Stderr:
-    """Keeps what comes between the marks, tells each line, and reads the exit code behind the last mark.
+    """Keeps what is between the marks, passes each line on, and reads the exit code behind the last mark.
 
-    What comes when there is no first mark is kept as well: it is the transport's own complaint.
+    Where the first mark is missing everything is kept: it is the transport's own error message.
     """
 
     def __init__(self, mark: str, on_line: Callable[[str], None] | None) -> None:
         self._mark, self._on_line, self._rest = mark.encode(), on_line, b""
-        self._begun = False
+        self._started = False
         self.kept = bytearray()
         self.code: int | None = None
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if line == self._mark:
-                self._begun = True
+                self._started = True
                 self.kept.clear()
             elif line.startswith(self._mark + b" "):
                 self.code = int(line.split()[-1])
-                self.kept = self.kept[:-1]  # the line break before the mark is ours
+                self.kept = self.kept[:-1]  # WRAP prints the line break before the mark
             elif self.code is None:
                 self.kept += line + b"\n"
-                if self._begun and self._on_line is not None and line.strip():
+                if self._started and self._on_line is not None and line.strip():
                     self._on_line(line.decode(errors="replace").rstrip("\r"))
 
     def end(self) -> None:
@@ -286,7 +288,7 @@ class _Stderr:
 
 @contextlib.contextmanager
 def _readable(stdin: bytes | IO[bytes] | None) -> Iterator[IO[bytes] | int]:
-    """Give something that a process can read from; bytes through a file, as a pipe would need a writer."""
+    """Yield a stream that a process can read; bytes become a temporary file, as a pipe would need a writer."""
     if stdin is None:
         yield subprocess.DEVNULL
     elif isinstance(stdin, bytes):

@@ -1,7 +1,7 @@
-"""How a device is reached: one small protocol, so that serial lines, containers or a vendor's own tool can be added.
+"""The protocol of a connection to a device, so that serial lines, containers or a vendor's own tool can be added.
 
 A transport is an entry point in the group `edgekit.transports`, named by the scheme of its addresses: a class with
-`api` (the plugin contract's number) and `scheme`, made with an address. Making one sends nothing.
+`api` (the plugin contract's number) and `scheme`, constructed from an address. Its constructor sends nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import IO, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Completed:
-    """What a command on the device left."""
+    """A command that ended on the device: its exit code and its output."""
 
     returncode: int
     stdout: bytes
@@ -30,7 +30,7 @@ class Transport(Protocol):
     """A connection to one device. Close it, or use it as a context manager.
 
     Every call has a time limit and raises DeviceError for a device that is unreachable, hangs, is lost or is full. A
-    command that ran and failed is no error: its return code is in `Completed`.
+    command that ran and failed raises nothing: its return code is in `Completed`.
     """
 
     address: str
@@ -44,18 +44,18 @@ class Transport(Protocol):
         stdin: bytes | IO[bytes] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
-        """Run a command, its words quoted, in the device's home folder; `on_line` is told each line of its stderr.
+        """Run a command, its words quoted, in the device's home folder; `on_line` receives each line of its stderr.
 
         `stdin` may be an open file or pipe: it must have a descriptor.
         """
         ...
 
     def push(self, source: Path, to: str, *, timeout_s: float) -> None:
-        """Copy a file, whole or not at all: under a temporary name, its SHA-256 compared there, then renamed."""
+        """Copy a file, complete or not at all: under a temporary name, its SHA-256 verified there, then renamed."""
         ...
 
     def fetch(self, source: str, to: Path, *, timeout_s: float) -> None:
-        """Copy a file from the device, whole or not at all."""
+        """Copy a file from the device, complete or not at all."""
         ...
 
     def close(self) -> None: ...

@@ -5,43 +5,44 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from edgekit.sensors.reading import Sensor, Unreadable, listed, number
+from edgekit.sensors.reading import Sensor, Unreadable, entries, number
 
 CPUFREQ = "sys/devices/system/cpu/cpufreq"
 
 
 def find(root: Path) -> list[Sensor]:
-    """Give every clock below `root`."""
+    """Return every clock below `root`."""
     policies = [
         Sensor(policy.name, "clock", partial(megahertz, policy / "scaling_cur_freq", 1000))
-        for policy in listed(root / CPUFREQ, "policy*")
+        for policy in entries(root / CPUFREQ, "policy*")
     ]
     devices = [
         Sensor(device.name, "clock", partial(megahertz, device / "cur_freq", 1_000_000))
-        for device in listed(root / "sys/class/devfreq", "*")
+        for device in entries(root / "sys/class/devfreq", "*")
     ]
     return policies + devices
 
 
 def megahertz(path: Path, per_mhz: int) -> float:
-    """Read a clock. Raises Unreadable for 0, which a driver says of a part that it has switched off."""
+    """Return a clock in MHz. Raises Unreadable for 0, which a driver reports for a part that it has switched off."""
     value = number(path)
     if value <= 0:
-        raise Unreadable(f"'{path}' says {value}")
+        raise Unreadable(f"'{path}' contains {value}")
     return value / per_mhz
 
 
 def locked(root: Path) -> str | None:
-    """Say at which clock each policy is held (least and greatest are the same, as after `jetson_clocks`); None where
-    they may move.
+    """Return the clock at which each policy is locked: its lowest and highest are equal, as after `jetson_clocks`.
+
+    None where they may change.
     """
-    held = []
-    for policy in listed(root / CPUFREQ, "policy*"):
+    locked = []
+    for policy in entries(root / CPUFREQ, "policy*"):
         try:
-            least, most = (number(policy / f"scaling_{end}_freq") for end in ("min", "max"))
+            low, high = (number(policy / f"scaling_{end}_freq") for end in ("min", "max"))
         except Unreadable:
             return None
-        if least != most:
+        if low != high:
             return None
-        held.append(f"{policy.name} at {most // 1000} MHz")
-    return ", ".join(held) or None
+        locked.append(f"{policy.name} at {high // 1000} MHz")
+    return ", ".join(locked) or None

@@ -11,23 +11,23 @@ Point = tuple[float, float]
 
 
 def integral(points: Sequence[Point], start: float, end: float) -> float:
-    """Integrate `points` (ascending in time) from `start` to `end` by the trapezoid rule, in value times seconds.
+    """Return the integral of `points` (ascending in time) from `start` to `end`, in value times seconds.
 
-    Between two points the value runs straight, so the ends need not be points; before the first and after the last it
-    stays as it was.
+    By the trapezoid rule. The value is linear between two points, so the ends need not be points; before the first and
+    after the last it is constant.
     """
     inner = [point for point in points if start < point[0] < end]
-    line = [(start, at(points, start)), *inner, (end, at(points, end))]
+    line = [(start, value_at(points, start)), *inner, (end, value_at(points, end))]
     return sum((t1 - t0) * (v0 + v1) / 2 for (t0, v0), (t1, v1) in pairwise(line))
 
 
 def growth(points: Sequence[Point], start: float, end: float) -> float:
-    """Give how much a counter grew from `start` to `end`: between two points it grows evenly."""
-    return at(points, end) - at(points, start)
+    """Return how much a counter grew from `start` to `end`; between two points it grows evenly."""
+    return value_at(points, end) - value_at(points, start)
 
 
-def at(points: Sequence[Point], time: float) -> float:
-    """Give the value at a time, on the straight line between its neighbours. Raises ValueError for no points."""
+def value_at(points: Sequence[Point], time: float) -> float:
+    """Return the value at a time, interpolated between its neighbours. Raises ValueError for no points."""
     if not points:
         raise ValueError("no points")
     right = bisect_left(points, (time,))

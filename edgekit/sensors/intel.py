@@ -1,6 +1,7 @@
 """Intel (and AMD): RAPL's energy counters of the processor package, and the counts of thermal throttling.
 
-The package is the processor: not its memory, drives or power supply. The counters are root's since CVE-2020-8694.
+The package is the processor, without its memory, drives or power supply. Only root may read the counters since
+CVE-2020-8694.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.sensors.reading import Sensor, Unreadable, listed, number, text
+from edgekit.sensors.reading import Sensor, Unreadable, entries, number, text
 
 
 class Counter:
-    """A counter of energy that wraps: gives the joules since its first reading. Read it more often than it wraps."""
+    """A counter of energy that wraps around. It must be read more often than it wraps."""
 
     def __init__(self, zone: Path) -> None:
         self.zone = zone
@@ -20,24 +21,24 @@ class Counter:
         self._sum_uj = 0
 
     def read(self) -> float:
-        """Give the joules since the first reading. Raises Unreadable."""
+        """Return the joules since the first reading. Raises Unreadable."""
         now = number(self.zone / "energy_uj")
         if self._last is not None:
             grown = now - self._last
             if grown < 0:
                 grown += number(self.zone / "max_energy_range_uj")
             if grown < 0:
-                raise Unreadable(f"'{self.zone / 'energy_uj'}' fell by more than its range: it was reset")
+                raise Unreadable(f"'{self.zone / 'energy_uj'}' decreased by more than its range: it was reset")
             self._sum_uj += grown
         self._last = now
         return self._sum_uj / 1e6
 
 
 def find(root: Path) -> list[Sensor]:
-    """Give the counter of the packages, their sum where there are several, first; then those of their parts."""
+    """Return the counter of the package first, the sum of several packages; then those of their parts."""
     packages: list[tuple[str, Counter]] = []
     parts: list[Sensor] = []
-    for zone in listed(root / "sys/class/powercap", "intel-rapl:*"):
+    for zone in entries(root / "sys/class/powercap", "intel-rapl:*"):
         try:
             name = text(zone / "name")
         except Unreadable:
@@ -56,15 +57,15 @@ def find(root: Path) -> list[Sensor]:
 
 
 def throttle_counts(root: Path) -> dict[str, int]:
-    """Give how often each processor was throttled since boot, for itself and its package; empty where nothing tells."""
-    found = {}
-    for processor in listed(root / "sys/devices/system/cpu", "cpu[0-9]*"):
+    """Return how often each processor was throttled since boot, for itself and its package; empty where not counted."""
+    counts = {}
+    for processor in entries(root / "sys/devices/system/cpu", "cpu[0-9]*"):
         for kind in ("core", "package"):
             try:
-                found[f"{processor.name} {kind}"] = number(processor / "thermal_throttle" / f"{kind}_throttle_count")
+                counts[f"{processor.name} {kind}"] = number(processor / "thermal_throttle" / f"{kind}_throttle_count")
             except Unreadable:
                 continue
-    return found
+    return counts
 
 
 def _sum(counters: Sequence[Counter]) -> float:

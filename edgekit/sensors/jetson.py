@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from edgekit.sensors.reading import Sensor, Unreadable, listed, number, output, text
+from edgekit.sensors.reading import Sensor, Unreadable, entries, number, output, text
 
 TOTALS = ("VDD_IN", "POM_5V_IN")
-"""The rails that carry all that the module draws: Orin NX and Nano and Xavier NX; Nano. Other modules have none."""
+"""The rails of all that the module draws: Orin NX and Nano and Xavier NX; Nano. Other modules have none."""
 
 CHANNELS = (1, 2, 3)
-"""An INA3221 has three; higher numbers under hwmon are sums that the driver makes."""
+"""An INA3221 has three; higher numbers under hwmon are sums that the driver computes."""
 
 
 def find(root: Path) -> tuple[list[Sensor], dict[str, str]]:
-    """Give the sensor of power of each rail, the one that counts first, and why others are not among them.
+    """Return the power sensor of each rail, the total first, and why other rails are not among them.
 
-    Where no rail carries all, a sum of all rails stands first: each carries a part, and none is inside another.
+    Where no rail carries the total, the sum of all rails is the first: each carries a part, and none contains another.
     """
     rails: list[Sensor] = []
     absent: dict[str, str] = {}
-    for chip in listed(root / "sys/class/hwmon", "hwmon*"):
+    for chip in entries(root / "sys/class/hwmon", "hwmon*"):
         try:
             if text(chip / "name") != "ina3221":
                 continue
@@ -34,7 +34,7 @@ def find(root: Path) -> tuple[list[Sensor], dict[str, str]]:
             try:
                 label = text(chip / f"in{channel}_label")
             except Unreadable as reason:
-                absent[where] = f"what it measures is not known: {reason}"
+                absent[where] = f"what it measures is unknown: {reason}"
                 continue
             if label == "NC" or not label:  # not connected
                 continue
@@ -46,23 +46,23 @@ def find(root: Path) -> tuple[list[Sensor], dict[str, str]]:
 
 
 def watts(chip: Path, channel: int) -> float:
-    """Multiply a channel's voltage (mV) by its current (mA). Raises Unreadable."""
+    """Return a channel's power in W, its voltage (mV) times its current (mA). Raises Unreadable."""
     millivolts = number(chip / f"in{channel}_input")
     if millivolts <= 0:
-        raise Unreadable(f"'{chip / f'in{channel}_input'}' says {millivolts} mV")
+        raise Unreadable(f"'{chip / f'in{channel}_input'}' contains {millivolts} mV")
     return millivolts * number(chip / f"curr{channel}_input") / 1e6
 
 
 def power_mode(root: Path) -> str | None:
-    """Ask `nvpmodel` for the power mode, as `15W`; None where it is not there or does not say."""
+    """Return the power mode that `nvpmodel` prints, such as `15W`; None where it is not installed or prints none."""
     path = shutil.which("nvpmodel", path="/usr/sbin:/usr/bin") if root == Path("/") else root / "usr/sbin/nvpmodel"
     if path is None or not Path(path).is_file():
         return None
     try:
-        said = output([str(path), "-q"])
+        printed = output([str(path), "-q"])
     except Unreadable:
         return None
-    return next((line.partition(":")[2].strip() for line in said.splitlines() if "Power Mode:" in line), None)
+    return next((line.partition(":")[2].strip() for line in printed.splitlines() if "Power Mode:" in line), None)
 
 
 def _sum(rails: Sequence[Sensor]) -> float:

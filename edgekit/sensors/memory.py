@@ -1,4 +1,4 @@
-"""Memory that the whole machine has left: on boards where a GPU shares it, the only number that counts both."""
+"""The memory that is available on the whole machine: where a GPU shares it, the only number that includes both."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def find(root: Path) -> list[Sensor]:
 
 
 def available_mb(path: Path) -> float:
-    """Read the kernel's estimate of what a new program could get, in MB of 10^6 bytes. Raises Unreadable."""
+    """Return the kernel's estimate of what a new program could allocate, in MB of 10^6 bytes. Raises Unreadable."""
     for line in text(path).splitlines():
         words = line.split()
         if words[:1] == ["MemAvailable:"] and words[1].isdigit():
             return int(words[1]) * 1024 / 1e6
-    raise Unreadable(f"'{path}' does not tell MemAvailable")
+    raise Unreadable(f"'{path}' has no MemAvailable")

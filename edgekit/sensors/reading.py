@@ -1,4 +1,4 @@
-"""One sensor: a name, a quantity and a way to read it now; and why it could not be read."""
+"""One sensor: its name, its quantity, and how to read it; and the reasons why it cannot be read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from edgekit.result.measurement import Quantity
 
 TOOL_S = 2.0
-"""How long a board's own tool may take."""
+"""The time limit of a board's own tool."""
 
 
 class Unreadable(Exception):
-    """A sensor gave no value; the text is the reason. It never leaves this package."""
+    """A sensor has no value now; the text is the reason. It never leaves this package."""
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """Something that can be read again and again, in the unit of `edgekit.result.measurement.UNITS`."""
+    """A sensor that can be read repeatedly, in the unit of `edgekit.result.measurement.UNITS`."""
 
     name: str
     quantity: Quantity
@@ -29,7 +29,7 @@ class Sensor:
 
 
 def text(path: Path) -> str:
-    """Read a small file of the kernel's. Raises Unreadable; strings of the device tree end with a NUL, which goes."""
+    """Return a small kernel file's text, without the NUL at the end of the device tree's strings. Raises Unreadable."""
     try:
         return path.read_bytes().decode(errors="replace").replace("\0", "").strip()
     except OSError as error:
@@ -37,30 +37,30 @@ def text(path: Path) -> str:
 
 
 def number(path: Path) -> int:
-    """Read a file that holds one whole number. Raises Unreadable."""
-    found = text(path)
+    """Return the integer in a file. Raises Unreadable."""
+    content = text(path)
     try:
-        return int(found)
+        return int(content)
     except ValueError:
-        raise Unreadable(f"'{path}' holds '{found[:40]}', which is no number") from None
+        raise Unreadable(f"'{path}' contains '{content[:40]}', which is not a number") from None
 
 
 def output(argv: list[str]) -> str:
-    """Give what a tool prints on stdout. Raises Unreadable when it is missing, hangs or fails."""
+    """Return what a tool prints to stdout. Raises Unreadable when it is missing, hangs or fails."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=TOOL_S, check=False)
     except subprocess.TimeoutExpired:
-        raise Unreadable(f"'{argv[0]}' gave no answer for {TOOL_S:g} s") from None
+        raise Unreadable(f"'{argv[0]}' did not answer within {TOOL_S:g} s") from None
     except OSError as error:
         raise Unreadable(f"'{argv[0]}' does not run: {error.strerror}") from error
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[:120]
-        raise Unreadable(f"'{' '.join(argv)}' failed: {said or f'exit code {done.returncode}'}")
+        reason = " ".join((done.stderr or done.stdout).split())[:120]
+        raise Unreadable(f"'{' '.join(argv)}' failed: {reason or f'exit code {done.returncode}'}")
     return done.stdout
 
 
-def listed(folder: Path, pattern: str) -> list[Path]:
-    """Give what lies in a folder, in the order of its numbers; nothing where it is absent or closed."""
+def entries(folder: Path, pattern: str) -> list[Path]:
+    """Return the entries of a folder in numeric order; none where it does not exist or cannot be read."""
     try:
         return sorted(folder.glob(pattern), key=lambda path: (len(path.name), path.name))
     except OSError:
@@ -69,7 +69,7 @@ def listed(folder: Path, pattern: str) -> list[Path]:
 
 def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"'{path}' is not there"
+        return f"'{path}' does not exist"
     if isinstance(error, PermissionError):
-        return f"'{path}' may be read by root only"
-    return f"the kernel gives no value for '{path}' ({errno.errorcode.get(error.errno or 0, 'unknown error')})"
+        return f"only root may read '{path}'"
+    return f"the kernel has no value for '{path}' ({errno.errorcode.get(error.errno or 0, 'unknown error')})"

@@ -16,7 +16,7 @@ from edgekit.bench import Load, Settings, benchmark, schedule
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.report import conditions
 from edgekit.result.measurement import Measurement
-from edgekit.sensors import Board
+from edgekit.sensors import SensorSet
 from edgekit.spec import TensorSpec
 from tests.measuring import undisturbed
 from tests.wording import mentions, raises
@@ -156,7 +156,7 @@ def test_a_falling_clock_explains_a_slowdown(entry, tmp_path, heat):
     def measured():
         replaced(clock, at_first)
         heat[0].unlink(missing_ok=True)
-        return benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, board=sensors.find(root))
+        return benchmark([entry(sleep_ms=20, hot=str(heat[0]))], asked, sensor_set=sensors.find(root))
 
     def check(outcome):
         found = outcome.measurement
@@ -183,8 +183,8 @@ def test_sensors_are_read_beside_a_plain_run(entry):
         assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
     asked = replace(SHORT, min_seconds=2, round_ms=400, sample_s=0.15)
-    board = sensors.find(FIXTURES / "jetson-orin-nano")
-    undisturbed(lambda: benchmark([entry(sleep_ms=5)], asked, board=board), check)
+    sensor_set = sensors.find(FIXTURES / "jetson-orin-nano")
+    undisturbed(lambda: benchmark([entry(sleep_ms=5)], asked, sensor_set=sensor_set), check)
 
 
 def test_an_emulated_machine_has_no_sensors_of_its_own(entry, monkeypatch):
@@ -196,7 +196,7 @@ def test_an_emulated_machine_has_no_sensors_of_its_own(entry, monkeypatch):
 
 
 def test_without_sensors_there_is_no_word_of_them(entry):
-    (outcome,) = benchmark([entry(sleep_ms=5)], SHORT, board=Board(Path("/nowhere")))
+    (outcome,) = benchmark([entry(sleep_ms=5)], SHORT, sensor_set=SensorSet(Path("/nowhere")))
     found = outcome.measurement
     assert found.sensors is None and found.throttle is None and conditions.lines(found) == ()
 

@@ -1,4 +1,4 @@
-"""Pythons of devices, as they would answer, and small bundles for them."""
+"""Pythons and hosts of devices, as a probe would return them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ def python(version: str = "3.11.2", *, libc: str = "glibc 2.36", arch: str = "aa
     return Interpreter("/usr/bin/python3", "/usr/bin/python3", version, "cpython", arch, bits, name, number)
 
 
-def board(isa: tuple[str, ...] = ("neon",), cpu: str = "Cortex-A72", arch: str = "aarch64", **facts: object) -> Host:
+def board_host(
+    isa: tuple[str, ...] = ("neon",), cpu: str = "Cortex-A72", arch: str = "aarch64", **facts: object
+) -> Host:
     known: dict = {"memory_mb": 3794, "board": None, **facts}
     return Host(
         os="linux", arch=arch, cpu=cpu, isa=isa, cores=4, virtual=False, kernel="6.1", libc="glibc 2.36",

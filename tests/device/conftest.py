@@ -1,4 +1,4 @@
-"""Bundles to take to devices."""
+"""Bundles to deploy to devices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bundle import bundle as artifact
+from edgekit.bundle import bundle as bundles
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import Bundle
 from tests.bundles import pictures, texts
@@ -16,17 +16,17 @@ from tests.bundles import pictures, texts
 
 @pytest.fixture(scope="session")
 def picture_bundle(tmp_path_factory) -> Bundle:
-    return artifact.open(pictures(tmp_path_factory.mktemp("pictures")))
+    return bundles.open(pictures(tmp_path_factory.mktemp("pictures")))
 
 
 @pytest.fixture(scope="session")
 def text_bundle(tmp_path_factory) -> Bundle:
-    return artifact.open(texts(tmp_path_factory.mktemp("texts")))
+    return bundles.open(texts(tmp_path_factory.mktemp("texts")))
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """Give the home folder of the device `local:`, where edgekit's folder will be."""
+    """The home folder of the device `local:`, where edgekit's folder will be."""
     place = tmp_path / "home"
     place.mkdir()
     monkeypatch.setenv("HOME", str(place))
@@ -38,19 +38,19 @@ def home(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def small_bundle(picture_bundle, tmp_path_factory) -> Bundle:
-    """Give the bundle of pictures without what reads pictures: an environment for it is the smallest."""
+    """The bundle of pictures without its task, which needs Pillow: its environment is the smallest."""
     return _without(picture_bundle, tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="session")
 def wrong_bundle(tmp_path_factory) -> Bundle:
-    """Give a bundle whose stored outputs are not what it gives."""
-    return artifact.open(pictures(tmp_path_factory.mktemp("wrong"), scale=1.5))
+    """A bundle whose stored outputs differ from those that it computes."""
+    return bundles.open(pictures(tmp_path_factory.mktemp("wrong"), scale=1.5))
 
 
 @pytest.fixture(scope="session")
 def arm_bundle(tmp_path_factory) -> Bundle:
-    return artifact.open(pictures(tmp_path_factory.mktemp("arm"), goal="raspberry-pi-4"), check=False)
+    return bundles.open(pictures(tmp_path_factory.mktemp("arm"), goal="raspberry-pi-4"), check=False)
 
 
 def _without(bundle: Bundle, base: Path) -> Bundle:
@@ -61,7 +61,7 @@ def _without(bundle: Bundle, base: Path) -> Bundle:
             shutil.copytree(bundle.path / folder, stage / folder)
         shutil.copy(bundle.path / "report.json", stage)
         staging.seal(stage, replace(bundle.manifest, task=None, files=()))
-    return artifact.open(base / "out")
+    return bundles.open(base / "out")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a device is: read from fixture trees as it would tell them, and from this machine by the real script."""
+"""The facts of a device: parsed from fixture trees, and read from this machine by the real script."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.device import connect, hardware_report, profile
-from edgekit.device import facts as probe
-from edgekit.device.hardware_report import Told
+from edgekit.device import facts as device_facts
+from edgekit.device.hardware_report import RawFacts
 from edgekit.errors import DeviceError, UnsupportedError, UsageError
 from edgekit.target import host, jetson, target
 from tests.wording import mentions, raises
@@ -18,13 +18,13 @@ from tests.wording import mentions, raises
 HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
 
 
-def told(name: str, **facts: str) -> Told:
-    """Give what a board of the fixtures would tell."""
+def report(name: str, **facts: str) -> RawFacts:
+    """Return the hardware report of a board of the fixtures."""
     root = HOSTS / name
     files = {f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
     machine = "x86_64" if name in ("vm", "intel-n100") else "aarch64"
-    known = {"machine": machine, "bits": "64", "libc": "glibc 2.36", "home": "/home/pi", "disk_free_kb": "4194304"}
-    return Told(files, {**known, **facts}, ())
+    defaults = {"machine": machine, "bits": "64", "libc": "glibc 2.36", "home": "/home/pi", "disk_free_kb": "4194304"}
+    return RawFacts(files, {**defaults, **facts}, ())
 
 
 @pytest.mark.parametrize(
@@ -38,31 +38,33 @@ def told(name: str, **facts: str) -> Told:
     ],
 )
 def test_the_narrowest_target_that_fits(name, fitting):
-    facts = probe.facts("ssh://board", told(name))
-    fits = [fit for fit in probe.fits(facts.host) if not fit.mismatches]
+    facts = device_facts.from_raw("ssh://board", report(name))
+    fits = [fit for fit in device_facts.rank_targets(facts.host) if not fit.mismatches]
     assert fits[0].name == fitting
     if name == "jetson-orin-nano":
         assert "jetson" in [fit.name for fit in fits], "its family fits as well, and comes behind it"
 
 
 def test_facts_are_the_devices_not_this_machines():
-    facts = probe.facts("ssh://board", told("raspberry-pi-4", libc="", machine="aarch64"))
+    facts = device_facts.from_raw("ssh://board", report("raspberry-pi-4", libc="", machine="aarch64"))
     assert (facts.host.arch, facts.host.libc, facts.host.python) == ("aarch64", None, "")
     assert facts.disk_free_mb == 4096
     assert not facts.emulated
 
 
 def test_a_32_bit_system_on_a_64_bit_kernel():
-    facts = probe.facts("ssh://board", told("raspberry-pi-4", bits="32"))
+    facts = device_facts.from_raw("ssh://board", report("raspberry-pi-4", bits="32"))
     assert facts.host.arch == "armv7l"
 
 
-def test_a_jetson_tells_its_jetpack():
-    files = {**told("jetson-orin-nano").files, "/etc/nv_tegra_release": b"# R36 (release), REVISION: 4.3, GCID: 1\n"}
-    facts = probe.facts("ssh://jetson", Told(files, {"machine": "aarch64", "tensorrt": "10.3.0.30-1+cuda12.5"}, ()))
+def test_the_jetpack_of_a_jetson():
+    files = {**report("jetson-orin-nano").files, "/etc/nv_tegra_release": b"# R36 (release), REVISION: 4.3, GCID: 1\n"}
+    facts = device_facts.from_raw(
+        "ssh://jetson", RawFacts(files, {"machine": "aarch64", "tensorrt": "10.3.0.30-1+cuda12.5"}, ())
+    )
     assert (facts.l4t, facts.jetpack, facts.tensorrt) == ("36.4.3", "6.2", "10.3.0.30-1+cuda12.5")
-    without = probe.facts("ssh://jetson", Told(files, {"machine": "aarch64"}, ()))
-    assert any(mentions(problem, "TensorRT") for problem in probe.missing(without))
+    without = device_facts.from_raw("ssh://jetson", RawFacts(files, {"machine": "aarch64"}, ()))
+    assert any(mentions(problem, "TensorRT") for problem in device_facts.missing(without))
 
 
 @pytest.mark.parametrize(
@@ -75,16 +77,17 @@ def test_jetpack_by_l4t(release, jetpack):
 
 def test_this_machine_by_the_real_script(home):
     with connect("local:") as transport:
-        found = probe.probe(transport)
+        probe = device_facts.probe(transport)
     here = host.probe()
-    assert (found.facts.host.arch, found.facts.host.cpu, found.facts.host.isa) == (here.arch, here.cpu, here.isa)
-    assert found.facts.host.memory_mb == here.memory_mb
-    assert found.facts.home == str(home)
-    assert found.facts.disk_free_mb is not None
+    facts = probe.facts
+    assert (facts.host.arch, facts.host.cpu, facts.host.isa) == (here.arch, here.cpu, here.isa)
+    assert facts.host.memory_mb == here.memory_mb
+    assert facts.home == str(home)
+    assert facts.disk_free_mb is not None
     assert not list(home.iterdir()), "a probe leaves nothing"
 
 
-def test_an_answer_that_is_not_whole_is_no_answer():
+def test_an_incomplete_report_is_an_error():
     class Cut:
         address = "ssh://board"
 
@@ -94,17 +97,17 @@ def test_an_answer_that_is_not_whole_is_no_answer():
             return Completed(0, b"fact machine aarch64\nfile /proc/cpuinfo\n 70 72\n", b"")
 
     with raises(DeviceError, "'ssh://board'", hint="od and head"):
-        hardware_report.ask(Cut())
+        hardware_report.fetch(Cut())
 
 
 @pytest.mark.parametrize("name", ["raspberry-pi-5", "vm"])
 def test_a_target_file_of_what_was_read(name, tmp_path):
-    facts = probe.facts("ssh://board", told(name))
-    found = probe.Found(facts, probe.fits(facts.host), ())
+    facts = device_facts.from_raw("ssh://board", report(name))
+    probe = device_facts.ProbeResult(facts, device_facts.rank_targets(facts.host), ())
     file = tmp_path / "kitchen.toml"
-    file.write_text(profile.to_toml(found))
+    file.write_text(profile.to_toml(probe))
     read = target.load(str(file))
-    assert read.mismatches(facts.host) == (), "the device is what its own target says"
+    assert read.mismatches(facts.host) == (), "the device fits its own target"
     assert read.backends and read.candidates
     assert read.device.isa == facts.host.isa
     assert mentions(read.evidence["isa"], re.compile(r"\b20\d\d-\d\d-"))
@@ -118,7 +121,7 @@ def test_a_target_file_needs_a_name(name, tmp_path):
         profile.check(tmp_path / name)
 
 
-def test_a_file_that_is_there_is_kept(tmp_path):
+def test_an_existing_file_is_not_overwritten(tmp_path):
     (tmp_path / "kitchen.toml").write_text("mine")
     with raises(UsageError, "kitchen.toml'", "exists"):
         profile.check(tmp_path / "kitchen.toml")
@@ -142,19 +145,20 @@ def test_devices_on_the_command_line(run, home, tmp_path, monkeypatch):
 
 
 def test_the_target_for_a_device_is_the_narrowest_or_the_one_that_is_wanted():
-    board = probe.facts("ssh://board", told("jetson-orin-nano")).host
-    assert probe.chosen("ssh://board", board) == "jetson-orin-nano"
-    assert probe.chosen("ssh://board", board, "jetson") == "jetson", "what is wanted may be wider"
+    board = device_facts.from_raw("ssh://board", report("jetson-orin-nano")).host
+    assert device_facts.choose_target("ssh://board", board) == "jetson-orin-nano"
+    assert device_facts.choose_target("ssh://board", board, "jetson") == "jetson", "the one that is wanted may be wider"
     with raises(UnsupportedError, "'ssh://board'", "'raspberry-pi-5'", hint="--target") as caught:
-        probe.chosen("ssh://board", board, "raspberry-pi-5")
+        device_facts.choose_target("ssh://board", board, "raspberry-pi-5")
     assert caught.value.problems
 
 
 def test_no_target_for_a_device(monkeypatch):
-    nowhere = probe.facts("ssh://board", told("raspberry-pi-4", machine="riscv64")).host
-    monkeypatch.setattr(probe, "fits", lambda host: (probe.Fit("raspberry-pi-4", ("the target is aarch64",)),))
+    unknown = device_facts.from_raw("ssh://board", report("raspberry-pi-4", machine="riscv64")).host
+    nearest = device_facts.TargetFit("raspberry-pi-4", ("the target is aarch64",))
+    monkeypatch.setattr(device_facts, "rank_targets", lambda host: (nearest,))
     with raises(UnsupportedError, "'ssh://board'", hint="edgekit devices probe ssh://board --write"):
-        probe.chosen("ssh://board", nowhere)
+        device_facts.choose_target("ssh://board", unknown)
 
 
 def test_an_export_takes_the_target_of_its_device(run, home):

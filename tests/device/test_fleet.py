@@ -1,4 +1,4 @@
-"""The fleet file: devices by name and label, and what is wrong in one."""
+"""The fleet file: devices by name and label, and the errors of a wrong one."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_devices_are_read_and_chosen_by_label_or_name(tmp_path):
+def test_devices_are_read_and_selected_by_label_or_name(tmp_path):
     devices = fleet.load(written(tmp_path, TWO))
-    assert [one.name for one in devices] == ["kitchen", "gate"]
+    assert [device.name for device in devices] == ["kitchen", "gate"]
     assert devices[0].target == "raspberry-pi-5"
-    assert fleet.chosen(devices, ()) == devices
-    assert fleet.chosen(devices, ("lab",)) == devices[:1]
-    assert fleet.chosen(devices, ("gate", "arm")) == devices
+    assert fleet.select(devices, ()) == devices
+    assert fleet.select(devices, ("lab",)) == devices[:1]
+    assert fleet.select(devices, ("gate", "arm")) == devices
 
 
 def test_the_example_of_the_hints_is_a_fleet(tmp_path):
@@ -65,4 +65,4 @@ def test_a_missing_file_and_an_unknown_label(tmp_path):
     with raises(UsageError, "none.toml'", hint="[[device]]"):
         fleet.load(tmp_path / "none.toml")
     with raises(UsageError, ("'labb'", "'lab'")):
-        fleet.chosen(fleet.load(written(tmp_path, TWO)), ("labb",))
+        fleet.select(fleet.load(written(tmp_path, TWO)), ("labb",))

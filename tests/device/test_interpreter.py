@@ -1,4 +1,4 @@
-"""The Python of a device: read from its own answer, and the wheels' tags that it takes."""
+"""The Python of a device: read from what it prints, and the tags of the wheels that it takes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ import sys
 
 import pytest
 
-from edgekit.device.environment.interpreter import Interpreter, manylinux, question
+from edgekit.device.environment.interpreter import Interpreter, manylinux, program
 from tests.device.boards import python
 
 
-def answer(interpreter: str = sys.executable) -> str:
-    return subprocess.run([interpreter, "-c", question()], capture_output=True, text=True, check=True).stdout
+def test_this_python_is_read():
+    printed = subprocess.run([sys.executable, "-c", program()], capture_output=True, text=True, check=True).stdout
+    interpreter = Interpreter.read(printed, "/a/link")
+    assert interpreter is not None
+    assert (interpreter.path, interpreter.implementation) == ("/a/link", "cpython")
+    assert interpreter.version == platform.python_version()
+    assert (interpreter.bits, interpreter.libc) == (64, "glibc")
+    assert interpreter.missing == ()
+    assert interpreter.packages["edgekit"] == "0.1.0"
 
 
-def test_this_python_tells_what_it_is():
-    found = Interpreter.read(answer(), "/a/link")
-    assert found is not None
-    assert (found.path, found.version, found.implementation) == ("/a/link", platform.python_version(), "cpython")
-    assert (found.bits, found.libc) == (64, "glibc")
-    assert found.missing == ()
-    assert found.packages["edgekit"] == "0.1.0"
-
-
-def test_what_is_no_answer_is_no_python():
+def test_other_output_is_not_a_python():
     assert Interpreter.read("sh: python3: not found", "/usr/bin/python3") is None
     assert Interpreter.read("", "/usr/bin/python3") is None
 
@@ -44,10 +42,10 @@ def test_a_32_bit_python_on_a_64_bit_kernel_takes_32_bit_wheels():
     ],
 )
 def test_every_tag_up_to_its_c_library(arch, glibc, some, none):
-    found = manylinux(arch, glibc)
-    assert set(some) <= set(found)
-    assert not [tag for tag in found if none in tag]
-    assert found[0] == f"manylinux_{glibc.replace('.', '_')}_{arch}"
+    tags = manylinux(arch, glibc)
+    assert set(some) <= set(tags)
+    assert not [tag for tag in tags if none in tag]
+    assert tags[0] == f"manylinux_{glibc.replace('.', '_')}_{arch}"
 
 
 def test_another_c_library_has_none():

@@ -1,4 +1,4 @@
-"""The transport `local`, and with it all that the transports share: marks, limits, files whole or not at all."""
+"""The transport `local`, and with it what the transports share: marks, time limits, complete files."""
 
 from __future__ import annotations
 
@@ -33,17 +33,19 @@ def test_words_arrive_as_they_are(here: Transport) -> None:
     assert done.text == "".join(f"<{word}>" for word in words)
 
 
-def test_a_command_that_fails_is_no_error(here: Transport) -> None:
+def test_a_command_that_fails_raises_nothing(here: Transport) -> None:
     done = here.run(["/bin/sh", "-c", "echo out; echo why >&2; exit 255"], timeout_s=10)
     assert (done.returncode, done.stdout, done.stderr) == (255, b"out\n", b"why\n")
 
 
-def test_lines_of_stderr_are_told_as_they_come(here: Transport) -> None:
-    told: list[tuple[str, float]] = []
+def test_lines_of_stderr_are_passed_on_as_they_arrive(here: Transport) -> None:
+    lines: list[tuple[str, float]] = []
     script = "echo first >&2; sleep 0.4; printf second >&2"
-    done = here.run(["/bin/sh", "-c", script], timeout_s=10, on_line=lambda line: told.append((line, time.monotonic())))
-    assert [line for line, _ in told] == ["first", "second"]
-    assert told[1][1] - told[0][1] > 0.2
+    done = here.run(
+        ["/bin/sh", "-c", script], timeout_s=10, on_line=lambda line: lines.append((line, time.monotonic()))
+    )
+    assert [line for line, _ in lines] == ["first", "second"]
+    assert lines[1][1] - lines[0][1] > 0.2
     assert done.stderr == b"first\nsecond"
 
 
@@ -55,7 +57,7 @@ def test_bytes_and_files_can_be_stdin(here: Transport, tmp_path: Path) -> None:
         assert here.run(["cat"], timeout_s=10, stdin=file).stdout == data
 
 
-def test_a_command_out_of_time_is_ended(here: Transport) -> None:
+def test_a_command_that_exceeds_its_limit_is_ended(here: Transport) -> None:
     started = time.monotonic()
     with raises(DeviceError, "sleep", "1 s", "local:") as caught:
         here.run(["sleep", "60"], timeout_s=1)
@@ -79,7 +81,7 @@ def test_an_empty_file_is_a_file(here: Transport, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == b""
 
 
-def test_a_file_that_cannot_be_read_or_written_is_told(here: Transport, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_or_written_is_an_error(here: Transport, tmp_path: Path) -> None:
     with raises(DeviceError, "'/no/such'", "local:", "No such file"):
         here.fetch("/no/such", tmp_path / "back", timeout_s=10)
     assert not list(tmp_path.iterdir())
@@ -96,17 +98,17 @@ class Noisy(Local):
 
 
 def test_what_login_scripts_print_is_dropped(tmp_path: Path) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     device = Noisy("local:")
-    done = device.run(["/bin/sh", "-c", "echo out; echo why >&2"], timeout_s=10, on_line=told.append)
-    assert (done.stdout, done.stderr, told) == (b"out\n", b"why\n", ["why"])
+    done = device.run(["/bin/sh", "-c", "echo out; echo why >&2"], timeout_s=10, on_line=lines.append)
+    assert (done.stdout, done.stderr, lines) == (b"out\n", b"why\n", ["why"])
     (tmp_path / "file").write_bytes(b"welcome\n\0" * 1000)
     device.push(tmp_path / "file", str(tmp_path / "there"), timeout_s=10)
     device.fetch(str(tmp_path / "there"), tmp_path / "back", timeout_s=10)
     assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
 
 
-def test_a_command_that_is_killed_with_its_shell_is_told(here: Transport) -> None:
+def test_a_command_that_is_killed_with_its_shell_is_an_error(here: Transport) -> None:
     with raises(DeviceError, "local:", "-9"):
         here.run(["/bin/sh", "-c", 'read -r _ name _ parent _ </proc/$PPID/stat; kill -9 "$parent"'], timeout_s=10)
 
@@ -129,7 +131,7 @@ def test_unknown_schemes_are_refused_with_the_known_ones() -> None:
         connect("pi@kitchen")
 
 
-def test_an_unknown_host_is_told() -> None:
+def test_an_unknown_host_is_an_error() -> None:
     board = connect("ssh://pi@no-such-board.invalid")
     with raises(DeviceError, "'no-such-board.invalid'", hint="IP address") as caught:
         board.run(["true"], timeout_s=5)

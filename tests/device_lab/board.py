@@ -1,6 +1,6 @@
-"""An ARM64 board on this machine: QEMU runs its programs, and a real SSH server is the way in.
+"""An ARM64 board on this machine: QEMU runs its programs, and a real SSH server accepts its connections.
 
-It shows what a board of that processor would refuse to run, and how edgekit behaves over SSH. It says nothing about
+It shows which programs a board of that processor cannot run, and how edgekit behaves over SSH. It shows nothing about
 speed, power or heat.
 """
 
@@ -24,15 +24,15 @@ from tests.device_lab.process import below, children, free_port, send, words
 HERE = Path(__file__).parent
 
 UID = 61234
-"""Who the board's processes are when the tests run as root: root's SSH server wants users and folders of its own."""
+"""The user of the board's processes when the tests run as root: root's SSH server needs its own users and folders."""
 
 AS_USER = 'mount --bind "$1" /mnt && mount --bind "$2" /etc/passwd && shift 2 && exec "$@"'
-"""Root's cache is closed to others, so the lab appears at /mnt, for the board's processes only."""
+"""Others cannot read root's cache, so the lab is mounted at /mnt, for the board's processes only."""
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """A processor: QEMU's name of it, and what the kernel's list says of each of its cores."""
+    """A processor: QEMU's name of it, and the entry of each of its cores in the kernel's list."""
 
     name: str
     part: str
@@ -51,9 +51,9 @@ CORES = 2
 
 
 class EmulatedBoard:
-    """A board to switch on and off, and to break on purpose; `address` is for edgekit.
+    """A board to switch on and off, and to break on purpose; edgekit connects to `address`.
 
-    `home` is its home folder as this machine sees it. What is in /tmp, of `tmp_kb`, is gone after a boot.
+    `home` is the path of its home folder on this machine. Its /tmp, of `tmp_kb`, is empty after a boot.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class EmulatedBoard:
         self.network: tuple[str, ...] = ()
         self.port = free_port()
         self.home = self._folder / "home"
-        self._furnish()
+        self._write_files()
 
     @property
     def address(self) -> str:
-        """The board's name in the client's config, which has host, port, user and key."""
+        """Its name in the client's config, which has host, port, user and key."""
         return f"ssh://{self.name}"
 
     def __enter__(self) -> EmulatedBoard:
@@ -95,7 +95,7 @@ class EmulatedBoard:
     # Power
 
     def boot(self) -> None:
-        """Switch it on: a new boot_id, an empty /tmp, the same home."""
+        """Switch the board on: a new boot_id, an empty /tmp, the same home."""
         (self._folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
         places = [self._folder / "new", self.image.board, self._folder, self.image.qemu]
         script = ["sh", self._seen(self._folder / "boot.sh"), *map(self._seen, places), str(self._tmp_kb)]
@@ -111,7 +111,7 @@ class EmulatedBoard:
         (self._folder / "init.pid").write_text(f"{children(self._init.pid)[0]}\n")
 
     def power_off(self) -> None:
-        """Pull the plug: everything that runs on it ends at once."""
+        """Pull the plug: everything that runs on the board ends at once."""
         (self._folder / "init.pid").unlink(missing_ok=True)
         if self._init is not None:
             self._init.kill()
@@ -121,7 +121,7 @@ class EmulatedBoard:
             self._init = None
 
     def reboot(self) -> None:
-        """Pull the plug, switch on again; connections are cut."""
+        """Pull the plug and switch on again; connections are cut."""
         self.cut()
         self.power_off()
         self.boot()
@@ -143,12 +143,12 @@ class EmulatedBoard:
                 if probe.connect_ex((self.host, self.port)) == 0:
                     return
             if self._sshd.poll() is not None or time.monotonic() > deadline:
-                said = (self._folder / "sshd.log").read_text(errors="replace").strip()
-                raise Unavailable(f"the SSH server of the lab does not start: {said}")
+                log_text = (self._folder / "sshd.log").read_text(errors="replace").strip()
+                raise Unavailable(f"the SSH server of the lab does not start: {log_text}")
             time.sleep(0.02)
 
     def stop_serving(self) -> None:
-        """Close the port: connections are refused from now on, and those that stand are cut."""
+        """Close the port: new connections are refused, and open ones are cut."""
         if self._sshd is not None:
             self.resume()
             self.cut()
@@ -162,7 +162,7 @@ class EmulatedBoard:
             send(pid, signal.SIGKILL)
 
     def hang(self) -> None:
-        """Stop the SSH server and its sessions: the port accepts, nothing answers."""
+        """Stop the SSH server and its sessions: the port accepts connections, nothing answers."""
         assert self._sshd is not None
         for pid in (self._sshd.pid, *self._sessions()):
             send(pid, signal.SIGSTOP)
@@ -174,18 +174,18 @@ class EmulatedBoard:
             send(pid, signal.SIGCONT)
 
     def _sessions(self) -> list[int]:
-        """Give the server's own processes below the listening one, two for each session; not what runs on the board."""
-        found, ahead = [], [self._sshd.pid] if self._sshd is not None else []
-        while ahead:
-            started = [pid for pid in children(ahead.pop()) if words(pid).startswith("sshd")]
-            found += started
-            ahead += started
-        return found
+        """Return the server's processes below the listening one, two for each session; not those on the board."""
+        sessions, pending = [], [self._sshd.pid] if self._sshd is not None else []
+        while pending:
+            started = [pid for pid in children(pending.pop()) if words(pid).startswith("sshd")]
+            sessions += started
+            pending += started
+        return sessions
 
     # What is on it
 
     def processes(self) -> list[str]:
-        """List what runs on the board, its first process left out: `python3 -m edgekit ...`."""
+        """Return what runs on the board, without its first process: `python3 -m edgekit ...`."""
         if self._init is None:
             return []
         first = children(self._init.pid)[0]
@@ -193,7 +193,7 @@ class EmulatedBoard:
         return sorted(line for line in lines if line and line != "sleep 3600")
 
     def replace(self, name: str, script: str) -> None:
-        """Put a shell script in the place of a program, as `/usr/bin/cat`; until the next boot."""
+        """Replace a program, such as `/usr/bin/cat`, by a shell script until the next boot."""
         file = self._folder / name.replace("/", "_")
         file.write_text(script)
         file.chmod(0o755)
@@ -210,9 +210,9 @@ class EmulatedBoard:
             self._as_user(["nsenter", "--preserve-credentials", "-U", "-m", "-t", first, "--", *command]), check=True
         )
 
-    # Furniture
+    # Its files
 
-    def _furnish(self) -> None:
+    def _write_files(self) -> None:
         folder = self._folder
         for name in ("new", "home", "client"):
             (folder / name).mkdir()
@@ -249,7 +249,7 @@ class EmulatedBoard:
         folder.chmod(0o755)
 
     def make_key(self, name: str) -> Path:
-        """Make a new key pair in the board's folder, in the place of one that is there."""
+        """Create a new key pair in the board's folder, in place of an existing one."""
         path = self._folder / name
         path.unlink(missing_ok=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", path], check=True)
@@ -258,7 +258,7 @@ class EmulatedBoard:
         return path
 
     def write_client(self, *, key: str = "client/key", known: bool = True, **more: str) -> None:
-        """Write the client's config: which key to offer, whether the host's key is known, and more of its options."""
+        """Write the client's config: which key to offer, whether the host's key is known, and further options."""
         host_key = (self._folder / "host_key.pub").read_text()
         names = f"[{self.host}]:{self.port}"
         (self._folder / "client/known_hosts").write_text(f"{names} {host_key}" if known else "")
@@ -277,14 +277,14 @@ class EmulatedBoard:
         (self._folder / "client/config").write_text(f"Host {self.name}\n{text}")
 
     def _seen(self, path: Path) -> str:
-        """Give a path of the lab as the board's processes see it."""
+        """Return the path by which the board's processes open a file of the lab."""
         return str(Path("/mnt") / path.relative_to(self._lab)) if self._root else str(path)
 
     def _as_user(self, command: Sequence[str]) -> list[str]:
-        """Give the command as the board's user runs it; it ends with this process, however that ends."""
+        """Return the command run as the board's user; it ends with this process, however that ends."""
         bound = ["setpriv", "--pdeathsig=KILL"]
         if not self._root:
             return [*bound, *command]
-        drop = [*bound, f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
-        places = [str(self._lab), str(self._folder / "passwd")]
-        return ["unshare", "-m", "sh", "-c", AS_USER, "sh", *places, *drop, *command]
+        as_user = [*bound, f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+        mounts = [str(self._lab), str(self._folder / "passwd")]
+        return ["unshare", "-m", "sh", "-c", AS_USER, "sh", *mounts, *as_user, *command]

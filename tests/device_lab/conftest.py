@@ -1,4 +1,4 @@
-"""The device lab's fixtures: emulated boards, started on use and shared by the tests of one run."""
+"""The fixtures of the device lab: emulated boards, started on first use and shared by the tests of one run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from tests.device_lab.lab import Lab
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Give the lab, or skip with the reason why none can be here."""
+    """The lab; the test is skipped, with the reason, where this machine cannot have one."""
     try:
-        made = Lab(image.folder())
-        made.board("cortex-a72")
+        lab = Lab(image.folder())
+        lab.board("cortex-a72")
     except image.Unavailable as error:
         pytest.skip(f"no device_lab: {error}")
-    yield made
-    made.close()
+    yield lab
+    lab.close()
 
 
 @pytest.fixture
 def board(lab: Lab, ssh_config: Path) -> Callable[[str], EmulatedBoard]:
-    """Give the running board of a processor: `board("cortex-a76").address`."""
+    """A function that returns the running board of a processor: `board("cortex-a76").address`."""
     return lab.board
 
 
 @pytest.fixture
 def spare(lab: Lab, ssh_config: Path) -> Iterator[EmulatedBoard]:
-    """Give a board of its own, to break."""
-    with lab.spare() as made:
-        yield made
+    """A board of the test's own, to break."""
+    with lab.spare() as board:
+        yield board
 
 
 @pytest.fixture

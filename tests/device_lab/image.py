@@ -1,4 +1,4 @@
-"""Build the emulated board's disk from Debian packages, and beside it the emulator and the SSH server.
+"""Build the emulated board's disk from Debian packages, with the emulator and the SSH server for this machine.
 
 Nothing is installed: a private configuration of apt downloads the packages of both architectures, and `dpkg -x` unpacks
 them below the lab's folder, where the next run finds them.
@@ -27,14 +27,14 @@ dash bash coreutils libacl1 libattr1 libselinux1 libpcre2-8-0 libgmp10 tar gzip 
 procps libproc2-0 libncursesw6 libsystemd0 libcap2 libgcrypt20 libgpg-error0 liblz4-1 libzstd1
 util-linux libcap-ng0 libudev1 libmount1 libblkid1 libsmartcols1
 """
-"""What a minimal Debian 12 has, as far as edgekit, Python and the runtimes need it."""
+"""The part of a minimal Debian 12 that edgekit, Python and the runtimes need."""
 
 HOST = "qemu-user-static openssh-server libwrap0 libnsl2 libtirpc3"
 
 LINKS = {"usr/bin/python3": "python3.11", "bin/sh": "dash", "usr/bin/awk": "mawk"}
 
 KEPT_S = 14 * 86400
-"""An image or a set of wheels that no run used for so long is removed."""
+"""An image or a set of wheels that was not used for this long is removed."""
 
 CONF = """
 APT::Architecture "{host}";
@@ -49,12 +49,12 @@ Acquire::Retries "3";
 
 
 class Unavailable(Exception):
-    """Why the lab cannot be here."""
+    """This machine cannot have a lab; the text is the reason."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """The unpacked parts."""
+    """The unpacked packages."""
 
     board: Path
     """The root of the board's file system, aarch64."""
@@ -71,27 +71,27 @@ class Image:
 
 
 def folder() -> Path:
-    """Give the lab's folder: $EDGEKIT_LAB_DIR, or below the user's cache."""
-    named = os.environ.get("EDGEKIT_LAB_DIR")
-    return Path(named) if named else Path.home() / ".cache" / "edgekit-lab"
+    """Return the lab's folder: $EDGEKIT_LAB_DIR, or below the user's cache."""
+    variable = os.environ.get("EDGEKIT_LAB_DIR")
+    return Path(variable) if variable else Path.home() / ".cache" / "edgekit-lab"
 
 
 def image(at: Path) -> Image:
-    """Give the image below `at`, built when it is not there. Raises Unavailable."""
+    """Return the image below `at`; it is built where it does not exist. Raises Unavailable."""
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     if release.get("VERSION_CODENAME") != "bookworm" or platform.machine() != "x86_64":
         raise Unavailable("it is built from the packages of Debian 12 (bookworm), on x86-64")
     for tool in ("apt-get", "dpkg", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv"):
         if shutil.which(tool) is None:
-            raise Unavailable(f"there is no {tool}")
-    made_of = "\n".join([BOARD, HOST, CONF, *LINKS, inspect.getsource(build)])
-    key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+            raise Unavailable(f"'{tool}' is not installed")
+    recipe = "\n".join([BOARD, HOST, CONF, *LINKS, inspect.getsource(build)])
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     done = at / f"image-{key}"
     at.mkdir(parents=True, exist_ok=True)
     with locked(at / "lock"):
         for old in at.glob("*-*"):
             if time.time() - old.stat().st_mtime > KEPT_S:
-                shutil.rmtree(old, ignore_errors=True)  # another checkout may use another one, so not at once
+                shutil.rmtree(old, ignore_errors=True)  # not at once: another checkout may use another image
         if not done.is_dir():
             build(at / "new")
             (at / "new").rename(done)
@@ -139,11 +139,11 @@ def build(at: Path) -> None:
 
 TAGS = ("manylinux_2_35_aarch64", "manylinux_2_34_aarch64", "manylinux_2_31_aarch64", "manylinux_2_28_aarch64",
         "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")  # fmt: skip
-"""What the board's glibc, 2.36, can load; pip takes them literally, so an absent one hides the wheels that have it."""
+"""The tags that the board's glibc, 2.36, can load; pip matches them literally, so a missing tag hides its wheels."""
 
 
 def wheels(at: Path, requirements: Sequence[str]) -> Path:
-    """Give a folder with the wheels of `requirements` for the board, downloaded when it is not there."""
+    """Return a folder with the wheels of `requirements` for the board; it is downloaded where it does not exist."""
     key = hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:12]
     done = at / f"wheels-{key}"
     with locked(at / "lock"):
@@ -177,7 +177,7 @@ def run(command: list[str], environment: dict[str, str], cwd: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file: several test runs may share the folder."""
+    """Keep a lock file locked meanwhile: several test runs may share the folder."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

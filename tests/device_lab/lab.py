@@ -13,10 +13,10 @@ from tests.device_lab.wire import WiredBoard
 
 
 class Lab:
-    """The boards of one run of the tests, below a folder that keeps what was downloaded for the next run.
+    """The boards of one run of the tests, below a folder that keeps the downloads for the next run.
 
-    `config` is the SSH client's config, for EDGEKIT_SSH_CONFIG: it knows every board by its name, its key and its host
-    key. Raises Unavailable, with the reason, where no board can be emulated.
+    `config` is the SSH client's config, for EDGEKIT_SSH_CONFIG: it has the name, the key and the host key of every
+    board. Raises Unavailable, with the reason, where no board can be emulated.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,22 +32,22 @@ class Lab:
         self._boards: dict[str, EmulatedBoard] = {}
 
     def board(self, cpu: str) -> EmulatedBoard:
-        """Give the running board of a processor (`cortex-a53`, `cortex-a72`, `cortex-a76`), the same one each time."""
+        """Return the running board of a processor (`cortex-a53`, `cortex-a72`, `cortex-a76`), always the same one."""
         if cpu not in self._boards:
             self._boards[cpu] = EmulatedBoard(self.folder, self.run, self.image, cpu, name=cpu).__enter__()
         return self._boards[cpu]
 
     def spare(self, cpu: str = "cortex-a72", *, tmp_kb: int = 65536) -> EmulatedBoard:
-        """Give a board of its own, for tests that break it: `with lab.spare() as board`."""
+        """Return a new board, for a test that breaks it: `with lab.spare() as board`."""
         name = f"spare-{len(list(self.run.glob('spare-*')))}"
         return EmulatedBoard(self.folder, self.run, self.image, cpu, name=name, tmp_kb=tmp_kb)
 
     def wired(self) -> WiredBoard:
-        """Give a board of its own whose cable can be pulled. Raises Unavailable where that cannot be."""
+        """Return a new board whose cable can be pulled. Raises Unavailable where this machine cannot have one."""
         return WiredBoard(self.folder, self.run, self.image, "cortex-a72", name="wired")
 
     def wheels(self, *requirements: str) -> Path:
-        """Give a folder of wheels for the boards, with what they depend on: `onnxruntime==1.21.0`."""
+        """Return a folder of wheels for the boards, with their dependencies: `onnxruntime==1.21.0`."""
         return image.wheels(self.folder, requirements)
 
     def close(self) -> None:

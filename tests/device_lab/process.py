@@ -1,4 +1,4 @@
-"""Look at processes: who started whom, what runs in a name space, which port is free."""
+"""Inspect processes: their children, those of a name space, their command lines; and find a free port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """Give the processes that a process started."""
+    """Return the processes that a process started."""
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -18,19 +18,19 @@ def children(pid: int) -> list[int]:
 
 
 def below(pid: int) -> list[int]:
-    """Give every process of the name space whose first process is `pid`."""
+    """Return every process of the name space whose first process is `pid`."""
     try:
         space = Path(f"/proc/{pid}/ns/pid").readlink()
     except OSError:
         return []
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if int(path.name) != pid and (path / "ns/pid").readlink() == space:
-                found.append(int(path.name))
+                pids.append(int(path.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Bundles on the emulated boards: proved there over SSH, by wheels for their processor, and nothing left behind."""
+"""Bundles on the emulated boards: verified there over SSH with wheels for their processor, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bundle import bundle as artifact
-from edgekit.device import connect
-from edgekit.device import facts as probe
+from edgekit.bundle import bundle as bundles
+from edgekit.device import connect, facts
 from edgekit.device.deploy import Settings
 from edgekit.device.fleet import Device
 from tests.bundles import pictures
@@ -24,7 +23,7 @@ def bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def wheels(lab, monkeypatch) -> None:
-    """Keep wheels beside the lab's other downloads, for the next run."""
+    """Keep wheels with the lab's other downloads, for the next run."""
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(lab.folder / "edgekit"))
 
 
@@ -36,51 +35,52 @@ def wheels(lab, monkeypatch) -> None:
 )
 def test_a_bundle_is_proved_on_the_boards(cpus, bundle, board, wheels):
     boards = {cpu: board(cpu) for cpu in cpus}
-    devices = [Device(cpu, one.address) for cpu, one in boards.items()]
-    made = artifact.open(bundle, check=False).manifest
-    for one in deployed(bundle, devices, Settings(bootstrap=True)):
-        assert one.ok, one.fault
-        assert one.facts is not None and one.facts.emulated
-        report = one.report
+    devices = [Device(cpu, board.address) for cpu, board in boards.items()]
+    manifest = bundles.open(bundle, check=False).manifest
+    for outcome in deployed(bundle, devices, Settings(bootstrap=True)):
+        assert outcome.ok, outcome.fault
+        assert outcome.facts is not None and outcome.facts.emulated
+        report = outcome.report
         assert report is not None and report.environment.emulated
         assert report.environment.host.arch == "aarch64"
         (candidate,) = report.candidates
         assert candidate.quality is not None and candidate.quality.rel_l2 < 1e-5
         assert candidate.measurement is None, "an emulated board yields no time"
-        assert report.evidence == made.evidence, "and no evidence"
-        folder = boards[one.name].home / ".cache" / "edgekit-device"
+        assert report.evidence == manifest.evidence, "and no evidence"
+        home = boards[outcome.name].home
+        folder = home / ".cache" / "edgekit-device"
         assert {path.name for path in folder.iterdir()} == {"edgekit-device", "env", "jobs", "packages"}
-        assert {path.name for path in boards[one.name].home.iterdir()} <= {".cache"}
-    (again,) = deployed(
+        assert {path.name for path in home.iterdir()} <= {".cache"}
+    (second,) = deployed(
         bundle, [device for device in devices if device.name == "cortex-a72"], Settings(bootstrap=True, clean=True)
     )
-    assert again.ok, again.fault
-    assert again.bytes_sent < 1e5, "what is there is not sent again"
+    assert second.ok, second.fault
+    assert second.bytes_sent < 1e5, "what the board has is not sent again"
     assert not list(boards["cortex-a72"].home.rglob("*edgekit*"))
 
 
 @pytest.mark.slow
-def test_a_runtime_that_dies_is_told_as_an_illegal_instruction(bundle, board, wheels):
-    """ONNX Runtime 1.21.0 uses instructions at import that a Cortex-A72 has not."""
+def test_a_runtime_that_dies_is_reported_as_an_illegal_instruction(bundle, board, wheels):
+    """ONNX Runtime 1.21.0 uses instructions at import that a Cortex-A72 does not support."""
     device = Device("a72", board("cortex-a72").address)
     settings = Settings(bootstrap=True, clean=True, bench=False, pins=("onnxruntime==1.21.0",))
-    (one,) = deployed(bundle, [device], settings)
-    assert one.exit_code == 7
-    message = one.fault["message"]
+    (outcome,) = deployed(bundle, [device], settings)
+    assert outcome.exit_code == 7
+    message = outcome.fault["message"]
     assert mentions(message, ("illegal instruction", "Cortex-A72", "onnxruntime 1.21.0"))
     assert mentions(message, "1.20.1")
     assert not list(board("cortex-a72").home.rglob("*edgekit*"))
 
 
-def test_a_board_is_probed_with_nothing_there(board):
+def test_a_board_is_probed_with_nothing_installed(board):
     with connect(board("cortex-a72").address) as transport:
-        found = probe.probe(transport)
-    facts = found.facts
-    assert (facts.host.arch, facts.host.cpu, facts.host.isa) == ("aarch64", "Cortex-A72", ("neon",))
-    assert facts.emulated
-    assert [python.short for python in facts.pythons] == ["3.11"]
-    assert (facts.pythons[0].libc, facts.pythons[0].libc_version) == ("glibc", "2.36")
-    assert found.target is None, "the emulated board does not call itself a Raspberry Pi"
-    assert found.fits[0].name == "raspberry-pi-4"
-    assert any("--bootstrap" in problem for problem in found.missing)
-    assert any(mentions(note, "onnxruntime 1.21.0") for note in found.notes)
+        probe = facts.probe(transport)
+    read = probe.facts
+    assert (read.host.arch, read.host.cpu, read.host.isa) == ("aarch64", "Cortex-A72", ("neon",))
+    assert read.emulated
+    assert [python.short for python in read.pythons] == ["3.11"]
+    assert (read.pythons[0].libc, read.pythons[0].libc_version) == ("glibc", "2.36")
+    assert probe.target is None, "the emulated board does not name itself a Raspberry Pi"
+    assert probe.fits[0].name == "raspberry-pi-4"
+    assert any("--bootstrap" in problem for problem in probe.missing)
+    assert any(mentions(note, "onnxruntime 1.21.0") for note in probe.notes)

@@ -1,4 +1,4 @@
-"""The lab itself: what the emulated boards are, and that edgekit knows them for emulated."""
+"""The lab itself: the processors of the emulated boards, and that edgekit recognises them as emulated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import edgekit
-from edgekit.device import Board, connect
+from edgekit.device import DeviceLock, connect
 from tests.device_lab.board import CPUS, EmulatedBoard
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,8 @@ import json, os, sys
 sys.path.insert(0, "source")
 from edgekit.target import host
 
-found = host.probe()
-print(json.dumps({"folder": os.getcwd(), "arch": found.arch, "cpu": found.cpu, "isa": found.isa}))
+board = host.probe()
+print(json.dumps({"folder": os.getcwd(), "arch": board.arch, "cpu": board.cpu, "isa": board.isa}))
 """
 
 SIGNS = """
@@ -45,12 +45,18 @@ print(json.dumps(signs))
 ISA = {"cortex-a53": ["neon"], "cortex-a72": ["neon"], "cortex-a76": ["dotprod", "fp16", "neon"]}
 
 
+def copy_edgekit(folder: Path) -> None:
+    """Copy the modules that a board imports to `folder/edgekit`."""
+    unused = shutil.ignore_patterns("__pycache__", "embedded", "passes", "sources", "cli", "testing")
+    shutil.copytree(HERE, folder / "edgekit", ignore=unused)
+
+
 def on_board(emulated: EmulatedBoard, source: Path, script: str) -> Any:
-    """Push edgekit's modules below `source`, run a script with them on the board, and give what it printed."""
-    with connect(emulated.address) as transport, Board(transport) as here:
-        here.push_folder(source, "source")
-        done = here.step("look", ["python3", "-c", script], timeout_s=300)
-        here.clean()
+    """Push edgekit's modules below `source`, run a script with them on the board, and return what it printed."""
+    with connect(emulated.address) as transport, DeviceLock(transport) as lock:
+        lock.push_folder(source, "source")
+        done = lock.step("look", ["python3", "-c", script], timeout_s=300)
+        lock.clean()
     assert done.returncode == 0, done.stderr.decode()
     assert not list(emulated.home.rglob("edgekit*")), "clean left something behind"
     return json.loads(done.stdout)
@@ -59,10 +65,8 @@ def on_board(emulated: EmulatedBoard, source: Path, script: str) -> Any:
 @pytest.mark.parametrize(
     "cpu", [pytest.param(cpu, marks=() if cpu == "cortex-a76" else pytest.mark.nightly) for cpu in CPUS]
 )
-def test_edgekit_on_a_board_over_ssh_knows_its_processor(board: Boards, cpu: str, tmp_path: Path) -> None:
-    (tmp_path / "edgekit").mkdir()
-    for name in ("__init__", "_record", "errors", "host"):
-        shutil.copy(HERE / f"{name}.py", tmp_path / "edgekit")
+def test_edgekit_on_a_board_over_ssh_reads_its_processor(board: Boards, cpu: str, tmp_path: Path) -> None:
+    copy_edgekit(tmp_path)
     assert on_board(board(cpu), tmp_path, PROBE) == {
         "folder": "/home/pi/.cache/edgekit-device",
         "arch": "aarch64",
@@ -71,8 +75,7 @@ def test_edgekit_on_a_board_over_ssh_knows_its_processor(board: Boards, cpu: str
     }
 
 
-def test_edgekit_on_a_board_knows_that_it_is_emulated(board: Boards, tmp_path: Path) -> None:
-    leave = shutil.ignore_patterns("__pycache__", "embedded", "passes", "sources", "cli", "testing")
-    shutil.copytree(HERE, tmp_path / "edgekit", ignore=leave)
-    found = on_board(board("cortex-a72"), tmp_path, SIGNS)
-    assert found == {"together": True, "thread-self": True, "parent": True}
+def test_edgekit_on_a_board_recognises_the_emulation(board: Boards, tmp_path: Path) -> None:
+    copy_edgekit(tmp_path)
+    signs = on_board(board("cortex-a72"), tmp_path, SIGNS)
+    assert signs == {"together": True, "thread-self": True, "parent": True}

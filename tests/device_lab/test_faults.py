@@ -1,4 +1,4 @@
-"""What goes wrong with a board on a desk: each fault is named, ends with exit code 7, and leaves nothing behind."""
+"""The faults of a board on a desk: each is named, ends with exit code 7, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device import Board, Completed, connect
+from edgekit.device import Completed, DeviceLock, connect
 from edgekit.errors import DeviceError
 from tests.device_lab.board import EmulatedBoard
 from tests.device_lab.image import Unavailable
@@ -46,12 +46,12 @@ def until(condition: Callable[[], bool], limit_s: float = 30) -> None:
 
 
 def left_on(board: EmulatedBoard) -> list[str]:
-    """Give the running jobs of steps: `sleep 300` and what started it."""
+    """Return the running jobs of steps: `sleep 300` and what started it."""
     return [words for words in board.processes() if "sleep 300" in words]
 
 
 def left_here(pid: int) -> list[Path]:
-    """Give the folders of connections that a process of edgekit's made here."""
+    """Return the folders of connections that an edgekit process created here."""
     return list(Path("/tmp").glob(f"edgekit-{pid}-*"))
 
 
@@ -62,7 +62,7 @@ def nothing_stays_here() -> Iterator[None]:
 
 
 def ssh_clients(pid: int) -> list[str]:
-    """List the SSH clients that a process started: each names the folder of its connection."""
+    """Return the SSH clients that a process started: the command line of each has the folder of its connection."""
     mark = f"/tmp/edgekit-{pid}-"
     return [line for path in Path("/proc").glob("[0-9]*") if mark in (line := words(int(path.name)))]
 
@@ -92,7 +92,7 @@ def test_a_board_with_another_host_key(spare: EmulatedBoard) -> None:
     spare.stop_serving()
     spare.make_key("host_key")
     spare.serve()
-    with refused(spare, "another host key", hint=f'-R "[127.0.0.1]:{spare.port}"'):
+    with refused(spare, "host key", "differs", hint=f'-R "[127.0.0.1]:{spare.port}"'):
         look(spare)
 
 
@@ -125,13 +125,13 @@ class Running:
 
     def __init__(self, board: EmulatedBoard, *, timeout_s: float = 120) -> None:
         self.error: BaseException | None = None
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self._board, self._timeout_s = board, timeout_s
         self._thread = threading.Thread(target=self._work)
 
     def __enter__(self) -> Running:
         self._thread.start()
-        assert self.begun.wait(60), self.error
+        assert self.started.wait(60), self.error
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -141,18 +141,18 @@ class Running:
 
     def _work(self) -> None:
         try:
-            with connect(self._board.address) as transport, Board(transport) as board:
-                board.step("bench", LONG, timeout_s=self._timeout_s, on_line=lambda _: self.begun.set())
+            with connect(self._board.address) as transport, DeviceLock(transport) as lock:
+                lock.step("bench", LONG, timeout_s=self._timeout_s, on_line=lambda _: self.started.set())
         except BaseException as error:
             self.error = error
 
 
-def goes_on(board: EmulatedBoard) -> None:
-    """Show that the next run has the board, and that nothing of the last one runs beside it."""
-    with connect(board.address) as transport, Board(transport) as here:
+def works_again(board: EmulatedBoard) -> None:
+    """Assert that the next run gets the board, and that nothing of the last one still runs there."""
+    with connect(board.address) as transport, DeviceLock(transport) as lock:
         until(lambda: not left_on(board))
-        assert here.step("next", ["echo", "fine"], timeout_s=60).text == "fine\n"
-        here.clean()
+        assert lock.step("next", ["echo", "fine"], timeout_s=60).text == "fine\n"
+        lock.clean()
     assert not list(board.home.rglob("*edgekit*"))
 
 
@@ -163,7 +163,7 @@ def test_a_session_that_is_cut(spare: EmulatedBoard) -> None:
     ):
         assert left_on(spare)
         spare.cut()
-    goes_on(spare)
+    works_again(spare)
 
 
 def test_a_board_that_hangs(spare: EmulatedBoard) -> None:
@@ -173,7 +173,7 @@ def test_a_board_that_hangs(spare: EmulatedBoard) -> None:
     ):
         spare.hang()
     spare.resume()
-    goes_on(spare)
+    works_again(spare)
 
 
 def test_a_board_that_reboots_in_a_step(spare: EmulatedBoard) -> None:
@@ -182,28 +182,28 @@ def test_a_board_that_reboots_in_a_step(spare: EmulatedBoard) -> None:
         Running(spare),
     ):
         spare.reboot()
-    goes_on(spare)
+    works_again(spare)
 
 
 def test_a_board_that_reboots_between_push_and_step(spare: EmulatedBoard, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    with connect(spare.address) as transport, Board(transport) as board:
-        board.push(tmp_path / "file", "file")
+    with connect(spare.address) as transport, DeviceLock(transport) as lock:
+        lock.push(tmp_path / "file", "file")
         spare.reboot()
         with contextlib.suppress(DeviceError):  # the first command after it may find the connection gone
             transport.run(["true"], timeout_s=30)
         with refused(spare, "rebooted", "'bench'", hint="last -x reboot"):
-            board.step("bench", ["true"], timeout_s=60)
-    goes_on(spare)
+            lock.step("bench", ["true"], timeout_s=60)
+    works_again(spare)
 
 
 CHILD = """
 import sys
 from edgekit.errors import DeviceError
-from edgekit.device import Board, connect
+from edgekit.device import DeviceLock, connect
 try:
-    with connect(sys.argv[1]) as transport, Board(transport) as board:
-        board.step("bench", ["/bin/sh", "-c", "echo running >&2; exec sleep 300"], timeout_s=200,
+    with connect(sys.argv[1]) as transport, DeviceLock(transport) as lock:
+        lock.step("bench", ["/bin/sh", "-c", "echo running >&2; exec sleep 300"], timeout_s=200,
                    on_line=lambda line: print(line, flush=True))
 except DeviceError as error:
     print(error)
@@ -211,7 +211,7 @@ except DeviceError as error:
 
 
 def child(board: EmulatedBoard) -> subprocess.Popen[str]:
-    """Start a run in a process of its own, and wait until its step runs."""
+    """Start a run in another process, and wait until its step runs."""
     started = subprocess.Popen([sys.executable, "-c", CHILD, board.address], stdout=subprocess.PIPE, text=True)
     assert started.stdout is not None
     assert started.stdout.readline() == "running\n"
@@ -223,17 +223,17 @@ def test_a_cable_that_is_pulled(lab: Lab, ssh_config: Path) -> None:
     try:
         wired = lab.wired()
     except Unavailable as error:
-        pytest.skip(f"no cable to pull: {error}")
+        pytest.skip(f"no virtual cable: {error}")
     with wired:
         run = child(wired)
         wired.unplug()
-        said, _ = run.communicate(timeout=120)
-        assert mentions(said, "ssh://wired", "answering")
+        printed, _ = run.communicate(timeout=120)
+        assert mentions(printed, "ssh://wired", "answering")
         with refused(wired, re.compile(r"No route to host|timed out"), hint="ping"):
             look(wired)
-        assert left_on(wired), "the board is told of nothing, so its job goes on, up to its time limit"
+        assert left_on(wired), "the board is not notified, so its job runs on, up to its time limit"
         wired.plug()
-        goes_on(wired)
+        works_again(wired)
 
 
 def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
@@ -243,7 +243,7 @@ def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
     run.communicate()
     until(lambda: not ssh_clients(run.pid))
     until(lambda: not left_on(spare))
-    goes_on(spare)
+    works_again(spare)
     (folder,) = left_here(run.pid)  # the one thing that a killed process cannot remove
     assert {path.name for path in folder.iterdir()} <= {"log", "s"}
     shutil.rmtree(folder)
@@ -251,14 +251,14 @@ def test_a_host_process_that_is_killed(spare: EmulatedBoard) -> None:
 
 def test_two_runs_at_once(spare: EmulatedBoard) -> None:
     run = child(spare)
-    second = Board(connect(spare.address))
-    with refused(spare, f"process {run.pid}", re.compile(r"\b20\d\d-\d\d-"), hint="claim"):
+    second = DeviceLock(connect(spare.address))
+    with refused(spare, f"process {run.pid}", re.compile(r"\b20\d\d-\d\d-"), hint=re.compile(r"\b\d+ s\b")):
         second.__enter__()
     second.transport.close()
     assert left_on(spare), "the second run ended the first one's work"
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=120)
-    goes_on(spare)
+    works_again(spare)
 
 
 # Files
@@ -277,18 +277,18 @@ def test_a_disk_that_is_too_small(lab: Lab, ssh_config: Path, large: Path) -> No
     with (
         lab.spare(tmp_kb=4096) as small,
         connect(small.address) as transport,
-        Board(transport, folder="/tmp/edgekit") as board,
+        DeviceLock(transport, folder="/tmp/edgekit") as lock,
     ):
         with refused(small, "'large'", "7.0 MB", re.compile(r"\b[34]\.\d MB"), hint="EDGEKIT_DEVICE_DIR"):
-            board.push_bundle(large)
+            lock.push_bundle(large)
         with refused(small, "'model.onnx'", "6.0 MB", re.compile(r"\b[34]\.\d MB"), hint="EDGEKIT_DEVICE_DIR"):
-            board.push(large / "model.onnx", "model.onnx")
-        # Between the look and the write somebody else can fill it.
+            lock.push(large / "model.onnx", "model.onnx")
+        # Between the check and the write another program can fill it.
         small.replace("/bin/df", "#!/bin/sh\necho head; echo disk 9999999 0 9999999 0% /tmp\n")
         with refused(small, "'large'", "'/tmp/edgekit/bundles/large'", "disk is full", hint="space"):
-            board.push_bundle(large)
+            lock.push_bundle(large)
         with refused(small, "'model.onnx'", "disk is full", hint="space"):
-            board.push(large / "model.onnx", "model.onnx")
+            lock.push(large / "model.onnx", "model.onnx")
         left = transport.run(["find", "/tmp/edgekit", "-type", "f"], timeout_s=30).text.split()
         assert sorted(left) == ["/tmp/edgekit/edgekit-device", "/tmp/edgekit/lease"]
 
@@ -305,30 +305,30 @@ data[12345] ^= 1
 
 
 def test_an_upload_that_arrives_altered(spare: EmulatedBoard, large: Path) -> None:
-    with connect(spare.address) as transport, Board(transport) as board:
+    with connect(spare.address) as transport, DeviceLock(transport) as lock:
         there = spare.home / ".cache/edgekit-device"
         spare.replace("/bin/tar", ALTERING_TAR)
         with refused(spare, "'model.onnx'", "'large'", "altered", hint="again"):
-            board.push_bundle(large)
+            lock.push_bundle(large)
         spare.restore("/bin/tar")
         spare.replace("/bin/cat", "#!/bin/sh\nexec head -c 1000000\n")
         with refused(spare, "'model.onnx'", "altered", hint="again"):
-            board.push(large / "model.onnx", "model.onnx")
+            lock.push(large / "model.onnx", "model.onnx")
         spare.restore("/bin/cat")
         assert not list(there.rglob("model.onnx*"))
-        board.push_bundle(large)
+        lock.push_bundle(large)
     assert (there / "bundles/large/model.onnx").read_bytes() == (large / "model.onnx").read_bytes()
 
 
 def test_a_download_that_is_cut_leaves_nothing_here(spare: EmulatedBoard, large: Path, tmp_path: Path) -> None:
-    with connect(spare.address) as transport, Board(transport) as board:
-        board.push(large / "model.onnx", "model.onnx")
+    with connect(spare.address) as transport, DeviceLock(transport) as lock:
+        lock.push(large / "model.onnx", "model.onnx")
         spare.replace("/bin/cat", '#!/bin/sh\nhead -c 1000000 "$2"; kill -9 $$\n')
         with pytest.raises(DeviceError):
-            board.fetch("model.onnx", tmp_path / "back" / "model.onnx")
+            lock.fetch("model.onnx", tmp_path / "back" / "model.onnx")
         spare.restore("/bin/cat")
         assert not list((tmp_path / "back").iterdir())
-        board.fetch("model.onnx", tmp_path / "back" / "model.onnx")
+        lock.fetch("model.onnx", tmp_path / "back" / "model.onnx")
     assert (tmp_path / "back" / "model.onnx").read_bytes() == (large / "model.onnx").read_bytes()
 
 

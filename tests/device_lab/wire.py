@@ -1,4 +1,4 @@
-"""A board at the end of a cable: its SSH server sits in a network of its own, behind a virtual Ethernet."""
+"""A board at the end of a cable: its SSH server is in its own network, behind a virtual Ethernet."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.device_lab.image import Image, Unavailable
 
 
 class WiredBoard(EmulatedBoard):
-    """An emulated board whose cable can be pulled. It takes root. The addresses are from the range for such trials."""
+    """An emulated board whose cable can be pulled. It needs root. The addresses are of the range for such tests."""
 
     def __init__(self, lab: Path, run: Path, image: Image, cpu: str, *, name: str) -> None:
         if os.getuid() != 0 or shutil.which("ip") is None:
-            raise Unavailable("a virtual Ethernet takes root and iproute2")
+            raise Unavailable("a virtual Ethernet needs root and iproute2")
         self._net = f"198.18.{os.getpid() % 250}"
         self._here = f"ek{os.getpid()}"
         self._holder: subprocess.Popen[bytes] | None = None
@@ -45,7 +45,7 @@ class WiredBoard(EmulatedBoard):
         _ip("link", "set", "cable", "up", inside=self.network)
 
     def unplug(self) -> None:
-        """Pull the cable: no packet goes either way, and nobody is told."""
+        """Pull the cable: no packet passes either way, and neither side is notified."""
         _ip("link", "set", "cable", "down", inside=self.network)
 
     def stop_serving(self) -> None:

@@ -1,4 +1,4 @@
-"""The sampler and the energy: integrals against known answers, and sensors that change or fail while they are read."""
+"""The sampler and the energy: integrals with known values, and sensors that change or fail while they are read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from edgekit import sensors
 from edgekit.result.measurement import Quantity
-from edgekit.sensors import Board, energy
+from edgekit.sensors import SensorSet, energy
 from edgekit.sensors.reading import Sensor, Unreadable
-from edgekit.sensors.sampler import Sampler, joined
+from edgekit.sensors.sampler import Sampler, merge
 from tests.wording import mentions
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
@@ -46,12 +46,12 @@ def test_a_counter_grows_evenly_between_readings():
     assert energy.growth(counted, 0.5, 3.0) == pytest.approx(17 - 3.5)
 
 
-def test_regions_that_follow_each_other_are_one():
-    assert joined([(0, 1), (1.01, 2), (5, 6)], 0.1) == [(0, 2), (5, 6)]
+def test_regions_that_follow_each_other_are_merged():
+    assert merge([(0, 1), (1.01, 2), (5, 6)], 0.1) == [(0, 2), (5, 6)]
 
 
 class Scripted:
-    """A sensor that says what its script says, the last word for ever."""
+    """A sensor that returns the values of its script, then the last one for ever."""
 
     def __init__(self, *values: float | None) -> None:
         self.values = list(values)
@@ -59,12 +59,12 @@ class Scripted:
     def __call__(self) -> float:
         value = self.values.pop(0) if len(self.values) > 1 else self.values[0]
         if value is None:
-            raise Unreadable("the kernel gives no value for 'power' (EAGAIN)")
+            raise Unreadable("the kernel has no value for 'power' (EAGAIN)")
         return value
 
 
 class Clock:
-    """Stands for `time.monotonic` in the sampler, so that the answers are known."""
+    """Replaces `time.monotonic` in the sampler, so that the results are known."""
 
     now = 100.0
 
@@ -74,29 +74,29 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(time, "monotonic", made)
-    return made
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
 
 
-def read(clock: Clock, board: Board, count: int, interval_s: float = 0.5) -> Sampler:
+def read(clock: Clock, sensor_set: SensorSet, count: int, interval_s: float = 0.5) -> Sampler:
     """Read `count` times, the first at 100 s, without the thread."""
-    sampler = Sampler(board, interval_s)
+    sampler = Sampler(sensor_set, interval_s)
     for _ in range(count):
         sampler.read()
         clock.now += interval_s
     return sampler
 
 
-def rail(*values: float | None, quantity: Quantity = "power") -> Board:
-    return Board(Path("/nowhere"), (Sensor("VDD_IN", quantity, Scripted(*values)),), rail="VDD_IN")
+def rail(*values: float | None, quantity: Quantity = "power") -> SensorSet:
+    return SensorSet(Path("/nowhere"), (Sensor("VDD_IN", quantity, Scripted(*values)),), rail="VDD_IN")
 
 
 def test_energy_is_power_times_time_by_inference(clock):
     sampler = read(clock, rail(8.0), 11)
-    found = sampler.energy([(100.25, 104.75)], 100)
-    assert found.rail == "VDD_IN" and found.reason is None
-    assert found.per_inference_j == pytest.approx(8.0 * 4.5 / 100)
+    used = sampler.energy([(100.25, 104.75)], 100)
+    assert used.rail == "VDD_IN" and used.reason is None
+    assert used.per_inference_j == pytest.approx(8.0 * 4.5 / 100)
     assert sampler.power_w((101, 103)) == pytest.approx(8.0)
     ramp = read(clock, rail(*(float(value) for value in range(11))), 11)  # 2 W more each second, from 105.5 s on
     assert ramp.energy([(105.5, 110.5)], 1).per_inference_j == pytest.approx(25)
@@ -113,40 +113,40 @@ def test_energy_of_a_counter_that_wraps_while_it_is_read(clock, tmp_path):
     zone = root / "sys/class/powercap/intel-rapl:0"
     count, limit = (int((zone / f"{name}_uj").read_text()) for name in ("energy", "max_energy_range"))
     sampler = Sampler(sensors.find(root), 0.5)
-    for _ in range(9):  # 2 J each half second; the limit is crossed on the way
+    for _ in range(9):  # 2 J each half second; the counter wraps on the way
         sampler.read()
         clock.now += 0.5
         count = (count + 2_000_000) % limit
         (zone / "energy_uj").write_text(f"{count}\n")
     assert count < 18_000_000, "it wrapped"
-    found = sampler.energy([(100.25, 103.75)], 7)
-    assert found.rail == "package-0" and found.per_inference_j == pytest.approx(4.0 * 3.5 / 7)
+    used = sampler.energy([(100.25, 103.75)], 7)
+    assert used.rail == "package-0" and used.per_inference_j == pytest.approx(4.0 * 3.5 / 7)
     assert sampler.power_w((100.5, 103.0)) == pytest.approx(4.0)
 
 
-def test_turns_too_short_for_the_sampler_have_no_energy(clock):
-    found = read(clock, rail(8.0), 11).energy([(100.0, 100.2), (101.0, 101.2), (102.0, 102.2)], 10)
-    assert found.per_inference_j is None and mentions(found.reason, "0.2 s")
-    assert mentions(found.reason, "alone")
+def test_rounds_too_short_for_the_sampler_have_no_energy(clock):
+    used = read(clock, rail(8.0), 11).energy([(100.0, 100.2), (101.0, 101.2), (102.0, 102.2)], 10)
+    assert used.per_inference_j is None and mentions(used.reason, "0.2 s")
+    assert mentions(used.reason, "alone")
 
 
 def test_a_rail_that_fails_for_long_has_no_energy(clock):
     sampler = read(clock, rail(8.0, 8.0, *[None] * 8, 8.0), 15)
-    found = sampler.energy([(100.0, 107.0)], 10)
-    assert found.per_inference_j is None and mentions(found.reason, "4.5 s", "EAGAIN")
-    moment = read(clock, rail(8.0, 8.0, None, 8.0), 15)
-    assert moment.energy([(107.5, 114.5)], 7).per_inference_j == pytest.approx(8.0), "one missed reading is bridged"
+    used = sampler.energy([(100.0, 107.0)], 10)
+    assert used.per_inference_j is None and mentions(used.reason, "4.5 s", "EAGAIN")
+    brief = read(clock, rail(8.0, 8.0, None, 8.0), 15)
+    assert brief.energy([(107.5, 114.5)], 7).per_inference_j == pytest.approx(8.0), "one missed reading is bridged"
 
 
-def test_a_rail_that_is_refused_says_so(clock):
+def test_a_rail_that_cannot_be_read_has_a_reason(clock):
     sampler = read(clock, rail(None, quantity="energy"), 5)
     assert mentions(sampler.energy([(100.0, 102.0)], 10).reason, "'power'", "EAGAIN")
-    told = sampler.sensors([(100.0, 102.0)])
-    assert told.series == () and set(told.absent) == {"VDD_IN"}
-    assert mentions(told.absent["VDD_IN"], "'power'", "EAGAIN")
+    readings = sampler.sensors([(100.0, 102.0)])
+    assert readings.series == () and set(readings.absent) == {"VDD_IN"}
+    assert mentions(readings.absent["VDD_IN"], "'power'", "EAGAIN")
 
 
-def test_values_that_change_and_vanish_under_the_reader_are_told(clock, tmp_path):
+def test_values_that_change_and_vanish_while_they_are_read(clock, tmp_path):
     root = Path(shutil.copytree(FIXTURES / "raspberry-pi-4", tmp_path / "pi"))
     zone = root / "sys/class/thermal/thermal_zone0/temp"
     sampler = Sampler(sensors.find(root), 0.5)
@@ -157,10 +157,10 @@ def test_values_that_change_and_vanish_under_the_reader_are_told(clock, tmp_path
     zone.unlink()
     clock.now += 0.5
     sampler.read()
-    told = sampler.sensors([(100.0, 101.0)])
-    (series,) = told.of("temperature")
-    assert series.values == (48.686, 71.0, None) and told.times_s == (0.0, 0.5, 1.0)
-    assert mentions(told.absent["cpu-thermal"], "1 of 3 readings")
+    readings = sampler.sensors([(100.0, 101.0)])
+    (series,) = readings.of("temperature")
+    assert series.values == (48.686, 71.0, None) and readings.times_s == (0.0, 0.5, 1.0)
+    assert mentions(readings.absent["cpu-thermal"], "1 of 3 readings")
 
 
 def test_the_thread_reads_counts_its_cost_and_ends():
@@ -168,15 +168,15 @@ def test_the_thread_reads_counts_its_cost_and_ends():
         began = time.monotonic()
         while len(sampler.points("VDD_IN")[0]) < 5 and time.monotonic() < began + 20:
             time.sleep(0.02)
-    told = sampler.sensors([(began, time.monotonic())])
+    readings = sampler.sensors([(began, time.monotonic())])
     assert not sampler._thread.is_alive()
-    assert len(told.times_s) >= 5 and 0 < told.cpu_share < 1 and told.facts == {"power mode": "15W"}
-    assert [series.name for series in told.of("power")] == ["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]
+    assert len(readings.times_s) >= 5 and 0 < readings.cpu_share < 1 and readings.facts == {"power mode": "15W"}
+    assert [series.name for series in readings.of("power")] == ["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]
     assert sampler.throttle().verdict == "not throttled"
 
 
 def test_a_machine_without_sensors_has_no_energy_and_no_verdict():
-    with Sampler(Board(Path("/nowhere"), absent={"power": "this machine is emulated"}), 0.02) as sampler:
+    with Sampler(SensorSet(Path("/nowhere"), absent={"power": "this machine is emulated"}), 0.02) as sampler:
         pass
     assert mentions(sampler.energy([(0, 1)], 1).reason, "emulated")
     assert sampler.throttle().verdict == "unknown"

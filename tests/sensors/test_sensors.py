@@ -1,4 +1,4 @@
-"""The sensors' readers, on trees as boards have them (tests/fixtures/sensors/PROVENANCE), and on what goes wrong."""
+"""The readers of sensors, on trees as boards have them (tests/fixtures/sensors/PROVENANCE), and on damaged ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.wording import mentions, raises
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sensors"
 
 
-def board(name: str) -> sensors.Board:
+def sensors_of(name: str) -> sensors.SensorSet:
     return sensors.find(FIXTURES / name, virtual=name == "vm")
 
 
-def values(found: sensors.Board, quantity: str) -> dict[str, float]:
-    """Read what can be read; the others are left out."""
+def values(sensor_set: sensors.SensorSet, quantity: str) -> dict[str, float]:
+    """Return the values of a quantity by sensor; those that cannot be read are left out."""
     read = {}
-    for sensor in found.sensors:
+    for sensor in sensor_set.sensors:
         if sensor.quantity == quantity:
             try:
                 read[sensor.name] = sensor.read()
@@ -37,7 +37,7 @@ def values(found: sensors.Board, quantity: str) -> dict[str, float]:
 
 @pytest.fixture
 def tree(tmp_path: Path):
-    """Give a maker of a copy of a board's tree that may be bent."""
+    """A function that copies a board's tree, so that a test can change it."""
 
     def make(name: str) -> Path:
         return Path(shutil.copytree(FIXTURES / name, tmp_path / name))
@@ -53,72 +53,74 @@ def test_the_trees_say_that_nobody_captured_them():
 
 
 def test_raspberry_pi_4_measures_no_power():
-    found = board("raspberry-pi-4")
-    assert values(found, "temperature") == {"cpu-thermal": 48.686}
-    assert values(found, "clock") == {"policy0": 1500.0}
-    assert found.rail is None and set(found.absent) == {"power"}
-    assert mentions(found.absent["power"], "Raspberry Pi 4 Model B", "power")
-    assert found.facts == {"arm clock": "1800 MHz before the run, says the firmware"}
-    assert throttling.read(found.root).firmware == 0
+    sensor_set = sensors_of("raspberry-pi-4")
+    assert values(sensor_set, "temperature") == {"cpu-thermal": 48.686}
+    assert values(sensor_set, "clock") == {"policy0": 1500.0}
+    assert sensor_set.rail is None and set(sensor_set.absent) == {"power"}
+    assert mentions(sensor_set.absent["power"], "Raspberry Pi 4 Model B", "power")
+    assert sensor_set.facts == {"arm clock": "1800 MHz before the run, by the firmware"}
+    assert throttling.read(sensor_set.root).firmware == 0
 
 
-def test_raspberry_pi_5_gives_its_rails_and_says_that_they_are_not_the_input():
-    found = board("raspberry-pi-5")
-    # 0.1 A x 3.7 V + 0.2 A x 3.3 V + 0.5 A x 1.8 V + 2.5 A x 0.9 V; voltages without a current are no rail
-    assert values(found, "power") == {found.rail: pytest.approx(0.37 + 0.66 + 0.9 + 2.25)}
-    assert mentions(found.rail, "input")
-    assert values(found, "temperature") == {"cpu-thermal": 61.5}
+def test_raspberry_pi_5_measures_its_rails_which_are_not_the_input():
+    sensor_set = sensors_of("raspberry-pi-5")
+    # 0.1 A x 3.7 V + 0.2 A x 3.3 V + 0.5 A x 1.8 V + 2.5 A x 0.9 V; voltages without a current are not a rail
+    assert values(sensor_set, "power") == {sensor_set.rail: pytest.approx(0.37 + 0.66 + 0.9 + 2.25)}
+    assert mentions(sensor_set.rail, "input")
+    assert values(sensor_set, "temperature") == {"cpu-thermal": 61.5}
 
 
-def test_orin_nano_counts_the_rail_that_carries_all():
-    found = board("jetson-orin-nano")
-    assert found.rail == "VDD_IN"
-    watts = values(found, "power")
+def test_orin_nano_uses_the_rail_of_the_total():
+    sensor_set = sensors_of("jetson-orin-nano")
+    assert sensor_set.rail == "VDD_IN"
+    watts = values(sensor_set, "power")
     assert watts == {"VDD_IN": 5.008 * 1.48, "VDD_CPU_GPU_CV": pytest.approx(5.008 * 0.52), "VDD_SOC": 5.008 * 0.296}
-    assert values(found, "clock") == {"policy0": 1510.4, "policy4": 729.6, "17000000.gpu": 624.75}
-    assert "cv0-thermal" not in values(found, "temperature"), "a part that is off says -256 degrees"
-    assert values(found, "temperature")["tj-thermal"] == 52.406
-    assert found.facts == {"power mode": "15W"}
+    assert values(sensor_set, "clock") == {"policy0": 1510.4, "policy4": 729.6, "17000000.gpu": 624.75}
+    assert "cv0-thermal" not in values(sensor_set, "temperature"), "a part that is off reports -256 degrees"
+    assert values(sensor_set, "temperature")["tj-thermal"] == 52.406
+    assert sensor_set.facts == {"power mode": "15W"}
 
 
 def test_agx_orin_has_no_such_rail_so_its_rails_are_summed():
-    found = board("jetson-agx-orin")
-    assert found.rail == "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO"
-    watts = values(found, "power")
-    assert watts[found.rail] == pytest.approx(sum(value for name, value in watts.items() if name != found.rail))
-    assert watts[found.rail] == pytest.approx(19.096 * 0.4 + 5.032 * 0.92)
-    assert "NC" not in found.rail, "what is not connected is left out"
-    assert "hwmon4 channel 3" in found.absent, "and so is what has no label"
-    assert found.facts["power mode"] == "MAXN"
-    assert found.facts["clocks locked"].startswith("policy0 at 2201 MHz"), "as jetson_clocks leaves them"
+    sensor_set = sensors_of("jetson-agx-orin")
+    assert sensor_set.rail == "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO"
+    watts = values(sensor_set, "power")
+    assert watts[sensor_set.rail] == pytest.approx(
+        sum(value for name, value in watts.items() if name != sensor_set.rail)
+    )
+    assert watts[sensor_set.rail] == pytest.approx(19.096 * 0.4 + 5.032 * 0.92)
+    assert "NC" not in sensor_set.rail, "what is not connected is left out"
+    assert "hwmon4 channel 3" in sensor_set.absent, "and so is what has no label"
+    assert sensor_set.facts["power mode"] == "MAXN"
+    assert sensor_set.facts["clocks locked"].startswith("policy0 at 2201 MHz"), "as jetson_clocks leaves them"
 
 
 def test_an_intel_box_counts_energy_and_throttling():
-    found = board("intel-n100")
-    assert found.rail == "package-0"
-    assert values(found, "temperature")["coretemp Package id 0"] == 58.0
-    assert set(values(found, "clock")) == {"policy0", "policy1", "policy2", "policy3"}
-    assert intel.throttle_counts(found.root)["cpu3 core"] == 3
+    sensor_set = sensors_of("intel-n100")
+    assert sensor_set.rail == "package-0"
+    assert values(sensor_set, "temperature")["coretemp Package id 0"] == 58.0
+    assert set(values(sensor_set, "clock")) == {"policy0", "policy1", "policy2", "policy3"}
+    assert intel.throttle_counts(sensor_set.root)["cpu3 core"] == 3
 
 
-def test_a_bare_virtual_machine_has_nothing_and_says_why():
-    found = board("vm")
-    assert found.rail is None
-    assert set(found.absent) == {"temperature", "clock", "power"}
-    assert all(mentions(reason, "virtual machine") for reason in found.absent.values())
-    assert values(found, "memory") == {"available": pytest.approx(23552.0)}
-    assert throttling.judge(throttling.read(found.root), throttling.read(found.root)).verdict == "unknown"
+def test_a_bare_virtual_machine_has_no_sensors_and_a_reason():
+    sensor_set = sensors_of("vm")
+    assert sensor_set.rail is None
+    assert set(sensor_set.absent) == {"temperature", "clock", "power"}
+    assert all(mentions(reason, "virtual machine") for reason in sensor_set.absent.values())
+    assert values(sensor_set, "memory") == {"available": pytest.approx(23552.0)}
+    assert throttling.judge(throttling.read(sensor_set.root), throttling.read(sensor_set.root)).verdict == "unknown"
 
 
-def test_a_machine_without_sensors_names_the_places_it_looked_in():
-    found = sensors.find(FIXTURES / "vm")
-    assert "sys/class/powercap" in found.absent["power"] and "cpufreq" in found.absent["clock"]
+def test_a_machine_without_sensors_names_the_folders_that_were_read():
+    sensor_set = sensors.find(FIXTURES / "vm")
+    assert "sys/class/powercap" in sensor_set.absent["power"] and "cpufreq" in sensor_set.absent["clock"]
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOENT, "there"),
+        (errno.ENOENT, "exist"),
         (errno.EACCES, "root"),
         (errno.EPERM, "root"),
         (errno.EAGAIN, "EAGAIN"),
@@ -126,7 +128,7 @@ def test_a_machine_without_sensors_names_the_places_it_looked_in():
         (errno.ENODATA, "ENODATA"),
     ],
 )
-def test_what_the_kernel_refuses_is_told(monkeypatch: pytest.MonkeyPatch, code: int, words: str):
+def test_what_the_kernel_refuses_has_a_reason(monkeypatch: pytest.MonkeyPatch, code: int, words: str):
     def refuse(path: Path) -> bytes:
         raise OSError(code, os.strerror(code))
 
@@ -136,8 +138,8 @@ def test_what_the_kernel_refuses_is_told(monkeypatch: pytest.MonkeyPatch, code: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root reads everything")
-def test_a_counter_for_another_user_alone_is_refused(tree):
-    """The real refusal, in a child without rights: root has to give up that of reading everything."""
+def test_a_counter_that_only_root_may_read_is_refused(tree):
+    """The real refusal, in a child without capabilities: root has to drop the one of reading everything."""
     root = tree("intel-n100")
     counter = root / "sys/class/powercap/intel-rapl:0/energy_uj"
     counter.chmod(0)
@@ -148,8 +150,8 @@ def test_a_counter_for_another_user_alone_is_refused(tree):
     code = (
         "import sys\nfrom pathlib import Path\nfrom edgekit import sensors\n"
         "from edgekit.sensors.reading import Unreadable\n"
-        "found = sensors.find(Path(sys.argv[1]))\n"
-        "try:\n    print(next(s for s in found.sensors if s.name == found.rail).read())\n"
+        "here = sensors.find(Path(sys.argv[1]))\n"
+        "try:\n    print(next(s for s in here.sensors if s.name == here.rail).read())\n"
         "except Unreadable as reason:\n    print(reason)\n"
     )
     done = subprocess.run([*bare, sys.executable, "-c", code, str(root)], capture_output=True, text=True)
@@ -157,7 +159,7 @@ def test_a_counter_for_another_user_alone_is_refused(tree):
 
 
 @pytest.mark.parametrize(("text", "words"), [("-40000", "-40 °C"), ("0", "0 °C"), ("", "''"), ("n/a", "'n/a'")])
-def test_a_bogus_temperature_is_none(tree, text: str, words: str):
+def test_an_impossible_temperature_is_unreadable(tree, text: str, words: str):
     root = tree("raspberry-pi-4")
     (root / "sys/class/thermal/thermal_zone0/temp").write_text(text)
     (sensor,) = thermal.find(root)
@@ -165,13 +167,13 @@ def test_a_bogus_temperature_is_none(tree, text: str, words: str):
         sensor.read()
 
 
-def test_frost_is_no_fault(tree):
+def test_a_temperature_below_zero_is_valid(tree):
     root = tree("raspberry-pi-4")
     (root / "sys/class/thermal/thermal_zone0/temp").write_text("-12500\n")
     assert thermal.find(root)[0].read() == -12.5
 
 
-def test_a_zone_without_a_type_goes_by_its_folder_and_equal_types_are_kept_apart(tree):
+def test_a_zone_without_a_type_has_its_folders_name_and_equal_types_differ(tree):
     root = tree("jetson-orin-nano")
     (root / "sys/class/thermal/thermal_zone0/type").unlink()
     (root / "sys/class/thermal/thermal_zone1/type").write_text("tj-thermal\n")
@@ -191,7 +193,7 @@ def test_the_model_ends_with_a_nul(tree):
     assert "\0" not in sensors.find(root).absent["power"]
 
 
-def test_a_counter_wraps_and_a_reset_is_told(tree):
+def test_a_counter_wraps_and_a_reset_is_an_error(tree):
     zone = tree("intel-n100") / "sys/class/powercap/intel-rapl:0"
     counter = intel.Counter(zone)
     assert counter.read() == 0
@@ -221,7 +223,7 @@ def test_two_packages_are_summed(tree):
         ("sleep 30", "0.3 s"),
     ],
 )
-def test_a_firmware_tool_that_fails_is_told(tree, monkeypatch: pytest.MonkeyPatch, script: str, words: str):
+def test_a_firmware_tool_that_fails_has_a_reason(tree, monkeypatch: pytest.MonkeyPatch, script: str, words: str):
     monkeypatch.setattr(reading, "TOOL_S", 0.3)
     root = tree("raspberry-pi-5")
     (root / "usr/bin/vcgencmd").write_text(f"#!/bin/sh\n{script}\n")
@@ -231,14 +233,14 @@ def test_a_firmware_tool_that_fails_is_told(tree, monkeypatch: pytest.MonkeyPatc
     assert verdict.verdict == "unknown" or "sleep" in script
 
 
-def test_a_missing_firmware_tool_is_told(tree):
+def test_a_missing_firmware_tool_has_a_reason(tree):
     root = tree("raspberry-pi-5")
     (root / "usr/bin/vcgencmd").unlink()
     assert mentions(sensors.find(root).absent["power"], "'vcgencmd'", "apt-get install raspi-utils")
 
 
-def bits(value: int) -> throttling.Marks:
-    return throttling.Marks(firmware=value)
+def bits(value: int) -> throttling.ThrottleCounts:
+    return throttling.ThrottleCounts(firmware=value)
 
 
 def test_throttling_of_a_raspberry_pi():
@@ -246,9 +248,9 @@ def test_throttling_of_a_raspberry_pi():
     # 0x50005: undervoltage and throttled, now and since boot
     seen = throttling.judge(bits(0), bits(0x50005))
     assert seen.verdict == "throttled" and any(mentions(reason, "voltage") for reason in seen.reasons)
-    # set and gone again during the run: only the bits since boot tell
+    # set and cleared again during the run: only the bits since boot show it
     assert [mentions(reason, "throttled") for reason in throttling.judge(bits(0), bits(0x40000)).reasons] == [True]
-    # set before the run: the firmware cannot tell it anew
+    # set before the run: the firmware cannot report it again
     stale = throttling.judge(bits(0x40000), bits(0x40000))
     assert stale.verdict == "unknown" and mentions(stale.reasons[0], "reboot")
 
@@ -265,8 +267,8 @@ def test_throttling_of_an_intel_box_and_of_any_kernel(tree):
     assert mentions(cooled, "Processor", "cooling_device0", "state 3")
 
 
-def test_a_fan_is_no_throttling():
-    assert throttling.read(FIXTURES / "raspberry-pi-5").held_back == {}
+def test_a_fan_is_not_throttling():
+    assert throttling.read(FIXTURES / "raspberry-pi-5").cooling == {}
 
 
 def test_a_rail_without_voltage_is_not_0_watts(tree):

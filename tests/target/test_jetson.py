@@ -18,23 +18,23 @@ def write(root: Path, name: str, text: str) -> None:
     path.write_text(text)
 
 
-def test_an_orin_nano_tells_its_software_and_its_mode():
-    found = jetson.probe(HOSTS / "jetson-orin-nano")
-    assert (found.chip, found.sm) == ("Orin", "8.7")
-    assert (found.l4t, found.jetpack, found.tensorrt, found.cuda) == ("36.4.3", "6.2", "10.3.0", "12.6")
-    assert found.power_mode == "MAXN_SUPER"
-    assert found.clocks_locked is None, "the tree has no clocks"
-    assert str(found) == "JetPack 6.2 (L4T 36.4.3), TensorRT 10.3.0, CUDA 12.6, power mode MAXN_SUPER"
+def test_the_software_and_the_mode_of_an_orin_nano():
+    facts = jetson.probe(HOSTS / "jetson-orin-nano")
+    assert (facts.chip, facts.sm) == ("Orin", "8.7")
+    assert (facts.l4t, facts.jetpack, facts.tensorrt, facts.cuda) == ("36.4.3", "6.2", "10.3.0", "12.6")
+    assert facts.power_mode == "MAXN_SUPER"
+    assert facts.clocks_locked is None, "the tree has no clocks"
+    assert str(facts) == "JetPack 6.2 (L4T 36.4.3), TensorRT 10.3.0, CUDA 12.6, power mode MAXN_SUPER"
 
 
-def test_a_thor_without_packages_tells_what_can_be_read():
-    found = jetson.probe(HOSTS / "jetson-agx-thor")
-    assert (found.chip, found.sm, found.l4t, found.jetpack) == ("Thor", "11.0", "38.4.0", "7.1")
-    assert (found.tensorrt, found.cuda, found.power_mode) == (None, None, None)
+def test_a_thor_without_packages_has_unknown_facts():
+    facts = jetson.probe(HOSTS / "jetson-agx-thor")
+    assert (facts.chip, facts.sm, facts.l4t, facts.jetpack) == ("Thor", "11.0", "38.4.0", "7.1")
+    assert (facts.tensorrt, facts.cuda, facts.power_mode) == (None, None, None)
 
 
 @pytest.mark.parametrize("other", ["raspberry-pi-5", "intel-n100", "rk3588", "vm"])
-def test_other_machines_are_no_jetson(other):
+def test_other_machines_are_not_a_jetson(other):
     assert jetson.probe(HOSTS / other) is None
 
 
@@ -70,7 +70,7 @@ def test_a_mode_without_a_name_keeps_its_number(tmp_path):
 
 
 @pytest.mark.parametrize(("low", "locked"), [("306000000", False), ("1020000000", True)])
-def test_clocks_are_locked_when_least_and_greatest_are_one(tmp_path, low, locked):
+def test_clocks_are_locked_when_the_lowest_and_highest_are_equal(tmp_path, low, locked):
     write(tmp_path, "etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 1")
     for policy in ("policy0", "policy4"):
         for limit in ("min", "max"):
@@ -85,5 +85,5 @@ def test_damaged_files_are_unknown_facts(tmp_path):
     write(tmp_path, "etc/nv_tegra_release", "# R36 (release), REVISION: 4.3")
     write(tmp_path, "usr/local/cuda/version.json", "{")
     write(tmp_path, "var/lib/nvpmodel/status", "\x00garbage")
-    found = jetson.probe(tmp_path)
-    assert (found.l4t, found.cuda, found.power_mode, found.chip) == ("36.4.3", None, None, None)
+    facts = jetson.probe(tmp_path)
+    assert (facts.l4t, facts.cuda, facts.power_mode, facts.chip) == ("36.4.3", None, None, None)

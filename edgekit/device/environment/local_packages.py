@@ -1,7 +1,7 @@
-"""Packages as folders that a device can be sent: the files of a distribution as pip unpacked them, and no more.
+"""Packages as folders that can be sent to a device: the files of a distribution as pip unpacked them, and no others.
 
-Of edgekit itself and of a plugin they come from this installation: what a device gets is what runs here. An editable
-installation is built by pip; of another the installed files are taken.
+Those of edgekit itself and of a plugin come from this installation, so that the device runs what runs here. pip builds
+an editable installation; otherwise the installed files are copied.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urllib.parse import unquote, urlparse
 from edgekit._requirement import normal
 from edgekit.errors import BuildError, EnvironmentFault
 
-_OF_THE_INSTALLER = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json"}
-"""What tells how a distribution came here; it would differ from machine to machine."""
+_INSTALLER_FILES = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json"}
+"""Files about how a distribution was installed; they differ from machine to machine."""
 
 
-def local(name: str, folder: Path) -> Path:
-    """Copy an installed distribution into a folder of its own in `folder`, and return that.
+def copy(name: str, folder: Path) -> Path:
+    """Copy an installed distribution into a folder of its own in `folder`, and return that folder.
 
     Raises EnvironmentFault when it is not installed or does not fit another machine, BuildError when its build fails.
     """
@@ -50,30 +50,31 @@ def local(name: str, folder: Path) -> Path:
 def split(site: Path, folder: Path) -> tuple[Path, ...]:
     """Copy the distributions of `site`, which pip filled, each into a folder of its own in `folder`.
 
-    One that `folder` has already, in whatever version, is left.
+    A distribution that `folder` contains already, in any version, is skipped.
     """
-    there = {place.name.rpartition("-")[0] for place in folder.iterdir()}
-    return tuple(_copied(found, folder) for found in distributions(path=[str(site)]) if _name(found) not in there)
+    present = {path.name.rpartition("-")[0] for path in folder.iterdir()}
+    installed = distributions(path=[str(site)])
+    return tuple(_copied(package, folder) for package in installed if _name(package) not in present)
 
 
-def _name(found: Distribution) -> str:
-    return normal(found.metadata["Name"])
+def _name(package: Distribution) -> str:
+    return normal(package.metadata["Name"])
 
 
-def _copied(found: Distribution, folder: Path) -> Path:
-    """Copy a distribution's files to `folder/NAME-VERSION`, without commands and bytecode."""
-    place = folder / f"{_name(found)}-{found.version}"
-    for file in found.files or ():
-        described = file.parent.name.endswith(".dist-info") and file.name in _OF_THE_INSTALLER
-        if not described and ".." not in file.parts and file.suffix != ".pyc":
-            (place / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(file.locate()), place / file)
-    return place
+def _copied(package: Distribution, folder: Path) -> Path:
+    """Copy a distribution's files to `folder/NAME-VERSION`, without commands and bytecode, and return that folder."""
+    copy = folder / f"{_name(package)}-{package.version}"
+    for file in package.files or ():
+        of_installer = file.parent.name.endswith(".dist-info") and file.name in _INSTALLER_FILES
+        if not of_installer and ".." not in file.parts and file.suffix != ".pyc":
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(file.locate()), copy / file)
+    return copy
 
 
-def _source(found: Distribution) -> Path | None:
-    """Return the folder of an editable installation, None for another."""
-    text = found.read_text("direct_url.json")
+def _source(package: Distribution) -> Path | None:
+    """Return the source folder of an editable installation; None for another installation."""
+    text = package.read_text("direct_url.json")
     origin = json.loads(text) if text else {}
     if not origin.get("dir_info", {}).get("editable"):
         return None
@@ -81,27 +82,27 @@ def _source(found: Distribution) -> Path | None:
 
 
 def _built(name: str, source: Path, folder: Path) -> Path:
-    """Build with the project's own back end where that is installed, else with one that pip fetches."""
-    backend = _backend(source)
-    here = ["--no-build-isolation"] if backend and find_spec(backend.partition(".")[0]) else []
+    """Build with the project's own build back end where that is installed, else with one that pip fetches."""
+    backend = _build_backend(source)
+    isolation = ["--no-build-isolation"] if backend and find_spec(backend.partition(".")[0]) else []
     with tempfile.TemporaryDirectory(dir=folder) as site:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", *here]
+        command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", *isolation]
         # pip takes a folder named like `edgekit-openvino` for NAME-VERSION, and would keep its wheel for later builds.
         command += ["--no-cache-dir", "--no-compile", "--target", site, str(source)]
         done = subprocess.run(command, cwd=source, capture_output=True, text=True)
-        places = split(Path(site), folder)
-    if done.returncode or len(places) != 1:
+        copies = split(Path(site), folder)
+    if done.returncode or len(copies) != 1:
         raise BuildError(
             f"no wheel could be built of '{name}' in '{source}': {done.stderr.strip()[-500:]}",
             hint=f"`cd {source} && pip wheel --no-deps .` shows all of it",
         )
-    return places[0]
+    return copies[0]
 
 
-def _backend(source: Path) -> str | None:
+def _build_backend(source: Path) -> str | None:
     try:
         text = (source / "pyproject.toml").read_text()
     except OSError:
         return None
-    found = re.search(r"""^build-backend\s*=\s*["']([\w.]+)["']""", text, re.MULTILINE)
-    return None if found is None or "backend-path" in text else found[1]
+    match = re.search(r"""^build-backend\s*=\s*["']([\w.]+)["']""", text, re.MULTILINE)
+    return None if match is None or "backend-path" in text else match[1]

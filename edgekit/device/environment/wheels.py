@@ -1,7 +1,7 @@
-"""Which packages a device needs for a bundle, and where they come from: the light core, one plugin and its runtime.
+"""The packages that a device needs for a bundle: the light core, one plugin and its runtime.
 
 pip installs them into a folder of this machine, for the device's Python, processor and C library; a device without
-internet gets them over its transport. What cannot be had is refused with the ways out.
+internet gets them over its transport. A missing wheel is an error that lists what would help.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import cache, catalog, registry
@@ -23,13 +23,14 @@ from edgekit._requirement import installed, normal, read
 from edgekit.bundle.bundle import Bundle
 from edgekit.device import fault
 from edgekit.device.environment import local_packages
-from edgekit.device.environment.interpreter import LEAST, Interpreter, manylinux
+from edgekit.device.environment.interpreter import MIN_PYTHON, Interpreter, manylinux
 from edgekit.errors import EnvironmentFault, UnsupportedError, UsageError
 from edgekit.target.host import Host
 
 ALONE = {"click", "filelock", "numpy", "packaging", "pillow", "tokenizers", "tomli"}
-"""Packages of the core that run a bundle without what their metadata asks for; backends name those of their runtimes.
-No protobuf, hub or telemetry on a device: the tests of the device side open bundles with all of that blocked."""
+"""Packages of the core that run a bundle without the dependencies in their metadata; backends name those of their
+runtimes. No protobuf, hub or telemetry on a device: the tests of the device side open bundles with all of that blocked.
+"""
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -40,7 +41,7 @@ SYSTEMS = {
     "2.39": "Ubuntu 24.04",
     "2.41": "Debian 13, Raspberry Pi OS 13",
 }
-"""A version of glibc, and systems that bring it."""
+"""A version of glibc, and the systems that have it."""
 
 _NO_WHEEL = re.compile(r"Could not find a version that satisfies the requirement (\S+?) \(from versions: ([^)]*)\)")
 _NO_INDEX = re.compile(
@@ -50,25 +51,25 @@ _NO_INDEX = re.compile(
 
 @dataclass(frozen=True)
 class Packages:
-    """The packages of a device, each in a folder named NAME-VERSION, and what should be said of them."""
+    """The packages of a device, each in a folder named NAME-VERSION, and notes on them."""
 
-    places: tuple[Path, ...]
+    folders: tuple[Path, ...]
     notes: tuple[str, ...] = ()
 
 
 class NoWheel(Exception):
-    """The index has no wheel of a package that fits; `versions` are those of the package that would."""
+    """The index has no wheel for a requirement; `versions` are those of the package that have one."""
 
-    def __init__(self, asked: str, versions: Sequence[str]) -> None:
-        super().__init__(asked)
-        self.asked = asked
-        self.package = re.split(r"[<>=!~\[;]", asked, maxsplit=1)[0]
+    def __init__(self, requirement: str, versions: Sequence[str]) -> None:
+        super().__init__(requirement)
+        self.requirement = requirement
+        self.package = re.split(r"[<>=!~\[;]", requirement, maxsplit=1)[0]
         self.versions = tuple(versions)
 
 
-def ours(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
-    """Copy edgekit and the bundle's plugin, as they are installed here, into `folder`."""
-    return tuple(local_packages.local(name, folder) for name in ("edgekit", _plugin(bundle)))
+def local(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
+    """Copy edgekit and the bundle's plugin, as they are installed here, into `folder`, and return a folder of each."""
+    return tuple(local_packages.copy(name, folder) for name in ("edgekit", _plugin(bundle)))
 
 
 def _plugin(bundle: Bundle) -> str:
@@ -78,40 +79,38 @@ def _plugin(bundle: Bundle) -> str:
 def resolve(bundle: Bundle, interpreter: Interpreter, host: Host, *, pins: Sequence[str] = ()) -> Packages:
     """Install every package that `bundle` needs on a device from an index, and return them.
 
-    The runtime is taken in this machine's version, with which the bundle was proved, where the device can have it.
-    `pins` are requirements that come before ours, as `onnxruntime==1.20.1`. Raises UnsupportedError with the ways out.
+    The runtime has this machine's version, with which the bundle was verified, where it has a wheel for the device.
+    `pins` are requirements that override ours, as `onnxruntime==1.20.1`. Raises UnsupportedError with what helps.
     """
     check(interpreter)
     plugin = _plugin(bundle)
-    asked = requirements(bundle, plugin, interpreter, host, pins)
-    runtime = set(catalog.runtime(bundle.manifest.backend).packages) - _named(pins)
-    here = {name: installed(name) for name in asked if name in runtime}
-    same = {name: [*clauses, f"=={here[name]}"] if here.get(name) else clauses for name, clauses in asked.items()}
+    wanted = requirements(bundle, plugin, interpreter, host, pins)
+    runtime = set(catalog.runtime(bundle.manifest.backend).packages) - _names(pins)
+    here = {name: installed(name) for name in wanted if name in runtime}
+    same = {name: [*clauses, f"=={here[name]}"] if here.get(name) else clauses for name, clauses in wanted.items()}
     notes = []
     try:
-        found = install(same, interpreter)
+        folders = install(same, interpreter)
     except NoWheel:
         try:
-            found = install(asked, interpreter)
+            folders = install(wanted, interpreter)
         except NoWheel as missing:
-            raise refusal(missing, interpreter) from missing
-    for path in found:
+            raise no_wheel_error(missing, interpreter) from missing
+    for path in folders:
         name, version = path.name.rsplit("-", 1)
         if here.get(name) not in (None, version):
-            notes.append(
-                f"{name} {version} on the device, {here[name]} here: there is no wheel of that for {interpreter}"
-            )
-    return Packages(found, tuple(notes))
+            notes.append(f"{name} {version} on the device, {here[name]} here, which has no wheel for {interpreter}")
+    return Packages(folders, tuple(notes))
 
 
 def check(interpreter: Interpreter) -> None:
-    """Refuse a Python for which no wheels exist, before anything is asked of an index."""
+    """Raise UnsupportedError for a Python for which no wheels exist; no index is queried."""
     ways: tuple[str, ...] = ()
     what = None
     if interpreter.implementation != "cpython":
         what, ways = f"it is {interpreter.implementation}", ("install CPython on the device",)
-    elif interpreter.numbers < LEAST:
-        what = f"edgekit needs Python {'.'.join(map(str, LEAST))}"
+    elif interpreter.numbers < MIN_PYTHON:
+        what = f"edgekit needs Python {'.'.join(map(str, MIN_PYTHON))}"
         ways = ("install a newer Python beside it, and name it with --python PATH",)
     elif interpreter.bits == 32:
         what = "it is 32-bit, and the runtimes have no 32-bit wheels"
@@ -126,42 +125,42 @@ def check(interpreter: Interpreter) -> None:
         ways = ("use a system with glibc (Debian, Ubuntu, Raspberry Pi OS), or such a container on the device",)
     elif interpreter.missing:
         what = f"its standard library lacks {', '.join(interpreter.missing)}"
-        ways = ("install the whole of it: `apt install python3` where only python3-minimal is",)
+        ways = ("install all of it: `apt install python3` where only python3-minimal is installed",)
     if what is not None:
         raise UnsupportedError(
             f"nothing can be installed for the device's {interpreter}: {what}.",
             problems=ways,
-            hint=f"the device's Pythons are listed by `edgekit devices probe`; this one is {interpreter.path}",
+            hint=f"`edgekit devices probe` lists the device's Pythons; this one is {interpreter.path}",
         )
 
 
 def requirements(
     bundle: Bundle, plugin: str, interpreter: Interpreter, host: Host, pins: Sequence[str] = ()
 ) -> dict[str, list[str]]:
-    """Give what the bundle needs from an index: name to version clauses."""
+    """Return what the bundle needs from an index: package to version clauses."""
     machine = {
         "python_version": interpreter.short,
         "python_full_version": interpreter.version,
         "platform_machine": interpreter.arch,
         "sys_platform": "linux",
     }
-    found: dict[str, list[str]] = {}
-    for lines in (_requires("edgekit"), _requires(plugin), _of_task(bundle)):
-        for line in lines:
-            if (one := read(line)) is not None and one.applies_on(machine) and one.name not in ("edgekit", plugin):
-                found.setdefault(one.name, []).extend(one.clauses)
+    wanted: dict[str, list[str]] = {}
+    for line in (*_requires("edgekit"), *_requires(plugin), *_of_task(bundle)):
+        requirement = read(line)
+        if requirement and requirement.applies_on(machine) and requirement.name not in ("edgekit", plugin):
+            wanted.setdefault(requirement.name, []).extend(requirement.clauses)
     for requires in bundle.manifest.requires:
         for name, clauses in dict(requires.get("packages", {})).items():
-            if normal(name) in found:
-                found[normal(name)] += clauses.split(",")
-    for name in found:
-        found[name] += fault.exclusions(name, host)
+            if normal(name) in wanted:
+                wanted[normal(name)] += clauses.split(",")
+    for name in wanted:
+        wanted[name] += fault.exclusions(name, host)
     for pin in pins:
-        one = read(pin)
-        if one is None:
+        requirement = read(pin)
+        if requirement is None:
             raise UsageError(f"cannot read the requirement '{pin}'.", hint="write it as pip does: onnxruntime==1.20.1")
-        found[one.name] = list(one.clauses)  # the user's word counts, a known fault included
-    return {name: sorted(set(clauses)) for name, clauses in sorted(found.items())}
+        wanted[requirement.name] = list(requirement.clauses)  # the user's choice, even where it is a known fault
+    return {name: sorted(set(clauses)) for name, clauses in sorted(wanted.items())}
 
 
 def _requires(name: str) -> list[str]:
@@ -171,41 +170,41 @@ def _requires(name: str) -> list[str]:
 
 
 def _of_task(bundle: Bundle) -> tuple[str, ...]:
-    """Say what a task's inputs need: Pillow for pictures, tokenizers for texts, in the range of the extra `tasks`."""
+    """Return what a task's inputs need: Pillow for pictures, tokenizers for texts, as in the extra `tasks`."""
     from edgekit.tasks import TaskConfig
 
     config = TaskConfig.load(bundle.path / "assets")
-    wanted = {"pillow": config is not None and config.image, "tokenizers": config is not None and config.text}
+    needed = {"pillow": config is not None and config.image, "tokenizers": config is not None and config.text}
     lines = (line.partition(";")[0] for line in _requires("edgekit") if "extra == 'tasks'" in line.replace('"', "'"))
-    return tuple(line for line in lines if (one := read(line)) is not None and wanted.get(one.name))
+    return tuple(line for line in lines if (package := read(line)) is not None and needed.get(package.name))
 
 
-def _named(pins: Sequence[str]) -> set[str]:
-    return {one.name for one in map(read, pins) if one is not None}
+def _names(pins: Sequence[str]) -> set[str]:
+    return {requirement.name for requirement in map(read, pins) if requirement is not None}
 
 
-def install(asked: dict[str, list[str]], interpreter: Interpreter) -> tuple[Path, ...]:
-    """Install into the cache, once for the same requirements and tags; return a folder a package. Raises NoWheel.
+def install(wanted: dict[str, list[str]], interpreter: Interpreter) -> tuple[Path, ...]:
+    """Install into the cache, once for the same requirements and tags; return a folder for each package.
 
-    Known packages come without their dependencies (`ALONE`, `Runtime.alone`), any other with them.
+    Known packages come without their dependencies (`ALONE`, `Runtime.alone`), others with them. Raises NoWheel.
     """
-    lines = {name: name + ",".join(clauses) for name, clauses in asked.items()}
+    lines = {name: name + ",".join(clauses) for name, clauses in wanted.items()}
     known = ALONE.union(*(runtime.alone for runtime in catalog.runtimes().values()))
     alone = [line for name, line in lines.items() if name in known]
     others = [line for name, line in lines.items() if name not in known]
     key = digest_of(["packages", alone, others, interpreter.short, interpreter.free_threaded, interpreter.platforms])
 
     def make(work: Path) -> None:
-        for options, wanted in ((["--no-deps"], alone), ([], others)):
-            if wanted:
+        for options, chosen in ((["--no-deps"], alone), ([], others)):
+            if chosen:
                 with tempfile.TemporaryDirectory(dir=work) as site:
-                    _pip("install", [*options, "--no-compile", "--target", site, *wanted], interpreter)
+                    _pip("install", [*options, "--no-compile", "--target", site, *chosen], interpreter)
                     local_packages.split(Path(site), work)
         for extra in work.glob("edgekit-*"):
-            shutil.rmtree(extra)  # ours are made from this installation
+            shutil.rmtree(extra)  # edgekit's own packages are copied from this installation
 
-    place, _ = cache.fetch(key, f"packages for {interpreter.short} {interpreter.arch}", make)
-    return tuple(sorted(path for path in place.iterdir() if path.is_dir()))
+    folder, _ = cache.fetch(key, f"packages for {interpreter.short} {interpreter.arch}", make)
+    return tuple(sorted(path for path in folder.iterdir() if path.is_dir()))
 
 
 def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
@@ -221,7 +220,9 @@ def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
     if done.returncode == 0:
         return done.stdout
     if "No module named pip" in done.stderr:
-        raise EnvironmentFault("there is no pip here to resolve wheels with.", hint=f"{sys.executable} -m ensurepip")
+        raise EnvironmentFault(
+            "pip is not installed here, and resolves the wheels.", hint=f"{sys.executable} -m ensurepip"
+        )
     if _NO_INDEX.search(done.stderr):
         raise EnvironmentFault(
             "the package index cannot be reached from this machine.",
@@ -231,59 +232,55 @@ def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
         versions = [] if match[2] == "none" else [word.strip() for word in match[2].split(",")]
         raise NoWheel(match[1], versions)
     raise EnvironmentFault(
-        f"pip could not get the wheels: {done.stderr.strip()[-800:]}",
+        f"pip could not install the packages for the device: {done.stderr.strip()[-800:]}",
         hint=f"try `{' '.join(command[2:7])} ...` by hand",
     )
 
 
-def refusal(missing: NoWheel, interpreter: Interpreter) -> UnsupportedError:
-    """Say which package has no wheel for a Python, where its wheels end, and what would help."""
-    fits = missing.versions[-1] if missing.versions else None  # pip lists them in order
-    ends = f"; the newest that has one is {fits}" if fits else "; no version has one"
+def no_wheel_error(missing: NoWheel, interpreter: Interpreter) -> UnsupportedError:
+    """Return the error of a requirement without a wheel for a Python, with what would help."""
+    newest = missing.versions[-1] if missing.versions else None  # pip lists them in order
+    ends = f"; the newest that has one is {newest}" if newest else "; no version has one"
     ways = []
     others = [short for short in PYTHONS if short != interpreter.short]
-    with ThreadPoolExecutor(3) as pool:  # each asks the index, and waits for it
-        needed = pool.submit(_glibc_of, missing.asked, interpreter)
-        tried = pool.map(lambda short: _fits(missing.asked, interpreter, short), others)
-        pythons = [short for short, fitting in zip(others, tried, strict=True) if fitting]
+    with ThreadPoolExecutor(3) as pool:  # each queries the index, and waits for it
+        needed = pool.submit(_needed_glibc, missing.requirement, interpreter)
+        results = pool.map(lambda short: _has_wheel(missing.requirement, interpreter, short), others)
+        pythons = [short for short, has_wheel in zip(others, results, strict=True) if has_wheel]
         glibc = needed.result()
     if pythons:
-        ways.append(f"with Python {', '.join(pythons)} on the device there are wheels")
+        ways.append(f"there are wheels for Python {', '.join(pythons)} on the device")
     if glibc:
         system = SYSTEMS.get(glibc)
-        ways.append(f"with glibc {glibc} or newer" + (f" ({system})" if system else "") + " there are wheels")
-    if fits:
-        ways.append(f"an older one can be asked for: --require '{missing.package}=={fits}'")
+        ways.append(f"there are wheels for glibc {glibc} or newer" + (f" ({system})" if system else ""))
+    if newest:
+        ways.append(f"an older version can be chosen: --require '{missing.package}=={newest}'")
     return UnsupportedError(
-        f"'{missing.asked}' has no wheel for the device's {interpreter}{ends}.",
+        f"'{missing.requirement}' has no wheel for the device's {interpreter}{ends}.",
         problems=ways,
         hint="install another Python on the device and name it with --python, or choose another --backend at export",
         package=missing.package,
-        newest=fits,
+        newest=newest,
     )
 
 
-def _fits(asked: str, interpreter: Interpreter, short: str) -> bool:
-    from dataclasses import replace
-
-    return _tried(asked, replace(interpreter, version=f"{short}.0")) is not None
+def _has_wheel(requirement: str, interpreter: Interpreter, short: str) -> bool:
+    return _wheel_of(requirement, replace(interpreter, version=f"{short}.0")) is not None
 
 
-def _glibc_of(asked: str, interpreter: Interpreter) -> str | None:
-    """Give the glibc that the newest fitting wheel needs, when only an older one is in its way."""
-    from dataclasses import replace
-
-    name = _tried(asked, replace(interpreter, libc_version="2.50"))
-    found = [int(minor) for minor in re.findall(rf"manylinux_2_(\d+)_{interpreter.arch}", name or "")]
-    if name and not found and manylinux(interpreter.arch, "2.17"):
-        found = [17] if f"manylinux2014_{interpreter.arch}" in name else []
-    return f"2.{min(found)}" if found and f"2.{min(found)}" != interpreter.libc_version else None
+def _needed_glibc(requirement: str, interpreter: Interpreter) -> str | None:
+    """Return the glibc that the newest matching wheel needs; None where glibc is not what is missing."""
+    name = _wheel_of(requirement, replace(interpreter, libc_version="2.50"))
+    minors = [int(minor) for minor in re.findall(rf"manylinux_2_(\d+)_{interpreter.arch}", name or "")]
+    if name and not minors and manylinux(interpreter.arch, "2.17"):
+        minors = [17] if f"manylinux2014_{interpreter.arch}" in name else []
+    return f"2.{min(minors)}" if minors and f"2.{min(minors)}" != interpreter.libc_version else None
 
 
-def _tried(asked: str, interpreter: Interpreter) -> str | None:
-    """Give the file name of the wheel that pip would take, without downloading it."""
-    with tempfile.TemporaryDirectory() as folder:  # pip wants one for another platform, and leaves it empty
-        arguments = ["--dry-run", "--no-deps", "--ignore-installed", "--target", folder, "--report", "-", asked]
+def _wheel_of(requirement: str, interpreter: Interpreter) -> str | None:
+    """Return the file name of the wheel that pip would choose, without downloading it; None where there is none."""
+    with tempfile.TemporaryDirectory() as folder:  # pip requires one for another platform, and leaves it empty
+        arguments = ["--dry-run", "--no-deps", "--ignore-installed", "--target", folder, "--report", "-", requirement]
         try:
             report = json.loads(_pip("install", arguments, interpreter))
         except (NoWheel, EnvironmentFault, ValueError):

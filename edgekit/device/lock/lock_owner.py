@@ -1,4 +1,4 @@
-"""Who has a board: told to whoever finds it in use, and how this machine knows that its own run is dead."""
+"""The run that owns a device's lock: named in the error of another run, and found dead by its own machine."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from edgekit.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Holder(Record):
-    """A process on some machine that took a board."""
+class LockOwner(Record):
+    """A process, on this or another machine, that acquired a device's lock."""
 
     user: str
     machine: str
     pid: int
     started: str
-    """The kernel's word for when that process started, and where its number counts: numbers are used again."""
+    """When that process started, by its kernel, with the boot and name space of its number: numbers are used again."""
     since: str
-    """UTC, by that machine's clock."""
+    """In UTC, by that machine's clock."""
 
     @classmethod
-    def here(cls) -> Holder:
-        """Describe this process."""
+    def here(cls) -> LockOwner:
+        """Return this process."""
         return cls(
             user=_user(),
             machine=platform.node(),
@@ -38,21 +38,21 @@ class Holder(Record):
         )
 
     @classmethod
-    def parse(cls, line: str) -> Holder:
-        """Read what `line` wrote; an unreadable one is somebody unknown."""
+    def parse(cls, line: str) -> LockOwner:
+        """Return the owner that `line` wrote; for an unreadable line an unknown one."""
         try:
             return cls.from_dict(json.loads(line))
         except (ValueError, UsageError):
             return cls(user="somebody", machine="an unknown machine", pid=0, started="", since="an unknown time")
 
     def line(self) -> str:
-        """Give the form that is kept on the board: one line of JSON."""
+        """Return the form that is stored on the device: one line of JSON."""
         return json.dumps(self.to_dict(), sort_keys=True)
 
     def dead(self) -> bool:
-        """Say whether it was a process of this machine and has ended. False also when that cannot be known."""
-        mine = _started(os.getpid())
-        if self.machine != platform.node() or mine is None or self.started.split()[1:] != mine.split()[1:]:
+        """Return whether it was a process of this machine and has ended; False also where that cannot be determined."""
+        here = _started(os.getpid())
+        if self.machine != platform.node() or here is None or self.started.split()[1:] != here.split()[1:]:
             return False
         return _started(self.pid) != self.started
 
@@ -68,7 +68,7 @@ def _user() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Give the process's start in clock ticks since boot, this machine's boot and the process's name space."""
+    """Return the process's start in clock ticks since boot, this machine's boot and the process's name space."""
     try:
         ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""The shell scripts of a board: its lock and its steps, for any POSIX shell with coreutils, util-linux, findutils."""
+"""The shell scripts of a device's lock and of its steps, for a POSIX shell with coreutils, util-linux and findutils."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ boot=$(cat /proc/sys/kernel/random/boot_id)
 lease() { printf '%s %s %s\n%s\n' "$1" "$boot" "$(($(now) + $2))" "$3" >lease.new && mv -f lease.new lease; }
 """
 
-TAKE = r"""
-folder=$1 token=$2 idle=$3 holder=$4 steal=$5
+ACQUIRE = r"""
+folder=$1 token=$2 idle=$3 self=$4 steal=$5
 mkdir -p -- "$folder" && cd -- "$folder" || exit 1
 if [ ! -e edgekit-device ]; then
   [ -z "$(ls -A)" ] || { echo foreign; exit 0; }
@@ -26,7 +26,7 @@ if [ -s lease ] && { read -r owner when until; read -r who; } <lease; then
     exit 0
   fi
 fi
-lease "$token" "$idle" "$holder" || exit 1
+lease "$token" "$idle" "$self" || exit 1
 mkdir -p jobs && for job in jobs/*; do
   [ -s "$job" ] && read -r pid start <"$job" && [ "$(started "$pid")" = "$start" ] && {
     kill -s TERM -- "-$pid"
@@ -37,26 +37,26 @@ mkdir -p jobs && for job in jobs/*; do
   rm -f -- "$job"
 done
 find . -name '*.edgekit-part' -exec rm -rf -- {} + 2>/dev/null
-printf 'taken %s %s\n' "$boot" "$(pwd -P)"
+printf 'acquired %s %s\n' "$boot" "$(pwd -P)"
 """
 
-KEEP = r"""
-folder=$1 token=$2 lasts=$3 since=$4 holder=$5; shift 5
-say() { printf '%s %s\n' "$token" "$*" >&2; exit 0; }
-[ "$boot" = "$since" ] || say rebooted
-cd -- "$folder" 2>/dev/null || say gone
+EXTEND = r"""
+folder=$1 token=$2 lease_s=$3 since=$4 self=$5; shift 5
+report() { printf '%s %s\n' "$token" "$*" >&2; exit 0; }
+[ "$boot" = "$since" ] || report rebooted
+cd -- "$folder" 2>/dev/null || report gone
 owner=$token
 (
   exec 9>>edgekit-device && flock 9 || exit 1
   [ ! -s lease ] || { read -r owner when until; read -r who; } <lease
   [ "$owner" = "$token" ] || { printf '%s taken %s\n' "$token" "$who" >&2; exit 3; }
-  lease "$token" "$lasts" "$holder"
+  lease "$token" "$lease_s" "$self"
 )
 case $? in 0) ;; 3) exit 0 ;; *) exit 1 ;; esac
 """
 
-KEPT = r"""
-say ended 0
+EXTENDED = r"""
+report ended 0
 """
 
 STEP = r"""
@@ -70,17 +70,17 @@ echo "$pid $(started "$pid")" >"$job" || { kill -s KILL -- "-$pid"; exit 1; }
 ( read -r _ <&3
   read -r owner _ <lease && [ "$owner" = "$token" ] && rm -f lease
   kill -s TERM -- "-$pid" ) >/dev/null 2>&1 &
-dog=$!
-begun=$(now)
+watchdog=$!
+started_at=$(now)
 wait "$pid"; code=$?
-kill "$dog" 2>/dev/null
+kill "$watchdog" 2>/dev/null
 kill -s KILL -- "-$pid" 2>/dev/null
 rm -f -- "$job"
-case $code in 124|137) [ $(($(now) - begun + 1)) -lt "${limit%.*}" ] || say late ;; esac
+case $code in 124|137) [ $(($(now) - started_at + 1)) -lt "${limit%.*}" ] || report late ;; esac
 printf '%s ended %s\n' "$token" "$code" >&2
 """
 
-LEAVE = r"""
+RELEASE = r"""
 cd -- "$1" 2>/dev/null || exit 0
 exec 9>>edgekit-device && flock 9 || exit 1
 read -r owner _ <lease 2>/dev/null && [ "$owner" = "$2" ] && rm -f lease

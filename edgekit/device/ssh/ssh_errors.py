@@ -1,4 +1,4 @@
-"""What OpenSSH's messages mean, each with what to do next. Its exit code is 255 for all of them."""
+"""The errors behind OpenSSH's messages, each with what to do next. Its exit code is 255 for all of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edgekit.errors import DeviceError
 FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has changed",
-        "{address} shows another host key than the one known for it.",
-        "if the board was set up anew: {forget}, then `{ssh} true` once; if not, somebody else answers",
+        "the host key of {address} differs from the known one.",
+        "if the board was set up again: {forget}, then `{ssh} true` once; if not, another machine answers",
     ),
     (
         r"Host key verification failed|No \S+ host key is known",
-        "the host key of {address} is not known yet, and edgekit trusts none by itself.",
+        "the host key of {address} is not known yet, and edgekit does not accept it by itself.",
         "run `{ssh} true` once, compare the fingerprint with the board's, and answer yes",
     ),
     (
@@ -24,13 +24,13 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Too many authentication failures",
-        "{address} gave up after too many keys were offered.",
+        "{address} closed the connection after too many keys were offered.",
         "name the right one in ~/.ssh/config: IdentityFile and IdentitiesOnly yes",
     ),
     (
         r"Permission denied",
-        "{address} refused the log-in: {said}",
-        "give the board your key: ssh-copy-id {target}, and see that `{ssh} true` works without a password",
+        "{address} refused the log-in: {line}",
+        "copy your key to the board: ssh-copy-id {target}, and check that `{ssh} true` works without a password",
     ),
     (
         r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution",
@@ -39,33 +39,33 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Connection refused",
-        "{address} refuses connections: the machine is there, but no SSH server listens on that port.",
+        "{address} refuses connections: the machine answers, but no SSH server listens on that port.",
         "on the board: sudo systemctl enable --now ssh; for another port write ssh://host:PORT",
     ),
     (
         r"No route to host|Network is unreachable|Host is down",
-        "there is no route to {address}: {said}",
+        "there is no route to {address}: {line}",
         "check that the board is powered and on this network: ping {host}",
     ),
     (
         r"Timeout, server .* not responding",
-        "{address} stopped answering, and the connection was given up.",
+        "{address} stopped answering, and the connection was closed.",
         "check the board's power and network; what runs there ends by its time limit, and the next run cleans up",
     ),
     (
         r"timed out",
-        "{address} does not answer: {said}",
+        "{address} does not answer: {line}",
         "check that the board is powered, on this network and not hung: ping {host}",
     ),
     (
         r"no matching (host key type|key exchange method|cipher|MAC)|no mutual signature",
-        "{address} and this machine's ssh agree on no cryptography: {said}",
+        "{address} and this machine's ssh have no algorithm in common: {line}",
         "update the board's SSH server, or allow what it offers for this host in ~/.ssh/config",
     ),
     (
         r"Bad configuration option|Bad owner or permissions|terminating, \d+ bad configuration|Can't open user config",
-        "ssh does not accept its configuration: {said}",
-        "mend that file; `{ssh} true` shows the same message",
+        "ssh does not accept its configuration: {line}",
+        "correct that file; `{ssh} true` shows the same message",
     ),
     (
         r"[Bb]roken pipe|Connection reset|closed by|Connection closed|Shared connection|read from master failed",
@@ -73,34 +73,36 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "the board may have rebooted, lost power or run out of memory; try again: the next run cleans up what is left",
     ),
 )
-"""Pattern, message, hint; the first that fits is told."""
+"""Pattern, message, hint; the first match is reported."""
 
 SILENT = r"not responding|timed out|No route|unreachable"
-"""In the faults of a device that would answer nothing further either."""
+"""In the messages about a device that will not answer further commands either."""
 
 
-def tell(address: str, host: str, said: str, *, during: bool) -> DeviceError:
-    """Give the fault behind ssh's words `said`; `during`: the connection stood already."""
+def error_of(messages: str, address: str, host: str, *, during: bool) -> DeviceError:
+    """Return the error in ssh's messages; `during` is whether the connection was established already."""
     target = address.removeprefix("ssh://").rstrip("/")
     name, _, port = target.rpartition(":") if re.search(r":\d+$", target) else (target, "", "")
-    own = re.search(r"^\s*(ssh-keygen .*-R .*)$", said, re.MULTILINE)  # Debian's ssh says it, with the user's file
+    # Debian's ssh prints the command that removes the old key, with the path of the user's file.
+    forget = re.search(r"^\s*(ssh-keygen .*-R .*)$", messages, re.MULTILINE)
     names = {
         "address": address,
         "host": host,
-        "forget": own[1] if own else f"ssh-keygen -R '[{host}]:{port}'" if port else f"ssh-keygen -R '{host}'",
+        "forget": forget[1] if forget else f"ssh-keygen -R '[{host}]:{port}'" if port else f"ssh-keygen -R '{host}'",
         "target": f"-p {port} {name}" if port else name,
         "ssh": f"ssh -p {port} {name}" if port else f"ssh {name}",
         "when": "in the middle of a command" if during else "before the log-in was done",
     }
     for pattern, message, hint in FAULTS:
-        if found := re.search(f"^.*(?:{pattern}).*$", said, re.MULTILINE):
-            line = re.sub(r"^(ssh|kex_\w+|mux_\w+): ", "", found[0].strip())
-            text = message.format(said=line.rstrip(".") + ".", **names)
-            return DeviceError(text, hint=hint.format(**names), said=said, silent=bool(re.search(SILENT, line)))
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+        if match := re.search(f"^.*(?:{pattern}).*$", messages, re.MULTILINE):
+            line = re.sub(r"^(ssh|kex_\w+|mux_\w+): ", "", match[0].strip())
+            text = message.format(line=line.rstrip(".") + ".", **names)
+            silent = bool(re.search(SILENT, line))
+            return DeviceError(text, hint=hint.format(**names), messages=messages, silent=silent)
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
     last = lines[-1] if lines else "ssh gave no reason"
     return DeviceError(
         f"the connection to {address} failed {names['when']}: {last}.".replace("..", "."),
-        hint=f"see what `{names['ssh']} true` says",
-        said=said,
+        hint=f"`{names['ssh']} true` shows more",
+        messages=messages,
     )
