@@ -127,10 +127,10 @@ def benchmark(
 
 def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     """Read and prepare the sample once, so that what is wrong with it is said before anything is measured."""
-    from edgekit.tasks import given
+    from edgekit.tasks import user_input
 
-    task = given.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
-    sample = given.sample(task, words)
+    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
+    sample = user_input.sample(task, words)
     next(task.steps(sample), None)
     name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
     return bench.RawSample(task.config, bundle.path / "assets", bundle.payload.part.inputs, sample, name)

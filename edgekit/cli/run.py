@@ -54,12 +54,12 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     with output.job({}):
         from edgekit.bundle import bundle as artifact
         from edgekit.spec import MODEL
-        from edgekit.tasks import drive, given
+        from edgekit.tasks import drive, user_input
         from edgekit.tasks.task import Inference
 
         opened = artifact.open(bundle)
-        task = given.by_position(opened.task(), opened.path / "assets", opened.payload.part.inputs)
-        sample = None if _is_arrays(inputs) else given.sample(task, inputs)
+        task = user_input.by_position(opened.task(), opened.path / "assets", opened.payload.part.inputs)
+        sample = None if _is_arrays(inputs) else user_input.sample(task, inputs)
         with opened.runner() as runner:
             if sample is None:
                 feeds = _arrays(Path(inputs[0]))

@@ -1,5 +1,5 @@
-"""Tasks: raw sample to feeds, outputs to an answer, and the metric. This runs on the device too: numpy, and Pillow and
-`tokenizers` on use.
+"""Tasks: from a raw sample to feeds, from outputs to an answer, and the metric. They run on the device too, so they
+need numpy alone, and Pillow and `tokenizers` on use.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _METRICS = {
     "audio-classification": "accuracy",
     "tabular-classification": "auc",
 }
-"""The metric of each classification, where the user names none."""
+"""The metric of each classification task where the user names none."""
 
 OWN = (
     *_METRICS,
@@ -79,16 +79,16 @@ GENERIC = (
     "zero-shot-image-classification",
     "zero-shot-object-detection",
 )
-"""Tasks that optimum exports and that are compared by their outputs here, as `tensor` is."""
+"""Tasks that optimum exports and that have no answer or metric here: outputs are compared, as for `tensor`."""
 
 
 def known() -> tuple[str, ...]:
-    """List every task's name, sorted."""
+    """Return the name of every task, sorted."""
     return tuple(sorted({*OWN, *GENERIC}))
 
 
 def check(name: str) -> str:
-    """Return the task's name back. Raises UsageError, with the nearest names, for an unknown one."""
+    """Return `name` if it is a task's name. Raises UsageError, with the nearest names, for an unknown one."""
     if name.removesuffix("-with-past") not in known():
         raise UsageError(f"there is no task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
     return name
@@ -97,7 +97,7 @@ def check(name: str) -> str:
 def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes: Sequence[Any] = ()) -> Task:
     """Return the task of `config`, reading tokenizer and labels from `assets`, for a graph with these inputs.
 
-    `classes` are the data's labels (`samples.classes`): their names count where the model has none of its own.
+    `classes` are the data's labels (`samples.classes`): their names are used where the model has none of its own.
     Raises UsageError for an unknown task or metric.
     """
     from edgekit.tasks.labels import Classes
@@ -138,7 +138,7 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
 
 
 def with_columns(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], samples: Samples) -> TaskConfig:
-    """Return the config with a table's columns in the order of the samples: a row given later may have another."""
+    """Return the config with a table's columns in the order of the samples: a later row may have another order."""
     from edgekit.tasks.tabular import Numbers
 
     numbers = _preparation(config, assets, inputs)
@@ -171,13 +171,13 @@ def _on_tokens(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], c
     if config.task == "fill-mask":
         return FillMask(config, prepare, compares_top=False)
     if isinstance(prepare, Texts):
-        # The next token follows the last place, which must not be padding.
+        # The next token follows the last position, which must not be padding.
         prepare = replace(prepare, pad_side="left")
     return TextGeneration(config, prepare)
 
 
 def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Preparation:
-    """Choose how inputs are made: by what the model brings, whatever its task."""
+    """Return the preparation of inputs, chosen by what the model brings, whatever its task."""
     if config.image is not None:
         from edgekit.tasks.image import Pictures
 

@@ -1,4 +1,6 @@
-"""One class for a sample: a picture, a text, a table's row, a sound. Or one number for it, where a model regresses."""
+"""Tasks with one class for a sample, be it a picture, a text, a table's row or a sound; with several; with one
+number.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ class Classification(OnePart):
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         scores = self._probabilities(outputs)
-        # argsort of the negative is stable: equal scores keep the order of the classes, as argmax takes the first.
+        # A stable argsort of the negative keeps the order of classes with equal scores: argmax takes the first, too.
         order = (-scores).argsort(kind="stable")[:TOP]
         top = [{"label": self.classes.name(int(index)), "score": float(scores[index])} for index in order]
         return {**top[0], "top": top}
@@ -50,7 +52,7 @@ class Classification(OnePart):
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         assert self.metric is not None
-        beyond = [label for label in labels if predictions and label >= len(predictions[0].scores)]  # type: ignore[arg-type]  # predict gives them
+        beyond = [label for label in labels if predictions and label >= len(predictions[0].scores)]  # type: ignore[arg-type]  # predict sets them
         if beyond:
             raise UsageError(
                 f"the data has the label {beyond[0]}, and the model has {len(predictions[0].scores)} classes.",  # type: ignore[arg-type]
@@ -59,7 +61,7 @@ class Classification(OnePart):
         return metrics.score(self.metric, predictions, labels)
 
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """Return float64 [classes]."""
+        """Return the probabilities, float64 [classes]. Raises UsageError for an output of another shape."""
         import numpy as np
 
         array = output_of(outputs, self.config.output)
@@ -74,12 +76,14 @@ class Classification(OnePart):
                 hint="name the output that does in the task's record, or take --task tensor",
             )
         scores = scores.reshape(-1)
-        known = self.config.activation
+        activation = self.config.activation
         with np.errstate(over="ignore", invalid="ignore"):
             if len(scores) == 1:
-                positive = scores[0] if known == "probabilities" else 1 / (1 + np.exp(-scores[0]))
+                positive = scores[0] if activation == "probabilities" else 1 / (1 + np.exp(-scores[0]))
                 return np.array([1 - positive, positive])
-            if known == "probabilities" or (known is None and (scores >= 0).all() and abs(scores.sum() - 1) < 1e-3):
+            if activation == "probabilities" or (
+                activation is None and (scores >= 0).all() and abs(scores.sum() - 1) < 1e-3
+            ):
                 return scores
             powers = np.exp(scores - scores.max())
             return np.asarray(powers / powers.sum())
@@ -87,7 +91,7 @@ class Classification(OnePart):
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel(OnePart):
-    """Any number of classes for a sample: those whose own probability is above one half. It has no metric here."""
+    """Any number of classes for a sample: those with a probability above one half. It has no metric here."""
 
     problem: ClassVar[Problem] = "several-labels"
 
@@ -104,9 +108,9 @@ class MultiLabel(OnePart):
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         scores = self._probabilities(outputs)
         order = (-scores).argsort(kind="stable")
-        found = [self.classes.name(int(index)) for index in order if scores[index] > 0.5]
+        chosen = [self.classes.name(int(index)) for index in order if scores[index] > 0.5]
         top = [{"label": self.classes.name(int(index)), "score": float(scores[index])} for index in order[:TOP]]
-        return {"labels": found, "top": top}
+        return {"labels": chosen, "top": top}
 
     def label(self, raw: Any) -> Any:
         return raw
@@ -124,7 +128,7 @@ class MultiLabel(OnePart):
 
 @dataclass(frozen=True, eq=False)
 class Regression(OnePart):
-    """One number, as a cross-encoder gives for the similarity of a pair."""
+    """One number, such as a cross-encoder's similarity of a pair."""
 
     problem: ClassVar[Problem] = "numbers"
 
@@ -154,7 +158,7 @@ class Regression(OnePart):
 
 
 def number(raw: Any) -> float:
-    """Read a label that is a measurement. Raises UsageError for another."""
+    """Return a label that is a number, or text of one, as a float. Raises UsageError for another label."""
     try:
         return float(raw)
     except (TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""How a model's inputs are made and its outputs read: the record that a source writes to `assets/task.json`.
+"""How a model's inputs are prepared and its outputs are read: the record that a source writes to `assets/task.json`.
 
-The same record serves the export and the device, so what is measured is what runs.
+The export and the device use the same record, so what is measured is what runs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ FILE = "task.json"
 TOKENIZER = "tokenizer.json"
 
 ProblemType = Literal["multi-label", "regression", "values"]
-"""How a classifier's outputs are meant where they are not one class of several: any number of classes, one number
-(`regression`), or several (`values`)."""
+"""The meaning of a classifier's outputs where they are not one class of several: any number of classes
+(`multi-label`), one number (`regression`), or several numbers (`values`)."""
 
 
 @dataclass(frozen=True)
 class ImageConfig(Record):
-    """Turn a picture into one float tensor: convert, resize, crop, rescale, normalise, lay out."""
+    """The steps from a picture to one float tensor: convert, resize, crop, rescale, normalise, lay out."""
 
     input: str = "pixel_values"
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     size: tuple[int, ...] | None = None
-    """(height, width) for `exact`; (edge,) for `shortest_edge`; None leaves the size alone."""
+    """(height, width) for `exact`; (edge,) for `shortest_edge`; None keeps the size."""
     resize: Literal["exact", "shortest_edge"] = "exact"
     resample: int = 2
     """Pillow's filter number: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic."""
@@ -43,7 +43,7 @@ class ImageConfig(Record):
 
 @dataclass(frozen=True)
 class TextConfig(Record):
-    """Turn one text or a pair into token tensors with `assets/tokenizer.json`."""
+    """The steps from one text or a pair to token tensors, with `assets/tokenizer.json`."""
 
     inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     max_length: int | None = None
@@ -54,14 +54,14 @@ class TextConfig(Record):
     pad_type_id: int = 0
     pad_side: Literal["left", "right"] = "right"
     prefix: str = ""
-    """Put before every text, as the prompt that a sentence model was trained with."""
+    """Written before every text: the prompt that a sentence model was trained with."""
     columns: tuple[str, ...] = ()
-    """Columns of a table that hold the text, or the two texts of a pair; empty: found by their content."""
+    """Columns of a table that hold the text, or the two texts of a pair; empty: chosen by their content."""
 
 
 @dataclass(frozen=True)
 class TabularConfig(Record):
-    """Turn named columns of numbers into one float tensor [1, columns]."""
+    """The steps from named columns of numbers to one float tensor [1, columns]."""
 
     input: str = "features"
     columns: tuple[str, ...] = ()
@@ -71,26 +71,26 @@ class TabularConfig(Record):
 
 @dataclass(frozen=True)
 class TaskConfig(Record):
-    """What a task needs on the device beside the graph and the tokenizer file."""
+    """What a task needs on the device besides the graph and the tokenizer file."""
 
     task: str
     labels: tuple[str, ...] = ()
     """Names of the classes, by index."""
     metric: str | None = None
-    """accuracy, f1, auc, spearman, pearson; None takes the task's own."""
+    """accuracy, f1, auc, spearman, pearson; None means the task's own."""
     output: str | None = None
-    """The output that answers; None takes the first."""
+    """The output that holds the answer; None means the first."""
     image: ImageConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
     problem_type: ProblemType | None = None
     activation: Literal["logits", "probabilities"] | None = None
-    """What a classifier's output is; None takes one output for a logit, and several for probabilities where they are
+    """The form of a classifier's output; None: a single output is a logit, and several are probabilities where they are
     positive and sum to one."""
     no_preprocessing: str | None = None
-    """Why the model's own preprocessing is not here, where it has one that has no equivalent."""
+    """Why the model's own preprocessing is missing, where it has one without an equivalent here."""
     metric_code: str | None = None
-    """SHA-256 of the file that holds the user's own metric: scores by another code are not taken from the cache."""
+    """SHA-256 of the file that holds the user's own metric: cached scores of other code are not used."""
 
     def save(self, assets: Path) -> None:
         assets.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,9 @@ class TaskConfig(Record):
 
     @classmethod
     def load(cls, assets: Path) -> TaskConfig | None:
-        """Read `task.json`; None where a model brings none."""
+        """Return the record in `task.json`; None where a model brings none. Raises ArtifactError where it is
+        damaged.
+        """
         path = assets / FILE
         if not path.exists():
             return None
@@ -109,7 +111,7 @@ class TaskConfig(Record):
 
 
 def _current(data: Any) -> Any:
-    """Return the record with its fields of today; earlier versions wrote some of them into a table `facts`."""
+    """Return the data with the current fields; earlier versions wrote some of them into a table `facts`."""
     if not isinstance(data, Mapping) or not isinstance(data.get("facts"), Mapping):
         return data
     facts = data["facts"]

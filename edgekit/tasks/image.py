@@ -1,7 +1,7 @@
-"""Pictures to one float tensor, as transformers' slow image processors do it: Pillow and numpy only.
+"""From pictures to one float tensor, as transformers' slow image processors do it, with Pillow and numpy only.
 
 The steps and their order, the rounding of sizes, the zero padding of small crops and the types follow transformers 4.57
-(`image_transforms.py`); the tests hold the result against its processors.
+(`image_transforms.py`); the tests compare the result with that of its processors.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FIELDS = ("image", "images", "img", "picture", "pixel_values", "x", "file", "path")
-"""Names that a sample's picture has, the surest first."""
+"""Names of the field that holds the picture, the most reliable first."""
 
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
 
 
 def _eight_bits(picture: Image) -> Image:
-    """Bring a gray picture of 16 bits to 8; Pillow's own conversion clips it to white.
+    """Return the picture, a gray one of 16 bits scaled to 8 bits; Pillow's own conversion clips it to white.
 
-    Raises UsageError for one whose range nothing tells: 32 bits or floating point.
+    Raises UsageError for one of unknown range: 32 bits or floating point.
     """
     import numpy as np
 
@@ -50,7 +50,9 @@ def _eight_bits(picture: Image) -> Image:
 
 
 def pixels(picture: Image, config: ImageConfig) -> np.ndarray:
-    """Convert, resize, crop, rescale, normalise and lay out one picture; gives float32 [1,C,H,W] or [1,H,W,C]."""
+    """Return a picture converted, resized, cropped, rescaled, normalised and laid out, float32 [1,C,H,W] or
+    [1,H,W,C].
+    """
     import numpy as np
 
     picture = _eight_bits(picture)
@@ -65,7 +67,7 @@ def pixels(picture: Image, config: ImageConfig) -> np.ndarray:
         array = array[..., ::-1]
     if config.crop is not None:
         array = _crop(array, config.crop[0], config.crop[-1])
-    # The product in float64 and then float32, as transformers' rescale: float32 all through differs in the last place.
+    # The product in float64, cast to float32, as in transformers' rescale: a float32 product differs in the last digit.
     scaled = (array.astype(np.float64) * config.rescale).astype(np.float32)
     if config.mean is not None or config.std is not None:
         mean, std = np.array(config.mean or (0.0,), np.float32), np.array(config.std or (1.0,), np.float32)
@@ -87,7 +89,7 @@ def _resized(size: tuple[int, int], config: ImageConfig) -> tuple[int, int]:
 
 
 def _crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cut the centre out; pad a smaller picture with zeros first (the odd row on top, the odd column left)."""
+    """Return the centre; a smaller picture is padded with zeros first (the odd row on top, the odd column left)."""
     import numpy as np
 
     rows, columns = array.shape[:2]
@@ -102,7 +104,7 @@ def _crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Make the image input of a model, from a picture or from pixels that are prepared already."""
+    """Prepares the image input of a model, from a picture or from pixels that are prepared already."""
 
     config: ImageConfig
     inputs: Sequence[TensorSpec]

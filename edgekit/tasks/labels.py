@@ -1,4 +1,4 @@
-"""Classes: from a label as the data has it to the index that the model gives, and back to a name."""
+"""Classes: from a label of the data to the index in the model's output, and back to a name."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from edgekit.errors import UsageError, nearest
 
 _PLACEHOLDER = re.compile(r"label[_ ]?\d+", re.IGNORECASE)
-"""transformers' names for classes that have none: `LABEL_0`."""
+"""transformers' names for classes without a name: `LABEL_0`."""
 
 _MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The names of a model's classes, by index; `from_data` where it has none and the data's sorted names count."""
+    """The names of a model's classes, by index; `from_data` where it has none and the data's sorted names are used."""
 
     names: tuple[str, ...] = ()
     from_data: bool = False
 
     @classmethod
     def of(cls, model: Sequence[str], data: Sequence[Any] = ()) -> Classes:
-        """Take the model's names where it has any, else the data's class names in sorted order."""
+        """Return the classes with the model's names where it has any, else with the data's in sorted order."""
         if any(not _PLACEHOLDER.fullmatch(name) for name in model):
             return cls(tuple(model))
         texts = [name for name in data if isinstance(name, str)]
@@ -33,7 +33,7 @@ class Classes:
         return cls(tuple(model))
 
     def index(self, raw: Any) -> int:
-        """Find the class of a label: by name (case, spaces, - and _ aside), by index, by an index written as text.
+        """Return the class of a label: by name (ignoring case, spaces, - and _), by index, by an index written as text.
 
         Raises UsageError for a label that the model does not have.
         """

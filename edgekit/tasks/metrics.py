@@ -1,6 +1,6 @@
-"""Metrics, in numpy alone: the device has no scikit-learn. Each is tested against scikit-learn or scipy.
+"""Metrics, in numpy alone: a device has no scikit-learn. Each is tested against scikit-learn or scipy.
 
-Where a metric is undefined they raise UsageError: a number made up there would decide a gate.
+Where a metric is undefined they raise UsageError: an invented number would decide the gate.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary")
     import numpy as np
 
     _same_length(values, labels)
-    got, wanted = np.asarray(values), np.asarray(labels)
-    classes = [1] if average == "binary" else sorted(set(got.tolist()) | set(wanted.tolist()))
+    predicted, actual = np.asarray(values), np.asarray(labels)
+    classes = [1] if average == "binary" else sorted(set(predicted.tolist()) | set(actual.tolist()))
     scores = []
     for number in classes:
-        hits = int(np.sum((got == number) & (wanted == number)))
-        total = int(np.sum(got == number) + np.sum(wanted == number))
+        hits = int(np.sum((predicted == number) & (actual == number)))
+        total = int(np.sum(predicted == number) + np.sum(actual == number))
         if total == 0:
             raise UsageError(
                 "F1 is undefined: no sample is labelled with class 1 and none was predicted as it.",
@@ -52,7 +52,8 @@ def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary")
 
 
 def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """Return the area under the ROC curve of class 1's scores: the Mann-Whitney statistic of the ranks, ties at half.
+    """Return the area under the ROC curve of class 1's scores: the Mann-Whitney statistic of the ranks, ties count
+    half.
 
     Raises UsageError unless both classes, 0 and 1, are among the labels.
     """
@@ -77,13 +78,15 @@ def pearson(values: Sequence[float], labels: Sequence[float]) -> float:
 
 
 def spearman(values: Sequence[float], labels: Sequence[float]) -> float:
-    """Return the correlation of the ranks, ties at their mean rank. Raises UsageError where one side does not vary."""
+    """Return the correlation of the ranks, equal values with their mean rank. Raises UsageError where one side does not
+    vary.
+    """
     x, y = _varying(values, labels)
     return _correlation(_ranks(x), _ranks(y))
 
 
 def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-    """Compute a metric by name. Raises UsageError where it is undefined for these predictions."""
+    """Return the value of a metric, by its name. Raises UsageError where it is undefined for these predictions."""
     values = [prediction.value for prediction in predictions]
     if metric == "accuracy":
         return accuracy(values, labels)
@@ -106,7 +109,7 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any])
 
 
 def check_metric(metric: str, known: Sequence[str], task: str) -> str:
-    """Return `metric` back. Raises UsageError unless it is one that the task can compute."""
+    """Return `metric` if the task can compute it. Raises UsageError otherwise."""
     if metric not in known:
         what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"there is no metric '{metric}'"
         raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"{task} knows {', '.join(known) or 'none'}")
@@ -134,7 +137,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks from 1; equal values share the mean of theirs."""
+    """Return the ranks, counted from 1; equal values have the mean of their ranks."""
     import numpy as np
 
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)

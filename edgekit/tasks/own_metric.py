@@ -1,10 +1,11 @@
-"""A metric of the user's own, `package.module:function`: it sees the outputs of all labelled samples, and the labels.
+"""A metric of the user's own, `package.module:function`: it is called with the outputs of all labelled samples, and the
+labels.
 
     def mean_average_precision(outputs, labels):
-        '''outputs: a dict from output name to array for each sample; labels: as the data has them.'''
+        '''outputs: a dict from output name to array for each sample; labels: as they are in the data.'''
         return 0.31  # a number; more is better
 
-It is imported where it is computed: a bundle runs without it, and is verified on its stored samples.
+It is imported only where it is computed: a bundle runs without it, and is verified on its stored samples.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def is_function(metric: str | None) -> bool:
-    """Return whether a metric's name is that of a function."""
+    """Return whether a metric's name refers to a function."""
     return metric is not None and ":" in metric
 
 
@@ -37,7 +38,7 @@ def _function(metric: str) -> Callable[..., Any]:
 
 
 def recorded(config: TaskConfig) -> TaskConfig:
-    """Add what the function's code is. Raises UsageError where there is no such function."""
+    """Return the config with the digest of the file of the metric's function. Raises UsageError where it is missing."""
     function = _function(str(config.metric))
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     return config if file is None else replace(config, metric_code=digest_of_file(Path(file)))
@@ -45,7 +46,7 @@ def recorded(config: TaskConfig) -> TaskConfig:
 
 @dataclass(frozen=True, eq=False)
 class OwnMetric:
-    """A task as it is, but for its metric."""
+    """A task with another metric, all else unchanged."""
 
     task: Task
     metric: str
@@ -66,10 +67,10 @@ class OwnMetric:
         yield from self.task.steps(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Read the answer, and keep the outputs; several inferences are joined along the first axis."""
+        """Return the task's prediction with the outputs; those of several calls are joined along the first axis."""
         import numpy as np
 
-        joined = {name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]}
+        joined = {name: np.concatenate([call[name] for call in outputs]) for name in outputs[0]}
         return replace(self.task.predict(outputs), outputs=joined)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -79,10 +80,10 @@ class OwnMetric:
         return self.task.label(raw)
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        """Call the function. Raises UsageError where it fails, or gives no finite number."""
+        """Return the function's value. Raises UsageError where it fails, or does not return a finite number."""
         function = _function(self.metric)
         try:
-            found = function([prediction.outputs for prediction in predictions], list(labels))
+            value = function([prediction.outputs for prediction in predictions], list(labels))
         except EdgekitError:
             raise
         except Exception as error:  # the user's own code
@@ -91,12 +92,12 @@ class OwnMetric:
                 hint="it is called with a list of dicts from output name to array, and a list of labels",
             ) from error
         try:
-            number = float(found)
+            number = float(value)
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
             raise UsageError(
-                f"the metric '{self.metric}' gave {found!r}, which is no finite number.",
+                f"the metric '{self.metric}' gave {value!r}, which is no finite number.",
                 hint="return a number that is greater the better the answers are",
             )
         return number

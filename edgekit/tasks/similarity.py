@@ -1,4 +1,4 @@
-"""Embeddings: one inference for each text; a pair's value is the cosine of its two."""
+"""Embeddings: one inference for each text; the value of a pair is the cosine of its two vectors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Embedding(OnePart):
     prepare: Preparation
     metric: str | None
     padded: bool = False
-    """Inputs are padded, so that a mean over tokens here would count the padding."""
+    """Inputs are padded, so that a mean over tokens would include the padding."""
     compares_top: bool = False
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
@@ -50,7 +50,9 @@ class Embedding(OnePart):
         return metrics.score(self.metric, predictions, labels)
 
     def _vector(self, outputs: Sequence[Mapping[str, np.ndarray]], index: int) -> np.ndarray:
-        """Return float64 [dimensions]; token vectors [1, tokens, dimensions] are averaged."""
+        """Return the vector of call `index`, float64 [dimensions]; token vectors [1, tokens, dimensions] are
+        averaged.
+        """
         import numpy as np
 
         array = np.asarray(output_of(outputs, self.config.output, index), dtype=np.float64)

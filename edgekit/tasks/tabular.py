@@ -1,4 +1,4 @@
-"""Columns of numbers to one float tensor [1, columns]."""
+"""From columns of numbers to one float tensor [1, columns]."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 KEYS = ("id", "index", "idx", "row", "key", "unnamed: 0", "")
-"""Columns that number the rows: left out where the table has more columns than the model."""
+"""Names of columns that number the rows: left out where the table has more columns than the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Take the named columns, or every column of numbers where none is named and their count is the model's."""
+    """Prepares the named columns, or every column of numbers where none is named and there are as many as the model
+    takes.
+    """
 
     config: TabularConfig
     inputs: Sequence[TensorSpec]
@@ -40,7 +42,9 @@ class Numbers:
         return [feeds]
 
     def columns(self, sample: Sample) -> tuple[str, ...]:
-        """Name the columns in the order in which the model takes them; none where the sample holds arrays."""
+        """Return the names of the columns in the order in which the model takes them; empty where the sample holds
+        arrays.
+        """
         spec = self._spec()
         return () if spec is None or not self._is_row(sample, spec) else self._columns(sample, spec)
 
@@ -48,7 +52,7 @@ class Numbers:
         return spec.name not in sample.fields and not any(map(_is_vector, sample.fields.values()))
 
     def _spec(self) -> TensorSpec | None:
-        """Return the input that takes the whole row; None for a model with an input a column."""
+        """Return the input that takes the whole row; None for a model with an input for each column."""
         named = [spec for spec in self.inputs if spec.name == self.config.input]
         return (named or list(self.inputs))[0] if named or len(self.inputs) == 1 else None
 
@@ -61,18 +65,18 @@ class Numbers:
                         hint=f"it has {', '.join(sample.fields)}",
                     )
             return self.config.columns
-        found = tuple(name for name, value in sample.fields.items() if value is None or _is_number(value))
+        numeric = tuple(name for name, value in sample.fields.items() if value is None or _is_number(value))
         width = spec.shape[-1] if spec.shape else None
-        if isinstance(width, int) and len(found) != width:
-            without = tuple(name for name in found if name.strip().lower() not in KEYS)
+        if isinstance(width, int) and len(numeric) != width:
+            without = tuple(name for name in numeric if name.strip().lower() not in KEYS)
             if len(without) != width:
                 raise UsageError(
-                    f"the model takes {width} numbers and the data has {len(found)} columns of numbers: "
-                    f"{', '.join(found) or 'none'}.",
+                    f"the model takes {width} numbers and the data has {len(numeric)} columns of numbers: "
+                    f"{', '.join(numeric) or 'none'}.",
                     hint="remove the columns that are no features, or name the label with --label-column",
                 )
             return without
-        return found
+        return numeric
 
     def _number(self, sample: Sample, name: str) -> float:
         value = sample.fields[name]

@@ -1,4 +1,4 @@
-"""What a task is: its way from a sample to feeds, from outputs to an answer, and its metric."""
+"""The protocol of a task: from a sample to feeds, from outputs to an answer, and its metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one sample's outputs say: the value that is compared with a label, and the scores behind it."""
+    """The prediction for a sample: the value that is compared with a label, and the scores behind it."""
 
     value: Any
     """A class index, a similarity, or None where the task has no single answer."""
@@ -27,60 +27,60 @@ class Prediction:
 
 
 class Preparation(Protocol):
-    """Turn a sample into the model's inputs, one dict for each call."""
+    """A function from a sample to the model's inputs, one dict for each call."""
 
     def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]: ...
 
 
 class Task(Protocol):
-    """One task's way from a sample to an answer."""
+    """A task: from a sample to an answer and a score."""
 
     @property
     def config(self) -> TaskConfig: ...
     @property
     def metric(self) -> str | None:
-        """Name the metric in use where labels exist; None where the task has none."""
+        """The name of the metric that is computed where there are labels; None where the task has none."""
         ...
 
     @property
     def compares_top(self) -> bool:
-        """Return whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
+        """Whether `Prediction.value` is a class, so that top-1 agreement has a meaning."""
         ...
 
     @property
     def problem(self) -> Problem:
-        """Return what training makes of the answer: one class, several classes, a number, or only outputs."""
+        """What a model is trained to predict: one class, several classes, a number, or only outputs."""
         ...
 
     def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
-        """Yield the calls that the sample needs, each of batch size 1, and be sent the outputs of each.
+        """Yield the calls that the sample needs, each of batch size 1, and receive the outputs of each by `send`.
 
         Most tasks need one call of the part `model`; a pair of texts may need two.
         """
         ...
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Read the outputs of those calls."""
+        """Return the prediction of the outputs of those calls."""
         ...
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Return the answer for a person, as plain JSON values; tasks on tokens say more when they see the sample."""
+        """Return the answer for a person, as plain JSON values; tasks on tokens give more where `sample` is given."""
         ...
 
     def label(self, raw: Any) -> Any:
-        """Turn a label as the data has it (a name, a number, text) into what `Prediction.value` is compared with.
+        """Return what `Prediction.value` is compared with for a label of the data (a name, a number, text).
 
         Raises UsageError for a label that the model does not have.
         """
         ...
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        """Compute the metric. Raises UsageError where it is undefined, as AUC on one class."""
+        """Return the metric's value. Raises UsageError where it is undefined, as AUC on one class."""
         ...
 
 
 class OnePart:
-    """The steps of a task that calls one part, and no call of which depends on the outputs of another."""
+    """The base of tasks that call one part, where no call depends on the outputs of another."""
 
     prepare: Preparation
 
@@ -95,7 +95,7 @@ class OnePart:
 
 @dataclass(frozen=True)
 class Inference:
-    """One call of a model, and what it answered."""
+    """A call of a model, and its outputs."""
 
     part: str
     feeds: Mapping[str, np.ndarray]
@@ -107,14 +107,14 @@ class Inference:
 
 
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Compute a call: a part's name and its feeds, to its outputs."""
+"""A function from a call, a part's name and its feeds, to its outputs."""
 
 
 def drive(task: Task, sample: Sample, run: Run) -> list[Inference]:
-    """Run a sample through a model, call by call as its task asks for them, and return what each was fed and answered.
+    """Run a sample through a model, call by call as its task yields them, and return each call with its outputs.
 
-    This is the one place that drives a task: what is recorded of the original, answered for a user and timed from end
-    to end goes through here. Candidates replay what was recorded.
+    All code that runs a task's steps uses this function: recording the original, answering a user, timing from end to
+    end. Candidates replay what was recorded.
     """
     steps = task.steps(sample)
     inferences: list[Inference] = []

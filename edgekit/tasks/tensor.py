@@ -1,4 +1,6 @@
-"""The last step to a model's inputs, whatever the task: type, batch dimension, shape. And the task for other models."""
+"""The last step to a model's inputs for every task: type, batch dimension, shape. And the task of models
+without one.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def fit(value: Any, spec: TensorSpec) -> np.ndarray:
             f"the array for input '{spec.name}' has shape {list(array.shape)}, the model takes {spec}.",
             hint="give one sample's array, with or without the batch dimension",
         )
-    return np.asarray(array, order="C")  # not ascontiguousarray: it gives a scalar a dimension
+    return np.asarray(array, order="C")  # not ascontiguousarray: it adds a dimension to a scalar
 
 
 def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
@@ -65,7 +67,7 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if array.dtype.kind == "f" and wanted.kind == "f":
         kept = bool(np.array_equal(np.isfinite(cast), np.isfinite(array)))
     else:
-        # The way back compares in the type that the values came in: 2**24 + 1 does not survive float32.
+        # Cast back, the values are compared in their own type: 2**24 + 1 does not survive float32.
         with np.errstate(over="ignore", invalid="ignore"):
             kept = bool(np.array_equal(cast.astype(array.dtype), array)) and not _flipped(array, cast)
     if not kept:
@@ -77,7 +79,7 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 
 def _flipped(array: np.ndarray, cast: np.ndarray) -> bool:
-    """Return whether a sign was lost: -1 as an unsigned number is a large one, and comes back as -1."""
+    """Return whether a sign was lost: -1 as an unsigned number is a large one, and is -1 again when cast back."""
     return bool(((array < 0) != (cast < 0)).any()) if array.dtype.kind != "b" and cast.dtype.kind != "b" else False
 
 
@@ -88,11 +90,11 @@ def _shown(array: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Tensors:
-    """Take the sample's fields as they are, by the inputs' names."""
+    """Passes the sample's fields on as they are, by the inputs' names."""
 
     inputs: Sequence[TensorSpec]
     why: str | None = None
-    """Why the model's own preprocessing is not there."""
+    """Why the model's own preprocessing is missing."""
 
     def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]:
         fields: Mapping[str, Any] = sample.fields
@@ -118,13 +120,15 @@ class Tensors:
 
 
 def output_of(outputs: Sequence[Mapping[str, np.ndarray]], name: str | None, number: int = 0) -> np.ndarray:
-    """Return the output that answers: by name, or the first. Raises UsageError where it is not there."""
-    found = outputs[number]
+    """Return an output of call `number`: by name, or the first. Raises UsageError where it is missing."""
+    arrays = outputs[number]
     if name is None:
-        return next(iter(found.values()))
-    if name not in found:
-        raise UsageError(f"the model has no output '{name}'.{nearest(name, found)}", hint=f"it has {', '.join(found)}")
-    return found[name]
+        return next(iter(arrays.values()))
+    if name not in arrays:
+        raise UsageError(
+            f"the model has no output '{name}'.{nearest(name, arrays)}", hint=f"it has {', '.join(arrays)}"
+        )
+    return arrays[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +159,11 @@ class Raw(OnePart):
 
 
 def summary(array: np.ndarray) -> dict[str, Any]:
-    """Describe an array for a person: shape, type, range, and the first values."""
+    """Return the shape, type, range and first values of an array, for a person."""
     import numpy as np
 
-    found: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+    facts: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
     if array.size and array.dtype.kind in "biuf":
-        wide = array.astype(np.float64)
-        found |= {"min": float(wide.min()), "max": float(wide.max()), "mean": float(wide.mean())}
-    return {**found, "first": array.ravel()[:6].tolist()}
+        values = array.astype(np.float64)
+        facts |= {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
+    return {**facts, "first": array.ravel()[:6].tolist()}

@@ -1,4 +1,4 @@
-"""Texts to token tensors with the `tokenizers` package, as transformers' AutoTokenizer does it."""
+"""From texts to token tensors with the `tokenizers` package, as transformers' AutoTokenizer does it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDS = "input_ids"
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Make a text model's inputs from the one or two texts of a sample, or from the token ids that it has."""
+    """Prepares a text model's inputs from the one or two texts of a sample, or from its token ids."""
 
     config: TextConfig
     assets: Path
@@ -39,7 +39,10 @@ class Texts:
         return [self.encode(group) for group in groups]
 
     def texts(self, sample: Sample) -> tuple[str, ...]:
-        """Find the one or two texts: the configured columns, those the reader found, or every field that is text."""
+        """Return the one or two texts: the configured columns, those that the reader chose, or every field of text.
+
+        Raises UsageError where a column is missing, and for no text or more than two.
+        """
         names = self.config.columns or sample.text
         names = names or tuple(name for name, value in sample.fields.items() if isinstance(value, str))
         known = ", ".join(sample.fields) or "nothing"
@@ -49,17 +52,17 @@ class Texts:
                     f"the sample has no text '{name}'.{nearest(name, sample.fields)}", hint=f"it has {known}"
                 )
         if not 1 <= len(names) <= 2:
-            found = f"{len(names)} texts ({', '.join(names)})" if names else "no text"
+            number = f"{len(names)} texts ({', '.join(names)})" if names else "no text"
             raise UsageError(
-                f"the sample has {found} where one text or a pair is needed.",
+                f"the sample has {number} where one text or a pair is needed.",
                 hint=f"name the columns with --text-column; the sample has {known}",
             )
         values = [sample.fields[name] for name in names]
-        # An empty cell of a table reads as None; an empty text is a text.
+        # An empty cell of a table is read as None, but an empty text is a text.
         return tuple("" if value is None else str(value) for value in values)
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Tokenize one text or a pair into the model's inputs, each [1, tokens]."""
+        """Return the model's inputs of one text or a pair, tokenized, each [1, tokens]."""
         encoding = self.tokenizer.encode(*(self.config.prefix + text for text in texts))
         return self._complete(
             {
@@ -71,7 +74,10 @@ class Texts:
 
     @functools.cached_property
     def tokenizer(self) -> Any:
-        """Open `assets/tokenizer.json`, with this model's truncation and padding and not those saved in the file."""
+        """The tokenizer of `assets/tokenizer.json`, with this model's truncation and padding in place of the file's.
+
+        Raises EnvironmentFault where `tokenizers` is missing, ArtifactError where the file is missing or damaged.
+        """
         path = self.assets / TOKENIZER
         try:
             from tokenizers import Tokenizer
@@ -111,9 +117,7 @@ class Texts:
 
     @property
     def length(self) -> int | None:
-        """Return the number of tokens that every input is padded to: the graph's where it is fixed, else the
-        config's.
-        """
+        """The number of tokens that every input is padded to: the graph's where it is fixed, else the config's."""
         for spec in self.inputs:
             if spec.name == IDS and len(spec.shape) == 2 and isinstance(spec.shape[1], int):
                 return spec.shape[1]
@@ -124,15 +128,15 @@ class Texts:
         return {spec.name for spec in self.inputs}
 
     def _complete(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Take what the graph asks for, and make what a tokenizer does not give."""
+        """Return the inputs that the graph has, those that a tokenizer does not produce computed from the others."""
         import numpy as np
 
         ids = np.atleast_2d(np.asarray(given[IDS]))
         mask = np.atleast_2d(np.asarray(given.get("attention_mask", np.ones_like(ids))))
-        # transformers' decoders count positions from the first real token; a padded place gets 1. Same as 0, 1, 2, ...
-        # where nothing is padded on the left.
+        # transformers' decoders count positions from the first real token; padding has position 1. Without padding on
+        # the left this is 0, 1, 2, ...
         positions = np.where(mask == 0, 1, np.cumsum(mask, axis=-1) - 1)
-        made = {
+        available = {
             "attention_mask": mask,
             "token_type_ids": np.zeros_like(ids),
             "position_ids": positions,
@@ -140,11 +144,11 @@ class Texts:
         }
         feeds = {}
         for spec in self.inputs:
-            if spec.name not in made:
+            if spec.name not in available:
                 raise UsageError(
                     f"the model needs the input '{spec}', which a tokenizer does not give.",
                     hint="give arrays named as the inputs (npz), or another task with --task",
                 )
-            feeds[spec.name] = fit(made[spec.name], spec)
+            feeds[spec.name] = fit(available[spec.name], spec)
         check_feeds(self.inputs, feeds)
         return feeds

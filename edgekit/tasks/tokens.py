@@ -1,4 +1,4 @@
-"""A prediction for each token: its class, the word behind a mask, or the one that comes next."""
+"""Tasks that predict tokens: the class of each, the word behind a mask, or the next one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ MASKS = ("[MASK]", "<mask>")
 
 @dataclass(frozen=True, eq=False)
 class TokenTask(OnePart):
-    """What the tasks on tokens share: logits [1, tokens, size], and no metric, since labels of words need aligning."""
+    """The base of tasks on tokens: logits [1, tokens, size], and no metric, since labels of words would need
+    aligning.
+    """
 
     problem: ClassVar[Problem] = "outputs"
 
@@ -41,7 +43,7 @@ class TokenTask(OnePart):
         raise UsageError(f"'{self.config.task}' has no metric: its answers are compared with the original's.")
 
     def logits(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """Return [tokens, size]."""
+        """Return the logits, [tokens, size]. Raises UsageError for an output of another shape."""
         array = output_of(outputs, self.config.output)
         if array.ndim != 3 or array.shape[0] != 1:
             raise UsageError(
@@ -63,30 +65,30 @@ class TokenClassification(TokenTask):
         return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Return the label of each token; with the sample, beside the token's text and place."""
+        """Return the label of each token; where the sample is given, with the token's text and place."""
         labels = [self.classes.name(index) for index in self.predict(outputs).value]
         if sample is None or IDS in sample.fields:
             return {"labels": labels}
         texts = self.texts().texts(sample)
         encoding = self.texts().tokenizer.encode(*texts)
         tokens = zip(labels, encoding.offsets, encoding.special_tokens_mask, strict=True)
-        found = [
+        described = [
             {"text": texts[0][start:end], "start": start, "end": end, "label": label}
             for label, (start, end), special in tokens
             if not special and end > start
         ]
-        return {"tokens": found}
+        return {"tokens": described}
 
 
 class FillMask(TokenTask):
     """The words behind the mask."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        # Where the mask is the outputs do not tell, so whole outputs are compared (compares_top is off).
+        # The outputs do not show where the mask is, so whole outputs are compared (compares_top is off).
         return Prediction(None)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Return the best words for each mask in the sample. Raises UsageError where it has none."""
+        """Return the most likely words for each mask in the sample. Raises UsageError where it has none."""
         if sample is None:
             raise UsageError("the words behind a mask need the text beside the outputs.")
         tokenizer = self.texts().tokenizer
@@ -105,7 +107,7 @@ class TextGeneration(TokenTask):
     """The next token of a causal model without a cache."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Return the most likely next token; texts are padded on the left, so the last place is the text's."""
+        """Return the most likely next token; texts are padded on the left, so the last position is the text's."""
         return Prediction(int(self.logits(outputs)[-1].argmax()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -119,9 +121,9 @@ class TextGeneration(TokenTask):
 def _top(logits: np.ndarray) -> list[tuple[int, float]]:
     import numpy as np
 
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max())
-    order = (-wide).argsort(kind="stable")[:TOP]
+    values = logits.astype(np.float64)
+    powers = np.exp(values - values.max())
+    order = (-values).argsort(kind="stable")[:TOP]
     return [(int(index), float(powers[index] / powers.sum())) for index in order]
 
 

@@ -1,4 +1,4 @@
-"""The sample that the words of a command line stand for: a picture, a text, two texts, or a row of a table."""
+"""The sample that the words of a command line describe: a picture, a text, two texts, or a row of a table."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from edgekit.tasks import Task, load
 
 
 def by_position(task: Task, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
-    """Return the task without the column names of the data it was exported with: here texts come by position."""
+    """Return the task without the column names of the data it was exported with: a user's texts have only positions."""
     if task.config.text is None or not task.config.text.columns:
         return task
     return load(replace(task.config, text=replace(task.config.text, columns=())), assets, inputs)
 
 
 def sample(task: Task, inputs: Sequence[str]) -> Sample:
-    """Return the sample that a user's words stand for: an image's path, one or two texts, a row as a JSON object.
+    """Return the sample that a user's words describe: an image's path, one or two texts, a row as a JSON object.
 
-    Raises UsageError for what the task cannot take.
+    Raises UsageError for words that the task does not accept.
     """
     config = task.config
     if config.image is not None:
@@ -56,24 +56,26 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
     )
 
 
-def _text(given: str) -> str:
-    """Return a text; a file's name in its place would be answered as if it were one."""
-    if given == "-":
-        found = sys.stdin.read().strip()
-        if not found:
+def _text(word: str) -> str:
+    """Return the text, read from stdin for `-`. Raises UsageError for the name of a file, which the model would take
+    for a text.
+    """
+    if word == "-":
+        text = sys.stdin.read().strip()
+        if not text:
             raise UsageError("there is no text on stdin.", hint="echo 'a text' | edgekit run BUNDLE -")
-        return _utf8(found)
-    with contextlib.suppress(OSError, ValueError):  # a long text is no file name
-        if Path(given).is_file():
+        return _utf8(text)
+    with contextlib.suppress(OSError, ValueError):  # a long text is not a possible file name
+        if Path(word).is_file():
             raise UsageError(
-                f"'{given}' is a file, and this model takes text.",
-                hint=f"to ask about what it holds: edgekit run BUNDLE - < {given}",
+                f"'{word}' is a file, and this model takes text.",
+                hint=f"to ask about what it holds: edgekit run BUNDLE - < {word}",
             )
-    return _utf8(given)
+    return _utf8(word)
 
 
 def _utf8(text: str) -> str:
-    """Return the text back. Raises UsageError for bytes that are none, which Python carries as lone surrogates."""
+    """Return `text`. Raises UsageError where it was not UTF-8: Python keeps such bytes as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -82,7 +84,7 @@ def _utf8(text: str) -> str:
 
 
 def _row(text: str) -> dict[str, Any]:
-    """Read one row of a table, written as a JSON object."""
+    """Return the row that is written as a JSON object. Raises UsageError for any other text."""
     try:
         row = json.loads(text)
     except ValueError:
