@@ -27,11 +27,11 @@ from edgekit_onnxruntime.options import CPU, Options
 __all__ = ["OnnxRuntime"]
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
-"""Who provides the module `onnxruntime`."""
+"""The distributions that provide the module `onnxruntime`."""
 
 INSTALL = "pip install onnxruntime"
 WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
-DEADLY = KnownFault(
+CRASHING = KnownFault(
     "onnxruntime",
     "1.21.0",
     arch="aarch64",
@@ -39,7 +39,7 @@ DEADLY = KnownFault(
     works="1.20.1, 1.22.0, 1.23.2 and 1.32.0",
     source="seen on emulated Cortex-A53 and -A72",
 )
-"""The one release that dies with SIGILL at import on ARM cores without dot product."""
+"""The one release that crashes with SIGILL at import on ARM cores without dot product."""
 
 PRECISIONS = {"f32", "f16", "i8", "i8-dynamic", "i8-weights", "i4-weights"}
 
@@ -52,7 +52,7 @@ class OnnxRuntime:
     summary = "ONNX Runtime: x86-64 and 64-bit ARM processors"
     accepts = frozenset({"onnx"})
     options = Options
-    runtime = Runtime(DISTRIBUTIONS, modules=("onnxruntime",), alone=("onnxruntime",), faults=(DEADLY,))
+    runtime = Runtime(DISTRIBUTIONS, modules=("onnxruntime",), alone=("onnxruntime",), faults=(CRASHING,))
 
     def probe(self) -> Probe:
         """Return which ONNX Runtime is here and which execution providers it has."""
@@ -70,7 +70,7 @@ class OnnxRuntime:
         return Probe(True, versions or {"onnxruntime": str(onnxruntime.__version__)}, devices)
 
     def supports(self, model: Model, target: Target) -> Support:
-        """List what is in the way; where the graph is there, its operators are read too."""
+        """Return every problem; where the model has its graph, that of its operators too."""
         problems = [*_format_problems(self, model), *_precision_problems(model), *_target_problems(target)]
         if not problems and model.parts:
             from edgekit.frameworks import onnx_graph
@@ -80,36 +80,36 @@ class OnnxRuntime:
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
-        """Prove that the runtime loads the graph, then copy it, external data included."""
+        """Check that the runtime loads the graph, then copy it with its external data."""
         chosen = Options.from_dict(options, "onnxruntime options")
         from edgekit_onnxruntime.build import build
 
         return build(model, target, chosen, workdir)
 
     def open(self, payload: Payload) -> Session:
-        """Load what `build` made; needs onnxruntime and numpy only."""
+        """Load what `build` wrote; needs onnxruntime and numpy only."""
         from edgekit_onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(payload)
 
     def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
-        """Offer fewer threads, the graph without its last rewriting, and threads that sleep."""
+        """Return fewer threads, the graph without the last level of optimization, and threads that do not spin."""
         if Options.from_dict(payload.options, "onnxruntime options").provider != CPU:
             return ()
         return (*fewer_threads(cores), {"graph_level": "extended"}, {"allow_spinning": False})
 
 
 def _known_crash(versions: Mapping[str, str]) -> str | None:
-    """Recognise, before importing it, a release that dies on this processor."""
-    version = versions.get(DEADLY.package)
-    if version is not None and DEADLY.holds(version, probe_host()):
-        return f"{DEADLY.package} {version} crashes at import on this processor (Cortex-A53, A72 and their kin)"
+    """Return the problem with a release that crashes on this processor, found without importing it."""
+    version = versions.get(CRASHING.package)
+    if version is not None and CRASHING.holds(version, probe_host()):
+        return f"{CRASHING.package} {version} crashes at import on this processor (Cortex-A53, A72 and similar cores)"
     return None
 
 
 def _import_problems(error: Exception, versions: Mapping[str, str]) -> tuple[str, ...]:
     if platform.machine() not in WHEELS:
-        return (f"there are no onnxruntime wheels for {platform.machine()}: it needs a 64-bit system",)
+        return (f"there are no onnxruntime wheels for {platform.machine()}: a 64-bit system is needed",)
     if not versions or isinstance(error, ModuleNotFoundError):
         return (f"onnxruntime is not installed ({error})",)
     return (f"onnxruntime is installed but does not import: {type(error).__name__}: {error}",)
@@ -124,13 +124,13 @@ def _install_hint(versions: Mapping[str, str]) -> str:
 def _format_problems(backend: OnnxRuntime, model: Model) -> list[str]:
     problems = []
     if model.format not in backend.accepts:
-        problems.append(f"ONNX Runtime builds from onnx, the model is '{model.format}'")
+        problems.append(f"ONNX Runtime builds from onnx, but the model is '{model.format}'")
     if len(model.parts) > 1:
         names = ", ".join(part.name for part in model.parts)
-        problems.append(f"the model has {len(model.parts)} graphs ({names}), this backend runs models of one graph")
+        problems.append(f"the model has {len(model.parts)} graphs ({names}); this backend runs models of one graph")
     for part in model.parts:
         problems += [
-            f"'{spec.name}' is bf16, a type that arrays fed to ONNX Runtime cannot have"
+            f"'{spec.name}' is bf16, a type that numpy arrays for ONNX Runtime cannot have"
             for spec in (*part.inputs, *part.outputs)
             if spec.dtype == "bf16"
         ]
@@ -138,19 +138,19 @@ def _format_problems(backend: OnnxRuntime, model: Model) -> list[str]:
 
 
 def _precision_problems(model: Model) -> list[str]:
-    asked = model.precision.split("+")
+    requested = model.precision.split("+")
     problems = [
-        f"the precision '{part}' is unknown to ONNX Runtime (it has {', '.join(sorted(PRECISIONS))})"
-        for part in asked
+        f"ONNX Runtime does not support the precision '{part}' (it supports {', '.join(sorted(PRECISIONS))})"
+        for part in requested
         if part not in PRECISIONS | {"bf16"}
     ]
-    if "bf16" in asked:
-        problems.append("ONNX Runtime has no bf16 arithmetic on processors (asked for: " + model.precision + ")")
+    if "bf16" in requested:
+        problems.append("ONNX Runtime has no bf16 arithmetic on processors (requested: " + model.precision + ")")
     return problems
 
 
 def _target_problems(target: Target) -> list[str]:
     arch = target.device.arch
     if arch is not None and arch not in WHEELS:
-        return [f"there are no onnxruntime wheels for {arch}: it needs a 64-bit x86 or ARM system"]
+        return [f"there are no onnxruntime wheels for {arch}: a 64-bit x86 or ARM system is needed"]
     return []

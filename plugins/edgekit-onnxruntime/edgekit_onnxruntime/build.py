@@ -1,4 +1,4 @@
-"""The build side: prove that ONNX Runtime loads the graph, say what opening it needs, and lay down the payload."""
+"""The build side: check that ONNX Runtime loads the graph, list what opening it requires, and write the payload."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FILE = "model.onnx"
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
     """Write `model.onnx` and its external data into `workdir`.
 
-    Raises UnsupportedError naming each operator and node that the runtime lacks, BuildError for what it rejects.
+    Raises UnsupportedError with each operator and node that the runtime lacks, BuildError for what it rejects.
     """
     proto = onnx_graph.read(model.graph)
     here = not target.mismatches(probe_host())
     on_x86 = target.device.arch == "x86_64" and options.provider == CPU
-    wide = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
-    needs, notes = saturation.requirements(wide, target, "ONNX Runtime", here=here)
-    _prove(model.graph, proto, options)
+    wide_weight = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
+    isa, notes = saturation.requirements(wide_weight, target, "ONNX Runtime", here=here)
+    _check_loads(model.graph, proto, options)
     return Built(
         files=_copy_model(model.graph, proto, workdir),
-        requires={**_requires(proto, target, options), **needs},
+        requires={**_requires(proto, target, options), **isa},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",
         notes=(*_notes(model, target), *notes),
@@ -38,9 +38,9 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
 
 
 def _requires(proto: Any, target: Target, options: Options) -> dict[str, Any]:
-    """List what opening any graph needs."""
+    """Return what opening the graph requires, whatever its weights are."""
     package = "onnxruntime-gpu" if options.provider.startswith(("CUDA", "Tensorrt")) else "onnxruntime"
-    requires: dict[str, Any] = {"packages": {package: f">={graph.floor(proto)}"}}
+    requires: dict[str, Any] = {"packages": {package: f">={graph.oldest_release(proto)}"}}
     if target.device.arch:
         requires["arch"] = target.device.arch
     return requires
@@ -49,14 +49,14 @@ def _requires(proto: Any, target: Target, options: Options) -> dict[str, Any]:
 def _notes(model: Model, target: Target) -> tuple[str, ...]:
     notes = []
     if "f16" in model.precision.split("+") and target.device.arch == "x86_64":
-        notes.append("weights are f16; ONNX Runtime's x86 kernels compute them in f32, with casts around")
+        notes.append("the weights are f16; ONNX Runtime's x86 kernels cast them and compute in f32")
     if not {"i8-weights", "i4-weights"}.isdisjoint(model.precision.split("+")):
-        notes.append("ONNX Runtime rounds the activations that meet packed weights to int8 in blocks, as it multiplies")
+        notes.append("ONNX Runtime rounds activations to int8 in blocks where it multiplies them by packed weights")
     return tuple(notes)
 
 
-def _prove(path: Path, proto: Any, options: Options) -> None:
-    """Load the graph, as the device will."""
+def _check_loads(path: Path, proto: Any, options: Options) -> None:
+    """Load the graph, as the device will. Raises what `build` raises."""
     try:
         load(path, options)
     except EdgekitError:
@@ -66,22 +66,22 @@ def _prove(path: Path, proto: Any, options: Options) -> None:
         version = re.search(r"Opset (\d+) is under development.*?is till opset (\d+)", message, re.S)
         ir_version = re.search(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)", message)
         if match := version or ir_version:
-            what = "opset" if version else "IR version"
+            kind = "opset" if version else "IR version"
             raise UnsupportedError(
-                f"the graph has {what} {match[1]}, the ONNX Runtime here reads up to {match[2]}.",
-                hint=f"export with a lower {what}, or pip install --upgrade onnxruntime",
+                f"the graph has {kind} {match[1]}; the installed ONNX Runtime reads up to {match[2]}.",
+                hint=f"export with a lower {kind}, or pip install --upgrade onnxruntime",
             ) from error
-        if graph.is_lacking(message):
-            problems = graph.lacking(proto, lambda data: _fault(data, options)) or [_last_line(message)]
+        if graph.reports_missing_kernel(message):
+            problems = graph.missing_kernels(proto, lambda data: _load_error(data, options)) or [_last_lines(message)]
             raise UnsupportedError(
                 "ONNX Runtime lacks operators of this model:",
                 problems=problems,
                 hint="replace these operators in the model, or choose another backend (see `edgekit plugins`)",
             ) from error
-        raise BuildError(f"ONNX Runtime cannot load '{path.name}': {_last_line(message)}") from error
+        raise BuildError(f"ONNX Runtime cannot load '{path.name}': {_last_lines(message)}") from error
 
 
-def _fault(data: bytes, options: Options) -> str | None:
+def _load_error(data: bytes, options: Options) -> str | None:
     try:
         load(data, options)
     except Exception as error:
@@ -89,13 +89,14 @@ def _fault(data: bytes, options: Options) -> str | None:
     return None
 
 
-def _last_line(message: str) -> str:
-    """Drop the source locations and symbols that the runtime puts before what it has to say."""
+def _last_lines(message: str) -> str:
+    """Return the end of a runtime's message without the source locations and symbols before it."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return re.sub(r"/onnxruntime_src/\S+ .*?\) ", "", " ".join(lines[-3:]))
 
 
 def _copy_model(source: Path, proto: Any, workdir: Path) -> tuple[str, ...]:
+    """Copy the graph and its external data; leave `workdir` empty where that fails."""
     try:
         return onnx_graph.copy_model(source, onnx_graph.external_files(proto), workdir, name=FILE)
     except BaseException:

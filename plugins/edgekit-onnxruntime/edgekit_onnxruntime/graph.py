@@ -1,4 +1,4 @@
-"""Read an ONNX graph for what ONNX Runtime must know of it. Build side: imports onnx on use."""
+"""What an ONNX graph needs of ONNX Runtime: operators, release, weights. Build side: imports onnx on use."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DOMAINS = {
     "com.ms.internal.nhwc",
     "org.pytorch.aten",
 }
-"""Operator domains that ONNX Runtime registers by itself."""
+"""Operator domains that ONNX Runtime registers itself."""
 
-FLOORS = (
-    # (opset, IR version, the first release that loads them): each release was asked by loading such a graph.
+RELEASES = (
+    # (opset, IR version, the first release that loads them): found by loading such a graph in each release.
     (21, 10, "1.20"),
     (22, 10, "1.21"),
     (23, 11, "1.23"),
@@ -34,30 +34,30 @@ FLOORS = (
     (28, 14, "1.32"),
 )
 
-_LACKING = re.compile(
+_MISSING_KERNEL = re.compile(
     r"is not a registered function/op|No Op registered for|Could not find an implementation for|NOT_IMPLEMENTED"
 )
 
 
 def problems(model: Any) -> list[str]:
-    """Name each operator that ONNX Runtime lacks or must not be given, with its node."""
-    found = [f"ONNX Runtime has no operator {describe(node)}" for node in foreign(model, DOMAINS)]
+    """Return a message for each operator that ONNX Runtime lacks or runs too slowly, with its node."""
+    messages = [f"ONNX Runtime has no operator {describe(node)}" for node in foreign(model, DOMAINS)]
     integer = [name_of(node) for node in nodes(model) if node.op_type == "ConvInteger"]
     if integer:
-        found.append(
+        messages.append(
             "convolutions quantized dynamically (ConvInteger) run 5 to 16 times slower than in f32 in ONNX Runtime,"
             f" or not at all; quantize them statically (nodes {', '.join(integer)})"
         )
-    return found
+    return messages
 
 
-def floor(model: Any) -> str:
+def oldest_release(model: Any) -> str:
     """Return the first onnxruntime release that loads the graph's opset and IR version."""
-    asked = opset(model)
-    for known, ir_version, release in FLOORS:
-        if asked <= known and model.ir_version <= ir_version:
+    needed = opset(model)
+    for newest, ir_version, release in RELEASES:
+        if needed <= newest and model.ir_version <= ir_version:
             return release
-    return FLOORS[-1][2]
+    return RELEASES[-1][2]
 
 
 def wide_weight(model: Any, folder: Path) -> str | None:
@@ -65,37 +65,37 @@ def wide_weight(model: Any, folder: Path) -> str | None:
     kinds = {node.op_type for node in nodes(model)}
     if not any(kind.startswith(("Quantize", "DynamicQuantize", "QLinear", "QGemm", "QAttention")) for kind in kinds):
         return None
-    fed = {name for node in nodes(model) if _multiplies(node.op_type) for name in node.input}
-    return saturation.wide_weight(model, fed, folder)
+    multiplied = {name for node in nodes(model) if _multiplies(node.op_type) for name in node.input}
+    return saturation.wide_weight(model, multiplied, folder)
 
 
-def lacking(model: Any, fault: Callable[[bytes], str | None]) -> list[str]:
-    """Name every node that the runtime has no kernel for, by loading each distinct operator alone.
+def missing_kernels(model: Any, load_error: Callable[[bytes], str | None]) -> list[str]:
+    """Return a message for every node that the runtime has no kernel for, by loading each distinct operator alone.
 
-    The runtime names only the first. `fault` loads a serialized graph and gives its message, or None.
+    The runtime names only the first. `load_error` loads a serialized graph and returns the error's message, or None.
     """
     import onnx
 
     types = _element_types(model)
-    verdicts: dict[bytes, bool] = {}
-    found = []
+    is_missing: dict[bytes, bool] = {}
+    messages = []
     for node in model.graph.node:
         if bodies(node):
-            continue  # its body sees outer values, so that it cannot stand alone
+            continue  # its body reads outer values, so it cannot be loaded alone
         key = onnx.NodeProto(op_type=node.op_type, domain=node.domain, attribute=node.attribute).SerializeToString()
         key += repr([types.get(name) for name in node.input]).encode()
-        if key not in verdicts:
-            message = fault(_alone(model, node, types))
-            verdicts[key] = message is not None and _LACKING.search(message) is not None
-        if verdicts[key]:
-            of = ", ".join(_type_name(types.get(name)) for name in node.input if name)
-            found.append(f"ONNX Runtime has no kernel for {describe(node)} on inputs of type {of or 'none'}")
-    return found
+        if key not in is_missing:
+            error = load_error(_single_node_model(model, node, types))
+            is_missing[key] = error is not None and _MISSING_KERNEL.search(error) is not None
+        if is_missing[key]:
+            inputs = ", ".join(_type_name(types.get(name)) for name in node.input if name)
+            messages.append(f"ONNX Runtime has no kernel for {describe(node)} on inputs of type {inputs or 'none'}")
+    return messages
 
 
-def is_lacking(message: str) -> bool:
-    """Return whether the runtime's message is about an operator that it does not have."""
-    return _LACKING.search(message) is not None
+def reports_missing_kernel(message: str) -> bool:
+    """Return whether the runtime's message is about an operator or a kernel that it does not have."""
+    return _MISSING_KERNEL.search(message) is not None
 
 
 def _multiplies(kind: str) -> bool:
@@ -122,7 +122,7 @@ def _element_types(model: Any) -> dict[str, int]:
     return types
 
 
-def _alone(model: Any, node: Any, types: dict[str, int]) -> bytes:
+def _single_node_model(model: Any, node: Any, types: dict[str, int]) -> bytes:
     import onnx
 
     def values(names: Any) -> list[Any]:
@@ -132,7 +132,7 @@ def _alone(model: Any, node: Any, types: dict[str, int]) -> bytes:
             if name
         ]
 
-    graph = onnx.helper.make_graph([node], "alone", values(node.input), values(node.output))
+    graph = onnx.helper.make_graph([node], "single_node", values(node.input), values(node.output))
     single = onnx.helper.make_model(graph, opset_imports=model.opset_import, functions=model.functions)
     single.ir_version = model.ir_version
     return bytes(single.SerializeToString())

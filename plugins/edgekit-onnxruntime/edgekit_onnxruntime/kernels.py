@@ -27,7 +27,7 @@ TYPES = {
     "uint64": "i64",
     "string": "str",
 }
-"""ONNX Runtime's words for element types, and ours; u8 and s8 are one precision."""
+"""ONNX Runtime's names of element types, and ours; u8 and s8 are one precision."""
 
 INTEGER = {
     "QLinearConv",
@@ -63,70 +63,72 @@ FLOAT = {
 }
 
 CONTAINERS = {"If", "Loop", "Scan"}
-"""Their time is that of the kernels within, which are listed too."""
+"""Their time is that of the kernels inside, which are listed too."""
 
 PACKED = "MatMulNBits"
-"""Multiplies packed weights: as `session.py` asks for it, in int8, with activations rounded in blocks."""
+"""Multiplies packed weights: with the settings of `session.py` in int8, with activations rounded in blocks."""
 
-DOTS = {"avx2", "dotprod"}
-"""Instruction sets, any of which has such kernels (onnxruntime 1.32, MLAS); elsewhere they compute in f32."""
+INT8_DOT = {"avx2", "dotprod"}
+"""Instruction sets for which MLAS has such kernels (onnxruntime 1.32); without them they compute in f32."""
 
 SUFFIX = "_kernel_time"
 
 DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_new_reshape|/\w+Fusion/?)$")
-"""What ONNX Runtime adds to the name of an operator, or of its output, when it rewrites it; more than once at times."""
+"""What ONNX Runtime adds to the name of an operator, or of its output, when it rewrites it; sometimes repeatedly."""
 
 
 def events(file: Path) -> list[dict[str, Any]]:
     """Return the kernel events of a profile file, in the order in which they ran."""
-    found = json.loads(file.read_text())
-    kernels = [event for event in found if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
+    everything = json.loads(file.read_text())
+    kernels = [event for event in everything if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
     return [event for event in kernels if event["args"]["op_name"] not in CONTAINERS]
 
 
-def precision(found: Iterable[Mapping[str, Any]]) -> Precision:
+def precision(events: Iterable[Mapping[str, Any]]) -> Precision:
     """Count kernels by type; the main type is the one in which most convolutions and matrix products ran."""
     layers: Counter[str] = Counter()
     heavy: Counter[str] = Counter()
-    for event in found:
-        kind, of = event["args"]["op_name"], _precision_of(event)
-        layers[of] += 1
+    for event in events:
+        kind, dtype = event["args"]["op_name"], _precision_of(event)
+        layers[dtype] += 1
         if kind in INTEGER or kind in FLOAT or kind == PACKED:
-            heavy[of] += 1
-    # A graph without products (a pure table look-up) is named after the float type it mostly runs in.
+            heavy[dtype] += 1
+    # Without products (a pure table look-up) the main type is the one that most kernels run in.
     counted = heavy or Counter({name: count for name, count in layers.items() if name in ("f32", "f16", "bf16", "i8")})
     main = max(sorted(counted), key=lambda name: counted[name]) if counted else "f32"
     return Precision(main, dict(sorted(layers.items())))
 
 
-def layer_times(found: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> tuple[LayerTime, ...]:
+def layer_times(events: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> tuple[LayerTime, ...]:
     """Return the median time of each kernel over the last `runs`; what runs several times within one run is summed."""
     by_node: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for event in found:
+    for event in events:
         by_node.setdefault((event["name"], event["args"].get("node_index", "")), []).append(event)
     times = []
-    for (name, _), of_node in by_node.items():
-        each = max(1, round(len(of_node) / (warmup + runs)))
-        times_us = [event["dur"] for event in of_node]
-        sums_us = [sum(times_us[at : at + each]) for at in range(0, len(times_us), each)][-runs:]
-        kind = of_node[0]["args"]["op_name"]
+    for (name, _), node_events in by_node.items():
+        per_run = max(1, round(len(node_events) / (warmup + runs)))
+        times_us = [event["dur"] for event in node_events]
+        sums_us = [sum(times_us[start : start + per_run]) for start in range(0, len(times_us), per_run)][-runs:]
+        kind = node_events[0]["args"]["op_name"]
         time_ms = statistics.median(sums_us) / 1000
         layer = name[: -len(SUFFIX)]
-        times.append(LayerTime(layer, kind, _precision_of(of_node[0]), time_ms, _covers(layer)))
+        times.append(LayerTime(layer, kind, _precision_of(node_events[0]), time_ms, _covers(layer)))
     return tuple(times)
 
 
 def _covers(name: str) -> tuple[str, ...]:
-    """Return the name that a kernel's is made of: an operator's, of several fused ones the first's or last's."""
-    found = [name]
-    while (shorter := DECORATION.sub("", found[-1])) != found[-1]:
-        found.append(shorter)
-    return tuple(found)
+    """Return a kernel's name and, without ONNX Runtime's additions, that of the operator it comes from: of several
+    fused ones the first or the last.
+    """
+    names = [name]
+    while (shorter := DECORATION.sub("", names[-1])) != names[-1]:
+        names.append(shorter)
+    return tuple(names)
 
 
 def _precision_of(event: Mapping[str, Any]) -> str:
     args = event["args"]
-    if args["op_name"] in INTEGER or (args["op_name"] == PACKED and DOTS.intersection(probe_host().isa)):
+    if args["op_name"] in INTEGER or (args["op_name"] == PACKED and INT8_DOT.intersection(probe_host().isa)):
         return "i8"
     shapes = args.get("input_type_shape") or args.get("output_type_shape") or []
     first = next((name for entry in shapes for name in entry), "unknown")

@@ -1,4 +1,4 @@
-"""What a user can tune in ONNX Runtime. Precision is not among it: that lives in the model."""
+"""The options of ONNX Runtime. Precision is not one of them: it is in the model."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Options(Record):
     """Runtime options; an unknown key in a target or recipe is an error."""
 
     threads: int | None = None
-    """Threads within an operator; None takes the processors that the opening process may use."""
+    """Threads within an operator; None: as many as the processors that the opening process may use."""
     allow_spinning: bool = True
-    """Let idle threads spin: off saves power and costs 5 to 42 % of latency."""
+    """Let idle threads spin: False saves power and costs 5 to 42 % of latency."""
     graph_level: Literal["disabled", "basic", "extended", "all"] = "all"
     provider: str = CPU
-    """The execution provider that must come first; when it does not, opening fails instead of falling back."""
+    """The execution provider that must come first; where it does not, opening fails and does not fall back."""
     provider_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"onnxruntime: 'threads' is {self.threads}, at least 1 is needed.")
+            raise UsageError(f"onnxruntime: 'threads' must be at least 1, not {self.threads}.")
         if not self.provider.endswith("ExecutionProvider"):
             raise UsageError(
                 f"onnxruntime: '{self.provider}' is not the name of an execution provider.",

@@ -21,26 +21,26 @@ PROFILED_RUNS = 10
 
 
 def runtime() -> Any:
-    """Import and give onnxruntime. Raises EnvironmentFault when it is missing or broken."""
+    """Import onnxruntime and return it. Raises EnvironmentFault when it is missing or broken."""
     no_telemetry()
     try:
         import onnxruntime
     except Exception as error:  # a broken build raises more than ImportError
-        raise EnvironmentFault(f"onnxruntime does not import: {error}.", hint="pip install onnxruntime") from error
+        raise EnvironmentFault(f"onnxruntime cannot be imported: {error}.", hint="pip install onnxruntime") from error
     return onnxruntime
 
 
 def load(model: Path | bytes, options: Options, profile_prefix: str | None = None) -> Any:
-    """Return an InferenceSession whose first provider is the one asked for.
+    """Return an InferenceSession whose first provider is that of `options`.
 
-    Raises EnvironmentFault when the provider is not here; the runtime's own exceptions pass through.
+    Raises EnvironmentFault when the provider is not available; the runtime's own exceptions pass through.
     """
     ort = runtime()
     available = ort.get_available_providers()
     if options.provider not in available:
         raise EnvironmentFault(
             f"this onnxruntime has no {options.provider} (it has {', '.join(available)}).",
-            hint="install the onnxruntime package that carries it, or set the option 'provider'",
+            hint="install the onnxruntime package that has it, or set the option 'provider'",
         )
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads or probe_host().cores
@@ -49,10 +49,10 @@ def load(model: Path | bytes, options: Options, profile_prefix: str | None = Non
     levels = {"disabled": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
     settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[options.graph_level]}")
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.allow_spinning else "0")
-    # Its default, held fast: products with packed weights round activations to int8 in blocks, as they run. In f32 they
-    # take 2 to 20 times as long (1.32, AVX2), longer than with weights that are not packed.
+    # The default, made explicit: products with packed weights round activations to int8 in blocks. In f32 they take 2
+    # to 20 times as long (1.32, AVX2), longer than with weights that are not packed.
     settings.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
-    settings.log_severity_level = 4  # its errors reach us as exceptions; printing them too would say all twice
+    settings.log_severity_level = 4  # its errors are raised as exceptions; printing them too would repeat them
     if profile_prefix is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = profile_prefix
@@ -74,7 +74,7 @@ class OnnxRuntimeSession:
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._options = Options.from_dict(payload.options, "onnxruntime options")
-        if payload.off_target:  # any provider computes the same graph
+        if payload.off_target:  # every provider computes the same graph
             self._options = replace(self._options, provider=CPU, provider_options={})
         self._main = payload.main
         self._names = [spec.name for spec in payload.part.outputs]
@@ -84,7 +84,7 @@ class OnnxRuntimeSession:
         self._session: Any = _open(payload, self._options)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once; the outputs are the caller's."""
+        """Run once; the outputs belong to the caller."""
         session = self._session or self._open_session()
         self._check(feeds)
         try:
@@ -99,25 +99,27 @@ class OnnxRuntimeSession:
         import numpy as np
 
         session = self._open_session()
-        outputs = self.run(feeds)  # gives the shapes of the outputs, and faults come before the clock runs
-        value = runtime().OrtValue
+        outputs = self.run(
+            feeds
+        )  # for the shapes of the outputs, and so that faults are raised before anything is timed
+        ort_value = runtime().OrtValue
         binding = session.io_binding()
-        # A bound value only borrows the array's memory, and the binding does not keep it: our copies live in the call.
-        held = [value.ortvalue_from_numpy(np.array(feeds[spec.name], order="C")) for spec in self.inputs]
-        for spec, fed in zip(self.inputs, held, strict=True):
+        # A bound value only borrows the array's memory, and the binding does not keep it: `bound` keeps our copies.
+        values = [ort_value.ortvalue_from_numpy(np.array(feeds[spec.name], order="C")) for spec in self.inputs]
+        for spec, fed in zip(self.inputs, values, strict=True):
             binding.bind_ortvalue_input(spec.name, fed)
         for spec in self.outputs:
             array = outputs[spec.name]
             if spec.is_static and spec.dtype != "str":
-                place = value.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type)
-                binding.bind_ortvalue_output(spec.name, place)
+                buffer = ort_value.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type)
+                binding.bind_ortvalue_output(spec.name, buffer)
             else:
                 binding.bind_output(spec.name)
         call = session.run_with_iobinding
 
         def bound() -> None:
             if self._session is None:
-                held.clear()
+                values.clear()
                 raise _closed()
             call(binding)
 
@@ -130,10 +132,10 @@ class OnnxRuntimeSession:
 
     @property
     def precision(self) -> Precision:
-        """Run once under the profiler, on what ran last, and read which kernels ran on which types."""
+        """Run the last feeds once under the profiler, and read which kernels ran on which types."""
         if self._precision is None:
             self._open_session()
-            self._precision = kernels.precision(self._profile(self._last or self._some_feeds(), runs=1))
+            self._precision = kernels.precision(self._profile(self._last or self._made_up_feeds(), runs=1))
         return self._precision
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
@@ -163,8 +165,8 @@ class OnnxRuntimeSession:
                 file = Path(session.end_profiling())
             return kernels.events(file)
 
-    def _some_feeds(self) -> dict[str, np.ndarray]:
-        """Make inputs that the graph accepts: the kernels, and so the precision, hang on types and not on values."""
+    def _made_up_feeds(self) -> dict[str, np.ndarray]:
+        """Return inputs that the graph accepts: the kernels, and so the precision, depend on types, not on values."""
         import numpy as np
 
         fault: EdgekitError | None = None
@@ -181,7 +183,9 @@ class OnnxRuntimeSession:
                     fault = error
                 else:
                     return feeds
-        raise UnsupportedError("the precision cannot be told: the graph takes none of the inputs tried.") from fault
+        raise UnsupportedError(
+            "the precision is unknown: the graph accepts none of the inputs that were tried."
+        ) from fault
 
 
 def _open(payload: Payload, options: Options) -> Any:
@@ -200,11 +204,11 @@ def _open(payload: Payload, options: Options) -> Any:
         raise ArtifactError(
             f"'{payload.main.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
         ) from error
-    found = {value.name for value in session.get_inputs()} | {value.name for value in session.get_outputs()}
-    missing = [spec.name for spec in (*payload.part.inputs, *payload.part.outputs) if spec.name not in found]
+    names = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
+    missing = [spec.name for spec in (*payload.part.inputs, *payload.part.outputs) if spec.name not in names]
     if missing:
         raise ArtifactError(
-            f"'{payload.main.name}' has no {', '.join(missing)}, which the manifest names.",
+            f"'{payload.main.name}' has no tensor {', '.join(missing)}, which the manifest lists.",
             hint="export the bundle again",
         )
     return session
@@ -213,7 +217,7 @@ def _open(payload: Payload, options: Options) -> Any:
 def _run_fault(error: Exception) -> EdgekitError:
     if _out_of_memory(error):
         return DeviceError(f"the device ran out of memory: {error}", hint="feed a smaller batch")
-    return UsageError(f"the model fails on these inputs: {error}", hint="check the values and sizes that are fed")
+    return UsageError(f"the model fails on these inputs: {error}", hint="check the values and sizes of the inputs")
 
 
 def _out_of_memory(error: Exception) -> bool:

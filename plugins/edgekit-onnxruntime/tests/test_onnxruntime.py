@@ -1,4 +1,4 @@
-"""ONNX Runtime as a backend: the contract, then what is particular to this runtime, on real graphs."""
+"""ONNX Runtime as a backend: the contract, then what is specific to this runtime, on real graphs."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_options_reach_the_runtime_and_leave_the_outputs(options, tmp_path):
         np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
 
 
-def test_a_provider_that_is_not_here_is_no_fallback(tmp_path):
+def test_a_provider_that_is_not_available_is_an_error(tmp_path):
     model, _ = conv_net(tmp_path / "model")
     with raises(EnvironmentFault, "CUDAExecutionProvider", hint="'provider'"):
         build(model, tmp_path, provider="CUDAExecutionProvider")
@@ -149,8 +149,8 @@ def test_dynamic_int8_products_run_in_int8(tmp_path):
         assert {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}["DynamicQuantizeMatMul"] == "i8"
 
 
-def test_the_precision_of_a_graph_that_takes_few_sizes_is_told_by_what_it_ran(tmp_path):
-    """A reshape to a fixed size takes one length only, which nobody guesses."""
+def test_the_precision_of_a_graph_that_takes_few_sizes_is_that_of_its_last_run(tmp_path):
+    """A reshape to a fixed size takes one length only, which cannot be guessed."""
     nodes = [
         helper.make_node("Reshape", ["x", "shape"], ["m"], "reshape"),
         helper.make_node("Relu", ["m"], ["y"], "relu"),
@@ -181,7 +181,7 @@ def test_foreign_operators_are_named_with_domain_and_node(tmp_path):
     assert not any((tmp_path / "built").iterdir())
 
 
-def test_a_function_of_the_model_is_no_foreign_operator(tmp_path):
+def test_a_function_of_the_model_is_not_a_foreign_operator(tmp_path):
     model = write(
         tmp_path,
         [helper.make_node("Twice", ["x"], ["y"], "twice", domain="acme")],
@@ -229,7 +229,7 @@ def test_unknown_and_unimplemented_operators_are_all_named(tmp_path):
     assert caught.value.__cause__ is not None
 
 
-def test_bf16_products_are_named_as_lacking(tmp_path):
+def test_bf16_products_are_named_as_missing(tmp_path):
     kind = TensorProto.BFLOAT16
     nodes = [
         helper.make_node("Cast", ["x"], ["a"], "down", to=kind),
@@ -258,7 +258,7 @@ def test_a_graph_that_is_wrong_in_itself_is_a_build_error(tmp_path):
     assert not any((tmp_path / "built").iterdir())
 
 
-def test_a_file_that_is_no_graph_is_a_build_error(tmp_path):
+def test_a_file_that_is_not_a_graph_is_a_build_error(tmp_path):
     model, _ = conv_net(tmp_path)
     model.graph.write_bytes(b"garbage" * 99)
     with raises(BuildError, "'model.onnx'"):
@@ -294,12 +294,12 @@ def test_external_data_travels_with_the_graph(tmp_path):
         OnnxRuntime().open(payload)
 
 
-@pytest.mark.parametrize(("opset", "ir_version", "floor"), [(17, 8, "1.20"), (22, 10, "1.21"), (23, 11, "1.23")])
-def test_the_required_release_follows_opset_and_ir_version(opset, ir_version, floor, tmp_path):
+@pytest.mark.parametrize(("opset", "ir_version", "release"), [(17, 8, "1.20"), (22, 10, "1.21"), (23, 11, "1.23")])
+def test_the_required_release_follows_opset_and_ir_version(opset, ir_version, release, tmp_path):
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     shape = [value("x", [1])], [value("y", [1])]
     model = write(tmp_path, relu, *shape, opsets=(("", opset),), ir_version=ir_version)
-    assert graph.floor(onnx_graph.read(model.graph)) == floor
+    assert graph.oldest_release(onnx_graph.read(model.graph)) == release
 
 
 def test_the_release_is_required_by_name(tmp_path):
@@ -330,7 +330,7 @@ def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
 
 @pytest.mark.skipif(not SATURATES or host.probe().arch != "x86_64", reason="sums of products do not saturate here")
 def test_full_range_int8_is_measured_where_it_saturates(tmp_path):
-    """Here the gate sees what saturation costs; elsewhere nobody would."""
+    """On this machine the gate measures what saturation costs; on another one nothing would."""
     model, _ = int8_net(tmp_path / "model")
     built = build(model, tmp_path)
     assert any("saturate" in note for note in built.notes)
@@ -367,7 +367,7 @@ def test_static_int8_runs_in_int8(tmp_path):
     assert kinds["QLinearConv"] == "i8"
 
 
-def test_f16_on_x86_is_told_as_the_f32_that_it_is(tmp_path):
+def test_f16_on_x86_is_reported_as_f32(tmp_path):
     weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float16)
     nodes = [
         helper.make_node("Cast", ["x"], ["h"], "down", to=TensorProto.FLOAT16),
@@ -451,7 +451,7 @@ def test_probe_on_32_bit_arm_says_that_there_are_no_wheels(monkeypatch):
     assert "64-bit" in probe.hint
 
 
-def test_probe_knows_the_release_that_crashes_on_old_arm_cores(monkeypatch):
+def test_probe_finds_the_release_that_crashes_on_old_arm_cores(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.21.0")
     here = replace(host.probe(), arch="aarch64", isa=("neon",))

@@ -1,4 +1,4 @@
-"""Weights in 8 and 4 bits, activations in float: kept packed, and the precision told as it is."""
+"""Weights in 8 and 4 bits, activations in float: the weights stay packed, and the real precision is reported."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_packed_weights(bits, tmp_path):
     built = backend.build(model, target, {}, work)
     x = np.random.default_rng(0).standard_normal((3, ROWS)).astype(np.float32)
     with closing(backend.open(Payload(work, built.files, model.part, built.options))) as session:
-        found, expected = session.run({"x": x})["y"], x @ weights
+        outputs, expected = session.run({"x": x})["y"], x @ weights
         precision, layers = session.precision, session.profile({"x": x})
-    assert np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
+    assert np.linalg.norm(outputs - expected) < 0.03 * np.linalg.norm(expected)
     assert any(mentions(note, "activations") for note in built.notes)
     assert [layer.kind for layer in layers] == ["MatMulNBits"]
-    of = "i8" if {"avx2", "dotprod"}.intersection(target.device.isa) else "f32"
-    assert (precision.main, dict(precision.layers)) == (of, {of: 1})
+    dtype = "i8" if {"avx2", "dotprod"}.intersection(target.device.isa) else "f32"
+    assert (precision.main, dict(precision.layers)) == (dtype, {dtype: 1})

@@ -29,9 +29,9 @@ INSTALL = "pip install openvino"
 WHEELS = {"x86_64", "aarch64", "arm64", "amd64"}
 PRECISIONS = {"f32", "f16", "bf16", "i8", "i8-dynamic", "i8-weights", "i4-weights"}
 BF16 = ("avx512_bf16", "amx_bf16")
-"""x86 instruction sets, either of which gives OpenVINO bf16 arithmetic."""
+"""x86 instruction sets; with either of them OpenVINO has bf16 arithmetic."""
 ARM_GLIBC = (2, 35)
-"""What the aarch64 wheels of 2026 need."""
+"""The glibc that the aarch64 wheels of 2026 need."""
 
 
 class OpenVino:
@@ -47,7 +47,7 @@ class OpenVino:
     default_recipes = DEFAULT_RECIPES
 
     def pass_defaults(self, pass_name: str, target: Target) -> Mapping[str, Any]:
-        """Return the settings of OpenVINO's own pass; its kernels want no others than the processor does."""
+        """Return the settings of OpenVINO's own pass; those of other passes follow from the processor alone."""
         return nncf_defaults(target) if pass_name == "nncf" else {}
 
     def probe(self) -> Probe:
@@ -62,11 +62,11 @@ class OpenVino:
         except Exception as error:
             return Probe(False, versions, (), _import_problems(error, versions), _install_hint(versions))
         if not devices:
-            return Probe(False, versions, (), ("OpenVINO finds no device",), "pip install --force-reinstall openvino")
+            return Probe(False, versions, (), ("OpenVINO found no device",), "pip install --force-reinstall openvino")
         return Probe(True, versions or {"openvino": str(openvino.__version__)}, devices)
 
     def supports(self, model: Model, target: Target) -> Support:
-        """List what is in the way; where the graph is there, its operators are read too."""
+        """Return every problem; where the model has its graph, that of its operators too."""
         problems = [*_format_problems(self, model), *_precision_problems(model, target), *_target_problems(target)]
         if not problems and model.parts:
             from edgekit.frameworks import onnx_graph
@@ -78,20 +78,20 @@ class OpenVino:
         return Support(tuple(problems))
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
-        """Make OpenVINO's IR and prove that it compiles."""
+        """Write OpenVINO's IR and check that it compiles."""
         chosen = Options.from_dict(options, "openvino options")
         from edgekit_openvino.build import build
 
         return build(model, target, chosen, workdir)
 
     def open(self, payload: Payload) -> Session:
-        """Load what `build` made; needs openvino and numpy only."""
+        """Load what `build` wrote; needs openvino and numpy only."""
         from edgekit_openvino.session import OpenVinoSession
 
         return OpenVinoSession(payload)
 
     def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
-        """Offer fewer threads, threads that may move between processors, and the hint for throughput."""
+        """Return fewer threads, threads that may move between processors, and the hint for throughput."""
         if not Options.from_dict(payload.options, "openvino options").on_cpu:
             return ()
         return (*fewer_threads(cores), {"pinning": False}, {"pinning": True}, {"hint": "throughput"})
@@ -101,13 +101,13 @@ def _full_name(core: Any, device: str) -> str:
     try:
         return f"{device}: {core.get_property(device, 'FULL_DEVICE_NAME')}"
     except Exception:
-        return device  # its driver answers no questions; it is there all the same
+        return device  # its driver does not report a name; the device is available all the same
 
 
 def _import_problems(error: Exception, versions: Mapping[str, str]) -> tuple[str, ...]:
     machine = platform.machine()
     if machine not in WHEELS:
-        return (f"there are no openvino wheels for {machine}: it needs a 64-bit system",)
+        return (f"there are no openvino wheels for {machine}: a 64-bit system is needed",)
     glibc = tuple(int(part) for part in platform.libc_ver()[1].split(".") if part.isdigit())
     if machine in ("aarch64", "arm64") and glibc and glibc < ARM_GLIBC:
         return (f"the openvino wheels for {machine} need glibc 2.35, this system has {platform.libc_ver()[1]}",)
@@ -125,13 +125,13 @@ def _install_hint(versions: Mapping[str, str]) -> str:
 def _format_problems(backend: OpenVino, model: Model) -> list[str]:
     problems = []
     if model.format not in backend.accepts:
-        problems.append(f"OpenVINO builds from onnx and from its own format here, the model is '{model.format}'")
+        problems.append(f"OpenVINO builds from onnx and from its own format, but the model is '{model.format}'")
     if len(model.parts) > 1:
         names = ", ".join(part.name for part in model.parts)
-        problems.append(f"the model has {len(model.parts)} graphs ({names}), this backend runs models of one graph")
+        problems.append(f"the model has {len(model.parts)} graphs ({names}); this backend runs models of one graph")
     for part in model.parts:
         problems += [
-            f"'{spec.name}' is {spec.dtype}, a type that this backend does not feed or fetch"
+            f"'{spec.name}' is {spec.dtype}, a type that this backend cannot pass to OpenVINO"
             for spec in (*part.inputs, *part.outputs)
             if spec.dtype in ("bf16", "str")
         ]
@@ -139,13 +139,13 @@ def _format_problems(backend: OpenVino, model: Model) -> list[str]:
 
 
 def _precision_problems(model: Model, target: Target) -> list[str]:
-    asked = model.precision.split("+")
+    requested = model.precision.split("+")
     problems = [
-        f"the precision '{part}' is unknown to OpenVINO (it has {', '.join(sorted(PRECISIONS))})"
-        for part in asked
+        f"OpenVINO does not support the precision '{part}' (it supports {', '.join(sorted(PRECISIONS))})"
+        for part in requested
         if part not in PRECISIONS
     ]
-    if "bf16" not in asked:
+    if "bf16" not in requested:
         return problems
     device = target.device
     if not Options.from_dict(target.options.get("openvino", {})).on_cpu:
@@ -153,13 +153,13 @@ def _precision_problems(model: Model, target: Target) -> list[str]:
     elif device.arch not in (None, "x86_64"):
         problems.append(f"OpenVINO has bf16 arithmetic on x86 only, '{target.name}' is {device.arch}")
     elif not set(device.isa) & set(BF16):
-        has = ", ".join(device.isa) or "no instruction set listed"
-        problems.append(f"bf16 needs {' or '.join(BF16)}; '{target.name}' has {has}")
+        isa = ", ".join(device.isa) or "no instruction set listed"
+        problems.append(f"bf16 needs {' or '.join(BF16)}; '{target.name}' has {isa}")
     return problems
 
 
 def _target_problems(target: Target) -> list[str]:
     arch = target.device.arch
     if arch is not None and arch not in WHEELS:
-        return [f"there are no openvino wheels for {arch}: it needs a 64-bit x86 or ARM system"]
+        return [f"there are no openvino wheels for {arch}: a 64-bit x86 or ARM system is needed"]
     return []

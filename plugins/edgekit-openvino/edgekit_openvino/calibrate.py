@@ -1,4 +1,4 @@
-"""Call NNCF: quiet, without telemetry, on samples that are made one at a time. The one place that imports it."""
+"""Call NNCF, without output and telemetry, on samples that are prepared one at a time. Only this module imports it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ def quantize(
 
     `ignored` are friendly names. Raises what the samples raise, BuildError where NNCF fails or ranges are not finite.
     """
-
-    with _silent() as nncf:
+    with _silent_nncf() as nncf:
         try:
             quantized = nncf.quantize(
                 model,
-                nncf.Dataset(_Checked(samples, inputs)),
+                nncf.Dataset(_CheckedFeeds(samples, inputs)),
                 preset=nncf.QuantizationPreset(config.preset) if config.preset else None,
                 target_device=nncf.TargetDevice[config.device],
                 subset_size=len(samples),
@@ -49,17 +48,17 @@ def quantize(
             )
         except EdgekitError:
             raise
-        except Exception as error:  # NNCF's own exceptions share no base
+        except Exception as error:  # NNCF's exceptions have no common base class
             raise BuildError(
                 f"NNCF cannot quantize the model: {type(error).__name__}: {_first_line(error)}.",
-                hint="take the recipe int8-static, which does not use NNCF",
+                hint="use the recipe int8-static, which does not use NNCF",
             ) from error
     _refuse_non_finite(quantized)
     return quantized
 
 
-class _Checked:
-    """Iterate over feeds and check each: NNCF takes a range with NaN for one of width 0."""
+class _CheckedFeeds:
+    """Iterate over feeds and check each: NNCF treats a range with NaN as one of width 0."""
 
     def __init__(self, samples: Feeds, inputs: Sequence[TensorSpec]) -> None:
         self._samples = samples
@@ -75,22 +74,19 @@ class _Checked:
             check_feeds(self._inputs, feed)
             for name, array in feed.items():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
-                    raise BuildError(_not_finite(f"calibration sample {number} gives '{name}'"), hint=_FINITE)
+                    raise BuildError(f"calibration sample {number} gives '{name}' {_NOT_FINITE}.", hint=_FINITE)
             yield {spec.name: feed[spec.name] for spec in self._inputs}
 
 
+_NOT_FINITE = "a value that is not finite"
 _FINITE = "check the samples' preprocessing, and the model in fp32 with `--recipe fp32`"
-
-
-def _not_finite(who: str) -> str:
-    return f"{who} a value that is not finite."
 
 
 def _advanced(nncf: Any, config: NncfConfig, folded: bool) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     advanced = nncf.AdvancedQuantizationParameters(
-        # Without VNNI every product saturates, not only those of the first layers, which NNCF halves by default.
+        # Without VNNI the products of all layers saturate; NNCF's default corrects the first layers only.
         overflow_fix=nncf.OverflowFix.ENABLE if config.reduce_range else nncf.OverflowFix.DISABLE,
         disable_bias_correction=config.bias_correction == "none",
         backend_params={"compress_weights": folded},
@@ -103,35 +99,35 @@ def _advanced(nncf: Any, config: NncfConfig, folded: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[Any]:
-    """Import nncf and keep its bars and lines off stdout, where the command's JSON goes, for the time of the block."""
-    stdout, fresh = sys.stdout, "nncf" not in sys.modules
+def _silent_nncf() -> Iterator[Any]:
+    """Yield nncf, whose progress bars and log lines are kept off stdout, where the command's JSON goes."""
+    stdout, first_import = sys.stdout, "nncf" not in sys.modules
     with quiet():
-        nncf = _nncf()
+        nncf = _import_nncf()
         logger = logging.getLogger("nncf")
-        for handler in logger.handlers if fresh else ():
+        for handler in logger.handlers if first_import else ():
             if isinstance(handler, logging.StreamHandler):
-                handler.setStream(stdout)  # for who uses nncf beside us: its import took the redirected one
-        before, logger.disabled = logger.disabled, True
+                handler.setStream(stdout)  # other code may use nncf too, and its import took the redirected stdout
+        disabled, logger.disabled = logger.disabled, True
         try:
             yield nncf
         finally:
-            logger.disabled = before
+            logger.disabled = disabled
 
 
-def _nncf() -> Any:
-    """Import nncf and leave logging as it was: at import it installs a class of its own for all loggers to come."""
+def _import_nncf() -> Any:
+    """Import nncf and leave logging unchanged: at import it installs its own class for all later loggers."""
     no_telemetry(TELEMETRY)
-    loggers = logging.getLoggerClass()
+    logger_class = logging.getLoggerClass()
     try:
         import nncf
     except Exception as error:  # a broken build raises more than ImportError
         raise EnvironmentFault(
-            f"the pass 'nncf' needs the package nncf, which does not import: {error}.",
+            f"the pass 'nncf' needs the package nncf, which cannot be imported: {error}.",
             hint="pip install 'edgekit-openvino[build]'",
         ) from error
     finally:
-        logging.setLoggerClass(loggers)
+        logging.setLoggerClass(logger_class)
     return nncf
 
 
@@ -142,9 +138,9 @@ def _refuse_non_finite(model: Any) -> None:
         if node.get_type_name() != "FakeQuantize":
             continue
         limits = [node.input_value(index).get_node() for index in range(1, 5)]
-        if any(one.get_type_name() == "Constant" and not np.isfinite(one.get_data()).all() for one in limits):
-            maker = node.input_value(0).get_node().get_friendly_name()
-            raise BuildError(_not_finite(f"the calibration samples give '{maker}'"), hint=_FINITE)
+        if any(limit.get_type_name() == "Constant" and not np.isfinite(limit.get_data()).all() for limit in limits):
+            producer = node.input_value(0).get_node().get_friendly_name()
+            raise BuildError(f"the calibration samples give '{producer}' {_NOT_FINITE}.", hint=_FINITE)
 
 
 def _first_line(error: Exception) -> str:

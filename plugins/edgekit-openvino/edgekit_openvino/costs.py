@@ -1,7 +1,7 @@
-"""What it costs to quantize each layer alone, measured: the basis for choosing which layers stay in float.
+"""The measured cost of quantizing each layer alone: it decides which layers stay in float.
 
-Every quantizer of the model gets a switch. Where it is off, the value passes as it is; a layer's cost is what throwing
-the switches of the quantizers that it reads does to the outputs. So one compiled model measures every layer.
+Every quantizer of the model gets a switch. Where it is off, the value passes unchanged; a layer's cost is the change of
+the outputs when the quantizers that it reads are switched on. So one compiled model measures every layer.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ PASSES_ON = ir.CARRIES - {"Multiply", "Subtract"} | {
     "Tile",
     "VariadicSplit",
 }
-"""Operators that integer kernels run through: who reads a quantizer is found behind them."""
+"""Operators that integer kernels run through: the readers of a quantizer are found behind them."""
 
 
 def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerCost, ...]:
-    """Return the relative L2 change of the outputs when each quantized layer of `model` alone is, the greatest first.
+    """Return the relative L2 change of the outputs when one layer alone is quantized, the greatest change first.
 
-    `model` is an openvino.Model with FakeQuantize nodes on weights and activations, and is changed.
-    Every feed is run once a layer. Raises BuildError where a sample does not run.
+    `model` is an openvino.Model with FakeQuantize nodes on weights and activations; it is changed in place.
+    Every feed is run once for each layer. Raises BuildError where a sample does not run.
     """
     import numpy as np
 
-    layers = _readers([node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"])
+    layers = _quantized_layers([node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"])
     names = {port.get_any_name() for port in model.inputs}
     switches = _insert_switches(model)
     request = compile_model(model, Options()).create_infer_request()
-    outputs = [place for place, port in enumerate(model.outputs) if port.get_element_type().is_real()]
+    outputs = [index for index, port in enumerate(model.outputs) if port.get_element_type().is_real()]
     off = {name: np.array(False) for name in switches.values()}
     changes, reference = dict.fromkeys(layers, 0.0), 0.0
 
-    def run(given: Mapping[str, np.ndarray], on: Sequence[str]) -> list[np.ndarray]:
-        found = request.infer({**given, **off, **dict.fromkeys(on, np.array(True))}, share_inputs=False)
-        return [np.array(found[place], np.float64) for place in outputs]
+    def run(inputs: Mapping[str, np.ndarray], on: Sequence[str]) -> list[np.ndarray]:
+        results = request.infer({**inputs, **off, **dict.fromkeys(on, np.array(True))}, share_inputs=False)
+        return [np.array(results[index], np.float64) for index in outputs]
 
     for number, feed in enumerate(feeds):
-        given = {name: array for name, array in feed.items() if name in names}
+        inputs = {name: array for name, array in feed.items() if name in names}
         try:
-            exact = run(given, ())
+            exact = run(inputs, ())
             reference += sum(float(np.square(array).sum()) for array in exact)
             for name, (_, quantizers) in layers.items():
-                changed = run(given, [switches[one] for one in quantizers])
+                changed = run(inputs, [switches[quantizer] for quantizer in quantizers])
                 changes[name] += sum(float(np.square(a - b).sum()) for a, b in zip(changed, exact, strict=True))
-        except Exception as error:  # OpenVINO raises RuntimeError for everything
+        except Exception as error:  # OpenVINO raises RuntimeError for every fault
             raise BuildError(f"calibration sample {number} does not run: {error}") from error
     costs = [
         LayerCost(name, kind, math.sqrt(changes[name] / reference) if reference else math.sqrt(changes[name]))
@@ -74,9 +74,9 @@ def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[
     return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
 
 
-def _readers(quantizers: Sequence[Any]) -> dict[str, tuple[str, list[str]]]:
-    """Return each layer that reads quantizers: its kind, and the quantizers' names."""
-    found: dict[str, tuple[str, list[str]]] = {}
+def _quantized_layers(quantizers: Sequence[Any]) -> dict[str, tuple[str, list[str]]]:
+    """Return the kind of each layer that reads quantizers, and the quantizers' names, by the layer's name."""
+    layers: dict[str, tuple[str, list[str]]] = {}
     for quantizer in quantizers:
         waiting, seen = [quantizer], set()
         while waiting:
@@ -90,12 +90,12 @@ def _readers(quantizers: Sequence[Any]) -> dict[str, tuple[str, list[str]]]:
                     if kind in PASSES_ON:
                         waiting.append(node)
                     else:
-                        found.setdefault(ir.layer_name(node), (kind, []))[1].append(quantizer.get_friendly_name())
-    return found
+                        layers.setdefault(ir.layer_name(node), (kind, []))[1].append(quantizer.get_friendly_name())
+    return layers
 
 
 def _insert_switches(model: Any) -> dict[str, str]:
-    """Put a switch behind every quantizer; give the switches' input names by the quantizers' names."""
+    """Put a switch behind every quantizer; return the switches' input names by the quantizers' names."""
     ov = runtime()
     from openvino import opset13
 
@@ -107,9 +107,9 @@ def _insert_switches(model: Any) -> dict[str, str]:
         name = f"{SWITCH}{len(names)}"
         switch.output(0).get_tensor().set_names({name})
         targets = node.output(0).get_target_inputs()
-        chosen = opset13.select(switch, node, node.input_value(0))
+        selected = opset13.select(switch, node, node.input_value(0))
         for target in targets:
-            target.replace_source_output(chosen.output(0))
+            target.replace_source_output(selected.output(0))
         model.add_parameters([switch])
         names[node.get_friendly_name()] = name
     model.validate_nodes_and_infer_types()

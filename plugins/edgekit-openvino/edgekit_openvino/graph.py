@@ -1,4 +1,4 @@
-"""Read an ONNX graph for what OpenVINO must know of it. Build side: imports onnx on use."""
+"""What an ONNX graph needs of OpenVINO: operators and weights. Build side: imports onnx on use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOMAINS = {
     "org.openvinotoolkit",
     "org.pytorch.aten",
 }
-"""Operator domains of which OpenVINO's ONNX frontend knows operators."""
+"""Operator domains with operators that OpenVINO's ONNX frontend converts."""
 
 _NO_RULE = re.compile(r"No conversion rule found for operations: (.+)")
 _FAILED = re.compile(r"^-- (\S+) with a message:", re.M)
@@ -27,26 +27,26 @@ _FAILED_NODE = re.compile(r"<Node\((\w+)\): ([^>]*)>")
 
 
 def problems(model: Any) -> list[str]:
-    """Name each operator of a domain that OpenVINO does not know, with its node."""
+    """Return a message for each operator of a domain that OpenVINO does not convert, with its node."""
     return [f"OpenVINO has no operator {describe(node)}" for node in foreign(model, DOMAINS)]
 
 
-def lacking(model: Any, message: str) -> list[str]:
-    """Name every node that the converter's message is about; empty when it is not about operators.
+def failed_operators(model: Any, message: str) -> list[str]:
+    """Return a message for every node that the converter's report is about; none when it is not about operators.
 
-    Its report lists each failing operator as `domain.Op` or `Op-opset`; those that have a rule, with the node's output.
+    The report lists each failing operator as `domain.Op` or `Op-opset`; those with a rule, with the node's output.
     """
     unknown = {_operator(word) for line in _NO_RULE.findall(message) for word in line.split(",")}
     failed = {_operator(word) for word in _FAILED.findall(message)}
     outputs = {output for _, output in _FAILED_NODE.findall(message)}
-    found = []
+    messages = []
     for node in nodes(model):
         key = (node.domain if node.domain != "ai.onnx" else "", node.op_type)
         if key in unknown:
-            found.append(f"OpenVINO has no operator {describe(node)}")
+            messages.append(f"OpenVINO has no operator {describe(node)}")
         elif key in failed and (not outputs or outputs & {node.name, *node.output}):
-            found.append(f"OpenVINO cannot convert {describe(node)}: {_reason(message)}")
-    return found
+            messages.append(f"OpenVINO cannot convert {describe(node)}: {_reason(message)}")
+    return messages
 
 
 def wide_weight(model: Any, folder: Path) -> str | None:
@@ -54,13 +54,13 @@ def wide_weight(model: Any, folder: Path) -> str | None:
     # Dynamically quantized products (MatMulInteger) run in f32 in OpenVINO and cannot saturate: only Q/DQ counts.
     if not any(node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear") for node in nodes(model)):
         return None
-    fed = {
+    multiplied = {
         name
         for node in nodes(model)
         if node.op_type == "DequantizeLinear" or node.op_type.startswith("QLinear")
         for name in node.input
     }
-    return saturation.wide_weight(model, fed, folder)
+    return saturation.wide_weight(model, multiplied, folder)
 
 
 def _operator(word: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""An OpenVINO model on the build side: names that stay, its layers with weights, and whether it attends."""
+"""An OpenVINO model on the build side: repeatable names, its layers with weights, and whether it is a transformer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRODUCTS = {
 """Operators whose sums of products integer kernels compute."""
 
 CARRIES = {"Convert", "Multiply", "Reshape", "Squeeze", "Subtract", "Transpose", "Unsqueeze"}
-"""Operators through which a constant reaches the product that it weighs."""
+"""Operators between a constant weight and the product that reads it."""
 
 _BIASED = "/WithoutBiases"
 """What OpenVINO adds to an ONNX node's name where the node becomes a product and an addition."""
@@ -31,7 +31,7 @@ _NUMBERED = re.compile(r"(\w+)_\d+")
 
 
 def read(path: Path) -> Any:
-    """Return the model of an IR's two files. Raises BuildError when they are none."""
+    """Return the model in an IR's two files. Raises BuildError when they cannot be read as one."""
     try:
         return runtime().Core().read_model(str(path), str(path.with_suffix(".bin")))
     except Exception as error:
@@ -48,27 +48,26 @@ def write(model: Any, folder: Path) -> None:
         raise
 
 
-def settle_names(model: Any, proto: Any) -> None:
-    """Name nodes as in ONNX, and alike in every run: conversion gives what has no name there a number of the process.
-
-    What makes an output takes the output's name in conversion.
+def make_names_repeatable(model: Any, proto: Any) -> None:
+    """Name nodes as in ONNX, and those without a name there by their position: conversion numbers all nodes of a
+    process, and names the producer of an output after the output.
     """
     nodes = list(onnx_graph.nodes(proto))
-    given = {name for node in nodes for name in (node.name, *node.input, *node.output)}
-    makers = {output: node.name for node in nodes for output in node.output}
-    outputs = {value.name: makers.get(value.name) for value in proto.graph.output}
-    for place, node in enumerate(model.get_ordered_ops()):
+    named = {name for node in nodes for name in (node.name, *node.input, *node.output)}
+    producers = {output: node.name for node in nodes for output in node.output}
+    outputs = {value.name: producers.get(value.name) for value in proto.graph.output}
+    for position, node in enumerate(model.get_ordered_ops()):
         name = node.get_friendly_name()
         own = layer_name(node)
         numbered = _NUMBERED.fullmatch(name)
         if node.get_type_name() not in ("Parameter", "Result") and outputs.get(own):
             node.set_friendly_name(f"{outputs[own]}{name[len(own) :]}")
-        elif numbered and name not in given:
-            node.set_friendly_name(f"{numbered[1]}.{place}")
+        elif numbered and name not in named:
+            node.set_friendly_name(f"{numbered[1]}.{position}")
 
 
 def layers(model: Any) -> dict[str, Any]:
-    """Return the products that constants weigh, in graph order, by the names that their nodes have in ONNX."""
+    """Return the products with constant weights, in graph order, by the names of their nodes in ONNX."""
     return {
         layer_name(node): node
         for node in model.get_ordered_ops()
@@ -82,8 +81,8 @@ def layer_name(node: Any) -> str:
 
 
 def is_transformer(model: Any) -> bool:
-    """Return whether the model attends, and multiplies by weights at least as often as it convolves."""
-    if not any(_attends(node) for node in model.get_ops()):
+    """Return whether the model has attention, and at least as many matrix products with weights as convolutions."""
+    if not any(_is_attention(node) for node in model.get_ops()):
         return False
     kinds = [node.get_type_name() for node in layers(model).values()]
     return 2 * kinds.count("MatMul") >= len(kinds)
@@ -92,7 +91,7 @@ def is_transformer(model: Any) -> bool:
 def wide_weight(model: Any) -> str | None:
     """Return the name of an int8 weight of a product that uses its eighth bit where activations are quantized, or None.
 
-    Why it matters is said in `edgekit.frameworks.saturation`; `graph.wide_weight` tells the same of ONNX.
+    `edgekit.frameworks.saturation` explains why it matters; `graph.wide_weight` does the same for ONNX.
     """
     if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
         return None
@@ -112,20 +111,20 @@ def wide_weight(model: Any) -> str | None:
 
 def _constant_behind(node: Any, index: int) -> Any:
     """Return the constant behind an input, through scaling, quantization and changes of shape; None without one."""
-    found = node.input_value(index).get_node()
-    while found.get_type_name() in CARRIES or found.get_type_name() == "FakeQuantize":
-        found = found.input_value(0).get_node()
-    return found if found.get_type_name() == "Constant" else None
+    source = node.input_value(index).get_node()
+    while source.get_type_name() in CARRIES or source.get_type_name() == "FakeQuantize":
+        source = source.input_value(0).get_node()
+    return source if source.get_type_name() == "Constant" else None
 
 
-def _attends(node: Any) -> bool:
-    """Return whether a node weighs values by a softmax; later releases convert that to one operator."""
+def _is_attention(node: Any) -> bool:
+    """Return whether a node multiplies values by a softmax; later releases convert that to one operator."""
     kind = node.get_type_name()
     if kind != "MatMul":
         return bool(kind == "ScaledDotProductAttention")
     if _constant_behind(node, 1) is not None:
         return False
-    found = node.input_value(0).get_node()
-    while found.get_type_name() in CARRIES and found.get_type_name() != "Multiply":
-        found = found.input_value(0).get_node()
-    return bool(found.get_type_name().lower() == "softmax")
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in CARRIES and source.get_type_name() != "Multiply":
+        source = source.input_value(0).get_node()
+    return bool(source.get_type_name().lower() == "softmax")

@@ -1,4 +1,4 @@
-"""What a user can tune in OpenVINO. Precision lives in the model; the build writes what follows from it."""
+"""The options of OpenVINO. Precision is in the model; the build sets the option that follows from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgekit.errors import UsageError
 from edgekit.plugin import Record
 
 TELEMETRY = "openvino_telemetry"
-"""The module that calls home. openvino and nncf have no switch but CI=true; without it they use their own stub."""
+"""The module that sends telemetry. openvino and nncf have no switch but CI=true; without the module they use a stub."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,20 @@ class Options(Record):
     device: str = "CPU"
     """An OpenVINO device: `CPU`, `GPU`, `GPU.1`, `NPU`."""
     threads: int | None = None
-    """Threads for inference; None takes the processors that the opening process may use."""
+    """Threads for inference; None: as many as the processors that the opening process may use."""
     streams: int = 1
-    """Inferences that run side by side; one gives the least latency."""
+    """Inferences that run in parallel; one has the lowest latency."""
     hint: Literal["latency", "throughput"] = "latency"
     pinning: bool | None = None
-    """Bind each thread to a processor; None leaves it to OpenVINO."""
+    """Bind each thread to a processor; None: OpenVINO decides."""
     inference_precision: Literal["f32", "bf16", "f16"] | None = None
-    """Type of the arithmetic that is not int8. The build sets it by the model, as OpenVINO's own choice is silent."""
+    """Type of the arithmetic that is not int8. The build sets it by the model: OpenVINO would choose silently."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"openvino: 'threads' is {self.threads}, at least 1 is needed.")
+            raise UsageError(f"openvino: 'threads' must be at least 1, not {self.threads}.")
         if self.streams < 1:
-            raise UsageError(f"openvino: 'streams' is {self.streams}, at least 1 is needed.")
+            raise UsageError(f"openvino: 'streams' must be at least 1, not {self.streams}.")
         if not self.device:
             raise UsageError("openvino: 'device' is empty.", hint="the default is CPU")
 

@@ -1,11 +1,11 @@
 """The pass `nncf`: int8 by OpenVINO's own quantizer, on OpenVINO's own graph.
 
 NNCF puts FakeQuantize nodes where the kernels of OpenVINO's plugins fuse them, smooths the activations of transformers
-and corrects biases. It is given the converted model, not the ONNX file: on that it makes fewer layers int8 (MiniLM: 43
-against 55) and takes five times as long. optimum-intel's OVQuantizer calls the same function on the same converted
-model, so it would add a dependency and nothing else. NNCF's accuracy control is not used: it reverts layers by a metric
-on data that it is given, and here a repair does so for every runtime alike, by costs that `costs` measures and under
-the user's own gate, on samples that never calibrated.
+and corrects biases. It quantizes the converted model, not the ONNX file: of that it makes fewer layers int8 (MiniLM: 43
+instead of 55) and takes five times as long. optimum-intel's OVQuantizer calls the same function on the same converted
+model, so it would only add a dependency. NNCF's accuracy control is not used: it reverts layers by a metric on data
+that it is given; here the repair does this for all runtimes, by the costs that `costs` measures and with the user's
+own gate, on samples that were not used for calibration.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgekit.plugin import ASSETS, Feeds, LayerCost, Model, Part, Step, cached_s
 from edgekit_openvino.nncf_config import NncfConfig
 
 COST_SAMPLES = 16
-"""Samples on which each layer's cost is measured: the order of the layers settles long before the ranges do."""
+"""Samples on which each layer's cost is measured: the order of the layers needs far fewer samples than the ranges."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Nncf(NncfConfig):
         samples = self._check(model, samples)
         from edgekit_openvino import ir
 
-        folder, _ = cached_step(self._key(model, samples), "nncf", lambda work: self._make(model, samples, work))
+        folder, _ = cached_step(self._key(model, samples), "nncf", lambda work: self._write(model, samples, work))
         for name in ir.FILES:
             shutil.copyfile(folder / name, workdir / name)
         notes = json.loads((folder / "notes.json").read_text())
@@ -56,46 +56,46 @@ class Nncf(NncfConfig):
             shutil.copytree(model.assets, workdir / ASSETS)
         part = Part(model.part.name, ir.FILES[0], model.part.inputs, model.part.outputs)
         precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
-        made = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
+        quantized = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - started, 3)
         tools = package_versions(self.packages)
-        step = Step(self.name, self.to_dict(), tools, model.digest, made.digest, seconds, tuple(notes))
-        return made.with_step(step)
+        step = Step(self.name, self.to_dict(), tools, model.digest, quantized.digest, seconds, tuple(notes))
+        return quantized.with_step(step)
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
-        """Measure what quantizing each layer alone does to the outputs, on calibration samples."""
+        """Measure how quantizing each layer alone changes the outputs, on calibration samples."""
         samples = self._check(model, samples)
         from edgekit_openvino.costs import layer_costs
 
-        # Biases that make up for quantization would count against the layer where it is left in float.
-        plain = replace(self, bias_correction="none")
-        _, quantized = plain._quantized(model, samples, folded=False)
+        # Corrected biases would change the outputs where their layer stays in float.
+        uncorrected = replace(self, bias_correction="none")
+        _, quantized = uncorrected._quantized(model, samples, folded=False)
         return layer_costs(quantized, samples.subsample(COST_SAMPLES))
 
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
         if samples is None or len(samples) == 0:
             raise UsageError(
-                "int8 by NNCF needs samples to find the ranges of the activations, and there are none.",
-                hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
+                "int8 by NNCF needs samples to find the ranges of the activations; no samples are given.",
+                hint="give data with --data, or choose a recipe that needs none: int8-dynamic, fp16 or bf16",
             )
         if model.precision not in ("f32", "bf16"):
             raise UnsupportedError(
-                f"NNCF starts from an f32 model, this one is {model.precision}.", hint="take nncf alone in the recipe"
+                f"NNCF quantizes f32 models; this one is {model.precision}.", hint="use nncf alone in the recipe"
             )
         if len(model.parts) != 1:
             raise UnsupportedError(
-                f"NNCF takes a model of one graph; this one has {len(model.parts)}.",
-                hint="take int8-dynamic, which needs no samples for each graph",
+                f"NNCF quantizes models of one graph; this one has {len(model.parts)}.",
+                hint="use the recipe int8-dynamic, which needs no samples of each graph",
             )
         return samples if self.samples is None else samples.subsample(self.samples)
 
     def _key(self, model: Model, samples: Feeds) -> str:
-        """Name what decides the graph; whether its float operators run in bf16 does not."""
+        """Return a digest of all that decides the graph; the type of its float operators, f32 or bf16, does not."""
         code = [[path.name, path.read_text()] for path in sorted(Path(__file__).parent.glob("*.py"))]
-        decides = [self.to_dict(), package_versions(self.packages), model.digest, samples.digest, code]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        inputs = [self.to_dict(), package_versions(self.packages), model.digest, samples.digest, code]
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
-    def _make(self, model: Model, samples: Feeds, work: Path) -> None:
+    def _write(self, model: Model, samples: Feeds, work: Path) -> None:
         from edgekit_openvino import ir
 
         transformer, quantized = self._quantized(model, samples, folded=True)
@@ -104,12 +104,12 @@ class Nncf(NncfConfig):
         notes = [
             f"{len(ir.layers(quantized))} layers with weights, {count} quantizers on activations, "
             f"{len(samples)} samples",
-            "quantized as a transformer" if transformer else "quantized as no transformer",
+            "quantized as a transformer" if transformer else "not quantized as a transformer",
         ]
         (work / "notes.json").write_text(json.dumps(notes))
 
     def _quantized(self, model: Model, samples: Feeds, *, folded: bool) -> tuple[bool, Any]:
-        """Return whether the model is a transformer and give it with quantizers; `folded` makes its weights int8."""
+        """Return whether the model is a transformer, and the model with quantizers; `folded` makes its weights int8."""
         from edgekit.frameworks import onnx_graph
         from edgekit_openvino import ir
         from edgekit_openvino.build import convert
@@ -117,7 +117,7 @@ class Nncf(NncfConfig):
 
         proto = onnx_graph.read(model.graph)
         converted = convert(model, proto)
-        ir.settle_names(converted, proto)
+        ir.make_names_repeatable(converted, proto)
         transformer = self.architecture == "transformer" or (
             self.architecture == "auto" and ir.is_transformer(converted)
         )
@@ -128,24 +128,24 @@ class Nncf(NncfConfig):
         if not any(node.get_type_name() == "FakeQuantize" for node in quantized.get_ops()):
             raise UnsupportedError(
                 "there is nothing to quantize: NNCF found no layer that has an int8 kernel.",
-                hint="take a recipe without int8: fp32, fp16 or bf16",
+                hint="choose a recipe without int8: fp32, fp16 or bf16",
             )
-        ir.settle_names(quantized, proto)
+        ir.make_names_repeatable(quantized, proto)
         return transformer, quantized
 
 
 def _ignored(model: Any, exclude: Collection[str]) -> list[str]:
-    """Return the model's own names of the layers to leave in float. Raises UsageError for an unknown one."""
+    """Return the friendly names of the layers to leave in float. Raises UsageError for an unknown name."""
     from edgekit_openvino import ir
 
-    found: dict[str, list[str]] = {}
+    friendly_names: dict[str, list[str]] = {}
     for node in model.get_ops():
-        found.setdefault(ir.layer_name(node), []).append(node.get_friendly_name())
-        found.setdefault(node.get_friendly_name(), []).append(node.get_friendly_name())
+        friendly_names.setdefault(ir.layer_name(node), []).append(node.get_friendly_name())
+        friendly_names.setdefault(node.get_friendly_name(), []).append(node.get_friendly_name())
     for name in exclude:
-        if name not in found:
+        if name not in friendly_names:
             raise UsageError(
-                f"exclude: the graph has no node '{name}'.{nearest(name, found)}",
+                f"exclude: the graph has no node '{name}'.{nearest(name, friendly_names)}",
                 hint="list the nodes with `edgekit inspect`",
             )
-    return sorted({own for name in exclude for own in found[name]})
+    return sorted({friendly for name in exclude for friendly in friendly_names[name]})

@@ -1,4 +1,4 @@
-"""Recipes for OpenVINO: int8 by NNCF, its own quantizer, and the settings that its kernels take."""
+"""Recipes for OpenVINO: int8 by NNCF, its own quantizer, with the settings that suit its kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECIPES = (
     ),
     Recipe(
         "int8-nncf-bf16",
-        "int8-nncf, and bf16 for the operators that stay in float",
+        "int8-nncf, with bf16 for the operators that stay in float",
         (PassConfig("cast", {"dtype": "bf16"}), PassConfig("nncf")),
         "i8+bf16",
     ),
@@ -26,7 +26,7 @@ DEFAULT_RECIPES = ("int8-nncf-bf16", "int8-nncf", *USUAL)
 
 
 def nncf_defaults(target: Target) -> Mapping[str, Any]:
-    """Return whose kernels the pass `nncf` quantizes for, and 7-bit weights where an x86 needs them."""
+    """Return the device whose kernels the pass `nncf` quantizes for, and 7-bit weights where an x86 needs them."""
     device = str(target.options.get("openvino", {}).get("device", "CPU")).partition(".")[0]
     if device != "CPU":
         return {"device": device if device in ("GPU", "NPU") else "ANY", "reduce_range": False}

@@ -20,25 +20,25 @@ PROFILED_RUNS = 10
 
 
 def runtime() -> Any:
-    """Import and give openvino. Raises EnvironmentFault when it is missing or broken."""
+    """Import openvino and return it. Raises EnvironmentFault when it is missing or broken."""
     no_telemetry(TELEMETRY)
     try:
         import openvino
     except Exception as error:  # a broken build raises more than ImportError
-        raise EnvironmentFault(f"openvino does not import: {error}.", hint="pip install openvino") from error
+        raise EnvironmentFault(f"openvino cannot be imported: {error}.", hint="pip install openvino") from error
     return openvino
 
 
 def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
-    """Compile for the device in exactly the arithmetic asked for; `timed` counts time by layer.
+    """Compile for the device in exactly the arithmetic of `options`; with `timed` each layer's time is counted.
 
-    Raises EnvironmentFault when the device is not here, ArtifactError when it would compute in another type than asked.
+    Raises EnvironmentFault when the device is not here, ArtifactError when it would compute in another type.
     """
     core = runtime().Core()
     if not _is_here(core, options):
-        found = ", ".join(core.available_devices) or "none"
+        devices = ", ".join(core.available_devices) or "none"
         raise EnvironmentFault(
-            f"OpenVINO finds no device {options.device} here (it finds {found}).",
+            f"OpenVINO found no device {options.device} here (it found {devices}).",
             hint="install the device's driver, or set the option 'device'",
         )
     settings: dict[str, Any] = {
@@ -51,25 +51,25 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
         settings["INFERENCE_NUM_THREADS"] = options.threads or probe_host().cores
         if options.pinning is not None:
             settings["ENABLE_CPU_PINNING"] = options.pinning
-        # By default it quantizes the activations that meet compressed weights, silently: precision lives in the model.
+        # The default silently quantizes activations that compressed weights multiply, but the model decides precision.
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     compiled = core.compile_model(model, options.device, settings)
-    really = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    asked = options.inference_precision or "f32"
-    if really != asked:
+    effective = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    requested = options.inference_precision or "f32"
+    if effective != requested:
         raise ArtifactError(
-            f"the model is to compute in {asked}, OpenVINO would compute in {really} here.",
+            f"the model must compute in {requested}, but OpenVINO computes in {effective} on this machine.",
             hint="export it for this machine with `--target host`",
         )
     return compiled
 
 
-def reads_in(options: Options) -> bool:
-    """Return whether the options' device is here and computes in the type that they ask for."""
+def is_supported_here(options: Options) -> bool:
+    """Return whether the options' device is here and computes in the options' type."""
     names = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
-    wanted = names[options.inference_precision or "f32"]
+    capability = names[options.inference_precision or "f32"]
     core = runtime().Core()
-    return _is_here(core, options) and wanted in core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
+    return _is_here(core, options) and capability in core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
 
 
 def _is_here(core: Any, options: Options) -> bool:
@@ -77,8 +77,8 @@ def _is_here(core: Any, options: Options) -> bool:
     return any(name.partition(".")[0] == kind for name in core.available_devices)
 
 
-def anywhere(options: Options) -> Options:
-    """Return options with which every processor computes the same graph, in f32."""
+def f32_on_cpu(options: Options) -> Options:
+    """Return options with which every processor computes the graph, in f32."""
     return replace(options, device="CPU", inference_precision="f32")
 
 
@@ -89,49 +89,53 @@ class OpenVinoSession:
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._options = Options.from_dict(payload.options, "openvino options")
-        if payload.off_target and not reads_in(self._options):
-            self._options = anywhere(self._options)
+        if payload.off_target and not is_supported_here(self._options):
+            self._options = f32_on_cpu(self._options)
         self._main = payload.main
         self._check = FeedCheck(payload.part.inputs)
         self._compiled: Any = _open(payload, self._options)
         ports = self._compiled.inputs, self._compiled.outputs
-        self._input_ports = [(spec.name, _port(payload, spec, at, ports[0])) for at, spec in enumerate(self.inputs)]
-        self._output_ports = [(spec.name, _port(payload, spec, at, ports[1])) for at, spec in enumerate(self.outputs)]
+        self._input_ports = [
+            (spec.name, _port(payload, spec, place, ports[0])) for place, spec in enumerate(self.inputs)
+        ]
+        self._output_ports = [
+            (spec.name, _port(payload, spec, place, ports[1])) for place, spec in enumerate(self.outputs)
+        ]
         self._request: Any = self._compiled.create_infer_request()
         self._buffers: dict[str, np.ndarray] = {}
         self._tensor = runtime().Tensor
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once; the outputs are the caller's."""
+        """Run once; the outputs belong to the caller."""
         request = self._request
         if request is None:
             raise _closed()
         self._check(feeds)
-        self._place(request, feeds, self._buffers)
+        self._set_inputs(request, feeds, self._buffers)
         try:
-            # The results come in the order of the compiled model's outputs, copied.
+            # The results are copies, in the order of the compiled model's outputs.
             results = tuple(request.infer().values())
         except Exception as error:
             raise _run_fault(error) from error
         return {name: results[port] for name, port in self._output_ports}
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Return a call on a request of its own, whose tensors are in place."""
+        """Return a call on a request of its own, whose input tensors are set."""
         if self._compiled is None:
             raise _closed()
         self._check(feeds)
         request = self._compiled.create_infer_request()
-        held: dict[str, np.ndarray] = {}
-        self._place(request, feeds, held)
+        buffers: dict[str, np.ndarray] = {}
+        self._set_inputs(request, feeds, buffers)
         infer = request.infer
         try:
-            infer(share_outputs=True)  # faults come before the clock runs
+            infer(share_outputs=True)  # faults are raised before anything is timed
         except Exception as error:
             raise _run_fault(error) from error
 
         def bound() -> None:
             if self._compiled is None:
-                held.clear()
+                buffers.clear()
                 raise _closed()
             infer(share_outputs=True)
 
@@ -139,28 +143,28 @@ class OpenVinoSession:
 
     @property
     def threads(self) -> int | None:
-        """Return how many threads an inference uses; None where the device is no processor."""
+        """Return how many threads an inference uses; None where the device is not a processor."""
         if self._compiled is None:
             raise _closed()
         return int(self._compiled.get_property("INFERENCE_NUM_THREADS")) if self._options.on_cpu else None
 
     @property
     def precision(self) -> Precision:
-        """Read the executable graph: the type in which each compiled layer computes."""
+        """Return the type in which each compiled layer computes, from the executable graph."""
         if self._compiled is None:
             raise _closed()
         inference = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         return layers.precision(self._compiled.get_runtime_model(), inference)
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
-        """Time each layer in a second compiled model that counts; medians over ten runs."""
+        """Time each layer in a second compiled model, with counters; medians over ten runs."""
         if self._compiled is None:
             raise _closed()
         self._check(feeds)
         compiled = compile_model(_read(self._main), self._options, timed=True)
         request = compiled.create_infer_request()
-        held: dict[str, np.ndarray] = {}
-        self._place(request, feeds, held)
+        buffers: dict[str, np.ndarray] = {}
+        self._set_inputs(request, feeds, buffers)
         runs = []
         try:
             for _ in range(WARMUP_RUNS + PROFILED_RUNS):
@@ -176,8 +180,8 @@ class OpenVinoSession:
         self._compiled = None
         self._buffers.clear()
 
-    def _place(self, request: Any, feeds: Mapping[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
-        """Copy the feeds into memory that the request shares; making a tensor costs more than copying a small one."""
+    def _set_inputs(self, request: Any, feeds: Mapping[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
+        """Copy the feeds into memory shared with the request: a new tensor costs more than copying a small one."""
         import numpy as np
 
         for name, port in self._input_ports:
@@ -191,11 +195,11 @@ class OpenVinoSession:
 
 def _open(payload: Payload, options: Options) -> Any:
     payload.check()
-    # Anything but an IR is offered to the frontends of other formats, which print to stderr before they refuse it.
+    # OpenVINO offers a file that is not an IR to other formats' frontends, which print to stderr before they refuse it.
     text = payload.main.read_bytes()
     if not (text.startswith(b"<?xml") and text.rstrip().endswith(b"</net>")):
         raise ArtifactError(
-            f"'{payload.main.name}' is not a whole OpenVINO model.", hint="copy or export the bundle again"
+            f"'{payload.main.name}' is not a complete OpenVINO model.", hint="copy or export the bundle again"
         )
     try:
         return compile_model(_read(payload.main), options)
@@ -213,20 +217,21 @@ def _read(path: Path) -> Any:
     return runtime().Core().read_model(str(path), str(path.with_suffix(".bin")))
 
 
-def _port(payload: Payload, spec: TensorSpec, at: int, ports: Sequence[Any]) -> int:
-    """Return the number of the port with the spec's name; of several (one tensor given twice), the one in its place."""
-    found = [index for index, port in enumerate(ports) if spec.name in port.get_names()]
-    if not found:
+def _port(payload: Payload, spec: TensorSpec, place: int, ports: Sequence[Any]) -> int:
+    """Return the index of the port with the spec's name; of several (one tensor returned twice), the one at `place`."""
+    matches = [index for index, port in enumerate(ports) if spec.name in port.get_names()]
+    if not matches:
         raise ArtifactError(
-            f"'{payload.main.name}' has no {spec.name}, which the manifest names.", hint="export the bundle again"
+            f"'{payload.main.name}' has no tensor {spec.name}, which the manifest lists.",
+            hint="export the bundle again",
         )
-    return at if at in found else found[0]
+    return place if place in matches else matches[0]
 
 
 def _run_fault(error: Exception) -> EdgekitError:
     if _out_of_memory(error):
         return DeviceError(f"the device ran out of memory: {error}", hint="feed a smaller batch")
-    return UsageError(f"the model fails on these inputs: {error}", hint="check the values and sizes that are fed")
+    return UsageError(f"the model fails on these inputs: {error}", hint="check the values and sizes of the inputs")
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""The pass `nncf`: the contract, then what is particular to NNCF, on small graphs that are quantized for real."""
+"""The pass `nncf`: the contract, then what is specific to NNCF, on small graphs that are really quantized."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def private_cache(tmp_path_factory, monkeypatch):
 
 
 def write(folder: Path, nodes, shape_in, shape_out, weights) -> Model:
-    """Write a graph from `x` to `y` and give its Model."""
+    """Write a graph from `x` to `y` and return its Model."""
     values = [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in (("x", shape_in), ("y", shape_out))]
     constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
     proto = helper.make_model(
@@ -105,19 +105,19 @@ def pictures(count: int = 8) -> Feeds:
     return Feeds.from_arrays([{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(count)])
 
 
-def made_of(model: Model, folder: Path, feeds: Feeds | None = None, **config) -> Model:
+def quantized(model: Model, folder: Path, feeds: Feeds | None = None, **config) -> Model:
     folder.mkdir()
     return Nncf(**config).apply(model, feeds or pictures(), folder)
 
 
-def target(name: str = "host", **device) -> Target:
+def target_of(name: str = "host", **device) -> Target:
     here = host.probe()
     return Target(name, name, device=Device(**({"arch": here.arch, "isa": here.isa, "cores": here.cores} | device)))
 
 
-def built(model: Model, folder: Path, goal: Target):
+def build(model: Model, folder: Path, target: Target):
     folder.mkdir()
-    return OpenVino().build(model, goal, {}, folder)
+    return OpenVino().build(model, target, {}, folder)
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +127,14 @@ def shared(tmp_path_factory) -> SimpleNamespace:
     model = residual_net(folder / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKIT_CACHE_DIR", str(folder / "cache"))
-        wide, narrow = made_of(model, folder / "wide"), made_of(model, folder / "narrow", reduce_range=True)
+        wide, narrow = quantized(model, folder / "wide"), quantized(model, folder / "narrow", reduce_range=True)
     return SimpleNamespace(model=model, wide=wide, narrow=narrow)
 
 
 class TestContract(PassTests):
     @pytest.fixture(autouse=True)
     def fresh_cache(self, tmp_path_factory, monkeypatch):
-        """Make the second of two equal runs work, not find."""
+        """Give each run a cache of its own, so that the second of two equal runs computes too."""
         monkeypatch.setattr("edgekit.cache.folder", lambda: tmp_path_factory.mktemp("cache"))
 
     def subject(self):
@@ -147,7 +147,7 @@ class TestContract(PassTests):
         return pictures()
 
 
-# What it makes
+# The result
 
 
 def test_the_result_runs_in_int8_and_agrees_with_the_float_model(shared, tmp_path):
@@ -155,9 +155,9 @@ def test_the_result_runs_in_int8_and_agrees_with_the_float_model(shared, tmp_pat
     assert (typed.format, typed.precision, typed.part.file) == ("openvino", "i8", "model.xml")
     x = next(iter(pictures()))
     outputs = {}
-    for name, one in (("float", model), ("int8", typed)):
-        found = built(one, tmp_path / f"{name}-built", target())
-        payload = Payload(tmp_path / f"{name}-built", found.files, one.part, found.options)
+    for name, candidate in (("float", model), ("int8", typed)):
+        built = build(candidate, tmp_path / f"{name}-built", target_of())
+        payload = Payload(tmp_path / f"{name}-built", built.files, candidate.part, built.options)
         with closing(OpenVino().open(payload)) as session:
             outputs[name] = session.run(x)["y"]
             assert session.precision.main == ("i8" if name == "int8" else "f32")
@@ -167,11 +167,11 @@ def test_the_result_runs_in_int8_and_agrees_with_the_float_model(shared, tmp_pat
 
 def test_excluded_layers_keep_their_weights(tmp_path):
     model = residual_net(tmp_path / "model")
-    typed = made_of(model, tmp_path / "int8", exclude=("/first/Conv", "/head/MatMul"))
-    read = ir.read(typed.graph)
+    typed = quantized(model, tmp_path / "int8", exclude=("/first/Conv", "/head/MatMul"))
+    network = ir.read(typed.graph)
     kinds = {
         name: {port.get_source_output().get_node().get_type_name() for port in node.inputs()} - {"Parameter"}
-        for name, node in ir.layers(read).items()
+        for name, node in ir.layers(network).items()
     }
     assert "Constant" in kinds["/first/Conv"] and "Constant" in kinds["/head/MatMul"]
     assert "Constant" not in kinds["/second/Conv"], "int8 weights are scaled first"
@@ -191,8 +191,8 @@ def test_excluded_layers_keep_their_weights(tmp_path):
     ],
     ids=lambda config: "-".join(map(str, *config.items())),
 )
-def test_each_setting_changes_what_is_made(shared, tmp_path, config):
-    plain, other = shared.wide, made_of(shared.model, tmp_path / "other", **config)
+def test_each_setting_changes_the_result(shared, tmp_path, config):
+    plain, other = shared.wide, quantized(shared.model, tmp_path / "other", **config)
     assert other.steps[-1].config != plain.steps[-1].config
     if config.get("device") not in ("GPU", "NPU"):  # which may place quantizers as the CPU does
         assert other.graph.with_suffix(".bin").read_bytes() != plain.graph.with_suffix(".bin").read_bytes()
@@ -207,11 +207,11 @@ def test_settings_out_of_range_are_named(setting, value):
 def test_an_unknown_layer_is_named_with_the_one_that_was_meant(tmp_path):
     model = residual_net(tmp_path / "model")
     with raises(UsageError, ("'/frist/Conv'", "'/first/Conv'"), hint="edgekit inspect"):
-        made_of(model, tmp_path / "int8", exclude=("/frist/Conv",))
+        quantized(model, tmp_path / "int8", exclude=("/frist/Conv",))
     assert not any((tmp_path / "int8").iterdir())
 
 
-def test_what_attends_is_a_transformer_and_what_convolves_is_none(tmp_path):
+def test_a_model_with_attention_is_a_transformer_and_one_with_convolutions_is_not(tmp_path):
     for make, expected in ((attention_net, True), (residual_net, False)):
         model = make(tmp_path / make.__name__)
         assert ir.is_transformer(convert(model, onnx_graph.read(model.graph))) is expected
@@ -221,36 +221,36 @@ def test_a_transformer_has_its_activations_smoothed(tmp_path):
     model = attention_net(tmp_path / "model")
     rng = np.random.default_rng(5)
     texts = Feeds.from_arrays([{"x": rng.standard_normal((1, n, 16)).astype(np.float32)} for n in (3, 5, 7)])
-    told = {}
+    results = {}
     for name, config in (("auto", {}), ("other", {"architecture": "other"}), ("rough", {"smoothing": -1.0})):
-        typed = made_of(model, tmp_path / name, texts, **config)
+        typed = quantized(model, tmp_path / name, texts, **config)
         nodes = [node.get_friendly_name() for node in ir.read(typed.graph).get_ops()]
-        told[name] = (
-            "no transformer" in typed.steps[-1].notes[1],
+        results[name] = (
+            "not quantized as a transformer" in typed.steps[-1].notes[1],
             any(node.endswith("/nncf_smooth_quant") for node in nodes),
         )
-    assert told["auto"] == (False, True)
-    assert told["other"] == (True, False)
-    assert told["rough"] == (False, False)
+    assert results["auto"] == (False, True)
+    assert results["other"] == (True, False)
+    assert results["rough"] == (False, False)
 
 
 def test_float_layers_of_a_model_for_bf16_cost_no_second_quantization(tmp_path):
     model = residual_net(tmp_path / "model")
-    begun = 0
+    readings = 0
 
     def make():
-        nonlocal begun
-        begun += 1
+        nonlocal readings
+        readings += 1
         yield from pictures()
 
     samples = Feeds(make, lambda: 8, lambda: "the same")
-    one = made_of(model, tmp_path / "one", samples)
-    first = begun
+    plain = quantized(model, tmp_path / "plain", samples)
+    first = readings
     assert first > 0
-    other = made_of(replace(model, precision="bf16"), tmp_path / "other", samples)
-    assert begun == first
-    assert (one.precision, other.precision) == ("i8", "i8+bf16")
-    assert one.digest == other.digest
+    for_bf16 = quantized(replace(model, precision="bf16"), tmp_path / "bf16", samples)
+    assert readings == first
+    assert (plain.precision, for_bf16.precision) == ("i8", "i8+bf16")
+    assert plain.digest == for_bf16.digest
 
 
 # Weights that saturate
@@ -261,22 +261,22 @@ def test_weights_of_eight_bits_are_for_processors_that_add_them_right(shared, tm
     assert ir.wide_weight(ir.read(wide.graph)) is not None
     assert ir.wide_weight(ir.read(narrow.graph)) is None
 
-    vnni = target("new", arch="x86_64", isa=("avx2", "avx512_vnni", "only_there"))
-    assert "avx512_vnni" in built(wide, tmp_path / "a", vnni).requires["isa_any"]
-    old = target("old", arch="x86_64", isa=("avx2", "only_there"))
+    vnni = target_of("new", arch="x86_64", isa=("avx2", "avx512_vnni", "only_there"))
+    assert "avx512_vnni" in build(wide, tmp_path / "a", vnni).requires["isa_any"]
+    old = target_of("old", arch="x86_64", isa=("avx2", "only_there"))
     with raises(UnsupportedError, "'/first/Conv'", "'old'", "avx512_vnni", hint="reduce_range = true"):
-        built(wide, tmp_path / "b", old)
-    assert "isa_any" not in built(narrow, tmp_path / "c", old).requires
+        build(wide, tmp_path / "b", old)
+    assert "isa_any" not in build(narrow, tmp_path / "c", old).requires
 
 
 # Samples
 
 
-def test_samples_are_held_one_at_a_time(tmp_path):
+def test_samples_are_read_one_at_a_time(tmp_path):
     model = residual_net(tmp_path / "model")
     alive = most = 0
 
-    def gone():
+    def count_freed():
         nonlocal alive
         alive -= 1
 
@@ -285,13 +285,13 @@ def test_samples_are_held_one_at_a_time(tmp_path):
         rng = np.random.default_rng(6)
         for _ in range(40):
             array = rng.standard_normal((1, 3, 8, 8)).astype(np.float32)
-            weakref.finalize(array, gone)
+            weakref.finalize(array, count_freed)
             alive += 1
             most = max(most, alive)
             yield {"x": array}
             del array
 
-    made_of(model, tmp_path / "int8", Feeds(make, lambda: 40, lambda: "forty"))
+    quantized(model, tmp_path / "int8", Feeds(make, lambda: 40, lambda: "forty"))
     assert 1 <= most <= 3
 
 
@@ -299,7 +299,7 @@ def test_samples_that_do_not_fit_are_named(tmp_path):
     model = residual_net(tmp_path / "model")
     wrong = Feeds.from_arrays([{"x": np.zeros((1, 3, 9, 8), np.float32)}])
     with raises(UsageError, "'x'", "[1, 3, 9, 8]"):
-        made_of(model, tmp_path / "int8", wrong)
+        quantized(model, tmp_path / "int8", wrong)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
@@ -307,7 +307,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     for bad in (np.nan, np.inf):
         wrong = Feeds.from_arrays([*pictures(1), {"x": np.full((1, 3, 8, 8), bad, np.float32)}])
         with raises(BuildError, "sample 1", "'x'", "finite", hint="--recipe fp32"):
-            made_of(model, tmp_path / f"{bad}", wrong)
+            quantized(model, tmp_path / f"{bad}", wrong)
         assert not any((tmp_path / f"{bad}").iterdir())
 
 
@@ -315,14 +315,14 @@ def test_values_that_become_infinite_in_the_model_are_refused(tmp_path):
     model = residual_net(tmp_path / "model")
     huge = Feeds.from_arrays([{"x": np.full((1, 3, 8, 8), 3e38, np.float32)}])
     with raises(BuildError, "'/pool'", "finite", hint="--recipe fp32"):
-        made_of(model, tmp_path / "int8", huge)
+        quantized(model, tmp_path / "int8", huge)
 
 
 def test_a_graph_without_products_says_that_there_is_nothing_to_quantize(tmp_path):
     nodes = [helper.make_node("Exp", ["x"], ["y"], "exp")]
     model = write(tmp_path / "model", nodes, [1, 3, 8, 8], [1, 3, 8, 8], {})
     with raises(UnsupportedError, "quantize", hint="fp32"):
-        made_of(model, tmp_path / "int8")
+        quantized(model, tmp_path / "int8")
 
 
 # What each layer costs
@@ -336,14 +336,14 @@ def test_the_layers_that_cost_most_come_first(tmp_path):
     names = [cost.name for cost in costs]
     assert {"/first/Conv", "/second/Conv", "/third/Conv"} <= set(names)
     assert names[0] == "/second/Conv", "it reads the uneven channels, all in one range"
-    found = [cost.rel_l2 for cost in costs]
-    assert found == sorted(found, reverse=True)
-    assert found[0] > 3 * found[2]
-    repaired = made_of(model, tmp_path / "repaired", reduce_range=True, exclude=tuple(names[:1]))
+    changes = [cost.rel_l2 for cost in costs]
+    assert changes == sorted(changes, reverse=True)
+    assert changes[0] > 3 * changes[2]
+    repaired = quantized(model, tmp_path / "repaired", reduce_range=True, exclude=tuple(names[:1]))
     assert repaired.precision == "i8"
 
 
-# Manners
+# Output and files
 
 
 QUIET = """
@@ -356,8 +356,8 @@ from edgekit_openvino.quantize import Nncf
 rng = np.random.default_rng(0)
 feeds = Feeds.from_arrays([{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(4)])
 before = logging.getLoggerClass()
-Path("made").mkdir()
-Nncf().apply(Model.load(Path(sys.argv[1])), feeds, Path("made"))
+Path("int8").mkdir()
+Nncf().apply(Model.load(Path(sys.argv[1])), feeds, Path("int8"))
 assert logging.getLoggerClass() is before and not logging.getLogger().handlers
 import nncf
 assert not nncf.nncf_logger.disabled

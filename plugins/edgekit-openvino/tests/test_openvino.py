@@ -1,4 +1,4 @@
-"""OpenVINO as a backend: the contract, then what is particular to this runtime, on real graphs."""
+"""OpenVINO as a backend: the contract, then what is specific to this runtime, on real graphs."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_an_operator_on_types_it_lacks_is_named_with_the_reason(tmp_path):
     assert "innocent" not in str(caught.value)
 
 
-def test_a_file_that_is_no_graph_is_a_build_error(tmp_path):
+def test_a_file_that_is_not_a_graph_is_a_build_error(tmp_path):
     model, _ = conv_net(tmp_path)
     model.graph.write_bytes(b"garbage" * 99)
     with raises(BuildError, "'model.onnx'"):
@@ -271,14 +271,14 @@ def test_tensor_names_and_types_stay_as_in_the_onnx(tmp_path):
     }
     with session(model, tmp_path) as opened:
         for _ in range(2):
-            found = opened.run(feeds)
-            assert list(found) == ["more", "same", "kept", "wide", "total"]
-            assert found["more"].tolist() == [False, True]
-            assert found["more"].dtype == np.bool_
-            assert found["kept"].tolist() == found["same"].tolist() == [0, 2]
-            assert found["wide"].tolist() == [5, 6, 7]
-            assert found["wide"].dtype == np.int64
-            assert found["total"].tolist() == 1.5
+            outputs = opened.run(feeds)
+            assert list(outputs) == ["more", "same", "kept", "wide", "total"]
+            assert outputs["more"].tolist() == [False, True]
+            assert outputs["more"].dtype == np.bool_
+            assert outputs["kept"].tolist() == outputs["same"].tolist() == [0, 2]
+            assert outputs["wide"].tolist() == [5, 6, 7]
+            assert outputs["wide"].dtype == np.int64
+            assert outputs["total"].tolist() == 1.5
 
 
 def test_evidence_says_whether_this_is_the_target(tmp_path):
@@ -311,7 +311,7 @@ def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
 
 @pytest.mark.skipif(not SATURATES or host.probe().arch != "x86_64", reason="sums of products do not saturate here")
 def test_full_range_int8_is_measured_where_it_saturates(tmp_path):
-    """Here the gate sees what saturation costs; elsewhere nobody would."""
+    """On this machine the gate measures what saturation costs; on another one nothing would."""
     model, _ = int8_net(tmp_path / "model")
     built = build(model, tmp_path)
     assert any("saturate" in note for note in built.notes)
@@ -346,7 +346,7 @@ def test_bf16_runs_in_bf16_when_asked_and_only_then(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-def test_what_runs_in_a_loop_is_told_as_what_the_model_was_given(precision, tmp_path):
+def test_layers_in_a_loop_are_reported_in_the_precision_of_the_model(precision, tmp_path):
     if precision == "bf16" and not {"avx512_bf16", "amx_bf16"} & set(host.probe().isa):
         pytest.skip("this processor has no bf16")
     boolean, whole = TensorProto.BOOL, TensorProto.INT64
@@ -367,7 +367,7 @@ def test_what_runs_in_a_loop_is_told_as_what_the_model_was_given(precision, tmp_
         assert opened.precision.main == precision
 
 
-def test_truth_values_are_not_told_as_int8(tmp_path):
+def test_booleans_are_not_reported_as_int8(tmp_path):
     inputs = [value("x", ["N", 8]), value("c", ["N", 8], TensorProto.BOOL)]
     nodes = [
         helper.make_node("Where", ["c", "x", "zero"], ["kept"]),
@@ -380,17 +380,17 @@ def test_truth_values_are_not_told_as_int8(tmp_path):
 
 
 def test_arithmetic_that_the_processor_lacks_is_refused_not_replaced(tmp_path):
-    lacking = [
+    missing = [
         name
         for name, flags in (("f16", {"avx512_fp16", "fp16"}), ("bf16", {"avx512_bf16", "amx_bf16"}))
         if not set(host.probe().isa) & flags
     ]
-    if not lacking:
+    if not missing:
         pytest.skip("this processor has every type")
     model, _ = conv_net(tmp_path / "model")
     built = build(model, tmp_path)
-    options = {**built.options, "inference_precision": lacking[0]}
-    with raises(ArtifactError, lacking[0], hint="--target host"):
+    options = {**built.options, "inference_precision": missing[0]}
+    with raises(ArtifactError, missing[0], hint="--target host"):
         OpenVino().open(Payload(tmp_path / "built", built.files, model.part, options))
 
 
@@ -410,7 +410,7 @@ def test_static_int8_runs_in_int8(precision, tmp_path):
     assert kinds["FullyConnected"] == "i8"
 
 
-def test_dynamic_int8_is_told_as_the_f32_that_it_is(tmp_path):
+def test_dynamic_int8_is_reported_as_f32(tmp_path):
     model, weights = conv_net(tmp_path / "float")
     quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"), op_types_to_quantize=["MatMul"])
     built = build(replace(model, folder=tmp_path, precision="i8-dynamic"), tmp_path)
@@ -445,7 +445,7 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
     fed = CONV_X.copy()
     with session(model, tmp_path) as opened:
         call = opened.bind({"x": fed})
-        tensor = dict(zip(call.__code__.co_freevars, call.__closure__, strict=True))["held"].cell_contents["x"]
+        tensor = dict(zip(call.__code__.co_freevars, call.__closure__, strict=True))["buffers"].cell_contents["x"]
         fed[:] = 0
         call()
         assert np.array_equal(tensor, CONV_X)

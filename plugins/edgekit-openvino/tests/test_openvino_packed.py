@@ -1,4 +1,4 @@
-"""Weights in 8 and 4 bits, activations in float: kept packed, and the precision told as it is."""
+"""Weights in 8 and 4 bits, activations in float: the weights stay packed, and the real precision is reported."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_packed_weights(bits, tmp_path):
     built = backend.build(model, target, {}, work)
     x = np.random.default_rng(0).standard_normal((3, ROWS)).astype(np.float32)
     with closing(backend.open(Payload(work, built.files, model.part, built.options))) as session:
-        found, expected = session.run({"x": x})["y"], x @ weights
+        outputs, expected = session.run({"x": x})["y"], x @ weights
         precision, layers = session.precision, session.profile({"x": x})
-    assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected), "activations are not rounded"
+    assert np.linalg.norm(outputs - expected) < 1e-4 * np.linalg.norm(expected), "activations are not rounded"
     assert (precision.main, dict(precision.layers)) == ("f32", {f"i{bits}-weights": 1})
     assert f"i{bits}-weights" in {layer.precision for layer in layers}
     assert (work / "model.bin").stat().st_size < 4 * ROWS * COLUMNS * bits / 32 * 1.5
