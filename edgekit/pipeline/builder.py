@@ -44,7 +44,7 @@ class Compiled:
 
     @property
     def part(self) -> Part:
-        """Give the part as it was compiled."""
+        """Return the part as it was compiled."""
         return self.built.part or self.model.part
 
     @property

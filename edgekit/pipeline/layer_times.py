@@ -1,4 +1,4 @@
-"""Say what each layer of a graph costs, from the kernels that a runtime executed for it.
+"""Attribute a runtime's kernel times to the layers of a graph.
 
 A layer's time is that of its own kernel and of all that runs on its account: what converts its inputs, what reorders,
 and the operators behind it, up to the next layer. So the float and the int8 profile of one graph are comparable though

@@ -36,17 +36,17 @@ class Goal:
 
 
 GOALS: dict[Objective, Goal] = {
-    "latency": Goal(lambda t: t.p50_ms, True, "the fastest", "the time of", "as fast as"),
+    "latency": Goal(lambda candidate: candidate.p50_ms, True, "the fastest", "the time of", "as fast as"),
     "throughput": Goal(
-        lambda t: None if t.measurement is None else 1e3 / t.measurement.throughput_per_s,
+        lambda candidate: None if candidate.measurement is None else 1e3 / candidate.measurement.throughput_per_s,
         True,
         "the most samples per second",
         "the time per sample of",
         "as many samples per second as",
     ),
-    "size": Goal(lambda t: t.compiled.size_mb, False, "the smallest", "the size of", "as small as"),
+    "size": Goal(lambda candidate: candidate.compiled.size_mb, False, "the smallest", "the size of", "as small as"),
     "memory": Goal(
-        lambda t: None if t.measurement is None else t.measurement.peak_memory_mb,
+        lambda candidate: None if candidate.measurement is None else candidate.measurement.peak_memory_mb,
         False,
         "the least memory",
         "the memory of",
@@ -57,7 +57,7 @@ GOALS: dict[Objective, Goal] = {
 
 def measured(passing: Sequence[BuiltCandidate], objective: Objective) -> list[BuiltCandidate]:
     """Return those whose cost was measured."""
-    return [t for t in passing if GOALS[objective].cost(t) is not None]
+    return [candidate for candidate in passing if GOALS[objective].cost(candidate) is not None]
 
 
 def best(passing: Sequence[BuiltCandidate], objective: Objective) -> BuiltCandidate:
@@ -67,75 +67,86 @@ def best(passing: Sequence[BuiltCandidate], objective: Objective) -> BuiltCandid
     fastest elsewhere.
     """
     goal = GOALS[objective]
-    first = min(passing, key=lambda t: _cost(t, goal))
-    ties = [t for t in passing if t is first or tied(t, first, objective)]
+    first = min(passing, key=lambda candidate: _cost(candidate, goal))
+    ties = [candidate for candidate in passing if candidate is first or tied(candidate, first, objective)]
     if not goal.timed and (timed := measured(ties, "latency")):
         return best(timed, "latency")
-    return min(ties, key=lambda t: (max(t.quality.drop or 0.0, 0.0), t.quality.rel_l2))
+    return min(ties, key=lambda candidate: (max(candidate.quality.drop or 0.0, 0.0), candidate.quality.rel_l2))
 
 
-def tied(t: BuiltCandidate, first: BuiltCandidate, objective: Objective) -> bool:
-    """Return whether `t` is as good as `first` within the noise."""
+def tied(candidate: BuiltCandidate, first: BuiltCandidate, objective: Objective) -> bool:
+    """Return whether `candidate` is as good as `first` within the noise."""
     goal = GOALS[objective]
-    ratio = _cost(t, goal) / (_cost(first, goal) or 1.0)
+    ratio = _cost(candidate, goal) / (_cost(first, goal) or 1.0)
     if not goal.timed or ratio > 1 + WIDEST_TIE:
         return ratio <= 1 + TIE
-    assert t.outcome is not None and first.outcome is not None
-    return ratio <= 1 + TIE or bench.faster(first.outcome, t.outcome).verdict != "faster"
+    assert candidate.outcome is not None and first.outcome is not None
+    return ratio <= 1 + TIE or bench.faster(first.outcome, candidate.outcome).verdict != "faster"
 
 
-def beaten_by(t: BuiltCandidate, others: Sequence[BuiltCandidate], objective: Objective) -> BuiltCandidate | None:
-    """Return the first of the others that is better than `t` beyond the noise."""
+def beaten_by(
+    candidate: BuiltCandidate, others: Sequence[BuiltCandidate], objective: Objective
+) -> BuiltCandidate | None:
+    """Return the first of the others that is better than `candidate` beyond the noise."""
     goal = GOALS[objective]
-    better = [other for other in others if _cost(other, goal) < _cost(t, goal) and not tied(t, other, objective)]
+    better = [
+        other
+        for other in others
+        if _cost(other, goal) < _cost(candidate, goal) and not tied(candidate, other, objective)
+    ]
     return better[0] if better else None
 
 
 def why_shipped(
-    t: BuiltCandidate, passing: Sequence[BuiltCandidate], objective: Objective, beside: Sequence[BuiltCandidate] = ()
+    candidate: BuiltCandidate,
+    passing: Sequence[BuiltCandidate],
+    objective: Objective,
+    beside: Sequence[BuiltCandidate] = (),
 ) -> str:
-    """Return why `t` is the best of `passing`, of which the cost of each is known, and what that costs in time.
+    """Return why `candidate` is the best of `passing`, of which the cost of each is known, and what that costs in time.
 
     Those `beside` were measured for comparison.
     """
     goal = GOALS[objective]
-    less = [other for other in passing if other is not t and _cost(other, goal) < _cost(t, goal)]
+    less = [other for other in passing if other is not candidate and _cost(other, goal) < _cost(candidate, goal)]
     if less:
-        next_ = "closer to the original" if goal.timed or t.p50_ms is None else "faster"
+        next_ = "closer to the original" if goal.timed or candidate.p50_ms is None else "faster"
         why = f"{goal.ties} {less[0].planned.name} within {'the noise' if goal.timed else f'{TIE:.0%}'}, and {next_}"
     else:
         why = f"{goal.best} that passes" if objective in ("latency", "size") else f"{goal.best} of those that pass"
         why = why if len(passing) > 1 else "the only one that passes"
-    return why + _price(t, [*passing, *beside], goal)
+    return why + _price(candidate, [*passing, *beside], goal)
 
 
-def why_lost(t: BuiltCandidate, winner: BuiltCandidate, objective: Objective) -> str:
-    """Return why `winner` was shipped and not `t`."""
+def why_lost(candidate: BuiltCandidate, winner: BuiltCandidate, objective: Objective) -> str:
+    """Return why `winner` was shipped and not `candidate`."""
     goal, name = GOALS[objective], winner.planned.name
-    mine, best_cost = goal.cost(t), goal.cost(winner)
+    mine, best_cost = goal.cost(candidate), goal.cost(winner)
     if mine is None or best_cost is None:
         return f"{name} comes first in the target's order"
     ratio = mine / best_cost if best_cost else 1.0
     if goal.timed:
         return f"{ratio:.2f}x {goal.cost_of} {name}" if ratio >= 1 else "as fast within the noise, less faithful"
     time = ""
-    if t.p50_ms is not None and winner.p50_ms:
-        time = f", {t.p50_ms / winner.p50_ms:.2f}x its time"
+    if candidate.p50_ms is not None and winner.p50_ms:
+        time = f", {candidate.p50_ms / winner.p50_ms:.2f}x its time"
     return f"{ratio:.2f}x {goal.cost_of} {name}{time}"
 
 
-def _price(t: BuiltCandidate, passing: Sequence[BuiltCandidate], goal: Goal) -> str:
+def _price(candidate: BuiltCandidate, passing: Sequence[BuiltCandidate], goal: Goal) -> str:
     """Return how much slower than the fastest that passes the one is that was asked for by another measure."""
     timed = measured(passing, "latency")
-    if goal.timed or t.p50_ms is None:
+    if goal.timed or candidate.p50_ms is None:
         return ""
     fastest = best(timed, "latency")
-    if fastest is t or tied(t, fastest, "latency"):
+    if fastest is candidate or tied(candidate, fastest, "latency"):
         return ""
-    return f"; {(t.p50_ms or 0.0) / (fastest.p50_ms or 1.0):.2f}x the time of {fastest.planned.name}, the fastest"
+    return (
+        f"; {(candidate.p50_ms or 0.0) / (fastest.p50_ms or 1.0):.2f}x the time of {fastest.planned.name}, the fastest"
+    )
 
 
-def _cost(t: BuiltCandidate, goal: Goal) -> float:
-    cost = goal.cost(t)
+def _cost(candidate: BuiltCandidate, goal: Goal) -> float:
+    cost = goal.cost(candidate)
     assert cost is not None, "only those of `measured` are compared"
     return cost

@@ -18,7 +18,7 @@ LEAST_GAIN = 0.02
 LEAST_GAIN_MS = 0.01
 """And no less than this: runtimes count a kernel's time in whole microseconds."""
 
-TOLLS = (1.0, 0.0, 4.0)
+CONVERSION_WEIGHTS = (1.0, 0.0, 4.0)
 """How many times the measured cost of a conversion is counted: it differs from place to place, and the more it counts
 the longer are the stretches of one precision."""
 
@@ -31,12 +31,14 @@ PICOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Times:
-    """The layers with what they take, in milliseconds, and the toll of each for reading the other precision."""
+    """The layers with what they take, in milliseconds, and the conversion that each pays for reading the other
+    precision.
+    """
 
     layers: tuple[GraphLayer, ...]
     float_ms: Mapping[str, float]
     int8_ms: Mapping[str, float]
-    tolls_ms: Mapping[str, float]
+    conversions_ms: Mapping[str, float]
     rest_ms: float = 0.0
     """What runs before every layer."""
 
@@ -48,7 +50,7 @@ class Times:
             layer_map.layers,
             {name: in_float.layers[name] for name in both},
             {name: in_int8.layers[name] for name in both},
-            _tolls(layer_map.layers, in_int8.conversions),
+            _conversions(layer_map.layers, in_int8.conversions),
             min(in_float.elsewhere, in_int8.elsewhere),
         )
 
@@ -61,13 +63,13 @@ class Times:
         """Return what the model should take with these layers in float."""
         known = self.float_ms.keys()
         layers = sum(self.float_ms[name] if name in in_float else self.int8_ms[name] for name in known)
-        tolls = sum(
-            self.tolls_ms.get(layer.name, 0.0)
+        conversions = sum(
+            self.conversions_ms.get(layer.name, 0.0)
             for layer in self.layers
             for before in layer.after
             if (layer.name in in_float) != (before in in_float)
         )
-        return self.rest_ms + layers + tolls
+        return self.rest_ms + layers + conversions
 
 
 def propose(times: Times) -> tuple[frozenset[str], ...]:
@@ -75,15 +77,15 @@ def propose(times: Times) -> tuple[frozenset[str], ...]:
     everything = frozenset(layer.name for layer in times.layers)
     if len(everything) < 2:
         return ()
-    found = [cheapest(times, weight) for weight in TOLLS]
-    found.append(_few(times, everything))
+    cheap = [cheapest(times, weight) for weight in CONVERSION_WEIGHTS]
+    cheap.append(_few(times, everything))
     worth = times.pure_ms - max(LEAST_GAIN * times.pure_ms, LEAST_GAIN_MS)
-    kept = [one for one in dict.fromkeys(found) if one and one != everything and times.predicted_ms(one) <= worth]
-    return tuple(sorted(kept, key=times.predicted_ms))
+    promising = [names for names in dict.fromkeys(cheap) if names and names != everything]
+    return tuple(sorted((names for names in promising if times.predicted_ms(names) <= worth), key=times.predicted_ms))
 
 
 def cheapest(times: Times, weight: float = 1.0) -> frozenset[str]:
-    """Return the layers that are in float where the sum of all layers' times and of all tolls is least.
+    """Return the layers that are in float where the sum of all layers' times and of all conversions is least.
 
     Each layer has two costs and each edge one that is paid when its ends differ: the least sum is a minimum cut
     (Greig, Porteous and Seheult 1989). int8 is on the sink's side, which networkx makes as small as can be: what is as
@@ -100,9 +102,9 @@ def cheapest(times: Times, weight: float = 1.0) -> frozenset[str]:
             capacities["float", layer.name] += round(times.int8_ms[layer.name] * PICOSECONDS)
             capacities[layer.name, "int8"] += round(times.float_ms[layer.name] * PICOSECONDS)
         for before in layer.after:
-            toll = round(weight * times.tolls_ms.get(layer.name, 0.0) * PICOSECONDS)
-            capacities[before, layer.name] += toll
-            capacities[layer.name, before] += toll
+            conversion = round(weight * times.conversions_ms.get(layer.name, 0.0) * PICOSECONDS)
+            capacities[before, layer.name] += conversion
+            capacities[layer.name, before] += conversion
     network = networkx.DiGraph()
     network.add_nodes_from(("float", "int8"))
     network.add_weighted_edges_from(((*edge, capacity) for edge, capacity in capacities.items()), weight="capacity")
@@ -129,7 +131,7 @@ def _holding(worth: Mapping[str, float]) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def _tolls(layers: Sequence[GraphLayer], conversions: Mapping[str, float]) -> dict[str, float]:
+def _conversions(layers: Sequence[GraphLayer], conversions: Mapping[str, float]) -> dict[str, float]:
     """Return what converting each layer's input costs: as measured, else by its size, and at least what any costs."""
     if not conversions:
         return {}

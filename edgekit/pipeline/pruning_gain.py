@@ -20,23 +20,23 @@ def without_speedup(built: Sequence[BuiltCandidate], objective: Objective) -> di
     """
     reasons = {}
     known = measured(built, objective)
-    for t in known:
-        if not recipe_passes.prunes(t.planned.recipe):
+    for candidate in known:
+        if not recipe_passes.prunes(candidate.planned.recipe):
             continue
-        whole = [other for other in known if _is_counterpart(other, t)]
+        whole = [other for other in known if _is_counterpart(other, candidate)]
         # Of a recipe and its repair, that which can be shipped; where neither can, the speed is compared all the same.
         whole = [other for other in whole if other.quality.ok] or whole
-        better = [other for other in whole if beaten_by(other, [t], objective) is None]
+        better = [other for other in whole if beaten_by(other, [candidate], objective) is None]
         if better:
-            reasons[t.planned.name] = _reason(t, better[0], objective)
+            reasons[candidate.planned.name] = _reason(candidate, better[0], objective)
     return reasons
 
 
-def _is_counterpart(other: BuiltCandidate, t: BuiltCandidate) -> bool:
+def _is_counterpart(other: BuiltCandidate, candidate: BuiltCandidate) -> bool:
     return (
-        other.planned.backend == t.planned.backend
+        other.planned.backend == candidate.planned.backend
         and not recipe_passes.prunes(other.planned.recipe)
-        and _work(other.planned.recipe) == _work(t.planned.recipe)
+        and _work(other.planned.recipe) == _work(candidate.planned.recipe)
     )
 
 
@@ -51,8 +51,12 @@ def _work(recipe: Recipe) -> list[Any]:
     ]
 
 
-def _reason(t: BuiltCandidate, other: BuiltCandidate, objective: Objective) -> str:
+def _reason(candidate: BuiltCandidate, other: BuiltCandidate, objective: Objective) -> str:
     goal = GOALS[objective]
-    ratio = (goal.cost(t) or 0.0) / (goal.cost(other) or 1.0)
-    times = f" (p50 {t.p50_ms:.3g} against {other.p50_ms:.3g} ms)" if t.p50_ms and other.p50_ms and goal.timed else ""
+    ratio = (goal.cost(candidate) or 0.0) / (goal.cost(other) or 1.0)
+    times = (
+        f" (p50 {candidate.p50_ms:.3g} against {other.p50_ms:.3g} ms)"
+        if candidate.p50_ms and other.p50_ms and goal.timed
+        else ""
+    )
     return f"its pruning gains nothing: {ratio:.2f}x {goal.cost_of} {other.planned.name}{times}, which is not pruned"

@@ -39,7 +39,7 @@ def source_for(ref: Reference) -> Source:
             return source
     is_path = ref.ref.startswith((".", "/", "~")) or "/" in ref.ref
     raise UsageError(
-        f"there is no folder or file '{ref.ref}'."
+        f"the folder or file '{ref.ref}' does not exist."
         if is_path
         else f"'{ref.ref}' is not a model that edgekit can find.{nearest(ref.ref, embedded.names())}",
         hint="give a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model",

@@ -26,7 +26,7 @@ def chain(*times: tuple[float, float], toll: float = 0.0) -> Times:
     )
 
 
-def test_without_tolls_each_layer_takes_the_faster_and_a_tie_stays_in_float() -> None:
+def test_without_conversions_each_layer_takes_the_faster_and_a_tie_stays_in_float() -> None:
     times = chain((1, 2), (4, 1), (2, 2), (3, 1))
     assert cheapest(times) == {"a", "c"}
     assert times.predicted_ms({"a", "c"}) == 1 + 1 + 2 + 1
@@ -96,7 +96,7 @@ def test_nothing_is_proposed_that_promises_nothing(times: Times) -> None:
     assert propose(times) == ()
 
 
-def test_tolls_are_measured_where_a_kernel_converts_and_else_follow_from_the_size() -> None:
+def test_conversions_are_measured_where_a_kernel_converts_and_else_follow_from_the_size() -> None:
     layers = (
         GraphLayer("a", "Conv", (), reads=1000),
         GraphLayer("b", "Conv", (), after=("a",), reads=4000),
@@ -105,6 +105,6 @@ def test_tolls_are_measured_where_a_kernel_converts_and_else_follow_from_the_siz
     )
     took = Attributed(dict.fromkeys("abcd", 1.0), {"a": 0.1}, 0.5)
     times = Times.of(LayerMap(layers), Attributed(dict.fromkeys("abc", 2.0), {}, 0.25), took)
-    assert times.tolls_ms == pytest.approx({"a": 0.1, "b": 0.4, "c": 0.1, "d": 0.1})
+    assert times.conversions_ms == pytest.approx({"a": 0.1, "b": 0.4, "c": 0.1, "d": 0.1})
     assert times.float_ms.keys() == {"a", "b", "c"}, "d is not in both profiles"
     assert times.pure_ms == 0.25 + 3.0
