@@ -25,6 +25,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+pytest.register_assert_rewrite("tests.processor_backend")
+
 ROOT = Path(__file__).parent.parent
 LAB = "tests/device_lab/"
 

@@ -63,12 +63,12 @@ def load(path: Path, *, weights: bool = True) -> Any:
     except (DecodeError, OSError) as error:
         raise UsageError(
             f"'{path}' is not a readable ONNX file: {error}.",
-            hint="it may be truncated; compare its size with the original's",
+            hint="it may be truncated: compare its size with the original's, download or export it again",
         ) from error
     if not proto.graph.node and not proto.graph.output:
         raise UsageError(
             f"'{path}' is not an ONNX model: it holds no graph.",
-            hint="it may be empty, truncated or another kind of file",
+            hint="it may be empty, truncated or another kind of file; download or export it again",
         )
     if weights and external_files(proto):
         missing = [name for name in external_files(proto) if not (path.parent / name).is_file()]

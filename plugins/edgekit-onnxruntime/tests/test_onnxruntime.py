@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from edgekit_onnxruntime import OnnxRuntime, graph
-from edgekit_onnxruntime.options import Options
 from onnx import TensorProto, helper
 from onnxruntime.quantization import quantize_dynamic
 
-from edgekit.errors import ArtifactError, BuildError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_graph
 from edgekit.model import Model
 from edgekit.plugin import Payload
-from edgekit.spec import TensorSpec
 from edgekit.target import host
-from edgekit.testing.backend import BackendTests, linear_bias, linear_weight
+from tests import processor_backend
+from tests.processor_backend import ProcessorBackendTests, difference
 from tests.processor_graphs import (
     CONV_X,
     FLOAT,
@@ -30,59 +28,32 @@ from tests.processor_graphs import (
     conv_expected,
     conv_net,
     host_target,
-    int8_net,
     value,
     write,
 )
-from tests.wording import mentions, raises
+from tests.wording import raises
+
+build, session = partial(processor_backend.build, OnnxRuntime()), partial(processor_backend.session, OnnxRuntime())
 
 
-def build(model, tmp_path, target=None, **options):
-    """Build what is supported, as the core does."""
-    work, target = tmp_path / "built", target or host_target()
-    work.mkdir()
-    if problems := OnnxRuntime().supports(model, target).problems:
-        raise UnsupportedError("not supported:", problems=problems)
-    return OnnxRuntime().build(model, target, options, work)
-
-
-def session(model, tmp_path, **options):
-    built = build(model, tmp_path, **options)
-    return closing(OnnxRuntime().open(Payload(tmp_path / "built", built.files, model.part, built.options)))
-
-
-class TestContract(BackendTests):
+class TestContract(ProcessorBackendTests):
     runtime = ("onnxruntime",)
+    main_file, weights_file = "model.onnx", "w/data.bin"
+    float_layers = (frozenset({"Conv", "FusedConv", "NhwcFusedConv"}), frozenset({"MatMul"}))
+    int8_layers = ("QLinearConv",)
+    bad_options = (
+        ({"thread": 2}, ("'thread'", "'threads'")),
+        ({"threads": 0}, ("'threads'", "0")),
+        ({"graph_level": "al"}, ("graph_level", "'al'", "'all'")),
+        ({"provider": "cpu"}, "'cpu'"),
+    )
 
     @pytest.fixture
     def backend(self):
         return OnnxRuntime()
 
-    def model(self, folder):
-        return write(
-            folder,
-            [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "linear")],
-            [value("x", ["N", 4])],
-            [value("y", ["N", 3])],
-            [("w", linear_weight()), ("b", linear_bias())],
-        )
-
 
 # Options
-
-
-@pytest.mark.parametrize(
-    ("options", "names"),
-    [
-        ({"thread": 2}, ("'thread'", "'threads'")),
-        ({"threads": 0}, ("'threads'", "0")),
-        ({"graph_level": "al"}, ("graph_level", "'al'", "'all'")),
-        ({"provider": "cpu"}, "'cpu'"),
-    ],
-)
-def test_bad_options_name_the_right_ones(options, names):
-    with raises(UsageError, names):
-        Options.from_dict(options)
 
 
 @pytest.mark.parametrize("options", [{"threads": 1}, {"allow_spinning": False}, {"graph_level": "disabled"}])
@@ -117,18 +88,6 @@ def test_support_lists_every_problem_at_once():
     ]
 
 
-def test_several_graphs_are_refused(tmp_path):
-    model, _ = conv_net(tmp_path / "model")
-    model = replace(model, parts=(model.part, replace(model.part, name="decoder")))
-    assert mentions(OnnxRuntime().supports(model, host_target()).problems[0], "2", "model, decoder")
-
-
-def test_free_sizes_are_refused_where_shapes_must_be_fixed(tmp_path):
-    model, _ = conv_net(tmp_path / "model")
-    target = replace(host_target(), static_shapes_only=True)
-    assert "x:f32[N,3,8,8]" in OnnxRuntime().supports(model, target).problems[0]
-
-
 def test_dynamic_int8_convolutions_are_refused_with_the_reason(tmp_path):
     model, _ = conv_net(tmp_path / "float")
     quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"))
@@ -143,9 +102,7 @@ def test_dynamic_int8_products_run_in_int8(tmp_path):
         str(model.graph), str(tmp_path / "model.onnx"), op_types_to_quantize=["MatMul"], reduce_range=SATURATES
     )
     with session(replace(model, folder=tmp_path, precision="i8-dynamic"), tmp_path) as opened:
-        expected = conv_expected(CONV_X, weights)
-        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
-        assert 1e-6 < error < 0.03
+        assert 1e-6 < difference(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights)) < 0.03
         assert {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}["DynamicQuantizeMatMul"] == "i8"
 
 
@@ -165,20 +122,6 @@ def test_the_precision_of_a_graph_that_takes_few_sizes_is_that_of_its_last_run(t
 
 
 # Operators that the runtime lacks
-
-
-def test_foreign_operators_are_named_with_domain_and_node(tmp_path):
-    nodes = [
-        helper.make_node("Swish9", ["x"], ["m"], "first", domain="acme"),
-        helper.make_node("Swish9", ["m"], ["y"], domain="acme"),
-    ]
-    model = write(tmp_path, nodes, [value("x", [1])], [value("y", [1])], opsets=(("", 17), ("acme", 1)))
-    with pytest.raises(UnsupportedError) as caught:
-        build(model, tmp_path)
-    assert len(caught.value.problems) == 2
-    assert mentions(caught.value.problems[0], "Swish9", "'acme'", "'first'")
-    assert mentions(caught.value.problems[1], "'y'")
-    assert not any((tmp_path / "built").iterdir())
 
 
 def test_a_function_of_the_model_is_not_a_foreign_operator(tmp_path):
@@ -258,40 +201,7 @@ def test_a_graph_that_is_wrong_in_itself_is_a_build_error(tmp_path):
     assert not any((tmp_path / "built").iterdir())
 
 
-def test_a_file_that_is_not_a_graph_is_a_build_error(tmp_path):
-    model, _ = conv_net(tmp_path)
-    model.graph.write_bytes(b"garbage" * 99)
-    with raises(BuildError, "'model.onnx'"):
-        build(model, tmp_path)
-
-
 # What is built
-
-
-def test_external_data_travels_with_the_graph(tmp_path):
-    source = tmp_path / "source"
-    model, weights = conv_net(source)
-    (source / "w").mkdir()
-    onnx.save(
-        onnx.load(str(model.graph)),
-        str(model.graph),
-        save_as_external_data=True,
-        location="w/data.bin",
-        size_threshold=16,
-    )
-    built = build(model, tmp_path)
-    assert built.files == ("model.onnx", "w/data.bin")
-    shutil.rmtree(source)
-    payload = Payload(tmp_path / "built", built.files, model.part, built.options)
-    with closing(OnnxRuntime().open(payload)) as opened:
-        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
-    data = tmp_path / "built" / "w" / "data.bin"
-    data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(ArtifactError):
-        OnnxRuntime().open(payload)
-    data.unlink()
-    with raises(ArtifactError, "'w/data.bin'"):
-        OnnxRuntime().open(payload)
 
 
 @pytest.mark.parametrize(("opset", "ir_version", "release"), [(17, 8, "1.20"), (22, 10, "1.21"), (23, 11, "1.23")])
@@ -307,64 +217,7 @@ def test_the_release_is_required_by_name(tmp_path):
     assert build(model, tmp_path).requires["packages"] == {"onnxruntime": ">=1.20"}
 
 
-def test_evidence_says_whether_this_is_the_target(tmp_path):
-    model, _ = conv_net(tmp_path / "model")
-    assert build(model, tmp_path).evidence == "built_on_device"
-    other = "aarch64" if host.probe().arch == "x86_64" else "x86_64"
-    shutil.rmtree(tmp_path / "built")
-    built = build(model, tmp_path, host_target(arch=other, isa=()))
-    assert built.evidence == "parsed"
-    assert built.requires["arch"] == other
-
-
-def test_full_range_int8_requires_wide_sums_on_x86(tmp_path):
-    model, _ = int8_net(tmp_path / "model")
-    built = build(model, tmp_path, host_target(arch="x86_64", isa=("avx2", "avx512_vnni")))
-    assert set(built.requires["isa_any"]) == {"avx_vnni", "avx512_vnni", "amx_int8"}
-    shutil.rmtree(tmp_path / "built")
-    elsewhere = host_target(arch="x86_64", isa=("avx2",), board="another machine")
-    with raises(UnsupportedError, "'w_quantized'", "avx512_vnni", hint="reduce_range = true") as caught:
-        build(model, tmp_path, elsewhere)
-    assert "reduce_range" in caught.value.hint
-
-
-@pytest.mark.skipif(not SATURATES or host.probe().arch != "x86_64", reason="sums of products do not saturate here")
-def test_full_range_int8_is_measured_where_it_saturates(tmp_path):
-    """On this machine the gate measures what saturation costs; on another one nothing would."""
-    model, _ = int8_net(tmp_path / "model")
-    built = build(model, tmp_path)
-    assert any("saturate" in note for note in built.notes)
-    assert "isa_any" not in built.requires
-
-
-def test_seven_bit_weights_run_on_any_x86(tmp_path):
-    model, _ = int8_net(tmp_path / "model", reduce_range=True)
-    built = build(model, tmp_path, host_target(arch="x86_64", isa=("avx2",)))
-    assert "isa_any" not in built.requires
-
-
 # What really runs
-
-
-def test_float_runs_in_f32_and_agrees_with_numpy(tmp_path):
-    model, weights = conv_net(tmp_path / "model")
-    with session(model, tmp_path) as opened:
-        assert opened.precision.main == "f32"
-        np.testing.assert_allclose(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights), rtol=1e-4, atol=1e-4)
-        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
-    assert kinds["MatMul"] == "f32"
-    assert {"Conv", "FusedConv", "NhwcFusedConv"} & set(kinds)
-
-
-def test_static_int8_runs_in_int8(tmp_path):
-    model, weights = int8_net(tmp_path / "model", reduce_range=SATURATES)
-    with session(model, tmp_path) as opened:
-        assert opened.precision.main == "i8"
-        expected = conv_expected(CONV_X, weights)
-        error = np.linalg.norm(opened.run({"x": CONV_X})["y"] - expected) / np.linalg.norm(expected)
-        assert 1e-6 < error < 0.05
-        kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
-    assert kinds["QLinearConv"] == "i8"
 
 
 def test_f16_on_x86_is_reported_as_f32(tmp_path):
@@ -386,20 +239,6 @@ def test_f16_on_x86_is_reported_as_f32(tmp_path):
 
 
 # Feeds
-
-
-def test_sizes_may_change_from_run_to_run(tmp_path):
-    model, weights = conv_net(tmp_path / "model")
-    with session(model, tmp_path) as opened:
-        for count in (1, 2, 1):
-            x = CONV_X[:count]
-            np.testing.assert_allclose(opened.run({"x": x})["y"], conv_expected(x, weights), rtol=1e-4, atol=1e-4)
-        with raises(UsageError, "'x'", "[2, 3, 8, 4]", "x:f32[N,3,8,8]"):
-            opened.run({"x": CONV_X[..., :4]})
-        with raises(UsageError, "'x'", "list", "float32"):
-            opened.run({"x": [[1.0]]})
-        with raises(UsageError, "'x'", "float64", "float32"):
-            opened.profile({"x": CONV_X.astype(np.float64)})
 
 
 def test_a_value_that_the_graph_cannot_take_is_a_usage_error(tmp_path):
@@ -425,14 +264,6 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
         call()
 
 
-def test_a_manifest_that_names_other_tensors_is_an_artifact_error(tmp_path):
-    model, _ = conv_net(tmp_path / "model")
-    built = build(model, tmp_path)
-    other = replace(model.part, outputs=(TensorSpec("logits", "f32", ("N", 10)),))
-    with raises(ArtifactError, "'model.onnx'", "logits"):
-        OnnxRuntime().open(Payload(tmp_path / "built", built.files, other, built.options))
-
-
 # The probe
 
 
@@ -440,15 +271,6 @@ def test_probe_names_version_and_provider():
     probe = OnnxRuntime().probe()
     assert probe.versions["onnxruntime"] == onnxruntime.__version__
     assert "CPUExecutionProvider" in probe.devices
-
-
-def test_probe_on_32_bit_arm_says_that_there_are_no_wheels(monkeypatch):
-    monkeypatch.setattr("platform.machine", lambda: "armv7l")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    probe = OnnxRuntime().probe()
-    assert not probe.available
-    assert "armv7l" in probe.problems[0]
-    assert "64-bit" in probe.hint
 
 
 def test_probe_finds_the_release_that_crashes_on_old_arm_cores(monkeypatch):
