@@ -38,7 +38,7 @@ test-all: NIGHTLY := --nightly
 
 wording:
 	@$(PYTHON) .ci/setup.py --tests
-	@$(BIN)/python -m pytest -q -n0 --rewrite-wording tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest -q -n0 --rewrite-wording $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

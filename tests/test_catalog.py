@@ -17,7 +17,7 @@ from edgekit.errors import EnvironmentFault, UsageError
 from edgekit.pipeline import pass_defaults
 from edgekit.recipe.recipe import PassConfig, Recipe
 from edgekit.testing import install, installed
-from tests.device.boards import board
+from tests.device.boards import board_host
 from tests.wording import raises
 
 BACKEND = """
@@ -127,9 +127,9 @@ def test_the_table_of_what_to_install_is_what_the_plugins_bring() -> None:
 
 
 def test_faults_of_a_third_party_s_runtime_are_known(npu: None) -> None:
-    assert fault.exclusions("npu-runtime", board()) == ("!=2.0",)
-    error = fault.death("SIGILL", board(), {"npu-runtime": "2.0"}, "importing the runtime")
+    assert fault.exclusions("npu-runtime", board_host()) == ("!=2.0",)
+    error = fault.death("SIGILL", board_host(), {"npu-runtime": "2.0"}, "importing the runtime")
     assert "npu-runtime 2.0 dies on processors without dotprod (seen in a test)" in error.message
     assert "--require 'npu-runtime==2.1'" in (error.hint or "")
-    other = fault.death("SIGSEGV", board(), {"npu-runtime": "1.9", "numpy": "2.0"}, "measuring")
+    other = fault.death("SIGSEGV", board_host(), {"npu-runtime": "1.9", "numpy": "2.0"}, "measuring")
     assert "with npu-runtime 1.9." in other.message

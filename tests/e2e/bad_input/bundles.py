@@ -78,7 +78,7 @@ def _(folder: Path) -> None:
 @prepared(
     "a bundle from a newer edgekit",
     8,
-    ["'bundle'", ("schema 99", "1")],
+    ["'bundle'", ("schema 99", "2")],
     "pip install --upgrade edgekit",
     *_VERIFY,
     bundle=True,
