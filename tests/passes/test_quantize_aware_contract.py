@@ -1,4 +1,4 @@
-"""The pass `quantize-aware` keeps the contract of passes on the live module."""
+"""The pass `quantize-aware` keeps the contract of passes on torch modules."""
 
 from __future__ import annotations
 
