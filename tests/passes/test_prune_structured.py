@@ -17,7 +17,7 @@ from edgekit.plugin import Training
 from edgekit.progress import Silent
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
-from edgekit.testing import LivePassTests
+from edgekit.testing import TorchPassTests
 from tests.wording import raises
 
 torch = pytest.importorskip("torch")
@@ -206,7 +206,7 @@ class Mean(torch.nn.Module):
         return x.mean((2, 3))
 
 
-class TestPrune(LivePassTests):
+class TestPrune(TorchPassTests):
     """Two steps, each with a recovery of two epochs."""
 
     def subject(self):
