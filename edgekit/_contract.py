@@ -105,7 +105,7 @@ class Training:
     data: TrainingData
     """The user's training samples, in batches, with labels where they have any."""
     teacher: Model
-    """The model as it was loaded, live: what the trained one should answer as."""
+    """The model as it was loaded, whose outputs the trained one should match."""
     folder: Path
     """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
     progress: Progress

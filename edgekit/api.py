@@ -62,7 +62,7 @@ def benchmark(bundles: str | Path | Sequence[str | Path], **options: Any) -> Rep
 
 
 def _project(model: Any, options: dict[str, Any]) -> tuple[Project, Any]:
-    """Return the project, and the live module where `model` is one rather than a reference."""
+    """Return the project, and the module where `model` is one rather than a reference."""
     plain = {
         key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None
     }

@@ -177,7 +177,7 @@ class Model(Record):
     input_hints: InputHints = field(default_factory=InputHints)
     folder: Path = field(default=Path(), metadata=TRANSIENT)
     module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
-    """The live framework object of a `torch` model."""
+    """The framework's object of a `torch` model, in memory."""
     original: Original | None = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
 
     def __post_init__(self) -> None:

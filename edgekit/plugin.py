@@ -279,10 +279,10 @@ class Repairable(Protocol):
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A pass that trains. It accepts and gives `torch`: it works on the live module, before the export, and stands
+    """A pass that trains. It accepts and gives `torch`: it works on the nn.Module, before the export, and stands
     before all passes on graphs.
 
-    Passes on the live module leave the module they are given alone, write no file, and give
+    Passes on the module leave the module they are given alone, write no file, and give
     `edgekit.frameworks.torch_pass.changed`'s model. Equal inputs give equal weights, killed and started again or not;
     what such a pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
     """
@@ -297,7 +297,7 @@ class Trainable(Protocol):
 
 @runtime_checkable
 class Pruning(Protocol):
-    """A pass on the live module that takes parts away: what it gives must be faster than the model without it, or is
+    """A pass on the module that takes parts away: what it gives must be faster than the model without it, or is
     not shipped.
     """
 
@@ -324,7 +324,7 @@ class Source(Protocol):
     packages: tuple[str, ...]
     """The distributions that `load` and the original import, as a pass's."""
     gives: str
-    """The format of its models: `torch` is a live module, which is exported to ONNX. The plan is made before anything
+    """The format of its models: `torch` is an nn.Module, which is exported to ONNX. The plan is made before anything
     is loaded."""
 
     def claims(self, ref: str) -> bool:

@@ -74,8 +74,8 @@ def pass_type(name: str) -> type[Pass]:
     return kind
 
 
-def is_live(name: str) -> bool:
-    """Return whether a pass works on the live torch module, before the export."""
+def is_torch_pass(name: str) -> bool:
+    """Return whether a pass works on the torch module, before the export."""
     kind = pass_type(name)
     return "torch" in kind.accepts and kind.gives == "torch"
 

@@ -155,8 +155,10 @@ def tensors(graph: Any) -> Iterator[Any]:
 
 
 def precision_of(proto: Any) -> str:
-    """Return the precision of a graph: i8 or i8-dynamic where it is quantized, i8-weights or i4-weights where only its
-    weights are, f16 where most weights are f16, else f32.
+    """Return the precision of a graph.
+
+    i8 or i8-dynamic where it is quantized, i8-weights or i4-weights where only its weights are, f16 where most weights
+    are f16, else f32.
     """
     kinds = {node.op_type for graph in graphs(proto.graph) for node in graph.node}
     if kinds & set(UNPACKS) and kinds.isdisjoint(set(QUANTIZED) - set(UNPACKS)):

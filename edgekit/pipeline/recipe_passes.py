@@ -1,6 +1,4 @@
-"""A recipe's passes in a row: which work on the live torch module, which on graphs, and whether each takes what it is
-given.
-"""
+"""A recipe's passes in order: which work on the torch module, which on graphs, and whether each takes its input."""
 
 from __future__ import annotations
 
@@ -17,14 +15,14 @@ from edgekit.recipe.recipe import PassConfig, Recipe
 def formats(recipe: Recipe, start: str) -> tuple[str, tuple[str, ...]]:
     """Follow a model's format through the passes; say which pass does not take what it is given.
 
-    A torch model is exported to ONNX where the passes on the live module end.
+    A torch model is exported to ONNX after the passes on the torch module.
     """
     problems = []
     for step in recipe.passes:
         kind = registry.pass_type(step.name)
-        if start == "torch" and not registry.is_live(step.name):
+        if start == "torch" and not registry.is_torch_pass(step.name):
             start = "onnx"
-        if registry.is_live(step.name) and start != "torch":
+        if registry.is_torch_pass(step.name) and start != "torch":
             problems.append(f"the pass '{step.name}' takes a torch model before its export, the model is '{start}'")
         elif start not in kind.accepts:
             problems.append(f"the pass '{step.name}' takes {' or '.join(sorted(kind.accepts))}, the model is '{start}'")
@@ -95,8 +93,8 @@ def trains(instance: Pass) -> bool:
 
 
 def before_export(recipe: Recipe) -> tuple[PassConfig, ...]:
-    """Return the passes that a recipe begins with and that work on the live module, before the export."""
-    return tuple(itertools.takewhile(lambda step: registry.is_live(step.name), recipe.passes))
+    """Return the passes that a recipe begins with and that work on the torch module, before the export."""
+    return tuple(itertools.takewhile(lambda step: registry.is_torch_pass(step.name), recipe.passes))
 
 
 def after_export(recipe: Recipe) -> tuple[PassConfig, ...]:

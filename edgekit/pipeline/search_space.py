@@ -165,7 +165,7 @@ def _methods() -> tuple[str, ...]:
 
 
 def _prunable(plan: Plan, backend: str) -> bool:
-    """Return whether the pass is there, the model is live, and there is training data to win back on what it costs."""
+    """Return whether the pass is installed, the model is a torch module, and there is training data to recover on."""
     if PRUNE not in registry.names("pass") or not plan.project.train:
         return False
     return not planned(plan, backend, Recipe("pruned", "", (PassConfig(PRUNE, {"ratio": PRUNED[1]}),))).problems

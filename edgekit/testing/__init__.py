@@ -1,6 +1,6 @@
 """What plugin authors prove their plugins with: conformance classes, a fake plugin in pure numpy, small tools.
 
-    from edgekit.testing import BackendTests, LivePassTests, PassTests, SourceTests     # inherit them; they need pytest
+    from edgekit.testing import BackendTests, PassTests, SourceTests, TorchPassTests    # inherit them; they need pytest
     from edgekit.testing import import_blocker, install, installed, load_recipe, load_target
 
 Nothing of edgekit imports this package.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from edgekit.testing.backend import BackendTests
     from edgekit.testing.passes import PassTests
     from edgekit.testing.source import SourceTests
-    from edgekit.testing.torch_passes import LivePassTests
+    from edgekit.testing.torch_passes import TorchPassTests
 
 __all__ = [
     "FRAMEWORKS",
     "BackendTests",
-    "LivePassTests",
     "PassTests",
     "SourceTests",
+    "TorchPassTests",
     "fake_plugin",
     "import_blocker",
     "install",
@@ -35,7 +35,7 @@ __all__ = [
     "load_target",
 ]
 
-_CLASSES = {"BackendTests": "backend", "LivePassTests": "torch_passes", "PassTests": "passes", "SourceTests": "source"}
+_CLASSES = {"BackendTests": "backend", "PassTests": "passes", "SourceTests": "source", "TorchPassTests": "torch_passes"}
 
 
 def __getattr__(name: str) -> Any:

@@ -114,7 +114,7 @@ class SourceTests:
         assert isinstance(model, Model)
         assert model.format == self.source().gives
         assert model.original is not None and model.original.framework
-        assert model.module is not None or model.parts, "neither a live module nor a graph"
+        assert model.module is not None or model.parts, "neither a module nor a graph"
         for part in model.parts:
             assert (model.folder / part.file).is_file()
 

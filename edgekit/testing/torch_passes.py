@@ -1,6 +1,6 @@
-"""Prove a pass on the live module: inherit LivePassTests in a pytest module, give it the pass and a small module.
+"""Prove a pass on the torch module: inherit TorchPassTests in a pytest module, with the pass and a small module.
 
-class TestMyPass(LivePassTests):
+class TestMyPass(TorchPassTests):
     def subject(self):
         return MyPass()
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class LivePassTests(PassFace):
-    """Test that a pass on the live module keeps the contract. Override `subject` and `module`, the others as needed.
+class TorchPassTests(PassFace):
+    """Test that a pass on the torch module keeps the contract. Override `subject` and `module`, the others as needed.
 
     Give the pass small settings: those that train are run some ten times.
     """
@@ -82,7 +82,7 @@ class LivePassTests(PassFace):
         assert _digest(made) != _digest(model), "it changed nothing"
         assert not any(part.training for part in module.modules()), "left in training mode"
         assert all(parameter.grad is None for parameter in module.parameters()), "left with gradients"
-        assert made.original is not None and made.original.module is module, "give what live.changed gives"  # type: ignore[attr-defined]
+        assert made.original is not None and made.original.module is module, "return what torch_pass.changed returns"  # type: ignore[attr-defined]
         assert made.info.parameters == sum(parameter.numel() for parameter in module.parameters())
 
     def test_keeps_inputs_and_outputs(self, tmp_path: Path) -> None:

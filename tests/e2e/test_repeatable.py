@@ -71,7 +71,7 @@ NAMES = [
     for name, found in catalog.recipes().items()
     if not (recipe_passes.before_export(found) or recipe_passes.missing_packages(found))
 ]
-"""All but those that begin on the live module and train it; the tests of their passes hold them to the same."""
+"""All but those that begin on the torch module and train it; the tests of their passes hold them to the same."""
 
 
 @pytest.fixture(scope="module")

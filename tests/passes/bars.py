@@ -1,4 +1,4 @@
-"""A small task and a net for tests that train: bright bars, upright or lying, in noise."""
+"""A small task and a net for tests that train: bright bars in noise, vertical or horizontal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ SIZE = 8
 
 
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 [count, 1, 8, 8] and labels: 1 for an upright bar, 0 for one that lies."""
-    dice = np.random.default_rng(seed)
-    images = dice.normal(0, 0.5, (count, 1, SIZE, SIZE)).astype(np.float32)
-    labels = dice.integers(0, 2, count)
-    for image, label, place in zip(images, labels, dice.integers(1, 7, count), strict=True):
-        image[0][(slice(None), place) if label else (place, slice(None))] += 1
+    """Return float32 [count, 1, 8, 8] and labels: 1 for a vertical bar, 0 for a horizontal one."""
+    generator = np.random.default_rng(seed)
+    images = generator.normal(0, 0.5, (count, 1, SIZE, SIZE)).astype(np.float32)
+    labels = generator.integers(0, 2, count)
+    for image, label, position in zip(images, labels, generator.integers(1, 7, count), strict=True):
+        image[0][(slice(None), position) if label else (position, slice(None))] += 1
     return images, labels
 
 
@@ -33,16 +33,16 @@ class Net(torch.nn.Module):
 
 
 def trained() -> Net:
-    """Return a net that tells the bars apart, the same each time; in doubles, so that processors do not part ways."""
+    """Return a net that classifies the bars, the same each time; trained in doubles, so that processors agree."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, (images, labels) = Net().double(), pictures(256, 0)
-        rate = torch.optim.Adam(net.parameters(), 0.02)
+        optimizer = torch.optim.Adam(net.parameters(), 0.02)
         for _ in range(60):
             loss = torch.nn.functional.cross_entropy(net(torch.from_numpy(images).double()), torch.from_numpy(labels))
-            rate.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            rate.step()
+            optimizer.step()
     return net.float().eval()
 
 

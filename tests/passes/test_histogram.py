@@ -1,4 +1,4 @@
-"""Ranges from histograms: right on distributions whose answer is known, and on a real network with an outlier."""
+"""Ranges from histograms: right on distributions with a known answer, and on a real network with an outlier."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def counted(values: np.ndarray) -> Histograms:
     return histograms
 
 
-def clip(values: np.ndarray, how: Any) -> tuple[float, float]:
-    low, high = counted(values).ranges(how)
+def clip(values: np.ndarray, method: Any) -> tuple[float, float]:
+    low, high = counted(values).ranges(method)
     return float(low[0]), float(high[0])
 
 
 def error(values: np.ndarray, low: float, high: float, levels: int = 256) -> float:
-    """Return the mean square error of quantizing to `levels` values between the two."""
+    """Return the mean square error of quantizing to `levels` values between `low` and `high`."""
     scale = (high - low) / (levels - 1)
     return float(np.mean((np.clip(np.round((values - low) / scale), 0, levels - 1) * scale + low - values) ** 2))
 
@@ -95,24 +95,24 @@ def test_mean_square_is_the_least_of_all_clippings(values: np.ndarray, levels: i
 def distance(
     resnet: Model, cifar_feeds: Feeds, run_onnxruntime: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], float]:
-    """Give how far a method's outputs are off where one pixel of a hundred pictures is a hundred times too bright."""
+    """A function that returns the error of a method's outputs where one sample of 100 has an outlier."""
     feeds = [{"images": feed["images"].copy()} for feed in cifar_feeds]
     clean = np.concatenate([feed["images"] for feed in feeds[:32]])
     feeds[-1]["images"][..., 16, 16] *= 100
-    spoiled = Feeds.from_arrays(feeds)
+    with_outlier = Feeds.from_arrays(feeds)
 
     @functools.cache
-    def measured(how: str) -> float:
-        work = tmp_path_factory.mktemp(how)
-        # Weights in 7 bits, which saturate on no processor: each machine finds the same.
-        made = QuantizeStatic(reduce_range=True, method=how, percentile=99.9).apply(resnet, spoiled, work)
-        (before,), (after,) = (run_onnxruntime(model.graph, {"images": clean}) for model in (resnet, made))
+    def measured(method: str) -> float:
+        work = tmp_path_factory.mktemp(method)
+        # Weights in 7 bits, which saturate on no processor: the result is the same on each machine.
+        quantized = QuantizeStatic(reduce_range=True, method=method, percentile=99.9).apply(resnet, with_outlier, work)
+        (before,), (after,) = (run_onnxruntime(model.graph, {"images": clean}) for model in (resnet, quantized))
         return float(np.linalg.norm(after - before) / np.linalg.norm(before))
 
     return measured
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
-def test_a_spoiled_sample_matters_less(method: str, distance: Callable[[str], float]) -> None:
-    """The extremes are its own."""
+def test_an_outlier_in_a_sample_matters_less(method: str, distance: Callable[[str], float]) -> None:
+    """The extremes over all samples are those of the one with the outlier."""
     assert distance(method) < 0.7 * distance("minmax")

@@ -1,4 +1,4 @@
-"""Settings by operator type and by node: the node's word before its type's, that before what holds for all."""
+"""Settings by operator type and by node: a node's setting comes before its type's, and that before the one for all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def floats(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def model(make_graph: Any, make_model: Any, tmp_path: Path) -> Model:
-    """Write conv, conv, then two products: `x:f32[N,2,6,6]` to `y:f32[N,4]`."""
+    """Two convolutions, then two products: `x:f32[N,2,6,6]` to `y:f32[N,4]`."""
     proto = make_graph(
         [
             helper.make_node("Conv", ["x", "k1"], ["c1"], name="stem"),
@@ -45,12 +45,12 @@ def model(make_graph: Any, make_model: Any, tmp_path: Path) -> Model:
 
 @pytest.fixture
 def quantized(model: Model, tmp_path: Path) -> Any:
-    """Give a function that quantizes with settings and gives the graph."""
+    """A function that quantizes with settings and returns the graph."""
     feeds = Feeds.from_arrays([{"x": floats(1, 2, 6, 6)} for _ in range(40)])
-    made = iter(range(100))
+    numbers = iter(range(100))
 
     def apply(config: dict[str, Any]) -> Any:
-        folder = tmp_path / f"out{next(made)}"
+        folder = tmp_path / f"out{next(numbers)}"
         folder.mkdir()
         return onnx.load(QuantizeStatic.from_dict(config).apply(model, feeds, folder).graph).graph
 
@@ -58,12 +58,12 @@ def quantized(model: Model, tmp_path: Path) -> Any:
 
 
 def scales(graph: Any, name: str) -> list[np.ndarray]:
-    """Return the scales of what the node reads: of its data and of its weights; none of an operand in float."""
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    makers = {node.output[0]: node for node in graph.node}
+    """Return the scales of the node's quantized operands: of its data and of its weights."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    producers = {node.output[0]: node for node in graph.node}
     (node,) = [node for node in graph.node if node.name == name]
-    pairs = [makers[operand] for operand in node.input if operand in makers]
-    return [held[pair.input[1]] for pair in pairs if pair.op_type == "DequantizeLinear"]
+    pairs = [producers[operand] for operand in node.input if operand in producers]
+    return [constants[pair.input[1]] for pair in pairs if pair.op_type == "DequantizeLinear"]
 
 
 def over(operators: Any = None, nodes: Any = None, **config: Any) -> dict[str, Any]:
@@ -100,16 +100,16 @@ class TestPrecedence:
         )
         shapes = {name: scales(graph, name)[1].shape for name in ("stem", "body", "first", "second")}
         assert shapes == {"stem": (), "body": (8,), "first": (16,), "second": ()}
-        held = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        assert 60 <= np.abs(held["w1_quantized"].astype(int)).max() <= 64
-        assert np.abs(held["w2_quantized"].astype(int)).max() == 127
+        constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        assert 60 <= np.abs(constants["w1_quantized"].astype(int)).max() <= 64
+        assert np.abs(constants["w2_quantized"].astype(int)).max() == 127
 
     def test_exclude_comes_before_all(self, quantized: Any) -> None:
         graph = quantized(over({"Conv": {"float": False}}, {"body": {"float": False}}, exclude=["body"]))
         assert (len(scales(graph, "stem")), len(scales(graph, "body"))) == (2, 0)
 
 
-def test_what_says_nothing_changes_nothing(quantized: Any) -> None:
+def test_empty_settings_change_nothing(quantized: Any) -> None:
     assert quantized({}).SerializeToString() == quantized(over({"Conv": {}}, {"first": {}})).SerializeToString()
 
 
@@ -120,6 +120,6 @@ def test_what_says_nothing_changes_nothing(quantized: Any) -> None:
         ("tanh", ("'tanh'", "Tanh")),
     ],
 )
-def test_nodes_that_cannot_be_meant(quantized: Any, node: str, message: str) -> None:
+def test_nodes_that_the_pass_does_not_change_are_refused(quantized: Any, node: str, message: str) -> None:
     with raises(UsageError, message):
         quantized(over(nodes={node: {"float": True}}))

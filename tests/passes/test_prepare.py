@@ -1,4 +1,4 @@
-"""A prepared graph is one that onnxruntime can load again, whatever is made of it."""
+"""A prepared graph can be loaded again by onnxruntime, also when operators were added to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgekit.passes.onnx.prepare import prepare
 node = helper.make_node
 
 
-def test_constants_that_onnxruntime_made_do_not_stand_in_the_way_of_its_next_ones(
+def test_constants_that_onnxruntime_added_do_not_clash_with_its_next_ones(
     make_graph: Callable[..., Any], make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     # A product of three dimensions and its bias become a Gemm between two reshapes, whose shapes are new constants.
@@ -25,9 +25,10 @@ def test_constants_that_onnxruntime_made_do_not_stand_in_the_way_of_its_next_one
     constants = {"w": rng.standard_normal((4, 4)).astype(np.float32), "b": np.ones(4, np.float32)}
     model = make_model(make_graph(nodes, ["x:f32[1,3,4]"], ["y:f32[1,3,4]"], constants), tmp_path / "model")
     proto = prepare(model.graph, tmp_path / "prepared", least_opset=13).proto
-    assert [one.op_type for one in proto.graph.node] == ["Reshape", "Gemm", "Reshape"]
+    assert [entry.op_type for entry in proto.graph.node] == ["Reshape", "Gemm", "Reshape"]
 
-    # The same once more behind it, as a layer that a quantizer left alone: it becomes a Gemm when the graph is loaded.
+    # The same once more after it, as a layer that a quantizer left in float: it becomes a Gemm when the graph is
+    # loaded.
     proto.graph.node.extend([node("MatMul", ["y", "v"], ["n"], "second"), node("Add", ["n", "b2"], ["z"], "bias2")])
     proto.graph.initializer.extend(
         [numpy_helper.from_array(constants["w"], "v"), numpy_helper.from_array(constants["b"], "b2")]

@@ -1,4 +1,4 @@
-"""The pass `prune`: as much work gone as was asked for, recovered, exported, and the same when it is killed."""
+"""The pass `prune`: as much work is removed as asked, recovered, exported, and the same after a kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgekit.plugin import Training
 from edgekit.progress import Silent
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
-from edgekit.testing import LivePassTests
+from edgekit.testing import TorchPassTests
 from tests.wording import raises
 
 torch = pytest.importorskip("torch")
@@ -34,12 +34,12 @@ QUICK = Recovery(epochs=2, batch_size=16, shift=0.0, learning_rate=5e-3)
 
 
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bright bars, upright or lying, somewhere in noise: two classes."""
-    dice = np.random.default_rng(seed)
-    images = dice.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32)
-    labels = dice.integers(0, 2, count)
-    for image, label, place in zip(images, labels, dice.integers(1, 7, count), strict=True):
-        image[0][(slice(None), place) if label else (place, slice(None))] += 1
+    """Return pictures of a bright bar in noise, vertical or horizontal: two classes."""
+    generator = np.random.default_rng(seed)
+    images = generator.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32)
+    labels = generator.integers(0, 2, count)
+    for image, label, position in zip(images, labels, generator.integers(1, 7, count), strict=True):
+        image[0][(slice(None), position) if label else (position, slice(None))] += 1
     return images, labels
 
 
@@ -71,12 +71,12 @@ def one_thread():
 def net() -> torch.nn.Module:
     torch.manual_seed(0)
     net, (images, labels) = Net(), pictures(256, 0)
-    rate = torch.optim.Adam(net.parameters(), 0.01)
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
     for _ in range(40):
         loss = torch.nn.functional.cross_entropy(net(torch.from_numpy(images)), torch.from_numpy(labels))
-        rate.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        rate.step()
+        optimizer.step()
     return net.eval()
 
 
@@ -107,23 +107,23 @@ def accuracy(model: Model) -> float:
 
 
 def exported(model: Model, folder: Path, inputs, run_onnxruntime) -> None:
-    """Export, and hold the graph against the module."""
+    """Export, and compare the graph's outputs with the module's."""
     folder.mkdir()
     graph = Export().apply(model, None, folder).graph
-    (found,) = run_onnxruntime(graph, inputs)
+    (output,) = run_onnxruntime(graph, inputs)
     assert model.original is not None
     (expected,) = model.original.run(inputs).values()
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_half_of_the_work_goes_and_the_answers_come_back(model: Model, tmp_path: Path, run_onnxruntime) -> None:
+def test_half_of_the_work_is_removed_and_accuracy_recovers(model: Model, tmp_path: Path, run_onnxruntime) -> None:
     before = torch_pass.digest_of(torch_pass.module_of(model))
-    made = pruned(model, tmp_path / "a", ratio=0.5)
-    small = torch_pass.module_of(made)
-    assert torch_pass.digest_of(torch_pass.module_of(model)) == before, "the original is left alone"
+    smaller = pruned(model, tmp_path / "a", ratio=0.5)
+    small = torch_pass.module_of(smaller)
+    assert torch_pass.digest_of(torch_pass.module_of(model)) == before, "the original is not changed"
     assert (small.stem.out_channels % 8, small.inner.out_channels % 8, small.head.out_features) == (0, 0, 2)
-    assert accuracy(model) > 0.95 < accuracy(made) + 0.04
-    (step,) = made.steps
+    assert accuracy(model) > 0.95 < accuracy(smaller) + 0.04
+    (step,) = smaller.steps
     first = step.notes[0]
     whole, left = (int(word.replace(",", "")) for word in (first.split()[1].rstrip(","), first.split()[3]))
     assert whole == 64 * 9 * (16 + 2 * 16 * 32) + 32
@@ -132,35 +132,37 @@ def test_half_of_the_work_goes_and_the_answers_come_back(model: Model, tmp_path:
     assert step.notes[1].startswith(sizes) and any("loss" in note for note in step.notes)
     assert (step.name, step.config["ratio"], step.before) == ("prune", 0.5, before)
     assert {"torch", "torch-pruning"} <= set(step.tools)
-    exported(made, tmp_path / "graph", {"x": pictures(3, 5)[0]}, run_onnxruntime)
+    exported(smaller, tmp_path / "graph", {"x": pictures(3, 5)[0]}, run_onnxruntime)
 
 
 @pytest.mark.parametrize("importance", ["taylor", "magnitude"])
-def test_units_of_no_use_go_first(importance: str, model: Model, tmp_path: Path) -> None:
+def test_useless_units_are_removed_first(importance: str, model: Model, tmp_path: Path) -> None:
     with torch.no_grad():
         net = torch_pass.module_of(model)
         kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         for tensor in (net.inner.weight, net.norm.weight, net.norm.bias, net.outer.weight.transpose(0, 1)):
             tensor[8:24] *= 1e-5
     try:
-        made = pruned(model, tmp_path / "a", ratio=0.3, importance=importance, exclude=("stem",), data=picture_data())
+        smaller = pruned(
+            model, tmp_path / "a", ratio=0.3, importance=importance, exclude=("stem",), data=picture_data()
+        )
     finally:
         net.load_state_dict(kept)
     plan = json.loads((tmp_path / "a" / "prune-1.json").read_text())["plan"]
     gone = {cut["module"]: set(cut["remove"]) for cut in plan["cuts"]}
     assert gone["inner"] == gone["norm"] == gone["outer"] <= set(range(8, 24))
-    assert torch_pass.module_of(made).stem.out_channels == 16
+    assert torch_pass.module_of(smaller).stem.out_channels == 16
 
 
-def test_without_labels_the_own_answers_tell_what_matters(model: Model, tmp_path: Path) -> None:
-    made = pruned(model, tmp_path / "a", ratio=0.4, data=picture_data(labelled=False))
-    assert accuracy(made) > 0.9
+def test_without_labels_the_models_own_answers_decide_importance(model: Model, tmp_path: Path) -> None:
+    smaller = pruned(model, tmp_path / "a", ratio=0.4, data=picture_data(labelled=False))
+    assert accuracy(smaller) > 0.9
 
 
 def text_data() -> TrainingData:
-    """Token ids of different lengths; the label says whether a 7 is among them."""
-    dice = np.random.default_rng(2)
-    rows = [dice.integers(5, 30, dice.integers(3, 9)) for _ in range(32)]
+    """Return token ids of different lengths; the label is whether a 7 is among them."""
+    generator = np.random.default_rng(2)
+    rows = [generator.integers(5, 30, generator.integers(3, 9)) for _ in range(32)]
     specs = tuple(TensorSpec(name, "i64", ("batch", "tokens")) for name in ("input_ids", "attention_mask"))
     task = tasks.load(TaskConfig("text-classification", text=TextConfig(), metric="accuracy"), Path(), specs)
     feeds = [{"input_ids": row[None], "attention_mask": np.ones((1, len(row)), np.int64)} for row in rows]
@@ -177,17 +179,17 @@ def test_a_transformer_loses_heads_and_neurons_and_exports(tmp_path: Path, run_o
     (tmp_path / "model").mkdir()
     reference = Reference("bert", task="text-classification")
     model = load_module(transformers.DistilBertForSequenceClassification(config).eval(), reference, tmp_path / "model")
-    made = pruned(model, tmp_path / "a", data=text_data(), ratio=0.4, recovery=Recovery(epochs=1, batch_size=16))
-    layers = torch_pass.module_of(made).distilbert.transformer.layer
+    smaller = pruned(model, tmp_path / "a", data=text_data(), ratio=0.4, recovery=Recovery(epochs=1, batch_size=16))
+    layers = torch_pass.module_of(smaller).distilbert.transformer.layer
     heads = [layer.attention.n_heads for layer in layers]
     assert sum(heads) < 8 and sum(layer.ffn.lin1.out_features for layer in layers) < 128
     inputs = {"input_ids": np.array([[5, 7, 9, 11]]), "attention_mask": np.ones((1, 4), np.int64)}
-    exported(made, tmp_path / "graph", inputs, run_onnxruntime)
+    exported(smaller, tmp_path / "graph", inputs, run_onnxruntime)
     kernels = [tuple(tensor.dims) for tensor in onnx.load(tmp_path / "graph" / "model.onnx").graph.initializer]
     assert sum(dims == (32, 32) for dims in kernels) < 8, "the graph's own products are smaller"
 
 
-def test_what_cannot_be_pruned_is_refused_in_words(model: Model, tmp_path: Path) -> None:
+def test_what_cannot_be_pruned_is_refused_with_the_reason(model: Model, tmp_path: Path) -> None:
     with raises(UnsupportedError, "multiples of 16", hint=["ratio", "round_to = 1"]):
         pruned(model, tmp_path / "a", ratio=0.95, round_to=16)
     with raises(UsageError, ("'sten'", "'stem'"), hint="named_modules()"):
@@ -204,7 +206,7 @@ class Mean(torch.nn.Module):
         return x.mean((2, 3))
 
 
-class TestPrune(LivePassTests):
+class TestPrune(TorchPassTests):
     """Two steps, each with a recovery of two epochs."""
 
     def subject(self):

@@ -1,4 +1,4 @@
-"""Which units go: by weights or by the loss, in blocks of the device's width, until enough multiply-adds are gone."""
+"""Which units are removed: by weights or by the loss, in blocks of the device's width, until the budget is met."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def test_units_that_nothing_reads_matter_least_to_the_loss() -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_the_loss_tells_what_removing_a_unit_does_to_it() -> None:
+def test_taylor_scores_are_the_change_of_the_loss() -> None:
     net, run = nets.plain("mlp")
     groups = prunable(net, run, count(net, run)).groups
-    with torch.no_grad():  # so little that the loss is straight over the change
+    with torch.no_grad():  # so small that the loss is linear over the change
         net[4].weight *= 1e-3
     (loss,) = losses(net, run, 1)
-    (_, found) = importance.by_taylor(net, groups, losses(net, run, 1))
+    (_, scores) = importance.by_taylor(net, groups, losses(net, run, 1))
     for unit in (0, 11, 23):
-        smaller = pruning_plan.apply(net, pruning_plan.plan([(groups[1], [unit])]))
+        smaller = pruning_plan.apply(net, pruning_plan.make_plan([(groups[1], [unit])]))
         (after,) = losses(smaller, run, 1)
-        assert found[unit] == pytest.approx((after - loss).item() ** 2, rel=0.05, abs=1e-13)
+        assert scores[unit] == pytest.approx((after - loss).item() ** 2, rel=0.05, abs=1e-13)
 
 
-def test_magnitude_weighs_what_makes_and_what_reads_a_unit() -> None:
+def test_magnitude_counts_producers_and_readers_of_a_unit() -> None:
     net, run = nets.plain("depthwise")
     groups = prunable(net, run, count(net, run)).groups
     (inside,) = [group for group in groups if group.size == 32]
@@ -85,7 +85,7 @@ def chosen(net, run, groups, scores, ratio, round_to=8, least=1):
 
 
 @pytest.mark.parametrize("round_to", [1, 8])
-def test_widths_are_multiples_and_no_more_than_needed_goes(round_to: int) -> None:
+def test_widths_are_multiples_and_no_more_than_needed_is_removed(round_to: int) -> None:
     net, run = nets.plain("resnet20")
     groups = prunable(net, run, count(net, run)).groups
     _, small, budget = chosen(net, run, groups, importance.by_magnitude(net, groups), 0.4, round_to)
@@ -96,7 +96,7 @@ def test_widths_are_multiples_and_no_more_than_needed_goes(round_to: int) -> Non
     assert budget - block < taken <= budget
 
 
-def test_widths_that_are_no_multiple_lose_the_rest_first() -> None:
+def test_widths_that_are_not_a_multiple_lose_the_remainder_first() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(4, 19), torch.nn.ReLU(), torch.nn.Linear(19, 3)).eval()
 
     def run(part):
@@ -127,7 +127,7 @@ def test_heads_and_neurons_lose_the_same_share_and_the_module_counts_its_heads()
     assert all(layer.attention.self.num_attention_heads % 2 == 0 for layer in wide.bert.encoder.layer)
 
 
-def test_cheap_work_goes_before_dear_work_of_equal_importance() -> None:
+def test_units_that_save_more_work_are_removed_first_at_equal_importance() -> None:
     net, run = nets.plain("mlp")
     groups = prunable(net, run, count(net, run)).groups
     scores = [[1.0] * 32, [1.0] * 24]

@@ -1,4 +1,4 @@
-"""What can be pruned together, that removing equals zeroing, and what is left alone or refused."""
+"""What can be pruned together, that removing equals zeroing, and what is left unpruned or refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgekit.passes.prune import dependency, pruning_plan  # noqa: E402
 from edgekit.passes.prune.channel_groups import prunable  # noqa: E402
 from edgekit.passes.prune.multiplications import count  # noqa: E402
 from edgekit.passes.prune.multiplications import one_thread as one_thread_of_torch  # noqa: E402
-from edgekit.passes.prune.pruning_plan import Plan  # noqa: E402
+from edgekit.passes.prune.pruning_plan import PruningPlan  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("prunable_nets", Path(__file__).with_name("prunable_nets.py"))
 nets = importlib.util.module_from_spec(spec)
@@ -38,8 +38,8 @@ def groups_of(net, run, exclude=()):
 
 
 def thirds(groups):
-    """Remove one unit in three of every group at once."""
-    return pruning_plan.plan([(group, range(1, group.size, 3)) for group in groups])
+    """Return the plan that removes one unit in three of every group at once."""
+    return pruning_plan.make_plan([(group, range(1, group.size, 3)) for group in groups])
 
 
 EXPECTED = {
@@ -57,9 +57,9 @@ EXPECTED = {
 @pytest.mark.parametrize("name", nets.PLAIN)
 def test_removing_channels_equals_setting_them_to_zero(name: str) -> None:
     net, run = nets.plain(name)
-    found = groups_of(net, run)
-    assert {group.name: group.size for group in found.groups} == EXPECTED[name]
-    whole = thirds(found.groups)
+    pruning = groups_of(net, run)
+    assert {group.name: group.size for group in pruning.groups} == EXPECTED[name]
+    whole = thirds(pruning.groups)
     with torch.no_grad():
         before, small, zeroed = run(net), run(pruning_plan.apply(net, whole)), run(pruning_plan.zeroed(net, whole))
     for output in before:
@@ -72,10 +72,12 @@ def test_removing_channels_equals_setting_them_to_zero(name: str) -> None:
 @pytest.mark.parametrize("name", nets.TRANSFORMERS)
 def test_removing_heads_and_neurons_equals_setting_them_to_zero(name: str) -> None:
     net, run = nets.transformer(name)
-    found = groups_of(net, run)
-    assert [(group.kind, group.size) for group in found.groups] == [("heads", 4), ("neurons", 48)] * 2
+    pruning = groups_of(net, run)
+    assert [(group.kind, group.size) for group in pruning.groups] == [("heads", 4), ("neurons", 48)] * 2
     # Layers lose different numbers, as they do when they compete.
-    whole = pruning_plan.plan([(group, range(index % 3, group.size, 2)) for index, group in enumerate(found.groups)])
+    whole = pruning_plan.make_plan(
+        [(group, range(index % 3, group.size, 2)) for index, group in enumerate(pruning.groups)]
+    )
     with torch.no_grad():
         before, small, zeroed = run(net), run(pruning_plan.apply(net, whole)), run(pruning_plan.zeroed(net, whole))
     torch.testing.assert_close(small["logits"], zeroed["logits"], rtol=1e-4, atol=1e-4)
@@ -88,13 +90,13 @@ def test_a_plan_is_plain_and_repeats_the_module() -> None:
     first = thirds(groups_of(net, run).groups)
     once = pruning_plan.apply(net, first)
     second = thirds(groups_of(once, run).groups)
-    plans = [Plan.from_dict(one.to_dict()) for one in (first, second)]
+    plans = [PruningPlan.from_dict(plan.to_dict()) for plan in (first, second)]
     again, directly = pruning_plan.apply(net, *plans), pruning_plan.apply(once, second)
     assert repr(again) == repr(directly) != repr(once)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), directly.parameters(), strict=True))
 
 
-def test_shortcuts_that_pad_with_zeros_are_left_alone_and_said() -> None:
+def test_shortcuts_that_pad_with_zeros_are_left_unpruned_with_a_note() -> None:
     net, run = nets.plain("resnet20")
     (note,) = groups_of(net, run).notes
     assert "left alone" in note and "conv1" in note
@@ -111,7 +113,7 @@ def test_excluded_modules_keep_all_their_channels() -> None:
     assert all("layer.1." in group.name for group in kept) and len(kept) == 2
 
 
-def test_transformers_of_another_build_are_refused_in_words() -> None:
+def test_transformers_of_another_layout_are_refused_with_the_reason() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     net = LlamaForCausalLM(

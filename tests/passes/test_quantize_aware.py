@@ -14,7 +14,7 @@ from edgekit import api, catalog
 from edgekit.data import Samples, TrainingData
 from edgekit.errors import AccuracyFailure, UnsupportedError, UsageError
 from edgekit.model import Reference
-from edgekit.pipeline import pass_defaults as flavour
+from edgekit.pipeline import pass_defaults
 from edgekit.plugin import Trainable, Training
 from edgekit.progress import Silent
 from edgekit.target import target
@@ -34,13 +34,13 @@ from edgekit.tasks.config import ImageConfig, TaskConfig  # noqa: E402
 
 bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))
 
-U8 = fake.Flavour(signed=False, symmetric=False, reduce_range=False)
+U8 = fake.Int8Scheme(signed=False, symmetric=False, reduce_range=False)
 
 
-def layer(flavour: fake.Flavour = U8):
+def layer(scheme: fake.Int8Scheme = U8):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
-    assert fake.attach(net, flavour) == 2
+    assert fake.attach(net, scheme) == 2
     return net
 
 
@@ -63,21 +63,22 @@ def test_layers_are_attached_and_detached_without_a_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flavour", "values"), [(U8, 256), (fake.Flavour(True, False, False), 256), (fake.Flavour(True, True, False), 256)]
+    ("scheme", "values"),
+    [(U8, 256), (fake.Int8Scheme(True, False, False), 256), (fake.Int8Scheme(True, True, False), 256)],
 )
-def test_inputs_take_as_many_values_as_8_bits_have(flavour: fake.Flavour, values: int) -> None:
-    net = layer(flavour)
+def test_inputs_take_as_many_values_as_8_bits_have(scheme: fake.Int8Scheme, values: int) -> None:
+    net = layer(scheme)
     x = torch.linspace(-1, 3, 6000).reshape(-1, 6)
     seen = fake._activation(net[0].train(), x)
     assert 150 < len(seen.unique()) <= values
-    assert float((seen - x).abs().max()) <= 4 / 255 if not flavour.symmetric else 6 / 254
+    assert float((seen - x).abs().max()) <= 4 / 255 if not scheme.symmetric else 6 / 254
     zero = fake._activation(net[0].eval(), torch.zeros(1, 6))
     assert torch.equal(zero, torch.zeros(1, 6)), "nothing is rounded away from zero: padding stays padding"
 
 
 @pytest.mark.parametrize(("reduced", "most"), [(False, 127), (True, 63)])
 def test_weights_have_a_scale_for_each_channel(reduced: bool, most: int) -> None:
-    net = layer(fake.Flavour(False, False, reduced))
+    net = layer(fake.Int8Scheme(False, False, reduced))
     with torch.no_grad():
         net[0].weight[0] *= 100
     rounded = fake._weight(net[0]).detach()
@@ -103,10 +104,10 @@ def test_running_extremes_follow_training_batches_only() -> None:
     assert torch.equal(net.state_dict()["0.fake_high"], before)
 
 
-def test_the_flavour_is_the_targets(tmp_path: Path) -> None:
+def test_int8_settings_follow_the_target(tmp_path: Path) -> None:
     for name in ("host", "jetson-orin-nano"):
-        made = flavour.resolve(catalog.recipe("int8-qat"), target.load(name), "onnxruntime")
-        aware, static = (step.config for step in made.passes)
+        recipe = pass_defaults.resolve(catalog.recipe("int8-qat"), target.load(name), "onnxruntime")
+        aware, static = (step.config for step in recipe.passes)
         assert {key: static[key] for key in aware} == dict(aware)
     assert isinstance(QuantizeAware(), Trainable)
     assert QuantizeAware.from_dict({"recovery": {"epochs": 2}}).recovery.epochs == 2
@@ -114,7 +115,7 @@ def test_the_flavour_is_the_targets(tmp_path: Path) -> None:
         QuantizeAware.from_dict({"recovery": {"epochs": 0}})
 
 
-def test_what_it_cannot_train_it_says(tmp_path: Path) -> None:
+def test_what_it_cannot_train_is_refused(tmp_path: Path) -> None:
     model = load_module((torch.nn.Sequential(torch.nn.ReLU()), torch.zeros(1, 3)), Reference("net"), tmp_path)
     with raises(UsageError, "data", hint="--train"):
         QuantizeAware().apply(model, None, tmp_path)
@@ -136,7 +137,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def export(place: Path, **options):
-    # The target is not this machine, so that each machine rounds alike: weights in 7 bits.
+    # The target is not this machine, so that every machine rounds in the same way: weights in 7 bits.
     settings = {"candidates": ["onnxruntime/int8-static"], "target": "x86-avx2", "repair": False, "max_drop": 0.03}
     settings |= {"bench": False, **options}
     return api.export(
@@ -149,14 +150,16 @@ def test_the_last_resort_passes_where_int8_and_nothing_else_does_not(place: Path
     with pytest.raises(AccuracyFailure):
         export(place)
     result = export(place, qat=True, candidates=["onnxruntime/int8-static", "openvino/int8-static"])
-    fared = {candidate.name: candidate for candidate in result.report.candidates}
-    assert set(fared) == {f"{b}/{name}" for b in ("onnxruntime", "openvino") for name in ("int8-static", "int8-qat")}
-    assert fared["onnxruntime/int8-static"].status == fared["openvino/int8-static"].status == "failed-gate"
-    assert fared["onnxruntime/int8-static"].quality.drop > 0.1
-    assert fared["openvino/int8-qat"].quality.ok, "what one backend's training mends, the other may be faster with"
+    candidates = {candidate.name: candidate for candidate in result.report.candidates}
+    assert set(candidates) == {
+        f"{b}/{name}" for b in ("onnxruntime", "openvino") for name in ("int8-static", "int8-qat")
+    }
+    assert candidates["onnxruntime/int8-static"].status == candidates["openvino/int8-static"].status == "failed-gate"
+    assert candidates["onnxruntime/int8-static"].quality.drop > 0.1
+    assert candidates["openvino/int8-qat"].quality.ok, "the model trained for one backend may be faster on the other"
     steps = [path.read_text() for path in (place / "cache" / "steps").glob("*/*/entry.json")]
     assert sum("quantize-aware" in text for text in steps) == 1, "one training serves both"
-    shipped = fared["onnxruntime/int8-qat"]
+    shipped = candidates["onnxruntime/int8-qat"]
     assert shipped.status == "shipped" and shipped.quality.drop <= 0.03
     assert [step.name for step in result.bundle.manifest.lineage] == ["quantize-aware", "export", "quantize-static"]
     assert any(mentions(note, "2 layers", "int8") for note in result.bundle.manifest.lineage[0].notes)
@@ -195,6 +198,6 @@ def test_equal_trainings_give_equal_graphs(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         settings = QuantizeAware(recovery=Recovery(epochs=2))
-        made = settings.apply(model, None, tmp_path, Training(data, model, tmp_path / name, Silent()))
-        digests.append(made.steps[-1].after)
-    assert digests[0] == digests[1] != made.steps[-1].before
+        trained = settings.apply(model, None, tmp_path, Training(data, model, tmp_path / name, Silent()))
+        digests.append(trained.steps[-1].after)
+    assert digests[0] == digests[1] != trained.steps[-1].before

@@ -1,4 +1,4 @@
-"""The pass `quantize-aware` keeps the contract of passes on the live module."""
+"""The pass `quantize-aware` keeps the contract of passes on torch modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.needs("optimum.onnxruntime")
 
 from edgekit.passes.train.quantize_aware import QuantizeAware  # noqa: E402
 from edgekit.passes.train.recovery import Recovery  # noqa: E402  # they need torch
-from edgekit.testing import LivePassTests  # noqa: E402
+from edgekit.testing import TorchPassTests  # noqa: E402
 
 bars = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bars.py")))
 
@@ -23,7 +23,7 @@ class Mean(torch.nn.Module):
         return x.mean((2, 3))
 
 
-class TestQuantizeAware(LivePassTests):
+class TestQuantizeAware(TorchPassTests):
     def subject(self):
         return QuantizeAware(recovery=Recovery(epochs=2, batch_size=16))
 

@@ -26,7 +26,7 @@ def floats(*shape: int) -> np.ndarray:
 
 
 def mixed(build: Callable[..., Any], maps: int) -> Any:
-    """Build one Conv of `maps` maps, then two products: `x:f32[N,1,8,8]` to `y:f32[N,4]`."""
+    """Return one Conv of `maps` maps, then two products: `x:f32[N,1,8,8]` to `y:f32[N,4]`."""
     return build(
         [
             helper.make_node("Conv", ["x", "k"], ["c"], name="conv"),
@@ -70,19 +70,19 @@ def test_minilm_stays_close_and_small(
     optimized_kinds: Any,
     tmp_path: Path,
 ) -> None:
-    made = QuantizeDynamic().apply(minilm, None, work(tmp_path / "out"))
-    assert made.precision == "i8-dynamic"
-    assert made.graph.stat().st_size < 0.66 * minilm.graph.stat().st_size
-    assert mentions(made.steps[-1].notes[1], ("12 MatMul", "constant"))
+    quantized = QuantizeDynamic().apply(minilm, None, work(tmp_path / "out"))
+    assert quantized.precision == "i8-dynamic"
+    assert quantized.graph.stat().st_size < 0.66 * minilm.graph.stat().st_size
+    assert mentions(quantized.steps[-1].notes[1], ("12 MatMul", "constant"))
     feed = sentence("Three men are playing chess.")
     (before,) = run_onnxruntime(minilm.graph, feed)
     for run in (run_onnxruntime, run_openvino):
-        (after,) = run(made.graph, feed)
+        (after,) = run(quantized.graph, feed)
         assert (before * after).sum() / np.linalg.norm(before) / np.linalg.norm(after) > 0.99
-    counted = Counter(optimized_kinds(made.graph, tmp_path))
+    counted = Counter(optimized_kinds(quantized.graph, tmp_path))
     assert counted["DynamicQuantizeMatMul"] + counted["MatMulIntegerToFloat"] == 36
     # The table of words is looked up, not multiplied: quantized, it would be dequantized.
-    assert kinds(made)["DequantizeLinear"] == 0
+    assert kinds(quantized)["DequantizeLinear"] == 0
 
 
 def test_a_convolutional_net_is_refused_with_the_reason(resnet: Model, tmp_path: Path) -> None:
@@ -96,26 +96,26 @@ def test_a_few_convolutions_stay_float(
     make_graph: Any, make_model: Any, run_onnxruntime: Any, exact: Any, tmp_path: Path
 ) -> None:
     model = make_model(mixed(make_graph, 2), tmp_path / "in")
-    made = QuantizeDynamic(reduce_range=exact["reduce_range"]).apply(model, None, work(tmp_path / "out"))
-    found = kinds(made)
-    assert (found["Conv"], found["ConvInteger"], found["MatMulInteger"], found["Gemm"]) == (1, 0, 2, 0)
-    assert any(mentions(note, "convolutions", "12%") for note in made.steps[-1].notes)
+    quantized = QuantizeDynamic(reduce_range=exact["reduce_range"]).apply(model, None, work(tmp_path / "out"))
+    operators = kinds(quantized)
+    assert (operators["Conv"], operators["ConvInteger"], operators["MatMulInteger"], operators["Gemm"]) == (1, 0, 2, 0)
+    assert any(mentions(note, "convolutions", "12%") for note in quantized.steps[-1].notes)
     feed = {"x": floats(3, 1, 8, 8)}
-    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed)
+    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(quantized.graph, feed)
     assert np.linalg.norm(before - after) < 0.05 * np.linalg.norm(before)
 
 
 def test_an_excluded_node_stays_float(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
     model = make_model(mixed(make_graph, 2), tmp_path / "in")
-    made = QuantizeDynamic(exclude=("first",)).apply(model, None, work(tmp_path / "out"))
-    assert kinds(made)["MatMulInteger"] == 1
+    quantized = QuantizeDynamic(exclude=("first",)).apply(model, None, work(tmp_path / "out"))
+    assert kinds(quantized)["MatMulInteger"] == 1
 
 
 def test_a_node_in_overrides_stays_float(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
     model = make_model(mixed(make_graph, 2), tmp_path / "in")
     over = {"operators": {"Gemm": {"float": True}}, "nodes": {"second": {"float": False}}}
-    made = QuantizeDynamic.from_dict({"overrides": over}).apply(model, None, work(tmp_path / "out"))
-    assert (kinds(made)["MatMulInteger"], kinds(made)["MatMul"]) == (1, 1)
+    quantized = QuantizeDynamic.from_dict({"overrides": over}).apply(model, None, work(tmp_path / "out"))
+    assert (kinds(quantized)["MatMulInteger"], kinds(quantized)["MatMul"]) == (1, 1)
     with raises(UsageError, "Conv", hint="Gemm, MatMul"):
         QuantizeDynamic.from_dict({"overrides": {"operators": {"Conv": {"float": True}}}})
 
@@ -128,7 +128,7 @@ def test_nothing_to_quantize(make_graph: Any, make_model: Any, tmp_path: Path) -
 
 def test_reduced_range_leaves_a_bit_free(make_graph: Any, make_model: Any, tmp_path: Path) -> None:
     model = make_model(mixed(make_graph, 2), tmp_path / "in")
-    made = QuantizeDynamic(reduce_range=True).apply(model, None, work(tmp_path / "out"))
-    weights = [t for t in onnx.load(made.graph).graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    quantized = QuantizeDynamic(reduce_range=True).apply(model, None, work(tmp_path / "out"))
+    weights = [t for t in onnx.load(quantized.graph).graph.initializer if t.data_type == onnx.TensorProto.INT8]
     greatest = max(np.abs(onnx.numpy_helper.to_array(tensor).astype(int)).max() for tensor in weights)
     assert 60 <= greatest <= 64

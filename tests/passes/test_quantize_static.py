@@ -1,4 +1,4 @@
-"""Static int8: right on real models, fused by the runtimes, flat in memory, and plain about what it cannot do."""
+"""Static int8: accurate on real models, fused by the runtimes, constant in memory, clear about what it cannot do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def floats(*shape: int) -> np.ndarray:
 
 
 def perceptron(build: Callable[..., Any], **values: Any) -> Any:
-    """Build Gemm, Relu, MatMul: `x:f32[N,16]` to `y:f32[N,4]`."""
+    """Return Gemm, Relu, MatMul: `x:f32[N,16]` to `y:f32[N,4]`."""
     return build(
         [
             helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first"),
@@ -109,7 +109,7 @@ class TestResNet:
         large = [t for t in onnx.load(resnet_int8.graph).graph.initializer if np.prod(t.dims) > 300]
         assert large and {t.data_type for t in large} == {onnx.TensorProto.INT8}
 
-    def test_says_what_it_did(self, resnet: Model, resnet_int8: Model) -> None:
+    def test_lineage_records_what_it_did(self, resnet: Model, resnet_int8: Model) -> None:
         (step,) = resnet_int8.steps
         assert resnet_int8.precision == "i8"
         assert (step.name, step.before, step.after) == ("quantize-static", resnet.digest, resnet_int8.digest)
@@ -137,14 +137,14 @@ class TestMiniLM:
                 mean = session.run(None, sentence(text))[0][0].mean(0)
                 return mean / np.linalg.norm(mean)
 
-            found = [float(embed(first) @ embed(second)) for first, second, _ in pairs]
-            return float(spearmanr(found, [truth for _, _, truth in pairs]).statistic)
+            similarities = [float(embed(first) @ embed(second)) for first, second, _ in pairs]
+            return float(spearmanr(similarities, [truth for _, _, truth in pairs]).statistic)
 
         before, after = score(minilm), score(minilm_int8)
         assert before > 0.79
         assert after > before - 0.006
 
-    def test_every_constant_matmul_runs_in_integers_and_gives_float(
+    def test_every_constant_matmul_runs_in_integers_and_returns_float(
         self, minilm_int8: Model, optimized_kinds: Any, tmp_path: Path
     ) -> None:
         kinds = Counter(optimized_kinds(minilm_int8.graph, tmp_path))
@@ -154,11 +154,11 @@ class TestMiniLM:
 
     def test_residual_stream_is_not_rounded(self, minilm_int8: Model) -> None:
         graph = onnx.load(minilm_int8.graph).graph
-        makers = {name: node for node in graph.node for name in node.output}
+        producers = {name: node for node in graph.node for name in node.output}
         sums = [node for node in graph.node if node.op_type in ("Add", "LayerNormalization")]
         assert len(sums) > 30
         for node in sums:
-            assert not [n for n in node.input if n in makers and makers[n].op_type == "DequantizeLinear"]
+            assert not [n for n in node.input if n in producers and producers[n].op_type == "DequantizeLinear"]
 
     def test_runs_in_openvino(self, minilm: Model, minilm_int8: Model, sentence: Any, run_openvino: Any) -> None:
         feed = sentence("A man is playing a large flute.")
@@ -173,11 +173,11 @@ class TestGraphs:
         self, make_graph: Any, make_model: Any, run_onnxruntime: Any, exact: Any, tmp_path: Path
     ) -> None:
         model = make_model(perceptron(make_graph, opset=11, ir_version=6), tmp_path / "in")
-        made = QuantizeStatic(**exact).apply(model, rows(), work(tmp_path / "out"))
-        assert onnx.load(made.graph).opset_import[0].version == 13
-        assert any(mentions(note, ("opset", "11", "13")) for note in made.steps[-1].notes)
+        quantized = QuantizeStatic(**exact).apply(model, rows(), work(tmp_path / "out"))
+        assert onnx.load(quantized.graph).opset_import[0].version == 13
+        assert any(mentions(note, ("opset", "11", "13")) for note in quantized.steps[-1].notes)
         feed = {"x": floats(3, 16)}
-        (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed)
+        (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(quantized.graph, feed)
         assert np.linalg.norm(before - after) < 0.1 * np.linalg.norm(before)
 
     def test_batch_norms_and_weights_in_constant_nodes_are_folded(
@@ -204,9 +204,9 @@ class TestGraphs:
             },
         )
         feeds = Feeds.from_arrays([{"x": floats(1, 3, 8, 8)} for _ in range(8)])
-        made = QuantizeStatic().apply(make_model(proto, tmp_path / "in"), feeds, work(tmp_path / "out"))
-        assert counts(made)["BatchNormalization"] == 0
-        kinds = optimized_kinds(made.graph, tmp_path)
+        quantized = QuantizeStatic().apply(make_model(proto, tmp_path / "in"), feeds, work(tmp_path / "out"))
+        assert counts(quantized)["BatchNormalization"] == 0
+        kinds = optimized_kinds(quantized.graph, tmp_path)
         assert "QLinearConv" in kinds and "Clip" not in kinds
 
     def test_inputs_of_other_types_and_lengths(
@@ -232,21 +232,21 @@ class TestGraphs:
             {"ids": SEED.integers(0, 50, (1, length)), "mask": np.ones((1, length), bool)} for length in (3, 9, 1, 30)
         ]
         model = make_model(proto, tmp_path / "in")
-        made = QuantizeStatic().apply(model, Feeds.from_arrays(feeds), work(tmp_path / "out"))
+        quantized = QuantizeStatic().apply(model, Feeds.from_arrays(feeds), work(tmp_path / "out"))
         (before,) = run_onnxruntime(model.graph, feeds[1])
         for run in (run_onnxruntime, run_openvino):
-            (after,) = run(made.graph, feeds[1])
+            (after,) = run(quantized.graph, feeds[1])
             assert np.linalg.norm(before - after) < 0.1 * np.linalg.norm(before)
 
-    def test_stale_types_are_inferred_anew(
+    def test_stale_types_are_inferred_again(
         self, make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path
     ) -> None:
         proto = perceptron(make_graph)
         proto.graph.value_info.append(helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT, [1, 7, 7]))
         model = make_model(proto, tmp_path / "in")
-        made = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
-        assert np.isfinite(run_onnxruntime(made.graph, {"x": floats(2, 16)})[0]).all()
-        assert not onnx.load(made.graph).metadata_props
+        quantized = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
+        assert np.isfinite(run_onnxruntime(quantized.graph, {"x": floats(2, 16)})[0]).all()
+        assert not onnx.load(quantized.graph).metadata_props
 
     def test_a_table_that_is_also_looked_up_stays_float_there(
         self, make_graph: Any, make_model: Any, tmp_path: Path
@@ -262,8 +262,8 @@ class TestGraphs:
             {"table": floats(16, 8)},
         )
         feeds = Feeds.from_arrays([{"x": floats(16, 16), "ids": np.arange(8)} for _ in range(3)])
-        made = QuantizeStatic().apply(make_model(proto, tmp_path / "in"), feeds, work(tmp_path / "out"))
-        graph = onnx.load(made.graph).graph
+        quantized = QuantizeStatic().apply(make_model(proto, tmp_path / "in"), feeds, work(tmp_path / "out"))
+        graph = onnx.load(quantized.graph).graph
         gather = next(node for node in graph.node if node.op_type == "Gather")
         assert gather.input[0] in {tensor.name for tensor in graph.initializer}
 
@@ -271,9 +271,9 @@ class TestGraphs:
         proto = perceptron(make_graph)
         model = make_model(proto, tmp_path / "in")
         onnx.save(proto, model.graph, save_as_external_data=True, location="weights.bin", size_threshold=0)
-        made = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
-        assert [path.name for path in made.files()] == ["model.onnx"]
-        assert counts(made)["DequantizeLinear"] >= 3
+        quantized = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
+        assert [path.name for path in quantized.files()] == ["model.onnx"]
+        assert counts(quantized)["DequantizeLinear"] >= 3
 
     def test_an_output_that_is_quantized_again_keeps_its_name_and_its_precision(
         self, make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path
@@ -288,12 +288,14 @@ class TestGraphs:
             {"w1": floats(16, 16), "w2": floats(16, 4)},
         )
         model = make_model(proto, tmp_path / "in")
-        made = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
-        graph = onnx.load(made.graph).graph
+        quantized = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
+        graph = onnx.load(quantized.graph).graph
         assert [value.name for value in graph.output] == ["hidden", "y"]
         assert next(node for node in graph.node if "hidden" in node.output).op_type == "MatMul"
         feed = {"x": floats(4, 16)}
-        for before, after in zip(run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed), strict=True):
+        for before, after in zip(
+            run_onnxruntime(model.graph, feed), run_onnxruntime(quantized.graph, feed), strict=True
+        ):
             assert np.linalg.norm(before - after) < 0.1 * np.linalg.norm(before)
 
 
@@ -309,16 +311,16 @@ class TestSettings:
         assert points and not any(numpy_helper.to_array(tensor).any() for tensor in points)
 
     def test_reduced_range_leaves_a_bit_free(self, model: Model, tmp_path: Path) -> None:
-        made = QuantizeStatic(reduce_range=True).apply(model, rows(), work(tmp_path / "out"))
+        quantized = QuantizeStatic(reduce_range=True).apply(model, rows(), work(tmp_path / "out"))
         weights = [
-            t for t in onnx.load(made.graph).graph.initializer if t.data_type == onnx.TensorProto.INT8 and t.dims
+            t for t in onnx.load(quantized.graph).graph.initializer if t.data_type == onnx.TensorProto.INT8 and t.dims
         ]
         greatest = max(np.abs(numpy_helper.to_array(tensor).astype(int)).max() for tensor in weights)
         assert 60 <= greatest <= 64
 
     def test_an_excluded_node_stays_float(self, model: Model, tmp_path: Path) -> None:
-        made = QuantizeStatic(exclude=("second",)).apply(model, rows(), work(tmp_path / "out"))
-        node = next(node for node in onnx.load(made.graph).graph.node if node.op_type == "MatMul")
+        quantized = QuantizeStatic(exclude=("second",)).apply(model, rows(), work(tmp_path / "out"))
+        node = next(node for node in onnx.load(quantized.graph).graph.node if node.op_type == "MatMul")
         assert node.input[1] == "w2"
 
     def test_an_unknown_excluded_node_is_named(self, model: Model, tmp_path: Path) -> None:
@@ -329,7 +331,7 @@ class TestSettings:
         with raises(UsageError, ("MatMul, Gemm, Conv", "Softmax"), hint="`followers`"):
             QuantizeStatic.from_dict({"operators": ["MatMul", "Softmax"]})
 
-    def test_runs_no_more_samples_than_told(self, model: Model, tmp_path: Path) -> None:
+    def test_runs_no_more_samples_than_set(self, model: Model, tmp_path: Path) -> None:
         drawn: list[int] = []
 
         def make() -> Iterator[dict[str, np.ndarray]]:
@@ -338,13 +340,13 @@ class TestSettings:
                 yield {"x": floats(1, 16)}
 
         feeds = Feeds(make, lambda: 50, lambda: "digest")
-        made = QuantizeStatic(samples=7).apply(model, feeds, work(tmp_path / "out"))
-        assert 40 < max(drawn) < 50, "they are spread over all, and none is drawn behind the last"
-        assert "7 samples" in made.steps[-1].notes[0]
+        quantized = QuantizeStatic(samples=7).apply(model, feeds, work(tmp_path / "out"))
+        assert 40 < max(drawn) < 50, "they are spread over all, and none is drawn after the last"
+        assert "7 samples" in quantized.steps[-1].notes[0]
 
     def test_quantizing_a_bf16_model_keeps_its_mark(self, model: Model, tmp_path: Path) -> None:
-        made = QuantizeStatic().apply(replace(model, precision="bf16"), rows(), work(tmp_path / "out"))
-        assert made.precision == "i8+bf16"
+        quantized = QuantizeStatic().apply(replace(model, precision="bf16"), rows(), work(tmp_path / "out"))
+        assert quantized.precision == "i8+bf16"
 
 
 class TestRefusals:
@@ -370,15 +372,15 @@ class TestRefusals:
         model = make_model(proto, tmp_path / "in")
         with raises(UnsupportedError, "1 MatMul", "constant", hint="fp32"):
             QuantizeStatic().apply(model, feeds, work(tmp_path / "out"))
-        made = QuantizeStatic(activation_matmul=True).apply(model, feeds, work(tmp_path / "out2"))
-        assert counts(made)["QuantizeLinear"] == 1
+        quantized = QuantizeStatic(activation_matmul=True).apply(model, feeds, work(tmp_path / "out2"))
+        assert counts(quantized)["QuantizeLinear"] == 1
 
     def test_quantized_already(self, model: Model, tmp_path: Path) -> None:
-        made = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
+        quantized = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
         with raises(UnsupportedError, ("f32", "i8"), hint="quantize-static"):
-            QuantizeStatic().apply(made, rows(), work(tmp_path / "again"))
+            QuantizeStatic().apply(quantized, rows(), work(tmp_path / "again"))
         with raises(UnsupportedError, "DequantizeLinear, QuantizeLinear", hint="fp32"):
-            QuantizeStatic().apply(replace(made, precision="f32"), rows(), work(tmp_path / "third"))
+            QuantizeStatic().apply(replace(quantized, precision="f32"), rows(), work(tmp_path / "third"))
 
     def test_inner_graphs(self, make_graph: Any, make_model: Any, tmp_path: Path) -> None:
         def branch(name: str) -> Any:
@@ -413,11 +415,11 @@ def test_nothing_is_printed_or_left_behind(
     (model.folder / ASSETS / "labels.txt").write_text("cat\n")
     here = work(tmp_path / "here")
     monkeypatch.chdir(here)
-    made = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
+    quantized = QuantizeStatic().apply(model, rows(), work(tmp_path / "out"))
     assert capfd.readouterr() == ("", "")
     assert not list(here.iterdir())
-    assert sorted(path.name for path in made.folder.iterdir()) == [ASSETS, "model.onnx"]
-    assert (made.assets / "labels.txt").read_text() == "cat\n"
+    assert sorted(path.name for path in quantized.folder.iterdir()) == [ASSETS, "model.onnx"]
+    assert (quantized.assets / "labels.txt").read_text() == "cat\n"
 
 
 REPEAT = """
@@ -462,9 +464,9 @@ count, folder, method = int(sys.argv[1]), Path(sys.argv[2]), Method(sys.argv[3])
 class Feeds:
     def __iter__(self):
         return ({"x": np.full((1, 64, 64, 64), 1.0 + number % 7, np.float32)} for number in range(count))
-found = find_ranges(onnx.load(folder / "model.onnx"), ["x", "a", "b"], Feeds(),
+calibration = find_ranges(onnx.load(folder / "model.onnx"), ["x", "a", "b"], Feeds(),
     [TensorSpec("x", "f32", (1, 64, 64, 64))], method=method, file=folder / f"{count}.onnx")
-assert found.count == count
+assert calibration.count == count
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -522,11 +524,11 @@ def test_mean_averages_groups_of_samples() -> None:
         ([1.0], "one sample"),
     ],
 )
-def test_how_many_samples_were_enough_is_told(
+def test_a_note_has_how_many_samples_were_enough(
     values: list[float], facts: Fact, make_graph: Any, tmp_path: Path
 ) -> None:
     proto = make_graph([helper.make_node("Neg", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {})
     feeds = [{"x": np.array([[-value, 0, 0, value]], np.float32)} for value in values]
     specs = (TensorSpec("x", "f32", ("N", 4)),)
-    found = find_ranges(proto, ["x", "y"], feeds, specs, method=Method(), file=None)
-    assert mentions(found.notes[0], facts)
+    calibration = find_ranges(proto, ["x", "y"], feeds, specs, method=Method(), file=None)
+    assert mentions(calibration.notes[0], facts)

@@ -1,4 +1,4 @@
-"""The flavour of static int8 that TensorRT's parser takes: zero point 0 everywhere, biases in float."""
+"""The settings of static int8 that TensorRT's parser takes: zero point 0 everywhere, biases in float."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def floats(*shape: int) -> np.ndarray:
 
 
 @pytest.fixture
-def flavour() -> QuantizeStatic:
+def settings() -> QuantizeStatic:
     resolved = resolve(catalog.recipe("int8-static"), target.load("jetson-orin-nano"), "tensorrt")
     return QuantizeStatic.from_dict(resolved.passes[0].config)
 
@@ -33,14 +33,14 @@ def flavour() -> QuantizeStatic:
 def pairs(model: Model) -> list[tuple[int, np.ndarray, str]]:
     """Return the zero point's type and value of every Q and DQ, and the node's name."""
     graph = onnx.load(model.graph).graph
-    held = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert nodes and all(len(node.input) == 3 for node in nodes)
-    return [(held[n.input[2]].data_type, numpy_helper.to_array(held[n.input[2]]), n.name) for n in nodes]
+    return [(constants[n.input[2]].data_type, numpy_helper.to_array(constants[n.input[2]]), n.name) for n in nodes]
 
 
 def test_convolutions_with_biases(
-    make_graph: Any, make_model: Any, run_onnxruntime: Any, flavour: QuantizeStatic, tmp_path: Path
+    make_graph: Any, make_model: Any, run_onnxruntime: Any, settings: QuantizeStatic, tmp_path: Path
 ) -> None:
     proto = make_graph(
         [
@@ -66,32 +66,32 @@ def test_convolutions_with_biases(
     model = make_model(proto, tmp_path / "in")
     feeds = Feeds.from_arrays([{"x": floats(1, 3, 8, 8)} for _ in range(8)])
     (tmp_path / "out").mkdir()
-    made = flavour.apply(model, feeds, tmp_path / "out")
-    found = pairs(made)
-    assert {kind for kind, _, _ in found} == {TensorProto.INT8}, "no bias of 32 bits, no unsigned activation"
-    assert not [name for _, zero, name in found if zero.any()]
-    assert sum(zero.ndim == 1 for _, zero, _ in found) == 3, "a scale for each channel of each weight"
-    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(made.graph).graph.initializer}
+    quantized = settings.apply(model, feeds, tmp_path / "out")
+    zero_points = pairs(quantized)
+    assert {kind for kind, _, _ in zero_points} == {TensorProto.INT8}, "no bias of 32 bits, no unsigned activation"
+    assert not [name for _, zero, name in zero_points if zero.any()]
+    assert sum(zero.ndim == 1 for _, zero, _ in zero_points) == 3, "a scale for each channel of each weight"
+    constants = {t.name: numpy_helper.to_array(t) for t in onnx.load(quantized.graph).graph.initializer}
     for bias in ("b1", "b2", "b3"):
         assert np.array_equal(
-            held[bias], numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == bias))
+            constants[bias], numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == bias))
         )
     feed = {"x": floats(4, 3, 8, 8)}
-    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed)
+    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(quantized.graph, feed)
     assert np.linalg.norm(before - after) < 0.1 * np.linalg.norm(before)
 
 
 def test_resnet(
-    resnet: Model, cifar_feeds: Feeds, cifar: Any, run_onnxruntime: Any, flavour: QuantizeStatic, tmp_path: Path
+    resnet: Model, cifar_feeds: Feeds, cifar: Any, run_onnxruntime: Any, settings: QuantizeStatic, tmp_path: Path
 ) -> None:
-    made = flavour.apply(resnet, cifar_feeds, tmp_path)
-    found = pairs(made)
-    assert {kind for kind, _, _ in found} == {TensorProto.INT8}
-    assert not any(zero.any() for _, zero, _ in found)
+    quantized = settings.apply(resnet, cifar_feeds, tmp_path)
+    zero_points = pairs(quantized)
+    assert {kind for kind, _, _ in zero_points} == {TensorProto.INT8}
+    assert not any(zero.any() for _, zero, _ in zero_points)
     images, labels = cifar("test", 20)
     right = [
         float((run_onnxruntime(model.graph, {"images": images})[0].argmax(1) == labels).mean())
-        for model in (resnet, made)
+        for model in (resnet, quantized)
     ]
     assert right[1] > right[0] - 0.03, right
 

@@ -1,4 +1,4 @@
-"""Recovery of models of transformers, on texts of different lengths: as repeatable as that of any network."""
+"""Recovery of transformers models, on texts of different lengths: as repeatable as that of any network."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def model(bert, tmp_path: Path) -> Model:
 
 
 def data() -> TrainingData:
-    """Token ids of different lengths; the label says whether a 7 is among them."""
-    dice = np.random.default_rng(2)
-    rows = [dice.integers(5, 30, dice.integers(3, 9)) for _ in range(40)]
+    """Return token ids of different lengths; the label is whether a 7 is among them."""
+    generator = np.random.default_rng(2)
+    rows = [generator.integers(5, 30, generator.integers(3, 9)) for _ in range(40)]
     specs = tuple(
         TensorSpec(name, "i64", ("batch", "tokens")) for name in ("input_ids", "attention_mask", "token_type_ids")
     )

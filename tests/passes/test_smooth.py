@@ -1,4 +1,4 @@
-"""SmoothQuant: exact in float, folded where the graph allows, and better in int8 where outliers are."""
+"""SmoothQuant: exact in float, folded where the graph allows, and more accurate in int8 with outliers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Model
-from edgekit.passes.quantize.channel_ranges import channel_extremes
+from edgekit.passes.quantize.channel_statistics import channel_extremes
 from edgekit.passes.quantize.smooth import Smooth, divisors
 from edgekit.passes.quantize.static import QuantizeStatic
 from edgekit.spec import TensorSpec
@@ -37,14 +37,14 @@ def work(folder: Path) -> Path:
 
 
 def outliers(width: int) -> np.ndarray:
-    """Return a factor for each channel: two of them are far greater than the others, as in language models."""
+    """Return a factor for each channel: two are far greater than the others, as in language models."""
     factors = np.ones(width, np.float32)
     factors[[3, 11]] = 60, 25
     return factors
 
 
 def block(build: Callable[..., Any], *, residual: bool = False) -> Any:
-    """Build a norm with outliers, two products that read it, a gate, a product, Relu and a product.
+    """Return a norm with outliers, two products that read it, a gate, a product, Relu and a product.
 
     With `residual` the norm is read by a sum as well.
     """
@@ -96,32 +96,34 @@ class TestContract(PassTests):
         return self.feeds
 
 
-def test_what_reads_alone_is_folded(make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path) -> None:
+def test_activations_that_only_products_read_are_folded(
+    make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path
+) -> None:
     model = make_model(block(make_graph), tmp_path / "in")
-    made = Smooth().apply(model, sequences(), work(tmp_path / "out"))
-    kinds = [Counter(node.op_type for node in onnx.load(one.graph).graph.node) for one in (model, made)]
+    smoothed = Smooth().apply(model, sequences(), work(tmp_path / "out"))
+    kinds = [Counter(node.op_type for node in onnx.load(each.graph).graph.node) for each in (model, smoothed)]
     assert kinds[0] - kinds[1] == Counter(["Identity"]) and not kinds[1] - kinds[0]
-    assert mentions(made.steps[-1].notes[0], ("3 activations", "3"))
-    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(made.graph).graph.initializer}
-    assert held["gamma"].max() / held["gamma"].min() < 60 / 4, "the outliers went into the weights"
+    assert mentions(smoothed.steps[-1].notes[0], ("3 activations", "3"))
+    constants = {t.name: numpy_helper.to_array(t) for t in onnx.load(smoothed.graph).graph.initializer}
+    assert constants["gamma"].max() / constants["gamma"].min() < 60 / 4, "the outliers went into the weights"
     feed = {"x": floats(2, 7, 32)}
-    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed)
+    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(smoothed.graph, feed)
     assert np.linalg.norm(before - after) < 1e-5 * np.linalg.norm(before)
-    assert made.precision == "f32"
+    assert smoothed.precision == "f32"
 
 
 @pytest.mark.parametrize("insert", [True, False])
-def test_what_a_residual_reads_too_gets_an_operator_or_is_left(
+def test_an_activation_that_a_residual_reads_too_gets_an_operator_or_stays(
     insert: bool, make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path
 ) -> None:
     model = make_model(block(make_graph, residual=True), tmp_path / "in")
-    made = Smooth(insert=insert).apply(model, sequences(), work(tmp_path / "out"))
-    kinds = [Counter(node.op_type for node in onnx.load(one.graph).graph.node) for one in (model, made)]
+    smoothed = Smooth(insert=insert).apply(model, sequences(), work(tmp_path / "out"))
+    kinds = [Counter(node.op_type for node in onnx.load(each.graph).graph.node) for each in (model, smoothed)]
     assert kinds[1]["Mul"] - kinds[0]["Mul"] == (1 if insert else 0), "one for both products"
-    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(made.graph).graph.initializer}
-    assert np.array_equal(held["gamma"], outliers(32))
+    constants = {t.name: numpy_helper.to_array(t) for t in onnx.load(smoothed.graph).graph.initializer}
+    assert np.array_equal(constants["gamma"], outliers(32))
     feed = {"x": floats(2, 7, 32)}
-    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed)
+    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(smoothed.graph, feed)
     assert np.linalg.norm(before - after) < 1e-5 * np.linalg.norm(before)
 
 
@@ -135,12 +137,12 @@ def test_int8_loses_less(
     (before,) = run_onnxruntime(model.graph, feed)
     errors = []
     for name, start in (("plain", model), ("better", smoothed)):
-        made = QuantizeStatic(**exact).apply(start, feeds, work(tmp_path / name))
-        errors.append(np.linalg.norm(run_onnxruntime(made.graph, feed)[0] - before) / np.linalg.norm(before))
+        quantized = QuantizeStatic(**exact).apply(start, feeds, work(tmp_path / name))
+        errors.append(np.linalg.norm(run_onnxruntime(quantized.graph, feed)[0] - before) / np.linalg.norm(before))
     assert errors[1] < 0.6 * errors[0], errors
 
 
-def test_gemm_with_turned_weights_and_dead_channels(
+def test_gemm_with_transposed_weights_and_dead_channels(
     make_graph: Any, make_model: Any, run_onnxruntime: Any, tmp_path: Path
 ) -> None:
     w1, w2 = floats(24, 16), floats(8, 24)
@@ -160,12 +162,12 @@ def test_gemm_with_turned_weights_and_dead_channels(
     )
     model = make_model(proto, tmp_path / "in")
     feeds = Feeds.from_arrays([{"x": floats(2, 16)} for _ in range(8)])
-    made = Smooth(insert=False).apply(model, feeds, work(tmp_path / "out"))
+    smoothed = Smooth(insert=False).apply(model, feeds, work(tmp_path / "out"))
     feed = {"x": floats(5, 16)}
-    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(made.graph, feed)
+    (before,), (after,) = run_onnxruntime(model.graph, feed), run_onnxruntime(smoothed.graph, feed)
     assert np.isfinite(after).all()
     assert np.linalg.norm(before - after) < 1e-5 * np.linalg.norm(before)
-    changed = {t.name: numpy_helper.to_array(t) for t in onnx.load(made.graph).graph.initializer}
+    changed = {t.name: numpy_helper.to_array(t) for t in onnx.load(smoothed.graph).graph.initializer}
     assert not np.array_equal(changed["w1"], w1) and np.array_equal(changed["w1"][5], w1[5])
 
 
@@ -176,14 +178,14 @@ def test_the_divisors_are_those_of_the_paper() -> None:
     assert divisors(np.array([0.0, 9.0]), weights, 1.0).tolist() == [1.0, 9.0]
 
 
-def test_minilm_computes_what_it_computed(
+def test_minilm_computes_the_same_as_before(
     minilm: Model, stsb_feeds: Feeds, sentence: Any, run_onnxruntime: Any, tmp_path: Path
 ) -> None:
-    made = Smooth(samples=20).apply(minilm, stsb_feeds, work(tmp_path / "out"))
+    smoothed = Smooth(samples=20).apply(minilm, stsb_feeds, work(tmp_path / "out"))
     feed = sentence("A dog runs over the grass.")
-    (before,), (after,) = run_onnxruntime(minilm.graph, feed), run_onnxruntime(made.graph, feed)
+    (before,), (after,) = run_onnxruntime(minilm.graph, feed), run_onnxruntime(smoothed.graph, feed)
     assert np.linalg.norm(before - after) < 1e-5 * np.linalg.norm(before)
-    assert mentions(made.steps[-1].notes[0], "24 activations")
+    assert mentions(smoothed.steps[-1].notes[0], "24 activations")
 
 
 class TestChannels:
@@ -194,9 +196,9 @@ class TestChannels:
         proto = make_graph([helper.make_node("Neg", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {}, opset=opset)
         data = [floats(size, 4) for size in (1, 5, 2)]
         feeds = [{"x": array} for array in data]
-        found = channel_extremes(proto, {"x": 4, "y": 4}, feeds, self.SPECS, file=None)
+        extremes = channel_extremes(proto, {"x": 4, "y": 4}, feeds, self.SPECS, file=None)
         expected = np.abs(np.concatenate(data)).max(0)
-        assert np.array_equal(found["x"], expected) and np.array_equal(found["y"], expected)
+        assert np.array_equal(extremes["x"], expected) and np.array_equal(extremes["y"], expected)
 
     def test_a_value_that_is_not_finite_is_named(self, make_graph: Any) -> None:
         proto = make_graph([helper.make_node("Log", ["x"], ["y"])], ["x:f32[N,4]"], ["y:f32[N,4]"], {})
@@ -220,7 +222,7 @@ import numpy as np, onnx
 from pathlib import Path
 from edgekit._privacy import no_telemetry
 no_telemetry()
-from edgekit.passes.quantize.channel_ranges import channel_extremes
+from edgekit.passes.quantize.channel_statistics import channel_extremes
 from edgekit.spec import TensorSpec
 feeds = ({"x": np.full((1, 4096, 64), 1.0 + number % 7, np.float32)} for number in range(int(sys.argv[1])))
 specs = [TensorSpec("x", "f32", (1, 4096, 64))]

@@ -1,4 +1,4 @@
-"""Packed weights: right, small, kept packed by both runtimes, and plain about what is left alone."""
+"""Packed weights: accurate, small, kept packed by both runtimes, clear about what stays in float."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edgekit.data import Feeds
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.onnx_model import precision_of
 from edgekit.model import Model
-from edgekit.passes.quantize.packed_weights import quantized
 from edgekit.passes.quantize.weight_only import WeightOnly
+from edgekit.passes.quantize.weight_packing import quantize_weight
 from edgekit.testing.passes import PassTests
 from tests.wording import mentions, raises
 
@@ -34,7 +34,7 @@ def work(folder: Path) -> Path:
 
 
 def reader(build: Callable[..., Any], opset: int = 17) -> Any:
-    """Build a table, a Gemm with turned weights and a MatMul: `ids:i64[N]` to `y:f32[N,128]`."""
+    """Return a table, a Gemm with transposed weights and a MatMul: `ids:i64[N]` to `y:f32[N,128]`."""
     return build(
         [
             helper.make_node("Gather", ["table", "ids"], ["e"], name="look"),
@@ -55,7 +55,7 @@ def model(make_graph: Any, make_model: Any, tmp_path: Path) -> Model:
 
 
 def kinds(model: Model) -> dict[str, str]:
-    """Return the element type of every large constant."""
+    """Return the element type of every large constant, by name."""
     graph = onnx.load(model.graph).graph
     large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 4096]
     return {tensor.name: TensorProto.DataType.Name(tensor.data_type) for tensor in large}
@@ -93,14 +93,14 @@ def test_both_runtimes_agree_with_the_float_model(
     run_openvino: Any,
     tmp_path: Path,
 ) -> None:
-    made = WeightOnly.from_dict(config).apply(model, None, work(tmp_path / "out"))
-    onnx.checker.check_model(str(made.graph), full_check=True)
-    assert kinds(made) == {"table_packed": "INT8", "w1_packed": types[0], "w2_packed": types[1]}
-    assert made.precision == f"i{config.get('bits', 8)}-weights" == precision_of(onnx.load(made.graph))
+    packed = WeightOnly.from_dict(config).apply(model, None, work(tmp_path / "out"))
+    onnx.checker.check_model(str(packed.graph), full_check=True)
+    assert kinds(packed) == {"table_packed": "INT8", "w1_packed": types[0], "w2_packed": types[1]}
+    assert packed.precision == f"i{config.get('bits', 8)}-weights" == precision_of(onnx.load(packed.graph))
     feed = {"ids": np.array([3, 299, 0, 17])}
     (before,) = run_onnxruntime(model.graph, feed)
     for run in (run_onnxruntime, run_openvino):
-        (after,) = run(made.graph, feed)
+        (after,) = run(packed.graph, feed)
         assert np.linalg.norm(before - after) < limit * np.linalg.norm(before)
         assert not np.array_equal(before, after)
 
@@ -110,9 +110,9 @@ class TestRuntimes:
     def test_openvino_keeps_them_packed(self, bits: int, packed: set[str], model: Model, tmp_path: Path) -> None:
         import openvino
 
-        made = WeightOnly.from_dict({"bits": bits}).apply(model, None, work(tmp_path / "out"))
+        result = WeightOnly.from_dict({"bits": bits}).apply(model, None, work(tmp_path / "out"))
         compiled = openvino.Core().compile_model(
-            openvino.convert_model(made.graph),
+            openvino.convert_model(result.graph),
             "CPU",
             {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0},
         )
@@ -128,9 +128,9 @@ class TestRuntimes:
     def test_onnxruntime_multiplies_them_packed(
         self, config: dict[str, Any], model: Model, optimized_kinds: Any, tmp_path: Path
     ) -> None:
-        made = WeightOnly.from_dict(config).apply(model, None, work(tmp_path / "out"))
-        found = Counter(optimized_kinds(made.graph, tmp_path))
-        assert (found["MatMulNBits"], found["DequantizeLinear"]) == (2, 0)
+        packed = WeightOnly.from_dict(config).apply(model, None, work(tmp_path / "out"))
+        operators = Counter(optimized_kinds(packed.graph, tmp_path))
+        assert (operators["MatMulNBits"], operators["DequantizeLinear"]) == (2, 0)
 
 
 class TestSettings:
@@ -144,15 +144,15 @@ class TestSettings:
             ["y:f32[N,96]"],
             {"w1": floats(48, 172), "w2": floats(172, 96)},
         )
-        made = WeightOnly(bits=4, block=128).apply(make_model(proto, tmp_path / "in"), None, work(tmp_path / "out"))
-        assert kinds(made) == {"w1_packed": "INT4", "w2_packed": "INT8"}
-        held = {t.name: tuple(t.dims) for t in onnx.load(made.graph).graph.initializer}
+        packed = WeightOnly(bits=4, block=128).apply(make_model(proto, tmp_path / "in"), None, work(tmp_path / "out"))
+        assert kinds(packed) == {"w1_packed": "INT4", "w2_packed": "INT8"}
+        held = {t.name: tuple(t.dims) for t in onnx.load(packed.graph).graph.initializer}
         assert (held["w1_scale"], held["w2_scale"]) == ((3, 172), (96,))
 
     def test_small_and_excluded_ones_stay_float(self, model: Model, tmp_path: Path) -> None:
-        made = WeightOnly(least_elements=10_000, exclude=("second",)).apply(model, None, work(tmp_path / "out"))
-        assert kinds(made) == {"table_packed": "INT8", "w1": "FLOAT", "w2": "FLOAT"}
-        assert any(mentions(note, "float", ("1", "10000 elements")) for note in made.steps[-1].notes)
+        packed = WeightOnly(least_elements=10_000, exclude=("second",)).apply(model, None, work(tmp_path / "out"))
+        assert kinds(packed) == {"table_packed": "INT8", "w1": "FLOAT", "w2": "FLOAT"}
+        assert any(mentions(note, "float", ("1", "10000 elements")) for note in packed.steps[-1].notes)
         bare = WeightOnly(embeddings=False, exclude=("first",)).apply(model, None, work(tmp_path / "bare"))
         assert kinds(bare) == {"table": "FLOAT", "w1": "FLOAT", "w2_packed": "INT8"}
 
@@ -162,8 +162,8 @@ class TestSettings:
             "nodes": {"second": {"float": False, "symmetric": False}},
         }
         settings = WeightOnly.from_dict({"bits": 4, "overrides": over})
-        made = settings.apply(model, None, work(tmp_path / "out"))
-        assert kinds(made) == {"table": "FLOAT", "w1_packed": "INT8", "w2_packed": "UINT4"}
+        packed = settings.apply(model, None, work(tmp_path / "out"))
+        assert kinds(packed) == {"table": "FLOAT", "w1_packed": "INT8", "w2_packed": "UINT4"}
 
     @pytest.mark.parametrize(
         ("config", "message"),
@@ -182,9 +182,9 @@ class TestSettings:
         with raises(UnsupportedError, "1000000", hint="least_elements"):
             WeightOnly(least_elements=1_000_000).apply(model, None, work(tmp_path / "out"))
         assert not list((tmp_path / "out").iterdir())
-        made = WeightOnly().apply(model, None, work(tmp_path / "made"))
+        packed = WeightOnly().apply(model, None, work(tmp_path / "packed"))
         with raises(UnsupportedError, ("f32", "i8-weights"), hint="weight-only"):
-            WeightOnly().apply(made, None, work(tmp_path / "again"))
+            WeightOnly().apply(packed, None, work(tmp_path / "again"))
 
 
 class TestScales:
@@ -193,25 +193,25 @@ class TestScales:
         weight = SEED.standard_t(3, (256, 32)).astype(np.float32)
 
         def error(search: bool) -> np.ndarray:
-            levels, scales, zeros = quantized(weight, 4, 64, symmetric, search=search)
+            levels, scales, zeros = quantize_weight(weight, 4, 64, symmetric, search=search)
             repeated = [
                 np.repeat(v.astype(np.float32), 64, 0) for v in (scales, scales * 0 if zeros is None else zeros)
             ]
-            made = (levels.astype(np.float32) - repeated[1]) * repeated[0]
-            return np.square(made - weight).reshape(4, 64, 32).sum(1)
+            packed = (levels.astype(np.float32) - repeated[1]) * repeated[0]
+            return np.square(packed - weight).reshape(4, 64, 32).sum(1)
 
         assert (error(True) <= error(False)).all()
         assert error(True).sum() < (0.9 if symmetric else 0.97) * error(False).sum()
 
     def test_columns_of_zeros_stay_zero(self) -> None:
         weight = np.zeros((64, 2), np.float32)
-        levels, scales, _ = quantized(weight, 4, 32, True, search=True)
+        levels, scales, _ = quantize_weight(weight, 4, 32, True, search=True)
         assert not levels.any() and np.isfinite(scales).all() and (scales > 0).all()
 
     def test_levels_stay_in_their_type(self) -> None:
         weight = floats(64, 16) * np.logspace(-18, 18, 16).astype(np.float32)
         for bits, symmetric, least, most in ((4, True, -8, 7), (4, False, 0, 15), (8, True, -127, 127)):
-            levels, scales, _ = quantized(weight, bits, 16, symmetric, search=True)
+            levels, scales, _ = quantize_weight(weight, bits, 16, symmetric, search=True)
             assert least <= levels.min() and levels.max() <= most
             assert np.isfinite(scales).all()
 
@@ -233,16 +233,16 @@ def test_minilm(
     feed = sentence("Three men are playing chess in the park.")
     (before,) = run_onnxruntime(minilm.graph, feed)
     for bits, size, cosine in ((8, 0.26, 0.995), (4, 0.22, 0.95)):
-        made = WeightOnly.from_dict({"bits": bits}).apply(minilm, None, work(tmp_path / f"out{bits}"))
-        assert made.graph.stat().st_size < size * minilm.graph.stat().st_size
-        assert Counter(optimized_kinds(made.graph, tmp_path))["MatMulNBits"] == 36
+        packed = WeightOnly.from_dict({"bits": bits}).apply(minilm, None, work(tmp_path / f"out{bits}"))
+        assert packed.graph.stat().st_size < size * minilm.graph.stat().st_size
+        assert Counter(optimized_kinds(packed.graph, tmp_path))["MatMulNBits"] == 36
         for run in (run_onnxruntime, run_openvino):
-            (after,) = run(made.graph, feed)
+            (after,) = run(packed.graph, feed)
             assert (before * after).sum() / np.linalg.norm(before) / np.linalg.norm(after) > cosine
 
 
 def test_bytes_of_four_bits() -> None:
-    from edgekit.passes.quantize.packed_weights import _raw
+    from edgekit.passes.quantize.weight_packing import _raw
 
     values = np.array([[-8, 7, 0], [1, -1, 3]], np.int8)
     tensor = helper.make_tensor("w", TensorProto.INT4, values.shape, _raw(values, 4), raw=True)

@@ -1,4 +1,4 @@
-"""Passes on the live module: planned before the export, carried out once for all candidates that share them, cached."""
+"""Passes on the torch module: planned before the export, run once for all candidates that share them, cached."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ SOME_NUDGE = '[[passes]]\nname = "nudge"\n'
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a net, labelled data, recipes, and a plugin with two passes on live modules."""
+    """A folder with a net, labelled data, recipes, and a plugin with two passes on torch modules."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
     dice = np.random.default_rng(5)
@@ -103,7 +103,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "late.toml").write_text(f'summary = "late"\n[[passes]]\nname = "cast"\n{SOME_NUDGE}')
     points = {"edgekit.passes": {"nudge": "live_passes:Nudge", "narrow": "live_passes:Narrow"}}
     files = {"live_nets.py": NET, "live_passes.py": PASSES}
-    with installed(install(tmp_path / "site", "edgekit-live", points, files)):
+    with installed(install(tmp_path / "site", "edgekit-torch-passes", points, files)):
         yield tmp_path
 
 

@@ -69,14 +69,14 @@ import torch
 sys.path.insert(0, {example!r})
 from edgekit.errors import UsageError
 from edgekit.frameworks import torch_pass
-from edgekit.testing import LivePassTests
+from edgekit.testing import TorchPassTests
 from edgekit_clip import Clip
 
 class Net(torch.nn.Sequential):
     def __init__(self):
         super().__init__(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
 
-class Tests(LivePassTests):
+class Tests(TorchPassTests):
     def module(self):
         torch.manual_seed(0)
         return Net(), torch.zeros(1, 6)

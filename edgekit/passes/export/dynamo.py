@@ -13,18 +13,18 @@ from edgekit.model import Model
 
 
 def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
-    """Write `graph`, self-contained up to 2 GB; give notes. Free sizes keep the names that the call has for them."""
+    """Write `graph`, self-contained up to 2 GB, and return notes. Free sizes keep their names in the call."""
     require("exporting a plain module", "onnxscript")
     import torch
 
     call = model.module
     module, parameters = _by_position(call)
     dynamic = tuple({i: dim for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in call.specs)
-    named = bool(parameters)
+    by_name = bool(parameters)
     program = torch.onnx.export(
         module,
-        args=() if named else call.examples,
-        kwargs=dict(zip(parameters, call.examples, strict=True)) if named else None,
+        args=() if by_name else call.examples,
+        kwargs=dict(zip(parameters, call.examples, strict=True)) if by_name else None,
         input_names=[spec.name for spec in call.specs],
         output_names=list(call.outputs),
         # One name for one size in all inputs: a string is what torch turns into Dim.DYNAMIC and back into its name.
@@ -43,7 +43,7 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
 
 
 def _by_position(call: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return the module and the names of its arguments; what it takes as **kwargs torch knows by position only."""
+    """Return the module to export and its argument names; torch exports what it takes as **kwargs only by position."""
     import torch
 
     signature = inspect.signature(call.module.forward).parameters
@@ -62,14 +62,14 @@ def _by_position(call: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def _tree(parameters: tuple[str, ...], dynamic: tuple[dict[int, str], ...]) -> Any:
-    """Return dynamic shapes in the form of the arguments: by name, or the lone *args tuple."""
+    """Return dynamic shapes in the form of the arguments: by name, or as the single *args tuple."""
     return dict(zip(parameters, dynamic, strict=True)) if parameters else (dynamic,)
 
 
 def _free_outputs(proto: Any, call: Any) -> None:
-    """Free the output sizes that the exporter froze and that follow an input, as a recurrent layer's time does.
+    """Free the output sizes that the exporter fixed although they follow an input, as a recurrent layer's time does.
 
-    Each free size is made one larger in turn, and the module itself is asked what changes.
+    Each free size in turn is made one larger, and the module is run to see which output sizes change.
     """
     import torch
 
@@ -88,7 +88,7 @@ def _free_outputs(proto: Any, call: Any) -> None:
         try:
             after = call.named_outputs(run(call.module, call.parameters, tuple(larger)))
         except UsageError:
-            continue  # a size that the module does not take tells nothing
+            continue  # the module does not take this size, so nothing can be learned from it
         for value in proto.graph.output:
             old, new = before[value.name].shape, after[value.name].shape
             for index, dim in enumerate(_dims(value)):

@@ -1,4 +1,4 @@
-"""Turn a live torch model into one ONNX graph, and fix its free sizes; an ONNX model only gets its sizes fixed."""
+"""Export a torch model as one ONNX graph and fix its free sizes; of an ONNX model only the sizes are fixed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ OPSETS = range(17, 23)
 class Export(Record):
     """Export to ONNX in full precision.
 
-    Hugging Face models go through optimum, plain modules through torch.onnx (dynamo). Sizes named in `shapes` become
-    numbers; an image model whose pictures always have one size gets that size.
+    Hugging Face models go through optimum, plain modules through torch.onnx (dynamo). Sizes in `shapes` become numbers;
+    an image model whose preprocessing gives every picture one size gets that size.
     """
 
     name: ClassVar[str] = "export"
@@ -38,7 +38,7 @@ class Export(Record):
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript")
 
     opset: int | None = None
-    """None takes OPSET; an ONNX file keeps its own."""
+    """None is OPSET; an ONNX file keeps its own."""
     shapes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,17 +84,19 @@ class Export(Record):
         info = replace(model.info, opset=opset, parameters=parameters)
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
-        made = replace(model, format="onnx", parts=(part,), info=info, input_hints=hints, folder=workdir, module=None)
+        exported = replace(
+            model, format="onnx", parts=(part,), info=info, input_hints=hints, folder=workdir, module=None
+        )
         step = Step(
             name=self.name,
             config={**self.to_dict(), "opset": opset},
             tools=_requirement.versions(self.packages if model.format == "torch" else ("onnx",)),
             before=before,
-            after=made.digest,
+            after=exported.digest,
             seconds=round(time.perf_counter() - start, 3),
             notes=(*notes, *(f"the size '{name}' is fixed" for name in fixed)),
         )
-        return made.with_step(step)
+        return exported.with_step(step)
 
     def _export(self, model: Model, graph: Path) -> tuple[str, ...]:
         from edgekit.frameworks.quiet import quiet
@@ -106,7 +108,7 @@ class Export(Record):
                 return (*route.export(model, graph, self.opset or OPSET),)
         except EdgekitError:
             raise
-        except Exception as error:  # the tracers raise whatever the model's code leads them to
+        except Exception as error:  # the tracers pass on whatever the model's code raises
             raise BuildError(
                 f"the model cannot be exported to ONNX: {_reason(error)}",
                 hint="an operator, a branch on tensor values, or a first dimension that is no batch may be in the way: "
@@ -115,7 +117,7 @@ class Export(Record):
 
 
 def _picture_size(config: TaskConfig | None, part: Part) -> dict[str, int]:
-    """Give the sizes of an image input's free dimensions where preprocessing gives every picture one size."""
+    """Return the sizes of an image input's free dimensions where preprocessing gives every picture one size."""
     image = config.image if config is not None else None
     size = image and (image.crop or (image.size if image.resize == "exact" else None))
     spec = next((spec for spec in part.inputs if image and spec.name == image.input), None)
@@ -127,7 +129,7 @@ def _picture_size(config: TaskConfig | None, part: Part) -> dict[str, int]:
 
 
 def _with_fixed_length(config: TaskConfig, part: Part) -> TaskConfig:
-    """Pad and truncate texts to the length that the graph now has."""
+    """Return the config that pads and truncates texts to the length that the graph now has."""
     if config.text is None:
         return config
     lengths = [spec.shape[1] for spec in part.inputs if spec.name in config.text.inputs and len(spec.shape) == 2]
@@ -139,7 +141,7 @@ def _with_fixed_length(config: TaskConfig, part: Part) -> TaskConfig:
 
 
 def _reason(error: BaseException) -> str:
-    """Give the first line of the exception that torch's exporter wraps in advice on where to report it."""
+    """Return the first line of the exception that torch's exporter wraps in its advice on reporting it."""
     from edgekit.frameworks.torch_model import first_line
 
     while type(error).__name__ in ("TorchExportError", "ConversionError") and error.__cause__ is not None:

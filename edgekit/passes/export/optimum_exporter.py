@@ -1,4 +1,4 @@
-"""Export a transformers model through optimum: its configs know inputs, outputs and what to patch for tracing."""
+"""Export a transformers model through optimum: its configs have the inputs, the outputs and the patches for tracing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from edgekit.errors import EdgekitError
 from edgekit.frameworks import onnx_model
 from edgekit.model import Model
 
-_FACTS = ("num_channels", "num_labels", "num_classes", "num_queries")
-"""Names that optimum has for what the weights fix."""
+_FIXED_SIZES = ("num_channels", "num_labels", "num_classes", "num_queries")
+"""Names of optimum for sizes that the weights fix."""
 
-_SURE = ("batch_size", "sequence_length")
-"""Names that mean the same wherever they occur, so that most models need no run."""
+_COMMON_SIZES = ("batch_size", "sequence_length")
+"""Names that mean the same size wherever they occur, so that most models need no run."""
 
 
 def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
-    """Write `graph`; give notes. What optimum's validation would do is left to verify, on the user's data."""
+    """Write `graph` and return notes. Instead of optimum's validation, verify compares outputs on the user's data."""
     import torch
     from optimum.exporters.onnx.convert import export as export_one
 
@@ -28,24 +28,24 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
     # optimum's own fix of free sizes starts an onnxruntime session on every export: a second copy of the weights.
     with torch.no_grad():
         export_one(model.module, config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
-    _settle_sizes(model, graph, config)
+    _correct_sizes(model, graph, config)
     return ()
 
 
-def _settle_sizes(model: Model, graph: Path, config: Any) -> None:
-    """Write the sizes that are called free and are not, and part those that share a name and differ.
+def _correct_sizes(model: Model, graph: Path, config: Any) -> None:
+    """Fix the sizes that only have a free size's name, and rename those that share a name and differ.
 
-    The tracer calls free what it cannot tell, optimum calls free what the weights fix (`num_labels`), and gives a dense
-    output the names of its input's height and width. The original, run on example inputs, tells.
+    The tracer marks as free what it cannot infer, optimum what the weights fix (`num_labels`), and optimum gives a
+    dense output the names of its input's height and width. The original's outputs on example inputs decide.
     """
     proto = onnx_model.load(graph, weights=False)
     before = onnx_model.part_of(proto)
     feeds = config.generate_dummy_inputs(framework="np")
-    asked = {name for sizes in (*config.inputs.values(), *config.outputs.values()) for name in sizes.values()}
+    declared = {name for sizes in (*config.inputs.values(), *config.outputs.values()) for name in sizes.values()}
     sizes: dict[str, int] = {}
     for value in proto.graph.input:
         for dim, size in zip(_dims(value), feeds[value.name].shape, strict=True):
-            if dim.dim_param in _FACTS:
+            if dim.dim_param in _FIXED_SIZES:
                 dim.dim_value = size
             elif dim.dim_param:
                 sizes.setdefault(dim.dim_param, size)
@@ -53,13 +53,13 @@ def _settle_sizes(model: Model, graph: Path, config: Any) -> None:
         (value.name, index, dim)
         for value in proto.graph.output
         for index, dim in enumerate(_dims(value))
-        if not dim.HasField("dim_value") and (dim.dim_param in _FACTS or dim.dim_param not in _SURE)
+        if not dim.HasField("dim_value") and (dim.dim_param in _FIXED_SIZES or dim.dim_param not in _COMMON_SIZES)
     ]
     if open_dims:
         shapes = _output_shapes(model, feeds)
         for name, index, dim in open_dims:
             size = shapes[name][index]
-            if dim.dim_param in _FACTS or dim.dim_param not in asked:
+            if dim.dim_param in _FIXED_SIZES or dim.dim_param not in declared:
                 dim.dim_value = size
             elif sizes.get(dim.dim_param, size) != size:
                 dim.dim_param = f"{name}_{dim.dim_param}"

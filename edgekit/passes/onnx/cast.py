@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.data import Feeds
 
 QUANTIZED = ("i8", "i4-weights", "i8-weights", "f8")
-"""What a model may be whose float operators are cast to f16."""
+"""Precisions of quantized models whose float operators can be cast to f16."""
 
 SCALES_IN_HALF = 19
 """The opset from which QuantizeLinear and DequantizeLinear take f16 scales."""
@@ -71,8 +71,8 @@ class Cast(Record):
         notes: list[str] = []
         for part in model.parts:
             with quiet():
-                found = self._halve(model.folder / part.file, workdir / part.file)
-            notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
+                part_notes = self._halve(model.folder / part.file, workdir / part.file)
+            notes += part_notes if len(model.parts) == 1 else [f"{part.name}: {note}" for note in part_notes]
         precision = "f16" if model.precision == "f32" else f"{model.precision}+f16"
         return rewrite.finish(model, workdir, precision=precision, notes=notes)
 
@@ -89,15 +89,16 @@ class Cast(Record):
         except Exception as error:  # onnx's inference raises errors of its own
             raise BuildError(f"onnx cannot infer the types in '{source.name}': {error}") from error
         kinds = {node.op_type for node in proto.graph.node}
-        done = to_half(proto, keep=left_in_float(proto.graph, kinds, self.overrides, self.name))
-        if not done.half:
+        conversion = to_half(proto, keep=left_in_float(proto.graph, kinds, self.overrides, self.name))
+        if not conversion.half:
             raise UnsupportedError("no operator of this graph runs in f16.", hint="take the recipe fp32 or int8-static")
         target.parent.mkdir(parents=True, exist_ok=True)
         save(proto, target)
         return [
-            f"{done.half} operators in f16, {done.kept} kept as they were, {done.casts} casts between them",
+            f"{conversion.half} operators in f16, {conversion.kept} kept as they were, "
+            f"{conversion.casts} casts between them",
             f"opset {onnx_graph.opset(proto)}",
-            *done.notes,
+            *conversion.notes,
         ]
 
     def _mark(self, model: Model, workdir: Path, rewrite: Rewrite) -> Model:
@@ -115,7 +116,7 @@ class Cast(Record):
 
 
 def _lift_constants(graph: Any) -> None:
-    """Make initializers of Constant nodes, so that weights are found where they are looked for."""
+    """Turn Constant nodes into initializers, where the conversion looks for weights."""
     kept = []
     for node in graph.node:
         value = next((entry.t for entry in node.attribute if entry.name == "value"), None)

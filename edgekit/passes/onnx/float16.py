@@ -5,7 +5,7 @@ and a form that is read but not written is made by one shared Cast. So inputs, o
 and types, and no value goes through f16 on its way from one f32 operator to the next. The vendors' converters
 (onnxconverter_common.float16, onnxruntime.transformers.float16) send it through f16, put the casts of inner graphs
 into the outer one, clip constants to the range of f16, and miss every tensor whose type was not inferred. Here the
-operators' schemas say what may be f16.
+operators' schemas decide what may be f16.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ KEPT = frozenset((
 """Operators that lose digits or overflow in f16, beside every Reduce*. TensorRT#2564 shows LayerNorm overflowing."""
 
 QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
-"""They follow their scale: in f16 what is dequantized feeds an f16 operator with no Cast between, which would keep a
-compiler from fusing the two. The standard has f16 scales from opset 19 on."""
+"""They have the type of their scale: in f16 what is dequantized feeds an f16 operator with no Cast between, which would
+keep a compiler from fusing the two. The standard has f16 scales from opset 19 on."""
 
 LEAST_SCALE = 2.0**-18
 """A smaller scale keeps fewer than 7 bits in f16, less than the values that it scales."""
@@ -47,19 +47,19 @@ GREATEST_SCALE = GREATEST / 448
 ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean"))
 
 WEIGHTED = frozenset(("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN", "Einsum"))
-"""Operators whose constants are weights: one small value among them does no harm."""
+"""Operators whose constants are weights: a small value among them does no harm."""
 
 MOVES = frozenset((
     "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Expand", "Identity", "Concat", "Split", "Flatten",
     "Tile", "Gather", "GatherElements", "GatherND", "Where", "Pad", "Dropout",
 ))
-"""Operators that only move values: they follow the form of what they move."""
+"""Operators that only move values: they have the type of what they move."""
 # fmt: on
 
 
 @dataclass(frozen=True)
-class Half:
-    """What became of the graph."""
+class Conversion:
+    """The numbers of operators in f16, of operators kept in f32, and of casts that were added."""
 
     half: int
     kept: int
@@ -67,43 +67,43 @@ class Half:
     notes: tuple[str, ...]
 
 
-def to_half(proto: Any, keep: Collection[str] = ()) -> Half:
+def to_half(proto: Any, keep: Collection[str] = ()) -> Conversion:
     """Rewrite `proto` in place; its types must be inferred and its constants be initializers.
 
     `keep` names nodes that stay in f32.
     """
     graph = proto.graph
-    plan = _Plan(proto, keep)
-    suffix = _free_suffix(graph)
-    halved = [node for node in graph.node if plan.is_half(node)]
-    names = {id(node) for node in halved}
-    wants_half: set[str] = set()
-    wants_float: set[str] = {value.name for value in graph.output}
-    made_half: set[str] = set()
+    precisions = _NodePrecisions(proto, keep)
+    suffix = _unused_suffix(graph)
+    halved = [node for node in graph.node if precisions.is_half(node)]
+    half_ids = {id(node) for node in halved}
+    read_half: set[str] = set()
+    read_float: set[str] = {value.name for value in graph.output}
+    written_half: set[str] = set()
     for node in graph.node:
-        wants_float.update(_captured(node))
+        read_float.update(_captured(node))
         for index, name in enumerate(node.input):
-            if name in plan.floats:
-                if id(node) in names and plan.takes_half(node, index):
-                    wants_half.add(name)
+            if name in precisions.floats:
+                if id(node) in half_ids and precisions.takes_half(node, index):
+                    read_half.add(name)
                     node.input[index] = name + suffix
                 else:
-                    wants_float.add(name)
-        if id(node) in names:
+                    read_float.add(name)
+        if id(node) in half_ids:
             for index, name in enumerate(node.output):
-                if name in plan.floats:
-                    made_half.add(name)
+                if name in precisions.floats:
+                    written_half.add(name)
                     node.output[index] = name + suffix
             _retype_cast(node)
-    notes = _convert_constants(graph, wants_half, wants_float, suffix)
-    if plan.beyond:
-        notes.append(f"{plan.beyond} operators stay in f32 because a constant of theirs is beyond f16")
-    casts = _insert_casts(graph, plan, wants_half, wants_float, made_half, suffix)
+    notes = _convert_constants(graph, read_half, read_float, suffix)
+    if precisions.beyond:
+        notes.append(f"{precisions.beyond} operators stay in f32 because a constant of theirs is beyond f16")
+    casts = _insert_casts(graph, precisions, read_half, read_float, written_half, suffix)
     del graph.value_info[:]
-    return Half(len(halved), len(graph.node) - casts - len(halved), casts, tuple(notes))
+    return Conversion(len(halved), len(graph.node) - casts - len(halved), casts, tuple(notes))
 
 
-class _Plan:
+class _NodePrecisions:
     """Decide for each node of a graph, in order, whether it runs in f16."""
 
     def __init__(self, proto: Any, keep: Collection[str]) -> None:
@@ -128,7 +128,7 @@ class _Plan:
         return id(node) in self._half
 
     def takes_half(self, node: Any, index: int) -> bool:
-        """Say whether the schema lets this input be f16; the scales of Resize are f32 always."""
+        """Return whether the schema lets this input be f16; the scales of Resize are f32 always."""
         return _allows_half(self._schema(node).inputs, index)
 
     def _schema(self, node: Any) -> Any:
@@ -143,29 +143,29 @@ class _Plan:
         return half
 
     def _fits(self, node: Any) -> bool:
-        """Say whether `node` could run in f16 at all."""
+        """Return whether `node` could run in f16 at all."""
         import onnx
 
         from edgekit.frameworks.onnx_graph import bodies
 
-        data = [index for index, name in enumerate(node.input) if name in self.floats]
-        made = [index for index, name in enumerate(node.output) if name in self.floats]
+        inputs = [index for index, name in enumerate(node.input) if name in self.floats]
+        outputs = [index for index, name in enumerate(node.output) if name in self.floats]
         if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, self._opset, node.domain):
             return False
-        # What makes floats out of none (Cast from integers, ConstantOfShape, DequantizeLinear) and inner graphs stay.
-        if not data or bodies(node):
+        # Operators that make floats of other types (Cast, ConstantOfShape, DequantizeLinear) and inner graphs stay.
+        if not inputs or bodies(node):
             return False
         schema = self._schema(node)
-        return _allows_half(schema.inputs, data[0]) and all(_allows_half(schema.outputs, index) for index in made)
+        return _allows_half(schema.inputs, inputs[0]) and all(_allows_half(schema.outputs, index) for index in outputs)
 
     def _should_stay(self, node: Any) -> bool:
-        """Say whether `node` should run in f32 though it could run in f16."""
+        """Return whether `node` should run in f32 though it could run in f16."""
         if _is_kept_type(node) or node.name in self._keep:
             return True
         data = [name for name in node.input if name in self.floats]
         if node.op_type in QUANTIZERS:
             return self._scale_leaves_half(node.input[1])
-        if self._has_odd_constant(data, small=node.op_type not in WEIGHTED):
+        if self._has_unfit_constant(data, small=node.op_type not in WEIGHTED):
             return True
         if node.op_type in MOVES:
             # Values must not pass through f16 on their way between f32 operators; a table of constants is halved.
@@ -183,12 +183,12 @@ class _Plan:
         from onnx import numpy_helper
 
         if name not in self.constants:
-            return True  # a scale that is computed: nobody knows its range
+            return True  # the range of a computed scale is not known
         scale = np.abs(numpy_helper.to_array(self.constants[name]))
         return bool(((scale < LEAST_SCALE) | (scale > GREATEST_SCALE)).any())
 
-    def _has_odd_constant(self, names: Iterable[str], *, small: bool) -> bool:
-        """Say whether a constant is beyond f16, as a mask's fill, or `small` enough to vanish, as an epsilon."""
+    def _has_unfit_constant(self, names: Iterable[str], *, small: bool) -> bool:
+        """Return whether a constant is beyond f16, as a mask's fill, or `small` enough to vanish, as an epsilon."""
         import numpy as np
         from onnx import numpy_helper
 
@@ -209,12 +209,12 @@ def _is_kept_type(node: Any) -> bool:
 
 
 def _allows_half(formals: Sequence[Any], index: int) -> bool:
-    """Say whether the schema's input or output `index` (the last may repeat) takes f16."""
+    """Return whether the schema's input or output `index` (the last may repeat) takes f16."""
     return "tensor(float16)" in formals[min(index, len(formals) - 1)].types
 
 
-def _free_suffix(graph: Any) -> str:
-    """Give an ending that no name of the graph has."""
+def _unused_suffix(graph: Any) -> str:
+    """Return a suffix that no name of the graph has."""
     names = {name for node in graph.node for name in (*node.input, *node.output)}
     suffix = "_f16"
     while any(name.endswith(suffix) for name in names):
@@ -229,27 +229,27 @@ def _retype_cast(node: Any) -> None:
 
 
 def _captured(node: Any) -> set[str]:
-    """List what the inner graphs of `node` may read from outside: they stay in f32."""
+    """Return the names that the inner graphs of `node` may read from outside; inner graphs stay in f32."""
     from edgekit.frameworks.onnx_graph import bodies, graphs
 
-    found: set[str] = set()
+    names: set[str] = set()
     for body in bodies(node):
         for graph in graphs(body):
-            found.update(name for nested in graph.node for name in nested.input)
-            found.update(value.name for value in graph.output)
-    return found
+            names.update(name for nested in graph.node for name in nested.input)
+            names.update(value.name for value in graph.output)
+    return names
 
 
-def _convert_constants(graph: Any, wants_half: set[str], wants_float: set[str], suffix: str) -> list[str]:
-    """Give each constant the forms that are read, and note how many values became 0."""
+def _convert_constants(graph: Any, read_half: set[str], read_float: set[str], suffix: str) -> list[str]:
+    """Write each constant in the forms that are read, in place; return a note of how many values became 0."""
     import numpy as np
     from onnx import numpy_helper
 
     kept, vanishing, total = [], 0, 0
     for tensor in graph.initializer:
-        if tensor.name in wants_float or tensor.name not in wants_half:
+        if tensor.name in read_float or tensor.name not in read_half:
             kept.append(tensor)
-        if tensor.name in wants_half:
+        if tensor.name in read_half:
             values = numpy_helper.to_array(tensor)
             magnitudes = np.abs(values)
             vanishing += int(np.count_nonzero((magnitudes > 0) & (magnitudes < LEAST)))
@@ -261,21 +261,26 @@ def _convert_constants(graph: Any, wants_half: set[str], wants_float: set[str], 
 
 
 def _insert_casts(
-    graph: Any, plan: _Plan, wants_half: set[str], wants_float: set[str], made_half: set[str], suffix: str
+    graph: Any,
+    precisions: _NodePrecisions,
+    read_half: set[str],
+    read_float: set[str],
+    written_half: set[str],
+    suffix: str,
 ) -> int:
-    """Put one Cast behind the maker of each tensor that is read in its other form too, and give their number."""
+    """Insert one Cast after the producer of each tensor that is read in its other form too; return their number."""
     from onnx import helper
 
     def cast(name: str) -> list[Any]:
-        if name not in plan.floats or name in plan.constants:
+        if name not in precisions.floats or name in precisions.constants:
             return []
-        if name in made_half and name in wants_float:
-            source, made, to = name + suffix, name, FLOAT
-        elif name not in made_half and name in wants_half:
-            source, made, to = name, name + suffix, FLOAT16
+        if name in written_half and name in read_float:
+            source, result, to = name + suffix, name, FLOAT
+        elif name not in written_half and name in read_half:
+            source, result, to = name, name + suffix, FLOAT16
         else:
             return []
-        return [helper.make_node("Cast", [source], [made], f"Cast_to_{made}", to=to)]
+        return [helper.make_node("Cast", [source], [result], f"Cast_to_{result}", to=to)]
 
     nodes = [node for value in graph.input for node in cast(value.name)]
     count = len(nodes)

@@ -13,17 +13,17 @@ from edgekit.frameworks import onnx_graph
 from edgekit.frameworks.onnx_model import QUANTIZED, load, save
 
 LARGE_BYTES = 1_500_000_000
-"""Above this a graph goes through files with its weights aside: one protobuf message ends at 2 GiB."""
+"""Above this a graph goes through files with its weights in a file of their own: a protobuf message ends at 2 GiB."""
 
 SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 
 INFERRED = "onnx.infer"
-"""onnxruntime's mark for "types are known": it spares a deep copy and a second inference."""
+"""onnxruntime's mark for "types are known": it saves a deep copy and a second inference."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A graph in memory and, the same, in `file`."""
+    """A graph in memory, and the same graph in `file`."""
 
     proto: Any
     file: Path
@@ -33,7 +33,7 @@ class Prepared:
 
 
 def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
-    """Read `source` and write the graph that quantizers can work on into `folder`, which is made.
+    """Read `source` and write a graph that quantizers can work on into `folder`, which is created.
 
     Raises UnsupportedError for a graph with subgraphs, one quantized already, or an opset that cannot be raised.
     """
@@ -41,32 +41,32 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
     notes: list[str] = []
     proto = load(source, weights=False)
     _refuse(proto.graph)
-    outside = onnx_graph.external_files(proto)
-    if outside:
+    external = onnx_graph.external_files(proto)
+    if external:
         proto = load(source)
     opset = onnx_graph.opset(proto)
     if opset < least_opset:
         proto = raise_opset(proto, least_opset)
         notes.append(f"opset raised from {opset} to {least_opset}")
-    # A folded graph refers to weights that were outside already, so the file that is folded must hold its own.
-    same = opset >= least_opset and not outside
-    large = sum(path.stat().st_size for path in (source, *(source.parent / name for name in outside))) > LARGE_BYTES
-    proto, note = _fold(proto, source if same else None, folder, large=large)
+    # A folded graph still refers to the external weights of its source, so the folded file must hold its own weights.
+    unchanged = opset >= least_opset and not external
+    large = sum(path.stat().st_size for path in (source, *(source.parent / name for name in external))) > LARGE_BYTES
+    proto, note = _fold(proto, source if unchanged else None, folder, large=large)
     if note:
         notes.append(note)
     _name_nodes(proto.graph)
-    _own_weights(proto.graph)
+    _copy_shared_weights(proto.graph)
     proto = infer_types(proto, folder, large=large)
     mark = proto.metadata_props.add()
     mark.key, mark.value = INFERRED, "onnxruntime.quant"
     file = folder / "graph.onnx"
     save(proto, file)
-    # Writing weights aside takes them out of the proto.
+    # Writing weights to a file of their own takes them out of the proto.
     return Prepared(load(file) if large else proto, file, large, tuple(notes))
 
 
 def forget_inference(proto: Any) -> None:
-    """Take onnxruntime's mark off again, and the types that rewriting made stale."""
+    """Remove onnxruntime's mark, and the types that rewriting made stale."""
     kept = [prop for prop in proto.metadata_props if prop.key != INFERRED]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
@@ -76,8 +76,8 @@ def forget_inference(proto: Any) -> None:
 def _refuse(graph: Any) -> None:
     kinds = {node.op_type for node in graph.node}
     problems = [f"it has {kind} nodes, whose inner graphs cannot be quantized" for kind in SUBGRAPHS if kind in kinds]
-    if found := sorted(kinds & set(QUANTIZED)):
-        problems.append(f"it is quantized already ({', '.join(found)})")
+    if operators := sorted(kinds & set(QUANTIZED)):
+        problems.append(f"it is quantized already ({', '.join(operators)})")
     if problems:
         raise UnsupportedError(
             "this graph cannot be quantized.", problems=problems, hint="take the recipe fp32 or bf16"
@@ -85,6 +85,7 @@ def _refuse(graph: Any) -> None:
 
 
 def raise_opset(proto: Any, least: int) -> Any:
+    """Return the graph converted to the opset `least`. Raises UnsupportedError where onnx cannot convert it."""
     from onnx import version_converter
 
     try:
@@ -98,39 +99,42 @@ def raise_opset(proto: Any, least: int) -> Any:
 
 
 def _fold(proto: Any, file: Path | None, folder: Path, *, large: bool) -> tuple[Any, str | None]:
-    """Fold constants and batch norms into weights by onnxruntime's basic optimizations, which keep to standard ONNX."""
+    """Return the graph with constants and batch norms folded by onnxruntime's basic optimizations, and a note.
+
+    These keep to standard operators; where they do not, the graph is returned as it was.
+    """
     import onnxruntime
 
-    folded = folder / "folded.onnx"
+    folded_file = folder / "folded.onnx"
     if file is None:
         file = folder / "plain.onnx"
         save(proto, file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(folded)
+    options.optimized_model_filepath = str(folded_file)
     if large:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "folded.data")
     try:
         onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no public base
         raise BuildError(f"onnxruntime cannot load the graph, so no sample can be run: {error}") from error
-    made = load(folded)
-    if {node.domain for node in made.graph.node} - {node.domain for node in proto.graph.node} - {"", "ai.onnx"}:
+    folded = load(folded_file)
+    if {node.domain for node in folded.graph.node} - {node.domain for node in proto.graph.node} - {"", "ai.onnx"}:
         return load(file), "constants were not folded: onnxruntime put operators of its own into the graph"
-    _rename_new_constants(made.graph, proto.graph)
-    # onnxruntime declares every domain it knows; the graph uses the ones it came with.
-    domains = {node.domain for node in made.graph.node} | {""}
-    kept = [entry for entry in made.opset_import if entry.domain in domains]
-    del made.opset_import[:]
-    made.opset_import.extend(kept)
-    return made, None
+    _rename_new_constants(folded.graph, proto.graph)
+    # onnxruntime imports every domain it has; the graph uses only those it came with.
+    domains = {node.domain for node in folded.graph.node} | {""}
+    kept = [entry for entry in folded.opset_import if entry.domain in domains]
+    del folded.opset_import[:]
+    folded.opset_import.extend(kept)
+    return folded, None
 
 
 def _rename_new_constants(graph: Any, before: Any) -> None:
-    """Give the constants that onnxruntime made (a Gemm's reshapes) other names.
+    """Rename the constants that onnxruntime added (a Gemm's reshapes).
 
-    It names them alike whenever it loads a graph, and cannot load one that has such a name already (1.32).
+    It gives them the same names whenever it loads a graph, and cannot load one that already has such a name (1.32).
     """
     old = {tensor.name for tensor in before.initializer} | {name for node in before.node for name in node.output}
     renamed = {tensor.name: f"prepared_{tensor.name}" for tensor in graph.initializer if tensor.name not in old}
@@ -143,15 +147,15 @@ def _rename_new_constants(graph: Any, before: Any) -> None:
 
 
 def _name_nodes(graph: Any) -> None:
-    """Give each node a name of its own: quantizers find nodes by name."""
+    """Make the nodes' names unique: quantizers find nodes by name."""
     seen: Counter[str] = Counter(node.name for node in graph.node)
     for index, node in enumerate(graph.node):
         if not node.name or seen[node.name] > 1:
             node.name = f"{node.name or node.op_type}_{index}"
 
 
-def _own_weights(graph: Any) -> None:
-    """Give each MatMul, Gemm and Conv its own copy of a weight that other operators read too.
+def _copy_shared_weights(graph: Any) -> None:
+    """Make a copy, for each MatMul, Gemm and Conv, of a weight that other operators read too.
 
     A tied embedding that is quantized in place would be dequantized whole, for every lookup, at every inference.
     """
@@ -170,7 +174,7 @@ def _own_weights(graph: Any) -> None:
 
 
 def infer_types(proto: Any, folder: Path, *, large: bool) -> Any:
-    """Infer every tensor's type anew: value_info goes stale when a tool changes operators and keeps it.
+    """Return the model with every tensor's type inferred again: value_info is stale where a tool changed operators.
 
     A `large` graph, too large for one message, goes through files in `folder`.
     """
@@ -187,7 +191,7 @@ def infer_types(proto: Any, folder: Path, *, large: bool) -> Any:
     else:
         proto = onnx.shape_inference.infer_shapes(proto)
     known = {value.name for value in proto.graph.value_info}
-    made = {name for node in proto.graph.node for name in node.output}
-    # Behind an operator that onnx does not know, the exporter's word is all there is.
-    proto.graph.value_info.extend(value for name, value in old.items() if name in made - known)
+    outputs = {name for node in proto.graph.node for name in node.output}
+    # After an operator that onnx does not know, only the exporter's types are left.
+    proto.graph.value_info.extend(value for name, value in old.items() if name in outputs - known)
     return proto

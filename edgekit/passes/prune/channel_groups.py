@@ -1,4 +1,4 @@
-"""What of a module can be pruned: its groups, each held to the rule that removing equals zeroing."""
+"""Find the groups of a module's channels that can be pruned: those for which removing equals zeroing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edgekit.passes.prune.multiplications import Work, one_thread
 from edgekit.passes.prune.pruning_plan import Group
 
 Forward = Callable[[Any], Mapping[str, torch.Tensor]]
-"""Run a module on example inputs and give its outputs by name; autograd is as the caller has it."""
+"""Runs a module on example inputs and returns its outputs by name; autograd is as the caller set it."""
 
 TOLERANCE = 1e-3
 """Largest difference between removing and zeroing, as a share of the largest output: sums of other lengths round
-differently (1e-6 seen), a channel that goes missing elsewhere changes the outputs by their own size."""
+differently (1e-6 seen), a channel that is also read elsewhere changes the outputs by their own size."""
 
 
 @dataclass(frozen=True)
@@ -32,50 +32,51 @@ class Prunable:
 
 
 def prunable(module: Any, forward: Forward, work: Work, exclude: Sequence[str] = ()) -> Prunable:
-    """Find the groups of `module`, `work` being what its inference on the same inputs takes.
+    """Return the groups of `module` that can be pruned; `work` is the work of its inference on the same inputs.
 
     Raises UsageError for an unknown name in `exclude`, UnsupportedError for an architecture that cannot be followed.
     """
-    _known(module, exclude)
-    found = encoder_groups(module) or _by_dependency(module, forward, work)
+    _check_names(module, exclude)
+    groups = encoder_groups(module) or _by_dependency(module, forward, work)
     kept: list[Group] = []
-    odd: list[Group] = []
+    unsound: list[Group] = []
     with one_thread(), torch.no_grad():
-        truth = forward(module)
-        for group in found:
+        outputs = forward(module)
+        for group in groups:
             if any(_inside(member.module, exclude) for member in group.members):
                 continue
-            half = pruning_plan.plan([(group, _half(group))])
-            (kept if group.size > 1 and sound(module, half, forward, truth) else odd).append(group)
+            half = pruning_plan.make_plan([(group, _half(group))])
+            (kept if group.size > 1 and sound(module, half, forward, outputs) else unsound).append(group)
     notes = []
-    if odd:
+    if unsound:
         notes.append(
-            f"left alone: {len(odd)} groups whose channels are counted elsewhere or are outputs ({_some(odd)})"
+            f"left alone: {len(unsound)} groups whose channels are counted elsewhere or are outputs "
+            f"({_first_names(unsound)})"
         )
     return Prunable(tuple(kept), tuple(notes))
 
 
-def sound(module: Any, one: pruning_plan.Plan, forward: Forward, truth: Mapping[str, torch.Tensor]) -> bool:
-    """Say whether the plan's smaller module computes what the full one does with those channels at zero."""
+def sound(module: Any, plan: pruning_plan.PruningPlan, forward: Forward, outputs: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether the plan's smaller module computes what the full one computes with those channels at zero."""
     try:
-        small = forward(pruning_plan.apply(module, one))
+        small = forward(pruning_plan.apply(module, plan))
     except Exception:  # the user's own code meets sizes that it does not expect
         return False
-    full = forward(pruning_plan.zeroed(module, one))
+    full = forward(pruning_plan.zeroed(module, plan))
     return all(
-        small[name].shape == truth[name].shape
-        and bool((small[name] - full[name]).abs().max() <= TOLERANCE * truth[name].abs().max() + 1e-6)
-        for name in truth
+        small[name].shape == outputs[name].shape
+        and bool((small[name] - full[name]).abs().max() <= TOLERANCE * outputs[name].abs().max() + 1e-6)
+        for name in outputs
     )
 
 
 def _half(group: Group) -> range:
-    """Give every other unit, so that a shifted or overlapping place shows."""
+    """Return every other unit, so that shifted or overlapping indices show."""
     return range(0, group.size, 2)
 
 
 def _by_dependency(module: Any, forward: Forward, work: Work) -> tuple[Group, ...]:
-    """Trace the groups, if torch-pruning can be trusted with the architecture."""
+    """Return the groups that torch-pruning traces. Raises UnsupportedError for transformers that it cannot follow."""
     if _is_transformers(module) and 2 * work.convolutions < work.total:
         raise UnsupportedError(
             f"'{type(module).__name__}' cannot be pruned: of the transformers, pruning knows {KNOWN}.",
@@ -89,7 +90,7 @@ def _is_transformers(module: Any) -> bool:
     return any(kind.__module__.startswith("transformers.") for kind in type(module).__mro__)
 
 
-def _known(module: Any, exclude: Sequence[str]) -> None:
+def _check_names(module: Any, exclude: Sequence[str]) -> None:
     names = [name for name, _ in module.named_modules() if name]
     for name in exclude:
         if name not in names:
@@ -103,6 +104,6 @@ def _inside(name: str, exclude: Sequence[str]) -> bool:
     return any(name == other or name.startswith(f"{other}.") for other in exclude)
 
 
-def _some(groups: Sequence[Group]) -> str:
+def _first_names(groups: Sequence[Group]) -> str:
     names = [group.name for group in groups]
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,7 +1,7 @@
-"""Find which channels of convolutions and linear layers go together, by torch-pruning's dependency graph.
+"""Find which channels of convolutions and linear layers belong together, by torch-pruning's dependency graph.
 
-The graph is traced in a child process with a time limit: on some architectures torch-pruning does not come back
-(Llama), and it cannot be interrupted from within.
+The graph is traced in a child process with a time limit: on some architectures torch-pruning does not return (Llama),
+and it cannot be interrupted from within.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgekit.passes.prune import pruning_plan
 from edgekit.passes.prune.pruning_plan import Group, Member
 
 LIMIT_S = 120.0
-"""A trace of ResNet-50 takes a second or two; what takes this long does not end."""
+"""A trace of ResNet-50 takes a second or two; one that takes this long does not end."""
 
 _INSTEAD = (
     "prune it in your own code and export the pruned module; or take a recipe without pruning: "
@@ -28,12 +28,12 @@ _INSTEAD = (
 
 
 def channel_groups(module: Any, run: Callable[[Any], Any], *, limit_s: float = LIMIT_S) -> tuple[Group, ...]:
-    """Give the groups of channels that torch-pruning finds in one run of `module` by `run`, in graph order.
+    """Return the groups of channels that torch-pruning finds in one run of `module` by `run`, in graph order.
 
     Groups with a member that cannot be cut (a recurrent layer, a layer norm, a bare parameter) are left out.
     Raises UnsupportedError where the trace fails or does not end.
     """
-    import torch_pruning  # noqa: F401  # here, so that no child has to
+    import torch_pruning  # noqa: F401  # here, so that no child has to import it
 
     context = multiprocessing.get_context("fork")  # a user's module is not always one that pickles
     receiver, sender = context.Pipe(duplex=False)
@@ -45,24 +45,24 @@ def channel_groups(module: Any, run: Callable[[Any], Any], *, limit_s: float = L
     try:
         ended = receiver.poll(limit_s)
         try:
-            found = json.loads(receiver.recv_bytes()) if ended else None
+            answer = json.loads(receiver.recv_bytes()) if ended else None
         except EOFError:
-            found = {"fault": "its process died"}
+            answer = {"fault": "its process died"}
     finally:
         child.kill()
         child.join()
         receiver.close()
     name = type(module).__name__
-    if found is None:
+    if answer is None:
         raise UnsupportedError(
             f"'{name}' cannot be pruned: finding the channels that go together did not end in {limit_s:g} s.",
             hint=_INSTEAD,
         )
-    if "fault" in found:
+    if "fault" in answer:
         raise UnsupportedError(
-            f"'{name}' cannot be pruned: torch-pruning cannot follow it: {found['fault']}.", hint=_INSTEAD
+            f"'{name}' cannot be pruned: torch-pruning cannot follow it: {answer['fault']}.", hint=_INSTEAD
         )
-    return tuple(Group.from_dict(group) for group in found["groups"])
+    return tuple(Group.from_dict(group) for group in answer["groups"])
 
 
 def _trace(module: Any, run: Callable[[Any], Any], sender: Connection) -> None:
@@ -87,29 +87,29 @@ def _groups(module: Any, run: Callable[[Any], Any]) -> list[Group]:
     for parameter in module.parameters():
         parameter.requires_grad_(True)  # the trace follows gradients
     graph = DependencyGraph().build_dependency(
-        module, example_inputs={}, forward_fn=lambda part, _: run(part), output_transform=lambda made: made
+        module, example_inputs={}, forward_fn=lambda part, _: run(part), output_transform=lambda outputs: outputs
     )
     names = {part: name for name, part in module.named_modules()}
     roots = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear]
     order = {name: number for number, name in enumerate(names.values())}
     groups = []
-    for found in graph.get_all_groups(root_module_types=roots):
-        members = _members(graph, found, names)
-        makers = [
-            m.module
-            for m in members or ()
-            if m.axis == "out" and pruning_plan.reading_dim(module.get_submodule(m.module)) is not None
+    for traced in graph.get_all_groups(root_module_types=roots):
+        members = _members(graph, traced, names)
+        producers = [
+            member.module
+            for member in members or ()
+            if member.axis == "out" and pruning_plan.reading_dim(module.get_submodule(member.module)) is not None
         ]
-        if members is not None and makers and any(member.axis == "in" for member in members):
-            groups.append(Group(min(makers, key=order.__getitem__), "channels", members))
+        if members is not None and producers and any(member.axis == "in" for member in members):
+            groups.append(Group(min(producers, key=order.__getitem__), "channels", members))
     return sorted(groups, key=lambda group: order[group.name])
 
 
-def _members(graph: Any, found: Any, names: dict[Any, str]) -> tuple[Member, ...] | None:
-    """Give where the channels of torch-pruning's group lie; None where one of those places cannot be cut."""
-    size = len(found[0].idxs)
+def _members(graph: Any, traced: Any, names: dict[Any, str]) -> tuple[Member, ...] | None:
+    """Return the members of torch-pruning's group; None where one of them cannot be cut."""
+    size = len(traced[0].idxs)
     members: dict[tuple[str, pruning_plan.Axis], Member] = {}
-    for item in found:
+    for item in traced:
         part = item.dep.target.module
         if part not in names:
             if type(part).__module__.startswith("torch_pruning"):  # an operation between modules
@@ -126,7 +126,7 @@ def _members(graph: Any, found: Any, names: dict[Any, str]) -> tuple[Member, ...
         if not all(channels):
             return None
         key = (names[part], axis)
-        member = Member(*key, tuple(tuple(sorted(some)) for some in channels))
+        member = Member(*key, tuple(tuple(sorted(indices)) for indices in channels))
         if members.setdefault(key, member) != member:
             return None
     return tuple(members.values())

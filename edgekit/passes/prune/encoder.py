@@ -14,7 +14,7 @@ class Layout:
     """Names inside one layer: modules of the attention and of the feed-forward part, attributes that count heads."""
 
     attention: str
-    makers: tuple[str, ...]
+    producers: tuple[str, ...]
     reader: str
     heads: str
     width: str
@@ -24,7 +24,7 @@ class Layout:
 
 _BERT = Layout(
     attention="attention.self",
-    makers=("query", "key", "value"),
+    producers=("query", "key", "value"),
     reader="attention.output.dense",
     heads="num_attention_heads",
     width="all_head_size",
@@ -34,7 +34,7 @@ _BERT = Layout(
 _VIT = replace(_BERT, attention="attention.attention")
 _DISTILBERT = Layout(
     attention="attention",
-    makers=("q_lin", "k_lin", "v_lin"),
+    producers=("q_lin", "k_lin", "v_lin"),
     reader="attention.out_lin",
     heads="n_heads",
     width="dim",
@@ -58,7 +58,7 @@ KNOWN = "BERT, RoBERTa, CamemBERT, XLM-RoBERTa, ELECTRA, DistilBERT, ViT and Dei
 
 
 def encoder_groups(module: Any) -> tuple[Group, ...]:
-    """Give each layer's heads and neurons, in order; none where `module` has no such layer."""
+    """Return the groups of each layer's heads and neurons, in order; empty where `module` has no such layer."""
     return tuple(
         group
         for name, part in module.named_modules()
@@ -78,7 +78,7 @@ def _layer(name: str, part: Any, layout: Layout) -> Iterator[Group]:
         f"{inside} heads",
         "heads",
         (
-            *(Member(f"{inside}.{maker}", "out", units) for maker in layout.makers),
+            *(Member(f"{inside}.{producer}", "out", units) for producer in layout.producers),
             Member(prefix + layout.reader, "in", units),
         ),
         (Setting(inside, layout.heads, 1), Setting(inside, layout.width, size)),

@@ -1,4 +1,4 @@
-"""How much each unit of a group matters, by its weights or by what the loss would lose with it."""
+"""The importance of each unit of a group, by its weights or by the change of the loss without it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from edgekit.plugin import Training
 from edgekit.tasks.config import TaskConfig
 
 BATCH = 16
-"""Samples a batch: squared changes are summed over batches, and in large ones what single samples need averages out."""
+"""Samples in a batch: squared changes are summed over batches, and large batches average out what single samples need.
+"""
 
 
 def by_magnitude(module: Any, groups: Sequence[Group]) -> list[list[float]]:
-    """Give each group's units the mean square of their weights over the members, each member's mean being 1.
+    """Return the mean square of the weights of each group's units over the members, with each member's mean at 1.
 
-    After L2 group importance of DepGraph (arXiv:2301.12900): what makes a unit and what reads it count alike.
+    After L2 group importance of DepGraph (arXiv:2301.12900): what produces a unit and what reads it count equally.
     """
     with torch.no_grad():
         return [
@@ -31,10 +32,10 @@ def by_magnitude(module: Any, groups: Sequence[Group]) -> list[list[float]]:
 
 
 def by_taylor(module: Any, groups: Sequence[Group], losses: Iterable[Any]) -> list[list[float]]:
-    """Give each group's units the squared change of the loss that removing them makes, to first order, over batches.
+    """Return the squared change of the loss by removing each group's units, to first order, summed over batches.
 
-    After arXiv:1906.10771; the weights whose removal is looked at are those that read the unit, for removing it
-    equals setting them to zero. `losses` yields scalars of `module`, a batch each; gradients are left as None.
+    After arXiv:1906.10771; the weights considered are those that read the unit, because removing it equals setting
+    them to zero. `losses` yields scalars of `module`, one for each batch; gradients are left as None.
     """
     totals = [torch.zeros(group.size, dtype=torch.float64) for group in groups]
     for loss in losses:
@@ -54,9 +55,9 @@ def _squares(module: Any, member: Member) -> torch.Tensor:
         return torch.zeros(1)
     dim = reading_dim(part)
     along = 0 if dim is None else (dim if member.axis == "in" else 1 - dim)
-    found = _per_unit(weight.square(), along, member)
-    mean = found.mean()
-    return found / mean if mean > 0 else found
+    per_unit = _per_unit(weight.square(), along, member)
+    mean = per_unit.mean()
+    return per_unit / mean if mean > 0 else per_unit
 
 
 def _change(module: Any, member: Member) -> torch.Tensor:
@@ -68,7 +69,7 @@ def _change(module: Any, member: Member) -> torch.Tensor:
 
 
 def _per_unit(values: torch.Tensor, dim: int, member: Member) -> torch.Tensor:
-    """Sum all values of each unit, its channels being indices along `dim`."""
+    """Return the sum of all values of each unit; its channels are indices along `dim`."""
     channels = values.movedim(dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
     return channels[torch.tensor(member.channels)].sum(1)
 
@@ -79,25 +80,25 @@ def _scaled(scores: torch.Tensor) -> list[float]:
 
 
 def losses(model: Model, training: Training, samples: int) -> Iterator[Any]:
-    """Yield the loss of batches of training samples, drawn by the seed: by the labels where there are any.
+    """Yield the loss of batches of training samples, drawn by the seed: against the labels where there are any.
 
-    Without labels the model's own top answer is the truth, and where there are no classes, the outputs' size is the
-    loss: how far the student is from the teacher has no gradient as long as the two are equal.
+    Without labels the model's own top class is the label, and without classes the outputs' size is the loss: the
+    distance from the teacher has no gradient as long as student and teacher are equal.
     """
     data = training.data
     config = TaskConfig.load(model.assets)
     probabilities = config is not None and config.activation == "probabilities"
-    dice = torch.Generator().manual_seed(seed_of(training.seed, "importance"))
-    drawn = torch.randperm(len(data), generator=dice)[:samples].tolist()
+    generator = torch.Generator().manual_seed(seed_of(training.seed, "importance"))
+    drawn = torch.randperm(len(data), generator=generator)[:samples].tolist()
     for start in range(0, len(drawn), BATCH):
         chosen = drawn[start : start + BATCH]
         inputs = {name: torch.from_numpy(array) for name, array in data.batch(chosen).items()}
-        found = run(model, inputs)
+        outputs = run(model, inputs)
         if data.problem == "classes":
             labels = None if data.labels is None else torch.tensor([data.labels[index] for index in chosen])
-            yield _by_classes(found[data.answer or next(iter(found))], labels, probabilities)
+            yield _by_classes(outputs[data.answer or next(iter(outputs))], labels, probabilities)
         else:
-            yield _by_size(found)
+            yield _by_size(outputs)
 
 
 def _by_classes(answer: Any, labels: Any, probabilities: bool) -> Any:
@@ -112,9 +113,9 @@ def _by_classes(answer: Any, labels: Any, probabilities: bool) -> Any:
     return functional.cross_entropy(scores, truth)
 
 
-def _by_size(found: Mapping[str, Any]) -> Any:
+def _by_size(outputs: Mapping[str, Any]) -> Any:
     return sum(
         (output**2).sum() / (output.detach() ** 2).sum().clamp_min(1e-12)
-        for output in found.values()
+        for output in outputs.values()
         if output.is_floating_point()
     )

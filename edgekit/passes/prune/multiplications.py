@@ -1,4 +1,4 @@
-"""Count the multiply-adds of one inference of a torch module, by torch's own counter of products and convolutions."""
+"""Count the multiply-adds of one inference of a torch module, by torch's own FLOP counter."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Work:
-    """Multiply-adds of one inference: one product and one sum count once."""
+    """Multiply-adds of one inference: a product and a sum together count once."""
 
     total: int
     convolutions: int
-    """Those among them that convolutions do."""
+    """Those of convolutions."""
 
 
 def count(module: Any, run: Callable[[Any], Any]) -> Work:
-    """Count what `run(module)` computes; norms, activations and look-ups count nothing."""
-    # The fused attention kernel of the processor is unknown to torch's counter; its plain form is two matrix products.
+    """Return the multiply-adds of `run(module)`; norms, activations and look-ups count nothing."""
+    # torch's counter does not know the processor's fused attention kernel; its plain form is two matrix products.
     with one_thread(), FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         run(module)
     counts = counter.get_flop_counts().get("Global", {})
     convolutions = sum(flops for kind, flops in counts.items() if "convolution" in str(kind))
-    return Work(sum(counts.values()) // 2, convolutions // 2)  # it counts the product and the sum apart
+    return Work(sum(counts.values()) // 2, convolutions // 2)  # it counts product and sum separately
 
 
 @contextmanager

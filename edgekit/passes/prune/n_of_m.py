@@ -1,7 +1,7 @@
-"""N:M sparsity by magnitude: of every M weights along a layer's input channels only the N largest stay.
+"""N:M sparsity by magnitude: of every M weights along a layer's input channels only the N largest are kept.
 
-TensorRT's sparse kernels take 2:4 (NVIDIA Ampere and later); no processor backend gains from it: the graph keeps its
-size and its speed there.
+TensorRT's sparse kernels take 2:4 (NVIDIA Ampere and later); no processor backend gains from it: there the graph keeps
+its size and its speed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class PruneNM(Record):
 
     n: int = 2
     m: int = 4
-    """TensorRT takes 2:4: two non-zeros in each four consecutive input channels, at each place of a Conv's kernel."""
+    """TensorRT takes 2:4: two non-zeros in each four consecutive input channels, at each position of a Conv's kernel.
+    """
     exclude: tuple[str, ...] = ()
     """Names of nodes whose weights stay as they are."""
 
@@ -62,9 +63,9 @@ class PruneNM(Record):
         notes: list[str] = []
         for part in model.parts:
             proto = load(model.folder / part.file)
-            found = self._prune(proto.graph)
+            part_notes = self._prune(proto.graph)
             save(proto, workdir / part.file)
-            notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
+            notes += part_notes if len(model.parts) == 1 else [f"{part.name}: {note}" for note in part_notes]
         return rewrite.finish(model, workdir, precision=model.precision, notes=notes)
 
     def _prune(self, graph: Any) -> list[str]:
@@ -75,42 +76,42 @@ class PruneNM(Record):
             if name not in names:
                 raise UsageError(f"exclude: the graph has no node '{name}'.{nearest(name, names)}")
         axes = self._axes(graph)
-        done, skipped = 0, Counter[str]()
+        sparse, skipped = 0, Counter[str]()
         for tensor in graph.initializer:
             axis = axes.get(tensor.name)
             if axis is None:
                 continue
             if tensor.data_type != FLOAT or tensor.dims[axis] % self.m:
-                odd = f"{tensor.dims[axis]} input channels" if tensor.data_type == FLOAT else "not f32"
-                skipped[odd] += 1
+                reason = f"{tensor.dims[axis]} input channels" if tensor.data_type == FLOAT else "not f32"
+                skipped[reason] += 1
                 continue
             kept = keep_largest(numpy_helper.to_array(tensor), axis, self.n, self.m)
             tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
-            done += 1
-        if not done:
+            sparse += 1
+        if not sparse:
             raise UnsupportedError(
                 f"no weights of this graph can become {self.n}:{self.m} sparse.",
-                problems=[f"{count} weights: {why}" for why, count in sorted(skipped.items())],
+                problems=[f"{count} weights: {reason}" for reason, count in sorted(skipped.items())],
                 hint="take a recipe without prune-nm",
             )
-        notes = [f"{done} weights are {self.n}:{self.m} sparse along their input channels"]
-        return notes + [f"left dense: {count} weights, {why}" for why, count in sorted(skipped.items())]
+        notes = [f"{sparse} weights are {self.n}:{self.m} sparse along their input channels"]
+        return notes + [f"left dense: {count} weights, {reason}" for reason, count in sorted(skipped.items())]
 
     def _axes(self, graph: Any) -> dict[str, int]:
-        """Give the axis of the input channels of each weight; one that is read in two ways is left out."""
+        """Return the axis of the input channels of each weight, by name; one that is read in two ways is left out."""
         constants = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
-        found: dict[str, set[int | None]] = {}
+        readings: dict[str, set[int | None]] = {}
         for node in graph.node:
-            for place, name in enumerate(node.input):
+            for position, name in enumerate(node.input):
                 if name in constants:
-                    axis = None if node.name in self.exclude else _axis(node, place, constants[name])
-                    found.setdefault(name, set()).add(axis)
-        single = {name: next(iter(axes)) for name, axes in found.items() if len(axes) == 1}
+                    axis = None if node.name in self.exclude else _axis(node, position, constants[name])
+                    readings.setdefault(name, set()).add(axis)
+        single = {name: next(iter(axes)) for name, axes in readings.items() if len(axes) == 1}
         return {name: axis for name, axis in single.items() if axis is not None}
 
 
 def keep_largest(weights: np.ndarray, axis: int, n: int, m: int) -> np.ndarray:
-    """Give `weights` with all but the `n` largest of each `m` along `axis` at zero; of equals the first stay."""
+    """Return `weights` with all but the `n` largest of each `m` along `axis` at zero; of equals the first are kept."""
     import numpy as np
 
     lined = np.moveaxis(weights, axis, -1)
@@ -121,9 +122,9 @@ def keep_largest(weights: np.ndarray, axis: int, n: int, m: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(np.where(mask, groups, 0).reshape(lined.shape), -1, axis))
 
 
-def _axis(node: Any, place: int, rank: int) -> int | None:
-    """Give the axis along which the node reads the weight at its input `place`; None where that is no weight."""
-    if place != 1:
+def _axis(node: Any, position: int, rank: int) -> int | None:
+    """Return the axis of the input channels of the node's input `position`; None where that is not a weight."""
+    if position != 1:
         return None
     if node.op_type == "Conv" and rank > 2:
         return 1

@@ -1,8 +1,8 @@
-"""What structured pruning removes from a module: groups of channels that go together, and the plan that cuts them.
+"""What structured pruning removes from a module: groups of channels that belong together, and the plan that cuts them.
 
-A group's units (channels, attention heads, feed-forward neurons) are removed at once from every module that makes or
-reads them. Removing a unit equals setting to zero the weights by which others read it; `_groups` holds all to that.
-A plan is plain JSON: applied to the module that it was made for, it gives the same smaller module again.
+A group's units (channels, attention heads, feed-forward neurons) are removed at once from every module that produces or
+reads them. Removing a unit equals setting to zero the weights by which others read it; `channel_groups.py` checks that.
+A plan is plain JSON: applied to the module that it was made for, it always gives the same smaller module.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.
 
 @dataclass(frozen=True)
 class Member(Record):
-    """Where a group's units lie in one module."""
+    """The indices of a group's units in one module."""
 
     module: str
     axis: Axis
     channels: tuple[tuple[int, ...], ...]
-    """For each unit its indices along the axis."""
+    """The indices along the axis, for each unit."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Group(Record):
 
     @property
     def width(self) -> int:
-        """Give how many channels of the first member a unit has."""
+        """Return the number of channels that a unit has in the first member."""
         return len(self.members[0].channels[0])
 
     @property
@@ -76,7 +76,7 @@ class Cut(Record):
 
 
 @dataclass(frozen=True)
-class Plan(Record):
+class PruningPlan(Record):
     """All cuts of one pruning step, and the settings that follow."""
 
     cuts: tuple[Cut, ...]
@@ -84,67 +84,69 @@ class Plan(Record):
     """New values by `module.attribute`."""
 
 
-def plan(removed: Mapping[Group, Iterable[int]] | Iterable[tuple[Group, Iterable[int]]]) -> Plan:
-    """Turn the units to remove from each group into cuts, sorted; two groups may lie in one module (concatenation)."""
+def make_plan(removed: Mapping[Group, Iterable[int]] | Iterable[tuple[Group, Iterable[int]]]) -> PruningPlan:
+    """Return the plan that removes these units of each group; two groups may be in one module (concatenation)."""
     pairs = removed.items() if isinstance(removed, Mapping) else removed
-    found: dict[tuple[str, Axis], set[int]] = {}
+    removed_indices: dict[tuple[str, Axis], set[int]] = {}
     settings = {}
     for group, units in pairs:
         units = sorted(set(units))
         if not units:
             continue
         for member in group.members:
-            indices = found.setdefault((member.module, member.axis), set())
+            indices = removed_indices.setdefault((member.module, member.axis), set())
             indices.update(index for unit in units for index in member.channels[unit])
         for setting in group.settings:
             settings[f"{setting.module}.{setting.name}"] = setting.per_unit * (group.size - len(units))
-    cuts = tuple(Cut(module, axis, tuple(sorted(indices))) for (module, axis), indices in sorted(found.items()))
-    return Plan(cuts, settings)
+    cuts = tuple(
+        Cut(module, axis, tuple(sorted(indices))) for (module, axis), indices in sorted(removed_indices.items())
+    )
+    return PruningPlan(cuts, settings)
 
 
 def cuttable(module: Any, axis: Axis) -> bool:
-    """Say whether channels of this module can be removed along the axis; a depthwise convolution has the one, `out`."""
+    """Return whether channels of this module can be removed along the axis; a depthwise convolution has only `out`."""
     if isinstance(module, nn.Linear) or (isinstance(module, _CONVOLUTIONS) and module.groups == 1):
         return True
     return axis == "out" and (depthwise(module) or isinstance(module, (*_NORMS, nn.PReLU)))
 
 
 def depthwise(module: Any) -> bool:
-    """Say whether each channel is convolved on its own."""
+    """Return whether the module is a convolution of each channel on its own."""
     if not isinstance(module, _CONVOLUTIONS) or isinstance(module, _TRANSPOSED):
         return False
     return bool(module.groups > 1 and module.groups == module.in_channels == module.out_channels)
 
 
 def reading_dim(module: Any) -> int | None:
-    """Give the dimension of the weight along which the module reads channels; None where each is read on its own."""
+    """Return the dimension of the weight along which the module reads channels; None where it does not combine them."""
     if isinstance(module, nn.Linear) or (isinstance(module, _CONVOLUTIONS) and module.groups == 1):
         return 0 if isinstance(module, _TRANSPOSED) else 1
     return None
 
 
-def apply(module: Any, *plans: Plan) -> Any:
-    """Give a smaller copy of `module`, the plans applied in order."""
-    made = copy.deepcopy(module)
-    for one in plans:
-        for cut in one.cuts:
-            _cut(made.get_submodule(cut.module), cut.axis, cut.remove)
-        for path, value in one.settings.items():
+def apply(module: Any, *plans: PruningPlan) -> Any:
+    """Return a smaller copy of `module`, the plans applied in order."""
+    smaller = copy.deepcopy(module)
+    for plan in plans:
+        for cut in plan.cuts:
+            _cut(smaller.get_submodule(cut.module), cut.axis, cut.remove)
+        for path, value in plan.settings.items():
             owner, _, name = path.rpartition(".")
-            setattr(made.get_submodule(owner), name, value)
-    return made
+            setattr(smaller.get_submodule(owner), name, value)
+    return smaller
 
 
-def zeroed(module: Any, one: Plan) -> Any:
-    """Give a copy of the same size in which nothing reads what the plan removes: it computes what `apply` gives."""
-    made = copy.deepcopy(module)
-    for cut in one.cuts:
-        part = made.get_submodule(cut.module)
+def zeroed(module: Any, plan: PruningPlan) -> Any:
+    """Return a copy of the same size in which nothing reads what the plan removes; it computes what `apply` returns."""
+    copied = copy.deepcopy(module)
+    for cut in plan.cuts:
+        part = copied.get_submodule(cut.module)
         dim = reading_dim(part)
         if cut.axis == "in" and dim is not None:
             with torch.no_grad():
                 part.weight.index_fill_(dim, torch.tensor(cut.remove), 0.0)
-    return made
+    return copied
 
 
 def _cut(module: Any, axis: Axis, remove: tuple[int, ...]) -> None:
@@ -152,7 +154,7 @@ def _cut(module: Any, axis: Axis, remove: tuple[int, ...]) -> None:
         _slice(module, {"weight": 0, "bias": 0} if axis == "out" else {"weight": 1}, remove)
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, _CONVOLUTIONS):
-        if module.groups > 1:  # depthwise: a channel is made and read in one place
+        if module.groups > 1:  # depthwise: a channel is read and produced by one filter
             _slice(module, {"weight": 0, "bias": 0}, remove)
             module.in_channels = module.out_channels = module.groups = module.weight.shape[0]
             return

@@ -1,7 +1,6 @@
-"""Structured pruning: a smaller module with whole channels, attention heads and feed-forward neurons gone, recovered by
-training it to answer as the original does.
+"""Structured pruning: remove whole channels, attention heads and feed-forward neurons, then recover by training.
 
-Unstructured zeros are not offered: no backend here runs a sparse graph faster.
+Unstructured sparsity is not offered: no backend here runs a sparse graph faster.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ CANDIDATES = 32
 """Training samples among which the one of median size is taken to count multiply-adds on."""
 
 SHOWN = 24
-"""Layers that the lineage names; the others are counted."""
+"""Number of layers that the lineage lists."""
 
 
 @dataclass(frozen=True)
 class Prune(Record):
-    """Remove the least important channels, heads and neurons, and win back what that costs on the training data."""
+    """Remove the least important channels, heads and neurons, and recover the accuracy on the training data."""
 
     name: ClassVar[str] = "prune"
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
@@ -43,16 +42,16 @@ class Prune(Record):
     prunes: ClassVar[bool] = True
 
     ratio: float = 0.3
-    """Share of the multiply-adds to remove, as counted: half of a layer's channels are about half of its work, and a
-    quarter of that between two such layers."""
+    """Share of the multiply-adds to remove. With half of its output channels a layer has about half of its work, with
+    half of its input channels too, a quarter."""
     importance: Literal["taylor", "magnitude"] = "taylor"
-    """`taylor`: what the loss on training samples would change by, to first order. `magnitude`: the weights' size."""
+    """`taylor`: the change of the loss on training samples, to first order. `magnitude`: the size of the weights."""
     round_to: int = 8
-    """Widths become multiples of this: what kernels take at once. The target decides it where the recipe does not."""
+    """Widths become multiples of this, the width of the kernels. The target decides it where the recipe does not."""
     steps: int = 1
-    """So many times a part is removed and recovered from; they share the epochs."""
+    """Number of rounds of removal and recovery; they share the epochs."""
     samples: int = 512
-    """Training samples that the importance is measured on."""
+    """Number of training samples on which the importance is measured."""
     exclude: tuple[str, ...] = ()
     """Names of modules to leave as they are, their parts included."""
     recovery: Recovery = field(default_factory=lambda: Recovery(epochs=5))
@@ -65,9 +64,9 @@ class Prune(Record):
                 raise UsageError(f"prune: {name} = {getattr(self, name)} is not possible: it must be at least 1.")
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
-        """Give the smaller, recovered module; a run that was killed goes on from its last checkpoint.
+        """Return the smaller, recovered module; a run that was killed continues from its last checkpoint.
 
-        Raises UnsupportedError where the architecture cannot be followed or so much cannot go.
+        Raises UnsupportedError where the architecture cannot be followed or so much cannot be removed.
         """
         from edgekit.frameworks import torch_pass
         from edgekit.passes.prune import pruning_plan
@@ -83,11 +82,11 @@ class Prune(Record):
         student, notes = model, []
         for number in range(1, self.steps + 1):
             budget = whole - int(whole * self.ratio * number / self.steps)
-            plan, found = self._plan(student, training, example, budget, number)
+            plan, step_notes = self._plan(student, training, example, budget, number)
             small = pruning_plan.apply(torch_pass.module_of(student), plan)
             recovered = recover(torch_pass.with_module(student, small), training, recovery, stage=f"prune-{number}")
             student = recovered.model
-            notes += [*found, recovered.note]
+            notes += [*step_notes, recovered.note]
         left = count(torch_pass.module_of(student), forward).total
         notes.insert(0, f"multiply-adds: {whole:,}, then {left:,} ({1 - left / whole:.1%} removed)")
         return torch_pass.changed(
@@ -103,23 +102,23 @@ class Prune(Record):
     def _plan(
         self, student: Model, training: Training, example: Any, budget: int, number: int
     ) -> tuple[Any, tuple[str, ...]]:
-        """Choose what goes in one step, or take up what was chosen before a kill: plan and notes."""
+        """Return the plan and notes of one step: saved ones of a run that was killed, else newly chosen ones."""
         from edgekit.frameworks import torch_pass
-        from edgekit.passes.prune.pruning_plan import Plan
+        from edgekit.passes.prune.pruning_plan import PruningPlan
 
         file, before = training.folder / f"prune-{number}.json", torch_pass.digest_of(torch_pass.module_of(student))
         if file.exists():
             kept = json.loads(file.read_text())
             if kept["module"] == before:
-                return Plan.from_dict(kept["plan"]), tuple(kept["notes"])
+                return PruningPlan.from_dict(kept["plan"]), tuple(kept["notes"])
         title = "choosing what to prune" + (f" ({number} of {self.steps})" if self.steps > 1 else "")
         with training.progress.step(title):
-            plan, notes = self._chosen(student, training, example, budget)
+            plan, notes = self._choose(student, training, example, budget)
         with replacing(file) as part:
             part.write_text(json.dumps({"module": before, "plan": plan.to_dict(), "notes": list(notes)}))
         return plan, notes
 
-    def _chosen(self, student: Model, training: Training, example: Any, budget: int) -> tuple[Any, tuple[str, ...]]:
+    def _choose(self, student: Model, training: Training, example: Any, budget: int) -> tuple[Any, tuple[str, ...]]:
         import torch
 
         from edgekit.frameworks import torch_pass
@@ -127,58 +126,58 @@ class Prune(Record):
         from edgekit.passes.prune.multiplications import count, one_thread
 
         module, forward = torch_pass.module_of(student), _forward(student, example)
-        found = channel_groups.prunable(module, forward, count(module, forward), self.exclude)
-        if not found.groups:
+        prunable = channel_groups.prunable(module, forward, count(module, forward), self.exclude)
+        if not prunable.groups:
             raise UnsupportedError(
                 f"'{type(module).__name__}' has nothing that can be pruned.",
-                problems=found.notes,
+                problems=prunable.notes,
                 hint="take a recipe without pruning",
             )
-        # No group loses more than halfway between the ratio and all, so that no layer is choked.
-        least = [max(1, math.ceil(group.size * (1 - self.ratio) / 2)) for group in found.groups]
-        scores = self._scores(student, training, found.groups)
+        # Each group keeps at least half of the share that is left overall, so that no layer becomes a bottleneck.
+        least = [max(1, math.ceil(group.size * (1 - self.ratio) / 2)) for group in prunable.groups]
+        scores = self._scores(student, training, prunable.groups)
         plan = selection.select(
-            module, forward, found.groups, scores, budget=budget, round_to=self.round_to, least=least
+            module, forward, prunable.groups, scores, budget=budget, round_to=self.round_to, least=least
         )
         with one_thread(), torch.no_grad():
             if not channel_groups.sound(module, plan, forward, forward(module)):
                 raise BuildError(
                     f"removing the chosen parts of '{type(module).__name__}' at once changes what it computes.",
-                    hint=f"leave some of its modules out with `exclude`: {_widths(found.groups, plan)}",
+                    hint=f"leave some of its modules out with `exclude`: {_widths(prunable.groups, plan)}",
                 )
-        return plan, (_widths(found.groups, plan), *found.notes)
+        return plan, (_widths(prunable.groups, plan), *prunable.notes)
 
     def _scores(self, student: Model, training: Training, groups: Sequence[Any]) -> list[list[float]]:
         import copy
 
         from edgekit.frameworks import torch_pass
-        from edgekit.passes.prune import importance as _importance
+        from edgekit.passes.prune import importance
 
         if self.importance == "magnitude":
-            return _importance.by_magnitude(torch_pass.module_of(student), groups)
+            return importance.by_magnitude(torch_pass.module_of(student), groups)
         module = copy.deepcopy(torch_pass.module_of(student)).requires_grad_(True)
-        losses = _importance.losses(torch_pass.with_module(student, module), training, self.samples)
-        return _importance.by_taylor(module, groups, losses)
+        losses = importance.losses(torch_pass.with_module(student, module), training, self.samples)
+        return importance.by_taylor(module, groups, losses)
 
 
 def _example(training: Training) -> dict[str, Any]:
-    """Give the inputs of the training sample of median size among the first, as tensors."""
+    """Return the inputs of the training sample of median size among the first, as tensors."""
     import torch
 
-    several = [training.data.inputs(index) for index in range(min(CANDIDATES, len(training.data)))]
-    several.sort(key=lambda feeds: sum(array.size for array in feeds.values()))
-    return {name: torch.from_numpy(array) for name, array in several[len(several) // 2].items()}
+    samples = [training.data.inputs(index) for index in range(min(CANDIDATES, len(training.data)))]
+    samples.sort(key=lambda feeds: sum(array.size for array in feeds.values()))
+    return {name: torch.from_numpy(array) for name, array in samples[len(samples) // 2].items()}
 
 
 def _forward(model: Model, example: dict[str, Any]) -> Any:
-    """Give the function that runs another module on the example as the model's own is run."""
+    """Return the function that runs another module on the example in the way in which the model's own is run."""
     from edgekit.frameworks import torch_pass
 
     return lambda module: torch_pass.outputs(torch_pass.with_module(model, module), example)
 
 
 def _widths(groups: Sequence[Any], plan: Any) -> str:
-    """Say how many channels, heads and neurons are left, in all and by their layers."""
+    """Return a note of how many channels, heads and neurons are left, in all and by layer."""
     removed = {(cut.module, cut.axis): set(cut.remove) for cut in plan.cuts}
     totals: dict[str, list[int]] = {}
     layers = []

@@ -1,9 +1,9 @@
 """Find the range of every activation by running samples, one at a time, in memory that does not grow with their number.
 
-The reduction happens inside the graph: each tensor of interest gets a ReduceMin and a ReduceMax, and one vector of
-scalars comes back per sample. Methods that leave outliers out run the samples a second time, and count the values
+The reduction happens inside the graph: each tensor of interest gets a ReduceMin and a ReduceMax, and each sample
+returns one vector of scalars. Methods that leave outliers out run the samples a second time, and count the values
 between those extremes (`histogram.py`). onnxruntime's own calibrators are not used: MinMax keeps every sample's
-outputs until the end (its `max_intermediate_outputs` forgets them instead of merging), Percentile and Entropy keep
+outputs until the end (its `max_intermediate_outputs` drops them instead of merging), Percentile and Entropy keep
 whole activations.
 """
 
@@ -21,7 +21,7 @@ from edgekit._record import Record, digest_of
 from edgekit.errors import BuildError, UsageError
 from edgekit.frameworks.onnx_model import save
 from edgekit.passes.quantize import histogram
-from edgekit.passes.quantize.instrument import STATISTICS, with_statistics, with_values
+from edgekit.passes.quantize.observers import STATISTICS, with_statistics, with_values
 from edgekit.spec import TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
     from edgekit.passes.onnx.prepare import Prepared
 
 GROUP = 1024
-"""Elements whose extremes are averaged. A sentence's or an image's activations fill a group each; the few numbers of a
-table's row do not, and averaging such small extremes would clip most rows."""
+"""Number of elements whose extremes are one term of the average. A sentence's or an image's activations fill a group
+each; the few numbers of a table's row do not, and averaging such small extremes would clip most rows."""
 
 
 VERSION = 2
-"""Raised when what is found on the same samples changes, so that cached ranges of the old kind are not taken."""
+"""Raised when the ranges of the same samples change, so that cached ranges of an older version are not used."""
 
 FETCH_BYTES = 64_000_000
-"""Activations of one sample that are held at once to be counted; with more, the sample is run more than once."""
+"""Bytes of a sample's activations that are held at once for counting; with more, the sample is run more than once."""
 
 SETTLED = 0.10
 SETTLED_SHARE = 0.90
-"""Ranges have settled when so many of them are within SETTLED of what they end as. Extremes go on growing with the
-logarithm of the count for ever: of ResNet-20's on CIFAR, 93 % were there after 128 of 300 pictures."""
+"""Ranges have settled when this share of them is within SETTLED of their final values. Extremes keep growing with the
+logarithm of the count: of ResNet-20's on CIFAR, 93 % were that close after 128 of 300 pictures."""
 
 SETTLED_EARLY = 2 / 3
-"""The share of the samples by which they must have settled, for the end to be one."""
+"""The share of the samples within which they must have settled; later, the final values are too close to prove it."""
 
 
 @dataclass(frozen=True)
 class Method(Record):
-    """How ranges are taken from the values that were seen."""
+    """How ranges are computed from the values of the samples."""
 
     name: str = "minmax"
     """`minmax`, `mean`, `percentile`, `entropy` or `mse`."""
@@ -61,11 +61,11 @@ class Method(Record):
 
     @property
     def counts_values(self) -> bool:
-        """Say whether it needs histograms: the samples are run twice."""
+        """Return whether the method needs histograms, so that the samples are run twice."""
         return self.name in ("percentile", "entropy", "mse")
 
     def clip(self, counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
-        """Take the range of one tensor from its histogram."""
+        """Return the range of one tensor by its histogram."""
         if self.name == "percentile":
             return histogram.percentile(counts, low, high, self.percent)
         choose = histogram.entropy if self.name == "entropy" else histogram.mean_square
@@ -74,15 +74,15 @@ class Method(Record):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What running the samples told: (lowest, highest) of each tensor as float32 scalars."""
+    """The ranges of the samples: (lowest, highest) of each tensor as float32 scalars."""
 
     ranges: Mapping[str, tuple[np.ndarray, np.ndarray]]
     count: int
-    """Samples that were run."""
+    """Number of samples that were run."""
     notes: tuple[str, ...] = ()
 
 
-def known_ranges(
+def cached_ranges(
     prepared: Prepared,
     tensors: Sequence[str],
     feeds: Feeds,
@@ -91,7 +91,7 @@ def known_ranges(
     method: Method,
     source: str,
 ) -> Calibration:
-    """Give what `find_ranges` finds, from the step cache where the same samples were run through the same graph.
+    """Return the result of `find_ranges`, from the step cache where the same samples were run through the same graph.
 
     `source` is the digest of the model that `prepared` was made from.
     """
@@ -101,12 +101,12 @@ def known_ranges(
     def make(work: Path) -> None:
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             file = Path(scratch) / "statistics.onnx" if prepared.large else None
-            found = find_ranges(prepared.proto, tensors, feeds, inputs, method=method, file=file)
-        np.save(work / "ranges.npy", np.array([found.ranges[name] for name in tensors], np.float32))
-        (work / "facts.json").write_text(json.dumps({"count": found.count, "notes": found.notes}))
+            calibration = find_ranges(prepared.proto, tensors, feeds, inputs, method=method, file=file)
+        np.save(work / "ranges.npy", np.array([calibration.ranges[name] for name in tensors], np.float32))
+        (work / "facts.json").write_text(json.dumps({"count": calibration.count, "notes": calibration.notes}))
 
-    decides = [VERSION, onnxruntime.__version__, source, list(tensors), feeds.digest, method.to_dict()]
-    folder, _ = cache.fetch(digest_of(["ranges", decides]), "calibrate", make)
+    key = [VERSION, onnxruntime.__version__, source, list(tensors), feeds.digest, method.to_dict()]
+    folder, _ = cache.fetch(digest_of(["ranges", key]), "calibrate", make)
     ranges = np.load(folder / "ranges.npy", allow_pickle=False)
     facts = json.loads((folder / "facts.json").read_text())
     return Calibration(_by_name(tensors, *ranges.T), facts["count"], tuple(facts["notes"]))
@@ -121,16 +121,16 @@ def find_ranges(
     method: Method,
     file: Path | None,
 ) -> Calibration:
-    """Run the samples and give the range of each tensor.
+    """Run the samples and return the range of each tensor.
 
-    `graph` is an onnx.ModelProto and is left alone; the one that is run goes through `file`, where it is too large for
+    `graph` is an onnx.ModelProto and is not changed; the one that is run goes through `file`, where it is too large for
     one protobuf message, and through memory otherwise. `minmax` takes the extremes over all samples; `mean` their
     average over groups of at least GROUP elements; the others run the samples again to count the values between the
-    extremes, so `feeds` must give them twice.
-    Raises UsageError for no or unfit samples, BuildError where a tensor is not finite.
+    extremes, so `feeds` is iterated twice.
+    Raises UsageError without samples or for unfit ones, BuildError where a tensor is not finite.
     """
     extremes = Extremes(len(tensors), least=1 if method.name != "mean" else GROUP, averaged=method.name == "mean")
-    session = session_of(with_statistics(graph, tensors), file)
+    session = open_session(with_statistics(graph, tensors), file)
     history: list[tuple[int, np.ndarray, np.ndarray]] = []
     largest = [0] * len(tensors)
     count = 0
@@ -147,7 +147,7 @@ def find_ranges(
         )
     del session
     low, high = extremes.result()
-    notes = _settled(history, low, high, count)
+    notes = _settling_note(history, low, high, count)
     if method.counts_values:
         histograms = histogram.Histograms(low, high)
         _count_values(graph, tensors, feeds, histograms, largest, file)
@@ -164,15 +164,15 @@ def _by_name(
     return {name: (np.array(low), np.array(high)) for name, (low, high) in zip(tensors, pairs, strict=True)}
 
 
-def session_of(proto: Any, file: Path | None) -> Any:
-    """Open a graph to calibrate on; through `file` where it is too large for one protobuf message."""
+def open_session(proto: Any, file: Path | None) -> Any:
+    """Return a session of a graph to calibrate on; through `file` where it is too large for one protobuf message."""
     import onnxruntime
 
     if file is not None:
         save(proto, file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Without an arena, samples of differing length do not pile up blocks of every size.
+    # Without an arena, samples of different length do not accumulate blocks of every size.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.enable_cpu_mem_arena = False
     return onnxruntime.InferenceSession(
@@ -188,20 +188,20 @@ def _statistics(
 
     for number, feed in enumerate(feeds):
         check_feeds(inputs, feed)
-        (found,) = run_sample(session, [STATISTICS], feed, number)
-        low, high, sizes = found.reshape(-1, 3).T.astype(np.float64)
+        (statistics,) = run_sample(session, [STATISTICS], feed, number)
+        low, high, sizes = statistics.reshape(-1, 3).T.astype(np.float64)
         refuse_non_finite(low + high, tensors, number)
         yield low, high, sizes
 
 
 def run_sample(session: Any, names: Sequence[str], feed: Mapping[str, np.ndarray], number: int) -> list[np.ndarray]:
-    """Run one sample. Raises BuildError naming it by its number."""
+    """Return the outputs `names` of one sample. Raises BuildError with the sample's number."""
     wanted = {value.name for value in session.get_inputs()}
     try:
-        found: list[np.ndarray] = session.run(names, {name: value for name, value in feed.items() if name in wanted})
+        outputs: list[np.ndarray] = session.run(names, {name: value for name, value in feed.items() if name in wanted})
     except Exception as error:  # onnxruntime's own exceptions share no public base
         raise BuildError(f"calibration sample {number} does not run: {error}") from error
-    return found
+    return outputs
 
 
 def _count_values(
@@ -212,8 +212,8 @@ def _count_values(
     largest: Sequence[int],
     file: Path | None,
 ) -> None:
-    """Run the samples once more and count every tensor's values, few tensors at a time where they are large."""
-    session = session_of(with_values(graph, tensors), file)
+    """Run the samples again and count every tensor's values, few tensors at a time where they are large."""
+    session = open_session(with_values(graph, tensors), file)
     groups: list[list[int]] = []
     held = FETCH_BYTES
     for index, size in enumerate(largest):
@@ -229,10 +229,10 @@ def _count_values(
                 histograms.add(index, array)
 
 
-def _settled(
+def _settling_note(
     history: Sequence[tuple[int, np.ndarray, np.ndarray]], low: np.ndarray, high: np.ndarray, count: int
 ) -> tuple[str, ...]:
-    """Say how many samples were enough: from when on nearly all ranges were nearly what they ended as."""
+    """Return a note of how many samples were enough: after which most ranges were close to their final values."""
     import numpy as np
 
     if count < 2:
@@ -247,7 +247,7 @@ def _settled(
 
 
 class Extremes:
-    """Merge the lowest and highest of many tensors, sample by sample: over all, or averaged over groups of samples."""
+    """Merges the lowest and highest of many tensors, sample by sample: over all, or averaged over groups of samples."""
 
     def __init__(self, count: int, *, least: int, averaged: bool) -> None:
         import numpy as np
@@ -259,7 +259,7 @@ class Extremes:
         self._sum_low, self._sum_high, self._groups = np.zeros(count), np.zeros(count), np.zeros(count)
 
     def add(self, low: np.ndarray, high: np.ndarray, sizes: np.ndarray) -> None:
-        """Take one sample's extremes and numbers of elements."""
+        """Add one sample's extremes and numbers of elements."""
         import numpy as np
 
         self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
@@ -272,7 +272,7 @@ class Extremes:
             self._low[full], self._high[full], self._size[full] = np.inf, -np.inf, 0
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give lowest and highest; a group that never filled counts as one where there is no other."""
+        """Return lowest and highest; an unfilled group counts where there is no other."""
         import numpy as np
 
         known = self._groups > 0
@@ -280,13 +280,13 @@ class Extremes:
         return np.where(known, self._sum_low / groups, self._low), np.where(known, self._sum_high / groups, self._high)
 
 
-def refuse_non_finite(found: np.ndarray, tensors: Sequence[str], count: int) -> None:
-    """Raise BuildError for the first of `found` that is not finite."""
+def refuse_non_finite(values: np.ndarray, tensors: Sequence[str], number: int) -> None:
+    """Raise BuildError, naming the tensor, for the first of `values` that is not finite; `number` is the sample's."""
     import numpy as np
 
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise BuildError(
-            f"calibration sample {count} gives the tensor '{tensors[bad[0]]}' a value that is not finite.",
+            f"calibration sample {number} gives the tensor '{tensors[bad[0]]}' a value that is not finite.",
             hint="check the samples' preprocessing, and the model in fp32 with `--recipe fp32`",
         )

@@ -1,4 +1,4 @@
-"""Dynamic int8: weights ahead, activations as the model runs; for MatMul and Gemm, through optimum's ORTQuantizer."""
+"""Dynamic int8: weights ahead of time, activations at run time; MatMul and Gemm, through optimum's ORTQuantizer."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 OPERATORS = ("MatMul", "Gemm")
 
 ASSUMED_SIZE = 64
-"""For a free size other than the batch, when operators are weighed against each other: a sentence, a row of pixels."""
+"""Assumed free size other than the batch, to compare the work of operators: a sentence, a row of pixels."""
 
 
 @dataclass(frozen=True)
 class QuantizeDynamic(Record):
-    """Quantize the weights of MatMul and Gemm to int8, and their activations as the model runs; needs no samples."""
+    """Quantize the weights of MatMul and Gemm to int8, and their activations at run time; needs no samples."""
 
     name: ClassVar[str] = "quantize-dynamic"
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
@@ -68,13 +68,13 @@ class QuantizeDynamic(Record):
         notes: list[str] = []
         for part in model.parts:
             with tempfile.TemporaryDirectory(prefix="quantize-", dir=workdir) as scratch, quiet():
-                found = self._quantize(model.folder / part.file, Path(scratch), workdir / part.file)
-            notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
+                part_notes = self._quantize(model.folder / part.file, Path(scratch), workdir / part.file)
+            notes += part_notes if len(model.parts) == 1 else [f"{part.name}: {note}" for note in part_notes]
         precision = "i8-dynamic" if model.precision == "f32" else f"i8-dynamic+{model.precision}"
         return rewrite.finish(model, workdir, precision=precision, notes=notes)
 
     def _quantize(self, source: Path, scratch: Path, target: Path) -> Sequence[str]:
-        # 11 brought DynamicQuantizeLinear; the static pass asks for 13 because of its scales per channel.
+        # DynamicQuantizeLinear came with 11; the static pass needs 13 for its scales per channel.
         prepared = prepare(source, scratch / "prepared", least_opset=11)
         share = _share_of_convolutions(prepared.proto.graph)
         if share > 0.5:
@@ -105,19 +105,19 @@ class QuantizeDynamic(Record):
 
 
 def _share_of_convolutions(graph: Any) -> float:
-    """Estimate the share of multiplications that are done by convolutions, 0 to 1."""
+    """Return an estimate of the share of the multiplications that convolutions do, 0 to 1."""
     sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     shapes = {value.name: _shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     work: Mapping[str, list[int]] = {"Conv": [], "MatMul": []}
     for node in graph.node:
-        made = math.prod(shapes.get(node.output[0], (1,))) if node.output else 0
+        outputs = math.prod(shapes.get(node.output[0], (1,))) if node.output else 0
         weight = sizes.get(node.input[1]) if len(node.input) > 1 else None
         if node.op_type in ("Conv", "ConvTranspose") and weight:
-            work["Conv"].append(made * math.prod(weight[1:]))
+            work["Conv"].append(outputs * math.prod(weight[1:]))
         elif node.op_type in ("MatMul", "Gemm"):
             operand = weight or shapes.get(node.input[1], (1, 1))
             transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
-            work["MatMul"].append(made * operand[-1 if transposed or len(operand) < 2 else -2])
+            work["MatMul"].append(outputs * operand[-1 if transposed or len(operand) < 2 else -2])
     convolutions, total = sum(work["Conv"]), sum(work["Conv"]) + sum(work["MatMul"])
     return convolutions / total if total else 0.0
 

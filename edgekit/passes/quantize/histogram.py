@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 BINS = 2048
 
 STEPS = 64
-"""How many clippings of each end are tried: one bin in 32, as in onnxruntime's and TensorRT's entropy calibration."""
+"""Number of clippings of each end that are tried: every 32nd bin, as in the entropy calibration of onnxruntime and
+TensorRT."""
 
 
 class Histograms:
-    """Count the values of many tensors, each between its own extremes: `counts` is int64 [tensors, BINS].
+    """Counts the values of many tensors, each between its own extremes: `counts` is int64 [tensors, BINS].
 
-    0 is always inside, because int8 must hold it exactly: paddings and rectified values are 0.
+    0 is always inside, because int8 must represent it exactly: paddings and rectified values are 0.
     """
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
@@ -31,7 +32,7 @@ class Histograms:
         self.counts = np.zeros((len(low), BINS), np.int64)
 
     def add(self, tensor: int, values: np.ndarray) -> None:
-        """Count the values of one tensor; all lie between its extremes."""
+        """Count the values of one tensor; all are between its extremes."""
         import numpy as np
 
         low, width = self.low[tensor], self.high[tensor] - self.low[tensor]
@@ -42,19 +43,22 @@ class Histograms:
         self.counts[tensor] += np.bincount(bins.clip(0, BINS - 1), minlength=BINS)
 
     def ranges(self, clip: Callable[[np.ndarray, float, float], tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-        """Give the lowest and highest of each tensor by one of the functions below."""
+        """Return the lowest and highest of each tensor as `clip`, one of the functions below, chooses them."""
         import numpy as np
 
-        found = [
+        ranges = [
             clip(counts, float(low), float(high)) if high > low else (float(low), float(high))
             for counts, low, high in zip(self.counts, self.low, self.high, strict=True)
         ]
-        lowest, highest = (np.array(side) for side in zip(*found, strict=True))
+        lowest, highest = (np.array(side) for side in zip(*ranges, strict=True))
         return lowest, highest
 
 
 def percentile(counts: np.ndarray, low: float, high: float, percent: float) -> tuple[float, float]:
-    """Leave out the values beyond `percent` at each end; an end where many values lie, as 0 behind a Relu, stays."""
+    """Return the range without the values beyond `percent` at each end.
+
+    An end with many values, as 0 after a Relu, is kept.
+    """
     import numpy as np
 
     share = np.cumsum(counts) / counts.sum()
@@ -66,7 +70,7 @@ def percentile(counts: np.ndarray, low: float, high: float, percent: float) -> t
 
 
 def mean_square(counts: np.ndarray, low: float, high: float, levels: int) -> tuple[float, float]:
-    """Take the range in which rounding to `levels` values and clipping together change the values least."""
+    """Return the range in which rounding to `levels` values and clipping together change the values least."""
     import numpy as np
 
     centres = low + (np.arange(BINS) + 0.5) * (high - low) / BINS
@@ -80,24 +84,24 @@ def mean_square(counts: np.ndarray, low: float, high: float, levels: int) -> tup
 
 
 def entropy(counts: np.ndarray, low: float, high: float, levels: int) -> tuple[float, float]:
-    """Take the range that keeps most of the distribution's information: least Kullback-Leibler divergence.
+    """Return the range that keeps most of the distribution's information: least Kullback-Leibler divergence.
 
-    After Migacz, "8-bit Inference with TensorRT" (GTC 2017): the clipped distribution, its tails added to the last
-    bins, against the same one merged into `levels` bins and spread out again over the bins that are not empty.
+    After Migacz, "8-bit Inference with TensorRT" (GTC 2017): of the clipped distribution, its tails added to the last
+    bins, from the same one merged into `levels` bins and spread out again over the bins that are not empty.
     """
     import numpy as np
 
     width = (high - low) / BINS
     zero = min(int(-low / width), BINS - 1)
     counts = counts.copy()
-    # The many zeros behind a Relu are exact in int8 whatever the range: merged with their neighbours they would rule.
+    # The many zeros of a Relu are exact in int8 with any range: merged with their neighbours they would dominate.
     counts[zero] = counts[max(zero - 1, 0) : zero + 2].sum() - counts[zero]
     below = np.concatenate(([0], np.cumsum(counts)))
 
     def divergence(first: float, last: float) -> float:
         start, stop = round((first - low) / width), min(round((last - low) / width), BINS)
         if stop - start < levels:
-            return math.inf  # finer than the histogram can tell
+            return math.inf  # finer than the histogram's bins
         inside = counts[start:stop].astype(np.float64)
         reference = inside.copy()
         reference[0] += below[start]
@@ -109,7 +113,7 @@ def entropy(counts: np.ndarray, low: float, high: float, levels: int) -> tuple[f
         spread = np.where(filled, totals[group] / np.maximum(shares[group], 1), 0.0)
         p, q = reference / reference.sum(), spread / max(spread.sum(), 1.0)
         here = p > 0
-        # A tail that falls into an empty bin has no counterpart: it weighs as the least that was seen.
+        # A tail that falls into an empty bin has no counterpart: it counts as a fraction of the least value.
         least = q[q > 0].min() if (q > 0).any() else 1.0
         return float((p[here] * np.log(p[here] / np.where(q[here] > 0, q[here], 1e-3 * least))).sum())
 
@@ -117,17 +121,17 @@ def entropy(counts: np.ndarray, low: float, high: float, levels: int) -> tuple[f
 
 
 def _best(low: float, high: float, cost: Callable[[float, float], float]) -> tuple[float, float]:
-    """Try to bring each end nearer to 0, the one with the other as it is, then the other, until nothing improves."""
+    """Return the range of least cost: each end in turn is moved towards 0, until nothing improves."""
     first, last = low, high
     best = cost(first, last)
     for _ in range(3):
         before = first, last
         for step in range(1, STEPS):
-            if last > 0 and (found := cost(first, high * step / STEPS)) < best:
-                best, last = found, high * step / STEPS
+            if last > 0 and (current := cost(first, high * step / STEPS)) < best:
+                best, last = current, high * step / STEPS
         for step in range(1, STEPS):
-            if first < 0 and (found := cost(low * step / STEPS, last)) < best:
-                best, first = found, low * step / STEPS
+            if first < 0 and (current := cost(low * step / STEPS, last)) < best:
+                best, first = current, low * step / STEPS
         if (first, last) == before:
             break
     return first, last

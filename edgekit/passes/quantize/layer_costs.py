@@ -1,8 +1,8 @@
-"""What it costs to quantize each layer alone, measured: the basis for choosing which layers stay in float.
+"""Measure what it costs to quantize each layer alone: the basis for choosing which layers stay in float.
 
-One float graph holds a switch for every layer. Where it is thrown, the layer's activations go through its Q/DQ pairs
-and its weights are replaced by what int8 leaves of them; all others stay exact. So one session measures every layer, in
-memory that does not grow with their number.
+One float graph has a switch for every layer. Where it is on, the layer's activations go through its Q/DQ pairs and its
+weights are replaced by their int8 values; all others stay exact. So one session measures every layer, in memory that
+does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SWITCH = "edgekit_switch_"
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer of the switched graph: what its switch is called, and the weights that int8 leaves."""
+    """A layer of the switched graph: the name of its switch, and its weights as int8 represents them."""
 
     name: str
     kind: str
@@ -42,16 +42,16 @@ def layer_costs(
     *,
     file: Path | None = None,
 ) -> tuple[LayerCost, ...]:
-    """Give the relative L2 change of the outputs when each of `layers` alone is quantized, the greatest first.
+    """Return the relative L2 change of the outputs when each of `layers` alone is quantized, the greatest first.
 
     `float_graph` and `quantized` are onnx.ModelProtos with the same node names: the graph before and after. A layer's
-    scales are taken from its Q/DQ pairs there. Every feed is run once a layer. The graph that measures goes
+    scales are those of its Q/DQ pairs there. Every feed is run once for each layer. The graph that measures goes
     through `file` where it is too large for one protobuf message, and through memory otherwise.
     """
     import numpy as np
     import onnxruntime
 
-    switched, found = _switched(float_graph, quantized, layers)
+    switched, switched_layers = _switched(float_graph, quantized, layers)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if file is not None:
@@ -61,37 +61,37 @@ def layer_costs(
     del switched, graph
     wanted = {value.name for value in session.get_inputs()}
     names = [value.name for value in session.get_outputs() if value.type in ("tensor(float)", "tensor(double)")]
-    changes, reference = np.zeros(len(found)), 0.0
+    changes, reference = np.zeros(len(switched_layers)), 0.0
     for number, feed in enumerate(feeds):
-        given = {name: value for name, value in feed.items() if name in wanted}
+        inputs = {name: value for name, value in feed.items() if name in wanted}
         try:
-            exact = session.run(names, given)
+            exact = session.run(names, inputs)
             reference += _square(exact)
-            for index, layer in enumerate(found):
-                changed = session.run(names, {**given, layer.switch: np.array(True), **layer.weights})
+            for index, layer in enumerate(switched_layers):
+                changed = session.run(names, {**inputs, layer.switch: np.array(True), **layer.weights})
                 changes[index] += _square([a - b for a, b in zip(changed, exact, strict=True)])
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise BuildError(f"calibration sample {number} does not run: {error}") from error
     costs = [
         LayerCost(layer.name, layer.kind, math.sqrt(change / reference) if reference else math.sqrt(change))
-        for layer, change in zip(found, changes, strict=True)
+        for layer, change in zip(switched_layers, changes, strict=True)
     ]
     return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
 
 
 def weight_costs(float_graph: Any, quantized: Any, layers: Collection[str]) -> tuple[LayerCost, ...]:
-    """Give the relative L2 change of each layer's weights, the greatest first: what can be told without samples."""
+    """Return the relative L2 change of each layer's weights, the greatest first: a cost that needs no samples."""
     import numpy as np
     from onnx import numpy_helper
 
-    held = {tensor.name: tensor for tensor in (*float_graph.graph.initializer, *quantized.graph.initializer)}
+    constants = {tensor.name: tensor for tensor in (*float_graph.graph.initializer, *quantized.graph.initializer)}
     pairs = {node.output[0]: node for node in quantized.graph.node if node.op_type == "DequantizeLinear"}
     weights = {node.name: node.input[1] for node in float_graph.graph.node if node.name in layers}
     costs = []
     for node in quantized.graph.node:
         if node.name in layers and (pair := pairs.get(node.input[1])) is not None:
-            exact = numpy_helper.to_array(held[weights[node.name]])
-            change = np.linalg.norm(dequantized(pair, held) - exact) / max(float(np.linalg.norm(exact)), 1e-30)
+            exact = numpy_helper.to_array(constants[weights[node.name]])
+            change = np.linalg.norm(dequantized(pair, constants) - exact) / max(float(np.linalg.norm(exact)), 1e-30)
             costs.append(LayerCost(node.name, node.op_type, float(change)))
     return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
 
@@ -103,12 +103,12 @@ def _square(arrays: Iterable[np.ndarray]) -> float:
 
 
 def _switched(float_graph: Any, quantized: Any, layers: Collection[str]) -> tuple[Any, tuple[_Layer, ...]]:
-    """Copy `float_graph` with a switch for every layer; weights and switches are inputs with defaults."""
+    """Return a copy of `float_graph` with a switch for every layer; weights and switches are inputs with defaults."""
     from onnx import ModelProto, TensorProto, helper
 
-    made = ModelProto()
-    made.CopyFrom(float_graph)
-    graph = made.graph
+    switched = ModelProto()
+    switched.CopyFrom(float_graph)
+    graph = switched.graph
     pairs = {node.output[0]: node for node in quantized.graph.node if node.op_type == "DequantizeLinear"}
     rounded = {node.input[0]: node for node in quantized.graph.node if node.op_type == "QuantizeLinear"}
     after = {node.name: node for node in quantized.graph.node}
@@ -116,12 +116,12 @@ def _switched(float_graph: Any, quantized: Any, layers: Collection[str]) -> tupl
     weights = {tensor.name: tensor for tensor in graph.initializer}
     listed = {value.name for value in graph.input}
     nodes: list[Any] = []
-    found: list[_Layer] = []
+    switched_layers: list[_Layer] = []
     for node in graph.node:
-        if node.name in layers and (twin := after.get(node.name)) is not None:
-            switch = f"{SWITCH}{len(found)}"
+        if node.name in layers and (quantized_node := after.get(node.name)) is not None:
+            switch = f"{SWITCH}{len(switched_layers)}"
             replaced: dict[str, np.ndarray] = {}
-            for index, name in enumerate(twin.input):
+            for index, name in enumerate(quantized_node.input):
                 pair = pairs.get(name)
                 if pair is None or index >= len(node.input):
                     continue
@@ -129,73 +129,73 @@ def _switched(float_graph: Any, quantized: Any, layers: Collection[str]) -> tupl
                     nodes += _switch(node, index, pair, switch)
                 elif index == 1:  # a bias is kept in 32 bits: it costs nothing
                     replaced[node.input[index]] = dequantized(pair, constants)
-            behind = rounded.get(twin.output[0])
+            output_pair = rounded.get(quantized_node.output[0])
             nodes.append(node)
-            if behind is not None and node.op_type not in KEEPS_FLOAT:
-                nodes += _switch_output(node, behind, switch)
+            if output_pair is not None and node.op_type not in KEEPS_FLOAT:
+                nodes += _switch_output(node, output_pair, switch)
             graph.initializer.append(helper.make_tensor(switch, TensorProto.BOOL, [], [False]))
             graph.input.append(helper.make_tensor_value_info(switch, TensorProto.BOOL, []))
-            found.append(_Layer(node.name, node.op_type, switch, replaced))
+            switched_layers.append(_Layer(node.name, node.op_type, switch, replaced))
         else:
             nodes.append(node)
-    for name in {name for layer in found for name in layer.weights} - listed:
+    for name in {name for layer in switched_layers for name in layer.weights} - listed:
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(weights[name].dims)))
     scales = {name for node in nodes if node.name.startswith(SWITCH) for name in node.input if name in constants}
-    held = {tensor.name for tensor in graph.initializer}
-    graph.initializer.extend(constants[name] for name in sorted(scales - held))
+    present = {tensor.name for tensor in graph.initializer}
+    graph.initializer.extend(constants[name] for name in sorted(scales - present))
     ordered = [_copy(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(ordered)
-    made.ir_version = max(made.ir_version, 4)  # from there on an initializer among the inputs is a default
-    return made, tuple(found)
+    switched.ir_version = max(switched.ir_version, 4)  # from there on an initializer among the inputs is a default
+    return switched, tuple(switched_layers)
 
 
 def _copy(node: Any) -> Any:
     from onnx import NodeProto
 
-    made = NodeProto()
-    made.CopyFrom(node)
-    return made
+    copied = NodeProto()
+    copied.CopyFrom(node)
+    return copied
 
 
 def _switch(node: Any, index: int, pair: Any, switch: str) -> list[Any]:
-    """Make `node` read its input `index` through the Q/DQ pair where the switch is thrown."""
-    source, made = node.input[index], f"{switch}_{index}"
-    node.input[index] = made
-    return _rounded(source, made, pair, switch)
+    """Make `node` read its input `index` through the Q/DQ pair where the switch is on; return the nodes for that."""
+    source, switched = node.input[index], f"{switch}_{index}"
+    node.input[index] = switched
+    return _rounded(source, switched, pair, switch)
 
 
 def _switch_output(node: Any, pair: Any, switch: str) -> list[Any]:
-    """Make `node` hand out its result through the Q/DQ pair where the switch is thrown, as an integer kernel does."""
-    made, raw = node.output[0], f"{switch}_output"
+    """Make `node` return its result through the Q/DQ pair where the switch is on, as an integer kernel does."""
+    output, raw = node.output[0], f"{switch}_output"
     node.output[0] = raw
-    return _rounded(raw, made, pair, switch)
+    return _rounded(raw, output, pair, switch)
 
 
-def _rounded(source: str, made: str, pair: Any, switch: str) -> list[Any]:
+def _rounded(source: str, result: str, pair: Any, switch: str) -> list[Any]:
     from onnx import helper
 
     base, parameters = f"{switch}_of_{source}", list(pair.input[1:])
     return [
         helper.make_node("QuantizeLinear", [source, *parameters], [base + "_q"], base + "_q"),
         helper.make_node("DequantizeLinear", [base + "_q", *parameters], [base + "_dq"], base + "_dq"),
-        helper.make_node("Where", [switch, base + "_dq", source], [made], base),
+        helper.make_node("Where", [switch, base + "_dq", source], [result], base),
     ]
 
 
 def dequantized(pair: Any, constants: Mapping[str, Any]) -> np.ndarray:
-    """Give the float weights that the pair's int8 constant stands for."""
+    """Return the float weights that the pair's int8 constant represents."""
     import numpy as np
     from onnx import numpy_helper
 
     values, scale = (numpy_helper.to_array(constants[name]) for name in pair.input[:2])
     zero = numpy_helper.to_array(constants[pair.input[2]]) if len(pair.input) > 2 else np.zeros_like(scale)
-    said = {entry.name: entry.i for entry in pair.attribute}
-    axis = said.get("axis", 1)
-    if block := said.get("block_size"):
+    attributes = {entry.name: entry.i for entry in pair.attribute}
+    axis = attributes.get("axis", 1)
+    if block := attributes.get("block_size"):
         scale, zero = np.repeat(scale, block, axis), np.repeat(zero, block, axis)
     elif scale.ndim:
         shape = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)]
         scale, zero = scale.reshape(shape), zero.reshape(shape)
-    made: np.ndarray = (values.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)
-    return made
+    weights: np.ndarray = (values.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)
+    return weights

@@ -1,4 +1,4 @@
-"""The one call of Hugging Face optimum's ORTQuantizer, with its faults turned into ours."""
+"""The only call of Hugging Face optimum's ORTQuantizer; its exceptions become ours."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def quantize(
     quantize_bias: bool = True,
     weights: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """Quantize the named nodes of `file` by ORTQuantizer, into `folder`, and give the onnx.ModelProto.
+    """Quantize the named nodes of `file` by ORTQuantizer, into `folder`, and return the onnx.ModelProto.
 
-    With `ranges` (lowest and highest of each activation) it is static in Q/DQ form, without it is dynamic. `weights`
-    says of a constant what differs: `axis` (of its scales; without it has one), `reduce_range`.
+    With `ranges` (lowest and highest of each activation) it is static in Q/DQ form, without them dynamic. `weights`
+    has what differs for a constant: `axis` (of its scales; without `axis` it has a single one), `reduce_range`.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantizationMode, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -55,18 +55,19 @@ def quantize(
         nodes_to_quantize=list(nodes),
         operators_to_quantize=list(types),
     )
-    found = None if ranges is None else TensorsData(CalibrationMethod.MinMax, dict(ranges))
+    tensors_range = None if ranges is None else TensorsData(CalibrationMethod.MinMax, dict(ranges))
     extra = {
         "QuantizeBias": quantize_bias,
         "TensorQuantOverrides": {
-            name: [{"quant_type": QuantType.QInt8, "symmetric": True, **said}] for name, said in (weights or {}).items()
+            name: [{"quant_type": QuantType.QInt8, "symmetric": True, **override}]
+            for name, override in (weights or {}).items()
         },
     }
     try:
-        # A config of its own: without one it looks for a config.json beside the file, and on the hub.
+        # Without a config it would look for a config.json beside the file, and on the hub.
         with _extra_options(extra) if static else contextlib.nullcontext():
             ORTQuantizer(file, PretrainedConfig()).quantize(
-                config, folder, file_suffix=None, calibration_tensors_range=found
+                config, folder, file_suffix=None, calibration_tensors_range=tensors_range
             )
         return load(folder / file.name)
     except EdgekitError:
@@ -79,7 +80,7 @@ def quantize(
 
 @contextlib.contextmanager
 def _extra_options(extra: Mapping[str, Any]) -> Iterator[None]:
-    """Hand onnxruntime's static quantizer options for which ORTQuantizer's config has no field (optimum-onnx 0.1)."""
+    """Pass onnxruntime's static quantizer options for which ORTQuantizer's config has no field (optimum-onnx 0.1)."""
     from optimum.onnxruntime import quantization
 
     plain = quantization.QDQQuantizer

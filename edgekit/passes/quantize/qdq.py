@@ -1,7 +1,7 @@
-"""Choose which operators of a graph are quantized, and tidy the Q/DQ pairs around them.
+"""Choose which operators of a graph are quantized, and remove the Q/DQ pairs that no integer kernel reads.
 
-Quantizing a tensor only pays where an integer kernel reads it. So: operators with constant weights, the operators that
-fuse into them (Relu, Clip at 0, residual Add), and no pair whose result is only read in float.
+Quantizing a tensor is useful only where an integer kernel reads it. So: operators with constant weights, the operators
+that fuse into them (Relu, Clip at 0, residual Add), and no pair whose result is only read in float.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ def choose_nodes(
     for node in graph.node:
         if node.op_type not in operators or node.name in exclude:
             continue
-        reason = _unfit(node, constants, floats, activation_matmul)
+        reason = _unfit_reason(node, constants, floats, activation_matmul)
         if reason:
             skipped[f"{node.op_type}: {reason}"] += 1
         else:
             chosen.append(node)
     if not chosen:
         present = sorted({node.op_type for node in graph.node} & set(operators))
-        found = [f"{count} {reason}" for reason, count in sorted(skipped.items())]
+        problems = [f"{count} {reason}" for reason, count in sorted(skipped.items())]
         raise UnsupportedError(
             "there is nothing to quantize: "
             + ("no fit " + " or ".join(present) if present else f"the graph has no {', '.join(operators)}")
             + ".",
-            problems=found,
+            problems=problems,
             hint="take a recipe without int8: fp32, fp16 or bf16",
         )
     chosen += _followers(graph, chosen, constants, floats, set(followers), set(exclude))
@@ -72,8 +72,8 @@ def choose_nodes(
     return Choice(tuple(node.name for node in chosen), types, tuple(tensors), notes)
 
 
-def _unfit(node: Any, constants: dict[str, Any], floats: set[str], activation_matmul: bool) -> str | None:
-    """Say why `node` has no fast integer kernel, or None."""
+def _unfit_reason(node: Any, constants: dict[str, Any], floats: set[str], activation_matmul: bool) -> str | None:
+    """Return why `node` has no fast integer kernel, or None."""
     data, weight = node.input[0], node.input[1]
     if data not in floats or data in constants:
         return "first operand is constant or not f32"
@@ -83,7 +83,7 @@ def _unfit(node: Any, constants: dict[str, Any], floats: set[str], activation_ma
         return "weights are not constant"
     if constants[weight].data_type != FLOAT:
         return "weights are not f32"
-    # Per-channel scales lie along the columns; for stacked matrices onnxruntime would put them along the rows.
+    # Per-channel scales are along the columns; for stacked matrices onnxruntime would put them along the rows.
     if node.op_type in ("MatMul", "Gemm") and len(constants[weight].dims) != 2:
         return "weights are not a matrix"
     if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and node.input[2] not in constants:
@@ -94,9 +94,9 @@ def _unfit(node: Any, constants: dict[str, Any], floats: set[str], activation_ma
 def _followers(
     graph: Any, chosen: Sequence[Any], constants: dict[str, Any], floats: set[str], types: set[str], exclude: set[str]
 ) -> list[Any]:
-    """Find the operators that run in the same integer kernel, or between two, when their data is quantized too."""
+    """Return the operators that run in the same integer kernel, or between two, when their data is quantized too."""
     quantized = {name for node in chosen if node.op_type in ("Conv", "Gemm") for name in node.output}
-    found = []
+    followers = []
     for node in graph.node:
         if node.op_type not in types or node.name in exclude or not set(node.input) & quantized:
             continue
@@ -105,9 +105,9 @@ def _followers(
             continue  # the pair that replaces it saturates at 0, not elsewhere
         if not all(name in floats for name in data) or (node.op_type == "Add" and len(data) < 2):
             continue
-        found.append(node)
+        followers.append(node)
         quantized.update(node.output)
-    return found
+    return followers
 
 
 def _clips_at_zero(node: Any, constants: dict[str, Any]) -> bool:
@@ -120,21 +120,22 @@ def _clips_at_zero(node: Any, constants: dict[str, Any]) -> bool:
 
 def _float_tensors(graph: Any) -> set[str]:
     values = [*graph.value_info, *graph.input, *graph.output]
-    found = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT}
-    return found | {tensor.name for tensor in graph.initializer if tensor.data_type == FLOAT}
+    names = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT}
+    return names | {tensor.name for tensor in graph.initializer if tensor.data_type == FLOAT}
 
 
 KEEPS_FLOAT = ("MatMul", "Gemm")
-"""Operators whose integer kernel hands out float at no cost (onnxruntime's MatMulIntegerToFloat and QGemm)."""
+"""Operators whose integer kernel returns float at no cost (onnxruntime's MatMulIntegerToFloat and QGemm)."""
 
 
 def spare_float_readers(graph: Any, quantized: Collection[str], *, keep_outputs: bool = True) -> int:
-    """Let float operators read the float value where there is one; drop and count the pairs that then serve nobody.
+    """Make float operators read the float value where there is one; remove the pairs that are then unread.
 
-    onnxruntime's quantizer sends every reader of a quantized tensor through the pair, so the residual stream of a
-    transformer is rounded at each block though no integer kernel reads it (MiniLM loses 0.02 of Spearman by that).
-    `quantized` names the chosen nodes. With `keep_outputs` a pair behind a Conv, Add or pool stays: processor runtimes
-    make integer kernels of those. A GPU's kernel takes integers and gives floats to what it fuses.
+    Returns the number of removed pairs. onnxruntime's quantizer sends every reader of a quantized tensor through the
+    pair, so the residual stream of a transformer is rounded at each block though no integer kernel reads it (MiniLM
+    loses 0.02 of Spearman by that). `quantized` names the chosen nodes. With `keep_outputs` a pair after a Conv, Add or
+    pool stays: processor runtimes make integer kernels of those. A GPU's kernel reads integers and passes floats to the
+    operators that it fuses.
     """
     producers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[Any]] = {}
@@ -142,7 +143,7 @@ def spare_float_readers(graph: Any, quantized: Collection[str], *, keep_outputs:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {value.name for value in graph.output}
-    doomed: list[str] = []
+    removed: list[str] = []
     for quantize in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         source = producers.get(quantize.input[0])
         if keep_outputs and source is not None and source.name in quantized and source.op_type not in KEEPS_FLOAT:
@@ -150,7 +151,7 @@ def spare_float_readers(graph: Any, quantized: Collection[str], *, keep_outputs:
         served = False
         for dequantize in readers[quantize.output[0]]:
             if dequantize.output[0] in outputs and source is not None:
-                _give_float_output(source, quantize, dequantize, readers)
+                _name_float_output(source, quantize, dequantize, readers)
             pair = dequantize.output[0]
             integer = [node for node in readers.get(pair, []) if node.name in quantized]
             for node in readers.get(pair, []):
@@ -158,15 +159,15 @@ def spare_float_readers(graph: Any, quantized: Collection[str], *, keep_outputs:
                     _replace(node.input, pair, quantize.input[0])
             served = served or bool(integer)
         if not served:
-            doomed += [quantize.name, *(node.name for node in readers[quantize.output[0]])]
-    kept = [node for node in graph.node if node.name not in set(doomed)]
+            removed += [quantize.name, *(node.name for node in readers[quantize.output[0]])]
+    kept = [node for node in graph.node if node.name not in set(removed)]
     del graph.node[:]
     graph.node.extend(kept)
-    return sum(name.endswith("QuantizeLinear") and not name.endswith("DequantizeLinear") for name in doomed)
+    return sum(name.endswith("QuantizeLinear") and not name.endswith("DequantizeLinear") for name in removed)
 
 
-def _give_float_output(source: Any, quantize: Any, dequantize: Any, readers: dict[str, list[Any]]) -> None:
-    """Move the name of a graph output from behind the pair to before it."""
+def _name_float_output(source: Any, quantize: Any, dequantize: Any, readers: dict[str, list[Any]]) -> None:
+    """Move the name of a graph output from after the pair to before it."""
     output, inner = dequantize.output[0], dequantize.output[0] + "_DequantizeLinear_Output"
     _replace(source.output, quantize.input[0], output)
     quantize.input[0] = output

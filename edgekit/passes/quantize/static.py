@@ -17,9 +17,9 @@ from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.onnx.layer_map import layer_map
-from edgekit.passes.onnx.overrides import by_node, check_operators, rank
+from edgekit.passes.onnx.overrides import by_node, check_operators, specificity
 from edgekit.passes.onnx.prepare import Prepared, forget_inference, prepare
-from edgekit.passes.quantize.calibrate import Calibration, Method, known_ranges
+from edgekit.passes.quantize.calibrate import Calibration, Method, cached_ranges
 from edgekit.passes.quantize.float8 import LEAST_OPSET, to_float8
 from edgekit.passes.quantize.layer_costs import layer_costs
 from edgekit.passes.quantize.ort_quantizer import PACKAGES, quantize
@@ -41,17 +41,17 @@ MethodName = Literal["minmax", "mean", "percentile", "entropy", "mse"]
 
 @dataclass(frozen=True)
 class StaticLayer(Record):
-    """What differs for an operator type or a node; None is what holds for all."""
+    """Settings for an operator type or a node; None is the setting for all."""
 
     float: bool | None = None
-    """Leave it in float."""
+    """Whether it is left in float."""
     method: MethodName | None = None
     """How the ranges of the values that it reads are found."""
     percentile: builtins.float | None = None
     per_channel: bool | None = None
-    """A scale for each channel of its weights."""
+    """Whether its weights have a scale for each channel."""
     reduce_range: bool | None = None
-    """7-bit weights."""
+    """Whether its weights have 7 bits."""
 
     def __post_init__(self) -> None:
         _check_percentile(self.percentile)
@@ -84,11 +84,12 @@ class QuantizeStatic(Record):
     reduce_range: bool = False
     """7-bit weights, for x86 processors without VNNI or AMX, whose 16-bit sums saturate."""
     symmetric_activations: bool = False
-    """Zero point 0, as TensorRT wants."""
+    """Zero point 0, as TensorRT requires."""
     quantize_bias: bool = True
     """Biases in 32 bits, as the integer kernels of processors add them; TensorRT takes them in float only."""
     quantize_outputs: bool = True
-    """Round what a Conv gives even where only float operators read it; TensorRT fuses those into its kernel instead."""
+    """Round the output of a Conv even where only float operators read it; TensorRT fuses those into its kernel instead.
+    """
     operators: tuple[str, ...] = ("MatMul", "Gemm", "Conv")
     followers: tuple[str, ...] = ("Relu", "Clip", "Add", "MaxPool")
     """Operators quantized where they follow a quantized Conv: they fuse into it, or run between two in integers."""
@@ -98,16 +99,16 @@ class QuantizeStatic(Record):
     exclude: tuple[str, ...] = ()
     """Names of nodes to leave in float."""
     samples: int | None = None
-    """So many of the given inputs are run, evenly spread; None runs all of them."""
+    """Number of the inputs to run, evenly spread; None runs all of them."""
     method: MethodName = "minmax"
     """`minmax`: the extremes over all samples. `mean`: each sample's extremes, averaged (small samples in groups), as
     NNCF does; outliers move it less, and it clips more (relative L2 error: ResNet-20 minmax 0.04, mean 0.08; MiniLM
     0.14 with both). `percentile`, `entropy` and `mse` leave outliers out by a histogram of all values: a share of them
-    at each end, what keeps most information, what rounds and clips least."""
+    at each end, by the most information kept, by the least error of rounding and clipping."""
     percentile: float = 99.99
-    """For the method `percentile`: the percentage of values that lies below the highest, and above the lowest."""
+    """For the method `percentile`: the percentage of values below the highest, and above the lowest."""
     overrides: StaticOverrides | None = None
-    """What differs for an operator type or a node: `[passes.operators.Conv]`, `[passes.nodes."/head/MatMul"]`."""
+    """Settings for an operator type or a node: `[passes.operators.Conv]`, `[passes.nodes."/head/MatMul"]`."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.operators) - set(KNOWN))
@@ -138,7 +139,7 @@ class QuantizeStatic(Record):
         samples = self._check(model, samples)
         rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         with tempfile.TemporaryDirectory(prefix="quantize-", dir=workdir) as scratch, quiet():
-            prepared, choice, proto, found = self._quantized(model, samples, Path(scratch))
+            prepared, choice, proto, calibration = self._quantized(model, samples, Path(scratch))
             dropped = spare_float_readers(proto.graph, set(choice.nodes), keep_outputs=self.quantize_outputs)
             drop_unread_constants(proto.graph)
             forget_inference(proto)
@@ -146,16 +147,16 @@ class QuantizeStatic(Record):
         precision = self.levels if model.precision == "f32" else f"{self.levels}+{model.precision}"
         levels = {"i8": "int8", "f8": "fp8"}[self.levels]
         notes = (
-            f"{len(choice.nodes)} operators in {levels} ({', '.join(choice.types)}), {found.count} samples",
+            f"{len(choice.nodes)} operators in {levels} ({', '.join(choice.types)}), {calibration.count} samples",
             f"{dropped} Q/DQ pairs that only float operators read were dropped",
-            *found.notes,
+            *calibration.notes,
             *choice.notes,
             *prepared.notes,
         )
         return rewrite.finish(model, workdir, precision=precision, notes=notes)
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
-        """Measure what quantizing each MatMul, Gemm and Conv alone does to the outputs, on calibration samples."""
+        """Return the change of the outputs by quantizing each MatMul, Gemm and Conv alone, on calibration samples."""
         samples = self._check(model, samples)
         with tempfile.TemporaryDirectory(prefix="costs-", dir=workdir) as scratch, quiet():
             prepared, choice, proto, _ = self._quantized(model, samples, Path(scratch))
@@ -165,13 +166,13 @@ class QuantizeStatic(Record):
             return layer_costs(prepared.proto, proto, layers, samples.subsample(COST_SAMPLES), file=file)
 
     def layer_map(self, model: Model, workdir: Path) -> LayerMap:
-        """List every MatMul, Gemm and Conv that would be quantized; no sample is run."""
+        """Return every MatMul, Gemm and Conv that would be quantized; no sample is run."""
         self._check_model(model)
         with tempfile.TemporaryDirectory(prefix="layer_map-", dir=workdir) as scratch, quiet():
             prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=13)
             graph = prepared.proto.graph
             kinds = {node.name: node.op_type for node in graph.node}
-            chosen = self._chosen(graph, self._layers(graph)).nodes
+            chosen = self._chosen_nodes(graph, self._layers(graph)).nodes
             layers = {name for name in chosen if kinds[name] in self.operators}
             return layer_map(graph, load(model.graph, weights=False).graph, layers)
 
@@ -198,32 +199,32 @@ class QuantizeStatic(Record):
             )
 
     def _layers(self, graph: Any) -> dict[str, StaticLayer]:
-        """Give the settings of each node that can be quantized, by name."""
-        plain = StaticLayer(False, self.method, self.percentile, self.per_channel, self.reduce_range)
-        return by_node(graph, self.operators, plain, self.overrides, self.name)
+        """Return the settings of each node that can be quantized, by name."""
+        defaults = StaticLayer(False, self.method, self.percentile, self.per_channel, self.reduce_range)
+        return by_node(graph, self.operators, defaults, self.overrides, self.name)
 
     def _choose(self, graph: Any, exclude: Sequence[str]) -> Choice:
         return choose_nodes(graph, self.operators, self.followers, exclude, activation_matmul=self.activation_matmul)
 
-    def _chosen(self, graph: Any, layers: Mapping[str, StaticLayer]) -> Choice:
-        """Choose what is not left in float."""
+    def _chosen_nodes(self, graph: Any, layers: Mapping[str, StaticLayer]) -> Choice:
+        """Return the choice of the nodes that are not left in float."""
         return self._choose(graph, (*self.exclude, *(name for name, layer in layers.items() if layer.float)))
 
     def _quantized(self, model: Model, samples: Feeds, scratch: Path) -> tuple[Prepared, Choice, Any, Calibration]:
-        """Give the float graph, the choice of nodes, the graph as ORTQuantizer leaves it, and the calibration."""
+        """Return the float graph, the choice of nodes, the graph as ORTQuantizer leaves it, and the calibration."""
         prepared = prepare(model.graph, scratch / "prepared", least_opset=LEAST_OPSET if self.levels == "f8" else 13)
         graph = prepared.proto.graph
         layers = self._layers(graph)
-        choice = self._chosen(graph, layers)
-        # Of all layers, those that are left in float too: however many those are, the samples are run once.
+        choice = self._chosen_nodes(graph, layers)
+        # Also of layers that are left in float: so the samples are run once, whichever layers those are.
         tensors = self._choose(graph, ()).activations
-        found = self._ranges(prepared, self._methods(graph, tensors, layers), samples, model)
+        calibration = self._ranges(prepared, self._methods(graph, tensors, layers), samples, model)
         proto = quantize(
             prepared.file,
             scratch / "quantized",
             nodes=choice.nodes,
             types=choice.types,
-            ranges=found.ranges,
+            ranges=calibration.ranges,
             signed_activations=self.activations == "s8",
             symmetric_activations=self.symmetric_activations,
             per_channel=self.per_channel,
@@ -233,13 +234,13 @@ class QuantizeStatic(Record):
         )
         if self.levels == "f8":
             to_float8(proto, prepared.proto)
-        return prepared, choice, proto, found
+        return prepared, choice, proto, calibration
 
     def _methods(self, graph: Any, tensors: Sequence[str], layers: Mapping[str, StaticLayer]) -> dict[str, Method]:
-        """Give the method for each tensor: that of the layer that reads it, else of the one that makes it.
+        """Return the method for each tensor: that of the layer that reads it, else of the one that produces it.
 
-        Of several readers, one with words of its own comes before one of a type with words of its own, and that before
-        the rest.
+        Of several readers, one with settings of its own comes before one whose type has settings, and that before the
+        rest.
         """
         readers: dict[str, list[Any]] = {}
         makers: dict[str, list[Any]] = {}
@@ -248,46 +249,46 @@ class QuantizeStatic(Record):
                 readers.setdefault(node.input[0], []).append(node)
                 readers.setdefault(node.input[1], []).append(node)
                 makers.setdefault(node.output[0], []).append(node)
-        plain = StaticLayer(method=self.method, percentile=self.percentile)
-        found = {}
+        defaults = StaticLayer(method=self.method, percentile=self.percentile)
+        methods = {}
         for name in tensors:
             nodes = readers.get(name) or makers.get(name) or ()
-            nearest_word = max(nodes, key=lambda node: rank(node, self.overrides), default=None)
-            layer = layers[nearest_word.name] if nearest_word else plain
-            # What does not ask for a percentile is one method, whatever its number.
+            most_specific = max(nodes, key=lambda node: specificity(node, self.overrides), default=None)
+            layer = layers[most_specific.name] if most_specific else defaults
+            # The percentage matters to the method `percentile` only; other methods must compare equal.
             percent = layer.percentile if layer.method == "percentile" else None
             levels = 128 if self.reduce_range else 256
-            found[name] = Method(layer.method or self.method, percent or self.percentile, levels)
-        return found
+            methods[name] = Method(layer.method or self.method, percent or self.percentile, levels)
+        return methods
 
     def _ranges(self, prepared: Prepared, wanted: Mapping[str, Method], samples: Feeds, model: Model) -> Calibration:
-        """Find the ranges: the samples are run once for each method."""
-        found = [
-            known_ranges(
+        """Return the ranges; the samples are run once for each method."""
+        calibrations = [
+            cached_ranges(
                 prepared,
-                [name for name, method in wanted.items() if method == one],
+                [name for name, wanted_method in wanted.items() if wanted_method == method],
                 samples,
                 model.part.inputs,
-                method=one,
+                method=method,
                 source=model.digest,
             )
-            for one in dict.fromkeys(wanted.values())
+            for method in dict.fromkeys(wanted.values())
         ]
-        ranges = {name: pair for calibration in found for name, pair in calibration.ranges.items()}
-        notes = dict.fromkeys(note for calibration in found for note in calibration.notes)
-        return Calibration(ranges, found[0].count, tuple(notes))
+        ranges = {name: pair for calibration in calibrations for name, pair in calibration.ranges.items()}
+        notes = dict.fromkeys(note for calibration in calibrations for note in calibration.notes)
+        return Calibration(ranges, calibrations[0].count, tuple(notes))
 
     def _weights(self, graph: Any, layers: Mapping[str, StaticLayer]) -> dict[str, dict[str, Any]]:
-        """Say of the weights of those layers that differ from the rest how they are quantized."""
-        said = {}
+        """Return how the weights of layers that differ from the rest are quantized, by weight."""
+        overrides = {}
         for node in graph.node:
             layer = layers.get(node.name)
             if layer is None or (layer.per_channel, layer.reduce_range) == (self.per_channel, self.reduce_range):
                 continue
             transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
             axis = {"axis": 0 if node.op_type == "Conv" or transposed else 1} if layer.per_channel else {}
-            said[node.input[1]] = {"reduce_range": layer.reduce_range, **axis}
-        return said
+            overrides[node.input[1]] = {"reduce_range": layer.reduce_range, **axis}
+        return overrides
 
 
 def _check_percentile(percent: float | None) -> None:

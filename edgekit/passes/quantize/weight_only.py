@@ -1,8 +1,8 @@
-"""Weights in 8 or 4 bits, activations in float: for matrix products that wait for memory, as those of language models.
+"""Weights in 8 or 4 bits, activations in float: for products limited by memory, as those of language models.
 
 The form is standard ONNX: DequantizeLinear before MatMul or Gemm, one scale for each channel or for each block of a
-channel (opset 21). ONNX Runtime makes MatMulNBits of it, OpenVINO keeps the weights packed and unpacks them as it
-multiplies. Tables that are looked up become int8 with a scale for each row, which is looked up beside it.
+channel (opset 21). ONNX Runtime turns it into MatMulNBits, OpenVINO keeps the weights packed and unpacks them as it
+multiplies. Tables that are looked up become int8 with a scale for each row, which is looked up with it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from edgekit.model import Model
 from edgekit.passes.onnx.overrides import by_node, check_operators
 from edgekit.passes.onnx.prepare import Prepared, forget_inference, prepare
 from edgekit.passes.quantize.layer_costs import layer_costs, weight_costs
-from edgekit.passes.quantize.packed_weights import look_up_rows, lookups, pack, split_gemm
 from edgekit.passes.quantize.qdq import choose_nodes, drop_unread_constants
+from edgekit.passes.quantize.weight_packing import pack, quantize_lookup, row_lookups, split_gemm
 from edgekit.plugin import LayerCost
 
 if TYPE_CHECKING:
@@ -35,20 +35,20 @@ PRODUCTS = ("MatMul", "Gemm")
 OPERATORS = (*PRODUCTS, "Gather")
 
 BLOCK = 32
-"""Elements that share a scale where none is said, in 4 bits; `benchmarks/results/weight-only.md` has the others."""
+"""Default number of elements that share a scale in 4 bits; `benchmarks/results/weight-only.md` compares others."""
 
 LEAST_BLOCK = 16
-"""onnxruntime's MatMulNBits takes blocks of a power of two from here on; OpenVINO takes those that divide the rows."""
+"""onnxruntime's MatMulNBits takes blocks of a power of two from 16 on; OpenVINO takes those that divide the rows."""
 
 COST_SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class WeightLayer(Record):
-    """What differs for an operator type or a node; None is what holds for all."""
+    """Settings for an operator type or a node; None is the setting for all."""
 
     float: bool | None = None
-    """Leave it in float."""
+    """Whether it is left in float."""
     bits: Literal[8, 4] | None = None
     block: int | None = None
     symmetric: bool | None = None
@@ -77,21 +77,21 @@ class WeightOnly(Record):
 
     bits: Literal[8, 4] = 8
     block: int | None = None
-    """So many elements of a channel share a scale; None is all of them in 8 bits, 32 in 4 bits. A channel that it does
-    not divide gets the next smaller power of two; one that 16 does not divide gets 8 bits and one scale."""
+    """Number of elements of a channel that share a scale; None is all of them in 8 bits, 32 in 4 bits. A channel that
+    it does not divide gets the next smaller power of two; one that 16 does not divide gets 8 bits and one scale."""
     symmetric: bool = True
-    """Zero point 0; without, each scale has a zero point of its own, for weights that lie to one side."""
+    """Zero point 0; without it each scale has its own zero point, for weights that are mostly of one sign."""
     scale: Literal["mse", "max"] = "mse"
-    """`max`: the greatest value is the last level. `mse`: smaller scales are tried too, and the one kept that changes
-    the weights least."""
+    """`max`: the greatest value is the last level. `mse`: smaller scales are tried too, and the one that changes the
+    weights least is kept."""
     embeddings: bool = True
     """Whether tables that are looked up (Gather) are stored in int8."""
     least_elements: int = 4096
-    """Smaller weights stay in float: nothing is gained by them."""
+    """Smaller weights stay in float: packing them saves nothing."""
     exclude: tuple[str, ...] = ()
     """Names of nodes to leave in float."""
     overrides: WeightOverrides | None = None
-    """What differs for an operator type or a node: `[passes.operators.Gemm]`, `[passes.nodes."/head/MatMul"]`."""
+    """Settings for an operator type or a node: `[passes.operators.Gemm]`, `[passes.nodes."/head/MatMul"]`."""
 
     def __post_init__(self) -> None:
         _check_block(self.block)
@@ -118,16 +118,16 @@ class WeightOnly(Record):
         notes: list[str] = []
         for part in model.parts:
             with tempfile.TemporaryDirectory(prefix="pack-", dir=workdir) as scratch, quiet():
-                _, proto, found = self._packed(model.folder / part.file, Path(scratch))
+                _, proto, part_notes = self._packed(model.folder / part.file, Path(scratch))
                 forget_inference(proto)
                 (workdir / part.file).parent.mkdir(parents=True, exist_ok=True)
                 save(proto, workdir / part.file)
-            notes += found if len(model.parts) == 1 else [f"{part.name}: {note}" for note in found]
+            notes += part_notes if len(model.parts) == 1 else [f"{part.name}: {note}" for note in part_notes]
         precision = f"i{self.bits}-weights" if model.precision == "f32" else f"i{self.bits}-weights+{model.precision}"
         return rewrite.finish(model, workdir, precision=precision, notes=notes)
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
-        """Measure what packing the weights of each MatMul and Gemm alone does to the outputs; without samples, to them.
+        """Return the change of the outputs, or without samples of the weights, by packing each MatMul and Gemm alone.
 
         Raises UnsupportedError for a model of several graphs.
         """
@@ -146,39 +146,39 @@ class WeightOnly(Record):
             return layer_costs(prepared.proto, proto, layers, samples.subsample(COST_SAMPLES), file=file)
 
     def _packed(self, source: Path, scratch: Path) -> tuple[Prepared, Any, list[str]]:
-        """Give the float graph, its Gemm split as they are packed, the packed graph, and notes."""
+        """Return the float graph with each Gemm split as in the packed one, the packed graph, and notes."""
         from onnx import ModelProto
 
-        words = [self, *(self.overrides.operators.values() if self.overrides else ())]
-        words += self.overrides.nodes.values() if self.overrides else ()
+        settings = [self, *(self.overrides.operators.values() if self.overrides else ())]
+        settings += self.overrides.nodes.values() if self.overrides else ()
         # Blocks of a channel, and 4 bits, came with opset 21; scales for each channel with 13.
-        least_opset = 21 if any(word.bits == 4 or word.block for word in words) else 13
+        least_opset = 21 if any(layer.bits == 4 or layer.block for layer in settings) else 13
         prepared = prepare(source, scratch / "prepared", least_opset=least_opset)
         graph = prepared.proto.graph
-        layers = by_node(graph, OPERATORS, self._plain(), self.overrides, self.name)
+        layers = by_node(graph, OPERATORS, self._defaults(), self.overrides, self.name)
         exclude = (*self.exclude, *(name for name, layer in layers.items() if layer.float))
         choice = choose_nodes(graph, PRODUCTS, (), exclude, activation_matmul=False)
         split_gemm(graph, choice.nodes)
         proto = ModelProto()
         proto.CopyFrom(prepared.proto)
         sizes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
-        made: dict[str, int] = {}
-        small = odd = 0
+        forms: dict[str, int] = {}
+        small = unsplit = 0
         for node in [node for node in proto.graph.node if node.name in choice.nodes]:
             rows, columns = sizes[node.input[1]]
             if node.op_type == "Gemm":
-                odd += 1
+                unsplit += 1
                 continue
             if rows * columns < self.least_elements:
                 small += 1
                 continue
             layer = _fitting(layers[node.name], rows)
-            word = pack(proto.graph, node, layer.bits or 8, layer.block, bool(layer.symmetric), self.scale)
-            made[word] = made.get(word, 0) + 1
-        tables = lookups(proto.graph, self.least_elements, exclude) if self.embeddings else []
+            form = pack(proto.graph, node, layer.bits or 8, layer.block, bool(layer.symmetric), self.scale)
+            forms[form] = forms.get(form, 0) + 1
+        tables = row_lookups(proto.graph, self.least_elements, exclude) if self.embeddings else []
         for table in tables:
-            look_up_rows(proto.graph, table)
-        if not made and not tables:
+            quantize_lookup(proto.graph, table)
+        if not forms and not tables:
             raise UnsupportedError(
                 f"there is nothing to pack: no weight has {self.least_elements} elements.",
                 hint="lower least_elements in the recipe, or take the recipe fp32",
@@ -186,18 +186,18 @@ class WeightOnly(Record):
         if least_opset == 21:
             proto.ir_version = max(proto.ir_version, 10)
         drop_unread_constants(proto.graph)
-        notes = [f"{count} weights {word}" for word, count in sorted(made.items())]
+        notes = [f"{count} weights {form}" for form, count in sorted(forms.items())]
         notes += [f"{len(tables)} tables in int8, a scale for each row"] if tables else []
         notes += [f"left in float: {small} of fewer than {self.least_elements} elements"] if small else []
-        notes += [f"left in float: {odd} Gemm that scale or turn their terms"] if odd else []
+        notes += [f"left in float: {unsplit} Gemm that scale or turn their terms"] if unsplit else []
         return prepared, proto, [*notes, *choice.notes, *prepared.notes]
 
-    def _plain(self) -> WeightLayer:
+    def _defaults(self) -> WeightLayer:
         return WeightLayer(False, self.bits, self.block, self.symmetric)
 
 
 def _fitting(layer: WeightLayer, rows: int) -> WeightLayer:
-    """Give the layer a block that both runtimes take for so many rows."""
+    """Return the layer with a block that both runtimes take for this number of rows."""
     if layer.block is None and layer.bits == 8:
         return layer
     block = layer.block or BLOCK

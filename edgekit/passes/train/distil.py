@@ -1,4 +1,4 @@
-"""What a student loses against its teacher: distance of their outputs, and of its answers to the labels."""
+"""The loss of a student: the distance of its outputs from its teacher's, and of its answers from the labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgekit.data.training import NO_LABEL
 from edgekit.errors import UnsupportedError, UsageError
 
 MASK = "attention_mask"
-"""The input that tells real places of a sequence from those that fill it up."""
+"""The input that marks the real positions of a sequence; the others are padding."""
 
 
 @dataclass(frozen=True)
@@ -26,54 +26,53 @@ class Distillation:
     problem: Problem
     answer: str | None
     probabilities: bool
-    """The answer is softmax's result already."""
+    """Whether the answer is already the result of a softmax."""
     temperature: float
     label_weight: float
 
     def loss(
         self, student: Mapping[str, Any], teacher: Mapping[str, Any], labels: Any, inputs: Mapping[str, Any]
     ) -> Any:
-        """Give one number, a tensor with its gradient, for a batch of outputs by name."""
+        """Return one number, a tensor with its gradient, for a batch of outputs by name."""
         if self.problem == "outputs":
             return self._distance(student, teacher, inputs.get(MASK))
         name = self.answer or next(iter(student))
-        mine, other = student[name], teacher[name]
+        student_output, teacher_output = student[name], teacher[name]
         if self.problem == "numbers":
-            return _relative(mine, other, None)
-        if self.problem == "several-labels" or mine.shape[-1] == 1:
-            return self._apart(mine, other, labels)
-        return self._classes(mine, other, labels)
+            return _relative(student_output, teacher_output, None)
+        if self.problem == "several-labels" or student_output.shape[-1] == 1:
+            return self._independent(student_output, teacher_output, labels)
+        return self._classes(student_output, teacher_output, labels)
 
-    def _classes(self, mine: Any, other: Any, labels: Any) -> Any:
+    def _classes(self, student: Any, teacher: Any, labels: Any) -> Any:
         from torch.nn import functional
 
         if self.probabilities:
-            mine, other = mine.clamp_min(1e-9).log(), other.clamp_min(1e-9).log()
-        heat = self.temperature
+            student, teacher = student.clamp_min(1e-9).log(), teacher.clamp_min(1e-9).log()
         soft = functional.kl_div(
-            functional.log_softmax(mine / heat, -1),
-            functional.log_softmax(other / heat, -1),
+            functional.log_softmax(student / self.temperature, -1),
+            functional.log_softmax(teacher / self.temperature, -1),
             reduction="batchmean",
             log_target=True,
         )
-        soft = soft * heat**2
+        soft = soft * self.temperature**2
         if labels is None or not self.label_weight or not bool((labels != NO_LABEL).any()):
             return soft
         highest = int(labels.max())
-        if highest >= mine.shape[-1]:
+        if highest >= student.shape[-1]:
             raise UsageError(
-                f"the training data has the label {highest}, and the model has {mine.shape[-1]} classes.",
+                f"the training data has the label {highest}, and the model has {student.shape[-1]} classes.",
                 hint="classes count from 0; name the label column with --label-column",
             )
-        hard = functional.cross_entropy(mine, labels, ignore_index=NO_LABEL)
+        hard = functional.cross_entropy(student, labels, ignore_index=NO_LABEL)
         return (1 - self.label_weight) * soft + self.label_weight * hard
 
-    def _apart(self, mine: Any, other: Any, labels: Any) -> Any:
-        """Compare yes-or-no answers, each of its own: one logit of two classes, or one a class."""
+    def _independent(self, student: Any, teacher: Any, labels: Any) -> Any:
+        """Compare independent yes-or-no answers: one logit for two classes, or one for each class."""
         from torch.nn import functional
 
-        logits = mine.clamp(1e-6, 1 - 1e-6).logit() if self.probabilities else mine
-        soft = functional.binary_cross_entropy_with_logits(logits, other if self.probabilities else other.sigmoid())
+        logits = student.clamp(1e-6, 1 - 1e-6).logit() if self.probabilities else student
+        soft = functional.binary_cross_entropy_with_logits(logits, teacher if self.probabilities else teacher.sigmoid())
         if labels is None or not self.label_weight or self.problem != "classes":
             return soft
         known = labels != NO_LABEL
@@ -83,16 +82,18 @@ class Distillation:
         return (1 - self.label_weight) * soft + self.label_weight * hard
 
     def _distance(self, student: Mapping[str, Any], teacher: Mapping[str, Any], mask: Any) -> Any:
-        found = [_relative(student[name], other, mask) for name, other in teacher.items() if other.is_floating_point()]
-        if not found:
+        distances = [
+            _relative(student[name], output, mask) for name, output in teacher.items() if output.is_floating_point()
+        ]
+        if not distances:
             raise UnsupportedError("none of the model's outputs is a floating-point number: nothing can be trained.")
-        return sum(found) / len(found)
+        return sum(distances) / len(distances)
 
 
-def _relative(mine: Any, other: Any, mask: Any) -> Any:
-    """Give ||student - teacher||^2 / ||teacher||^2, over the real places of sequences."""
-    error, size = (mine - other) ** 2, other**2
-    if mask is not None and other.dim() >= 2 and other.shape[:2] == mask.shape:
-        real = mask.to(error.dtype).reshape(*mask.shape, *([1] * (other.dim() - 2)))
+def _relative(student: Any, teacher: Any, mask: Any) -> Any:
+    """Return ||student - teacher||^2 / ||teacher||^2, over the real positions of sequences."""
+    error, size = (student - teacher) ** 2, teacher**2
+    if mask is not None and teacher.dim() >= 2 and teacher.shape[:2] == mask.shape:
+        real = mask.to(error.dtype).reshape(*mask.shape, *([1] * (teacher.dim() - 2)))
         error, size = error * real, size * real
     return error.sum() / size.sum().clamp_min(1e-12)

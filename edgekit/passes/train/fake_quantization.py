@@ -1,4 +1,4 @@
-"""Fake quantization: Linear and Conv layers compute, while they train, with the values that int8 will leave them.
+"""Fake quantization: while they train, Linear and Conv layers compute with the values that int8 can represent.
 
 Rounding passes gradients on as if it were not there (straight-through estimator, arXiv:1308.3432). A scale for each
 output channel of a weight commutes with the batch norm behind it, so folding that later changes no rounding.
@@ -16,19 +16,19 @@ _LOW, _HIGH = "fake_low", "fake_high"
 
 
 @dataclass(frozen=True)
-class Flavour:
-    """How a processor's int8 takes its values."""
+class Int8Scheme:
+    """How int8 represents activations and weights for a processor."""
 
     signed: bool
-    """Activations are s8; else u8."""
+    """Whether activations are s8; else u8."""
     symmetric: bool
-    """Their zero point is 0."""
+    """Whether their zero point is 0."""
     reduce_range: bool
-    """Weights have 7 bits."""
+    """Whether weights have 7 bits."""
 
 
-def attach(module: Any, flavour: Flavour) -> int:
-    """Let every Linear and Conv of a module quantize its input and weight, in place; give how many."""
+def attach(module: Any, scheme: Int8Scheme) -> int:
+    """Make every Linear and Conv of a module quantize its input and weight, in place; return their number."""
     import torch
 
     count = 0
@@ -36,22 +36,22 @@ def attach(module: Any, flavour: Flavour) -> int:
         if type(layer) in (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d):
             layer.register_buffer(_LOW, torch.tensor(0.0))
             layer.register_buffer(_HIGH, torch.tensor(0.0))
-            layer.fake_flavour = flavour
+            layer.fake_scheme = scheme
             layer.__class__ = _fake(type(layer))
             count += 1
     return count
 
 
 def detach(module: Any) -> None:
-    """Make the layers plain again, in place: their float weights stay."""
+    """Undo `attach`, in place: the layers keep their float weights."""
     for layer in module.modules():
         if hasattr(layer, _LOW):
             layer.__class__ = type(layer).__mro__[2]
-            del layer.fake_low, layer.fake_high, layer.fake_flavour
+            del layer.fake_low, layer.fake_high, layer.fake_scheme
 
 
 def _fake(kind: type) -> type:
-    """Give the class of a layer that quantizes before it computes."""
+    """Return the class of a layer that quantizes before it computes."""
 
     class Faking:
         def forward(self: Any, inputs: Any) -> Any:
@@ -66,20 +66,20 @@ def _fake(kind: type) -> type:
 
 
 def _activation(layer: Any, inputs: Any) -> Any:
-    """Round an input to 8 bits between its running extremes, which a training batch moves."""
+    """Return an input rounded to 8 bits between its running extremes, which a training batch updates."""
     import torch
 
     if layer.training:
         with torch.no_grad():
             low, high = torch.aminmax(inputs)
-            fresh = float(layer.fake_high) == float(layer.fake_low) == 0.0
-            share = 1.0 if fresh else TRACKING
+            unset = float(layer.fake_high) == float(layer.fake_low) == 0.0
+            share = 1.0 if unset else TRACKING
             layer.fake_low += share * (low.clamp_max(0) - layer.fake_low)
             layer.fake_high += share * (high.clamp_min(0) - layer.fake_high)
     low, high = float(layer.fake_low), float(layer.fake_high)
-    flavour: Flavour = layer.fake_flavour
-    least, most = (-128, 127) if flavour.signed or flavour.symmetric else (0, 255)
-    if flavour.symmetric:
+    scheme: Int8Scheme = layer.fake_scheme
+    least, most = (-128, 127) if scheme.signed or scheme.symmetric else (0, 255)
+    if scheme.symmetric:
         scale, zero = max(-low, high) / 127, 0
     else:
         scale = (high - low) / 255
@@ -88,10 +88,10 @@ def _activation(layer: Any, inputs: Any) -> Any:
 
 
 def _weight(layer: Any) -> Any:
-    """Round a weight by the largest of each output channel."""
+    """Return a weight rounded to its int8 values, with a scale for each output channel."""
     import torch
 
-    most = 63 if layer.fake_flavour.reduce_range else 127
+    most = 63 if layer.fake_scheme.reduce_range else 127
     weight = layer.weight
     scale = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-12) / most
     zeros = torch.zeros(len(scale), dtype=torch.int32)

@@ -1,4 +1,4 @@
-"""Quantization-aware fine-tuning: train under int8's rounding, so that the float weights are ones it rounds well."""
+"""Quantization-aware fine-tuning: train under int8's rounding, so that rounding the float weights costs little."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantizeAware(Record):
-    """Fine-tune with fake quantization on every Linear and Conv, against the original's answers; give float weights.
+    """Fine-tune with fake quantization on every Linear and Conv to match the original's outputs; weights stay float.
 
-    `quantize-static` follows it, with the same flavour.
+    `quantize-static` follows it, with the same settings of int8.
     """
 
     name: ClassVar[str] = "quantize-aware"
@@ -49,14 +49,15 @@ class QuantizeAware(Record):
             raise UsageError("quantization-aware training needs data, and there is none.", hint="give it with --train")
         started = time.perf_counter()
         net = copy.deepcopy(torch_pass.module_of(model))
-        layers = fake.attach(net, fake.Flavour(self.activations == "s8", self.symmetric_activations, self.reduce_range))
+        scheme = fake.Int8Scheme(self.activations == "s8", self.symmetric_activations, self.reduce_range)
+        layers = fake.attach(net, scheme)
         if not layers:
             raise UnsupportedError(
                 "the model has no Linear or Conv layer: there is nothing to train int8 for.",
                 hint="take a recipe that does not train, as int8-static",
             )
-        found = recover(torch_pass.with_module(model, net), training, self.recovery, stage=self.name)
-        trained = torch_pass.module_of(found.model)
+        recovered = recover(torch_pass.with_module(model, net), training, self.recovery, stage=self.name)
+        trained = torch_pass.module_of(recovered.model)
         fake.detach(trained)
         return torch_pass.changed(
             model,
@@ -65,5 +66,5 @@ class QuantizeAware(Record):
             config=self.to_dict(),
             packages=self.packages,
             seconds=time.perf_counter() - started,
-            notes=(f"{layers} layers trained under int8's rounding", found.note),
+            notes=(f"{layers} layers trained under int8's rounding", recovered.note),
         )

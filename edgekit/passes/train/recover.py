@@ -1,4 +1,4 @@
-"""Recovery: fine-tune a changed module until it answers as its original does, on the user's training data."""
+"""Recovery: fine-tune a changed module to match its original's outputs, on the user's training data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edgekit.errors import UsageError
 from edgekit.frameworks import torch_pass
 from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
-from edgekit.passes.train.batches import Lessons, known_outputs
+from edgekit.passes.train.batches import BatchSchedule, kept_outputs
 from edgekit.passes.train.distil import Distillation
 from edgekit.passes.train.recovery import Recovery
-from edgekit.passes.train.training_run import Course
+from edgekit.passes.train.training_run import TrainingRun
 from edgekit.plugin import Training
 from edgekit.tasks.config import TaskConfig
 
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "transformers")
 
 @dataclass(frozen=True)
 class Recovered:
-    """A trained model, and how its training went."""
+    """A trained model, and the summary of its training."""
 
     model: Model
     steps: int
@@ -43,38 +43,38 @@ class Recovered:
 
 
 def recover(student: Model, training: Training, recovery: Recovery, *, stage: str) -> Recovered:
-    """Train a copy of the student's module to answer as `training.teacher` does; both are left alone.
+    """Return the student with a copy of its module trained to match the outputs of `training.teacher`.
 
-    `stage` names this training among those of one pass: its files in `training.folder` carry it. Raises BuildError
-    where the loss is not finite.
+    Student and teacher are not changed. `stage` names this training among those of one pass and its files in
+    `training.folder`. Raises BuildError where the loss is not finite.
     """
     if not len(training.data):
         raise UsageError("the training data is empty.", hint="give samples with --train")
     with quiet(), _repeatable():
-        lessons = _lessons(training, recovery)
+        batches = _schedule(training, recovery)
         own = torch_pass.with_module(student, copy.deepcopy(torch_pass.module_of(student)))
-        course = Course(own, lessons, recovery, _objective(student, training, recovery), training, stage)
-        if not course.finished():
-            with training.progress.step(f"training ({stage})", len(lessons)) as tick:
-                course.resume(tick)
-                for step in range(course.step, len(course.lessons)):
-                    course.begin(step)
-                    loss = course.loss(course.lessons[step])
+        run = TrainingRun(own, batches, recovery, _objective(student, training, recovery), training, stage)
+        if not run.finished():
+            with training.progress.step(f"training ({stage})", len(batches)) as tick:
+                run.resume(tick)
+                for step in range(run.step, len(run.batches)):
+                    run.begin(step)
+                    loss = run.loss(run.batches[step])
                     loss.backward()
-                    course.update(loss)
-                    course.end(step, tick)
-                course.finish()
-        course.tidy()
-    trained = torch_pass.with_module(own, course.module)
-    return Recovered(trained, len(lessons), len(training.data), *course.ends())
+                    run.update(loss)
+                    run.end(step, tick)
+                run.finish()
+        run.clean_up()
+    trained = torch_pass.with_module(own, run.module)
+    return Recovered(trained, len(batches), len(training.data), *run.first_and_last_loss())
 
 
-def _lessons(training: Training, recovery: Recovery) -> Lessons:
+def _schedule(training: Training, recovery: Recovery) -> BatchSchedule:
     data, teacher = training.data, training.teacher
-    still = data.picture is None or not (recovery.shift or recovery.mirror)
-    known = known_outputs(teacher, data, training.folder, training.progress) if still else None
-    return Lessons(
-        data, teacher, recovery.batch_size, recovery.epochs, training.seed, recovery.shift, recovery.mirror, known
+    augments = data.picture is not None and (recovery.shift or recovery.mirror)
+    outputs = None if augments else kept_outputs(teacher, data, training.folder, training.progress)
+    return BatchSchedule(
+        data, teacher, recovery.batch_size, recovery.epochs, training.seed, recovery.shift, recovery.mirror, outputs
     )
 
 
@@ -87,7 +87,7 @@ def _objective(student: Model, training: Training, recovery: Recovery) -> Distil
 
 @contextlib.contextmanager
 def _repeatable() -> Iterator[None]:
-    """Use kernels that give the same digits each time, and leave the caller's random numbers as they were."""
+    """Use deterministic kernels, and restore the caller's random generators at the end."""
     import random
 
     import numpy as np

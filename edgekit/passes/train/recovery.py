@@ -12,24 +12,24 @@ from edgekit.errors import UsageError
 
 @dataclass(frozen=True)
 class Recovery(Record):
-    """How to train."""
+    """Settings of the training."""
 
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float | None = None
-    """None takes 1e-3, and 1e-4 for networks with layer norms, which take less."""
+    """None is 1e-3, or 1e-4 for networks with layer norms, which need less."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 1e-4
     warmup: float = 0.1
-    """This share of the steps raises the learning rate from nothing; a cosine lowers it over the others."""
+    """Share of the steps that raise the learning rate from 0; a cosine lowers it over the others."""
     temperature: float = 2.0
     """Softens the classes' probabilities before they are compared."""
     label_weight: float = 0.3
-    """Share of the labels in the loss of a classification; the original's answers have the rest."""
+    """Share of the labels in the loss of a classification; the original's outputs have the rest."""
     shift: float = 0.125
     """Pictures are shifted by up to this share of their size; 0 leaves them."""
     mirror: bool = False
-    """Every other picture is mirrored: not where left and right differ, as for digits or text."""
+    """Whether half of the pictures are mirrored; not for data where left and right differ, as digits or text."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

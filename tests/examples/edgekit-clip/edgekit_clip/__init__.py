@@ -1,4 +1,4 @@
-"""An edgekit pass on the live module in one file: clip outlying weights, train the biases to make up for it."""
+"""An edgekit pass on the torch module in one file: clip outlying weights, train the biases to make up for it."""
 
 import copy
 import time

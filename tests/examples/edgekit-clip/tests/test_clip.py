@@ -1,10 +1,10 @@
 import torch
 from edgekit_clip import Clip
 
-from edgekit.testing import LivePassTests, load_recipe
+from edgekit.testing import TorchPassTests, load_recipe
 
 
-class TestClip(LivePassTests):
+class TestClip(TorchPassTests):
     def subject(self):
         return Clip(sigmas=1.5)
 

@@ -1,4 +1,4 @@
-"""Graphs that tell of their own tensors: the extremes of each as one vector, or the values themselves."""
+"""Copies of a graph whose outputs observe its inner tensors: the extremes of each as one vector, or the values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 STATISTICS = "edgekit_statistics"
-"""Name of the vector, and beginning of every name that is added to a graph."""
+"""Name of the vector, and prefix of every name that is added to a graph."""
 
 
 def with_statistics(graph: Any, tensors: Sequence[str]) -> Any:
-    """Copy `graph` with one output, a float32 vector [min_0, max_0, size_0, min_1, ...], in place of its own."""
+    """Return a copy of `graph` with one output instead of its own: f32 [min_0, max_0, size_0, min_1, ...]."""
     from onnx import ModelProto, TensorProto, helper, numpy_helper
 
     augmented = ModelProto()
@@ -40,11 +40,10 @@ def with_statistics(graph: Any, tensors: Sequence[str]) -> Any:
     return augmented
 
 
-def with_channels(graph: Any, tensors: Sequence[str], *, opset: int) -> Any:
-    """Copy `graph` with one output in place of its own: the greatest magnitude of each tensor's channels, one behind
-    the other.
+def with_channel_extremes(graph: Any, tensors: Sequence[str], *, opset: int) -> Any:
+    """Return a copy of `graph` with one output instead of its own: the greatest magnitudes of all tensors' channels.
 
-    Channels are the last dimension.
+    They are one float32 vector, tensor after tensor. Channels are the last dimension.
     """
     from onnx import ModelProto, TensorProto, helper, numpy_helper
 
@@ -72,7 +71,7 @@ def with_channels(graph: Any, tensors: Sequence[str], *, opset: int) -> Any:
 
 
 def with_values(graph: Any, tensors: Sequence[str]) -> Any:
-    """Copy `graph` with each tensor as an output of its own, in place of the outputs it had."""
+    """Return a copy of `graph` with each tensor as an output, instead of the outputs it had."""
     from onnx import ModelProto, TensorProto, helper
 
     augmented = ModelProto()

@@ -1,4 +1,4 @@
-"""Pack weights into few bits, and put into the graph what unpacks them."""
+"""Pack weights into few bits, and add the operators to the graph that unpack them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 SHRINKS = 40
-"""Scales that are tried, from the one that clips nothing down to half of it."""
+"""Number of scales that are tried, from the one that clips nothing down to half of it."""
 
 
 def split_gemm(graph: Any, names: Collection[str]) -> None:
-    """Make of each Gemm a MatMul of the same name, and an Add: onnxruntime multiplies no turned weights packed.
+    """Replace each Gemm by a MatMul of the same name and an Add: onnxruntime cannot use transposed packed weights.
 
-    A Gemm that scales its terms, or turns its data, stays as it is.
+    A Gemm that scales its terms, or transposes its data, stays as it is.
     """
     import numpy as np
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in [node for node in graph.node if node.name in names and node.op_type == "Gemm"]:
-        said = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-        if said.get("transA", 0) or said.get("alpha", 1.0) != 1 or said.get("beta", 1.0) != 1:
+        attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
             continue
-        if said.get("transB", 0):
+        if attributes.get("transB", 0):
             weight = constants[node.input[1]]
-            turned = np.ascontiguousarray(numpy_helper.to_array(weight).T)
-            weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
+            transposed = np.ascontiguousarray(numpy_helper.to_array(weight).T)
+            weight.CopyFrom(numpy_helper.from_array(transposed, weight.name))
         bias, output = list(node.input[2:]), node.output[0]
         del node.attribute[:], node.input[2:]
         node.op_type = "MatMul"
@@ -41,22 +41,22 @@ def split_gemm(graph: Any, names: Collection[str]) -> None:
 
 
 def pack(graph: Any, node: Any, bits: int, block: int | None, symmetric: bool, scale: str) -> str:
-    """Replace the weight of `node`, [rows, columns], by packed levels and their DequantizeLinear; say what it became.
+    """Replace the weight of `node`, [rows, columns], by packed levels and their DequantizeLinear; return its new form.
 
-    `block` rows of a column share a scale; None is all of them.
+    `block` rows of a column share a scale; None is all of them. The form is a phrase for notes.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     name = node.input[1]
     weight = numpy_helper.to_array(constants[name])
-    levels, scales, zeros = quantized(weight, bits, block, symmetric, search=scale == "mse")
+    levels, scales, zeros = quantize_weight(weight, bits, block, symmetric, search=scale == "mse")
     kind = {(8, True): "INT8", (8, False): "UINT8", (4, True): "INT4", (4, False): "UINT4"}[bits, symmetric]
-    for made, values in ((f"{name}_packed", levels), (f"{name}_zero", zeros)):
+    for constant, values in ((f"{name}_packed", levels), (f"{name}_zero", zeros)):
         if values is None:
             continue
         graph.initializer.append(
-            helper.make_tensor(made, getattr(TensorProto, kind), values.shape, _raw(values, bits), raw=True)
+            helper.make_tensor(constant, getattr(TensorProto, kind), values.shape, _raw(values, bits), raw=True)
         )
     graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
     inputs = [f"{name}_packed", f"{name}_scale", *([f"{name}_zero"] if zeros is not None else [])]
@@ -67,13 +67,13 @@ def pack(graph: Any, node: Any, bits: int, block: int | None, symmetric: bool, s
     return f"in {kind.lower()}, a scale for each {f'{block} elements' if block else 'channel'}"
 
 
-def quantized(
+def quantize_weight(
     weight: np.ndarray, bits: int, block: int | None, symmetric: bool, *, search: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Give integer levels like `weight`, scales and zero points, [rows / block, columns] or [columns].
+    """Return integer levels like `weight`, scales and zero points, [rows / block, columns] or [columns].
 
-    With `search`, of several scales for a block the one is taken that changes the weights least (sum of squares), as
-    GPTQ's quantizer finds its own (Frantar et al. 2022, arXiv 2210.17323, whose code tries shrunken ranges).
+    With `search`, of several scales for a block the one is used that changes the weights least (sum of squares), as in
+    GPTQ's quantizer (Frantar et al. 2022, arXiv 2210.17323, whose code tries shrunken ranges).
     """
     import numpy as np
 
@@ -108,7 +108,7 @@ def quantized(
 
 
 def _raw(values: np.ndarray, bits: int) -> bytes:
-    """Give the bytes that ONNX stores: of 4-bit values two in a byte, the first in the low half."""
+    """Return the bytes that ONNX stores: two 4-bit values in a byte, the first in the low half."""
     import numpy as np
 
     if bits == 8:
@@ -118,11 +118,11 @@ def _raw(values: np.ndarray, bits: int) -> bytes:
     return bytes((halves[0::2] | (halves[1::2] << 4)).tobytes())
 
 
-def lookups(graph: Any, least_elements: int, exclude: Collection[str]) -> list[Any]:
-    """Find the Gather nodes that look up rows of a float table of their own."""
+def row_lookups(graph: Any, least_elements: int, exclude: Collection[str]) -> list[Any]:
+    """Return the Gather nodes that look up rows of a float table that only look-ups read."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     others = {name for node in graph.node if node.op_type != "Gather" for name in node.input}
-    found = []
+    nodes = []
     for node in graph.node:
         table = constants.get(node.input[0]) if node.op_type == "Gather" else None
         if table is None or table.data_type != FLOAT or len(table.dims) != 2 or node.name in exclude:
@@ -130,31 +130,31 @@ def lookups(graph: Any, least_elements: int, exclude: Collection[str]) -> list[A
         by_row = not any(entry.name == "axis" and entry.i for entry in node.attribute)
         fixed = node.input[1] in constants
         if by_row and not fixed and table.name not in others and table.dims[0] * table.dims[1] >= least_elements:
-            found.append(node)
-    return found
+            nodes.append(node)
+    return nodes
 
 
-def look_up_rows(graph: Any, node: Any) -> None:
-    """Make `node` look up int8 rows, and their scales beside them.
+def quantize_lookup(graph: Any, node: Any) -> None:
+    """Make `node` look up int8 rows, and other nodes their scales.
 
     A DequantizeLinear before the Gather would unpack the whole table at every inference in onnxruntime.
     """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    held = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     table, ids, output = node.input[0], node.input[1], node.output[0]
-    if f"{table}_packed" not in held:
-        rows = numpy_helper.to_array(held[table])
-        levels, scales, _ = quantized(np.ascontiguousarray(rows.T), 8, None, True, search=False)
+    if f"{table}_packed" not in constants:
+        rows = numpy_helper.to_array(constants[table])
+        levels, scales, _ = quantize_weight(np.ascontiguousarray(rows.T), 8, None, True, search=False)
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(levels.T), f"{table}_packed"))
         graph.initializer.append(numpy_helper.from_array(scales[:, None], f"{table}_scale"))
     node.input[0], node.output[0] = f"{table}_packed", f"{output}_levels"
-    behind = [
+    added = [
         helper.make_node("Cast", [f"{output}_levels"], [f"{output}_cast"], f"{node.name}_cast", to=TensorProto.FLOAT),
         helper.make_node("Gather", [f"{table}_scale", ids], [f"{output}_scale"], f"{node.name}_scale"),
         helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output], f"{node.name}_unpack"),
     ]
     place = list(graph.node).index(node) + 1
-    for offset, made in enumerate(behind):
-        graph.node.insert(place + offset, made)
+    for offset, new_node in enumerate(added):
+        graph.node.insert(place + offset, new_node)

@@ -1,4 +1,4 @@
-"""What activations hold channel by channel: the greatest magnitude of each, and some rows of values."""
+"""Statistics of activations by channel: the greatest magnitude of each, and sample rows of values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import onnx_graph
-from edgekit.passes.quantize.calibrate import refuse_non_finite, run_sample, session_of
-from edgekit.passes.quantize.instrument import STATISTICS, with_channels, with_values
+from edgekit.passes.quantize.calibrate import open_session, refuse_non_finite, run_sample
+from edgekit.passes.quantize.observers import STATISTICS, with_channel_extremes, with_values
 from edgekit.spec import TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgekit.data import Feeds
 
 ROWS = 256
-"""Rows of an activation that are held where the values themselves are asked for."""
+"""Number of rows of an activation that are kept where the values themselves are needed."""
 
 
 def channel_extremes(
@@ -28,37 +28,37 @@ def channel_extremes(
     *,
     file: Path | None,
 ) -> dict[str, np.ndarray]:
-    """Run the samples, one at a time, and give the greatest magnitude of each channel of the tensors.
+    """Run the samples, one at a time, and return the greatest magnitude of each channel of the tensors: f32[width].
 
-    `widths` names the tensors and counts their channels, the last dimension; memory does not grow with the samples.
+    `widths` has the number of channels, the last dimension, by tensor; memory does not grow with the samples.
     `graph` and `file` are as for `find_ranges`.
     """
     import numpy as np
 
-    session = session_of(with_channels(graph, tuple(widths), opset=onnx_graph.opset(graph)), file)
+    session = open_session(with_channel_extremes(graph, tuple(widths), opset=onnx_graph.opset(graph)), file)
     owners = [name for name, width in widths.items() for _ in range(width)]
     greatest = np.zeros(len(owners), np.float32)
     for number, feed in enumerate(feeds):
         check_feeds(inputs, feed)
-        (found,) = run_sample(session, [STATISTICS], feed, number)
-        refuse_non_finite(found, owners, number)
-        np.maximum(greatest, found, out=greatest)
+        (magnitudes,) = run_sample(session, [STATISTICS], feed, number)
+        refuse_non_finite(magnitudes, owners, number)
+        np.maximum(greatest, magnitudes, out=greatest)
     return dict(zip(widths, np.split(greatest, np.cumsum(list(widths.values()))[:-1]), strict=True))
 
 
-def some_rows(
+def sample_rows(
     graph: Any, widths: Mapping[str, int], feeds: Feeds, inputs: Sequence[TensorSpec], *, file: Path | None
 ) -> dict[str, np.ndarray]:
-    """Run the samples and give rows of the tensors, evenly spread, about ROWS of each: f32[rows, width]."""
+    """Run the samples and return rows of the tensors, evenly spread, about ROWS of each: f32[rows, width]."""
     import numpy as np
 
-    session = session_of(with_values(graph, tuple(widths)), file)
+    session = open_session(with_values(graph, tuple(widths)), file)
     names = [f"{STATISTICS}_{index}" for index in range(len(widths))]
-    each = max(1, ROWS // max(1, len(feeds)))
+    rows_per_sample = max(1, ROWS // max(1, len(feeds)))
     kept: dict[str, list[np.ndarray]] = {name: [] for name in widths}
     for number, feed in enumerate(feeds):
         check_feeds(inputs, feed)
         for name, values in zip(widths, run_sample(session, names, feed, number), strict=True):
             rows = values.reshape(-1, widths[name])
-            kept[name].append(rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int)])
+            kept[name].append(rows[np.linspace(0, len(rows) - 1, min(rows_per_sample, len(rows))).astype(int)])
     return {name: np.concatenate(rows) for name, rows in kept.items()}
