@@ -1,6 +1,6 @@
 """Facts about an NVIDIA Jetson: its software, power mode and clocks. Read, never guessed; an unknown fact is None.
 
-Every reader takes a root prefix, so that fixture trees of other boards can be read too. Nothing needs root.
+Every reader takes a root folder, so that file trees of other boards can be read too. Nothing needs root.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ JETPACKS = {
     (35,): "5.1",
     (32, 7): "4.6",
 }
-"""The JetPack that an L4T release belongs to, as jetson_stats lists it; the longest match counts."""
+"""The JetPack of each L4T release, as jetson_stats lists it; the longest match is used."""
 
 CHIPS = {
     "nvidia,tegra210": ("Tegra X1", "5.3"),
@@ -36,28 +36,28 @@ CHIPS = {
     "nvidia,tegra234": ("Orin", "8.7"),
     "nvidia,tegra264": ("Thor", "11.0"),
 }
-"""The device tree's name of the chip, ours, and the compute capability of its GPU in NVIDIA's documents."""
+"""Our name of a chip and the compute capability of its GPU in NVIDIA's documents, by the device tree's name."""
 
 QUERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Jetson(Record):
-    """Describe the software and the state of a Jetson."""
+    """The software and the state of a Jetson."""
 
     chip: str | None
     sm: str | None
-    """What the chip has by NVIDIA's documents; the driver is asked where an engine is built."""
+    """The compute capability by NVIDIA's documents; where an engine is built, the driver's is used."""
     l4t: str | None
-    """As `36.4.3`."""
+    """Such as `36.4.3`."""
     jetpack: str | None
     tensorrt: str | None
-    """The version of the system's package, as `10.3.0`."""
+    """The version of the system's package, such as `10.3.0`."""
     cuda: str | None
     power_mode: str | None
-    """As nvpmodel names it: `15W`, `MAXN_SUPER`."""
+    """nvpmodel's name for it: `15W`, `MAXN_SUPER`."""
     clocks_locked: bool | None
-    """Whether every clock of processor and GPU stands at its highest, as `jetson_clocks` sets it."""
+    """Whether every clock of processor and GPU is fixed at its highest, as `jetson_clocks` sets it."""
 
     def __str__(self) -> str:
         clocks = {True: "clocks locked", False: "clocks free", None: None}[self.clocks_locked]
@@ -72,9 +72,9 @@ class Jetson(Record):
 
 
 def probe(root: Path = Path("/")) -> Jetson | None:
-    """Read the facts below `root`; None where it is no Jetson. Never raises.
+    """Return the facts of the Jetson whose files are below `root`; None where it is not a Jetson. Never raises.
 
-    `nvpmodel -q` is asked on the running board where its status file cannot be read.
+    On the running board `nvpmodel -q` is called where its status file cannot be read.
     """
     names = read_list(root / "proc/device-tree/compatible")
     l4t = l4t_of(read_text(root / "etc/nv_tegra_release"))
@@ -96,13 +96,13 @@ def probe(root: Path = Path("/")) -> Jetson | None:
 
 
 def l4t_of(release: str) -> str | None:
-    """Read `/etc/nv_tegra_release`: `# R36 (release), REVISION: 4.3, GCID: ...` is 36.4.3."""
-    found = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", release)
-    return f"{found[1]}.{found[2].strip('.')}" if found else None
+    """Return the L4T release in `/etc/nv_tegra_release`: `# R36 (release), REVISION: 4.3, GCID: ...` is 36.4.3."""
+    match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", release)
+    return f"{match[1]}.{match[2].strip('.')}" if match else None
 
 
 def jetpack_of(l4t: str | None) -> str | None:
-    """Give the JetPack of an L4T release; None for one that is not in the table."""
+    """Return the JetPack of an L4T release; None for one that is not in the table."""
     numbers = tuple(int(part) for part in (l4t or "").split(".") if part.isdigit())
     for length in range(len(numbers), 0, -1):
         if numbers[:length] in JETPACKS:
@@ -111,9 +111,9 @@ def jetpack_of(l4t: str | None) -> str | None:
 
 
 def power_mode_of(answer: str) -> str | None:
-    """Read what `nvpmodel -q` prints: warnings, then `NV Power Mode: 15W` and the mode's number."""
-    found = re.search(r"^NV Power Mode:\s*(\S+)", answer, re.MULTILINE)
-    return found[1] if found else None
+    """Return the mode that `nvpmodel -q` prints: warnings, then `NV Power Mode: 15W` and the mode's number."""
+    match = re.search(r"^NV Power Mode:\s*(\S+)", answer, re.MULTILINE)
+    return match[1] if match else None
 
 
 def _power_mode(root: Path) -> str | None:
@@ -132,7 +132,7 @@ def _power_mode(root: Path) -> str | None:
 
 
 def _clocks_locked(root: Path) -> bool | None:
-    """Compare the least and the greatest frequency that are allowed now, of every processor policy and the GPU."""
+    """Return whether the least and the greatest allowed frequency are equal, for every processor policy and the GPU."""
     pairs = [
         (folder / "scaling_min_freq", folder / "scaling_max_freq")
         for folder in sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))
@@ -141,27 +141,27 @@ def _clocks_locked(root: Path) -> bool | None:
     for folder in sorted(root.glob("sys/class/devfreq/*")):
         if re.search(r"\.(gpu|ga10b|gv11b|gp10b|gm20b)$|^gpu", folder.name):
             pairs.append((folder / "min_freq", folder / "max_freq"))
-    found = [(read_text(low), read_text(high)) for low, high in pairs]
-    if not processors or len(pairs) == processors or not all(low and high for low, high in found):
+    limits = [(read_text(low), read_text(high)) for low, high in pairs]
+    if not processors or len(pairs) == processors or not all(low and high for low, high in limits):
         return None
-    return all(low == high for low, high in found)
+    return all(low == high for low, high in limits)
 
 
 def _packages(status: str) -> dict[str, str]:
-    """Give the versions of NVIDIA's installed packages, from dpkg's own file: dpkg may not be on the path."""
-    found = {}
+    """Return the versions of NVIDIA's installed packages, from dpkg's own file: dpkg may not be on the path."""
+    versions = {}
     for paragraph in status.split("\n\n"):
         name = re.search(r"^Package: (nvidia-jetpack|libnvinfer\d+)$", paragraph, re.MULTILINE)
         version = re.search(r"^Version: (\d+(?:\.\d+)*)", paragraph, re.MULTILINE)
         if name and version and "Status: install ok installed" in paragraph:
             parts = version[1].split(".")
-            found[name[1]] = version[1] if name[1] == "nvidia-jetpack" else ".".join(parts[:3])
-    return found
+            versions[name[1]] = version[1] if name[1] == "nvidia-jetpack" else ".".join(parts[:3])
+    return versions
 
 
 def _cuda(root: Path) -> str | None:
     try:
-        told = json.loads(read_text(root / "usr/local/cuda/version.json"))
-        return ".".join(str(told["cuda"]["version"]).split(".")[:2])
+        content = json.loads(read_text(root / "usr/local/cuda/version.json"))
+        return ".".join(str(content["cuda"]["version"]).split(".")[:2])
     except (ValueError, KeyError, TypeError):
         return None
