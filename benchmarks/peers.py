@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from edgekit._privacy import no_telemetry
-from edgekit.cli.progress import choose
+from edgekit.cli.progress import for_terminal
 from edgekit.errors import EdgekitError
 from edgekit.target import host
 from models.catalogue import CATALOGUE, names, prepare
@@ -69,7 +69,7 @@ def measure(name: str, chosen: list[tools.Tool], arguments: argparse.Namespace, 
     """Run one model through the stages and write its page."""
     began = time.monotonic()
     folder = prepare(name)
-    with choose(quiet=False, verbose=False) as progress:
+    with for_terminal(quiet=False, verbose=False) as progress:
         made = run.build_all(chosen, folder, arguments.threads, progress, again=again, retry=arguments.retry)
         if arguments.stage == "build":
             return

@@ -15,31 +15,31 @@ from edgekit.cli.interruption import Interruption
 VERBS = {
     "export": (
         "edgekit.cli.export:export",
-        "Take a model to the fastest artifact its target can run within the budget.",
+        "Export a model to the fastest artifact that its target can run within the budget.",
     ),
     "init": ("edgekit.cli.init:init", "Write a commented edgekit.toml to start from."),
-    "run": ("edgekit.cli.run:run", "Give a bundle's answer for an image, a text or arrays."),
-    "verify": ("edgekit.cli.verify:verify", "Hold a bundle's outputs against the original model's."),
+    "run": ("edgekit.cli.run:run", "Run a bundle on an image, a text or arrays."),
+    "verify": ("edgekit.cli.verify:verify", "Check a bundle's outputs against the original model's."),
     "bench": ("edgekit.cli.verify:bench", "Measure the latency of one or more bundles on this machine."),
-    "deploy": ("edgekit.cli.deploy:deploy", "Prove and measure a bundle on your own boards."),
-    "devices": ("edgekit.cli.devices:devices", "Say what a board is, which target fits it, and what it lacks."),
-    "finish": ("edgekit.cli.finish:finish", "Compile a portable bundle on its device, and prove it there."),
-    "compare": ("edgekit.cli.compare:compare", "Lay two or more reports or bundles side by side."),
-    "inspect": ("edgekit.cli.inspect:inspect", "Say what a bundle, a report, a model file or a target is."),
+    "deploy": ("edgekit.cli.deploy:deploy", "Verify and measure a bundle on your own boards."),
+    "devices": ("edgekit.cli.devices:devices", "Show what a board is, which target fits it, and what it lacks."),
+    "finish": ("edgekit.cli.finish:finish", "Compile a portable bundle on its device, and verify it there."),
+    "compare": ("edgekit.cli.compare:compare", "Compare two or more reports or bundles."),
+    "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle, a report, a model file or a target is."),
     "targets": ("edgekit.cli.listing:targets", "List the devices that can be built for, or show one."),
-    "recipes": ("edgekit.cli.listing:recipes", "List the recipes, or write one out as a file to start from."),
+    "recipes": ("edgekit.cli.listing:recipes", "List the recipes, or write one as a file to start from."),
     "plugins": ("edgekit.cli.listing:plugins", "List the installed backends, passes and sources."),
-    "doctor": ("edgekit.cli.doctor:doctor", "Check this machine and say what to mend, and how."),
+    "doctor": ("edgekit.cli.doctor:doctor", "Check this machine, and show what to fix and how."),
     "cache": ("edgekit.cli.cache:cache", "Show, list or clear the cache of built steps."),
 }
-"""Each verb's place and its line of help."""
+"""The command and the line of help of each verb."""
 
 FAMILIES = {
     "Build": ("export", "init"),
-    "Use and prove": ("run", "verify", "bench", "compare"),
+    "Run and verify": ("run", "verify", "bench", "compare"),
     "On your boards": ("deploy", "devices", "finish"),
-    "Look": ("inspect", "targets", "recipes", "plugins"),
-    "Upkeep": ("doctor", "cache"),
+    "Inspect": ("inspect", "targets", "recipes", "plugins"),
+    "Maintenance": ("doctor", "cache"),
 }
 
 EXAMPLES = (
@@ -50,7 +50,7 @@ EXAMPLES = (
         "edgekit export ./my-checkpoint --data ./val --max-drop 0.01 --output out/mine",
         "Export your own checkpoint, losing at most one point on your data:",
     ),
-    Example("edgekit run out/mine cat.jpg", "Ask the bundle:"),
+    Example("edgekit run out/mine cat.jpg", "Run the bundle:"),
     Example("edgekit bench out/mine", "Measure it again:"),
 )
 
@@ -58,14 +58,14 @@ ENVIRONMENT = {
     "EDGEKIT_CACHE_DIR": "where built steps are kept",
     "EDGEKIT_DEVICE_DIR": "the folder that edgekit uses on a device",
     "EDGEKIT_TARGETS": "folders with target files of your own",
-    "HF_HOME": "where the hub's downloads are kept",
+    "HF_HOME": "where downloads from the hub are kept",
     "HF_HUB_OFFLINE": "1: never use the network for models",
     "NO_COLOR": "any value: no colour",
 }
 
 
 GC_THRESHOLDS = (100_000, 20, 20)
-"""Allocations before a collection, and collections of a younger generation before one of an older."""
+"""Allocations before a collection of garbage, and collections of a younger generation before one of an older."""
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -81,13 +81,13 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     cls=Verbs,
     table=VERBS,
     families=FAMILIES,
-    help="Take a pretrained model to the fastest artifact that a device can run, with proof.",
+    help="Export a pretrained model to the fastest artifact that a device can run, with proof.",
     description=(
-        "edgekit exports a model for a target, tries the target's candidates (runtimes and precisions), drops "
-        "those that "
-        "lose more quality than allowed, measures the rest, and ships the fastest in a bundle that runs without torch.",
-        "Results are printed on stdout, progress and messages on stderr. Each verb has its manual: edgekit "
-        "VERB --help.",
+        "edgekit exports a model for a target, tries the target's candidates (runtimes and precisions), drops those "
+        "that lose more quality than allowed, measures the rest, and ships the fastest in a bundle that runs without "
+        "torch.",
+        "Results are printed on stdout, progress and messages on stderr. Each verb has its manual: edgekit VERB "
+        "--help.",
     ),
     examples=EXAMPLES,
     environment=ENVIRONMENT,
@@ -112,8 +112,8 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
-    # Importing torch and transformers makes millions of objects that all stay: looking through them again and again for
-    # garbage, and once more at the end, took one second in eight of an export.
+    # Importing torch and transformers creates millions of objects that are never freed: searching them for garbage
+    # again and again, and once more at the end, took one second in eight of an export.
     gc.set_threshold(*GC_THRESHOLDS)
     interruption = Interruption()
     interruption.listen()

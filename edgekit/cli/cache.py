@@ -1,4 +1,4 @@
-"""The verb that looks after the cache of built steps."""
+"""The verb for the cache of built steps."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ ACTIONS = ("path", "list", "clear")
     "cache",
     "Show, list or clear the cache of built steps.",
     description=(
-        "ACTION is path (print the cache's folder), list (one line a step, the oldest first) or clear (remove "
-        "every step). "
-        "Without an action the cache's place and size are shown.",
-        "A step is kept under a digest of all that decides it: model, config, data and tool versions. Clearing "
-        "is always safe: the next "
-        "export computes again what it needs.",
+        "ACTION is path (print the cache's folder), list (one line a step, the oldest first) or clear (remove every "
+        "step). Without an action the folder and the size of the cache are shown.",
+        "A step is kept under a digest of everything that decides it: model, config, data and tool versions. Clearing "
+        "is always safe: the next export computes again what it needs.",
     ),
-    examples=(("edgekit cache list", "What is there:"), ("edgekit cache clear", "Free the space:")),
+    examples=(("edgekit cache list", "List the steps:"), ("edgekit cache clear", "Free the space:")),
     exits=(0, 1, 2),
 )
 @click.argument("action", metavar="[ACTION]", required=False, type=click.Choice(ACTIONS))
 @click.option(
     "--cache-dir", cls=Option, metavar="DIR", type=click.Path(file_okay=False, path_type=Path), group="Output",
-    unset="$EDGEKIT_CACHE_DIR, or edgekit in the user's cache directory", help="The cache to look after.",
+    unset="$EDGEKIT_CACHE_DIR, or edgekit in the user's cache directory", help="The folder of the cache.",
 )  # fmt: skip
 @options.json_option
 def cache(action: str | None, cache_dir: Path | None, as_json: bool) -> None:

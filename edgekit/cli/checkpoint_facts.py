@@ -1,4 +1,4 @@
-"""Read what a Hugging Face folder says of itself, without a framework: config, files, and the weights' headers."""
+"""Facts about a Hugging Face folder, read without a framework: config, files, and the weights' headers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROCESSORS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "preproce
 
 @dataclass(frozen=True)
 class CheckpointFacts(Record):
-    """What is shown of a Hugging Face folder."""
+    """What `edgekit inspect` shows of a Hugging Face folder."""
 
     model_type: str
     architectures: tuple[str, ...]
@@ -30,13 +30,13 @@ class CheckpointFacts(Record):
     weights: tuple[str, ...]
     parameters: int
     types: dict[str, int]
-    """Parameters by element type, as the headers of the safetensors files have it."""
+    """Number of parameters by element type, from the headers of the safetensors files."""
     pickles: tuple[str, ...]
     processors: tuple[str, ...]
 
 
 def read(folder: Path) -> CheckpointFacts:
-    """Read the facts of `folder`. Raises UsageError when its config or a weight file cannot be read."""
+    """Return the facts of `folder`. Raises UsageError when its config or a weight file cannot be read."""
     config = _json(folder / "config.json")
     types: Counter[str] = Counter()
     files = sorted(folder.glob("*.safetensors"))
@@ -63,28 +63,28 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read '{path}': {error}.") from error
     if not isinstance(data, dict):
-        raise UsageError(f"'{path}' holds no table.")
+        raise UsageError(f"'{path}' does not hold a JSON object.")
     return data
 
 
 def _tensors(path: Path) -> Counter[str]:
-    """Count the parameters by type from a safetensors header: eight bytes of length, then JSON."""
+    """Return the number of parameters by type from a safetensors header: eight bytes of length, then JSON."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             if size > path.stat().st_size:
                 raise ValueError("its header is longer than the file")
             header = json.loads(file.read(size))
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         longest = 0
         for name, entry in header.items():
             if name != "__metadata__":
-                found[str(entry["dtype"]).lower()] += math.prod(entry["shape"])
+                counts[str(entry["dtype"]).lower()] += math.prod(entry["shape"])
                 longest = max(longest, entry["data_offsets"][1])
         if 8 + size + longest > path.stat().st_size:
             raise ValueError("the file is cut off")
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise UsageError(
-            f"'{path}' is no sound safetensors file: {error}.", hint="download or save it again"
+            f"'{path}' is not a valid safetensors file: {error}.", hint="download or save it again"
         ) from error
-    return found
+    return counts

@@ -1,6 +1,6 @@
-"""What the user typed on the command line: over the project file, and passed on to a device.
+"""The options that the user typed: they override the project file, and are passed on to a device.
 
-An option's default is never written over the project file: `typed` gives only what stood on the command line.
+The default of an option never overrides the project file: `typed` returns only what is on the command line.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ FIELDS = {
     "input": "inputs",
     "shape": "shapes",
 }
-"""The parameters of a verb that have another name than the field of the project file that they override."""
+"""The field of the project file that a parameter overrides, where it has another name."""
 
 NOT_PASSED_ON = {
     *("bundle", "bundles", "device", "python"),
     *("report_files", "save_baseline", "as_json", "quiet", "verbose", "cache_dir"),
 }
-"""What is about this machine, of a verb that is called on a device."""
+"""Parameters that concern this machine, of a verb that is run on a device."""
 
 
 def typed(ctx: click.Context) -> dict[str, Any]:
-    """Return the parameters that the user typed, without those left at their defaults."""
+    """Return the parameters that the user typed, without those that have their defaults."""
     source = click.core.ParameterSource.COMMANDLINE
     return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) is source}
 
@@ -57,7 +57,7 @@ def overrides(ctx: click.Context) -> dict[str, Any]:
 
 
 def passed_on(ctx: click.Context) -> list[str]:
-    """Return the options that the user typed, but those of this machine, in the words of a command line."""
+    """Return the options that the user typed as words of a command line, without those that concern this machine."""
     words: list[str] = []
     values = {name: value for name, value in typed(ctx).items() if name not in NOT_PASSED_ON}
     for param in ctx.command.params:

@@ -1,4 +1,4 @@
-"""The verb that lays reports side by side, and the gate on regressions."""
+"""The verb that compares reports, and the regression gate."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ if TYPE_CHECKING:
 
 @verb(
     "compare",
-    "Lay two or more reports or bundles side by side.",
+    "Compare two or more reports or bundles.",
     description=(
-        "Each REPORT is a report.json, a baseline file or the folder of a bundle. The last one is the baseline that "
-        "ratios are against. Of an export the shipped candidate is compared, of a benchmark every bundle; of one "
-        "benchmark alone, its last bundle is the baseline.",
-        "What makes the numbers hard to compare is said: another target, processor, package version, input shape.",
-        "With --max-regress the comparison is a gate. From the single latencies it takes the range in which the true "
-        "change lies. All of it beyond the limit: regressed, and the exit code is 6. All of it within: not regressed. "
-        "Else it cannot tell, and says how many more inferences would: a warning, or with --strict the exit code 6. "
-        "To find changes of 5 %, allow less than 5 %. Times of an emulator, of another machine, scenario or input "
-        "shape are refused.",
-        "Two runs differ by what the machine did in between, and the gate allows for that. --run measures the bundles "
-        "by turns in one run, which tells much smaller changes apart.",
+        "Each REPORT is a report.json, a baseline file or the folder of a bundle. The last one is the baseline; ratios "
+        "are relative to it. Of an export the shipped candidate is compared, of a benchmark every bundle; of a single "
+        "benchmark, its last bundle is the baseline.",
+        "Differences that make the numbers hard to compare are listed: another target, processor, package version or "
+        "input shape.",
+        "With --max-regress the comparison is a gate. From the single latencies it computes the range of the true "
+        "change. If all of the range is beyond the limit, the value regressed, and the exit code is 6. If all of it is "
+        "within, it did not regress. Otherwise the gate cannot tell, and prints how many more inferences it would "
+        "take: a warning, or with --strict the exit code 6. To find changes of 5 %, allow less than 5 %. Times of an "
+        "emulator, of another machine, scenario or input shape are refused.",
+        "The machine changes between two runs, and the gate allows for that. --run measures the bundles interleaved "
+        "in one run, which shows much smaller changes.",
     ),
     examples=(
-        ("edgekit compare out/new out/old", "A new bundle against an old one:"),
+        ("edgekit compare out/new out/old", "Compare a new bundle with an old one:"),
         ("edgekit compare out --save-baseline baseline.json", "Keep a baseline in version control:"),
         ("edgekit compare out baseline.json --max-regress p90=5%", "In a build pipeline:"),
         ("edgekit compare --run out/new out/old --max-regress p50=2% --max-regress p90=5%",
-         "The trustworthy way, on the device itself:"),
+         "The most reliable comparison, on the device itself:"),
     ),
     exits=(0, 1, 2, 3, 6, 7, 8),
 )  # fmt: skip
@@ -50,11 +51,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--strict", cls=Option, is_flag=True, group="Budget", unset="off",
-    help="Fail when the gate cannot tell, too.",
+    help="Fail also when the gate cannot tell.",
 )  # fmt: skip
 @click.option(
-    "--run", "anew", cls=Option, is_flag=True, group="Benchmark", unset="off",
-    help="Measure the bundles anew, by turns in one run, in place of reading their reports.",
+    "--run", "measure_again", cls=Option, is_flag=True, group="Benchmark", unset="off",
+    help="Measure the bundles again, interleaved in one run, instead of reading their reports.",
 )  # fmt: skip
 @click.option(
     "--seconds", cls=Option, metavar="S", type=click.FloatRange(min=0, min_open=True), default=5.0, group="Benchmark",
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--save-baseline", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
-    help="Write what a gate needs of the first REPORT to FILE, a few kilobytes. It may be the only one.",
+    help="Write the part of the first REPORT that a gate needs to FILE, a few kilobytes. It may be the only one.",
 )  # fmt: skip
 @click.option(
     "--junit", cls=Option, metavar="FILE", type=click.Path(path_type=Path), unset="none",
@@ -70,39 +71,41 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--markdown", cls=Option, metavar="FILE", type=click.Path(allow_dash=True, path_type=Path), unset="none",
-    help="Write a summary for a pull request; - prints it in place of the text.",
+    help="Write a summary for a pull request; - prints it instead of the text.",
 )  # fmt: skip
 @options.output_options
 def compare(reports: tuple[Path, ...], **given: Any) -> None:
     from edgekit import regression
     from edgekit.cli import output
-    from edgekit.cli.show import check_baseline, write_baseline
+    from edgekit.cli.report_output import check_baseline, write_baseline
     from edgekit.errors import UsageError
-    from edgekit.report import compare as comparing
+    from edgekit.report.compare import compare as compare_sides
 
     allowed = dict(_limit(text) for text in given["max_regress"])
     if given["junit"] and not allowed:
-        raise UsageError("--junit writes verdicts, and there is no gate.", hint="add --max-regress, for example p90=5%")
+        raise UsageError(
+            "--junit writes verdicts of a gate, and no gate is given.", hint="add --max-regress, for example p90=5%"
+        )
     for path in (given["junit"], given["markdown"]):
         if path and str(path) != "-" and not path.absolute().parent.is_dir():
-            raise UsageError(f"'{path}' is in a folder that does not exist.", hint="make the folder first")
+            raise UsageError(f"'{path}' is in a folder that does not exist.", hint="create the folder first")
     if given["save_baseline"]:
         check_baseline(given["save_baseline"])
-    if given["anew"]:
+    if given["measure_again"]:
         from edgekit.regression import paired_run
 
         with output.job(given) as work:
-            found = paired_run.measure(reports, seconds=given["seconds"], progress=work.progress)
+            sides = paired_run.measure(reports, seconds=given["seconds"], progress=work.progress)
     else:
-        found = _read(reports, alone=given["save_baseline"] is not None)
+        sides = _read(reports, alone=given["save_baseline"] is not None)
     if given["save_baseline"]:
-        write_baseline(found[min(1, len(found) - 1)], given["save_baseline"])
-        if len(found) == 1:
+        write_baseline(sides[min(1, len(sides) - 1)], given["save_baseline"])
+        if len(sides) == 1:
             return
-    comparison = comparing.compare(found)
-    verdicts = regression.judge(found, allowed)
-    _tell(comparison, verdicts, given)
-    _end(comparison, verdicts, allowed, given)
+    comparison = compare_sides(sides)
+    verdicts = regression.judge(sides, allowed)
+    _output(comparison, verdicts, given)
+    _check(comparison, verdicts, given)
 
 
 def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
@@ -114,11 +117,11 @@ def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
     return sides(loaded, folders, least=1 if alone else 2)
 
 
-def _tell(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> None:
-    """Write the files, and print what was found; with `--json` a regression's facts are printed with its error."""
+def _output(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> None:
+    """Write the files, and print the comparison; with `--json` the facts of a regression are printed with its error."""
     from edgekit.cli import output
     from edgekit.regression import formatting
-    from edgekit.report import compare as comparing
+    from edgekit.report.compare import render
 
     if given["junit"]:
         given["junit"].write_text(formatting.junit(verdicts, strict=given["strict"]), encoding="utf-8")
@@ -132,38 +135,36 @@ def _tell(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[st
     elif to_stdout:
         output.emit(summary.rstrip("\n"))
     else:
-        output.emit(comparing.render(comparison, width=output.width()))
+        output.emit(render(comparison, width=output.width()))
         if verdicts:
             output.emit("\n" + formatting.render(verdicts))
 
 
 def _facts(comparison: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    return {**comparison.to_dict(), "verdicts": [one.to_dict() for one in verdicts]}
+    return {**comparison.to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}
 
 
 def _failed(verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> list[Verdict]:
     failing = ("regressed", "cannot tell") if given["strict"] else ("regressed",)
-    return [one for one in verdicts if one.verdict in failing]
+    return [verdict for verdict in verdicts if verdict.verdict in failing]
 
 
-def _end(
-    comparison: Comparison, verdicts: Sequence[Verdict], allowed: Mapping[str, float], given: Mapping[str, Any]
-) -> None:
+def _check(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[str, Any]) -> None:
+    """Warn of values without a clear verdict, and raise PerformanceFailure for those that fail the gate."""
     from edgekit.cli import output
     from edgekit.errors import PerformanceFailure
     from edgekit.regression import JudgedComparison, formatting
 
-    unsure = [f"{one.value} of {one.source}" for one in verdicts if one.verdict == "cannot tell"]
+    unsure = [f"{verdict.value} of {verdict.source}" for verdict in verdicts if verdict.verdict == "cannot tell"]
     if unsure and not given["strict"]:
-        output.tell(f"warning: it cannot be told whether {', '.join(unsure)} regressed (--strict makes that a failure)")
+        output.message(f"warning: cannot tell whether {', '.join(unsure)} regressed (--strict makes that a failure)")
     failed = _failed(verdicts, given)
     if not failed:
         return
-    lines = "".join(f"\n  - {formatting.line(one)}" for one in failed)
-    regressed = any(one.verdict == "regressed" for one in failed)
+    lines = "".join(f"\n  - {formatting.line(verdict)}" for verdict in failed)
+    regressed = any(verdict.verdict == "regressed" for verdict in failed)
     raise PerformanceFailure(
-        f"{'worse than the baseline' if regressed else 'it cannot be told whether it is worse than the baseline'}:"
-        f"{lines}",
+        f"{'worse than the baseline' if regressed else 'cannot tell whether it is worse than the baseline'}:{lines}",
         hint="find the change, or accept a new baseline with --save-baseline"
         if regressed
         else "measure for longer with --seconds, or both in one run with --run",

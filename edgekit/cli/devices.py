@@ -1,4 +1,4 @@
-"""The verb that looks at devices."""
+"""The verb that lists, probes and cleans devices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @verb(
     "devices",
-    "Say what a board is, which target fits it, and what it lacks.",
+    "Show what a board is, which target fits it, and what it lacks.",
     description=(
         "`devices` alone lists the ways in which a device can be reached, and the devices of the fleet file. "
-        "`devices probe ADDRESS` asks one what it is, by one shell script: neither edgekit nor Python need be there. "
-        "It says which target fits, the narrowest first, and what is missing for a deployment. `devices clean ADDRESS` "
-        "removes all that edgekit has on a device.",
-        "--write makes a target file of what was read, with where each fact comes from. Put it into ./targets.",
+        "`devices probe ADDRESS` reads the facts of a device with one shell script: it needs neither edgekit nor "
+        "Python. It shows which targets fit, the narrowest first, and what is missing for a deployment. `devices clean "
+        "ADDRESS` removes everything that edgekit has on a device.",
+        "--write writes the facts as a target file, with the source of each. Put it into ./targets.",
     ),
     examples=(
-        ("edgekit devices probe ssh://pi@kitchen", "What is it?"),
-        ("edgekit devices probe ssh://pi@kitchen --write targets/kitchen.toml", "A target of its own:"),
+        ("edgekit devices probe ssh://pi@kitchen", "Show what it is:"),
+        ("edgekit devices probe ssh://pi@kitchen --write targets/kitchen.toml", "Write a target of its own:"),
         ("edgekit devices clean ssh://pi@kitchen", "Leave nothing there:"),
     ),
     exits=(0, 1, 2, 7),
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
 @click.argument("address", metavar="[ADDRESS]", required=False)
 @click.option("--fleet", cls=Option, metavar="FILE", type=click.Path(path_type=Path), group="Device",
               unset="./fleet.toml where there is one",
-              help="The file whose devices are listed; their names serve as ADDRESS.")  # fmt: skip
+              help="The file whose devices are listed; their names can be used as ADDRESS.")  # fmt: skip
 @click.option("--python", cls=Option, metavar="PATH", default="", group="Device", unset="those that are found",
-              help="A Python on the device to look at as well.")  # fmt: skip
+              help="Another Python on the device to check.")  # fmt: skip
 @click.option("--write", cls=Option, metavar="FILE", type=click.Path(path_type=Path), group="Output", unset="none",
-              help="Write a target file of what was read: NAME.toml.")  # fmt: skip
+              help="Write the facts as a target file, NAME.toml.")  # fmt: skip
 @options.json_option
 def devices(
     action: str, address: str | None, fleet: Path | None, python: str, write: Path | None, as_json: bool
 ) -> None:
-    from edgekit.device import fleet as fleets
+    from edgekit.device.fleet import FILE, load
     from edgekit.errors import UsageError
 
-    file = fleet or (Path(fleets.FILE) if Path(fleets.FILE).is_file() else None)
-    known = fleets.load(file) if file else ()
+    file = fleet or (Path(FILE) if Path(FILE).is_file() else None)
+    known = load(file) if file else ()
     if action == "list":
         if write:
             raise UsageError("--write needs a device to read.", hint="edgekit devices probe ADDRESS --write NAME.toml")
         return _list(known, file, as_json)
     if address is None:
         raise UsageError("the address is missing.", hint=f"edgekit devices {action} ssh://user@host")
-    address = next((one.address for one in known if one.name == address), address)
+    address = next((device.address for device in known if device.name == address), address)
     if action == "clean":
         return _clean(address, as_json)
     _probe(address, python, write, as_json)
@@ -70,13 +70,16 @@ def _list(known: Sequence[Any], file: Path | None, as_json: bool) -> None:
     transports = {name: registry.distribution("transport", name) for name in registry.names("transport")}
     if as_json:
         output.emit_json({"transports": transports, "fleet": str(file) if file else None,
-                          "devices": [one.to_dict() for one in known]})  # fmt: skip
+                          "devices": [device.to_dict() for device in known]})  # fmt: skip
         return
     output.emit("transports\n" + columns((f"{name}:", words) for name, words in transports.items()))
     if file is None:
         output.emit("\nno fleet file: ./fleet.toml, or --fleet FILE")
         return
-    rows = [(one.name, "; ".join(filter(None, [one.address, one.target, ", ".join(one.labels)]))) for one in known]
+    rows = [
+        (device.name, "; ".join(filter(None, [device.address, device.target, ", ".join(device.labels)])))
+        for device in known
+    ]
     output.emit(f"\ndevices of {file}\n" + columns(rows))
 
 
@@ -94,32 +97,31 @@ def _clean(address: str, as_json: bool) -> None:
 def _probe(address: str, python: str, write: Path | None, as_json: bool) -> None:
     from edgekit import device
     from edgekit.cli import output
-    from edgekit.device import facts as probe
-    from edgekit.device import profile
+    from edgekit.device import facts, profile
     from edgekit.errors import UsageError
 
     if write is not None:
         profile.check(write)
-    with output.job({}) as work, device.connect(address) as transport, work.progress.step("looking at the device"):
-        found = probe.probe(transport, python=python)
+    with output.job({}) as work, device.connect(address) as transport, work.progress.step("probing the device"):
+        probed = facts.probe(transport, python=python)
     if write is not None:
         try:
             write.parent.mkdir(parents=True, exist_ok=True)
-            write.write_text(profile.to_toml(found))
+            write.write_text(profile.to_toml(probed))
         except OSError as error:
             raise UsageError(f"cannot write '{write}': {error.strerror}.", hint="choose another place") from error
     if as_json:
-        output.emit_json({**found.to_dict(), "target": found.target, "written": str(write) if write else None})
+        output.emit_json({**probed.to_dict(), "target": probed.target, "written": str(write) if write else None})
         return
-    output.emit(_text(found))
+    output.emit(_text(probed))
     if write is not None:
-        output.emit(f"\nwritten: {write}\nnext:    edgekit export MODEL --target {write}")
+        output.emit(f"\nwrote: {write}\nnext:  edgekit export MODEL --target {write}")
 
 
-def _text(found: ProbeResult) -> str:
+def _text(probed: ProbeResult) -> str:
     from edgekit.cli.listing import columns
 
-    facts, host = found.facts, found.facts.host
+    facts, host = probed.facts, probed.facts.host
     processor = f"{host.cpu or 'unknown'}, {host.cores} cores, {host.arch}: {', '.join(host.isa) or 'no extensions'}"
     rows = {
         "board": host.board or "not named",
@@ -133,20 +135,22 @@ def _text(found: ProbeResult) -> str:
         "TensorRT": facts.tensorrt or "",
         "power mode": facts.power_mode or "",
         "accelerator": ", ".join(filter(None, [*host.accelerators, facts.gpu])),
-        "emulated": "yes: what runs there counts, how long it takes does not" if facts.emulated else "",
+        "emulated": "yes: outputs are valid, times are not" if facts.emulated else "",
     }
     lines = [columns((name, words) for name, words in rows.items() if words), "", "Pythons"]
-    lines.append(columns((one.path, _python(one)) for one in facts.pythons) or "  none")
-    fitting = [fit for fit in found.fits if not fit.mismatches]
+    lines.append(columns((python.path, _python(python)) for python in facts.pythons) or "  none")
+    fitting = [fit for fit in probed.fits if not fit.mismatches]
     lines += ["", "targets that fit, the narrowest first" if fitting else "no target fits; the nearest"]
-    lines.append(columns((fit.name, "; ".join(fit.mismatches) or "fits") for fit in found.fits))
-    if found.missing:
-        lines += ["", "missing", *(f"  - {problem}" for problem in found.missing)]
-    if found.notes:
-        lines += ["", "notes", *(f"  - {note}" for note in found.notes)]
+    lines.append(columns((fit.name, "; ".join(fit.mismatches) or "fits") for fit in probed.fits))
+    if probed.missing:
+        lines += ["", "missing", *(f"  - {problem}" for problem in probed.missing)]
+    if probed.notes:
+        lines += ["", "notes", *(f"  - {note}" for note in probed.notes)]
     return "\n".join(lines)
 
 
-def _python(one: Any) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in one.packages.items())
-    return "; ".join(filter(None, [str(one), packages, f"lacks {', '.join(one.missing)}" if one.missing else ""]))
+def _python(python: Any) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in python.packages.items())
+    return "; ".join(
+        filter(None, [str(python), packages, f"lacks {', '.join(python.missing)}" if python.missing else ""])
+    )

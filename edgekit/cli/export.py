@@ -10,56 +10,56 @@ import click
 
 from edgekit.cli import command_line, options
 from edgekit.cli.group import Option, verb
-from edgekit.cli.show import check_files, show, write_files
+from edgekit.cli.report_output import check_files, show, write_files
 
 if TYPE_CHECKING:
     from edgekit.pipeline.plan import Plan
 
 DESCRIPTION = (
-    "Loads the model, exports it to a graph, and builds every candidate of the target: a runtime and a recipe "
-    "of passes, such as "
-    "onnxruntime/int8-static. Each candidate's outputs are held against the original model's in its own "
-    "framework, and where the data "
-    "has labels the task's metric is computed for both. Candidates that lose more than --max-drop are out. The "
-    "others are measured "
-    "interleaved on this machine, and the fastest that keeps the budgets (or the best by --objective) is packed "
-    "into a bundle: a folder that runs with edgekit, one plugin and its runtime. Its runtime options are tuned.",
-    "The report lists every candidate with its latency, size and quality, and why it lost. When no candidate "
-    "passes, the report "
-    "is written beside the output and the exit code is 5 or 6.",
-    "MODEL is a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory (a function that gives "
-    "an nn.Module), or the name "
-    "of an embedded model (digits). What is not given is taken from edgekit.toml; options override it.",
+    "Loads the model, exports it to a graph, and builds every candidate of the target: a runtime and a recipe of "
+    "passes, such as onnxruntime/int8-static. Each candidate's outputs are compared with the original model's in its "
+    "own framework, and where the data has labels the task's metric is computed for both. Candidates that lose more "
+    "than --max-drop are rejected. The others are measured interleaved on this machine, and the fastest that keeps "
+    "the budgets (or the best by --objective) becomes a bundle: a folder that runs with edgekit, one plugin and its "
+    "runtime. Its runtime options are tuned.",
+    "The report lists every candidate with its latency, size and quality, and why it was not chosen. When no "
+    "candidate passes, the report is written next to the output and the exit code is 5 or 6.",
+    "MODEL is a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory (a function that returns an "
+    "nn.Module), or the name of an embedded model (digits). Values that are not given come from edgekit.toml; options "
+    "override it.",
 )
 
 EXAMPLES = (
     ("edgekit export digits --target host --output out/digits", "The embedded example, with its own data:"),
     (
         "edgekit export ./my-checkpoint --data ./val --max-drop 0.005 -o out/mine",
-        "A checkpoint, judged on an image folder, losing at most half a point:",
+        "A checkpoint, evaluated on an image folder, losing at most half a point:",
     ),
     (
         "edgekit export hf:org/sentence-model --data sts.tsv --text-column a --text-column b --label-column "
         "score -o out/st",
-        "A sentence model, judged on pairs of texts:",
+        "A sentence model, evaluated on pairs of texts:",
     ),
     (
         "edgekit export ./my-checkpoint --data ./val --objective size --max-latency-ms 5 -o out/small",
-        "The smallest that answers within 5 ms:",
+        "The smallest within 5 ms:",
     ),
     ("edgekit export ./my-checkpoint --data ./val --device ssh://pi@kitchen", "For the board at that address:"),
     ("edgekit export model.onnx --shape batch=1 --recipe fp32 -o out/net", "An ONNX file as it is:"),
     (
         "edgekit export --target jetson-orin-nano --dry-run > plan.toml",
-        "Print the plan of the project here; it can be run:",
+        "Print the plan of the project in this folder; it can be run:",
     ),
-    ("edgekit export --project plan.toml --report out/report.html", "Run it, and write the report as a page too:"),
+    (
+        "edgekit export --project plan.toml --report out/report.html",
+        "Run the plan, and write an HTML report too:",
+    ),
 )
 
 
 @verb(
     "export",
-    "Take a model to the fastest artifact its target can run within the budget.",
+    "Export a model to the fastest artifact that its target can run within the budget.",
     description=DESCRIPTION,
     examples=EXAMPLES,
     exits=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
@@ -68,7 +68,7 @@ EXAMPLES = (
 @options.target_options
 @click.option(
     "--device", cls=Option, metavar="ADDRESS", group="Target", unset="none",
-    help="Build for this device, such as ssh://pi@kitchen: it is probed, and the target that fits it is taken.",
+    help="Build for this device, such as ssh://pi@kitchen: it is probed, and the target that fits it is used.",
 )  # fmt: skip
 @options.data_options
 @options.calibration_options
@@ -82,16 +82,16 @@ EXAMPLES = (
 @click.option("--force", cls=Option, is_flag=True, group="Output", unset="off", help="Replace the bundle at --output.")
 @click.option(
     "--dry-run", cls=Option, is_flag=True, group="Output", unset="off",
-    help="Print the plan as a project file, and do nothing. It can be run with --project.",
+    help="Print the plan as a project file, and stop. It can be run with --project.",
 )  # fmt: skip
 @options.report_option
 @options.output_options
 @click.pass_context
 def export(ctx: click.Context, /, **given: Any) -> None:
-    from edgekit import project as projects
     from edgekit.cli import output
+    from edgekit.project import load
 
-    project = projects.load(given["project"], command_line.overrides(ctx))
+    project = load(given["project"], command_line.overrides(ctx))
     if given["device"]:
         project = replace(project, target=_target_of(given["device"], command_line.typed(ctx).get("target")))
     if given["dry_run"]:
@@ -111,23 +111,23 @@ def export(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _target_of(address: str, wanted: str | None) -> str:
-    """Probe a device, and give the target to build for it."""
+    """Return the target to build for a device, which is probed."""
     from edgekit import device
     from edgekit.cli import output
     from edgekit.device import facts
 
-    with output.job({}) as work, device.connect(address) as transport, work.progress.step("looking at the device"):
+    with output.job({}) as work, device.connect(address) as transport, work.progress.step("probing the device"):
         name = facts.choose_target(address, facts.read(transport).host, wanted)
-    output.tell(f"the device {address} is '{name}'")
+    output.message(f"the device {address} is '{name}'")
     return name
 
 
 def _dry_run(project: Any, given: Any) -> None:
     from edgekit.cli import output
-    from edgekit.pipeline.planning import plan as planned
+    from edgekit.pipeline import planning
 
     with output.job(given):
-        plan: Plan = planned(project)
+        plan: Plan = planning.plan(project)
     if given["as_json"]:
         output.emit_json(plan.to_dict())
     else:
@@ -135,7 +135,7 @@ def _dry_run(project: Any, given: Any) -> None:
 
 
 def _show_failed(path: object, given: Any) -> None:
-    """Print the report that a failed gate left, as for a success; with `--json` it follows inside the error."""
+    """Print the report of an export that failed its gate, as for a success; with `--json` it is part of the error."""
     from edgekit.cli import output
     from edgekit.report import text
     from edgekit.result.report import Report

@@ -1,6 +1,6 @@
-"""The one place where a failure becomes a message on stderr and an exit code.
+"""The only place where an exception becomes a message on stderr and an exit code.
 
-Every other exception than the ones named here is a bug in edgekit: its trace is shown and the exit code is 1.
+Every exception that is not handled here is a bug in edgekit: its trace is shown and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ BUG = 1
 INTERRUPTED = 130
 TERMINATED = 143
 BROKEN_PIPE = 141
-"""128 + SIGPIPE: what a shell reports for any other program whose reader went away."""
+"""128 + SIGPIPE: the exit code of other programs whose reader has ended."""
 
 
 class Carried(Exception):
-    """Carry an exception through click, which would turn it into an exit code of its own."""
+    """Carries an exception through click, which would turn it into an exit code of its own."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-def tell(error: BaseException, as_json: bool) -> int:
-    """Print `error` in words and give the exit code; with `as_json` its facts are printed on stdout as well."""
+def handle(error: BaseException, as_json: bool) -> int:
+    """Print the message of `error` and return the exit code; with `as_json` its facts are printed on stdout too."""
     if isinstance(error, Carried):
         error = error.error
     if isinstance(error, BrokenPipeError):
@@ -45,35 +45,35 @@ def tell(error: BaseException, as_json: bool) -> int:
     known = translate(error)
     if known is None:
         return _bug(error, as_json)
-    say(known)
+    print_error(known)
     if as_json:
         _json(_facts(known))
     return known.exit_code
 
 
-def say(error: EdgekitError) -> None:
-    """Print an error and what helps on stderr."""
+def print_error(error: EdgekitError) -> None:
+    """Print an error and its hint on stderr."""
     _line("error", error.message)
-    _line("hint", error.hint or _next(error))
+    _line("hint", error.hint or _general_hint(error))
 
 
-def _next(error: EdgekitError) -> str:
-    """Return what helps with any error of its kind, for one that knows nothing better."""
+def _general_hint(error: EdgekitError) -> str:
+    """Return a hint that suits any error of this class, for one without a hint."""
     from edgekit.errors import ArtifactError, UnsupportedError
 
     if isinstance(error, ArtifactError):
         return "copy or export the bundle again"
     if isinstance(error, UsageError):
-        return "`edgekit VERB --help` says what each verb takes"
+        return "`edgekit VERB --help` lists the options of each verb"
     if isinstance(error, UnsupportedError):
         return "choose another --backend, --recipe or --target; `edgekit plugins` and `edgekit targets` list them"
     if isinstance(error, BuildError):
-        return "run it again with --verbose to see all that was said"
+        return "run it again with --verbose to see all messages"
     return "`edgekit doctor` checks this machine"
 
 
 def translate(error: BaseException) -> EdgekitError | None:
-    """Return the EdgekitError that `error` amounts to, or None for a bug."""
+    """Return the EdgekitError for `error`, or None for a bug."""
     if isinstance(error, EdgekitError):
         return _deeper(error) if isinstance(error, BuildError) else error
     if isinstance(error, click.ClickException):
@@ -105,17 +105,17 @@ def _of_system(error: OSError) -> EdgekitError | None:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(
-            f"no permission to use '{error.filename}'.",
-            hint="give an --output or --cache-dir that you may write, or mend the permissions",
+            f"permission to use '{error.filename}' is denied.",
+            hint="give an --output or --cache-dir that you may write, or correct the permissions",
         )
     return None
 
 
 def _deeper(error: BuildError) -> EdgekitError:
-    """Prefer what the system said: a compiler that fails because the disk is full did not fail by itself."""
+    """Return the system's error among the causes, if any: a compiler can fail only because the disk is full."""
     for cause in _causes(error):
-        if isinstance(cause, (OSError, MemoryError)) and isinstance(found := translate(cause), DeviceError):
-            return found
+        if isinstance(cause, (OSError, MemoryError)) and isinstance(fault := translate(cause), DeviceError):
+            return fault
     return error
 
 
@@ -136,24 +136,24 @@ def _usage(error: click.ClickException) -> UsageError:
         known = [name for param in context.command.params for name in param.opts] if context else []
         message = f"there is no option '{error.option_name}'.{nearest(error.option_name, known)}"
     elif isinstance(error, click.MissingParameter):
-        found = re.match(r"Missing (.+?)\.(?:\s|$)", message)
-        message = f"the {found[1]} is missing." if found else message
+        match = re.match(r"Missing (.+?)\.(?:\s|$)", message)
+        message = f"the {match[1]} is missing." if match else message
     return UsageError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
 
 
 def _facts(error: EdgekitError) -> dict[str, Any]:
-    """Return the error's facts, and the report that was written before a gate failed."""
+    """Return the facts of an error, with the report where a gate failed."""
     import json
 
     from edgekit._record import Record
 
-    written = error.context.get("report")
-    if isinstance(written, Record):
+    report = error.context.get("report")
+    if isinstance(report, Record):
         del error.context["report"]
-        return {**error.to_dict(), "report": written.to_dict()}
+        return {**error.to_dict(), "report": report.to_dict()}
     facts: dict[str, Any] = error.to_dict()
-    if isinstance(written, (str, os.PathLike)) and os.path.isfile(written):  # noqa: PTH113  # pathlib is slow to import
-        with open(written, encoding="utf-8") as file:  # noqa: PTH123
+    if isinstance(report, (str, os.PathLike)) and os.path.isfile(report):  # noqa: PTH113  # pathlib is slow to import
+        with open(report, encoding="utf-8") as file:  # noqa: PTH123
             facts["report"] = json.load(file)
     return facts
 
@@ -189,7 +189,7 @@ def _json(value: dict[str, Any]) -> None:
 
 
 def _silence_stdout() -> None:
-    """Point stdout nowhere, so that Python's last flush at exit does not complain."""
+    """Redirect stdout to the null device, so that Python's last flush at exit does not fail."""
     import io
 
     try:

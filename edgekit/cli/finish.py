@@ -9,16 +9,16 @@ import click
 
 from edgekit.cli import options
 from edgekit.cli.group import verb
-from edgekit.cli.show import check_files, show
+from edgekit.cli.report_output import check_files, show
 
 
 @verb(
     "finish",
-    "Compile a portable bundle on its device, and prove it there.",
+    "Compile a portable bundle on its device, and verify it there.",
     description=(
-        "An engine of TensorRT belongs to the device that built it, so an export for a Jetson gives a portable "
-        "bundle. Run this on the board: BUNDLE is compiled with the board's own software, its outputs are held "
-        "against the original model's, and only then it takes the place of the portable one.",
+        "A TensorRT engine runs only on the device that built it, so an export for a Jetson gives a portable "
+        "bundle. Run this on the board: BUNDLE is compiled with the board's own software, its outputs are compared "
+        "with the original model's, and only then does it replace the portable bundle.",
         "What was prepared stays in the bundle. After an update of the board's software, or on another board, run "
         "it again. `edgekit deploy` does all of it from your own machine.",
     ),

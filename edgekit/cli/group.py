@@ -1,6 +1,6 @@
-"""The shape of every command: verbs loaded on use, and help that reads like a manual page.
+"""The classes of all commands: verbs are imported on use, and help has the form of a manual page.
 
-Nothing here knows what a verb does; failures become messages and exit codes in `failure.py`.
+Nothing here depends on what a verb does; `failure.py` turns exceptions into messages and exit codes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgekit.cli.interruption import Interruption
 from edgekit.errors import nearest
 
 EXIT_CODES = {
-    0: "all right",
+    0: "success",
     1: "a bug in edgekit: the trace is shown",
     2: "a reference, file, option or value is wrong",
     3: "a plugin or package is missing, broken or claimed twice",
@@ -29,7 +29,7 @@ EXIT_CODES = {
     7: "the device is unreachable, lost, out of memory, or its disk is full",
     8: "a bundle is incomplete, altered, too new, or made for another machine",
     9: "a pass or a compiler failed",
-    130: "interrupted; nothing half written is left",
+    130: "interrupted; no partly written file is left",
 }
 
 HELP_WIDTH = 100
@@ -37,14 +37,14 @@ HELP_WIDTH = 100
 
 @dataclass(frozen=True)
 class Example:
-    """A command to paste, and what it does."""
+    """A command to paste, and its meaning."""
 
     command: str
     meaning: str
 
 
 class Option(click.Option):
-    """An option that knows the heading it is listed under and says its default."""
+    """An option with the heading that it is listed under and its default in the help."""
 
     def __init__(self, *args: Any, group: str = "Output", unset: str | None = None, **kwargs: Any) -> None:
         self.group = group
@@ -79,7 +79,7 @@ class Verb(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            # Arguments are told of in the description; newer versions of click list them here as well.
+            # Arguments are explained in the description; newer versions of click list them here as well.
             if record is not None and isinstance(param, click.Option):
                 groups.setdefault(getattr(param, "group", "Output"), []).append(record)
         for name in sorted(groups, key=lambda name: name == "Output"):
@@ -145,7 +145,7 @@ class Verbs(click.Group):
                 ctx.obj.end()
             raise failure.Carried(error) from error  # click would turn these into an exit code of its own
         except Exception as error:
-            if isinstance(ctx.obj, Interruption) and ctx.obj.asked:  # whoever caught the interrupt raised this instead
+            if isinstance(ctx.obj, Interruption) and ctx.obj.asked:  # raised by code that caught the interrupt
                 ctx.obj.end()
                 raise failure.Carried(ctx.obj.asked()) from error
             raise
@@ -171,7 +171,7 @@ class Verbs(click.Group):
         except BaseException as error:
             if not standalone_mode:
                 raise
-            code = failure.tell(error, as_json="--json" in arguments)
+            code = failure.handle(error, as_json="--json" in arguments)
         if standalone_mode:
             sys.exit(code)
         return code
@@ -185,7 +185,7 @@ def verb(
     examples: Sequence[tuple[str, str]] = (),
     exits: Sequence[int] = (0, 1, 2),
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command of a function; `examples` are (command, meaning)."""
+    """Return a decorator that makes a command of a function; `examples` are (command, meaning)."""
     return click.command(
         name,
         cls=Verb,
@@ -244,7 +244,7 @@ def _examples(formatter: click.HelpFormatter, examples: Sequence[Example]) -> No
         formatter.indent()
         formatter.write_text(example.meaning)
         formatter.dedent()
-        # A command is never wrapped: it is there to be pasted.
+        # A command is never wrapped, so that it can be pasted.
         formatter.write(f"    $ {example.command}\n")
 
 

@@ -14,10 +14,9 @@ from edgekit.cli.group import verb
     "init",
     "Write a commented edgekit.toml to start from.",
     description=(
-        "FILE is edgekit.toml in this folder unless given. It holds what a build pipeline keeps in version "
-        "control: model, task, data, "
-        "budgets, targets and recipe, so that `edgekit export --target NAME` alone does the job. An existing "
-        "file is left alone.",
+        "FILE is edgekit.toml in this folder unless given. It holds what a build pipeline keeps in version control: "
+        "model, task, data, budgets, targets and recipe, so that `edgekit export --target NAME` needs no other "
+        "option. An existing file is not changed.",
     ),
     examples=(("edgekit init", "Here:"), ("edgekit init models/edgekit.toml", "Elsewhere:")),
     exits=(0, 1, 2, 7),
@@ -30,7 +29,7 @@ def init(file: Path, as_json: bool) -> None:
     from edgekit.errors import UsageError
 
     if not file.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder '{file.parent}'.", hint=f"make it first: mkdir -p {file.parent}")
+        raise UsageError(f"the folder '{file.parent}' does not exist.", hint=f"create it: mkdir -p {file.parent}")
     project.write_template(file)
     if as_json:
         output.emit_json({"written": str(file)})

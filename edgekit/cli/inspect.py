@@ -1,4 +1,4 @@
-"""The verb that says what a thing is: a bundle, a report, a model file or folder, a recipe, a target."""
+"""The verb that shows what a thing is: a bundle, a report, a model file or folder, a target."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
 @verb(
     "inspect",
-    "Say what a bundle, a report, a model file or a target is.",
+    "Show what a bundle, a report, a model file or a target is.",
     description=(
-        "THING is a bundle's folder, a report.json, an .onnx file, a Hugging Face folder, or a target's name "
-        "or .toml file. No framework is imported, but for an .onnx file, which is read with the package onnx; weights "
-        "in other files are not loaded.",
-        "Of a bundle every hash is checked, and what it requires is held against this machine. With --report a "
-        "report is written "
-        "as a page, Markdown or text.",
+        "THING is a bundle's folder, a report.json, an .onnx file, a Hugging Face folder, or a target's name or .toml "
+        "file. No framework is imported; only an .onnx file is read with the package onnx. Weights in other files are "
+        "not loaded.",
+        "For a bundle every hash is checked, and its requirements are compared with this machine. With --report a "
+        "report is written as a page, Markdown or text.",
     ),
     examples=(
         ("edgekit inspect out/digits", "A bundle:"),
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 @options.report_option
 @options.json_option
 def inspect(thing: str, report_files: tuple[Path, ...], as_json: bool) -> None:
-    from edgekit.cli.show import check_files
+    from edgekit.cli.report_output import check_files
     from edgekit.errors import UsageError
 
     path = Path(thing)
@@ -73,26 +72,24 @@ def _kind(path: Path) -> str:
 
 
 def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
-    from edgekit.bundle import bundle as artifact
+    from edgekit.bundle import bundle
     from edgekit.cli import output
-    from edgekit.cli.show import write_files
+    from edgekit.cli.report_output import write_files
     from edgekit.errors import ArtifactError
 
-    bundle = artifact.open(path, check=False)
-    problems = artifact.unmet(bundle.manifest.requires)
+    opened = bundle.open(path, check=False)
+    unmet = bundle.unmet(opened.manifest.requires)
     try:
-        artifact.check_files(path, bundle.manifest)
+        bundle.check_files(path, opened.manifest)
         fault = None
     except ArtifactError as error:
         fault = error
     if report_files:
-        write_files(bundle.report(), report_files, path)
+        write_files(opened.report(), report_files, path)
     if not as_json:
-        output.emit(_describe_bundle(bundle, problems, sound=fault is None))
+        output.emit(_describe_bundle(opened, unmet, sound=fault is None))
     elif fault is None:
-        output.emit_json(
-            {"kind": "bundle", "manifest": bundle.manifest.to_dict(), "unmet": list(problems), "sound": True}
-        )
+        output.emit_json({"kind": "bundle", "manifest": opened.manifest.to_dict(), "unmet": list(unmet), "sound": True})
     if fault is not None:
         raise fault
 
@@ -116,7 +113,7 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),
         "requires": _of_parts(m, lambda each: "; ".join(_requirements(each.requires))) or "nothing",
         "here": "; ".join(problems) or "this machine meets what it requires",
-        "files": "as they were made" if sound else "NOT as they were made",
+        "files": "intact" if sound else "CHANGED: the integrity check failed",
         "evidence": figures.EVIDENCE[m.evidence],
         "trusted": ", ".join(m.trusted),
         "versions": ", ".join(f"{name} {version}" for name, version in m.versions.items()),
@@ -135,7 +132,7 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
 
 
 def _of_parts(manifest: Manifest, show: Callable[[BundledPart], str]) -> str:
-    """Show something of the one part, or of each by its name."""
+    """Return the words of the only part, or of each part after its name."""
     if len(manifest.parts) == 1:
         return show(manifest.parts[0])
     return "; ".join(f"{each.part.name}: {words}" for each in manifest.parts if (words := show(each)))
@@ -147,7 +144,7 @@ def _requirements(requires: Mapping[str, Any]) -> list[str]:
 
 def _report(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
     from edgekit.cli import output
-    from edgekit.cli.show import write_files
+    from edgekit.cli.report_output import write_files
     from edgekit.report import text
     from edgekit.result.report import Report
 
@@ -165,8 +162,8 @@ def _other(kind: str, thing: str, as_json: bool) -> None:
     if kind == "target":
         from edgekit import catalog
 
-        found = catalog.target(thing)
-        output.emit_json({"kind": "target", **found.to_dict()}) if as_json else output.emit(describe_target(found))
+        target = catalog.target(thing)
+        output.emit_json({"kind": "target", **target.to_dict()}) if as_json else output.emit(describe_target(target))
         return
     facts: Any
     if kind == "onnx":

@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM: unwind at once, but never out of the middle of an import or of a finaliser.
+"""Ctrl-C and SIGTERM: unwind at once, but never in the middle of an import or of a finaliser.
 
-A module that is half imported stays broken, native code that imports (torch loading numpy) prints the exception and
-goes on as if nothing had been asked, and what is raised in a `__del__` is dropped. So a signal that arrives there is
-delivered when that has ended; a second one does not wait. Where an exception was dropped all the same, it is raised
-again after a while.
+A module whose import was interrupted stays broken, native code that imports (torch loading numpy) prints the exception
+and continues, and an exception in a `__del__` is dropped. So a signal that arrives there is delivered when the import
+or the finaliser has ended; a second signal does not wait. If the exception was dropped nevertheless, it is raised again
+later.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import time
 from types import FrameType
 
 RETRY_S = 0.02
-"""Time between two looks at whether an import has ended."""
+"""Seconds between two checks whether an import has ended."""
 
 AGAIN_S = 10.0
-"""Time after which a process that still runs has dropped the exception; unwinding takes less."""
+"""Seconds after which a process that still runs must have dropped the exception; unwinding takes less."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: unwind as for Ctrl-C, so that nothing half written stays."""
+    """SIGTERM arrived: unwind as for Ctrl-C, so that no partly written file stays."""
 
 
 class Interruption:
-    """What the user or the system asked for, remembered: code in between may turn the exception into another."""
+    """The signal that arrived, remembered because other code may turn its exception into another."""
 
     def __init__(self) -> None:
         self.asked: type[KeyboardInterrupt] | None = None
         self._raised_s = -AGAIN_S
 
     def listen(self) -> None:
-        """Take over the signals of this process; does nothing outside the main thread, whose caller owns them."""
+        """Handle the signals of this process; outside the main thread, where Python allows no handlers, do nothing."""
         with contextlib.suppress(ValueError):
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 signal.signal(signal.SIGINT, self._ask)
@@ -47,13 +47,13 @@ class Interruption:
         self._deliver(frame, patient=patient)
 
     def _try_again(self, number: int, frame: FrameType | None) -> None:
-        # An alarm that was set for an import's end may be pending when a second signal has already raised.
+        # An alarm that waits for the end of an import may be pending when a second signal has raised already.
         if time.monotonic() - self._raised_s > AGAIN_S / 2:
             self._deliver(frame, patient=True)
 
     def _deliver(self, frame: FrameType | None, *, patient: bool) -> None:
         assert self.asked is not None
-        if sys.platform != "win32":  # which has no timer: the exception is raised once, at the signal
+        if sys.platform != "win32":  # Windows has no timer: there the exception is raised once, at the signal
             if patient and _cannot_unwind(frame):
                 signal.setitimer(signal.ITIMER_REAL, RETRY_S)
                 return
@@ -62,7 +62,7 @@ class Interruption:
         raise self.asked
 
     def end(self) -> None:
-        """Raise nothing any more: the exception has arrived."""
+        """Stop raising: the exception has arrived."""
         if self.asked is not None and sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -1,4 +1,4 @@
-"""The verbs that list what there is: targets, recipes, plugins."""
+"""The verbs that list targets, recipes and plugins."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ if TYPE_CHECKING:
     "targets",
     "List the devices that can be built for, or show one.",
     description=(
-        "Without NAME every target is listed with a line about it. With NAME, or the path of a .toml file, all "
-        "that is known of the "
-        "target is shown, with where each fact comes from.",
-        "Targets of your own are .toml files in ./targets, in a folder of $EDGEKIT_TARGETS, or in "
-        "edgekit/targets of your config "
-        "directory; one of the same name as a built-in one takes its place.",
+        "Without NAME every target is listed with a line about it. With NAME, or the path of a .toml file, all facts "
+        "about the target are shown, with the source of each.",
+        "Targets of your own are .toml files in ./targets, in a folder of $EDGEKIT_TARGETS, or in edgekit/targets of "
+        "your config directory; one with the name of a built-in target replaces it.",
     ),
     examples=(
-        ("edgekit targets", "All:"),
-        ("edgekit targets host", "This machine:"),
-        ("edgekit targets ./board.toml", "A file of your own:"),
+        ("edgekit targets", "List all:"),
+        ("edgekit targets host", "Show this machine:"),
+        ("edgekit targets ./board.toml", "Show a file of your own:"),
     ),
     exits=(0, 1, 2, 3),
 )
@@ -38,18 +36,18 @@ if TYPE_CHECKING:
 def targets(name: str | None, as_json: bool) -> None:
     from edgekit.cli import output
     from edgekit.errors import EdgekitError
-    from edgekit.target import target
+    from edgekit.target.target import available, load
 
     if name is not None:
         from edgekit import catalog
 
-        found = catalog.target(name)
-        output.emit_json(found.to_dict()) if as_json else output.emit(describe_target(found))
+        target = catalog.target(name)
+        output.emit_json(target.to_dict()) if as_json else output.emit(describe_target(target))
         return
     rows, faults = [], {}
-    for known, path in target.available().items():
+    for known, path in available().items():
         try:
-            rows.append(target.load(str(path)))
+            rows.append(load(str(path)))
         except EdgekitError as error:  # one bad file must not hide the others
             faults[known] = error.message
     if as_json:
@@ -60,39 +58,42 @@ def targets(name: str | None, as_json: bool) -> None:
         output.emit(f"{known}: cannot be read: {message}")
 
 
-def describe_target(found: Target) -> str:
-    """Return all that is known of a target, each fact with its evidence."""
-    device = found.device.to_dict()
+def describe_target(target: Target) -> str:
+    """Return all facts about a target, each with its evidence."""
+    device = target.device.to_dict()
     facts = {name: value for name, value in device.items() if value not in (None, [], {})}
     entries = {
-        "backends": ", ".join(found.backends),
-        "precisions": ", ".join(found.precisions),
-        **{f"candidates, {name}": ", ".join(recipes) for name, recipes in found.candidates.items()},
+        "backends": ", ".join(target.backends),
+        "precisions": ", ".join(target.precisions),
+        **{f"candidates, {name}": ", ".join(recipes) for name, recipes in target.candidates.items()},
         **{f"device, {name}": _plain(value) for name, value in facts.items()},
-        **{f"limit, {name}": _plain(value) for name, value in found.limits.to_dict().items() if value is not None},
-        **{f"shape, {name}": _plain(value) for name, value in found.to_dict()["shapes"].items()},
-        **{f"options, {name}": _plain(value) for name, value in found.options.items()},
-        "shapes": "fixed shapes only" if found.static_shapes_only else "free shapes are possible",
-        **{f"evidence, {name}": value for name, value in found.evidence.items()},
+        **{f"limit, {name}": _plain(value) for name, value in target.limits.to_dict().items() if value is not None},
+        **{f"shape, {name}": _plain(value) for name, value in target.to_dict()["shapes"].items()},
+        **{f"options, {name}": _plain(value) for name, value in target.options.items()},
+        "shapes": "fixed shapes only" if target.static_shapes_only else "free shapes are possible",
+        **{f"evidence, {name}": value for name, value in target.evidence.items()},
     }
     body = columns((name, words) for name, words in entries.items() if words)
-    notes = "".join(f"\n  - {note}" for note in found.notes)
-    return f"{found.name}: {found.summary}\n\n{body}" + (f"\n\nnotes:{notes}" if notes else "")
+    notes = "".join(f"\n  - {note}" for note in target.notes)
+    return f"{target.name}: {target.summary}\n\n{body}" + (f"\n\nnotes:{notes}" if notes else "")
 
 
 @verb(
     "recipes",
-    "List the recipes, or write one out as a file to start from.",
+    "List the recipes, or write one as a file to start from.",
     description=(
-        "A recipe is a named list of passes that follow the export to a graph, such as a quantization. Without NAME "
-        "the built-in ones and those of the installed backends are listed, and those of your own: .toml files in "
-        "./recipes. With NAME, or the path of a .toml file, the recipe is written as such a file.",
-        "In a file, [passes.config] holds for all layers; [passes.operators.Conv] comes before it for all Conv, and "
-        '[passes.nodes."/head/MatMul"] before both for one node.',
+        "A recipe is a named list of passes that are applied to the exported graph, such as a quantization. Without "
+        "NAME the built-in recipes, those of the installed backends and your own, .toml files in ./recipes, are "
+        "listed. With NAME, or the path of a .toml file, the recipe is written as such a file.",
+        "In a file, [passes.config] holds for all layers; [passes.operators.Conv] overrides it for every Conv, and "
+        '[passes.nodes."/head/MatMul"] overrides both for one node.',
     ),
     examples=(
-        ("edgekit recipes", "All:"),
-        ("edgekit recipes int8-static > mine.toml", "A file to change, then `edgekit export --recipe mine.toml`:"),
+        ("edgekit recipes", "List all:"),
+        (
+            "edgekit recipes int8-static > mine.toml",
+            "A file to change, then `edgekit export --recipe mine.toml`:",
+        ),
     ),
     exits=(0, 1, 2, 3),
 )
@@ -106,14 +107,14 @@ def recipes(name: str | None, as_json: bool) -> None:
     from edgekit.recipe import toml_file
 
     if name is not None:
-        found = catalog.recipe(name)
+        recipe = catalog.recipe(name)
         kinds = [
-            ("training data", recipe_passes.needs_training(found)),
-            ("calibration data", recipe_passes.needs_samples(found)),
+            ("training data", recipe_passes.needs_training(recipe)),
+            ("calibration data", recipe_passes.needs_samples(recipe)),
         ]
         needs = " and ".join(kind for kind, needed in kinds if needed) or "no data"
-        text = f"# {found.name}: needs {needs}\n{toml_file.to_toml(found)}".rstrip()
-        output.emit_json(found.to_dict()) if as_json else output.emit(text)
+        text = f"# {recipe.name}: needs {needs}\n{toml_file.to_toml(recipe)}".rstrip()
+        output.emit_json(recipe.to_dict()) if as_json else output.emit(text)
         return
     rows, faults = list(catalog.recipes().values()), {}
     for path in toml_file.available().values():
@@ -133,10 +134,10 @@ def recipes(name: str | None, as_json: bool) -> None:
     "plugins",
     "List the installed backends, passes and sources.",
     description=(
-        "Backends are probed: their versions and devices are shown, or what is in the way and the line that mends it. "
+        "Backends are probed: their versions and devices are shown, or the problem and the command that fixes it. "
         "Passes and sources are listed without importing them.",
     ),
-    examples=(("edgekit plugins", "All:"), ("edgekit plugins --json", "For a script:")),
+    examples=(("edgekit plugins", "List all:"), ("edgekit plugins --json", "For a script:")),
     exits=(0, 1, 3),
 )
 @options.json_option
@@ -167,8 +168,8 @@ def plugins(as_json: bool) -> None:
             output.emit(f"    {problem}" + (f" ({backend['hint']})" if backend["hint"] else ""))
     if missing:
         output.emit(columns((name, f"not installed: {line}") for name, line in missing.items()))
-    for kind, found in (("passes", kinds["pass"]), ("sources", kinds["source"])):
-        output.emit(f"\n{kind}\n" + columns(found.items()))
+    for heading, owners in (("passes", kinds["pass"]), ("sources", kinds["source"])):
+        output.emit(f"\n{heading}\n" + columns(owners.items()))
 
 
 def _backend(name: str) -> dict[str, Any]:
@@ -184,17 +185,17 @@ def _backend(name: str) -> dict[str, Any]:
         return {**facts, **nothing, "problems": [error.message], "hint": error.hint}
     except (Exception, SystemExit) as error:  # a probe must not raise; one that does must not hide the others
         problem = f"its probe failed: {type(error).__name__}: {error}"
-        return {**facts, **nothing, "problems": [problem], "hint": "tell its author"}
+        return {**facts, **nothing, "problems": [problem], "hint": "report it to the plugin's author"}
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> str:
-    """Return two columns, the second one wrapped beside the first."""
+    """Return two columns of text, the second wrapped beside the first."""
     from edgekit.cli.output import width
 
-    found = list(rows)
-    first = min(28, max((len(name) for name, _ in found), default=0))
+    pairs = list(rows)
+    first = min(28, max((len(name) for name, _ in pairs), default=0))
     lines = []
-    for name, words in found:
+    for name, words in pairs:
         indent = " " * (first + 4)
         wrapped = textwrap.wrap(words, max(30, width() - len(indent)), break_on_hyphens=False) or [""]
         lines.append(f"  {name.ljust(first)}  {wrapped[0]}".rstrip())

@@ -1,6 +1,7 @@
-"""What a job may print and where: the result on stdout, everything else on stderr.
+"""The output of a job: the result on stdout, everything else on stderr.
 
-Vendors print on stdout from Python and from C. While a job runs, both are led to stderr, so that `--json` stays clean.
+Vendors print on stdout from Python and from C. While a job runs, both are redirected to stderr, so that the output of
+`--json` is nothing but JSON.
 """
 
 from __future__ import annotations
@@ -23,28 +24,30 @@ from edgekit.progress import Progress
 
 @dataclass(frozen=True)
 class Work:
-    """A running job: how it tells of itself."""
+    """A running job and its progress."""
 
     progress: Progress
 
 
 @contextlib.contextmanager
 def job(given: Mapping[str, Any]) -> Iterator[Work]:
-    """Run a job under the options in `given`: `quiet`, `verbose`, `cache_dir`; its stray prints go to stderr."""
-    from edgekit.cli.progress import choose
+    """Yield a running job with the options `quiet`, `verbose` and `cache_dir` of `given`; vendors print to stderr in
+    it.
+    """
+    from edgekit.cli.progress import for_terminal
 
     verbose = bool(given.get("verbose"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(cache_at(given.get("cache_dir")))
         if not verbose:
-            stack.enter_context(_calm())
+            stack.enter_context(_without_warnings())
         stack.enter_context(_stdout_to_stderr())
-        yield Work(stack.enter_context(choose(quiet=bool(given.get("quiet")), verbose=verbose)))
+        yield Work(stack.enter_context(for_terminal(quiet=bool(given.get("quiet")), verbose=verbose)))
 
 
 @contextlib.contextmanager
 def cache_at(folder: object) -> Iterator[None]:
-    """Keep the cache at `folder` for the time of the block; None leaves it where it is."""
+    """Use the cache in `folder` during the block; None means the usual folder."""
     with _variable("EDGEKIT_CACHE_DIR", str(folder)) if folder else contextlib.nullcontext():
         yield
 
@@ -54,23 +57,23 @@ def emit(text: str) -> None:
     click.echo(text)
 
 
-def tell(text: str) -> None:
-    """Print a message on stderr, beside the result."""
+def message(text: str) -> None:
+    """Print a message on stderr."""
     click.echo(text, err=True)
 
 
 def emit_json(value: Any) -> None:
-    """Print a result on stdout as JSON; NaN and infinities, which JSON has not, become null."""
+    """Print a result on stdout as JSON; NaN and infinities, which JSON does not have, become null."""
     click.echo(json.dumps(_finite(value), indent=1, ensure_ascii=False))
 
 
 def colour_wanted() -> bool:
-    """Return whether stdout takes colour: a terminal, and NO_COLOR not set."""
+    """Return whether to write colours on stdout: it is a terminal, and NO_COLOR is not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def width() -> int:
-    """Return the columns to write in: the terminal's, `$COLUMNS`, or 100 where there is no terminal."""
+    """Return the number of columns to write: the terminal's, `$COLUMNS`, or 100 without a terminal; 60 to 160."""
     import shutil
 
     return max(60, min(160, shutil.get_terminal_size((100, 24)).columns))
@@ -106,7 +109,7 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def _flush_c_streams() -> None:
-    """Write out what C code printed into its buffers while descriptor 1 still leads to stderr."""
+    """Flush the buffers of C code while descriptor 1 is still redirected to stderr."""
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError, TypeError):
@@ -114,8 +117,8 @@ def _flush_c_streams() -> None:
 
 
 @contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Keep the frameworks' warnings and log lines off the terminal: what matters is in the report. `-v` shows them."""
+def _without_warnings() -> Iterator[None]:
+    """Hide the frameworks' warnings and log lines during the block: what matters is in the report. `-v` shows them."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     with warnings.catch_warnings(), _variable("TRANSFORMERS_VERBOSITY", "error"), _variable("TQDM_DISABLE", "1"):

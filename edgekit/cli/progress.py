@@ -1,4 +1,4 @@
-"""Draw progress on stderr: a live display on a terminal, one line a step elsewhere, nothing when asked to be quiet."""
+"""Progress on stderr: a live display on a terminal, one line a step elsewhere, nothing with `--quiet`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def choose(*, quiet: bool, verbose: bool) -> Iterator[Progress]:
-    """Give the progress that fits this terminal, for the time of the block."""
+def for_terminal(*, quiet: bool, verbose: bool) -> Iterator[Progress]:
+    """Yield the progress that suits this terminal."""
     stream = sys.stderr
     if quiet:
         yield Silent()
-    elif stream.isatty() and os.environ.get("TERM") != "dumb" and _rich_is_here():
+    elif stream.isatty() and os.environ.get("TERM") != "dumb" and _has_rich():
         with _display() as display:
             yield Live(display)
     else:
@@ -30,13 +30,13 @@ def choose(*, quiet: bool, verbose: bool) -> Iterator[Progress]:
 
 
 class _Depth(threading.local):
-    """How deep in steps a thread is: devices are worked on at once, each in its own."""
+    """The number of open steps in this thread: several devices are deployed to at once, each in a thread."""
 
     value = 0
 
 
 class Prefixed:
-    """The progress of one of several: every step and note begins with its name."""
+    """The progress of one of several devices: every step and note begins with its name."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
@@ -50,7 +50,7 @@ class Prefixed:
 
 
 class Lines:
-    """One line when a step begins, with the seconds since the job began: fit for the log of a build pipeline."""
+    """One line when a step begins, with the seconds since the job began: for the log of a build pipeline."""
 
     def __init__(self, stream: TextIO, verbose: bool = False) -> None:
         self._stream = stream
@@ -61,7 +61,7 @@ class Lines:
     @contextlib.contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
         self._write(title)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         self._depth.value += 1
 
         def tick(count: int = 1, detail: str = "") -> None:
@@ -73,7 +73,7 @@ class Lines:
         finally:
             self._depth.value -= 1
             if self._verbose:
-                self._write(f"{title}: {time.perf_counter() - begun:.1f} s")
+                self._write(f"{title}: {time.perf_counter() - start:.1f} s")
 
     def note(self, text: str) -> None:
         self._write(f"note: {text}")
@@ -97,7 +97,7 @@ class Live:
     def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
         indent = "  " * self._depth.value
         task = self._display.add_task(indent + title, total=total, detail="", bar=total is not None)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         self._depth.value += 1
         done = False
 
@@ -111,18 +111,18 @@ class Live:
             self._depth.value -= 1
             self._display.remove_task(task)
             mark = "[green]✓[/green]" if done else "[red]✗[/red]"
-            self._say(f"{mark} {indent}", title, f"  [dim]{time.perf_counter() - begun:.1f} s[/dim]")
+            self._print(f"{mark} {indent}", title, f"  [dim]{time.perf_counter() - start:.1f} s[/dim]")
 
     def note(self, text: str) -> None:
-        self._say("[yellow]![/yellow] ", text, "")
+        self._print("[yellow]![/yellow] ", text, "")
 
-    def _say(self, before: str, text: str, after: str) -> None:
+    def _print(self, before: str, text: str, after: str) -> None:
         from rich.markup import escape
 
         self._display.console.print(f"{before}{escape(text)}{after}", highlight=False)
 
 
-def _rich_is_here() -> bool:
+def _has_rich() -> bool:
     from importlib.util import find_spec
 
     return find_spec("rich") is not None  # a device has edgekit and a plugin only
@@ -135,7 +135,7 @@ def _display() -> RichProgress:
     from rich.text import Text
 
     class WhenCounted(ProgressColumn):
-        """Show the bar and the estimate of steps whose total is known; an endless pulse says nothing."""
+        """The bar of a step whose total is known; without a total it would only pulse."""
 
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -145,7 +145,7 @@ def _display() -> RichProgress:
             return self._bar.render(task) if task.fields["bar"] else Text("")
 
     class Estimate(ProgressColumn):
-        """Say how long the rest will take, once that can be told."""
+        """The estimated time that is left, once there is an estimate."""
 
         max_refresh = 0.5
 

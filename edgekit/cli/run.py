@@ -1,6 +1,6 @@
-"""The verb that asks a bundle.
+"""The verb that runs a bundle.
 
-What it imports is what a device has: edgekit, one plugin, numpy, and Pillow or tokenizers for the input.
+It imports only what a device has: edgekit, one plugin, numpy, and Pillow or tokenizers for the input.
 """
 
 from __future__ import annotations
@@ -25,21 +25,18 @@ TIMED = 5
 
 @verb(
     "run",
-    "Give a bundle's answer for an image, a text or arrays.",
+    "Run a bundle on an image, a text or arrays.",
     description=(
-        "INPUT is an image file, a text (- reads it from stdin), two texts for a pair, or an .npz file with an "
-        "array for each input of the "
-        "graph; a row of a table is a JSON object. The bundle's own preprocessing is used, and the answer is "
-        "the task's: a label with its score "
-        "and the next ones, an "
-        "embedding, a similarity.",
-        f"The time printed is of the model alone: the median of {TIMED} inferences after {WARMUPS} to warm up. "
-        "`edgekit bench` measures.",
+        "INPUT is an image file, a text (- reads it from stdin), two texts for a pair, or an .npz file with an array "
+        "for each input of the graph; a row of a table is a JSON object. The bundle's own preprocessing is used, and "
+        "the answer is the task's: a label with its score and the next best ones, an embedding, a similarity.",
+        f"The printed time is of the model alone: the median of {TIMED} inferences after {WARMUPS} to warm up. "
+        "`edgekit bench` measures it properly.",
     ),
     examples=(
         ("edgekit run out/digits seven.png", "An image:"),
         ('edgekit run out/sentiment "What a lovely film."', "A text:"),
-        ('edgekit run out/sentences "A man plays." "Someone makes music." --json', "How alike two texts are:"),
+        ('edgekit run out/sentences "A man plays." "Someone makes music." --json', "The similarity of two texts:"),
         ("echo 'What a lovely film.' | edgekit run out/sentiment -", "A text from stdin:"),
         ("edgekit run out/net feeds.npz", "Arrays:"),
     ),
@@ -52,12 +49,12 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     from edgekit.cli import output
 
     with output.job({}):
-        from edgekit.bundle import bundle as artifact
+        from edgekit.bundle.bundle import open as open_bundle
         from edgekit.spec import MODEL
         from edgekit.tasks import drive, user_input
         from edgekit.tasks.task import Inference
 
-        opened = artifact.open(bundle)
+        opened = open_bundle(bundle)
         task = user_input.by_position(opened.task(), opened.path / "assets", opened.payload.part.inputs)
         sample = None if _is_arrays(inputs) else user_input.sample(task, inputs)
         with opened.runner() as runner:
@@ -90,20 +87,20 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     from edgekit.errors import UsageError
 
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
             raise ValueError("a single array")
-        with found as file:
+        with loaded as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file '{path}'.") from error
+        raise UsageError(f"the file '{path}' does not exist.") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = "it is no npz archive, or holds Python objects" if isinstance(error, ValueError) else str(error)
+        reason = "it is not an npz archive, or holds Python objects" if isinstance(error, ValueError) else str(error)
         raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error
 
 
 def _time_ms(call: Callable[[], None]) -> float:
-    """Time a bound call: the median of a few, on a model that has run before."""
+    """Return the median time of a few runs of a bound call, after a few to warm up."""
     for _ in range(WARMUPS):
         call()
     times = []
@@ -115,7 +112,7 @@ def _time_ms(call: Callable[[], None]) -> float:
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
-    """Write an answer for a person: one line a fact, a table for a list of facts."""
+    """Return an answer as lines for a person: one for each fact, a table for a list of facts."""
     width = max((len(name) for name in answer), default=0)
     lines = []
     for name, value in answer.items():

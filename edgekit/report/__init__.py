@@ -18,9 +18,13 @@ def check(path: Path) -> None:
             f"'{path}': a report is not written as '{path.suffix}'.{nearest(path.suffix, SUFFIXES)}",
             hint=f"end the name with one of {', '.join(SUFFIXES)}",
         )
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        what = "is a folder" if path.is_dir() else "is in a folder that does not exist"
-        raise UsageError(f"'{path}' {what}.", hint="give a file name in a folder that exists")
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder.", hint="give a file name in a folder that exists")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"the folder '{path.parent}' of the report '{path.name}' does not exist.",
+            hint="give a file name in a folder that exists",
+        )
 
 
 def write(report: Report, path: Path, *, folder: Path | None = None) -> None:

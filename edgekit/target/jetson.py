@@ -1,6 +1,6 @@
 """Facts about an NVIDIA Jetson: its software, power mode and clocks. Read, never guessed; an unknown fact is None.
 
-Every reader takes a root prefix, so that fixture trees of other boards can be read too. Nothing needs root.
+Every reader takes a root folder, so that file trees of other boards can be read too. Nothing needs root.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ JETPACKS = {
     (35,): "5.1",
     (32, 7): "4.6",
 }
-"""The JetPack that an L4T release belongs to, as jetson_stats lists it; the longest match counts."""
+"""The JetPack of each L4T release, as jetson_stats lists it; the longest match is used."""
 
 CHIPS = {
     "nvidia,tegra210": ("Tegra X1", "5.3"),
@@ -36,7 +36,7 @@ CHIPS = {
     "nvidia,tegra234": ("Orin", "8.7"),
     "nvidia,tegra264": ("Thor", "11.0"),
 }
-"""The device tree's name of the chip; our name, and the compute capability of its GPU in NVIDIA's documents."""
+"""Our name of a chip and the compute capability of its GPU in NVIDIA's documents, by the device tree's name."""
 
 QUERY_SECONDS = 5.0
 
@@ -47,17 +47,17 @@ class Jetson(Record):
 
     chip: str | None
     sm: str | None
-    """The chip's compute capability in NVIDIA's documents; where an engine is built, the driver is asked."""
+    """The compute capability by NVIDIA's documents; where an engine is built, the driver's is used."""
     l4t: str | None
-    """As `36.4.3`."""
+    """Such as `36.4.3`."""
     jetpack: str | None
     tensorrt: str | None
-    """The version of the system's package, as `10.3.0`."""
+    """The version of the system's package, such as `10.3.0`."""
     cuda: str | None
     power_mode: str | None
-    """As nvpmodel names it: `15W`, `MAXN_SUPER`."""
+    """nvpmodel's name for it: `15W`, `MAXN_SUPER`."""
     clocks_locked: bool | None
-    """Whether every clock of processor and GPU stands at its highest, as `jetson_clocks` sets it."""
+    """Whether every clock of processor and GPU is fixed at its highest, as `jetson_clocks` sets it."""
 
     def __str__(self) -> str:
         clocks = {True: "clocks locked", False: "clocks free", None: None}[self.clocks_locked]
@@ -72,9 +72,9 @@ class Jetson(Record):
 
 
 def probe(root: Path = Path("/")) -> Jetson | None:
-    """Return the facts below `root`; None where it is not a Jetson. Never raises.
+    """Return the facts of the Jetson whose files are below `root`; None where it is not a Jetson. Never raises.
 
-    `nvpmodel -q` is asked on the running board where its status file cannot be read.
+    On the running board `nvpmodel -q` is called where its status file cannot be read.
     """
     names = read_list(root / "proc/device-tree/compatible")
     l4t = l4t_of(read_text(root / "etc/nv_tegra_release"))
@@ -96,13 +96,13 @@ def probe(root: Path = Path("/")) -> Jetson | None:
 
 
 def l4t_of(release: str) -> str | None:
-    """Return the version in `/etc/nv_tegra_release`: `# R36 (release), REVISION: 4.3, GCID: ...` is 36.4.3."""
+    """Return the L4T release in `/etc/nv_tegra_release`: `# R36 (release), REVISION: 4.3, GCID: ...` is 36.4.3."""
     match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", release)
     return f"{match[1]}.{match[2].strip('.')}" if match else None
 
 
 def jetpack_of(l4t: str | None) -> str | None:
-    """Return the JetPack of an L4T release; None for a release that is not in the table."""
+    """Return the JetPack of an L4T release; None for one that is not in the table."""
     numbers = tuple(int(part) for part in (l4t or "").split(".") if part.isdigit())
     for length in range(len(numbers), 0, -1):
         if numbers[:length] in JETPACKS:
@@ -111,7 +111,7 @@ def jetpack_of(l4t: str | None) -> str | None:
 
 
 def power_mode_of(answer: str) -> str | None:
-    """Return the mode in what `nvpmodel -q` prints: warnings, then `NV Power Mode: 15W` and the mode's number."""
+    """Return the mode that `nvpmodel -q` prints: warnings, then `NV Power Mode: 15W` and the mode's number."""
     match = re.search(r"^NV Power Mode:\s*(\S+)", answer, re.MULTILINE)
     return match[1] if match else None
 
@@ -132,10 +132,7 @@ def _power_mode(root: Path) -> str | None:
 
 
 def _clocks_locked(root: Path) -> bool | None:
-    """Return whether the lowest and the highest allowed frequency are equal, for every processor policy and the GPU.
-
-    None where they cannot be read.
-    """
+    """Return whether the least and the greatest allowed frequency are equal, for every processor policy and the GPU."""
     pairs = [
         (folder / "scaling_min_freq", folder / "scaling_max_freq")
         for folder in sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))
@@ -164,7 +161,7 @@ def _packages(status: str) -> dict[str, str]:
 
 def _cuda(root: Path) -> str | None:
     try:
-        versions = json.loads(read_text(root / "usr/local/cuda/version.json"))
-        return ".".join(str(versions["cuda"]["version"]).split(".")[:2])
+        content = json.loads(read_text(root / "usr/local/cuda/version.json"))
+        return ".".join(str(content["cuda"]["version"]).split(".")[:2])
     except (ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgekit import _requirement
-from edgekit.cli import checkpoint_facts, diagnosis
+from edgekit.cli import checkpoint_facts, diagnosis, package_checks
 from edgekit.errors import UsageError
 from edgekit.frameworks import onnx_facts
 from tests.wording import mentions, raises
@@ -83,7 +83,7 @@ def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
     distributions("madeup-torch", "2.14.1")
     distributions("madeup-onnx", "1.0", "madeup-helper<5,>=4.2")
     distributions("madeup-helper", "5.1")
-    found = findings(diagnosis._packages())
+    found = findings(package_checks.build_packages())
     bad = found["package madeup-torch"]
     assert bad.state == "broken"
     assert mentions(bad.words, ("2.14.1", "edgekit", "<2.14"))
@@ -98,14 +98,14 @@ def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
 
 def test_a_device_without_the_build_side_is_well(distributions):
     distributions("edgekit", "9.9", 'madeup-torch>=2.6; extra == "build"')
-    (first, *_) = diagnosis._packages()
+    (first, *_) = package_checks.build_packages()
     assert (first.name, first.state, first.hint) == ("build packages", "ok", "pip install 'edgekit[build]'")
 
 
 def test_a_plugin_that_kills_python_is_named():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
-    assert (answer := diagnosis._child(code))[0] is None and mentions(answer[1], "signal 4")
-    assert diagnosis._child("raise ImportError('libx is missing')") == (None, "libx is missing")
+    assert (answer := package_checks.child(code))[0] is None and mentions(answer[1], "signal 4")
+    assert package_checks.child("raise ImportError('libx is missing')") == (None, "libx is missing")
 
 
 def test_a_full_or_readonly_cache_disk_is_broken(monkeypatch, tmp_path):
@@ -129,10 +129,10 @@ def test_the_doctor_on_this_machine(shell):
 
 def test_the_doctor_imports_nothing_heavy():
     code = (
-        "import sys\nfrom edgekit.cli import diagnosis\nlist(diagnosis.look(imports=False))\n"
+        "import sys\nfrom edgekit.cli import diagnosis\nlist(diagnosis.findings(imports=False))\n"
         "print([n for n in ('numpy','torch','onnx','onnxruntime','openvino','transformers') if n in sys.modules])"
     )
-    found, fault = diagnosis._child(code + f"\nprint({diagnosis._MARK!r} + '{{}}')")
+    found, fault = package_checks.child(code + f"\nprint({package_checks.MARK!r} + '{{}}')")
     assert found == {}, fault
     import subprocess
 
@@ -189,7 +189,7 @@ def test_onnx_facts_name_external_files(tmp_path):
 def test_onnx_facts_refuse_what_is_none(content, tmp_path, run):
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
-    with raises(UsageError, "m.onnx'", hint="again"):
+    with raises(UsageError, "m.onnx'", hint="truncated"):
         onnx_facts.read(path)
     assert run("inspect", path).exit_code == 2
 

@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from edgekit.cli import output
-from edgekit.cli.progress import Lines, Live, choose
+from edgekit.cli.progress import Lines, Live, for_terminal
 
 NOISY = """
 import ctypes, os, sys
@@ -77,7 +77,7 @@ def test_lines_for_a_log():
 
 
 def test_quiet_says_nothing(capsys):
-    with choose(quiet=True, verbose=False) as progress, progress.step("a", 1) as tick:
+    with for_terminal(quiet=True, verbose=False) as progress, progress.step("a", 1) as tick:
         tick()
         progress.note("b")
     assert capsys.readouterr() == ("", "")
