@@ -118,7 +118,7 @@ def _devices(addresses: Sequence[str], fleet: Path | None, only: Sequence[str]) 
     """Return the devices of the command line, then those of the fleet. Raises UsageError for none, or one given
     twice.
     """
-    from edgekit.device.fleet import Device, load, name_of, select
+    from edgekit.device.fleet import Device, load, select
     from edgekit.errors import UsageError
 
     if only and fleet is None:
