@@ -1,4 +1,4 @@
-"""Measure compiled models: in their own processes, warm, by turns, with every raw latency kept and the noise told."""
+"""Measure compiled models: each in its own process, warm, interleaved, with all raw latencies and a check for noise."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from edgekit.bench.comparison import LEAST_PAIRS, Comparison, faster
 from edgekit.bench.environment import environment
 from edgekit.bench.outcome import Entry, Outcome, RawSample, Round, Settings
 from edgekit.bench.process import Worker
-from edgekit.bench.scenario import Load
+from edgekit.bench.scenario import Workload
 from edgekit.bench.schedule import benchmark
 
 __all__ = [
     "LEAST_PAIRS",
     "Comparison",
     "Entry",
-    "Load",
     "Outcome",
     "RawSample",
     "Round",
     "Settings",
     "Worker",
+    "Workload",
     "benchmark",
     "environment",
     "faster",

@@ -1,4 +1,4 @@
-"""Whether one model is faster than another, or whether the difference is within the noise."""
+"""Whether one model is faster than another, or the difference is within the noise."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Comparison(Record):
-    """How many times as fast the first model is as the second: 2.0 is half the latency."""
+    """How many times as fast as the second model the first one is: 2.0 is half the latency."""
 
     ratio: float
     low: float
     high: float
     """The 95 % confidence interval of `ratio`."""
     pairs: int
-    """Rounds of both that ran next to each other."""
+    """Rounds of both in the same cycle."""
     verdict: Literal["faster", "slower", "within the noise"]
-    """`within the noise` when the interval holds 1, and when there are too few pairs to tell."""
+    """`within the noise` when the interval contains 1, and when there are too few pairs to decide."""
 
 
 def faster(first: Outcome, second: Outcome, *, seed: int = 0) -> Comparison:
-    """Compare two outcomes of one `benchmark` call.
+    """Return the comparison of two outcomes of one `benchmark` call.
 
-    Each pair is the two models' rounds of one cycle, so that what slows the machine for a while slows both; the ratio
-    is the median of second / first over the pairs' median latencies. The interval is the percentile bootstrap over
+    A pair is the two models' rounds of one cycle, so that a slow phase of the machine affects both; the ratio is the
+    median of second / first over the pairs' median latencies. The interval is the percentile bootstrap over
     pairs (Efron 1979; Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013, resample at the level
     of runs for the same reason), 2,000 resamples. Raises UsageError when they have no cycle in common.
     """
     import numpy as np
 
-    others = {one.cycle: one.median_ns for one in second.rounds}
-    ratios = np.array([others[one.cycle] / one.median_ns for one in first.rounds if one.cycle in others])
+    others = {other.cycle: other.median_ns for other in second.rounds}
+    ratios = np.array([others[own.cycle] / own.median_ns for own in first.rounds if own.cycle in others])
     if not len(ratios):
         raise UsageError(
-            f"'{first.name}' and '{second.name}' were not measured together.", hint="give both to one benchmark call"
+            f"'{first.name}' and '{second.name}' were not measured together.", hint="pass both to one benchmark call"
         )
     picks = np.random.default_rng(seed).integers(0, len(ratios), size=(RESAMPLES, len(ratios)))
     tail = 100 * (1 - CONFIDENCE) / 2

@@ -1,4 +1,4 @@
-"""From a raw sample to the answer, timed: the task's preparation, the inferences that the sample needs, the answer."""
+"""Time the way from a raw sample to the answer: the task's preparation, the sample's inferences, the answer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from edgekit.plugin import Session
 
-LEAST = 64
-"""What p90 needs; a slow one may take three times its seconds for it."""
+LEAST_COUNT = 64
+"""The repetitions that p90 needs; a slow task may take three times its seconds for them."""
 
-WARM = 3
+WARM_COUNT = 3
 
 
 def plain(raw: RawSample) -> dict[str, Any]:
-    """Return a raw sample and its task as plain values, paths marked, for the measuring process."""
+    """Return a raw sample and its task as plain values for the measuring process; paths are marked as such."""
     fields = {
         name: {"path": str(value.absolute())} if isinstance(value, Path) else {"value": value}
         for name, value in raw.sample.fields.items()
@@ -44,15 +44,15 @@ def plain(raw: RawSample) -> dict[str, Any]:
 
 
 def run(session: Session, raw: Mapping[str, Any], seconds: float, file: Path) -> dict[str, Any]:
-    """Time the whole way again and again for `seconds` and at least 64 times (but no longer than three times that).
+    """Time the whole way repeatedly for `seconds` and at least 64 times, but for no longer than three times `seconds`.
 
-    Files are read again each time, from the system's cache. Appends three native int64 nanoseconds an inference to
-    `file`: preparing, inferring, answering.
+    Files are read each time, from the system's cache. Appends the nanoseconds of preparing, inferring and answering to
+    `file`, three native int64 for each repetition.
     """
     inputs = tuple(TensorSpec.from_dict(spec) for spec in raw["inputs"])
     task = tasks.load(TaskConfig.from_dict(raw["task"]), Path(raw["assets"]), inputs)
-    fields = {name: Path(each["path"]) if "path" in each else each["value"] for name, each in raw["fields"].items()}
-    whole = Sample(fields, None, tuple(raw["text"]))
+    fields = {name: Path(field["path"]) if "path" in field else field["value"] for name, field in raw["fields"].items()}
+    sample = Sample(fields, None, tuple(raw["text"]))
     runner = Runner({MODEL: session})
     clock, parts = time.perf_counter_ns, array("q")
 
@@ -67,15 +67,15 @@ def run(session: Session, raw: Mapping[str, Any], seconds: float, file: Path) ->
             inferring += clock() - start
             return outputs
 
-        inferences = tasks.drive(task, whole, timed)
-        driven = clock()
-        task.answer([inference.outputs for inference in inferences], whole)
-        return driven - began - inferring, inferring, clock() - driven
+        inferences = tasks.drive(task, sample, timed)
+        inferred = clock()
+        task.answer([inference.outputs for inference in inferences], sample)
+        return inferred - began - inferring, inferring, clock() - inferred
 
-    for _ in range(WARM):
+    for _ in range(WARM_COUNT):
         once()
     start, count = clock(), 0
-    while (passed := (clock() - start) / 1e9) < seconds or (count < LEAST and passed < 3 * seconds):
+    while (passed := (clock() - start) / 1e9) < seconds or (count < LEAST_COUNT and passed < 3 * seconds):
         parts.extend(once())
         count += 1
     with file.open("ab") as times:
@@ -84,7 +84,7 @@ def run(session: Session, raw: Mapping[str, Any], seconds: float, file: Path) ->
 
 
 def summarise(parts_ns: np.ndarray, sample: str) -> EndToEnd:
-    """Sum up times, int64 [count, 3]: the percentiles are of the whole way, the medians of each part."""
+    """Return the summary of times, int64 [count, 3]: percentiles of the whole way, medians of each part."""
     import numpy as np
 
     whole = parts_ns.sum(axis=1)

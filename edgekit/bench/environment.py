@@ -1,4 +1,4 @@
-"""The machine and the software that a number belongs to."""
+"""The machine and the software that a measurement belongs to."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _X86 = ("x86_64", "amd64", "i686", "i386")
 
 
 def environment(packages: Iterable[str] = (), *, root: Path = Path("/")) -> Environment:
-    """Read the environment: host, versions of `packages` (and edgekit's and numpy's), governor, emulation, the time in
-    UTC.
+    """Return the environment: host, versions of `packages`, edgekit and numpy, governor, emulation, the time in UTC.
 
     A package that is not installed is left out.
     """
@@ -35,25 +34,27 @@ def environment(packages: Iterable[str] = (), *, root: Path = Path("/")) -> Envi
 
 
 def governor(root: Path = Path("/")) -> str | None:
-    """Give the frequency governor of the processors (`performance`), several joined by commas, None where there is none
-    to read.
+    """Return the frequency governor of the processors, such as `performance`; None where it cannot be read.
+
+    Several are joined by commas.
     """
-    found = set()
+    governors = set()
     for path in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"):
         try:
-            found.add(path.read_text().strip())
+            governors.add(path.read_text().strip())
         except OSError:
             continue
-    return ", ".join(sorted(found - {""})) or None
+    return ", ".join(sorted(governors - {""})) or None
 
 
 def emulated(root: Path = Path("/"), machine: str | None = None) -> bool:
-    """Say whether this process's instructions are emulated. True is certain; False means that no sign of it was found.
+    """Return whether this process's instructions are emulated. True is certain, False only means that no sign was
+    found.
 
-    The signs: the executable behind this process or its parent is qemu (its user mode answers for `/proc/self`, but not
-    for `/proc/thread-self` or another process); the kernel's list of processors is of another family than the one that
-    `uname` claims, which user mode emulation forges; or a processor that names itself QEMU's emulated one. An ARM board
-    emulated whole shows none of them.
+    The signs: the executable of this process or of its parent is qemu (its user mode fakes `/proc/self`, but not
+    `/proc/thread-self` or another process); the kernel lists processors of another family than `uname`, which user mode
+    emulation fakes; or a processor's name is that of QEMU's emulated one. A fully emulated ARM board shows none of
+    them.
     """
     machine = (machine or platform.machine()).lower()
     for process in ("thread-self", str(os.getppid())):

@@ -1,7 +1,7 @@
-"""Sum up single latencies into the turns that a report keeps.
+"""Summarise single latencies into the blocks that a report keeps.
 
-A file of raw latencies is large and stays with its bundle. These few numbers travel in the report, so that two reports
-can be held against each other with the noise between and within turns known.
+A file of raw latencies is large and stays with its bundle. These few numbers are stored in the report, so that two
+reports can be compared with the noise between blocks and within them known.
 """
 
 from __future__ import annotations
@@ -16,59 +16,59 @@ from edgekit.result.latency_block import SHARES, LatencyBlock
 if TYPE_CHECKING:
     import numpy as np
 
-MOST = 40
-"""Turns that a report keeps; of a longer run some that followed each other are put together."""
+MOST_BLOCKS = 40
+"""Blocks that a report keeps; in a longer run a block has several consecutive cycles."""
 
 
-def stride(cycles: int) -> int:
-    """Give how many cycles are put together so that at most `MOST` turns are left: a power of 2."""
-    found = 1
-    while -(-cycles // found) > MOST:
-        found *= 2
-    return found
+def cycles_per_block(cycles: int) -> int:
+    """Return how many cycles make a block so that there are at most `MOST_BLOCKS`: a power of 2."""
+    size = 1
+    while -(-cycles // size) > MOST_BLOCKS:
+        size *= 2
+    return size
 
 
-def turns(
-    latencies_ns: np.ndarray, rounds: Sequence[Round], every: int, *, single: bool = False
+def blocks(
+    latencies_ns: np.ndarray, rounds: Sequence[Round], cycles: int, *, per_round: bool = False
 ) -> tuple[LatencyBlock, ...]:
-    """Sum up the rounds, `every` cycles in one; the same for all models of a run, so that their turns are pairs.
+    """Return the rounds as blocks of `cycles` cycles; with the same number for all models of a run, they are pairs.
 
-    With `single` each round's own median and 90th percentile are kept as well: they are pairs too.
+    With `per_round` the median and the 90th percentile of each round are kept as well: they are pairs too.
     """
     import numpy as np
 
-    ends = list(accumulate(one.count for one in rounds))
-    groups: dict[int, list[int]] = {}
-    for place, one in enumerate(rounds):
-        groups.setdefault(one.cycle // every, []).append(place)
-    found = []
-    for group, places in groups.items():
-        parts = [latencies_ns[ends[place] - rounds[place].count : ends[place]] for place in places]
-        ordered = [np.sort(part) for part in parts] if single else []
-        found.append(
+    ends = list(accumulate(timed.count for timed in rounds))
+    members: dict[int, list[int]] = {}
+    for index, timed in enumerate(rounds):
+        members.setdefault(timed.cycle // cycles, []).append(index)
+    summaries = []
+    for number, indexes in members.items():
+        parts = [latencies_ns[ends[index] - rounds[index].count : ends[index]] for index in indexes]
+        ordered = [np.sort(part) for part in parts] if per_round else []
+        summaries.append(
             LatencyBlock(
-                cycle=group,
+                cycle=number,
                 count=sum(map(len, parts)),
-                seconds=round(sum(rounds[place].seconds for place in places), 6),
-                latencies_ms=spread_ms(latencies_ns[ends[places[0]] - len(parts[0]) : ends[places[-1]]]),
+                seconds=round(sum(rounds[index].seconds for index in indexes), 6),
+                latencies_ms=quantiles_ms(latencies_ns[ends[indexes[0]] - len(parts[0]) : ends[indexes[-1]]]),
                 p50_ms=tuple(_percentile_ms(part, 0.5) for part in ordered),
                 p90_ms=tuple(_percentile_ms(part, 0.9) for part in ordered),
             )
         )
-    return tuple(found)
+    return tuple(summaries)
 
 
 def _percentile_ms(ordered_ns: np.ndarray, share: float) -> float:
-    """Give a percentile of few latencies, ascending, between two where it falls there."""
-    place = share * (len(ordered_ns) - 1)
-    low = int(place)
+    """Return a percentile of few latencies, which are ascending, interpolated between two of them."""
+    position = share * (len(ordered_ns) - 1)
+    low = int(position)
     high = min(low + 1, len(ordered_ns) - 1)
-    found = ordered_ns[low] + (place - low) * (ordered_ns[high] - ordered_ns[low])
-    return float(f"{found / 1e6:.5g}")
+    value = ordered_ns[low] + (position - low) * (ordered_ns[high] - ordered_ns[low])
+    return float(f"{value / 1e6:.5g}")
 
 
-def spread_ms(latencies_ns: np.ndarray) -> tuple[float, ...]:
-    """Give all latencies where there are no more than shares, else the one in the middle of each share; ascending."""
+def quantiles_ms(latencies_ns: np.ndarray) -> tuple[float, ...]:
+    """Return the latencies in ascending order; of more than there are shares, the one in the middle of each share."""
     import numpy as np
 
     ordered = np.sort(latencies_ns) / 1e6

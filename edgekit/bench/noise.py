@@ -1,8 +1,7 @@
-"""Whether something else used the processor while we measured. Read from the kernel's own counts; an unknown share is
-None and said.
+"""Whether other programs used the processor during a measurement, by the kernel's counts.
 
-`/proc/stat` tells how long each processor was busy and how much the hypervisor took, in hundredths of a second; what
-our own processes did not use of it, others did.
+`/proc/stat` counts how long each processor was busy and how much the hypervisor took, in hundredths of a second; the
+part that our own processes did not use, others did. An unknown share is None, and noted.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from edgekit.result.measurement import Noise
 
 FOREIGN_LIMIT = 0.05
 """Share of the processors that others may take. Kernels that charge by ticks sample: two seconds of two cores are 400
-samples, whose error is 2.5 % (one standard deviation, at half load); below two of those a share cannot be told from
-none.
+samples, whose error is 2.5 % (one standard deviation, at half load); a share below two of those cannot be distinguished
+from none.
 """
 
 STEAL_LIMIT = 0.02
-"""Less than others' share, because what a hypervisor takes hits the running model and not an idle core."""
+"""Lower than the limit for other processes, because a hypervisor takes time from the running model, not from an idle
+core.
+"""
 
 SPREAD_LIMIT = 0.20
-"""(largest - smallest) / median of the rounds' medians: a judgement, above what a handful of rounds spread by on a
-quiet machine.
+"""(largest - smallest) / median of the rounds' medians: a choice, above the spread of a few rounds on a quiet machine.
 """
 
 PREEMPTED_LIMIT_PER_S = 50.0
-"""Used only where the kernel does not tell the processors' use. A busy neighbour takes a core every few milliseconds.
-"""
+"""Used only where the kernel hides the processors' use. A busy neighbour takes a core every few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,11 @@ class Reading:
     busy: float
     steal: float
     throttled: float | None
-    """Seconds that the control group's quota kept us waiting; None without one."""
+    """Seconds of waiting caused by the control group's quota; None without a quota."""
 
 
 def read(root: Path = Path("/")) -> Reading | None:
-    """Read the counts below `root`; None where the kernel hides them."""
+    """Return the counts below `root`; None where the kernel hides them."""
     try:
         lines = (root / "proc/stat").read_text().splitlines()
     except OSError:
@@ -72,7 +71,7 @@ def read(root: Path = Path("/")) -> Reading | None:
 
 @dataclass
 class Tally:
-    """Sum what happened in the timed regions of one model: its rounds, and nothing between them."""
+    """The sums over the timed regions of one model: its rounds, and nothing between them."""
 
     total: float = 0.0
     busy: float = 0.0
@@ -84,7 +83,7 @@ class Tally:
     known: bool = True
 
     def add(self, before: Reading | None, after: Reading | None, *, own: float, seconds: float, preempted: int) -> None:
-        """Count one round: readings around it, and the processor seconds that our processes used between them."""
+        """Add one round: the readings around it, and the processor seconds that our processes used between them."""
         self.own += own
         self.seconds += seconds
         self.preempted += preempted
@@ -98,7 +97,7 @@ class Tally:
             self.throttled += after.throttled - before.throttled
 
     def verdict(self, medians: Sequence[float]) -> Noise:
-        """Judge, in words: `medians` are those of the rounds, in any unit."""
+        """Return the verdict with its reasons; `medians` are those of the rounds, in any unit."""
         spread = _spread(medians)
         rate = self.preempted / self.seconds if self.seconds else 0.0
         foreign = steal = None
@@ -109,13 +108,13 @@ class Tally:
             steal = max(0.0, self.steal) / self.total
             if foreign > FOREIGN_LIMIT:
                 reasons.append(
-                    f"other processes took {foreign:.0%} of the processors "
+                    f"other processes used {foreign:.0%} of the processors "
                     f"(the model was pre-empted {rate:.0f} times a second)"
                 )
             if steal > STEAL_LIMIT:
                 reasons.append(f"the hypervisor took {steal:.0%} of the processors for other machines")
         else:
-            notes.append("how much other processes took is unknown: the kernel does not show it here")
+            notes.append("how much other processes used is unknown: the kernel does not show it here")
             if rate > PREEMPTED_LIMIT_PER_S:
                 reasons.append(f"the model was pre-empted {rate:.0f} times a second")
         if self.throttled > 0.01 * self.seconds:
@@ -126,7 +125,7 @@ class Tally:
 
 
 def _spread(medians: Sequence[float]) -> float | None:
-    """Give (largest - smallest) / median, None for fewer than two rounds."""
+    """Return (largest - smallest) / median, None for fewer than two rounds."""
     if len(medians) < 2:
         return None
     ordered = sorted(medians)
@@ -139,7 +138,7 @@ def _allowed() -> set[int] | None:
 
 
 def _throttled(root: Path) -> float | None:
-    """Give the seconds that the quota of our control group (version 2) has cost, as `cpu.stat` tells."""
+    """Return the seconds of waiting for the quota of our control group (version 2), as in `cpu.stat`."""
     try:
         group = (root / "proc/self/cgroup").read_text().strip().rpartition("0::")[2].lstrip("/")
         for line in (root / "sys/fs/cgroup" / group / "cpu.stat").read_text().splitlines():

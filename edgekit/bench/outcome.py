@@ -1,4 +1,4 @@
-"""What to measure, how, and what came out: values only; `edgekit.bench.schedule` does the measuring."""
+"""The values of a benchmark: what to measure, how, and the outcome; `edgekit.bench.schedule` measures."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(Record):
-    """How long to measure. A model is done when it has both minima, or the maximum."""
+    """How to measure. A model is done when it has reached both minima, or the maximum."""
 
     min_seconds: float = 2.0
     min_count: int = 64
-    """Inferences; 64 is what p90 needs."""
+    """Inferences; p90 needs 64."""
     max_seconds: float = 30.0
-    """Timed seconds of one model after which it is done whatever its count; a round that is running is finished."""
+    """Timed seconds after which a model is done whatever its count; a running round is completed."""
     round_ms: float = 200.0
     lead_in_ms: float = 20.0
-    """Untimed calls before each round, where models take turns."""
+    """The length of the untimed calls before each round, where models are interleaved."""
     warmup_min_seconds: float = 0.5
     warmup_max_seconds: float = 10.0
     profile: bool = False
@@ -44,21 +44,21 @@ class Settings(Record):
     deadline_ms: float | None = None
     """Of `fixed-rate`: from arrival to answer; None is the time to the next arrival."""
     streams: int = 1
-    """Of `offline`: inferences at the same time."""
+    """Of `offline`: parallel inferences."""
     sample_s: float | None = None
-    """Seconds between two readings of the machine's sensors; None reads none."""
+    """Seconds between two readings of the machine's sensors; with None they are not read."""
 
     @classmethod
     def lasting(cls, seconds: float, *, round_ms: float = 200.0, profile: bool = False) -> Settings:
-        """Give settings that time each model for `seconds` at least.
+        """Return settings that time each model for at least `seconds`.
 
-        A short look gets a short warm-up, at most five times as long: with two seconds, the usual ten.
+        A short measurement gets a short warm-up, at most five times as long: with two seconds, the usual ten.
         """
         return cls(
             min_seconds=seconds,
             max_seconds=max(30.0, seconds),
             round_ms=round_ms,
-            lead_in_ms=min(cls.lead_in_ms, round_ms / 5),  # or short turns would be mostly lead-in
+            lead_in_ms=min(cls.lead_in_ms, round_ms / 5),  # otherwise short rounds would be mostly lead-in
             warmup_min_seconds=min(cls.warmup_min_seconds, seconds),
             warmup_max_seconds=min(cls.warmup_max_seconds, 5 * seconds),
             profile=profile,
@@ -66,11 +66,11 @@ class Settings(Record):
 
     def __post_init__(self) -> None:
         if (self.scenario == "fixed-rate") != (self.rate_per_s is not None):
-            raise UsageError("a rate belongs to the scenario 'fixed-rate', and that needs one.")
+            raise UsageError("rate_per_s belongs to the scenario 'fixed-rate', which needs it.")
         if min(self.streams, self.rate_per_s or 1, self.deadline_ms or 1, self.sample_s or 1) <= 0:
             raise UsageError("a benchmark needs positive streams, rate_per_s, deadline_ms and sample_s.")
         if self.streams > 1 and self.scenario != "offline":
-            raise UsageError("several streams belong to the scenario 'offline'.")
+            raise UsageError("more than one stream belongs to the scenario 'offline'.")
         if min(self.round_ms, self.max_seconds) <= 0 or self.min_count < 1 or self.min_seconds < 0:
             raise UsageError("a benchmark needs positive round_ms, max_seconds and min_count.")
         if self.min_seconds > self.max_seconds:
@@ -79,15 +79,15 @@ class Settings(Record):
 
 @dataclass(frozen=True)
 class RawSample:
-    """A sample as the task takes it, for the time from end to end."""
+    """A sample before its preparation, for the time from end to end."""
 
     task: TaskConfig
-    """Prepares and answers, from the folder `assets`, for a graph with `inputs`."""
+    """The task that prepares it and answers, with the files in `assets`, for a graph with `inputs`."""
     assets: Path
     inputs: tuple[TensorSpec, ...]
     sample: Sample
     name: str
-    """For people: a file's name, or a text's first words."""
+    """For the report: a file's name, or a text's first words."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,16 @@ class Entry:
     """A registered backend's name, or `package.module:Class`."""
     payload: Payload
     feeds: Mapping[str, np.ndarray] | Path
-    """Input name to array, or an npz file of them."""
+    """Input name to array, or an npz file of those."""
     batch: int = 1
-    """Samples in the feeds: throughput counts each."""
+    """Samples in the feeds; throughput counts each of them."""
     python: Path | None = None
     """The interpreter of another environment to run it in; see `edgekit.bench.child`."""
     raw: RawSample | None = None
-    """Measured from end to end too, where there is one."""
+    """The sample to measure from end to end too, if any."""
 
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """Give the feeds. Raises UsageError when their file cannot be read."""
+        """Return the feeds. Raises UsageError when their file cannot be read."""
         if isinstance(self.feeds, Mapping):
             return self.feeds
         import numpy as np
@@ -122,10 +122,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Round:
-    """One turn of one model."""
+    """One timed round of one model."""
 
     cycle: int
-    """Rounds of different models with the same number ran next to each other."""
+    """Rounds of different models with the same number ran one after the other."""
     count: int
     seconds: float
     median_ns: float
@@ -135,7 +135,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out for one entry: a measurement, or the fault that ended it."""
+    """The outcome of one entry: a measurement, or the fault that ended it."""
 
     name: str
     measurement: Measurement | None
@@ -144,7 +144,7 @@ class Outcome:
     rounds: tuple[Round, ...]
     layers: tuple[LayerTime, ...] = ()
     notes: tuple[str, ...] = ()
-    """Why something that was asked for is not there."""
+    """The reasons why something that was requested is missing."""
     fault: EdgekitError | None = None
 
     @property
@@ -168,8 +168,8 @@ class Summary:
 
 
 def summarise(latencies_ns: np.ndarray, rounds: Sequence[Round]) -> Summary:
-    """Sum up the timed rounds; throughput is counted inferences over the rounds' wall time, not 1000 / mean."""
-    seconds = sum(one.seconds for one in rounds)
+    """Return the summary of the timed rounds; throughput is inferences over the rounds' wall time, not 1000 / mean."""
+    seconds = sum(timed.seconds for timed in rounds)
     return Summary(
         count=len(latencies_ns),
         seconds=seconds,

@@ -1,6 +1,6 @@
 """Percentiles, and how many measurements each of them needs before it may be printed.
 
-A percentile is by nearest rank: the p-th of n sorted values is the value at position ceil(p/100 * n), so it always is a
+A percentile is by nearest rank: the p-th of n sorted values is the value at position ceil(p/100 * n). It is always a
 latency that was measured, never one interpolated between two.
 """
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 PER_MILLE: Mapping[str, int] = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p99.9": 999}
-"""The percentiles that are given when the count supports them, in thousandths so that ranks are exact."""
+"""The percentiles to compute where the count supports them, in thousandths so that ranks are exact."""
 
 CONFIDENCE = 0.99
 
 
 def least_count(share: float, confidence: float = CONFIDENCE) -> int:
-    """Give how many measurements a percentile needs; `share` is 0.9 for p90.
+    """Return how many measurements a percentile needs; `share` is 0.9 for p90.
 
     The early stopping rule of MLPerf LoadGen for SingleStream (mlcommons/inference, loadgen/early_stopping.cc and
     results.cc) with tolerance d = 0 and one query allowed above the bound (t = 1): the smallest n for which
@@ -27,7 +27,7 @@ def least_count(share: float, confidence: float = CONFIDENCE) -> int:
     beta function, is at most 1 - confidence. At 0.99: p50 11, p90 64, p95 130, p99 662, p99.9 6,636.
     """
     if not 0 < share < 1 or not 0 < confidence < 1:
-        raise ValueError(f"share and confidence lie between 0 and 1, found {share} and {confidence}")
+        raise ValueError(f"share and confidence must be between 0 and 1, found {share} and {confidence}")
 
     def odds(count: int) -> float:
         return float(share ** (count - 1) * (share + count * (1 - share)))
@@ -44,13 +44,13 @@ def least_count(share: float, confidence: float = CONFIDENCE) -> int:
 
 
 def nearest_rank(ordered: np.ndarray, per_mille: int) -> int:
-    """Give the value at the percentile of `ordered` (sorted ascending, not empty)."""
+    """Return the value at the percentile of `ordered` (sorted ascending, not empty)."""
     rank = -(-len(ordered) * per_mille // 1000)
     return int(ordered[max(rank, 1) - 1])
 
 
 def percentiles_ms(latencies_ns: np.ndarray) -> dict[str, float]:
-    """Give every percentile that the count of `latencies_ns` supports, in milliseconds."""
+    """Return every percentile that the count of `latencies_ns` supports, in milliseconds."""
     import numpy as np
 
     ordered = np.sort(latencies_ns)

@@ -1,4 +1,4 @@
-"""The parent's end of a measuring process: start it, ask it, and stop it; `fault.py` says what became of it."""
+"""The parent's end of a measuring process: start it, send it commands, and stop it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ PREFIX = "edgekit-bench"
 
 
 class Worker:
-    """A fresh process with one loaded model. Use it as a context manager; start it from a thread that outlives it.
+    """A new process with one loaded model. Use it as a context manager; start it from a thread that outlives it.
 
     `backend` is a registered backend's name, or `package.module:Class`; `python` is another environment's interpreter
     (see `edgekit.bench.child`). Every method raises the EdgekitError that the plugin raised there, or DeviceError when
-    the process died, hung for longer than `patience_s`, or the runtime failed.
+    the process died, did not answer within `timeout_s`, or the runtime failed.
     """
 
-    def __init__(self, backend: str, *, python: Path | None = None, patience_s: float = 600) -> None:
+    def __init__(self, backend: str, *, python: Path | None = None, timeout_s: float = 600) -> None:
         self.backend = backend
         self.python = python
-        self.patience_s = patience_s
+        self.timeout_s = timeout_s
         self._doing = "starting"
         self._buffer = b""
-        # Of a process that was killed nobody else clears the folder.
+        # Nothing else removes the folder of a process that was killed.
         remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
         self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}.{os.getpid()}.")
         self._log = Path(self._folder.name) / "log"
@@ -62,16 +62,16 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # What a runtime leaves in the temporary folder goes with ours, also when it is killed.
+                # A runtime's temporary files are removed with our folder, also when the process is killed.
                 env=os.environ | {"TMPDIR": self._folder.name},
                 bufsize=0,
             )
 
     def open(self, payload: Payload, feeds: Mapping[str, np.ndarray], *, streams: int = 1) -> dict[str, Any]:
-        """Load the model, bind `feeds` once for each stream and run; give `cold_start`, `shapes` and `threads`."""
+        """Load the model, bind `feeds` once for each stream and run; return `cold_start`, `shapes` and `threads`."""
         if self._process is None:
             self.start()
-        found: dict[str, Any] = self._ask(
+        answer: dict[str, Any] = self._ask(
             "open",
             "loading the model",
             backend=self.backend,
@@ -79,7 +79,7 @@ class Worker:
             streams=streams,
             **self._write(feeds),
         )
-        return found
+        return answer
 
     def load(self, payload: Payload) -> None:
         """Load the model for `run` and `precision` alone: nothing is bound, so nothing can be timed."""
@@ -88,17 +88,19 @@ class Worker:
         self._ask("load", "loading the model", backend=self.backend, payload=_absolute(payload))
 
     def warm(self, *, min_seconds: float, max_seconds: float) -> dict[str, Any]:
-        """Run until the latency is steady; give `count`, `converged`, `seconds` and the last window's `median_ns`."""
-        found: dict[str, Any] = self._ask("warm", "warming up", min_seconds=min_seconds, max_seconds=max_seconds)
-        return found
+        """Run until the latency is steady; return `count`, `converged`, `seconds` and the last window's `median_ns`."""
+        answer: dict[str, Any] = self._ask("warm", "warming up", min_seconds=min_seconds, max_seconds=max_seconds)
+        return answer
 
     def round(
         self, milliseconds: float, *, lead_in_ms: float = 0.0, most: int = 1_000_000, period_ms: float | None = None
     ) -> dict[str, Any]:
-        """Time a round; give `count`, `began_s`, `seconds`, `median_ns`, `cpu_seconds` and `preempted`. Latencies go to
-        `raw_file`. With `period_ms` inferences arrive by schedule, and `left` tells how many were given up.
+        """Time a round; return `count`, `began_s`, `seconds`, `median_ns`, `cpu_seconds` and `preempted`.
+
+        Latencies go to `raw_file`. With `period_ms` inferences arrive by schedule, and `left` counts those that were
+        never run.
         """
-        found: dict[str, Any] = self._ask(
+        answer: dict[str, Any] = self._ask(
             "round",
             "measuring",
             file=str(self.raw_file),
@@ -107,24 +109,24 @@ class Worker:
             most=most,
             period_ms=period_ms,
         )
-        return found
+        return answer
 
     def latencies_ns(self) -> np.ndarray:
-        """Give the latencies of all rounds so far, int64 [count]."""
+        """Return the latencies of all rounds so far, int64 [count]."""
         import numpy as np
 
         return np.fromfile(self.raw_file, dtype=np.int64)
 
     def service_ns(self) -> np.ndarray:
-        """Give the times of the inferences of all paced rounds, without their waits, int64 [count]."""
+        """Return the times of the inferences of all paced rounds, without their waits, int64 [count]."""
         import numpy as np
 
         return np.fromfile(f"{self.raw_file}.service", dtype=np.int64)
 
     def end_to_end(self, raw: Mapping[str, Any], *, seconds: float) -> np.ndarray:
-        """Run from a raw sample to its answer; give the nanoseconds of each part, int64 [count, 3].
+        """Run from a raw sample to its answer; return the nanoseconds of each part, int64 [count, 3].
 
-        See `edgekit.bench.end_to_end`, which also makes `raw`.
+        See `edgekit.bench.end_to_end`; `raw` is the result of its `plain`.
         """
         import numpy as np
 
@@ -133,21 +135,21 @@ class Worker:
         return np.fromfile(file, dtype=np.int64).reshape(-1, 3)
 
     def precision(self) -> Precision:
-        """Ask the runtime what precision really runs."""
-        return Precision.from_dict(self._ask("precision", "telling its precision"))
+        """Return the precision that really runs, by the runtime."""
+        return Precision.from_dict(self._ask("precision", "reporting its precision"))
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
-        """Give the time of each executed layer; raises UnsupportedError where the backend cannot tell."""
+        """Return the time of each executed layer. Raises UnsupportedError where the backend cannot profile."""
         layers = self._ask("profile", "profiling", **self._write(feeds))
         return tuple(LayerTime.from_dict(layer) for layer in layers)
 
     def peak_memory_mb(self) -> float | None:
-        """Give the peak of resident memory so far, in MB of 10^6 bytes; interpreter, numpy and runtime are in it."""
-        peak: float | None = self._ask("memory", "telling its memory")
+        """Return the peak of resident memory so far, in MB of 10^6 bytes, interpreter, numpy and runtime included."""
+        peak: float | None = self._ask("memory", "reporting its memory")
         return peak
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once on other feeds and give every output: `Session.run`, in the other process."""
+        """Run once on other feeds and return every output: `Session.run`, in the other process."""
         import numpy as np
 
         outputs = Path(self._folder.name) / "outputs.npz"
@@ -158,19 +160,19 @@ class Worker:
     def pause(self) -> None:
         """Stop the process until `resume`, so that it uses no processor while another is measured.
 
-        Waiting on its pipe is not enough: onnxruntime's threads go on spinning for about 40 ms after an inference, on a
-        whole core.
+        Waiting on its pipe is not enough: onnxruntime's threads spin for about 40 ms after an inference, on a whole
+        core.
         """
         if sys.platform == "linux" and self._process is not None:  # elsewhere a stopped orphan would stay for ever
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the process go on after `pause`."""
+        """Continue the process after `pause`."""
         if sys.platform == "linux" and self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """End the process, kindly first, and remove its files; safe to call at any time, more than once."""
+        """End the process, by a command first, and remove its files; it may be called at any time, more than once."""
         self.resume()
         process, self._process = self._process, None
         if process is not None:
@@ -205,8 +207,9 @@ class Worker:
             self.kill()
 
     def _write(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Write feeds where the process can read them; names travel in the request, as an archive cannot hold every
-        name.
+        """Write feeds to a file for the process, and return the file and the names for the request.
+
+        Names are sent in the request, as an archive cannot have every name.
         """
         import numpy as np
 
@@ -220,7 +223,7 @@ class Worker:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise UsageError("the measuring process is not running: open a model first, and not after close.")
+            raise UsageError("the measuring process is closed; open a model first.")
         return self._process
 
     def _ask(self, command: str, doing: str, **arguments: Any) -> Any:
@@ -230,7 +233,7 @@ class Worker:
         line = json.dumps({"command": command, **arguments}) + "\n"
         try:
             process.stdin.write(line.encode())
-        except OSError:  # the pipe is broken: it is dead, and how it died says more
+        except OSError:  # the pipe is broken: the process died, and its exit code says more
             raise self._death(process) from None
         answer = json.loads(self._line(process))
         if "fault" in answer:
@@ -238,7 +241,7 @@ class Worker:
         if "crash" in answer:
             raise DeviceError(
                 f"'{self.backend}' failed while {doing}: {answer['crash']}.",
-                hint="the trace is in the context; `edgekit doctor` checks the runtime",
+                hint="the trace is in the error's context; `edgekit doctor` checks the runtime",
                 backend=self.backend,
                 trace=answer["trace"],
             )
@@ -247,14 +250,14 @@ class Worker:
     def _line(self, process: subprocess.Popen[bytes]) -> bytes:
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
-        end = time.monotonic() + self.patience_s
+        end = time.monotonic() + self.timeout_s
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
             if not ready:
                 process.kill()
                 raise DeviceError(
-                    f"'{self.backend}' gave no answer for {self.patience_s:g} s while {self._doing}.",
-                    hint="give a smaller model, or more time",
+                    f"'{self.backend}' did not answer within {self.timeout_s:g} s while {self._doing}.",
+                    hint="measure a smaller model, or allow more time",
                     backend=self.backend,
                     log=self._log_text(),
                 )

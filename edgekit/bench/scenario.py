@@ -1,4 +1,4 @@
-"""What a user asks a benchmark to do: a scenario with its own numbers, checked, and turned into settings and feeds."""
+"""The workload of a benchmark as the user specifies it: a scenario with its options, and their defaults."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ if TYPE_CHECKING:
     import numpy as np
 
 MINUTES = 10.0
-"""Of a sustained run: what a fanless board needs to come to its final temperature, roughly."""
+"""Length of a sustained run: roughly what a fanless board needs to reach its final temperature."""
 
 BATCH = 8
-"""Samples of an inference where throughput counts: enough to share the weights' way from memory, and few enough that
-small devices hold the activations.
+"""Samples of an inference where throughput counts: enough to share the reading of the weights from memory, and few
+enough that the activations fit on small devices.
 """
 
 SAMPLE_S = 0.5
-"""Between two readings of the sensors: seldom enough to cost nothing."""
+"""Time between two readings of the sensors: long enough to cost nothing."""
 
 MOST_READINGS = 600
-"""Of one run: a longer one reads less often, so that its report stays small."""
+"""Readings of one run: a longer run is read less often, so that its report stays small."""
 
 _BELONGS = {"rate": "fixed-rate", "deadline_ms": "fixed-rate", "minutes": "sustained", "streams": "offline",
             "batch": "offline"}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Load(Record):
-    """A scenario and what it leaves to the user; None is a default, decided here."""
+class Workload(Record):
+    """A scenario and its options; None is a default, which is decided here."""
 
     scenario: Scenario = "single-stream"
     rate: float | None = None
-    """Arrivals a second, of `fixed-rate`."""
+    """Of `fixed-rate`: arrivals a second."""
     deadline_ms: float | None = None
-    """From arrival to answer; the time to the next arrival by default."""
+    """Of `fixed-rate`: from arrival to answer, by default the time to the next arrival."""
     minutes: float | None = None
     """Of `sustained`."""
     streams: int | None = None
-    """Inferences at the same time, of `offline`; one by default, which has all cores."""
+    """Of `offline`: parallel inferences, by default one, which uses all cores."""
     batch: int | None = None
-    """Samples in one inference, of `offline`; 8 by default where the graph leaves it free."""
+    """Of `offline`: samples in one inference, by default 8 where the graph's batch is free."""
 
     def __post_init__(self) -> None:
         for name, scenario in _BELONGS.items():
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
             if value is not None and self.scenario != scenario:
                 raise UsageError(
-                    f"{option} belongs to the scenario '{scenario}', and '{self.scenario}' is asked for.",
+                    f"{option} belongs to the scenario '{scenario}', and the scenario is '{self.scenario}'.",
                     hint=f"add --scenario {scenario}, or leave {option} out",
                 )
             if value is not None and value <= 0:
-                raise UsageError(f"{option} {value:g} is not possible: it must be above 0.")
+                raise UsageError(f"{option} {value:g} is not valid: it must be above 0.")
         if self.scenario == "fixed-rate" and self.rate is None:
             raise UsageError(
                 "the scenario 'fixed-rate' needs the rate of arrivals.", hint="add --rate 30 for a camera's 30 a second"
             )
 
     def settings(self, seconds: float, *, sensors: bool = True) -> Settings:
-        """Give how to measure: `seconds` at least, or the minutes of a sustained run."""
+        """Return how to measure: for at least `seconds`, or for the minutes of a sustained run."""
         minutes = 60 * (self.minutes or MINUTES) if self.scenario == "sustained" else None
         common = Settings.lasting(seconds)
         return replace(
@@ -82,29 +82,29 @@ class Load(Record):
     def feeds(
         self, stored: Sequence[Mapping[str, np.ndarray]], inputs: Sequence[TensorSpec], name: str
     ) -> tuple[Mapping[str, np.ndarray], int]:
-        """Give what to feed, of a bundle's stored samples, and how many samples that is.
+        """Return the feeds, from a bundle's stored samples, and the number of samples in them.
 
-        A batch repeats those with the shapes of the first until it is full. Raises UnsupportedError where the graph
-        fixes the batch and another is asked for.
+        A batch repeats the samples with the shapes of the first until it is full. Raises UnsupportedError where the
+        graph's batch is fixed and another is requested.
         """
         import numpy as np
 
         free = free_batch(inputs)
         if self.batch is not None and self.batch > 1 and not free:
             raise UnsupportedError(
-                f"the bundle '{name}' has a fixed batch, and --batch {self.batch} is asked for.",
-                hint="leave --batch out and give --streams, or export it with --shape batch=dynamic",
+                f"the bundle '{name}' has a fixed batch, and cannot be measured with --batch {self.batch}.",
+                hint="use --streams in place of --batch, or export it with --shape batch=dynamic",
             )
         size = self.batch or (BATCH if free and self.scenario == "offline" else 1)
         if size == 1:
             return stored[0], 1
         shapes = {key: array.shape for key, array in stored[0].items()}
-        alike = [one for one in stored if {key: array.shape for key, array in one.items()} == shapes]
-        chosen = [alike[index % len(alike)] for index in range(size)]
-        return {key: np.concatenate([one[key] for one in chosen]) for key in shapes}, size
+        alike = [sample for sample in stored if {key: array.shape for key, array in sample.items()} == shapes]
+        batch = [alike[index % len(alike)] for index in range(size)]
+        return {key: np.concatenate([sample[key] for sample in batch]) for key in shapes}, size
 
 
 def free_batch(inputs: Sequence[TensorSpec]) -> bool:
-    """Say whether the first size of all inputs is one and the same free one."""
+    """Return whether the first dimension of all inputs is the same free size."""
     firsts = {spec.shape[0] if spec.shape else None for spec in inputs}
     return len(firsts) == 1 and isinstance(firsts.pop(), str)

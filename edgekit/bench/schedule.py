@@ -1,7 +1,7 @@
-"""Measure models by turns: each in its own process, one running at a time, in an order that rotates.
+"""Measure models interleaved: each in its own process, one running at a time, in an order that rotates.
 
-What changes while we measure (clocks, heat, neighbours) then falls on every model alike, and their difference is their
-own.
+Changes during the measurement (clocks, heat, other programs) then affect all models equally, so that a difference is
+the models' own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import sensors
 from edgekit.bench import end_to_end, noise, summary
 from edgekit.bench.environment import emulated
-from edgekit.bench.latency_blocks import stride, turns
+from edgekit.bench.latency_blocks import blocks, cycles_per_block
 from edgekit.bench.outcome import Entry, Outcome, Round, Settings
 from edgekit.bench.process import Worker
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PACED_S = 10.0
-"""The longest round of a schedule: the progress tells after each."""
+"""The longest round of a schedule: progress is reported after each."""
 
 END_TO_END_S = 10.0
 """The longest time for the measurement from end to end; it has no rounds."""
@@ -39,7 +39,7 @@ END_TO_END_S = 10.0
 
 @dataclass
 class _Run:
-    """One entry on its way: its process, what it told, and the fault that ended it."""
+    """The state of one entry: its process, the answers of that, and the fault that ended it."""
 
     entry: Entry
     worker: Worker
@@ -48,19 +48,19 @@ class _Run:
     rounds: list[Round] = field(default_factory=list)
     tally: noise.Tally = field(default_factory=noise.Tally)
     left: int = 0
-    """Arrivals of a schedule that were given up."""
+    """Arrivals of a schedule that were never run."""
     fault: EdgekitError | None = None
 
     @property
     def count(self) -> int:
-        return sum(one.count for one in self.rounds)
+        return sum(timed.count for timed in self.rounds)
 
     @property
     def seconds(self) -> float:
-        return sum(one.seconds for one in self.rounds)
+        return sum(timed.seconds for timed in self.rounds)
 
     def share_done(self, settings: Settings) -> float:
-        """Give how much of the measuring is done, 0 to 1; what ended by a fault is done."""
+        """Return the share of the measurement that is done, 0 to 1; a fault ends it."""
         if self.fault is not None:
             return 1.0
         enough = min(
@@ -76,10 +76,10 @@ def benchmark(
     *,
     sensor_set: SensorSet | None = None,
 ) -> list[Outcome]:
-    """Measure every entry and give the outcomes in the same order; one entry's fault does not end the others.
+    """Measure every entry and return the outcomes in the same order; one entry's fault does not end the others.
 
-    With several entries their rounds take turns, the idle processes are stopped, and `faster` can compare them; in the
-    scenario `sustained` each has its minutes in one piece, one after the other. All models are in memory at once.
+    The rounds of several entries are interleaved, the idle processes are stopped, and `faster` can compare them; in the
+    scenario `sustained` each runs its minutes in one piece, one after the other. All models are in memory at once.
     `sensor_set` is what `settings.sample_s` reads, by default this machine's sensors. Raises UsageError for two entries
     of one name. Interrupted, it leaves no process and no file behind.
     """
@@ -96,10 +96,10 @@ def benchmark(
         if settings.sample_s is not None:
             sampler = stack.enter_context(Sampler(sensor_set or _sensor_set(), settings.sample_s))
         _prepare(runs, settings, progress)
-        _take_turns(runs, settings, progress)
-        cycles = 1 + max((one.cycle for run in runs for one in run.rounds), default=0)
+        _measure(runs, settings, progress)
+        cycles = 1 + max((timed.cycle for run in runs for timed in run.rounds), default=0)
         paired = len(runs) > 1 and settings.scenario != "sustained"
-        return [_finish(run, settings, sampler, stride(cycles), paired) for run in runs]
+        return [_finish(run, settings, sampler, cycles_per_block(cycles), paired) for run in runs]
 
 
 def _sensor_set() -> SensorSet:
@@ -123,8 +123,11 @@ def _prepare(runs: Sequence[_Run], settings: Settings, progress: Progress) -> No
             tick(1, run.entry.name)
 
 
-def _take_turns(runs: Sequence[_Run], settings: Settings, progress: Progress) -> None:
-    """Give each model a round a cycle until all are done; cycle n starts with model n. Minutes are not shared."""
+def _measure(runs: Sequence[_Run], settings: Settings, progress: Progress) -> None:
+    """Run one round of each model per cycle until all are done; cycle n starts with model n.
+
+    Sustained runs are not interleaved.
+    """
     done = 0
     groups = [[run] for run in runs] if settings.scenario == "sustained" else [runs]
     with progress.step("measure", 100 * len(runs)) as tick:
@@ -137,9 +140,9 @@ def _take_turns(runs: Sequence[_Run], settings: Settings, progress: Progress) ->
                 for run in (*group[first:], *group[:first]):
                     if run.share_done(settings) < 1:
                         _round(run, cycle, settings, alone=len(group) == 1)
-                        now = int(sum(100 * one.share_done(settings) for one in runs))
-                        tick(now - done, run.entry.name)
-                        done = now
+                        total = int(sum(100 * other.share_done(settings) for other in runs))
+                        tick(total - done, run.entry.name)
+                        done = total
                 cycle += 1
             if len(runs) > 1:
                 group[0].worker.pause()
@@ -147,34 +150,34 @@ def _take_turns(runs: Sequence[_Run], settings: Settings, progress: Progress) ->
 
 def _round(run: _Run, cycle: int, settings: Settings, *, alone: bool) -> None:
     length_ms, median_ms = _round_ms(run, settings, alone=alone), run.warmed["median_ns"] / 1e6
-    # A model of a round or longer gets no lead-in: it would double its time, and its first call is as good as its
-    # second.
+    # A model that takes a round or longer gets no lead-in: it would double its time, and its first call is as fast as
+    # its second.
     lead_in_ms = 0.0 if alone or median_ms >= length_ms else settings.lead_in_ms
     if not alone:
         run.worker.resume()
     with _running(run):
         own, began, before = time.process_time(), time.monotonic(), noise.read()
         period_ms = 1e3 / settings.rate_per_s if settings.rate_per_s else None
-        told = run.worker.round(length_ms, lead_in_ms=lead_in_ms, period_ms=period_ms)
+        timed = run.worker.round(length_ms, lead_in_ms=lead_in_ms, period_ms=period_ms)
         after = noise.read()
         run.tally.add(
             before,
             after,
-            own=told["cpu_seconds"] + time.process_time() - own,
+            own=timed["cpu_seconds"] + time.process_time() - own,
             seconds=time.monotonic() - began,
-            preempted=told["preempted"],
+            preempted=timed["preempted"],
         )
-        run.rounds.append(Round(cycle, told["count"], told["seconds"], told["median_ns"], told["began_s"]))
-        run.left += told["left"]
+        run.rounds.append(Round(cycle, timed["count"], timed["seconds"], timed["median_ns"], timed["began_s"]))
+        run.left += timed["left"]
     if not alone:
         run.worker.pause()
 
 
 def _round_ms(run: _Run, settings: Settings, *, alone: bool) -> float:
-    """Give the length of a round.
+    """Return the length of a round in milliseconds.
 
-    A schedule needs long ones, as its queue is empty at the start of each. Several streams end one by one, so theirs
-    hold twenty inferences of each stream for that to count little.
+    A schedule needs long rounds, as its queue is empty at the start of each. Several streams end one by one, so their
+    rounds have twenty inferences of each stream, to make that negligible.
     """
     if settings.rate_per_s is not None:
         whole_s = min(max(settings.min_seconds, settings.min_count / settings.rate_per_s), settings.max_seconds)
@@ -194,33 +197,33 @@ def _running(run: _Run) -> Iterator[None]:
         run.worker.kill()
 
 
-def _finish(run: _Run, settings: Settings, sampler: Sampler | None, every: int, paired: bool) -> Outcome:
-    """Ask what is left to ask, end the process and put the outcome together."""
+def _finish(run: _Run, settings: Settings, sampler: Sampler | None, block_cycles: int, paired: bool) -> Outcome:
+    """Query the process for the rest of the measurement, end it, and return the outcome."""
     import numpy as np
 
-    nothing = np.empty(0, dtype=np.int64)
     notes: list[str] = []
     layers: tuple[LayerTime, ...] = ()
     with _running(run):
         if run.fault is None:
             run.worker.resume()
             latencies = run.worker.latencies_ns()
-            found = _ask(run, settings, latencies, sampler, notes)
-            found = replace(found, turns=turns(latencies, run.rounds, every, single=paired))
+            measurement = _measurement(run, settings, latencies, sampler, notes)
+            turns = blocks(latencies, run.rounds, block_cycles, per_round=paired)
+            measurement = replace(measurement, turns=turns)
             if settings.profile:
                 try:
                     layers = run.worker.profile(run.entry.arrays())
                 except UnsupportedError as error:
                     notes.append(f"no layer times: {error.message}")
             run.worker.close()
-            return Outcome(run.entry.name, found, latencies, tuple(run.rounds), layers, tuple(notes))
-    return Outcome(run.entry.name, None, nothing, tuple(run.rounds), fault=run.fault)
+            return Outcome(run.entry.name, measurement, latencies, tuple(run.rounds), layers, tuple(notes))
+    return Outcome(run.entry.name, None, np.empty(0, dtype=np.int64), tuple(run.rounds), fault=run.fault)
 
 
-def _ask(
+def _measurement(
     run: _Run, settings: Settings, latencies: np.ndarray, sampler: Sampler | None, notes: list[str]
 ) -> Measurement:
-    # Memory first: telling precision and layers may load the model once more.
+    # Memory first: reporting precision and layers may load the model once more.
     memory_mb = run.worker.peak_memory_mb()
     precision = None
     try:
@@ -230,11 +233,11 @@ def _ask(
     pace: Pace | None = None
     if settings.rate_per_s is not None:
         pace = summary.pace(settings, latencies, run.worker.service_ns(), run.left)
-    whole: EndToEnd | None = None
+    from_end_to_end: EndToEnd | None = None
     if (raw := run.entry.raw) is not None:
         seconds = min(settings.min_seconds, settings.max_seconds, END_TO_END_S)
         parts = run.worker.end_to_end(end_to_end.plain(raw), seconds=seconds)
-        whole = end_to_end.summarise(parts, raw.name)
+        from_end_to_end = end_to_end.summarise(parts, raw.name)
     return summary.measurement(
         run.entry,
         settings,
@@ -242,10 +245,10 @@ def _ask(
         latencies,
         opened=run.opened,
         warmed=run.warmed,
-        noise=run.tally.verdict([one.median_ns for one in run.rounds]),
+        noise=run.tally.verdict([timed.median_ns for timed in run.rounds]),
         memory_mb=memory_mb,
         precision=precision,
         pace=pace,
-        end_to_end=whole,
+        end_to_end=from_end_to_end,
         sampler=sampler,
     )

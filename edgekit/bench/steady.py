@@ -1,5 +1,6 @@
-"""When a model is warm: latencies have stopped changing. Standard library only, because the measuring process imports
-it.
+"""Whether a model is warm: its latencies have stopped changing.
+
+Standard library only, because the measuring process imports it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ TOLERANCE = 0.02
 
 
 def is_steady(medians_ns: Sequence[float], windows: int = WINDOWS, tolerance: float = TOLERANCE) -> bool:
-    """Say whether the last `windows` windows' medians agree: their coefficient of variation is at most `tolerance`.
+    """Return whether the last `windows` windows' medians have a coefficient of variation of at most `tolerance`.
 
     The criterion of Georges, Buytaert and Eeckhout, "Statistically Rigorous Java Performance Evaluation" (OOPSLA 2007,
     section 3.3: a coefficient of variation of 1 to 2 % over the last iterations), taken over medians of 50 ms windows
-    instead of single runs so that one interrupt does not restart the warm-up. A window holds at least one inference, so
-    a model of seconds needs five of them.
+    instead of single runs so that one interrupt does not restart the warm-up. A window has at least one inference, so a
+    model that takes seconds needs five of them.
     """
     last = medians_ns[-windows:]
     if len(last) < windows:

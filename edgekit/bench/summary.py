@@ -1,4 +1,4 @@
-"""Put a Measurement together: from the rounds of one model, what its process told, and what the sensors said."""
+"""Build a Measurement from the rounds of one model, the answers of its process, and the sensors' readings."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def measurement(
     end_to_end: EndToEnd | None,
     sampler: Sampler | None,
 ) -> Measurement:
-    """Sum up one model; `opened` and `warmed` are what its process told."""
-    found = summarise(latencies_ns, rounds)
-    regions = [(one.began_s, one.began_s + one.seconds) for one in rounds]
+    """Return the measurement of one model; `opened` and `warmed` are the answers of `Worker.open` and `Worker.warm`."""
+    totals = summarise(latencies_ns, rounds)
+    regions = [(timed.began_s, timed.began_s + timed.seconds) for timed in rounds]
     throttle = sampler.throttle() if sampler else None
-    long = None
+    windows = None
     if settings.scenario == "sustained":
-        long = sustained.summarise(rounds, latencies_ns, sampler)
-        throttle = sustained.judge(long, rounds, throttle)
-    energy = sampler.energy(regions, found.count) if sampler else None
+        windows = sustained.summarise(rounds, latencies_ns, sampler)
+        throttle = sustained.judge(windows, rounds, throttle)
+    energy = sampler.energy(regions, totals.count) if sampler else None
     return Measurement(
         scenario="offline" if entry.batch > 1 else settings.scenario,
         warmup_count=int(warmed["count"]),
         converged=bool(warmed["converged"]),
-        count=found.count,
-        seconds=found.seconds,
-        percentiles_ms=found.percentiles_ms,
-        mean_ms=found.mean_ms,
-        throughput_per_s=found.throughput_per_s * entry.batch,
+        count=totals.count,
+        seconds=totals.seconds,
+        percentiles_ms=totals.percentiles_ms,
+        mean_ms=totals.mean_ms,
+        throughput_per_s=totals.throughput_per_s * entry.batch,
         peak_memory_mb=memory_mb,
         cold_start=ColdStart.from_dict(opened["cold_start"]) if settings.cold_start else None,
         noise=noise,
@@ -63,13 +63,16 @@ def measurement(
         sensors=sampler.sensors(regions) if sampler else None,
         throttle=throttle,
         pace=pace,
-        sustained=long,
+        sustained=windows,
         end_to_end=end_to_end,
     )
 
 
 def pace(settings: Settings, latencies_ns: np.ndarray, service_ns: np.ndarray, left: int) -> Pace | None:
-    """Say how a schedule was kept; None for a scenario without one. `left` arrivals were given up: they are missed."""
+    """Return whether the model kept up with the schedule; None for a scenario without one.
+
+    The `left` arrivals that were never run count as missed.
+    """
     import numpy as np
 
     if settings.rate_per_s is None:

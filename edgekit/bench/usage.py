@@ -1,4 +1,4 @@
-"""What this process used: time for imports, processor time, memory.
+"""The resources that this process used: time of imports, processor time, memory.
 
 Standard library only, because the measuring process imports it.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def import_clock() -> Iterator[Callable[[], int]]:
-    """Count the nanoseconds that import statements take while it is open; the yielded call tells them."""
+    """Count the nanoseconds that import statements take in the block; the yielded function returns them."""
     real, depth, spent = builtins.__import__, 0, 0
 
     def timed(
@@ -43,7 +43,7 @@ def import_clock() -> Iterator[Callable[[], int]]:
 
 
 def used() -> tuple[float, int]:
-    """Give this process's processor seconds, all threads, and how often it was pre-empted."""
+    """Return the processor seconds of this process, of all threads, and how often it was pre-empted."""
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -51,6 +51,7 @@ def used() -> tuple[float, int]:
 
 
 def peak_memory_mb() -> float | None:
+    """Return the peak of resident memory of this process, in MB of 10^6 bytes; None where it is not counted."""
     # VmHWM and not ru_maxrss: the latter survives exec, so a large parent would be counted as ours.
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

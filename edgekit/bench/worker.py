@@ -1,8 +1,8 @@
 """The measuring process: one loaded model, driven by JSON lines on stdin, answering JSON lines on what was stdout.
 
-It imports the standard library, numpy, one plugin and its runtime; its imports happen when `open` asks for them, so
-that their time is known. File descriptor 1 is pointed at stderr before anything is imported: what a runtime prints
-cannot corrupt the protocol. `edgekit.bench.process` holds the other end.
+It imports the standard library, numpy, one plugin and its runtime. They are imported by `open`, so that their time can
+be measured. File descriptor 1 is redirected to stderr before anything is imported, so that a runtime's output cannot
+corrupt the protocol. `edgekit.bench.process` is the other end.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit._privacy import no_telemetry
 from edgekit._process import die_with
-from edgekit.bench import arrivals as load
-from edgekit.bench import usage
+from edgekit.bench import arrivals, usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
 from edgekit.errors import EdgekitError, UsageError
 
@@ -35,27 +34,27 @@ if TYPE_CHECKING:
 
 
 def main(parent: int | None = None) -> None:
-    """Serve commands until `close` or the end of stdin; `parent` is the process that must be alive."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    """Execute commands until `close` or the end of stdin; the process ends with its `parent`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent handles it
     die_with(parent)
     faulthandler.enable()  # a crash leaves the Python stack in the log
     no_telemetry()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
-        loaded = _Loaded()
+        model = _LoadedModel()
         for line in sys.stdin:
             request = json.loads(line)
             command = request.pop("command")
-            answer = _answer(loaded, command, request)
+            answer = _answer(model, command, request)
             out.write(json.dumps(answer) + "\n")
             out.flush()
             if command == "close":
                 return
 
 
-def _answer(loaded: _Loaded, command: str, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(model: _LoadedModel, command: str, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"ok": getattr(loaded, command)(**request)}
+        return {"ok": getattr(model, command)(**request)}
     except EdgekitError as error:
         return {"fault": error.to_dict()}
     except MemoryError:
@@ -65,8 +64,8 @@ def _answer(loaded: _Loaded, command: str, request: dict[str, Any]) -> dict[str,
         return {"crash": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
-class _Loaded:
-    """The open session and its bound call; each public method is a command."""
+class _LoadedModel:
+    """The open session and its bound calls; each public method is a command."""
 
     def __init__(self) -> None:
         self._session: Session
@@ -75,12 +74,11 @@ class _Loaded:
     def open(
         self, backend: str, payload: dict[str, Any], feeds: str, names: list[str], streams: int = 1
     ) -> dict[str, Any]:
-        """Load the model in this fresh process, run it once and bind it, `streams` times; tell how long each part took,
-        in milliseconds.
+        """Load the model in this new process, run it once and bind it `streams` times; return each part's milliseconds.
 
         `import_ms` counts finding the plugin and every import of numpy, the plugin and its runtime wherever it happens;
         `load_ms` is `Backend.open` without imports; `first_inference_ms` is the first `Session.run`, input to answer.
-        Python's own start and edgekit's are not in it, and the files may be in the system's cache.
+        The start of Python and of edgekit is not included, and the files may be in the system's cache.
         """
         with usage.import_clock() as spent:
             began = time.perf_counter_ns()
@@ -96,10 +94,10 @@ class _Loaded:
             loaded = time.perf_counter_ns()
             imported_in_open = spent() - imported_before
             arrays = _read(feeds, names)
-            asked = time.perf_counter_ns()
+            run_began = time.perf_counter_ns()
             imported_before = spent()
             self._session.run(arrays)
-            answered = time.perf_counter_ns()
+            run_ended = time.perf_counter_ns()
             imported_late = spent() - imported_before
         del np
         self._calls = [self._session.bind(arrays) for _ in range(streams)]
@@ -109,25 +107,23 @@ class _Loaded:
             "cold_start": {
                 "import_ms": (opening - began + imported_in_open + imported_late) / 1e6,
                 "load_ms": (loaded - opening - imported_in_open) / 1e6,
-                "first_inference_ms": (answered - asked - imported_late) / 1e6,
+                "first_inference_ms": (run_ended - run_began - imported_late) / 1e6,
             },
             "shapes": {name: list(value.shape) for name, value in arrays.items()},
             "threads": self._session.threads if isinstance(self._session, Threaded) else None,
         }
 
     def load(self, backend: str, payload: dict[str, Any]) -> None:
-        """Load the model and bind nothing: for outputs, not for times."""
+        """Load the model without binding it: for outputs, not for times."""
         from edgekit.plugin import Payload
 
         self._session = _backend(backend).open(Payload.from_dict(payload))
 
     def warm(self, min_seconds: float, max_seconds: float) -> dict[str, Any]:
-        """Run until the latency is steady and `min_seconds` have passed, or `max_seconds` have; see
-        `edgekit.bench.steady`.
-        """
+        """Run until the latency is steady after `min_seconds`, or until `max_seconds`; see `edgekit.bench.steady`."""
         call, clock = self._calls[0], time.perf_counter_ns
         gc.collect()
-        gc.freeze()  # what is loaded stays: looking through it before each round took longer than a short round
+        gc.freeze()  # what is loaded stays: scanning it before each round took longer than a short round
         count, medians = 0, []
         began = now = clock()
         while True:
@@ -152,13 +148,14 @@ class _Loaded:
     def round(
         self, file: str, milliseconds: float, lead_in_ms: float, most: int, period_ms: float | None = None
     ) -> dict[str, Any]:
-        """Run for `milliseconds` (at least once, at most `most` times in each stream) and append the latencies to
-        `file` as native int64 nanoseconds; see `edgekit.bench.arrivals`. With `period_ms` inferences arrive by
-        schedule, and their own times go to `file` with `.service` behind its name.
+        """Run for `milliseconds` and append the latencies to `file` as native int64 nanoseconds.
 
-        Untimed calls for `lead_in_ms` come first: after another model's turn the caches are cold and the threads
-        asleep, which is the price of taking turns and not the model's latency. `cpu_seconds` and `preempted` count the
-        whole command; `began_s` is told by `time.monotonic`.
+        At least once and at most `most` times in each stream; see `edgekit.bench.arrivals`. With `period_ms` inferences
+        arrive by schedule, and the times without waits go to `file` with `.service` behind its name.
+
+        Untimed calls for `lead_in_ms` come first: after another model's round the caches are cold and the threads
+        asleep, which is a cost of interleaving and not of the model. `cpu_seconds` and `preempted` count the whole
+        command; `began_s` is by `time.monotonic`.
         """
         call, length = self._calls[0], int(milliseconds * 1e6)
         before = usage.used()
@@ -170,55 +167,54 @@ class _Loaded:
                 call()
             offset_s = time.monotonic() - time.perf_counter()
             if period_ms is not None:
-                found = load.paced(call, length, period_ms * 1e6)
+                times = arrivals.paced(call, length, period_ms * 1e6)
             elif len(self._calls) > 1:
-                found = load.parallel(self._calls, length, most)
+                times = arrivals.parallel(self._calls, length, most)
             else:
-                found = load.closed(call, length, most)
+                times = arrivals.closed(call, length, most)
         finally:
             gc.enable()
         after = usage.used()
-        for path, values in ((file, found.latencies), (f"{file}.service", found.service)):
+        for path, values in ((file, times.latencies), (f"{file}.service", times.service)):
             if values:
                 with Path(path).open("ab") as raw:
                     values.tofile(raw)
         return {
-            "count": len(found.latencies),
-            "began_s": found.began / 1e9 + offset_s,
-            "seconds": (found.ended - found.began) / 1e9,
-            "median_ns": statistics.median(found.latencies),
+            "count": len(times.latencies),
+            "began_s": times.began / 1e9 + offset_s,
+            "seconds": (times.ended - times.began) / 1e9,
+            "median_ns": statistics.median(times.latencies),
             "cpu_seconds": after[0] - before[0],
             "preempted": after[1] - before[1],
-            "left": found.left,
+            "left": times.left,
         }
 
     def precision(self) -> dict[str, Any]:
-        """Tell the precision that really runs."""
+        """Return the precision that really runs."""
         return self._session.precision.to_dict()
 
     def profile(self, feeds: str, names: list[str]) -> list[dict[str, Any]]:
-        """Tell the time of each executed layer."""
+        """Return the time of each executed layer."""
         return [layer.to_dict() for layer in self._session.profile(_read(feeds, names))]
 
     def memory(self) -> float | None:
-        """Tell the peak of resident memory of this process so far, in MB of 10^6 bytes."""
+        """Return the peak of resident memory of this process so far, in MB of 10^6 bytes."""
         return usage.peak_memory_mb()
 
     def run(self, feeds: str, names: list[str], outputs: str) -> list[str]:
-        """Run once on the feeds of one file and write the outputs to another; tell their names."""
+        """Run once on the feeds of one file and write the outputs to another; return their names."""
         import numpy as np
 
-        found = self._session.run(_read(feeds, names))
+        values = self._session.run(_read(feeds, names))
         arrays: Any = {
-            str(i): np.asarray(a, dtype=str) if a.dtype == object else a for i, a in enumerate(found.values())
+            str(index): np.asarray(array, dtype=str) if array.dtype == object else array
+            for index, array in enumerate(values.values())
         }
         np.savez(outputs, **arrays)
-        return list(found)
+        return list(values)
 
     def end_to_end(self, file: str, raw: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Run from the raw sample to the answer for `seconds`, by its task, and append the nanoseconds of
-        preparing, inferring and answering, one after the other, to `file`; see `edgekit.bench.end_to_end`.
-        """
+        """Run from the raw sample to its answer for `seconds`; see `edgekit.bench.end_to_end.run`."""
         from edgekit.bench import end_to_end
 
         return end_to_end.run(self._session, raw, seconds, Path(file))
@@ -231,21 +227,21 @@ class _Loaded:
 
 
 def _backend(name: str) -> Backend:
-    """Give a registered backend by name, or one that is not registered by `package.module:Class`."""
+    """Return a registered backend by its name, or any other by `package.module:Class`."""
     if ":" not in name:
         from edgekit import registry
 
         return registry.backend(name)
     module, _, attribute = name.partition(":")
     try:
-        found: Any = getattr(importlib.import_module(module), attribute)
+        backend: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot find the backend '{name}': {error}.") from error
-    return found() if isinstance(found, type) else found  # type: ignore[no-any-return]  # what a path names is untyped
+    return backend() if isinstance(backend, type) else backend  # type: ignore[no-any-return]  # an import by name
 
 
 def _read(feeds: str, names: list[str]) -> dict[str, np.ndarray]:
-    """Read the arrays of an npz under their real names, which may not be fit for a file inside an archive."""
+    """Return the arrays of an npz by their real names, which may not be valid inside an archive."""
     import numpy as np
 
     with np.load(feeds, allow_pickle=False) as arrays:

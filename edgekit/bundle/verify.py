@@ -82,19 +82,19 @@ def benchmark(
     seconds: float = 5.0,
     profile: bool = False,
     round_ms: float = 200.0,
-    load: bench.Load | None = None,
+    workload: bench.Workload | None = None,
     end_to_end: Sequence[str] = (),
     sensors: bool = True,
     progress: Progress | None = None,
 ) -> Report:
-    """Time one bundle, or several interleaved, on their first stored sample, in the scenario of `load`.
+    """Time one bundle, or several interleaved, on their first stored sample, in the scenario of `workload`.
 
     A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`. `end_to_end` is a raw sample, as
     `edgekit run` takes it: its whole way to the answer is timed too.
     """
     if not paths:
         raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")
-    load = load or bench.Load()
+    workload = workload or bench.Workload()
     bundles = [artifact.open(path) for path in paths]
     entries = []
     for bundle in bundles:
@@ -102,7 +102,7 @@ def benchmark(
         stored = bundle.samples()
         if not stored:
             raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        feeds, size = load.feeds([one for one, _ in stored], bundle.payload.part.inputs, str(bundle.path))
+        feeds, size = workload.feeds([one for one, _ in stored], bundle.payload.part.inputs, str(bundle.path))
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
@@ -110,7 +110,7 @@ def benchmark(
     if bench.environment().emulated:  # times of emulated instructions are off by factors that differ by kernel
         return _report("bench", bundles[0], tuple(_candidate(bundle, None, "passed", None) for bundle in bundles), ())
     round_ms = min(round_ms, 1e3 * seconds / TURNS)
-    settings = load.settings(seconds, sensors=sensors)
+    settings = workload.settings(seconds, sensors=sensors)
     lead_in_ms = min(settings.lead_in_ms, round_ms / 5)  # or short turns would be mostly lead-in
     settings = replace(settings, round_ms=round_ms, lead_in_ms=lead_in_ms, profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())

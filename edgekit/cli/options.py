@@ -169,8 +169,8 @@ def build_options(function: F) -> F:
     )(function)  # fmt: skip
 
 
-LOAD = ("scenario", "rate", "deadline_ms", "minutes", "streams", "batch")
-"""The parameters that make an `edgekit.bench.Load`."""
+WORKLOAD = ("scenario", "rate", "deadline_ms", "minutes", "streams", "batch")
+"""The parameters that make an `edgekit.bench.Workload`."""
 
 
 def scenario_options(function: F) -> F:

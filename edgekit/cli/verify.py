@@ -167,14 +167,14 @@ def bench(
         report = _on_device(ctx, bundles, given)
     else:
         with output.job(given) as work:
-            from edgekit.bench import Load
+            from edgekit.bench import Workload
             from edgekit.bundle import verify as verification
 
             report = verification.benchmark(
                 bundles,
                 seconds=seconds,
                 profile=profile,
-                load=Load(**{name: given[name] for name in options.LOAD}),
+                workload=Workload(**{name: given[name] for name in options.WORKLOAD}),
                 end_to_end=given["end_to_end"],
                 sensors=given["sensors"],
                 progress=work.progress,

@@ -36,7 +36,7 @@ def feeds() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def payload(tmp_path: Path) -> Callable[..., Payload]:
-    """Give a maker of payloads, its arguments being the options of the numpy runtime."""
+    """A function that writes a payload; its arguments are the options of the numpy runtime."""
 
     def make(**options: object) -> Payload:
         weight = np.random.default_rng(1).standard_normal((64, 8), dtype=np.float32)
@@ -49,7 +49,7 @@ def payload(tmp_path: Path) -> Callable[..., Payload]:
 
 @pytest.fixture
 def entry(payload: Callable[..., Payload], feeds: dict[str, np.ndarray]) -> Callable[..., Entry]:
-    """Give a maker of entries: a name and the options of the numpy runtime."""
+    """A function that returns an entry, from a name and the options of the numpy runtime."""
 
     def make(name: str = "model", **options: object) -> Entry:
         return Entry(name, MATMUL, payload(**options), feeds)

@@ -1,4 +1,4 @@
-"""How inferences follow each other, against calls whose time is known."""
+"""The order of inferences in a round, on calls whose time is known."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ def sleeper(ms: float):
 
 
 def test_the_next_starts_on_completion_of_the_last():
-    found = arrivals.closed(sleeper(5), 60 * MS, most=1000)
-    assert 2 <= len(found.latencies) <= 12
-    assert min(found.latencies) >= 5 * MS
-    assert sum(found.latencies) <= found.ended - found.began
+    times = arrivals.closed(sleeper(5), 60 * MS, most=1000)
+    assert 2 <= len(times.latencies) <= 12
+    assert min(times.latencies) >= 5 * MS
+    assert sum(times.latencies) <= times.ended - times.began
     assert len(arrivals.closed(sleeper(0), 10**12, most=3).latencies) == 3
 
 
-def test_a_schedule_that_is_kept_has_latencies_of_the_inference_alone():
+def test_a_model_that_keeps_up_has_latencies_of_the_inference_alone():
     def sixth_wait() -> float:
-        found = arrivals.paced(sleeper(2), 400 * MS, 20 * MS)
-        assert len(found.latencies) == len(found.service) == 20 and found.left == 0
-        assert found.ended - found.began >= 400 * MS, "the round lasts as long as its schedule"
-        waits = sorted(latency - service for latency, service in zip(found.latencies, found.service, strict=True))
+        times = arrivals.paced(sleeper(2), 400 * MS, 20 * MS)
+        assert len(times.latencies) == len(times.service) == 20 and times.left == 0
+        assert times.ended - times.began >= 400 * MS, "the round lasts as long as its schedule"
+        waits = sorted(latency - service for latency, service in zip(times.latencies, times.service, strict=True))
         assert waits[0] >= 0
         return waits[5]
 
-    assert least(sixth_wait, 2 * MS) < 2 * MS, "undisturbed ones begin as soon as they arrive"
+    assert least(sixth_wait, 2 * MS) < 2 * MS, "undisturbed inferences begin when they arrive"
 
 
 def test_waiting_in_the_queue_counts():
     """A model of 20 ms and arrivals every 10 ms: the k-th waits 10 ms longer than the one before it."""
-    found = arrivals.paced(sleeper(20), 100 * MS, 10 * MS)
-    assert len(found.latencies) + found.left == 10 and len(found.latencies) >= 3
-    for number, latency in enumerate(found.latencies):
+    times = arrivals.paced(sleeper(20), 100 * MS, 10 * MS)
+    assert len(times.latencies) + times.left == 10 and len(times.latencies) >= 3
+    for number, latency in enumerate(times.latencies):
         assert latency >= (20 + 10 * number) * MS
-    assert max(found.service) < found.latencies[-1], "its own time does not grow"
+    assert max(times.service) < times.latencies[-1], "its own time does not grow"
 
 
-def test_a_hopeless_schedule_is_given_up():
-    found = arrivals.paced(sleeper(30), 60 * MS, 1 * MS)
-    assert found.left >= 50 and len(found.latencies) + found.left == 60
-    assert len(found.latencies) >= 2
+def test_a_schedule_that_is_far_too_fast_is_aborted():
+    times = arrivals.paced(sleeper(30), 60 * MS, 1 * MS)
+    assert times.left >= 50 and len(times.latencies) + times.left == 60
+    assert len(times.latencies) >= 2
 
 
-def test_several_run_at_the_same_time():
+def test_several_streams_run_in_parallel():
     together, met = threading.Barrier(3), threading.Event()
 
     def call() -> None:
@@ -61,11 +61,11 @@ def test_several_run_at_the_same_time():
             met.set()
         time.sleep(0.01)
 
-    found = arrivals.parallel([call] * 3, 100 * MS, most=1000)
-    assert len(found.latencies) >= 3 and min(found.latencies) >= 10 * MS
+    times = arrivals.parallel([call] * 3, 100 * MS, most=1000)
+    assert len(times.latencies) >= 3 and min(times.latencies) >= 10 * MS
 
 
-def test_what_fails_in_one_of_several_fails():
+def test_an_error_in_one_of_several_streams_is_raised():
     def broken() -> None:
         raise RuntimeError("[vendor] error 0x80")
 

@@ -1,4 +1,4 @@
-"""What `benchmarks/clocks.py` makes of the turns that it was given, and its bare loop."""
+"""The comparison in `benchmarks/clocks.py`, and its bare loop."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def test_agreement_is_judged_by_pairs():
     assert not clocks.compare(0.9 * theirs, theirs)["within"]
 
 
-def test_the_bare_loop_tells_a_known_time():
-    found = script("clocks_child").loop(lambda: time.sleep(0.004), 0.2)
-    assert 4 <= found["p50"] <= found["p90"] and found["count"] <= 50
+def test_the_bare_loop_measures_a_known_time():
+    percentiles = script("clocks_child").loop(lambda: time.sleep(0.004), 0.2)
+    assert 4 <= percentiles["p50"] <= percentiles["p90"] and percentiles["count"] <= 50
 
 
-def test_loadgen_tells_a_known_time():
+def test_loadgen_measures_a_known_time():
     pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is installed for benchmarks only")
-    found = script("clocks_child").loadgen(lambda: time.sleep(0.004), 0.3)
-    assert 4 <= found["p50"] <= found["p90"] and found["count"] >= 64
+    percentiles = script("clocks_child").loadgen(lambda: time.sleep(0.004), 0.3)
+    assert 4 <= percentiles["p50"] <= percentiles["p90"] and percentiles["count"] >= 64
 
 
 def test_a_table_names_what_does_not_agree(tmp_path):
@@ -53,6 +53,6 @@ def test_a_table_names_what_does_not_agree(tmp_path):
     json.dumps(result)
 
 
-def test_its_help_tells_how_to_run_it():
+def test_its_help_explains_how_to_run_it():
     done = subprocess.run([sys.executable, str(BENCHMARKS / "clocks.py"), "-h"], capture_output=True, text=True)
     assert done.returncode == 0 and "mlcommons-loadgen" in done.stdout

@@ -1,4 +1,4 @@
-"""Faster, slower, or within the noise: on rounds whose truth is known."""
+"""Faster, slower, or within the noise: on rounds with a known difference."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def noisy(scale: float, seed: int, count: int = 20, jitter: float = 0.03):
 
 
 def test_half_the_latency_is_twice_as_fast():
-    found = faster(outcome("a", noisy(100, 1)), outcome("b", noisy(200, 2)))
-    assert found.verdict == "faster" and found.pairs == 20
-    assert found.low < found.ratio < found.high and found.ratio == pytest.approx(2, rel=0.03)
+    comparison = faster(outcome("a", noisy(100, 1)), outcome("b", noisy(200, 2)))
+    assert comparison.verdict == "faster" and comparison.pairs == 20
+    assert comparison.low < comparison.ratio < comparison.high and comparison.ratio == pytest.approx(2, rel=0.03)
     back = faster(outcome("b", noisy(200, 2)), outcome("a", noisy(100, 1)))
     assert back.verdict == "slower" and back.ratio == pytest.approx(0.5, rel=0.03)
 
 
-def test_equal_models_are_told_apart_as_seldom_as_the_confidence_says():
+def test_equal_models_are_found_different_as_rarely_as_the_confidence_says():
     wrong = sum(
         faster(outcome("a", noisy(100, 2 * i)), outcome("b", noisy(100, 2 * i + 1))).verdict != "within the noise"
         for i in range(200)
     )
-    assert wrong <= 20, f"{wrong} of 200 equal pairs were told apart; 5 % is what the interval promises"
+    assert wrong <= 20, f"{wrong} of 200 equal pairs were found different; the interval allows 5 %"
 
 
 def test_a_drift_that_slows_both_does_not_hide_a_difference():
@@ -41,11 +41,11 @@ def test_a_drift_that_slows_both_does_not_hide_a_difference():
 
 
 def test_only_rounds_of_the_same_cycle_are_paired():
-    found = faster(outcome("a", [100] * 10), outcome("b", [200] * 10, first_cycle=4))
-    assert found.pairs == 6 and found.ratio == 2
+    comparison = faster(outcome("a", [100] * 10), outcome("b", [200] * 10, first_cycle=4))
+    assert comparison.pairs == 6 and comparison.ratio == 2
 
 
-def test_too_few_pairs_tell_nothing():
+def test_too_few_pairs_are_within_the_noise():
     assert faster(outcome("a", [100] * 4), outcome("b", [200] * 4)).verdict == "within the noise"
 
 
@@ -54,6 +54,6 @@ def test_it_repeats():
     assert faster(a, b, seed=3) == faster(a, b, seed=3)
 
 
-def test_outcomes_that_never_met_cannot_be_compared():
+def test_outcomes_without_a_common_cycle_cannot_be_compared():
     with raises(UsageError, "'a'", "'b'"):
         faster(outcome("a", [1, 2]), outcome("b", [1, 2], first_cycle=9))

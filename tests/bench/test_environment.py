@@ -23,13 +23,13 @@ def tree(root: Path, cpuinfo: str, exe: str = "/usr/bin/python3.11") -> Path:
 
 
 def test_it_is_read_here_and_written_as_json():
-    found = environment(("pytest", "no-such-package"))
-    assert found.packages == {name: version(name) for name in ("edgekit", "numpy", "pytest")}
-    created = datetime.fromisoformat(found.created)
+    here = environment(("pytest", "no-such-package"))
+    assert here.packages == {name: version(name) for name in ("edgekit", "numpy", "pytest")}
+    created = datetime.fromisoformat(here.created)
     assert created.utcoffset() == timedelta(0)
     assert abs(datetime.now(timezone.utc) - created) < timedelta(minutes=1)
-    assert found.host.cores >= 1
-    assert Environment.from_dict(found.to_dict()) == found
+    assert here.host.cores >= 1
+    assert Environment.from_dict(here.to_dict()) == here
 
 
 def test_governors_are_joined(tmp_path):
@@ -56,5 +56,5 @@ def test_signs_of_emulation(tmp_path, cpuinfo, exe, machine, expected):
     assert emulated(tree(tmp_path, cpuinfo, exe), machine) is expected
 
 
-def test_nothing_to_read_is_no_sign(tmp_path):
+def test_nothing_to_read_is_not_a_sign(tmp_path):
     assert emulated(tmp_path, "aarch64") is False

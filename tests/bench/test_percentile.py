@@ -1,4 +1,4 @@
-"""Percentiles: the least counts against the rule worked out by brute force, and the definition by nearest rank."""
+"""Percentiles: the least counts compared with the rule by brute force, and the definition by nearest rank."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def test_the_least_count_is_the_first_that_the_binomial_allows(share, confidence
     def odds(n: int) -> float:
         return sum(math.comb(n, k) * (1 - share) ** k * share ** (n - k) for k in (0, 1))
 
-    found = least_count(share, confidence)
-    assert odds(found) <= 1 - confidence < odds(found - 1)
+    count = least_count(share, confidence)
+    assert odds(count) <= 1 - confidence < odds(count - 1)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
@@ -51,7 +51,7 @@ def test_nearest_rank_is_a_measured_value():
 )
 def test_only_what_the_count_supports_is_given(count, names):
     shuffled = np.random.default_rng(0).permutation(np.arange(1, count + 1)) * 1_000_000
-    found = percentiles_ms(shuffled)
-    assert list(found) == names
+    percentiles = percentiles_ms(shuffled)
+    assert list(percentiles) == names
     if names:
-        assert found["p50"] == math.ceil(count / 2)
+        assert percentiles["p50"] == math.ceil(count / 2)

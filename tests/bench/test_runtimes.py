@@ -1,4 +1,4 @@
-"""The bench on the real runtimes: a small network in ONNX, built and opened by each plugin that is here."""
+"""The benchmark on the real runtimes: a small network in ONNX, built and opened by each installed plugin."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Model:
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, Y.shape)],
         [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(made, folder / "model.onnx")
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "model.onnx")
     return Model("onnx", (Part("model", "model.onnx", (X,), (Y,)),), folder=folder)
 
 
@@ -49,25 +49,25 @@ def x() -> np.ndarray:
 
 
 def built(name: str, network: Model, folder: Path) -> Payload:
-    found = registry.backend(name)
-    if problems := found.probe().problems:
+    backend = registry.backend(name)
+    if problems := backend.probe().problems:
         pytest.skip(f"{name}: {'; '.join(problems)}")
     folder.mkdir()
-    made = found.build(network, load("host"), {}, folder)
-    return Payload(folder, made.files, network.part, made.options)
+    built = backend.build(network, load("host"), {}, folder)
+    return Payload(folder, built.files, network.part, built.options)
 
 
-def test_both_runtimes_are_measured_by_turns(network, x, tmp_path):
+def test_both_runtimes_are_measured_interleaved(network, x, tmp_path):
     entries = [Entry(name, name, built(name, network, tmp_path / name), {"x": x}) for name in BACKENDS]
     outcomes = benchmark(entries, SHORT)
     for outcome in outcomes:
         assert outcome.ok, outcome.fault
-        found = outcome.measurement
-        assert found.count >= 64 and 0 < found.percentiles_ms["p50"] <= found.percentiles_ms["p90"]
-        assert found.precision.main in {"f32", "bf16"}
-        assert found.cold_start.import_ms > found.cold_start.first_inference_ms
-        assert found.threads == host.probe().cores
-        assert 20 < found.peak_memory_mb < 2000
+        measurement = outcome.measurement
+        assert measurement.count >= 64 and 0 < measurement.percentiles_ms["p50"] <= measurement.percentiles_ms["p90"]
+        assert measurement.precision.main in {"f32", "bf16"}
+        assert measurement.cold_start.import_ms > measurement.cold_start.first_inference_ms
+        assert measurement.threads == host.probe().cores
+        assert 20 < measurement.peak_memory_mb < 2000
         assert any("MatMul" in layer.kind or "FullyConnected" in layer.kind for layer in outcome.layers), outcome.layers
     assert faster(*outcomes).pairs >= 5
 
@@ -80,12 +80,12 @@ def test_outputs_of_the_other_process_are_right_and_need_no_framework(name, netw
     for module in ("torch", "transformers", "optimum", "onnx"):
         (poison / f"{module}.py").write_text(f"raise SystemExit('{module} was imported')\n")
     onnx = pytest.importorskip("onnx")
-    weights = [onnx.numpy_helper.to_array(one) for one in onnx.load(network.graph).graph.initializer]
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(network.graph).graph.initializer]
     expected = np.maximum(x @ weights[0], 0) @ weights[1]
     monkeypatch.syspath_prepend(str(poison))
     with Worker(name) as worker:
         worker.open(payload, {"x": x})
         worker.round(10)
-        found = worker.run({"x": x})["y"]
+        outputs = worker.run({"x": x})["y"]
         tolerance = 0.05 if worker.precision().main == "bf16" else 1e-4
-    np.testing.assert_allclose(found, expected, atol=tolerance)
+    np.testing.assert_allclose(outputs, expected, atol=tolerance)

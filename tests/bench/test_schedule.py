@@ -1,4 +1,4 @@
-"""Measuring by turns: real processes, short rounds."""
+"""Interleaved measurements: real processes, short rounds."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.wording import raises
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
-class Told:
-    """A progress that keeps what it was told."""
+class Recorder:
+    """A progress that records its steps."""
 
     def __init__(self) -> None:
         self.steps: dict[str, list[int]] = {}
@@ -44,32 +44,34 @@ class Told:
 
 
 def test_one_entry_is_the_plain_benchmark(entry, quick):
-    progress = Told()
+    progress = Recorder()
     (outcome,) = benchmark([entry(sleep_ms=2)], quick, progress)
-    found = outcome.measurement
-    assert outcome.ok and found.scenario == "single-stream"
-    assert found.count == len(outcome.latencies_ns) >= quick.min_count
-    assert found.seconds >= quick.min_seconds and found.seconds == sum(one.seconds for one in outcome.rounds)
+    measurement = outcome.measurement
+    assert outcome.ok and measurement.scenario == "single-stream"
+    assert measurement.count == len(outcome.latencies_ns) >= quick.min_count
+    assert measurement.seconds >= quick.min_seconds and measurement.seconds == sum(
+        timed.seconds for timed in outcome.rounds
+    )
     assert outcome.latencies_ns.min() > 2_000_000, "the sleep of 2 ms is in every latency"
-    assert found.throughput_per_s == pytest.approx(found.count / found.seconds)
-    assert found.mean_ms == pytest.approx(outcome.latencies_ns.mean() / 1e6)
-    assert set(found.percentiles_ms) == {
-        name for name in ("p50", "p90", "p95", "p99") if found.count >= least_count(float(name[1:]) / 100)
+    assert measurement.throughput_per_s == pytest.approx(measurement.count / measurement.seconds)
+    assert measurement.mean_ms == pytest.approx(outcome.latencies_ns.mean() / 1e6)
+    assert set(measurement.percentiles_ms) == {
+        name for name in ("p50", "p90", "p95", "p99") if measurement.count >= least_count(float(name[1:]) / 100)
     }
-    assert found.shapes == {"x": (1, 64)} and found.threads == 1 and found.precision.main == "f32"
-    assert found.peak_memory_mb > 5 and found.warmup_count > 0
-    assert found.cold_start.import_ms > 0 and found.cold_start.first_inference_ms > 2
-    assert found.energy_j is None and found.energy_reason
-    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert measurement.shapes == {"x": (1, 64)} and measurement.threads == 1 and measurement.precision.main == "f32"
+    assert measurement.peak_memory_mb > 5 and measurement.warmup_count > 0
+    assert measurement.cold_start.import_ms > 0 and measurement.cold_start.first_inference_ms > 2
+    assert measurement.energy_j is None and measurement.energy_reason
+    assert Measurement.from_dict(json.loads(json.dumps(measurement.to_dict()))) == measurement
     assert {title: sum(ticks) for title, ticks in progress.steps.items()} == progress.totals
 
 
 @pytest.mark.alone
-def test_entries_take_turns_and_can_be_compared(entry, quick):
+def test_entries_are_interleaved_and_can_be_compared(entry, quick):
     def check(slow, fast):
         assert (slow.name, fast.name) == ("slow", "fast")
-        assert [one.cycle for one in slow.rounds] == list(range(len(slow.rounds)))
-        assert [one.cycle for one in fast.rounds] == list(range(len(fast.rounds)))
+        assert [timed.cycle for timed in slow.rounds] == list(range(len(slow.rounds)))
+        assert [timed.cycle for timed in fast.rounds] == list(range(len(fast.rounds)))
         verdict = faster(fast, slow)
         assert verdict.verdict == "faster" and 1.3 < verdict.low <= verdict.ratio <= verdict.high < 4
         back = faster(slow, fast)
@@ -80,7 +82,7 @@ def test_entries_take_turns_and_can_be_compared(entry, quick):
 
 @linux
 def test_only_one_runs_at_a_time(entry, quick, monkeypatch):
-    """A model whose runtime leaves threads spinning must not take the processor from the one whose turn it is."""
+    """A model whose runtime leaves threads spinning must not take the processor from the one that is measured."""
     real, pids, stolen = schedule._round, {}, []
 
     def watched(run, cycle, settings, *, alone):
@@ -92,20 +94,20 @@ def test_only_one_runs_at_a_time(entry, quick, monkeypatch):
 
     monkeypatch.setattr(schedule, "_round", watched)
     both = benchmark([entry("spinner", at="call", what="spin", sleep_ms=5), entry("quiet", sleep_ms=1)], quick)
-    assert all(one.ok for one in both)
+    assert all(outcome.ok for outcome in both)
     # The kernel counts in ticks of 10 ms and charges the one in which a process stops; a spinner left alone would take
     # about every tick of every round.
     assert len(stolen) > 8 and sum(stolen) <= len(stolen) / 4
 
 
-def test_a_slow_model_does_not_explode_the_time(entry):
+def test_a_slow_model_does_not_exceed_the_time(entry):
     settings = Settings(min_seconds=0.1, min_count=64, max_seconds=0.9, round_ms=50, warmup_max_seconds=0.5)
     (outcome,) = benchmark([entry(sleep_ms=300)], settings)
-    found = outcome.measurement
-    assert 1 <= found.count <= 3 and found.percentiles_ms == {}, "three inferences support no percentile"
-    assert found.seconds - outcome.latencies_ns[-1] / 1e9 < 0.9, "the last one begins before the time is up"
-    assert not found.converged, "its warm-up ended by the limit"
-    assert found.warmup_count <= 2
+    measurement = outcome.measurement
+    assert 1 <= measurement.count <= 3 and measurement.percentiles_ms == {}, "three inferences support no percentile"
+    assert measurement.seconds - outcome.latencies_ns[-1] / 1e9 < 0.9, "the last one begins before the time is up"
+    assert not measurement.converged, "its warm-up ended by the limit"
+    assert measurement.warmup_count <= 2
 
 
 def test_a_fault_ends_one_entry_only(entry, quick):
@@ -133,11 +135,11 @@ def test_a_death_between_rounds_is_a_fault(entry, quick, monkeypatch):
 
 
 def test_layers_come_when_asked_for(entry, quick):
-    asked = replace(quick, profile=True, cold_start=False)
-    (outcome,) = benchmark([entry()], asked)
+    settings = replace(quick, profile=True, cold_start=False)
+    (outcome,) = benchmark([entry()], settings)
     assert [layer.name for layer in outcome.layers] == ["matmul"]
     assert outcome.measurement.cold_start is None
-    (outcome,) = benchmark([entry(at="profile", what="cannot-profile")], asked)
+    (outcome,) = benchmark([entry(at="profile", what="cannot-profile")], settings)
     assert outcome.ok and outcome.layers == () and "cannot profile" in outcome.notes[0]
 
 
@@ -167,7 +169,7 @@ def test_settings_that_cannot_be_met_are_refused(bad):
         Settings(**bad)
 
 
-def test_a_short_look_gets_a_short_warm_up():
+def test_a_short_measurement_gets_a_short_warm_up():
     assert Settings.lasting(2.0) == Settings()
     short = Settings.lasting(0.3)
     assert (short.min_seconds, short.warmup_min_seconds, short.warmup_max_seconds) == (0.3, 0.3, 1.5)
@@ -182,16 +184,16 @@ def test_no_entries_give_no_outcomes():
 @pytest.mark.parametrize("after_s", [0.3, 1.5])
 def test_an_interruption_leaves_nothing_behind(entry: Entry, tmp_path, after_s):
     """Ctrl-C reaches parent and workers alike; only the parent may act on it, by ending them."""
-    one = entry(sleep_ms=1)
-    np.savez(tmp_path / "feeds.npz", **one.feeds)
+    measured = entry(sleep_ms=1)
+    np.savez(tmp_path / "feeds.npz", **measured.feeds)
     script = f"""
         import json
         import numpy as np
         from edgekit.bench import Entry, Settings, benchmark
         from edgekit.plugin import Payload
         from pathlib import Path
-        payload = Payload.from_dict(json.loads({json.dumps(one.payload.to_dict())!r}))
-        entries = [Entry(n, {one.backend!r}, payload, Path({str(tmp_path / "feeds.npz")!r})) for n in ("a", "b")]
+        payload = Payload.from_dict(json.loads({json.dumps(measured.payload.to_dict())!r}))
+        entries = [Entry(n, {measured.backend!r}, payload, Path({str(tmp_path / "feeds.npz")!r})) for n in ("a", "b")]
         print("go", flush=True)
         benchmark(entries, Settings(min_seconds=600, max_seconds=600))
     """
@@ -220,13 +222,13 @@ def _cpu_ticks(pid: int) -> int:
 
 
 def _group(leader: int) -> list[str]:
-    """List the living processes of a process group."""
-    found = []
+    """Return the running processes of a process group."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == leader and fields[0] != "Z":
-            found.append(path.parent.name)
-    return found
+            pids.append(path.parent.name)
+    return pids

@@ -28,10 +28,10 @@ def run(*arguments: object) -> str:
 
 def test_startup(tmp_path):
     printed = run("benchmarks/startup.py", "--runs", 2, "--output", tmp_path / "out.json")
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert set(found["commands"]) == {"python -c pass", "import edgekit", "edgekit --help"}
-    assert all(name in printed and len(found["raw_ms"][name]) == 2 for name in found["commands"])
-    assert found["commands"]["import edgekit"]["median_ms"] > 1
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert set(results["commands"]) == {"python -c pass", "import edgekit", "edgekit --help"}
+    assert all(name in printed and len(results["raw_ms"][name]) == 2 for name in results["commands"])
+    assert results["commands"]["import edgekit"]["median_ms"] > 1
 
 
 @pytest.mark.alone

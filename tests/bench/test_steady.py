@@ -1,4 +1,4 @@
-"""Steady state: when a warm-up may end."""
+"""Steady state: the end of a warm-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measuring process: what it answers, what cannot disturb it, and how its death is told."""
+"""The measuring process: its answers, what cannot disturb it, and the errors of its death."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 def gone(pid: int, within_s: float = 30) -> bool:
-    """Wait until a process is no more (a zombie that its parent has not buried counts as gone)."""
+    """Return whether a process ends in time; a zombie that its parent has not reaped counts as ended."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         try:
@@ -44,7 +44,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_it_opens_warms_measures_and_tells(payload, feeds):
+def test_it_opens_warms_measures_and_reports(payload, feeds):
     model = payload()
     with Worker(MATMUL) as worker:
         opened = worker.open(model, feeds)
@@ -72,10 +72,10 @@ def test_outputs_come_back_whatever_their_names_and_types(payload, feeds):
     given = {"file": feeds["x"]}
     with Worker(MATMUL) as worker:
         worker.open(model, given)
-        found = worker.run(given)
+        results = worker.run(given)
     with np.load(model.main) as weights:
-        np.testing.assert_array_equal(found["file"], feeds["x"] @ weights["w"])
-    assert found["labels/0:str"].tolist() == ["cat", "dog"]
+        np.testing.assert_array_equal(results["file"], feeds["x"] @ weights["w"])
+    assert results["labels/0:str"].tolist() == ["cat", "dog"]
 
 
 def test_what_a_runtime_prints_does_not_disturb(payload, feeds):
@@ -106,7 +106,7 @@ def test_no_framework_is_imported(payload, feeds, tmp_path, monkeypatch):
         worker.run(feeds)
 
 
-def test_a_module_in_the_working_directory_does_not_get_in(payload, feeds, tmp_path, monkeypatch):
+def test_a_module_in_the_working_directory_is_not_imported(payload, feeds, tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
@@ -122,17 +122,17 @@ def test_a_module_in_the_working_directory_does_not_get_in(payload, feeds, tmp_p
         ("out-of-memory", "SIGKILL", "memory"),
     ],
 )
-def test_death_by_a_signal_is_told(payload, feeds, what, name, word):
+def test_death_by_a_signal_is_an_error(payload, feeds, what, name, word):
     with pytest.raises(DeviceError) as caught, Worker(MATMUL) as worker:
         worker.open(payload(at="open", what=what), feeds)
     message = caught.value.message
     assert mentions(message, name, word, MATMUL, "loading")
     assert caught.value.hint and caught.value.context["signal"] == name
     if what == "illegal":
-        assert "libfast: using avx9000 kernels" in message, "the last lines of the log say what happened"
+        assert "libfast: using avx9000 kernels" in message, "the last lines of the log show what happened"
 
 
-def test_an_exit_is_told(payload, feeds):
+def test_an_exit_is_an_error(payload, feeds):
     with raises(DeviceError, "exit code 3", "measuring"), Worker(MATMUL) as worker:
         worker.open(payload(), feeds)
         worker._ask("open", "measuring", backend=MATMUL, payload=_leaving(payload), **worker._write(feeds))
@@ -143,20 +143,20 @@ def _leaving(payload) -> dict[str, object]:
 
 
 def test_a_hanging_runtime_is_ended(payload, feeds):
-    with raises(DeviceError, "1 s", "loading"), Worker(MATMUL, patience_s=1) as worker:
+    with raises(DeviceError, "1 s", "loading"), Worker(MATMUL, timeout_s=1) as worker:
         worker.start()
         pid = worker.pid
         worker.open(payload(at="open", what="hang"), feeds)
     assert gone(pid)
 
 
-def test_our_errors_cross_whole(payload, feeds):
+def test_our_errors_arrive_complete(payload, feeds):
     with raises(ArtifactError, "another machine") as caught, Worker(MATMUL) as worker:
         worker.open(payload(at="open", what="refuse"), feeds)
     assert caught.value.hint == "build it again" and caught.value.context == {"arch": "riscv64"}
 
 
-def test_problems_cross_once(payload, feeds):
+def test_problems_are_listed_once(payload, feeds):
     with pytest.raises(UnsupportedError) as caught, Worker(MATMUL) as worker:
         worker.open(payload(at="profile", what="cannot-profile"), feeds)
         worker.profile(feeds)
@@ -188,12 +188,12 @@ def test_an_unknown_backend_is_named(payload, feeds, backend, fact):
         worker.open(payload(), feeds)
 
 
-def test_asking_a_closed_worker_is_an_error(payload, feeds):
+def test_a_command_to_a_closed_worker_is_an_error(payload, feeds):
     worker = Worker(MATMUL)
     worker.open(payload(), feeds)
     worker.close()
     worker.close()
-    with raises(UsageError, "open", "close"):
+    with raises(UsageError, "open", "closed"):
         worker.round(1)
 
 
@@ -220,7 +220,7 @@ def test_a_paused_worker_uses_no_processor(payload, feeds):
 @linux
 @pytest.mark.parametrize("state", ["idle", "paused", "busy"])
 def test_it_dies_with_its_parent(payload, feeds, state, tmp_path):
-    """A parent that is killed outright cannot tidy up; its worker must not go on."""
+    """A parent that is killed cannot clean up; its worker must not run on."""
     model = payload(**({"at": "bind", "what": "hang"} if state == "busy" else {}))
     np.savez(tmp_path / "feeds.npz", **feeds)
     script = f"""
@@ -262,15 +262,15 @@ def _json(model) -> str:
 
 
 def test_a_process_in_another_interpreter_finds_the_checkout_and_keeps_its_own_packages(payload, feeds, tmp_path):
-    link = tmp_path / "bin" / "python"  # the same environment by another name stands for another one
+    link = tmp_path / "bin" / "python"  # the same environment under another path, in place of another one
     link.parent.mkdir()
     link.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     link.chmod(0o755)
     model = payload()
     with Worker(MATMUL, python=link) as worker:
         worker.open(model, feeds)
-        (found,) = worker.run(feeds).values()
+        (output,) = worker.run(feeds).values()
     with np.load(model.main) as arrays:
-        np.testing.assert_allclose(found, feeds["x"] @ arrays["w"], rtol=1e-5)
+        np.testing.assert_allclose(output, feeds["x"] @ arrays["w"], rtol=1e-5)
     shared = command_line(link)[4:]
     assert not any(entry.startswith(sys.prefix + os.sep) for entry in shared), "no package of this environment"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.bench import Round
-from edgekit.bench.latency_blocks import stride, turns
+from edgekit.bench.latency_blocks import blocks, cycles_per_block
 from edgekit.result.measurement import Measurement, Noise
 
 
@@ -73,5 +73,5 @@ def measurement(latencies_ms: np.ndarray) -> Measurement:
         noise=Noise(False),
         shapes={"x": (1, 1, 28, 28)},
         threads=1,
-        turns=turns(raw.reshape(-1), rounds, stride(len(rounds)), single=True),
+        turns=blocks(raw.reshape(-1), rounds, cycles_per_block(len(rounds)), per_round=True),
     )

@@ -1,6 +1,6 @@
-"""A runtime in numpy, and its misbehaving kin: what the measuring processes of these tests really load and run.
+"""A runtime in numpy, with options to misbehave, for the measuring processes of these tests.
 
-The model is `y = x @ w`, repeated `repeats` times; every option of the payload below bends it.
+The model is `y = x @ w`, repeated `repeats` times; the options of the payload change it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Options(Record):
     repeats: int = 1
     sleep_ms: float = 0.0
     at: str = "never"
-    """When to do `what`: open, bind, call, profile."""
+    """The moment to do `what`: open, bind, call, profile."""
     what: str = ""
     hot: str = ""
-    """A file; from when it is there on it sleeps three times as long, as on a machine that got hot."""
+    """A file; once it exists the model sleeps three times as long, as on a machine that became hot."""
 
 
 class Matmul:
