@@ -85,7 +85,7 @@ def push(transport: Transport, source: Path, to: str, *, timeout_s: float, packe
 
 
 def _digests_there(transport: Transport, to: str, timeout_s: float) -> dict[str, str]:
-    """Return name to SHA-256 of the files below `to` on the device; empty where there is no such folder."""
+    """Return name to SHA-256 of the files below `to` on the device; empty where it does not exist."""
     done = transport.run(["/bin/sh", "-c", LIST, "sh", to], timeout_s=timeout_s)
     rows = (line.split(maxsplit=1) for line in done.text.splitlines())
     return {row[1].removeprefix("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}

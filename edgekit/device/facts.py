@@ -217,7 +217,7 @@ def _system(raw: RawFacts) -> str | None:
 
 
 def _value(text: str, name: str) -> str:
-    """Return the word that follows `name` at the beginning of a line; empty where there is no such line."""
+    """Return the word that follows `name` at the beginning of a line; empty where no line does."""
     rows = (line.split() for line in text.splitlines())
     return next((row[1] for row in rows if len(row) > 1 and row[0] == name), "")
 
