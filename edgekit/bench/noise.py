@@ -108,13 +108,13 @@ class Tally:
             steal = max(0.0, self.steal) / self.total
             if foreign > FOREIGN_LIMIT:
                 reasons.append(
-                    f"other processes used {foreign:.0%} of the processors "
+                    f"other processes took {foreign:.0%} of the processors "
                     f"(the model was pre-empted {rate:.0f} times a second)"
                 )
             if steal > STEAL_LIMIT:
                 reasons.append(f"the hypervisor took {steal:.0%} of the processors for other machines")
         else:
-            notes.append("how much other processes used is unknown: the kernel does not show it here")
+            notes.append("how much other processes took is unknown: the kernel does not show it here")
             if rate > PREEMPTED_LIMIT_PER_S:
                 reasons.append(f"the model was pre-empted {rate:.0f} times a second")
         if self.throttled > 0.01 * self.seconds:

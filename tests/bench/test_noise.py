@@ -55,7 +55,7 @@ def test_the_quota_of_the_control_group_is_read(tmp_path):
 
 def test_hidden_counts_are_none(tmp_path):
     assert read(tmp_path) is None
-    assert read(proc(tmp_path)) is None, "a /proc/stat without our processors tells nothing"
+    assert read(proc(tmp_path)) is None, "a /proc/stat without our processors has no counts for us"
 
 
 def test_a_quiet_machine_is_not_called_noisy():
@@ -119,7 +119,7 @@ def test_a_busy_neighbour_is_detected(entry, quick):
 def test_our_own_work_is_not_foreign(entry, quick):
     """A model that computes all the time, beside another that waits its turn: counted as foreign, it would be half.
 
-    Neighbours only ever add, so one quiet try tells what is ours.
+    Neighbours only ever add, so one quiet try shows what is ours.
     """
     settings = replace(quick, min_seconds=1.0)  # less is too few of the kernel's ticks to compute a share from
     for _ in range(3):

@@ -192,7 +192,7 @@ def test_the_whole_suite_on_the_small_model(tmp_path):
                 "edgekit,openvino-f32,executorch", "--seconds", "0.3", "--out", str(tmp_path / "out"), *more,
             ],
             cwd=ROOT, check=False, capture_output=True, text=True,
-            # An environment that cannot be made: pip is given no place to take packages from.
+            # No environment can be created: pip has no index and no folder to install packages from.
             env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "none")},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -144,7 +144,7 @@ def test_sustained_runs_are_not_interleaved(entry):
 
 
 def replaced(file: Path, text: str) -> None:
-    """Give a file another text at once, so that no reader sees half of it."""
+    """Replace the text of a file at once, so that no reader sees half of it."""
     new = file.with_name("new")
     new.write_text(text)
     new.replace(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.device_lab import image
 from tests.device_lab.board import EmulatedBoard
+from tests.device_lab.expect import left_here
 from tests.device_lab.lab import Lab
 
 
@@ -42,3 +44,10 @@ def ssh_config(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let ssh, here and in what a test starts, read the lab's config and not the user's."""
     monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(lab.config))
     return lab.config
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_here() -> Iterator[None]:
+    """Assert that a test leaves no folder of a connection behind."""
+    yield
+    assert not left_here(os.getpid())

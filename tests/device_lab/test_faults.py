@@ -1,9 +1,8 @@
-"""The faults of a board on a desk: each is named, ends with exit code 7, and leaves nothing behind."""
+"""The faults of connections and steps on a board: each is named, ends with exit code 7, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import signal
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,15 @@ import pytest
 from edgekit.device import Completed, DeviceLock, connect
 from edgekit.errors import DeviceError
 from tests.device_lab.board import EmulatedBoard
+from tests.device_lab.expect import left_here, refused
 from tests.device_lab.image import Unavailable
 from tests.device_lab.lab import Lab
 from tests.device_lab.process import words
-from tests.wording import Fact, mentions, raises
+from tests.wording import mentions
 
 pytestmark = pytest.mark.slow
 
 LONG = ["/bin/sh", "-c", "echo running >&2; exec sleep 300"]
-
-
-@contextlib.contextmanager
-def refused(board: EmulatedBoard, *facts: Fact, hint: Fact, within_s: float = 90) -> Iterator[None]:
-    """Expect a DeviceError that names the board, with those facts, and no longer than `within_s` to come to it."""
-    started = time.monotonic()
-    with raises(DeviceError, f"ssh://{board.name}", *facts, hint=hint):
-        yield
-    assert time.monotonic() - started < within_s
 
 
 def until(condition: Callable[[], bool], limit_s: float = 30) -> None:
@@ -48,17 +39,6 @@ def until(condition: Callable[[], bool], limit_s: float = 30) -> None:
 def left_on(board: EmulatedBoard) -> list[str]:
     """Return the running jobs of steps: `sleep 300` and what started it."""
     return [words for words in board.processes() if "sleep 300" in words]
-
-
-def left_here(pid: int) -> list[Path]:
-    """Return the folders of connections that an edgekit process created here."""
-    return list(Path("/tmp").glob(f"edgekit-{pid}-*"))
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_here() -> Iterator[None]:
-    yield
-    assert not left_here(os.getpid())
 
 
 def ssh_clients(pid: int) -> list[str]:
@@ -259,77 +239,6 @@ def test_two_runs_at_once(spare: EmulatedBoard) -> None:
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=120)
     works_again(spare)
-
-
-# Files
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    folder = tmp_path / "large"
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(os.urandom(6 << 20))
-    (folder / "manifest.json").write_text("{}")
-    return folder
-
-
-def test_a_disk_that_is_too_small(lab: Lab, ssh_config: Path, large: Path) -> None:
-    with (
-        lab.spare(tmp_kb=4096) as small,
-        connect(small.address) as transport,
-        DeviceLock(transport, folder="/tmp/edgekit") as lock,
-    ):
-        with refused(small, "'large'", "7.0 MB", re.compile(r"\b[34]\.\d MB"), hint="EDGEKIT_DEVICE_DIR"):
-            lock.push_bundle(large)
-        with refused(small, "'model.onnx'", "6.0 MB", re.compile(r"\b[34]\.\d MB"), hint="EDGEKIT_DEVICE_DIR"):
-            lock.push(large / "model.onnx", "model.onnx")
-        # Between the check and the write another program can fill it.
-        small.replace("/bin/df", "#!/bin/sh\necho head; echo disk 9999999 0 9999999 0% /tmp\n")
-        with refused(small, "'large'", "'/tmp/edgekit/bundles/large'", "disk is full", hint="space"):
-            lock.push_bundle(large)
-        with refused(small, "'model.onnx'", "disk is full", hint="space"):
-            lock.push(large / "model.onnx", "model.onnx")
-        left = transport.run(["find", "/tmp/edgekit", "-type", "f"], timeout_s=30).text.split()
-        assert sorted(left) == ["/tmp/edgekit/edgekit-device", "/tmp/edgekit/lease"]
-
-
-ALTERING_TAR = """#!/usr/bin/python3
-import pathlib, sys, tarfile
-folder = pathlib.Path(sys.argv[sys.argv.index("-C") + 1])
-with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
-    tar.extractall(folder)
-data = bytearray((folder / "model.onnx").read_bytes())
-data[12345] ^= 1
-(folder / "model.onnx").write_bytes(data)
-"""
-
-
-def test_an_upload_that_arrives_altered(spare: EmulatedBoard, large: Path) -> None:
-    with connect(spare.address) as transport, DeviceLock(transport) as lock:
-        there = spare.home / ".cache/edgekit-device"
-        spare.replace("/bin/tar", ALTERING_TAR)
-        with refused(spare, "'model.onnx'", "'large'", "altered", hint="again"):
-            lock.push_bundle(large)
-        spare.restore("/bin/tar")
-        spare.replace("/bin/cat", "#!/bin/sh\nexec head -c 1000000\n")
-        with refused(spare, "'model.onnx'", "altered", hint="again"):
-            lock.push(large / "model.onnx", "model.onnx")
-        spare.restore("/bin/cat")
-        assert not list(there.rglob("model.onnx*"))
-        lock.push_bundle(large)
-    assert (there / "bundles/large/model.onnx").read_bytes() == (large / "model.onnx").read_bytes()
-
-
-def test_a_download_that_is_cut_leaves_nothing_here(spare: EmulatedBoard, large: Path, tmp_path: Path) -> None:
-    with connect(spare.address) as transport, DeviceLock(transport) as lock:
-        lock.push(large / "model.onnx", "model.onnx")
-        spare.replace("/bin/cat", '#!/bin/sh\nhead -c 1000000 "$2"; kill -9 $$\n')
-        with pytest.raises(DeviceError):
-            lock.fetch("model.onnx", tmp_path / "back" / "model.onnx")
-        spare.restore("/bin/cat")
-        assert not list((tmp_path / "back").iterdir())
-        lock.fetch("model.onnx", tmp_path / "back" / "model.onnx")
-    assert (tmp_path / "back" / "model.onnx").read_bytes() == (large / "model.onnx").read_bytes()
 
 
 # The user's own ssh config

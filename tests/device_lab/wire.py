@@ -19,15 +19,17 @@ class WiredBoard(EmulatedBoard):
             raise Unavailable("a virtual Ethernet needs root and iproute2")
         self._net = f"198.18.{os.getpid() % 250}"
         self._here = f"ek{os.getpid()}"
-        self._holder: subprocess.Popen[bytes] | None = None
+        self._network: subprocess.Popen[bytes] | None = None
         super().__init__(lab, run, image, cpu, name=name, host=f"{self._net}.2")
 
     def serve(self) -> None:
-        held = ["setpriv", "--pdeathsig=KILL", "unshare", "-n", "sh", "-c", "echo held; exec sleep infinity"]
-        self._holder = subprocess.Popen(held, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
-        assert self._holder.stdout is not None  # it is a pipe
-        self._holder.stdout.readline()
-        pid = str(self._holder.pid)
+        command = ["setpriv", "--pdeathsig=KILL", "unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity"]
+        self._network = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert self._network.stdout is not None  # it is a pipe
+        self._network.stdout.readline()
+        pid = str(self._network.pid)
         self.network = ("nsenter", "-t", pid, "-n", "--")
         try:
             _ip("link", "add", self._here, "type", "veth", "peer", "name", "cable", "netns", pid)
@@ -50,10 +52,10 @@ class WiredBoard(EmulatedBoard):
 
     def stop_serving(self) -> None:
         super().stop_serving()
-        if self._holder is not None:  # both ends of the cable go with the network
-            self._holder.kill()
-            self._holder.communicate()
-            self._holder = None
+        if self._network is not None:  # both ends of the cable go with the network
+            self._network.kill()
+            self._network.communicate()
+            self._network = None
 
 
 def _ip(*words: str, inside: tuple[str, ...] = ()) -> None:
