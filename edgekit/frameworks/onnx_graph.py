@@ -20,7 +20,7 @@ def read(path: Path) -> Any:
         import onnx
     except ImportError as error:
         raise EnvironmentFault(
-            "building needs the package onnx, which does not import.", hint="pip install onnx"
+            "building needs the package onnx, which cannot be imported.", hint="pip install onnx"
         ) from error
     try:
         return onnx.load(str(path), load_external_data=False)
@@ -61,7 +61,7 @@ def graphs(graph: Any) -> Iterator[Any]:
 
 def name_of(node: Any) -> str:
     """Return how messages refer to a node: by its name, or by its first output where it has none."""
-    return f"'{node.name}'" if node.name else f"that gives '{node.output[0] if node.output else '?'}'"
+    return f"'{node.name}'" if node.name else f"with the output '{node.output[0] if node.output else '?'}'"
 
 
 def describe(node: Any) -> str:
@@ -96,7 +96,7 @@ def copy_model(
     for location in external:
         path = PurePosixPath(location)
         if path.is_absolute() or ".." in path.parts or location in (name, *taken):
-            raise BuildError(f"the graph keeps weights in '{location}', outside its own folder.")
+            raise BuildError(f"the graph has weights in '{location}', outside its own folder.")
         file = folder / location
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.parent / location, file)

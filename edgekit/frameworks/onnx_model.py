@@ -59,7 +59,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file '{path}'.") from error
+        raise UsageError(f"the file '{path}' does not exist.") from error
     except (DecodeError, OSError) as error:
         raise UsageError(
             f"'{path}' is not a readable ONNX file: {error}.",
@@ -67,14 +67,14 @@ def load(path: Path, *, weights: bool = True) -> Any:
         ) from error
     if not proto.graph.node and not proto.graph.output:
         raise UsageError(
-            f"'{path}' is not an ONNX model: it holds no graph.",
+            f"'{path}' is not an ONNX model: it has no graph.",
             hint="it may be empty, truncated or another kind of file; download or export it again",
         )
     if weights and external_files(proto):
         missing = [name for name in external_files(proto) if not (path.parent / name).is_file()]
         if missing:
             raise UsageError(
-                f"'{path}' keeps weights in '{missing[0]}', which is not beside it.",
+                f"'{path}' has weights in '{missing[0]}', which is not in its folder.",
                 hint=f"copy '{missing[0]}' into '{path.parent}', or save the model again as one file",
             )
         try:
@@ -133,12 +133,13 @@ def _spec(value: Any) -> TensorSpec:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UsageError(
-            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}, edgekit feeds tensors only."
+            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}; edgekit supports tensors only."
         )
     dtype = DTYPES.get(value.type.tensor_type.elem_type)
     if dtype is None:
         raise UsageError(
-            f"'{value.name}' has the ONNX element type {value.type.tensor_type.elem_type}, which edgekit does not feed."
+            f"'{value.name}' has the ONNX element type {value.type.tensor_type.elem_type}, "
+            "which edgekit does not support."
         )
     return TensorSpec(value.name, dtype, onnx_shapes.shape_of(value))
 

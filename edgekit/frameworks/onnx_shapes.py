@@ -90,7 +90,7 @@ def _infer_outputs(proto: Any, before: Any) -> None:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise BuildError(
                 f"the sizes do not fit the graph: {lines[-1] if lines else type(error).__name__}",
-                hint="give sizes that the model accepts, or leave them free",
+                hint="pass sizes that the model accepts, or leave them free",
             ) from error
         inferred = onnx.shape_inference.infer_shapes(after, data_prop=True)
     for value, inferred_value in zip(proto.graph.output, inferred.graph.output, strict=True):

@@ -32,7 +32,7 @@ _SUFFIXES = {
     "Model": _ENCODER,
 }
 
-_ENCODER_ALONE = "its encoder alone: give package.module:factory that returns (encoder, a dict of example inputs)"
+_ENCODER_ALONE = "its encoder alone: pass package.module:factory that returns (encoder, a dict of example inputs)"
 
 _MANY_GRAPHS = ("text2text-generation", "automatic-speech-recognition", "image-to-text", "visual-question-answering")
 
@@ -52,7 +52,7 @@ def canonical(task: str) -> str:
     if task == SENTENCE:  # optimum calls this a synonym of feature-extraction; here it includes pooling
         return SENTENCE
     if name not in tasks():
-        raise UsageError(f"there is no task '{task}'.{nearest(task, tasks())}", hint="tasks: " + ", ".join(tasks()))
+        raise UsageError(f"'{task}' is not a task.{nearest(task, tasks())}", hint="tasks: " + ", ".join(tasks()))
     return name
 
 
@@ -111,7 +111,7 @@ def exporter_config(module: Any, task: str) -> Any:
         )
     if is_encoder(type(module).__name__):
         raise UnsupportedError(
-            f"optimum exports '{config.model_type}' with its decoder only, and '{type(module).__name__}' has none.",
+            f"optimum exports '{config.model_type}' only with its decoder, and '{type(module).__name__}' has none.",
             hint=_ENCODER_ALONE,
         )
     try:
@@ -122,7 +122,7 @@ def exporter_config(module: Any, task: str) -> Any:
         raise UnsupportedError(
             f"optimum does not export the architecture '{config.model_type}' for the task '{task}'.",
             problems=[str(error.args[0] if error.args else error)],
-            hint="choose another --task, or give the model as package.module:factory",
+            hint="choose another --task, or pass the model as package.module:factory",
         ) from error
     return _one_graph(config_class(config, int_dtype="int64", float_dtype="fp32"), task)
 
@@ -185,7 +185,7 @@ def _examples(config: Any) -> Mapping[str, Any]:
         raise UnsupportedError(
             f"optimum cannot make example inputs for the architecture '{config._config.model_type}': "
             f"{first_line(error)}",
-            hint="some need a preprocessor_config.json beside config.json; or give package.module:factory",
+            hint="some need a preprocessor_config.json beside config.json; or pass package.module:factory",
         ) from error
 
 

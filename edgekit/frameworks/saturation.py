@@ -45,10 +45,10 @@ def requirements(
     if here:
         return {}, (f"the int8 weight '{wide}' uses all eight bits: sums of products may saturate on this processor",)
     raise UnsupportedError(
-        f"{runtime} cannot run this model right on '{target.name}':",
+        f"{runtime} cannot run this model correctly on '{target.name}':",
         problems=[
             f"the int8 weight '{wide}' uses all eight bits, and its processor has none of"
             f" {', '.join(WIDE_SUMS)}: sums of products saturate"
         ],
-        hint="quantize with reduce_range = true, as `edgekit export` does by itself for this target",
+        hint="quantize with reduce_range = true, as `edgekit export` does for this target",
     )

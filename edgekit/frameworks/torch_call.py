@@ -70,8 +70,8 @@ def describe(
         parameters, examples = _parameters_for(reference_inputs, names), tuple(map(_example, reference_inputs))
     else:
         raise UsageError(
-            f"nothing says what '{type(module).__name__}' takes.",
-            hint="name its inputs, as --input images:f32[batch,3,224,224]; or return (module, example_inputs)",
+            f"the inputs of '{type(module).__name__}' are not known.",
+            hint="name them, as --input images:f32[batch,3,224,224]; or return (module, example_inputs)",
         )
     specs = _specs(reference_inputs, parameters, examples)
     return _checked_call(module, specs, parameters, examples, described=bool(reference_inputs))
@@ -85,7 +85,7 @@ def parameter_names(module: Any) -> tuple[str, ...]:
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedError(
             f"'{type(module).__name__}' is compiled TorchScript, which torch does not export to ONNX any more.",
-            hint="return the nn.Module that it was compiled from, or give an ONNX file",
+            hint="return the nn.Module that it was compiled from, or pass an ONNX file",
         )
     parameters = inspect.signature(module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
@@ -134,7 +134,7 @@ def _tensor(value: Any) -> Any:
         return torch.from_numpy(np.array(value))
     raise UsageError(
         f"an example input is a {type(value).__name__}, not a tensor.",
-        hint="give tensors or numpy arrays, one for each argument",
+        hint="pass tensors or numpy arrays, one for each argument",
     )
 
 
@@ -170,7 +170,7 @@ def _specs(
             )
             if not fits or _DTYPES.get(spec.dtype) != example.dtype:
                 raise UsageError(
-                    f"the example for '{spec.name}' is {_describe_tensor(example)}, its description says {spec}."
+                    f"the example for '{spec.name}' is {_describe_tensor(example)}, but it is described as {spec}."
                 )
         return tuple(described)
     # The first dimension is the batch where all inputs share it; a lone number or a state of another size has none.
@@ -190,7 +190,7 @@ def _dtype_of(example: Any) -> str:
     name = str(example.dtype).removeprefix("torch.")
     short = SHORT_NAMES.get(name)
     if short is None:
-        raise UsageError(f"an example input has the element type {name}, which edgekit does not feed.")
+        raise UsageError(f"an example input has the element type {name}, which edgekit does not support.")
     return short
 
 
@@ -218,7 +218,7 @@ def _checked_call(
         )
         try:
             twice = run(module, parameters, doubled)
-            reason = None if _agree(outputs, twice) else "the module answers otherwise when it is given two examples"
+            reason = None if _agree(outputs, twice) else "the module's outputs change when it gets two examples"
         except UsageError:
             if described:
                 raise
@@ -284,7 +284,7 @@ def name_outputs(result: Any) -> dict[str, Any]:
         items = {f"output_{index}": value for index, value in enumerate(result)}
     else:
         raise UsageError(
-            f"the module gives a {type(result).__name__}, not tensors.",
+            f"the module returns a {type(result).__name__}, not tensors.",
             hint="return a tensor, a tuple or a dict of tensors",
         )
     tensors: dict[str, Any] = {}

@@ -41,8 +41,8 @@ def _broken(name: str, tensor: Any, what: str) -> UsageError:
 
     count = int((~torch.isfinite(tensor)).sum())
     return UsageError(
-        f"the weights of {what} are broken: {count:,} of {tensor.numel():,} values of '{name}' are NaN or infinite.",
-        hint="take the checkpoint of an earlier training step, or download the file again",
+        f"the weights of {what} are invalid: {count:,} of {tensor.numel():,} values of '{name}' are NaN or infinite.",
+        hint="use the checkpoint of an earlier training step, or download the file again",
     )
 
 

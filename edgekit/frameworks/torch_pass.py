@@ -81,7 +81,7 @@ def _is_call(model: Model) -> bool:
 def _original(model: Model) -> TorchOriginal:
     if not isinstance(model.original, TorchOriginal):
         raise UnsupportedError(
-            f"how a '{type(model.original).__name__}' is called is not known, so its module cannot be changed.",
-            hint="take a recipe whose passes work on graphs, as int8-static",
+            f"a pass cannot change the module of this model: a '{type(model.original).__name__}' runs it.",
+            hint="use a recipe whose passes work on graphs, as int8-static",
         )
     return model.original

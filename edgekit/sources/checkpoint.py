@@ -42,7 +42,7 @@ _OTHER_FORMATS = {
     "*.gguf": "GGUF (llama.cpp)",
     "tf_model.h5": "TensorFlow",
     "flax_model.msgpack": "Flax",
-    "*.onnx": "ONNX: give the .onnx file itself",
+    "*.onnx": "ONNX: pass the .onnx file itself",
     "*.ckpt": "a training checkpoint: save it with save_pretrained",
     "adapter_config.json": "an adapter (LoRA): merge it into its base model first",
 }
@@ -55,7 +55,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read '{path}': {error}.", hint="the file may be truncated; copy it again") from error
     if not isinstance(data, dict):
-        raise UsageError(f"'{path}' holds no JSON object.")
+        raise UsageError(f"'{path}' does not hold a JSON object.")
     return data
 
 
@@ -67,32 +67,32 @@ def check(folder: Path, reference: Reference) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise UsageError(
-            f"'{folder}' is no Hugging Face model: it has no config.json.{_other_format(folder)}",
-            hint="give the folder that holds config.json and the weights, as save_pretrained writes it",
+            f"'{folder}' is not a Hugging Face model: it has no config.json.{_other_format(folder)}",
+            hint="pass the folder that holds config.json and the weights, as save_pretrained writes it",
         )
     settings = read_json(config)
     if (folder / SENTENCE_MODULES).is_file() and "model_type" not in settings:
         raise UsageError(
-            f"'{folder}' keeps its transformer in a subfolder, an old layout of sentence-transformers.",
+            f"'{folder}' has its transformer in a subfolder, an old layout of sentence-transformers.",
             hint="load it with sentence-transformers and save it again",
         )
     _refuse_code(config, settings, reference)
     if quantized := settings.get("quantization_config"):
         method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else str(quantized)
         raise UnsupportedError(
-            f"'{folder}' is quantized already ({method}), in a form that is not exported.",
-            hint="give the checkpoint that it was made from: edgekit quantizes it, and checks what that costs",
+            f"'{folder}' is already quantized ({method}), in a form that cannot be exported.",
+            hint="pass the checkpoint that it was made from: edgekit quantizes it and measures the loss of accuracy",
         )
     if (folder / "adapter_config.json").is_file():
         raise UsageError(
-            f"'{folder}' holds an adapter (adapter_config.json) beside a whole model: which counts cannot be told.",
+            f"'{folder}' has an adapter (adapter_config.json) and a complete model: it is not clear which to export.",
             hint="merge it (peft: merge_and_unload().save_pretrained(...)), or move the adapter's files elsewhere",
         )
     files = weights(folder)
     if not files:
         raise UsageError(
             f"'{folder}' has a config.json but no weights.{_other_format(folder)}",
-            hint=f"it should hold {SAFETENSORS}, or shards and their index; a partial download or Git LFS lacks them",
+            hint=f"it should have {SAFETENSORS}, or shards and their index; a partial download or Git LFS lacks them",
         )
     for file in files:
         if file.suffix == ".safetensors":
@@ -108,7 +108,7 @@ def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -
             ", ".join(sorted({str(value) for value in remote.values()})) if isinstance(remote, dict) else str(remote)
         )
         raise UsageError(
-            f"'{config}' asks to run the checkpoint's own Python code ({names}), which is refused.",
+            f"'{config}' asks to run the checkpoint's own Python code ({names}), which is not allowed.",
             hint="read that code, then allow it with --trust-remote-code",
         )
 
@@ -138,7 +138,7 @@ def weights(folder: Path) -> tuple[Path, ...]:
 def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     mapping = read_json(index).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise UsageError(f"'{index}' names no shards.")
+        raise UsageError(f"'{index}' does not list any shards.")
     names = sorted({str(name) for name in mapping.values()})
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -170,7 +170,7 @@ def check_safetensors(path: Path) -> None:
         ) from error
     if size < 8 + length + end:
         raise UsageError(
-            f"'{path}' is truncated: it has {size:,} bytes, its header promises {8 + length + end:,}.",
+            f"'{path}' is truncated: it has {size:,} bytes, its header states {8 + length + end:,}.",
             hint="copy or download it again",
         )
 

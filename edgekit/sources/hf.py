@@ -81,14 +81,16 @@ class HuggingFace:
         path = Path(reference.ref)
         if path.is_file():
             raise UsageError(
-                f"'{path}' holds weights without their network.",
-                hint="give the folder with its config.json, or package.module:factory that loads them",
+                f"'{path}' has weights without their network.",
+                hint="pass the folder with its config.json, or package.module:factory that loads them",
             )
         if path.is_dir():
             return path
         if reference.ref in embedded.names():
             return embedded.folder(reference.ref)
-        raise UsageError(f"there is no folder '{reference.ref}'.", hint="give the path of a checkpoint, or hf:org/name")
+        raise UsageError(
+            f"the folder '{reference.ref}' does not exist.", hint="pass the path of a checkpoint, or hf:org/name"
+        )
 
 
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:

@@ -25,7 +25,7 @@ def name_of(ref: str) -> str:
     name = ref[len(SCHEME) :].strip("/")
     if not _NAME.match(name):
         raise UsageError(
-            f"'{ref}' is no model name on the hub.",
+            f"'{ref}' is not a model name of the hub.",
             hint="write it as hf:org/name, for example hf:google-bert/bert-base-uncased",
         )
     return name
@@ -74,7 +74,7 @@ def _explained(error: Exception, name: str, reference: Reference) -> Exception:
 
     if isinstance(error, errors.GatedRepoError):
         return UsageError(
-            f"'{name}' is gated: its authors want your consent first.",
+            f"'{name}' is gated: its authors require your consent first.",
             hint=f"accept the terms at https://huggingface.co/{name}, then `hf auth login`",
         )
     if isinstance(error, errors.RevisionNotFoundError):
@@ -83,17 +83,17 @@ def _explained(error: Exception, name: str, reference: Reference) -> Exception:
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return UsageError(
-            f"there is no model '{name}' on the hub, or it is private.",
+            f"the model '{name}' does not exist on the hub, or it is private.",
             hint="check the name; for a private model log in with `hf auth login`",
         )
     if isinstance(error, errors.LocalEntryNotFoundError):
         if offline(reference):
             return UsageError(
-                f"'{name}' is not in the local cache, and the network is not to be used (--offline or HF_HUB_OFFLINE).",
+                f"'{name}' is not in the local cache, and the network may not be used (--offline or HF_HUB_OFFLINE).",
                 hint=f"run `hf download {name}` where there is a network, or unset HF_HUB_OFFLINE",
             )
         return EnvironmentFault(
             f"the hub cannot be reached, and '{name}' is not in the local cache.",
-            hint=f"check the network with `hf download {name}`, or copy the model's folder here and give its path",
+            hint=f"check the network with `hf download {name}`, or copy the model's folder here and pass its path",
         )
     return EnvironmentFault(f"'{name}' cannot be fetched from the hub: {error}.", hint=f"try `hf download {name}`")

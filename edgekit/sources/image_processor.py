@@ -142,7 +142,7 @@ def _size(value: Any, square: bool) -> tuple[int, ...] | None:
         if value:
             return None
     raise UsageError(
-        f"preprocessor_config.json: '{value}' is no image size.", hint='write it as {"height": 224, "width": 224}'
+        f"preprocessor_config.json: '{value}' is not an image size.", hint='write it as {"height": 224, "width": 224}'
     )
 
 

@@ -34,7 +34,7 @@ class OnnxFile:
         if not path.is_file():
             others = {file.name for file in path.parent.glob("*.onnx")} if path.parent.is_dir() else set()
             raise UsageError(
-                f"there is no file '{path}'.{nearest(path.name, others)}", hint="give the path of a .onnx file"
+                f"the file '{path}' does not exist.{nearest(path.name, others)}", hint="pass the path of a .onnx file"
             )
         if path.stat().st_size == 0:
             raise UsageError(f"'{path}' is empty.", hint="copy it again")
@@ -62,8 +62,8 @@ class OnnxFile:
         proto = onnx_model.load(path)
         if broken := onnx_model.non_finite(proto):
             raise UsageError(
-                f"the weights of '{path}' are broken: '{broken}' has values that are NaN or infinite.",
-                hint="export the model again from a sound checkpoint",
+                f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
+                hint="export the model again from a valid checkpoint",
             )
         onnx_model.check(path)
         graph = workdir / onnx_model.GRAPH_FILE

@@ -66,13 +66,13 @@ def _refusal(error: Exception, proto: Any, version: str) -> UnsupportedError:
             problems.append(problem)
     if opset := re.search(r"Opset (\d+) is under development.* till opset (\d+)", text):
         return UnsupportedError(
-            f"the model's operator set {opset[1]} is newer than onnxruntime {version} knows: up to {opset[2]}.",
+            f"the model's operator set {opset[1]} is newer than the latest of onnxruntime {version}, {opset[2]}.",
             hint=f"export it again with opset {opset[2]} or lower, or pip install --upgrade onnxruntime",
         )
     return UnsupportedError(
         f"onnxruntime {version} cannot load the model: {_without_codes(error)}",
         problems=problems[:10],
-        hint="replace the operator when exporting, or give the model as package.module:factory",
+        hint="replace the operator when exporting, or pass the model as package.module:factory",
     )
 
 

@@ -20,8 +20,8 @@ def check_processor(reference: Reference) -> None:
     """Raise UsageError for a processor that does not exist."""
     if reference.processor and not Path(reference.processor).exists():
         raise UsageError(
-            f"there is no processor '{reference.processor}'.",
-            hint=f"give a folder with tokenizer.json, or a {FILE}",
+            f"the processor '{reference.processor}' does not exist.",
+            hint=f"pass a folder with tokenizer.json, or a {FILE}",
         )
 
 

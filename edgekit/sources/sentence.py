@@ -60,7 +60,7 @@ def read_head(folder: Path) -> Head | None:
         if kind == "Transformer":
             if entry.get("path"):
                 raise UsageError(
-                    f"'{folder}' keeps its transformer in '{entry['path']}'.",
+                    f"'{folder}' has its transformer in '{entry['path']}'.",
                     hint="save it again with sentence-transformers",
                 )
         elif kind == "Pooling" and not pooling:
@@ -71,12 +71,12 @@ def read_head(folder: Path) -> Head | None:
             normalize = True
         else:
             raise UsageError(
-                f"'{path}' has the module '{kind}', which edgekit does not build.",
-                hint="export the encoder alone with --task feature-extraction, or give package.module:factory",
+                f"'{path}' has the module '{kind}', which edgekit does not support.",
+                hint="export the encoder alone with --task feature-extraction, or pass package.module:factory",
             )
     if not pooling:
         raise UsageError(
-            f"'{path}' names no Pooling module.", hint="export the encoder alone with --task feature-extraction"
+            f"'{path}' does not list a Pooling module.", hint="export the encoder alone with --task feature-extraction"
         )
     return Head(pooling, tuple(dense), normalize)
 
@@ -102,7 +102,7 @@ def _pooling(path: Path) -> tuple[str, ...]:
     unknown = [mode for mode in modes if mode not in _POOLING.values()] + others
     if unknown or not modes:
         raise UsageError(
-            f"'{path}' pools by '{unknown[0] if unknown else 'nothing'}', which edgekit does not build.",
+            f"'{path}' pools by '{unknown[0] if unknown else 'nothing'}', which edgekit does not support.",
             hint="export the encoder alone with --task feature-extraction",
         )
     return modes
@@ -112,7 +112,7 @@ def _dense(folder: Path) -> Dense:
     settings = checkpoint.read_json(folder / "config.json")
     activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
     if activation not in _ACTIVATIONS:
-        raise UsageError(f"'{folder}' uses the activation '{activation}', which edgekit does not build.")
+        raise UsageError(f"'{folder}' uses the activation '{activation}', which edgekit does not support.")
     try:
         sizes = int(settings["in_features"]), int(settings["out_features"])
     except (KeyError, TypeError, ValueError) as error:

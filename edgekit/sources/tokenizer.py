@@ -92,7 +92,7 @@ def _load(folder: Path, reference: Reference) -> Any:
     has_json = (folder / "tokenizer.json").is_file()
     if settings.get("auto_map") and not has_json and not reference.trust_remote_code:
         raise UsageError(
-            f"the tokenizer of '{folder}' is Python code of its own, which is refused.",
+            f"the tokenizer of '{folder}' is Python code of its own, which is not allowed.",
             hint="read that code, then allow it with --trust-remote-code",
         )
     # With transformers 5 the tokenizer.json is complete, and the classes of 4 would change it: its LlamaTokenizer adds

@@ -47,7 +47,7 @@ class TorchModule:
         with _working_directory_importable():
             if importlib.util.find_spec(package) is None:
                 raise UsageError(
-                    f"there is no package or module '{package}' for '{reference.ref}'.",
+                    f"the package or module '{package}' of '{reference.ref}' does not exist.",
                     hint="run from the folder that holds it, or install it into this environment",
                 )
 
@@ -187,7 +187,8 @@ def _call_factory(reference: Reference) -> Any:
             value: Any = importlib.import_module(module_name)
         except (Exception, SystemExit) as error:  # the user's module runs at import
             raise UsageError(
-                f"'{module_name}' does not import: {first_line(error)}", hint=f"try `python -c 'import {module_name}'`"
+                f"'{module_name}' cannot be imported: {first_line(error)}",
+                hint=f"try `python -c 'import {module_name}'`",
             ) from error
         for part in attribute.split("."):
             if not hasattr(value, part):
@@ -204,7 +205,7 @@ def _call_factory(reference: Reference) -> Any:
         except (Exception, SystemExit) as error:
             raise UsageError(
                 f"'{reference.ref}' fails: {first_line(error)}{_where(error)}",
-                hint="it is called without arguments and gives an nn.Module, or (module, example_inputs)",
+                hint="it is called without arguments and must return an nn.Module, or (module, example_inputs)",
             ) from error
 
 
@@ -229,7 +230,7 @@ def _split_result(result: Any, reference: Reference) -> tuple[Any, Any]:
     module, example_inputs = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not _is_module(module):
         raise UsageError(
-            f"'{reference.ref}' gives a {type(module).__name__}, not an nn.Module.",
+            f"'{reference.ref}' returns a {type(module).__name__}, not an nn.Module.",
             hint="return the module, or (module, example_inputs)",
         )
     return module, example_inputs if example_inputs is not None else getattr(module, "example_inputs", None)

@@ -123,6 +123,6 @@ def unread(config: Any) -> tuple[str, ...]:
 
 def _unsupported(what: str, where: str) -> UsageError:
     return UsageError(
-        f"{where} uses {what}, which transformers 4.57 does not compute: the numbers would be wrong.",
-        hint="give the model as an ONNX file exported with transformers 5, or as package.module:factory",
+        f"{where} uses {what}, which transformers 4.57 does not support: the outputs would be wrong.",
+        hint="pass the model as an ONNX file exported with transformers 5, or as package.module:factory",
     )

@@ -45,7 +45,7 @@ def load(folder: Path, reference: Reference) -> Loaded:
     head = sentence.read_head(folder) if task == optimum_config.SENTENCE else None
     if task == optimum_config.SENTENCE and head is None:
         raise UsageError(
-            f"'{folder}' does not say how its token vectors are pooled into one (modules.json, 1_Pooling/config.json).",
+            f"'{folder}' has no description of how its token vectors are pooled (modules.json, 1_Pooling/config.json).",
             hint="save it with sentence-transformers, or export the encoder with --task feature-extraction",
         )
     module, missing = _weights(folder, config, task, class_name, reference)
@@ -62,7 +62,7 @@ def from_module(module: Any, reference: Reference) -> Loaded:
     task = optimum_config.canonical(reference.task) if reference.task else inferred
     if task is None or task == optimum_config.SENTENCE:
         raise UsageError(
-            f"the task of a live '{type(module).__name__}' cannot be told.",
+            f"the task of '{type(module).__name__}' cannot be inferred.",
             hint="name it, as task='image-classification'; return a part of a model with inputs: (module, inputs)",
         )
     return describe(module, task, f"'{type(module).__name__}'")
@@ -101,13 +101,13 @@ def _config(folder: Path, reference: Reference) -> Any:
     if settings.get("auto_map") and reference.trust_remote_code:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
     if not kind:
-        raise UsageError(f"'{path}' does not name a model_type.", hint="is it the config.json of a transformers model?")
+        raise UsageError(f"'{path}' has no model_type.", hint="is it the config.json of a transformers model?")
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     if kind not in CONFIG_MAPPING:
         raise UsageError(
-            f"'{path}' is of the model type '{kind}', which transformers {transformers.__version__} does not know.",
-            hint="give the model as an ONNX file, or as package.module:factory",
+            f"'{path}' is of the model type '{kind}', which transformers {transformers.__version__} does not support.",
+            hint="pass the model as an ONNX file, or as package.module:factory",
         )
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
@@ -133,7 +133,7 @@ def _task(folder: Path, config: Any, reference: Reference) -> tuple[str, str | N
         return task, class_name if is_same_task else None
     if inferred is None:
         raise UsageError(
-            f"the task of '{folder}' cannot be told from its class '{class_name}'.",
+            f"the task of '{folder}' cannot be inferred from its class '{class_name}'.",
             hint="name it: --task image-classification, text-classification, feature-extraction, ...",
         )
     return inferred, class_name
@@ -162,7 +162,7 @@ def _weights(
     except Exception as error:  # errors of safetensors (Rust), pickle, torch and transformers share no base class
         if "Unrecognized configuration class" in str(error):
             raise UnsupportedError(
-                f"a model of the type '{config.model_type}' has no form for the task '{task}' in transformers.",
+                f"transformers has no class of the model type '{config.model_type}' for the task '{task}'.",
                 hint="leave --task out, or name the task that the checkpoint was saved for",
             ) from error
         raise _unreadable(folder, error) from error
@@ -193,7 +193,7 @@ def _unreadable(folder: Path, error: Exception) -> UsageError:
     pickled = [file for file in checkpoint.weights(folder) if file.suffix != ".safetensors"]
     if pickled and any(isinstance(item, pickle.UnpicklingError) for item in _chain(error)):
         return UsageError(
-            f"'{pickled[0]}' is a pickle that runs code when it is read, which is refused.",
+            f"'{pickled[0]}' is a pickle that runs code when it is read, which is not allowed.",
             hint="convert it to safetensors; or, if you trust who made it, allow it with --allow-pickle",
         )
     return UsageError(

@@ -35,7 +35,7 @@ def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
         optimize=True,
     )
     if program is None:
-        raise BuildError("torch gave no graph.")
+        raise BuildError("torch returned no graph.")
     proto = program.model_proto
     _free_outputs(proto, call)
     onnx_model.save(proto, graph)

@@ -44,7 +44,7 @@ class Export(Record):
     def __post_init__(self) -> None:
         if self.opset is not None and self.opset not in OPSETS:
             raise UsageError(
-                f"opset {self.opset} cannot be exported.", hint=f"take one from {OPSETS[0]} to {OPSETS[-1]}"
+                f"opset {self.opset} cannot be exported.", hint=f"use one from {OPSETS[0]} to {OPSETS[-1]}"
             )
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
@@ -71,12 +71,12 @@ class Export(Record):
         opset = onnx_graph.opset(proto)
         if model.format == "onnx" and self.opset not in (None, opset):
             raise UsageError(
-                f"the ONNX file has opset {opset}, and {self.opset} was asked for: a file is taken as it is.",
+                f"the ONNX file has opset {opset}, not {self.opset} as asked: a file is used as it is.",
                 hint="leave --opset out, or convert the file with onnx.version_converter first",
             )
         if model.format == "torch" and opset != (self.opset or OPSET):
             raise BuildError(
-                f"the exporter wrote opset {opset} where {self.opset or OPSET} was asked for.",
+                f"the exporter wrote opset {opset}, not {self.opset or OPSET} as asked.",
                 hint=f"export with opset {opset}, or another from {OPSETS[0]} to {OPSETS[-1]}",
             )
         if (parameters := model.info.parameters) is None:
@@ -111,8 +111,8 @@ class Export(Record):
         except Exception as error:  # the tracers pass on whatever the model's code raises
             raise BuildError(
                 f"the model cannot be exported to ONNX: {_reason(error)}",
-                hint="an operator, a branch on tensor values, or a first dimension that is no batch may be in the way: "
-                "--input name:dtype[dims] says which sizes are free, --verbose shows more",
+                hint="an operator, a branch on tensor values, or a first dimension that is not a batch may be the "
+                "cause: --input name:dtype[dims] sets which sizes are free, --verbose shows more",
             ) from error
 
 

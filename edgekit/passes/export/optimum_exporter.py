@@ -69,7 +69,7 @@ def _correct_sizes(model: Model, graph: Path, config: Any) -> None:
 
 def _output_shapes(model: Model, feeds: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     if model.original is None:
-        raise EdgekitError("a model to export needs its original, which tells the sizes of its outputs.")
+        raise EdgekitError("a model to export needs its original, which is run for the sizes of its outputs.")
     return {name: array.shape for name, array in model.original.run(feeds).items()}
 
 

@@ -45,7 +45,7 @@ class Cast(Record):
     def __post_init__(self) -> None:
         if self.overrides is not None and self.dtype == "bf16":
             raise UsageError(
-                "cast: bf16 is chosen for a graph as a whole: it takes no settings for operators or nodes.",
+                "cast: bf16 applies to the whole graph: it has no settings for operators or nodes.",
                 hint="leave the tables [passes.operators...] and [passes.nodes...] out, or cast to f16",
             )
 
@@ -64,7 +64,7 @@ class Cast(Record):
             return self._mark(model, workdir, rewrite)
         if model.precision not in ("f32", *QUANTIZED):
             raise UnsupportedError(
-                f"f16 starts from an f32 model or a quantized one ({', '.join(QUANTIZED)}), this one is "
+                f"f16 starts from an f32 model or a quantized one ({', '.join(QUANTIZED)}); this one is "
                 f"{model.precision}.",
                 hint="cast once in a recipe",
             )
@@ -91,7 +91,9 @@ class Cast(Record):
         kinds = {node.op_type for node in proto.graph.node}
         conversion = to_half(proto, keep=left_in_float(proto.graph, kinds, self.overrides, self.name))
         if not conversion.half:
-            raise UnsupportedError("no operator of this graph runs in f16.", hint="take the recipe fp32 or int8-static")
+            raise UnsupportedError(
+                "no operator of this graph can run in f16.", hint="use the recipe fp32 or int8-static"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         save(proto, target)
         return [
@@ -105,7 +107,7 @@ class Cast(Record):
         """Copy the graphs as they are: bf16 is a choice of the runtime, made from the model's precision."""
         if "bf16" in model.precision.split("+") or "f16" in model.precision.split("+"):
             raise UnsupportedError(
-                f"the model is {model.precision} already, it cannot be marked bf16.", hint="cast once in a recipe"
+                f"the model is already {model.precision}; it cannot be marked bf16.", hint="cast once in a recipe"
             )
         for part in model.parts:
             (workdir / part.file).parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,9 @@ def to_half(proto: Any, keep: Collection[str] = ()) -> Conversion:
             _retype_cast(node)
     notes = _convert_constants(graph, read_half, read_float, suffix)
     if precisions.beyond:
-        notes.append(f"{precisions.beyond} operators stay in f32 because a constant of theirs is beyond f16")
+        notes.append(
+            f"{precisions.beyond} operators stay in f32 because one of their constants is beyond the range of f16"
+        )
     casts = _insert_casts(graph, precisions, read_half, read_float, written_half, suffix)
     del graph.value_info[:]
     return Conversion(len(halved), len(graph.node) - casts - len(halved), casts, tuple(notes))
@@ -257,7 +259,7 @@ def _convert_constants(graph: Any, read_half: set[str], read_float: set[str], su
             kept.append(numpy_helper.from_array(values.astype(np.float16), tensor.name + suffix))
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    return [f"{vanishing} of {total} weights are below the least f16 and became 0"] if vanishing else []
+    return [f"{vanishing} of {total} weights are below the smallest f16 and became 0"] if vanishing else []
 
 
 def _insert_casts(

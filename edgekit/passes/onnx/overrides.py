@@ -53,8 +53,8 @@ def check_operators(overrides: Overrides[Any] | None, known: Collection[str], pa
     for kind in overrides.operators if overrides else ():
         if kind not in known:
             raise UsageError(
-                f"{pass_name}: [passes.operators.{kind}]: it changes no {kind}.{nearest(kind, known)}",
-                hint=f"it changes {', '.join(sorted(known))}" if len(known) < 10 else "name an ONNX operator",
+                f"{pass_name}: [passes.operators.{kind}]: the pass does not change '{kind}'.{nearest(kind, known)}",
+                hint=f"the pass changes {', '.join(sorted(known))}" if len(known) < 10 else "name an ONNX operator",
             )
 
 
@@ -74,8 +74,8 @@ def by_node(
             )
         if kinds[name] not in known:
             raise UsageError(
-                f"{pass_name}: the node '{name}' is a {kinds[name]}, which it does not change.",
-                hint=f"leave its table out: it changes {', '.join(sorted(known))}",
+                f"{pass_name}: the node '{name}' is a {kinds[name]}, which the pass does not change.",
+                hint=f"leave its table out: the pass changes {', '.join(sorted(known))}",
             )
     settings = {}
     for name, kind in kinds.items():

@@ -77,11 +77,9 @@ def _refuse(graph: Any) -> None:
     kinds = {node.op_type for node in graph.node}
     problems = [f"it has {kind} nodes, whose inner graphs cannot be quantized" for kind in SUBGRAPHS if kind in kinds]
     if operators := sorted(kinds & set(QUANTIZED)):
-        problems.append(f"it is quantized already ({', '.join(operators)})")
+        problems.append(f"it is already quantized ({', '.join(operators)})")
     if problems:
-        raise UnsupportedError(
-            "this graph cannot be quantized.", problems=problems, hint="take the recipe fp32 or bf16"
-        )
+        raise UnsupportedError("this graph cannot be quantized.", problems=problems, hint="use the recipe fp32 or bf16")
 
 
 def raise_opset(proto: Any, least: int) -> Any:
@@ -92,8 +90,8 @@ def raise_opset(proto: Any, least: int) -> Any:
         return version_converter.convert_version(proto, least)
     except Exception as error:  # the converter is native code with exceptions of its own
         raise UnsupportedError(
-            f"the graph uses opset {onnx_graph.opset(proto)}, the pass needs {least}, and onnx cannot convert it: "
-            f"{error}",
+            f"the graph uses opset {onnx_graph.opset(proto)}, the pass needs {least}, and onnx cannot convert "
+            f"the graph: {error}",
             hint=f"export the model again with opset {least} or newer",
         ) from error
 

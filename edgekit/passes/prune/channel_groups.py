@@ -50,7 +50,7 @@ def prunable(module: Any, forward: Forward, work: Work, exclude: Sequence[str] =
     notes = []
     if unsound:
         notes.append(
-            f"left alone: {len(unsound)} groups whose channels are counted elsewhere or are outputs "
+            f"not pruned: {len(unsound)} groups whose channels are also read elsewhere or are outputs "
             f"({_first_names(unsound)})"
         )
     return Prunable(tuple(kept), tuple(notes))
@@ -79,8 +79,8 @@ def _by_dependency(module: Any, forward: Forward, work: Work) -> tuple[Group, ..
     """Return the groups that torch-pruning traces. Raises UnsupportedError for transformers that it cannot follow."""
     if _is_transformers(module) and 2 * work.convolutions < work.total:
         raise UnsupportedError(
-            f"'{type(module).__name__}' cannot be pruned: of the transformers, pruning knows {KNOWN}.",
-            hint="take a recipe without pruning: int8-static, int8-dynamic, fp16; or prune it in your own code and "
+            f"'{type(module).__name__}' cannot be pruned: of the transformers, pruning supports {KNOWN}.",
+            hint="use a recipe without pruning: int8-static, int8-dynamic, fp16; or prune it in your own code and "
             "export the pruned module",
         )
     return channel_groups(module, lambda part: list(forward(part).values()))
@@ -96,7 +96,7 @@ def _check_names(module: Any, exclude: Sequence[str]) -> None:
         if name not in names:
             raise UsageError(
                 f"exclude: the model has no module '{name}'.{nearest(name, names)}",
-                hint="names are those of `named_modules()`; one with parts, as 'layer1', stands for all of them",
+                hint="names are those of `named_modules()`; one with parts, as 'layer1', includes all of them",
             )
 
 

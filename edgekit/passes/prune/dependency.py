@@ -22,7 +22,7 @@ LIMIT_S = 120.0
 """A trace of ResNet-50 takes a second or two; one that takes this long does not end."""
 
 _INSTEAD = (
-    "prune it in your own code and export the pruned module; or take a recipe without pruning: "
+    "prune it in your own code and export the pruned module; or use a recipe without pruning: "
     "int8-static, int8-dynamic, fp16"
 )
 
@@ -55,12 +55,12 @@ def channel_groups(module: Any, run: Callable[[Any], Any], *, limit_s: float = L
     name = type(module).__name__
     if answer is None:
         raise UnsupportedError(
-            f"'{name}' cannot be pruned: finding the channels that go together did not end in {limit_s:g} s.",
+            f"'{name}' cannot be pruned: finding the channels that belong together did not end in {limit_s:g} s.",
             hint=_INSTEAD,
         )
     if "fault" in answer:
         raise UnsupportedError(
-            f"'{name}' cannot be pruned: torch-pruning cannot follow it: {answer['fault']}.", hint=_INSTEAD
+            f"'{name}' cannot be pruned: torch-pruning cannot trace it: {answer['fault']}.", hint=_INSTEAD
         )
     return tuple(Group.from_dict(group) for group in answer["groups"])
 
@@ -75,7 +75,9 @@ def _trace(module: Any, run: Callable[[Any], Any], sender: Connection) -> None:
             groups = [group.to_dict() for group in _groups(module, run)]
         answer: dict[str, Any] = {"groups": groups}
     except Exception as error:  # torch-pruning raises whatever it meets
-        answer = {"fault": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no word'}"}
+        answer = {
+            "fault": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
+        }
     sender.send_bytes(json.dumps(answer).encode())
     sender.close()
 

@@ -56,7 +56,7 @@ class PruneNM(Record):
         """
         if "i8" in model.precision:
             raise UnsupportedError(
-                f"{self.n}:{self.m} pruning starts from float weights, this model is {model.precision}.",
+                f"{self.n}:{self.m} pruning starts from float weights; this model is {model.precision}.",
                 hint="put prune-nm before the quantizing pass in the recipe",
             )
         rewrite = Rewrite(self.name, self.to_dict(), self.packages)
@@ -90,9 +90,9 @@ class PruneNM(Record):
             sparse += 1
         if not sparse:
             raise UnsupportedError(
-                f"no weights of this graph can become {self.n}:{self.m} sparse.",
+                f"no weight of this graph can become {self.n}:{self.m} sparse.",
                 problems=[f"{count} weights: {reason}" for reason, count in sorted(skipped.items())],
-                hint="take a recipe without prune-nm",
+                hint="use a recipe without prune-nm",
             )
         notes = [f"{sparse} weights are {self.n}:{self.m} sparse along their input channels"]
         return notes + [f"left dense: {count} weights, {reason}" for reason, count in sorted(skipped.items())]

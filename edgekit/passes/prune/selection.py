@@ -56,9 +56,9 @@ def select(
     whole, smallest = work(0), work(len(blocks))
     if smallest > budget:
         raise UnsupportedError(
-            f"so much cannot be pruned: {whole:,} multiply-adds should become {budget:,}, and with widths in multiples "
-            f"of {round_to} they can become {smallest:,}.",
-            hint="give a smaller ratio, or round_to = 1 in the recipe's pass 'prune'",
+            f"the model cannot be pruned so far: {whole:,} multiply-adds should become {budget:,}, and with widths in "
+            f"multiples of {round_to} the least is {smallest:,}.",
+            hint="set a smaller ratio, or round_to = 1 in the recipe's pass 'prune'",
         )
     low, high = 0, len(blocks)
     while low < high:

@@ -73,7 +73,7 @@ class Prune(Record):
         from edgekit.passes.prune.multiplications import count
 
         if training is None or not len(training.data):
-            raise UsageError("pruning needs training data, and there is none.", hint="give samples with --train DIR")
+            raise UsageError("pruning needs training data, but there is none.", hint="pass samples with --train DIR")
         started = time.perf_counter()
         example = _example(training)
         forward = _forward(model, example)
@@ -129,9 +129,9 @@ class Prune(Record):
         prunable = channel_groups.prunable(module, forward, count(module, forward), self.exclude)
         if not prunable.groups:
             raise UnsupportedError(
-                f"'{type(module).__name__}' has nothing that can be pruned.",
+                f"'{type(module).__name__}' has no part that can be pruned.",
                 problems=prunable.notes,
-                hint="take a recipe without pruning",
+                hint="use a recipe without pruning",
             )
         # Each group keeps at least half of the share that is left overall, so that no layer becomes a bottleneck.
         least = [max(1, math.ceil(group.size * (1 - self.ratio) / 2)) for group in prunable.groups]

@@ -142,8 +142,8 @@ def find_ranges(
             history.append((count, *extremes.result()))
     if count == 0:
         raise UsageError(
-            "static quantization needs samples and got none.",
-            hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
+            "static quantization needs samples, but there are none.",
+            hint="pass data with --data, or use a recipe that needs none: int8-dynamic, fp16 or bf16",
         )
     del session
     low, high = extremes.result()
@@ -236,14 +236,14 @@ def _settling_note(
     import numpy as np
 
     if count < 2:
-        return ("the ranges come from one sample: give more",)
+        return ("the ranges come from one sample: pass more",)
     width = np.maximum(high - low, np.finfo(np.float32).tiny)
     for seen, lowest, highest in history:
         near = np.abs(highest - lowest - width) <= SETTLED * width
         if near.mean() >= SETTLED_SHARE and seen <= SETTLED_EARLY * count:
             share = f"{SETTLED_SHARE:.0%} of them within {SETTLED:.0%}"
             return (f"after {seen} of {count} samples the ranges had settled ({share})",)
-    return (f"the ranges were still widening at {count} samples: more may serve the accuracy",)
+    return (f"the ranges were still widening at {count} samples: more may improve the accuracy",)
 
 
 class Extremes:
@@ -287,6 +287,6 @@ def refuse_non_finite(values: np.ndarray, tensors: Sequence[str], number: int) -
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise BuildError(
-            f"calibration sample {number} gives the tensor '{tensors[bad[0]]}' a value that is not finite.",
+            f"in calibration sample {number} the tensor '{tensors[bad[0]]}' has a value that is not finite.",
             hint="check the samples' preprocessing, and the model in fp32 with `--recipe fp32`",
         )

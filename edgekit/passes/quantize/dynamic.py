@@ -60,7 +60,7 @@ class QuantizeDynamic(Record):
         """
         if model.precision not in ("f32", "bf16"):
             raise UnsupportedError(
-                f"dynamic quantization starts from an f32 model, this one is {model.precision}.",
+                f"dynamic quantization starts from an f32 model; this one is {model.precision}.",
                 hint="put quantize-dynamic first in the recipe",
             )
         no_telemetry()
@@ -81,7 +81,7 @@ class QuantizeDynamic(Record):
             raise UnsupportedError(
                 f"dynamic int8 does not suit this graph: convolutions do {share:.0%} of its work, and quantized "
                 "dynamically they become ConvInteger, which runs slower than float or not at all.",
-                hint="take --recipe int8-static with --data, or --recipe fp16 or bf16",
+                hint="use --recipe int8-static with --data, or --recipe fp16 or bf16",
             )
         exclude = (*self.exclude, *left_in_float(prepared.proto.graph, OPERATORS, self.overrides, self.name))
         choice = choose_nodes(prepared.proto.graph, OPERATORS, (), exclude, activation_matmul=False)

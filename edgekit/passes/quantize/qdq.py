@@ -58,10 +58,10 @@ def choose_nodes(
         problems = [f"{count} {reason}" for reason, count in sorted(skipped.items())]
         raise UnsupportedError(
             "there is nothing to quantize: "
-            + ("no fit " + " or ".join(present) if present else f"the graph has no {', '.join(operators)}")
+            + (f"no {' or '.join(present)} is suitable" if present else f"the graph has no {', '.join(operators)}")
             + ".",
             problems=problems,
-            hint="take a recipe without int8: fp32, fp16 or bf16",
+            hint="use a recipe without int8: fp32, fp16 or bf16",
         )
     chosen += _followers(graph, chosen, constants, floats, set(followers), set(exclude))
     tensors = dict.fromkeys(
@@ -76,18 +76,18 @@ def _unfit_reason(node: Any, constants: dict[str, Any], floats: set[str], activa
     """Return why `node` has no fast integer kernel, or None."""
     data, weight = node.input[0], node.input[1]
     if data not in floats or data in constants:
-        return "first operand is constant or not f32"
+        return "the first operand is constant or not f32"
     if weight not in constants:
         if node.op_type == "MatMul" and activation_matmul and weight in floats:
             return None
-        return "weights are not constant"
+        return "the weights are not constant"
     if constants[weight].data_type != FLOAT:
-        return "weights are not f32"
+        return "the weights are not f32"
     # Per-channel scales are along the columns; for stacked matrices onnxruntime would put them along the rows.
     if node.op_type in ("MatMul", "Gemm") and len(constants[weight].dims) != 2:
-        return "weights are not a matrix"
+        return "the weights are not a matrix"
     if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and node.input[2] not in constants:
-        return "bias is not constant"
+        return "the bias is not constant"
     return None
 
 

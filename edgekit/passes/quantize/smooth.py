@@ -73,12 +73,12 @@ class Smooth(Record):
         """
         if samples is None or len(samples) == 0:
             raise UsageError(
-                "smoothing needs samples to find the outliers of the activations, and there are none.",
-                hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
+                "smoothing needs samples to find the outliers of the activations, but there are none.",
+                hint="pass data with --data, or use a recipe that needs none: int8-dynamic, fp16 or bf16",
             )
         if model.precision not in ("f32", "bf16") or len(model.parts) != 1:
             raise UnsupportedError(
-                f"smoothing starts from an f32 model of one graph, this one is {model.precision} with "
+                f"smoothing starts from an f32 model of one graph; this one is {model.precision} with "
                 f"{len(model.parts)}.",
                 hint="put smooth first in the recipe",
             )
@@ -112,8 +112,8 @@ class Smooth(Record):
         ]
         if not activations:
             raise UnsupportedError(
-                "there is nothing to smooth: no MatMul or Gemm with constant weights reads an activation that can be.",
-                hint="take --recipe int8-static",
+                "there is nothing to smooth: no MatMul or Gemm with constant weights reads a suitable activation.",
+                hint="use --recipe int8-static",
             )
         return activations
 
@@ -154,7 +154,9 @@ class Smooth(Record):
         notes = [f"{len(scales)} activations smoothed: {folded} by the norm or layer before, the others by a Mul"]
         if chosen:
             alphas = [alpha for alpha in chosen if alpha is not None]
-            notes.append(f"alpha {min(alphas, default=0)} to {max(alphas, default=0)}; {chosen.count(None)} left alone")
+            notes.append(
+                f"alpha {min(alphas, default=0)} to {max(alphas, default=0)}; {chosen.count(None)} not smoothed"
+            )
         return scales, tuple(notes)
 
 

@@ -122,7 +122,7 @@ class QuantizeStatic(Record):
         if self.levels == "f8" and not (self.activations == "s8" and self.symmetric_activations):
             raise UsageError(
                 "quantize-static: 8-bit floats have no zero point.",
-                hint="beside levels = 'f8', set activations = 's8' and symmetric_activations = true",
+                hint="with levels = 'f8', set activations = 's8' and symmetric_activations = true too",
             )
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"quantize-static: samples must be at least 1, found {self.samples}.")
@@ -179,8 +179,8 @@ class QuantizeStatic(Record):
     def _check(self, model: Model, samples: Feeds | None) -> Feeds:
         if samples is None or len(samples) == 0:
             raise UsageError(
-                "static quantization needs samples to find the ranges of the activations, and there are none.",
-                hint="give data with --data, or take a recipe that needs none: int8-dynamic, fp16 or bf16",
+                "static quantization needs samples to find the ranges of the activations, but there are none.",
+                hint="pass data with --data, or use a recipe that needs none: int8-dynamic, fp16 or bf16",
             )
         self._check_model(model)
         no_telemetry()
@@ -189,13 +189,13 @@ class QuantizeStatic(Record):
     def _check_model(self, model: Model) -> None:
         if model.precision not in ("f32", "bf16"):
             raise UnsupportedError(
-                f"static quantization starts from an f32 model, this one is {model.precision}.",
+                f"static quantization starts from an f32 model; this one is {model.precision}.",
                 hint="put quantize-static first in the recipe",
             )
         if len(model.parts) != 1:
             raise UnsupportedError(
                 f"static quantization takes a model of one graph; this one has {len(model.parts)}.",
-                hint="take int8-dynamic, which needs no samples for each graph",
+                hint="use the recipe int8-dynamic, which needs no samples",
             )
 
     def _layers(self, graph: Any) -> dict[str, StaticLayer]:

@@ -110,7 +110,7 @@ class WeightOnly(Record):
         """
         if model.precision not in ("f32", "bf16"):
             raise UnsupportedError(
-                f"packed weights start from an f32 model, this one is {model.precision}.",
+                f"packed weights start from an f32 model; this one is {model.precision}.",
                 hint="put weight-only first in the recipe",
             )
         no_telemetry()
@@ -133,7 +133,7 @@ class WeightOnly(Record):
         """
         if len(model.parts) != 1:
             raise UnsupportedError(
-                f"what packing a layer costs is measured for a model of one graph; this one has {len(model.parts)}.",
+                f"the cost of packing a layer is measured for a model of one graph; this one has {len(model.parts)}.",
                 hint="name the layers to leave in float in the recipe's `exclude`",
             )
         no_telemetry()
@@ -181,7 +181,7 @@ class WeightOnly(Record):
         if not forms and not tables:
             raise UnsupportedError(
                 f"there is nothing to pack: no weight has {self.least_elements} elements.",
-                hint="lower least_elements in the recipe, or take the recipe fp32",
+                hint="lower least_elements in the recipe, or use the recipe fp32",
             )
         if least_opset == 21:
             proto.ir_version = max(proto.ir_version, 10)
@@ -189,7 +189,7 @@ class WeightOnly(Record):
         notes = [f"{count} weights {form}" for form, count in sorted(forms.items())]
         notes += [f"{len(tables)} tables in int8, a scale for each row"] if tables else []
         notes += [f"left in float: {small} of fewer than {self.least_elements} elements"] if small else []
-        notes += [f"left in float: {unsplit} Gemm that scale or turn their terms"] if unsplit else []
+        notes += [f"left in float: {unsplit} Gemm that scale or transpose their terms"] if unsplit else []
         return prepared, proto, [*notes, *choice.notes, *prepared.notes]
 
     def _defaults(self) -> WeightLayer:
@@ -208,4 +208,4 @@ def _fitting(layer: WeightLayer, rows: int) -> WeightLayer:
 
 def _check_block(block: builtins.int | None) -> None:
     if block is not None and (block < LEAST_BLOCK or block & (block - 1)):
-        raise UsageError(f"weight-only: block must be a power of two from {LEAST_BLOCK} on, found {block}.")
+        raise UsageError(f"weight-only: block must be a power of two of at least {LEAST_BLOCK}, found {block}.")

@@ -86,7 +86,7 @@ class Distillation:
             _relative(student[name], output, mask) for name, output in teacher.items() if output.is_floating_point()
         ]
         if not distances:
-            raise UnsupportedError("none of the model's outputs is a floating-point number: nothing can be trained.")
+            raise UnsupportedError("no output of the model is floating-point: nothing can be trained.")
         return sum(distances) / len(distances)
 
 

@@ -46,15 +46,15 @@ class QuantizeAware(Record):
         from edgekit.passes.train.recover import recover
 
         if training is None:
-            raise UsageError("quantization-aware training needs data, and there is none.", hint="give it with --train")
+            raise UsageError("quantization-aware training needs data, but there is none.", hint="pass it with --train")
         started = time.perf_counter()
         net = copy.deepcopy(torch_pass.module_of(model))
         scheme = fake.Int8Scheme(self.activations == "s8", self.symmetric_activations, self.reduce_range)
         layers = fake.attach(net, scheme)
         if not layers:
             raise UnsupportedError(
-                "the model has no Linear or Conv layer: there is nothing to train int8 for.",
-                hint="take a recipe that does not train, as int8-static",
+                "the model has no Linear or Conv layer to train for int8.",
+                hint="use a recipe that does not train, as int8-static",
             )
         recovered = recover(torch_pass.with_module(model, net), training, self.recovery, stage=self.name)
         trained = torch_pass.module_of(recovered.model)

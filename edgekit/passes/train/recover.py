@@ -38,7 +38,7 @@ class Recovered:
 
         return (
             f"{self.steps} steps on {self.samples} samples: loss {self.first_loss:.3g}, then {self.last_loss:.3g}; "
-            f"{torch.get_num_threads()} threads (another number moves the last digits)"
+            f"{torch.get_num_threads()} threads (another number changes the last digits)"
         )
 
 
@@ -49,7 +49,7 @@ def recover(student: Model, training: Training, recovery: Recovery, *, stage: st
     `training.folder`. Raises BuildError where the loss is not finite.
     """
     if not len(training.data):
-        raise UsageError("the training data is empty.", hint="give samples with --train")
+        raise UsageError("the training data is empty.", hint="pass samples with --train")
     with quiet(), _repeatable():
         batches = _schedule(training, recovery)
         own = torch_pass.with_module(student, copy.deepcopy(torch_pass.module_of(student)))

@@ -86,7 +86,7 @@ class TrainingRun:
         if not bool(torch.isfinite(loss)):
             raise BuildError(
                 f"the training of '{self.stage}' does not converge: its loss is not finite at step {self.step}.",
-                hint=f"take a smaller learning_rate than {self.rate:g} in the recipe",
+                hint=f"use a smaller learning_rate than {self.rate:g} in the recipe",
             )
         self.losses.append(float(loss.detach()))
         return loss
@@ -116,7 +116,7 @@ class TrainingRun:
         self.optimizer.load_state_dict(saved["optimizer"])
         for _ in range(self.step):
             self.lr_schedule.step()
-        tick(self.step, "goes on")
+        tick(self.step, "resumed")
 
     def finished(self) -> bool:
         """Return whether this training has finished before, and load its weights in that case."""
