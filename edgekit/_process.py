@@ -11,9 +11,9 @@ SIGNALS = {
     "SIGSEGV": ("segmentation fault", "it read or wrote memory that is not its own"),
     "SIGBUS": ("bus error", "a memory access that the hardware refused, or a file that shrank while it was mapped"),
     "SIGFPE": ("arithmetic fault", ""),
-    "SIGABRT": ("the runtime gave up", ""),
-    "SIGKILL": ("killed", "something outside killed it, perhaps the system because memory ran out"),
-    "SIGTERM": ("terminated", "something outside asked it to end"),
+    "SIGABRT": ("aborted by the runtime", ""),
+    "SIGKILL": ("killed", "another process or the system killed it, perhaps because memory ran out"),
+    "SIGTERM": ("terminated", "another process or the system asked it to end"),
 }
 """The name and an explanation, for people, of each signal that can end a process."""
 

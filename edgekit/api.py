@@ -73,7 +73,7 @@ def _project(model: Any, options: dict[str, Any]) -> tuple[Project, Any]:
     # Duck-typed: the light core does not import torch to ask.
     if not (hasattr(module, "state_dict") and callable(module)):
         raise UsageError(
-            f"'{type(model).__name__}' is no model.",
+            f"'{type(model).__name__}' is not a model.",
             hint="give a path, a reference, a torch.nn.Module, or (module, example_inputs)",
         )
     return Project.from_dict({"model": type(module).__name__, **plain}, "edgekit.export"), model

@@ -51,7 +51,7 @@ def folder() -> Path:
     home = host.home()
     if home is None:
         raise UsageError(
-            "there is no place for the cache: this user has no home folder.",
+            "the cache has no folder: this user has no home folder.",
             hint="name one with --cache-dir, or in EDGEKIT_CACHE_DIR",
         )
     return home / ".cache" / "edgekit"

@@ -48,7 +48,7 @@ def recipe(name: str) -> Recipe:
     known = (*_recipes(), *files)
     broken = [each for each in registry.names("backend") if _backend(each) is None]
     raise UsageError(
-        f"there is no recipe '{name}'.{nearest(name, known)}",
+        f"unknown recipe '{name}'.{nearest(name, known)}",
         hint=f"known here: {', '.join(known)}; or give the path of a .toml file"
         + (f"; those of {' and '.join(broken)} are left out (see `edgekit plugins`)" if broken else ""),
     )
@@ -94,7 +94,8 @@ def target(name: str) -> Target:
     for each in whole.backends:
         registry.backend(each)  # raises for one that is missing: it may be the one that has variants
     raise UsageError(
-        f"the target '{plain}' has no variants: none of its backends ({', '.join(whole.backends)}) takes ':{variant}'.",
+        f"the target '{plain}' has no variants: none of its backends ({', '.join(whole.backends)}) accepts "
+        f"':{variant}'.",
         hint=f"--target {plain}",
     )
 
@@ -143,7 +144,7 @@ def _from_file(path: Path) -> Recipe:
     """Return the recipe of a file; where the file sets no precision, that of its passes is used."""
     recipe = toml_file.read(path)
     if recipe.name in _recipes() or recipe.name in registry.KNOWN_RECIPES:
-        raise UsageError(f"{path}: the name '{recipe.name}' is a built-in recipe's.", hint="give it another name")
+        raise UsageError(f"{path}: '{recipe.name}' is the name of a built-in recipe.", hint="give it another name")
     if recipe.precision:
         return recipe
     precisions = []

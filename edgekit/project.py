@@ -196,7 +196,7 @@ def _toml_file(path: Path) -> dict[str, Any]:
     except UsageError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        raise UsageError(f"there is no project file '{path}'.", hint="write one with `edgekit init`") from error
+        raise UsageError(f"the project file '{path}' does not exist.", hint="write one with `edgekit init`") from error
 
 
 def _within(name: str, value: float | None, low: float, high: float | None) -> None:
@@ -218,23 +218,23 @@ def _measurable(project: Project) -> None:
             )
     if project.search and project.objective == "latency":
         raise UsageError(
-            "a search for the least latency cannot be judged: nothing is measured.",
+            "a search for the least latency cannot be evaluated: nothing is measured.",
             hint="leave out --no-bench (bench = false), or search for --objective size",
         )
     if project.objective in ("throughput", "memory"):
         raise UsageError(
-            f"the objective {project.objective} cannot be judged: nothing is measured.",
+            f"the objective {project.objective} cannot be evaluated: nothing is measured.",
             hint="leave out --no-bench (bench = false), or the objective",
         )
 
 
 TEMPLATE = """\
-# edgekit.toml: what `edgekit export` needs to know. Options on the command line override it.
+# edgekit.toml: the settings of `edgekit export`. Options on the command line override it.
 
 # The model: a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model.
 model = "./my-checkpoint"
 
-# The task is read from the model where it can be; a wrong name is answered with the known ones.
+# The task is read from the model where it can be; the error for a wrong name lists the known ones.
 # task = "image-classification"
 
 # Where the model will run: `host` is this machine; `edgekit targets` lists the others.
@@ -244,11 +244,11 @@ target = "host"
 # output = "out/my-checkpoint"
 
 # Labelled samples of your own: an image folder, csv, tsv, jsonl, parquet, npz, a `datasets` folder, or
-# package.module:function. They decide what may be shipped. Without `calibration`, a part of them calibrates int8
-# and the rest evaluates.
+# package.module:function. They decide what may be shipped. Without `calibration`, some of them calibrate int8, and
+# candidates are evaluated on the others.
 data = "./val"
 # calibration = "./calibration"
-# train = "./train"        # for recipes that train: what pruning costs is won back on it
+# train = "./train"        # for recipes that train: what pruning loses is recovered on it
 # prune = 0.5              # try the recipes without this share of the multiply-adds too
 # split = "test"
 # text_columns = ["sentence"]
@@ -256,15 +256,15 @@ data = "./val"
 
 # Budgets. max_drop is absolute: 0.01 is one point of accuracy. Missing one fails the export.
 max_drop = 0.01
-# min_agreement = 0.99     # without labels: share of samples with the original's top answer
+# min_agreement = 0.99     # without labels: share of samples with the original's top-1 answer
 # max_latency_ms = 5.0     # p50, one inference
 # max_size_mb = 25.0
 # max_memory_mb = 300.0    # at peak, the interpreter and the runtime included
 
-# What is best among those within the budgets: latency, throughput (samples per second, in batches), size or memory.
-# objective = "latency"
+# What the candidates within the budgets are ranked by: latency, throughput (samples per second, in batches), size or
+# memory. objective = "latency"
 
-# Combinations to try beyond the target's candidates; a search that was stopped goes on.
+# Combinations to try beyond the target's candidates; a search that was stopped continues.
 # search = 30
 
 # One recipe instead of the target's candidates (`edgekit recipes` lists them).
@@ -275,7 +275,7 @@ max_drop = 0.01
 # batch = 1
 # sequence = 128
 
-# What differs for one target.
+# Settings for one target.
 # [targets.jetson]
 # max_drop = 0.02
 """

@@ -109,7 +109,7 @@ def configured(step: PassConfig, recipe_name: str) -> Pass:
     where = f"recipe '{recipe_name}', pass '{step.name}'"
     if OVERRIDES in step.config and OVERRIDES not in kind.__dataclass_fields__:
         raise UsageError(
-            f"{where}: it takes no settings for operators or nodes, only such as hold for all.",
+            f"{where}: it has no per-operator or per-node settings.",
             hint="leave its tables [passes.operators...] and [passes.nodes...] out",
         )
     configured: Pass = kind.from_dict(step.config, where)
@@ -119,7 +119,7 @@ def configured(step: PassConfig, recipe_name: str) -> Pass:
 def comes_with(kind: str, name: str, package: str) -> EnvironmentFault:
     """Return the error for a pass or a recipe whose plugin is missing."""
     return EnvironmentFault(
-        f"there is no {kind} '{name}' here: it comes with {package.partition('[')[0]}.",
+        f"the {kind} '{name}' is not installed: it comes with {package.partition('[')[0]}.",
         hint=f"pip install '{package}'",
     )
 
@@ -158,7 +158,7 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
     known = ", ".join(sorted(table)) or "none"
     likely = {*table, *KNOWN_PLUGINS} if kind == "backend" else set(table)
     raise UsageError(
-        f"there is no {kind} '{name}'.{nearest(name, likely)}", hint=f"installed: {known} (see `edgekit plugins`)"
+        f"unknown {kind} '{name}'.{nearest(name, likely)}", hint=f"installed: {known} (see `edgekit plugins`)"
     )
 
 
@@ -239,4 +239,4 @@ def _check_name(kind: str, name: str, own_name: str) -> None:
 
 def _upgrade_hint(kind: str, name: str) -> str:
     package = distribution(kind, name).split()[0]
-    return f"pip install --upgrade {package}, or tell its author, who can prove it with edgekit.testing"
+    return f"pip install --upgrade {package}, or report it to its author, who can test it with edgekit.testing"

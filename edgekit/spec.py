@@ -66,7 +66,8 @@ class TensorSpec(Record):
         for dim in self.shape:
             if dim == "" or (isinstance(dim, int) and (isinstance(dim, bool) or dim < 0)):
                 raise UsageError(
-                    f"tensor '{self.name}': {dim!r} is no size.", hint="give a whole number, or a name for a free size"
+                    f"tensor '{self.name}': {dim!r} is not a size.",
+                    hint="give a whole number, or a name for a free size",
                 )
 
     @classmethod
@@ -143,7 +144,7 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) ->
     expected = {spec.name: spec for spec in specs}
     for name in feeds:
         if name not in expected:
-            problems.append(f"there is no input '{name}'.{nearest(name, expected)}")
+            problems.append(f"unknown input '{name}'.{nearest(name, expected)}")
     sizes: dict[str, tuple[int, str]] = {}
     for name, spec in expected.items():
         if name not in feeds:

@@ -134,7 +134,7 @@ def _usage(error: click.ClickException) -> UsageError:
     message = error.format_message()
     if isinstance(error, click.NoSuchOption):
         known = [name for param in context.command.params for name in param.opts] if context else []
-        message = f"there is no option '{error.option_name}'.{nearest(error.option_name, known)}"
+        message = f"unknown option '{error.option_name}'.{nearest(error.option_name, known)}"
     elif isinstance(error, click.MissingParameter):
         match = re.match(r"Missing (.+?)\.(?:\s|$)", message)
         message = f"the {match[1]} is missing." if match else message

@@ -124,7 +124,7 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.table and not args[0].startswith("-"):
-            ctx.fail(f"there is no command '{args[0]}'.{nearest(args[0], self.table)}")
+            ctx.fail(f"unknown command '{args[0]}'.{nearest(args[0], self.table)}")
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

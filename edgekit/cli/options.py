@@ -1,4 +1,4 @@
-"""The options that verbs share, and how their help says them."""
+"""The options that several verbs share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _option(*names: str, group: str, unset: str | None = None, **kwargs: Any) ->
 
 
 def model_options(function: F) -> F:
-    """Add what says which model to load and what is allowed while loading it."""
+    """Add the options that name the model and allow or forbid what happens when it is loaded."""
     return _stack(
         click.argument("model_argument", metavar="[MODEL]", required=False),
         _option("-m", "--model", metavar="REF", group=_MODEL, unset="the project file's",
@@ -61,7 +61,7 @@ def model_options(function: F) -> F:
 
 
 def target_options(function: F) -> F:
-    """Add what says what to build for, and from which project file."""
+    """Add the options for the target and the project file."""
     return _stack(
         _option("-t", "--target", metavar="NAME", group=_TARGET, unset="host, or the project file's",
                 help="The device to build for: a name from `edgekit targets`, or the path of a .toml file."),
@@ -74,16 +74,16 @@ def target_options(function: F) -> F:
 
 
 def data_options(function: F) -> F:
-    """Add what says which samples to judge on."""
+    """Add the options for the evaluation samples."""
     return _stack(
         _option("--data", metavar="REF", group=_DATA, unset="an embedded model's own data; none otherwise",
                 help="Samples to evaluate: an image folder, csv, tsv, jsonl, parquet, npz, a datasets folder, "
                      "or package.module:function."),
         _option("--split", metavar="NAME", group=_DATA, unset="the evaluation split where there is one",
                 help="The split of the data to evaluate on."),
-        _option("--text-column", metavar="NAME", multiple=True, group=_DATA, unset="found by content",
+        _option("--text-column", metavar="NAME", multiple=True, group=_DATA, unset="chosen by content",
                 help="A column with text; twice for a pair. Repeatable."),
-        _option("--label-column", metavar="NAME", group=_DATA, unset="found by name",
+        _option("--label-column", metavar="NAME", group=_DATA, unset="chosen by name",
                 help="The column with the label."),
         _option("--max-samples", metavar="N", type=click.IntRange(min=1), group=_DATA, unset="2000",
                 help="Evaluate on at most N samples, drawn with the seed."),
@@ -91,7 +91,7 @@ def data_options(function: F) -> F:
 
 
 def calibration_options(function: F) -> F:
-    """Add what says how to calibrate, and by which metric to judge."""
+    """Add the options for calibration, training and the metric."""
     return _stack(
         _option("--calibration-data", metavar="REF", group=_DATA, unset="samples of --data that are not evaluated",
                 help="Samples to calibrate int8 on."),
@@ -110,7 +110,7 @@ def calibration_options(function: F) -> F:
 
 
 def quality_options(function: F) -> F:
-    """Add the gate on quality."""
+    """Add the options of the accuracy gate."""
     return _stack(
         _option("--max-drop", metavar="X", type=click.FloatRange(min=0), group=_BUDGET,
                 unset="0.01, one point", help="The loss of the metric that is allowed, absolute."),
@@ -121,7 +121,7 @@ def quality_options(function: F) -> F:
 
 
 def budget_options(function: F) -> F:
-    """Add the budgets on time, size and memory, and what is best within them."""
+    """Add the budgets on time, size and memory, and the objective."""
     return _stack(
         _option("--max-latency-ms", metavar="MS", type=click.FloatRange(min=0, min_open=True), group=_BUDGET,
                 unset="the target's, or none", help="The p50 latency that may not be exceeded."),
@@ -131,13 +131,13 @@ def budget_options(function: F) -> F:
                 unset="the target's, or none",
                 help="The peak memory that may not be exceeded, the interpreter and the runtime included."),
         _option("--objective", metavar="NAME", type=click.Choice(get_args(Objective)), group=_BUDGET, unset="latency",
-                help="What the shipped one is best in, of those that pass: latency, throughput (samples per second, in "
-                     "batches where the graph takes them), size or memory."),
+                help="What the candidates that pass are ranked by: latency, throughput (samples per second, in batches "
+                     "where the graph takes them), size or memory."),
     )(function)  # fmt: skip
 
 
 def build_options(function: F) -> F:
-    """Add what narrows the candidates and how they are built and measured."""
+    """Add the options that select candidates, and those for building and measuring them."""
     return _stack(
         _option("--recipe", metavar="NAME", group=_BUILD, unset="every recipe of the target",
                 help="Build this recipe only: a name from `edgekit recipes`, or the path of a .toml file."),
@@ -149,23 +149,24 @@ def build_options(function: F) -> F:
         _option("--opset", metavar="N", type=click.IntRange(17, 22), group=_BUILD, unset="decided by the exporter",
                 help="The ONNX operator set to export to."),
         _option("--repair/--no-repair", default=True, group=_BUILD, unset="--repair",
-                help="Bring a quantized candidate that misses the gate back by leaving its costliest layers in float."),
+                help="Repair a quantized candidate that misses the gate by leaving its costliest layers in float."),
         _option("--mixed/--no-mixed", default=True, group=_BUILD, unset="--mixed",
-                help="Measure each layer in float and in int8, and try candidates that leave those in float that int8 "
-                     "makes no faster."),
+                help="Measure each layer in float and in int8, and try candidates that keep in float the layers that "
+                     "int8 does not make faster."),
         _option("--qat", is_flag=True, group=_BUILD, unset="off",
-                help="Where no int8 candidate passes the gate, not even repaired: fine-tune under int8's rounding, on "
-                     "the samples of --train."),
+                help="Where no int8 candidate passes the gate, not even after repair: fine-tune under int8's rounding, "
+                     "on the samples of --train."),
         _option("--search", metavar="N", type=click.IntRange(min=1), group=_BUILD, unset="none",
                 help="Try N combinations of recipe, range method, samples and layers in float (and pruning, with "
-                     "--train) beside the target's; the best compete. A search that was stopped goes on."),
+                     "--train) besides the target's candidates; the best are candidates too. A search that was "
+                     "stopped continues."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
                 help="Measure the candidates, or ship the first that passes, unmeasured."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",
                 help="The least time to measure each candidate for."),
         _option("--tune/--no-tune", default=True, group=_BENCH, unset="--tune",
-                help="Try other runtime options (threads, spinning, hints) on the shipped candidate, and take what is "
-                     "faster."),
+                help="Try other runtime options (threads, spinning, hints) on the shipped candidate, and use those "
+                     "that are faster."),
     )(function)  # fmt: skip
 
 
@@ -174,7 +175,7 @@ WORKLOAD = ("scenario", "rate", "deadline_ms", "minutes", "streams", "batch")
 
 
 def scenario_options(function: F) -> F:
-    """Add what says how inferences arrive, and what is measured beside them."""
+    """Add the options for the arrival of inferences, and for what else is measured."""
     return _stack(
         _option("--scenario", metavar="NAME", type=click.Choice(get_args(Scenario)), default="single-stream",
                 group=_SCENARIO, unset="single-stream",
@@ -190,7 +191,7 @@ def scenario_options(function: F) -> F:
         _option("--batch", metavar="N", type=int, group=_SCENARIO, unset="8 where the graph leaves it free, else 1",
                 help="offline: samples in one inference."),
         _option("--end-to-end", metavar="INPUT", multiple=True, group=_SCENARIO, unset="off",
-                help="Time the way from INPUT (an image file, a text, a row as JSON) to the answer too. Twice for a "
+                help="Also time the way from INPUT (an image file, a text, a row as JSON) to the answer. Twice for a "
                      "pair of texts."),
         _option("--sensors/--no-sensors", default=True, group=_SCENARIO, unset="--sensors",
                 help="Read temperature, clocks, power and memory during the run."),
@@ -198,7 +199,7 @@ def scenario_options(function: F) -> F:
 
 
 def output_options(function: F) -> F:
-    """Add what every job has: JSON, verbosity, and the cache's place."""
+    """Add the options of every job: JSON, verbosity, and the cache's folder."""
     return _stack(
         _option("--cache-dir", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), group="Output",
                 unset="$EDGEKIT_CACHE_DIR, or edgekit in the user's cache directory",
@@ -211,22 +212,22 @@ def output_options(function: F) -> F:
 
 
 def device_options(function: F) -> F:
-    """Add what says that the bundle is on a device."""
+    """Add the options for a bundle on a device."""
     return _stack(
         _option("--device", metavar="ADDRESS", group="Device", unset="this machine",
-                help="Do it on a device that has edgekit, where BUNDLE is a path from its home folder: "
-                     "ssh://[user@]host[:port]."),
+                help="Run this on a device that has edgekit, ssh://[user@]host[:port]; BUNDLE is a path from its home "
+                     "folder."),
         _option("--python", metavar="PATH", default="", group="Device", unset="the first there that has edgekit",
                 help="The Python to use on the device."),
     )(function)  # fmt: skip
 
 
 def report_option(function: F) -> F:
-    """Add the files that the report is written to besides."""
+    """Add the option for files that the report is written to."""
     return _option("--report", "report_files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
                    group="Output", unset="none",
-                   help="Write the report here too, as the suffix says: .html, .md, .txt or .json. Repeatable."
-                   )(function)  # fmt: skip
+                   help="Write the report to FILE too, in the format of its suffix: .html, .md, .txt or .json. "
+                        "Repeatable.")(function)  # fmt: skip
 
 
 def json_option(function: F) -> F:

@@ -23,12 +23,12 @@ def advise(calibration: Samples, evaluation: Samples) -> tuple[str, ...]:
         notes.append(f"{copies} of {size} calibration samples are copies of others: they add nothing to the ranges")
     classes = classes_of(calibration.labels) if calibration.labels is not None else None
     if classes is not None and len(classes) == 1 and size > 1:
-        notes.append(f"every calibration sample has the same label, '{classes[0]}': others may lie outside the ranges")
+        notes.append(f"every calibration sample has the same label, '{classes[0]}': others may be outside the ranges")
     shared = sum(digest_of_content(sample.fields) in counted for sample in evaluation)
     if shared:
         notes.append(
-            f"{shared} of {len(evaluation)} evaluation samples are calibration samples too: int8 is judged on what it "
-            "was fitted to"
+            f"{shared} of {len(evaluation)} evaluation samples are calibration samples too: int8 is evaluated on what "
+            "it was fitted to"
         )
     return tuple(notes)
 
@@ -41,6 +41,6 @@ def advise_training(training: Samples, evaluation: Samples) -> tuple[str, ...]:
     if not shared:
         return ()
     return (
-        f"{shared} of {len(evaluation)} evaluation samples are training samples too: what was trained is judged on "
-        "what it was fitted to",
+        f"{shared} of {len(evaluation)} evaluation samples are training samples too: the model is evaluated on what "
+        "it was fitted to",
     )

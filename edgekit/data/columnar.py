@@ -198,7 +198,7 @@ def _parquet(path: Path) -> _Piece:
         # By default pyarrow reads the columns of a whole row group in advance, and a file may be one row group.
         return _Parquet(parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False))
     except (arrow.ArrowException, OSError) as error:
-        raise UsageError(f"'{path}' is not a whole parquet file: {error}.") from error
+        raise UsageError(f"'{path}' is not a complete parquet file: {error}.") from error
 
 
 def _arrow(path: Path) -> _Piece:
@@ -207,7 +207,9 @@ def _arrow(path: Path) -> _Piece:
         reader = arrow.ipc.open_stream(arrow.memory_map(str(path)))
         return _Arrow(list(reader), reader.schema)
     except (arrow.ArrowException, OSError) as error:
-        raise UsageError(f"'{path}' is not a whole Arrow stream: {error}.", hint="save the data set again") from error
+        raise UsageError(
+            f"'{path}' is not a complete Arrow stream: {error}.", hint="save the data set again"
+        ) from error
 
 
 def _pyarrow() -> Any:
@@ -241,6 +243,6 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UsageError(f"'{path.parent}' is no whole data set: '{path.name}' is missing.") from error
+        raise UsageError(f"'{path.parent}' is not a complete data set: '{path.name}' is missing.") from error
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"cannot read '{path}': {error}.") from error

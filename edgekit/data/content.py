@@ -57,7 +57,7 @@ def _add_array(sha: Any, value: Any) -> None:
     # Arrays and scalars of numpy, and values that convert to them: framework tensors, pictures.
     if not hasattr(value, "__array__") and not hasattr(value, "__array_interface__"):
         raise UsageError(
-            f"a sample holds a '{type(value).__name__}', which is none of text, number, bytes, path or array.",
+            f"a sample holds a '{type(value).__name__}', which is not a text, number, bytes, path or array.",
             hint="give arrays (numpy.asarray), texts, numbers, bytes or paths",
         )
     array = np.asarray(value)

@@ -44,10 +44,10 @@ class FromFunction:
             labels.append(sample.label)
             if len(labels) > MOST_SAMPLES:
                 raise UsageError(
-                    f"'{ref}' gave more than {MOST_SAMPLES:,} samples.", hint="give a finite number of samples"
+                    f"'{ref}' yielded more than {MOST_SAMPLES:,} samples.", hint="yield a finite number of samples"
                 )
         if not labels:
-            raise UsageError(f"'{ref}' gave no samples.", hint="yield at least one dict of inputs")
+            raise UsageError(f"'{ref}' yielded no samples.", hint="yield at least one dict of inputs")
         self.labels: Sequence[Any] | None = labels if any(label is not None for label in labels) else None
         self._iterator: Iterator[Sample] = iter(())
         self._next = len(labels)
@@ -62,16 +62,16 @@ class FromFunction:
             sample = next(self._iterator, None)
             if sample is None:
                 raise UsageError(
-                    f"'{self.source}' gave {len(self)} samples at first and {self._next} now.",
-                    hint="let it give the same each time",
+                    f"'{self.source}' yielded {len(self)} samples in the first pass and {self._next} now.",
+                    hint="it must yield the same samples each time",
                 )
             self._next += 1
             if self._next > index:
                 break
         if digest_of_content([sample.fields, sample.label]) != self._digests[index]:
             raise UsageError(
-                f"'{self.source}' gave another sample {index} than at first.",
-                hint="let it give the same samples in the same order each time it is called: seed what is random",
+                f"'{self.source}' yielded another sample {index} than in the first pass.",
+                hint="it must yield the same samples in the same order each time it is called: seed random generators",
             )
         return sample
 
@@ -82,7 +82,7 @@ class FromFunction:
         """Return the error for an exception in the user's code."""
         return UsageError(
             f"'{self.source}' failed{where}: {described(error)}.",
-            hint="it is called without arguments and gives an iterable of samples",
+            hint="it is called without arguments and must return an iterable of samples",
         )
 
     def _pass(self) -> Iterator[Sample]:
@@ -121,7 +121,7 @@ def _sample(item: Any, where: str) -> Sample:
         return Sample({str(name): _value(value) for name, value in item[0].items()}, _label(item[1]))
     raise UsageError(
         f"{where} is a {type(item).__name__}.",
-        hint="give a dict from input name to array, with its label as 'label', or a (dict, label) pair",
+        hint="yield a dict from input name to array, with its label as 'label', or a (dict, label) pair",
     )
 
 
@@ -157,8 +157,8 @@ def imported(ref: str, takes: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise UsageError(
-                f"there is no module '{error.name}' to take '{ref}' from.",
-                hint=f"run from the folder that holds it (here: {here}), or install it",
+                f"the module '{error.name}' of '{ref}' does not exist.",
+                hint=f"run from the folder that holds it (now: {here}), or install it",
             ) from error
         raise UsageError(
             f"importing '{module_name}' failed: it needs '{error.name}', which is not installed."

@@ -53,10 +53,10 @@ def _missing(ref: str, path: Path) -> UsageError:
     parent = path.parent
     if not parent.is_dir():
         return UsageError(
-            f"there is no data at '{ref}': the folder '{parent}' does not exist.", hint=f"give {READABLE}"
+            f"the data '{ref}' does not exist: its folder '{parent}' is missing.", hint=f"give {READABLE}"
         )
     near = nearest(path.name, [child.name for child in parent.iterdir()])
-    return UsageError(f"there is no data at '{ref}'.{near}", hint=f"give {READABLE}")
+    return UsageError(f"the data '{ref}' does not exist.{near}", hint=f"give {READABLE}")
 
 
 def _function(data: DataRef) -> Rows:
@@ -87,7 +87,7 @@ def _file(path: Path, data: DataRef) -> Rows:
         from edgekit.data.columnar import read_parquet
 
         return read_parquet(path, [path], data)
-    raise UsageError(f"'{path}' is of a kind that is not read ('{suffix or path.name}').", hint=f"give {READABLE}")
+    raise UsageError(f"'{path}' is of an unsupported kind ('{suffix or path.name}').", hint=f"give {READABLE}")
 
 
 def _folder(path: Path, data: DataRef) -> Rows:

@@ -36,7 +36,7 @@ class Npz:
             members = {name.removesuffix(".npy"): _Member(archive, name, path) for name in sorted(archive.namelist())}
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise UsageError(
-                f"'{path}' is not a whole npz archive: {error}.", hint="write it again with numpy.savez"
+                f"'{path}' is not a complete npz archive: {error}.", hint="write it again with numpy.savez"
             ) from error
         if not members:
             raise UsageError(f"'{path}' holds no arrays.", hint="write arrays by input name with numpy.savez")

@@ -95,9 +95,9 @@ def _decode(file: Any, name: str) -> Image:
             picture.load()
             return ImageOps.exif_transpose(picture)
     except FileNotFoundError as error:
-        raise UnreadableImage(name, "there is no such file") from error
+        raise UnreadableImage(name, "the file does not exist") from error
     except pillow.UnidentifiedImageError as error:
-        raise UnreadableImage(name, "it is empty or in no known image format") from error
+        raise UnreadableImage(name, "it is empty, or not in a known image format") from error
     except Exception as error:  # of damaged files: OSError, SyntaxError, ValueError, struct.error and others
         raise UnreadableImage(name, str(error).rstrip(".") or type(error).__name__) from error
 

@@ -136,8 +136,8 @@ class Samples:
         size = len(self)
         if calibration >= size:
             raise UsageError(
-                f"{calibration} calibration samples of {size} in '{self.source}' leave none to evaluate on.",
-                hint="ask for fewer, or give calibration data of its own",
+                f"{calibration} calibration samples of {size} in '{self.source}' leave none for evaluation.",
+                hint="ask for fewer, or give separate calibration data",
             )
         chosen = draw(calibration, size, seed, self.labels)
         taken = set(chosen)

@@ -35,5 +35,5 @@ def choose_split(
     for aliases in reversed(ALIASES) if train else ALIASES:
         for name in names:
             if name.lower() in aliases:
-                return name, (f"'{where}' has the splits {', '.join(names)}; '{name}' was read, as none was asked for",)
+                return name, (f"'{where}' has the splits {', '.join(names)}; '{name}' was read, as none was named",)
     raise UsageError(f"'{where}' has several splits: {', '.join(names)}.", hint=f"choose one: --split {names[0]}")

@@ -78,7 +78,7 @@ def missing_label_notes(columns: Columns) -> tuple[str, ...]:
     others = [name for name in columns.names if name not in taken and name.lower() not in ("id", "idx", "index")]
     if columns.label is not None or not others or not (columns.text or columns.pictures):
         return ()
-    return (f"no column was taken for the label ({', '.join(others[:5])} are there): name it with --label-column",)
+    return (f"no label column was recognised (there are {', '.join(others[:5])}): name it with --label-column",)
 
 
 def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:
@@ -152,7 +152,7 @@ class _Delimited:
             if len(row) != len(self._names):
                 raise UsageError(
                     f"'{self._path}' line {number} has {len(row)} columns, the first row has {len(self._names)}.",
-                    hint="mend the row; a csv field with a comma or a line break needs quotes",
+                    hint="correct the row; a csv field with a comma or a line break needs quotes",
                 )
             yield start, end, self._typed(row)
 

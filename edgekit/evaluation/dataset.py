@@ -82,7 +82,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
     if config.labels != own:
         shown = ", ".join(config.labels[:5]) + (", ..." if len(config.labels) > 5 else "")
-        notes.append(f"the model does not name its classes: the data's names, sorted, count as 0, 1, ...: {shown}")
+        notes.append(f"the model has no class names: the data's labels in sorted order are used as 0, 1, ...: {shown}")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(
@@ -115,7 +115,7 @@ def _training(project: Project, task: Task) -> TrainingData | None:
 def _unused_labels(task: Task) -> str:
     name = task.config.task
     if name == tasks.TENSOR:
-        why = "nothing says what this model's outputs mean; name its task, as --task image-classification"
+        why = "the meaning of this model's outputs is unknown; name its task, such as --task image-classification"
     else:
         why = f"the task '{name}' has no metric of its own here"
     return f"the data's labels were not used, and outputs were compared with the original's: {why}"
@@ -185,7 +185,7 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
-        "which says nothing about accuracy; give labelled samples with --data"
+        "which does not measure accuracy; give labelled samples with --data"
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
     named = task_config(project, model).task

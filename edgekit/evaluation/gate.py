@@ -106,8 +106,8 @@ def add_inference(deviation: Deviation, original: Mapping[str, np.ndarray], outp
         deviation.add(original, outputs)
     except UsageError as error:
         raise BuildError(
-            f"the exported graph is not the original: {error.message}",
-            hint="write the operation that gives it in another way, or give the model as an ONNX file",
+            f"the exported graph differs from the original: {error.message}",
+            hint="rewrite the operation that computes it, or give the model as an ONNX file",
         ) from error
 
 
@@ -135,9 +135,7 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         checks.append(Check(f"{quality.metric} drop", quality.drop, max_drop, passed, meaning))
     elif quality.agreement is not None:
         passed = quality.agreement >= min_agreement
-        meaning = (
-            f"the same top answer on {quality.agreement:.2%} of {quality.samples} samples, at least {min_agreement:.0%}"
-        )
+        meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
     else:
         passed = quality.cosine >= min_agreement

@@ -160,7 +160,7 @@ def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source
         if source == SYNTHETIC:
             raise UsageError(
                 f"no data is given, and the model does not run on synthetic inputs ({shapes}): {reason}.",
-                hint="give samples with --data, or say which sizes it takes: --shape NAME=SIZE",
+                hint="give samples with --data, or the sizes that it takes with --shape NAME=SIZE",
             ) from error
         raise BuildError(
             f"the original model does not run on sample {index} ({shapes}): {reason}.",
@@ -170,7 +170,7 @@ def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source
         if array.dtype.kind in "OUS":
             raise UnsupportedError(
                 f"the output '{name}' holds text, and edgekit compares numbers.",
-                hint="cut that output off the graph; classes get their names back from the labels",
+                hint="remove that output from the graph; classes get their names back from the labels",
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _not_finite(name, index, source)
@@ -180,11 +180,11 @@ def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source
 def _not_finite(name: str, index: int, source: str) -> EdgekitError:
     if source == SYNTHETIC:
         return UsageError(
-            f"no data is given, and the model gives values that are not finite in '{name}' on synthetic inputs.",
+            f"no data is given, and the model returns values that are not finite in '{name}' on synthetic inputs.",
             hint="give samples with --data",
         )
     return BuildError(
-        f"the original model itself gives values that are not finite in '{name}' on sample {index}.",
+        f"the original model itself returns values that are not finite in '{name}' on sample {index}.",
         hint="check the sample and the weights; no export can be compared with such outputs",
     )
 

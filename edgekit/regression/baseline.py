@@ -19,7 +19,8 @@ def baseline(side: Side) -> Report:
     measured = side.candidate.measurement
     if measured is None:
         raise UsageError(
-            f"'{side.source}' was not measured: it is no baseline.", hint=f"edgekit bench {side.source} --save-baseline"
+            f"'{side.source}' was not measured: it cannot be a baseline.",
+            hint=f"edgekit bench {side.source} --save-baseline",
         )
     old = side.candidate
     # The values of single rounds are used for pairs of one run only.

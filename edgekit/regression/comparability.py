@@ -15,14 +15,14 @@ def require_comparable(new: Side, base: Side) -> None:
     for side in (new, base):
         if side.report.environment.emulated:
             raise UsageError(
-                f"'{side.source}' was measured in an emulator, whose times say nothing about the device.",
+                f"'{side.source}' was measured in an emulator, whose times are not those of the device.",
                 hint="measure it on the device itself, or gate on size, score and drop alone",
             )
     facts, old = _facts(new), _facts(base)
     other = [f"{name}: {facts[name]} against {old[name]}" for name in facts if facts[name] != old[name]]
     if other:
         raise UsageError(
-            f"the times of '{new.source}' and '{base.source}' cannot be held against each other: {'; '.join(other)}.",
+            f"the times of '{new.source}' and '{base.source}' cannot be compared: {'; '.join(other)}.",
             hint="measure both on one machine in the same way, or gate on size, score and drop alone",
         )
 
@@ -39,7 +39,7 @@ def require_same_data(new: Side, base: Side, name: str) -> None:
     digests = [side.report.data.evaluation_digest for side in (new, base)]
     if digests[0] != digests[1]:
         raise UsageError(
-            f"the {name} of '{new.source}' and that of '{base.source}' were found on different samples.",
+            f"the {name} of '{new.source}' and that of '{base.source}' were computed on different samples.",
             hint="export both with the same --data and --seed, or leave this value out",
         )
 

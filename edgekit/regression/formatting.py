@@ -31,7 +31,7 @@ def detail(verdict: Verdict) -> str:
 
 def outlook(verdict: Verdict) -> str:
     """Return why there is no clear verdict, and what would give one; empty for a clear one."""
-    more = f"{verdict.more:,} more inferences on each side should tell" if verdict.more is not None else ""
+    more = f"{verdict.more:,} more inferences on each side should give a verdict" if verdict.more is not None else ""
     return "; ".join(filter(None, [verdict.reason, more]))
 
 
@@ -48,7 +48,7 @@ def markdown(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
     worst = next(
         (word for word in ("regressed", "cannot tell") if any(verdict.verdict == word for verdict in verdicts)), None
     )
-    title = {"regressed": "Regressed", "cannot tell": "No regression seen, but not all could be told"}
+    title = {"regressed": "Regressed", "cannot tell": "No regression found, but the gate cannot tell for all values"}
     rows = [
         (
             verdict.source,
@@ -113,7 +113,7 @@ def amount(name: str, value: float) -> str:
 
 def _change(verdict: Verdict) -> str:
     worse = verdict.worse or 0.0
-    how = " turn by turn" if verdict.value in ("p50", "p90") and verdict.how == ONE_RUN else ""
+    how = " in paired rounds" if verdict.value in ("p50", "p90") and verdict.how == ONE_RUN else ""
     size = f"{100 * abs(worse):.2f} points" if verdict.value == "drop" else f"{100 * abs(worse):.1f}%"
     return f"{size} {'worse' if worse >= 0 else 'better'}{how}"
 

@@ -32,7 +32,7 @@ itself varies too, by the normal's 1.28 standard deviations besides the 2.58 of 
 MOST_TIMES = 100
 """Nobody measures more than this many times the samples: beyond it the difference is reported to be at the limit."""
 
-ONE_RUN, TWO_RUNS = "in one run, by turns", "in two runs"
+ONE_RUN, TWO_RUNS = "interleaved in one run", "in two runs"
 """How the two sides were measured."""
 
 Outcome = Literal["regressed", "not regressed", "cannot tell"]
@@ -75,7 +75,7 @@ def judge(sides: Sequence[Side], limits: Mapping[str, float], *, seed: int = 0) 
         name = ALIASES.get(name, name)
         known = (*TIMED, *EXACT)
         if name not in known:
-            raise UsageError(f"there is no value '{name}'.{nearest(name, known)}", hint=f"known: {', '.join(known)}")
+            raise UsageError(f"unknown value '{name}'.{nearest(name, known)}", hint=f"known: {', '.join(known)}")
         for side in others:
             verdicts.append(
                 _judge_timed(side, base, name, allowed, seed)
@@ -123,7 +123,7 @@ def _judge_timed(side: Side, base: Side, name: str, allowed: float, seed: int) -
     if interval is None:
         blocks = min(ours.size, theirs.size)
         more = math.ceil(count * (LEAST_BLOCKS - blocks) / max(1, blocks))
-        reason = f"{blocks} turns are too few to see the noise, {LEAST_BLOCKS} are needed"
+        reason = f"{blocks} blocks are too few to estimate the noise, {LEAST_BLOCKS} are needed"
         return _cannot_tell(side, name, allowed, reason, count, max(1, more))
     if name == "energy":  # power times time: its interval is as wide as that of the time
         interval = _scaled(interval, new / old)
@@ -153,11 +153,11 @@ def _more_needed(worse: float, end: float, allowed: float, interval: Interval, c
     """
     distance, half = abs(worse - allowed), abs(end - worse)
     if interval.drift > distance:
-        return None, "the machine moves by more than the difference from one run to another: measure both in one run"
+        return None, "the machine drifts by more than the difference from run to run: measure both in one run"
     sampling = math.sqrt(max(0.0, half**2 - interval.drift**2))
     times = (MARGIN * sampling) ** 2 / max(distance**2 - interval.drift**2, 1e-12)
     if times > MOST_TIMES:
-        why = "the difference lies at the limit, or the machine is too noisy"
+        why = "the difference is at the limit, or the machine is too noisy"
         return None, f"more than {MOST_TIMES} times the inferences would be needed: {why}"
     more = max(1, math.ceil(count * max(0.05, times - 1)))
     step = 10 ** max(0, len(str(more)) - 2)
@@ -167,8 +167,10 @@ def _more_needed(worse: float, end: float, allowed: float, interval: Interval, c
 def _judge_start(side: Side, name: str, allowed: float, new: float, old: float) -> Verdict:
     worse = new / old - 1
     if worse <= allowed:
-        return Verdict(side.source, name, "not regressed", allowed, new, old, worse, reason="one start on each side")
-    reason = "one start on each side, and how much starts differ is not known"
+        return Verdict(
+            side.source, name, "not regressed", allowed, new, old, worse, reason="one cold start on each side"
+        )
+    reason = "one cold start on each side, and the spread of cold starts is unknown"
     return Verdict(side.source, name, "cannot tell", allowed, new, old, worse, reason=reason)
 
 

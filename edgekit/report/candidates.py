@@ -45,8 +45,8 @@ class Row:
 
 FRONT = "*"
 LEGEND = (
-    f"{FRONT} on the Pareto front: no other one that was measured is as good in latency, size, memory and quality, and "
-    "better in one"
+    f"{FRONT} on the Pareto front: no other measured candidate is as good in latency, size, memory and quality, and "
+    "better in one of them"
 )
 
 

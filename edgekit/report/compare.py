@@ -84,7 +84,9 @@ def render(comparison: Comparison, *, width: int = 100) -> str:
     """Return the comparison as text of at most `width` columns."""
     header, cells = _cells(comparison)
     sizes = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]
-    lines = [f"Baseline: {figures.clean(comparison.baseline.source)}. Ratios are to it; latency in ms, size in MB."]
+    lines = [
+        f"Baseline: {figures.clean(comparison.baseline.source)}. Ratios are relative to it; latency in ms, size in MB."
+    ]
     lines += [""] if sum(sizes) + 2 * len(sizes) <= width else ["", *_list(header, cells, width)]
     if len(lines) == 2:
         for line in (header, *cells):
@@ -92,7 +94,7 @@ def render(comparison: Comparison, *, width: int = 100) -> str:
                 "  ".join(_fit(cell, size, i) for i, (cell, size) in enumerate(zip(line, sizes, strict=True))).rstrip()
             )
     if comparison.differences:
-        lines += ["", "Not like with like:"]
+        lines += ["", "Not directly comparable:"]
         for difference in comparison.differences:
             lines += textwrap.wrap(difference, width, initial_indent="  - ", subsequent_indent="    ")
     noisy = [figures.clean(row.source) for row in comparison.rows if row.noisy]
@@ -106,9 +108,9 @@ def markdown(comparison: Comparison) -> str:
     from edgekit.report.markdown import escape, table
 
     header, cells = _cells(comparison)
-    blocks = [f"Baseline: {escape(comparison.baseline.source)}. Ratios are to it; latency in ms, size in MB."]
+    blocks = [f"Baseline: {escape(comparison.baseline.source)}. Ratios are relative to it; latency in ms, size in MB."]
     blocks.append(table(header, cells, header[2:]))
-    blocks += ["Not like with like:"] if comparison.differences else []
+    blocks += ["Not directly comparable:"] if comparison.differences else []
     blocks += ["\n".join(f"- {escape(line)}" for line in comparison.differences)] if comparison.differences else []
     return "\n\n".join(blocks) + "\n"
 
@@ -118,7 +120,7 @@ def _results(source: str, report: Report) -> tuple[Candidate, ...]:
     results = shipped if report.kind == "export" else report.candidates
     if not results:
         raise UsageError(
-            f"'{source}' ships nothing that could be compared.", hint="give the report of an export that passed"
+            f"'{source}' has no shipped candidate to compare.", hint="give the report of an export that passed"
         )
     return results
 
@@ -166,7 +168,7 @@ def _differences(reports: Sequence[tuple[str, Report]]) -> tuple[str, ...]:
     names = list(dict.fromkeys(name for _, known in facts for name in known))
     lines = []
     for name in names:
-        values = [(source, known.get(name, "not there")) for source, known in facts]
+        values = [(source, known.get(name, "missing")) for source, known in facts]
         if len({value for _, value in values}) > 1:
             lines.append(f"{name}: " + ", ".join(f"{value} in {source}" for source, value in values))
     return tuple(lines)

@@ -49,7 +49,7 @@ def pace(kept: Pace, count: int) -> str:
     words = f"{kept.rate_per_s:g} arrivals a second, {busy}{alone}; {missed if kept.missed else 'no deadline missed'}"
     if not kept.overloaded:
         return words
-    return f"OVERLOADED, the queue grows for as long as it runs and so do the latencies: {words}"
+    return f"OVERLOADED, the queue and the latencies grow for as long as it runs: {words}"
 
 
 def sustained(course: Sustained) -> str:
@@ -79,10 +79,10 @@ def throttle(judged: Throttle) -> str:
 def energy(measured: Measurement) -> str:
     """Return the energy of an inference and the power rail it was measured on, or why it is not known."""
     if measured.energy_j is None:
-        return f"not known: {clean(measured.energy_reason or 'no reason was kept')}"
+        return f"unknown:  {clean(measured.energy_reason or 'no reason was recorded')}"
     joules = measured.energy_j
     amount = f"{significant(1e3 * joules)} mJ" if joules < 1 else f"{significant(joules)} J"
-    return f"{amount} an inference on {clean(measured.energy_rail or 'an unnamed rail')}, all that the rail gave"
+    return f"{amount} per inference on {clean(measured.energy_rail or 'an unnamed rail')}, the total of the rail"
 
 
 def sensors(read: Sensors) -> tuple[tuple[str, str], ...]:
@@ -103,7 +103,7 @@ def sensors(read: Sensors) -> tuple[tuple[str, str], ...]:
     lines += [(clean(name), clean(fact)) for name, fact in read.facts.items()]
     if read.cpu_share is not None:
         share = f"{100 * read.cpu_share:.2g}% of one processor"
-        lines.append(("sensors", f"read every {read.interval_s:g} s, {len(read.times_s)} times, at {share}"))
+        lines.append(("sensors", f"read every {read.interval_s:g} s, {len(read.times_s)} times, using {share}"))
     return tuple(lines)
 
 

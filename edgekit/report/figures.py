@@ -116,7 +116,7 @@ def verdict(report: Report) -> tuple[str, str]:
         return ("FAILED" if not report.ok else "DEPLOYED" if measured else "VERIFIED"), where
     if report.kind == "verify":
         if report.ok and any(c.quality and c.quality.metric and c.quality.drop is None for c in report.candidates):
-            return "NOT JUDGED", f"{subject}: what the metric was for the original is not known"
+            return "NOT JUDGED", f"{subject}: the metric of the original is unknown"
         return ("VERIFIED" if report.ok else "FAILED"), subject
     if not report.ok:
         return "FAILED", f"{subject}: " + ("nothing was shipped" if report.shipped is None else "a budget was missed")
@@ -150,7 +150,7 @@ def speed(report: Report) -> str | None:
 def _full_precision(report: Report, shipped: Candidate) -> str:
     """Return why no lower precision was shipped, as far as lower precisions were built."""
     lower = [other for other in report.candidates if other.recipe != shipped.recipe and other.quality]
-    own = "fp32" if shipped.asked == "f32" else f"the model as it came ({shipped.asked})"
+    own = "fp32" if shipped.asked == "f32" else f"the model as given ({shipped.asked})"
     if report.objective not in ("latency", "throughput"):
         return own
     if not lower:
@@ -166,9 +166,9 @@ def quality(result: Quality) -> str:
         words += points(result.drop)
         words += f", on {result.labelled} labelled samples"
     elif result.metric and result.score is not None:
-        words = f"{result.metric} {result.score:.4f} on {result.labelled} labelled samples; the original's is not known"
+        words = f"{result.metric} {result.score:.4f} on {result.labelled} labelled samples; the original's is unknown"
     elif result.agreement is not None:
-        words = f"the original's top answer{against} on {100 * result.agreement:.2f}% of {result.samples} samples"
+        words = f"top-1 agreement {100 * result.agreement:.2f}% with the original{against} on {result.samples} samples"
     else:
         words = f"least cosine {result.cosine:.6f} to the original's outputs{against} on {result.samples} samples"
     return words if result.metric else words + (", labels not used" if result.labelled else ", no labels")
@@ -177,7 +177,7 @@ def quality(result: Quality) -> str:
 def differences(result: Quality) -> str:
     """Return how far the outputs deviate from the original's."""
     words = f"greatest absolute {result.max_abs:.2e}, relative L2 {result.rel_l2:.2e}, least cosine {result.cosine:.6f}"
-    return words if result.agreement is None else f"{words}, same top answer {100 * result.agreement:.2f}%"
+    return words if result.agreement is None else f"{words}, top-1 agreement {100 * result.agreement:.2f}%"
 
 
 def footprint(candidate: Candidate) -> str:
@@ -200,11 +200,11 @@ def running(candidate: Candidate) -> str:
     """Return the precision that a candidate really runs in, where it is known, and the one that was asked for."""
     precision = effective(candidate)
     if precision is None:
-        return f"asked {candidate.asked}; what runs was not asked of the runtime"
+        return f"requested {candidate.asked}; the runtime was not asked what it runs in"
     layers = ", ".join(
         f"{count} in {name}" for name, count in sorted(precision.layers.items(), key=lambda item: -item[1])
     )
-    return f"{precision.main} (asked {candidate.asked}" + (f"; layers: {layers})" if layers else ")")
+    return f"{precision.main} (requested {candidate.asked}" + (f"; layers: {layers})" if layers else ")")
 
 
 def measurement(measured: Measurement) -> str:
@@ -237,7 +237,7 @@ def environment(recorded: Environment) -> tuple[tuple[str, str], ...]:
         ("packages", ", ".join(f"{name} {version}" for name, version in recorded.packages.items())),
     ]
     lines += [("governor", recorded.governor)] if recorded.governor else []
-    lines += [("EMULATED", "times of an emulated machine say nothing about the device")] if recorded.emulated else []
+    lines += [("EMULATED", "times of an emulated machine are not those of the device")] if recorded.emulated else []
     lines += [("created", recorded.created)] if recorded.created else []
     return tuple((name, words) for name, words in lines if words)
 

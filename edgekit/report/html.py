@@ -70,7 +70,7 @@ def _cards(report: Report) -> str:
     if chosen.quality and chosen.quality.score is not None and chosen.quality.metric:
         cards.append((f"{chosen.quality.score:.4f}", f"{chosen.quality.metric}, {figures.points(chosen.quality.drop)}"))
     elif chosen.quality and chosen.quality.agreement is not None:
-        cards.append((f"{100 * chosen.quality.agreement:.2f}%", "the original's top answer"))
+        cards.append((f"{100 * chosen.quality.agreement:.2f}%", "top-1 agreement"))
     elif chosen.quality:
         cards.append((f"{chosen.quality.cosine:.5f}", "least cosine to the original"))
     if chosen.size_mb is not None:

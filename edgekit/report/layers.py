@@ -33,7 +33,7 @@ def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]
         )
         tables.setdefault(rows, []).append(figures.clean(candidate.name))
     return [
-        (f"What quantizing each layer alone costs in {' and '.join(names)}, {len(rows)} of {layers}", list(rows))
+        (f"Loss from quantizing each layer alone in {' and '.join(names)}, {len(rows)} of {layers}", list(rows))
         for rows, names in tables.items()
     ]
 
@@ -61,7 +61,7 @@ def mixes(report: Report) -> list[tuple[str, list[tuple[str, str, str, str, str]
         ]
         stay = sum(layer.in_float for layer in mixed.layers)
         title = (
-            f"What each layer takes in {figures.clean(mixed.against)} and in {figures.clean(candidate.name)}, ms, "
+            f"Time of each layer in {figures.clean(mixed.against)} and in {figures.clean(candidate.name)}, ms, "
             f"{len(rows)} of {len(mixed.layers)}; {stay} stay in float in the mix"
         )
         tables[mixed.layers] = title, rows

@@ -41,7 +41,7 @@ def describe_all(report: Report) -> tuple[tuple[str, bool], ...]:
     noisy = [clean(candidate.name) for candidate, run in others if run.noise.noisy]
     moving = [clean(candidate.name) for candidate, run in others if not run.converged]
     if noisy:
-        lines.append((f"NOISY too: {', '.join(noisy)}", True))
+        lines.append((f"Also NOISY: {', '.join(noisy)}", True))
     if moving:
         lines.append((f"NOT steady when it ended: {', '.join(moving)}", True))
     return tuple(lines)

@@ -12,8 +12,8 @@ from edgekit.result.measurement import UNITS, Measurement
 from edgekit.result.report import Report
 
 HINT = (
-    "The line is the median latency of each stretch of the measurement, the band reaches from its fastest to its "
-    "slowest tenth. Sensors are read beside it."
+    "The line is the median latency of each block of the measurement, the band reaches from its fastest to its "
+    "slowest tenth. Sensors are read meanwhile."
 )
 LEAST = 3
 """Points that a line needs."""

@@ -12,7 +12,8 @@ from edgekit.result.report import Candidate, Quality, Report
 
 HINT = (
     "Filled dots are on the Pareto front: no other candidate is as good in latency, size, memory and quality, and "
-    "better in one. The line is the front as far as it shows in the two measures drawn. Left and below is better."
+    "better in one of them. The line is the front as far as it shows in the two measures drawn. Left and below are "
+    "better."
 )
 
 LEAST_LOSS = 0.1
@@ -72,7 +73,7 @@ def _measure(report: Report) -> str:
     quality = next(c.quality for c in report.candidates if c.quality)
     if quality.drop is not None:
         return f"{quality.metric} lost in points"
-    return "cosine lost in hundredths" if quality.agreement is None else "answers that are not the original's in %"
+    return "cosine lost in hundredths" if quality.agreement is None else "top-1 disagreement in %"
 
 
 def _logarithmic(values: list[float]) -> tuple[Callable[[_Entry], float], list[tuple[float, str]]]:

@@ -51,7 +51,7 @@ class LatencyBlock(Record):
     def __post_init__(self) -> None:
         if len(self.latencies_ms) != min(self.count, len(SHARES)):
             raise UsageError(
-                f"a turn of {self.count} latencies keeps {min(self.count, len(SHARES))} numbers, "
+                f"a block of {self.count} latencies keeps {min(self.count, len(SHARES))} numbers, "
                 f"found {len(self.latencies_ms)}."
             )
 
@@ -63,4 +63,4 @@ def _numbers(line: str, where: str) -> list[float]:
     try:
         return [float(word) for word in line.split()]
     except ValueError as error:
-        raise UsageError(f"{where}: '{line[:40]}' is no line of numbers.") from error
+        raise UsageError(f"{where}: '{line[:40]}' is not a line of numbers.") from error

@@ -249,7 +249,7 @@ class Report(Record):
             data = json.loads(path.read_text())
         except FileNotFoundError as error:
             raise UsageError(
-                f"there is no report at '{path}'.", hint="give a report.json, or the folder of a bundle"
+                f"the report '{path}' does not exist.", hint="give a report.json, or the folder of a bundle"
             ) from error
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read the report '{path}': {error}.") from error

@@ -66,8 +66,8 @@ def find(name: str, places: tuple[tuple[str, Path], ...], besides: Path | None =
     others = {other: path for other, path in names(places).items() if other != name}
     looked = ", ".join(f"{folder} ({why})" for why, folder in places)
     raise UsageError(
-        f"there is no target '{name}'.{nearest(name, others)}",
-        hint=f"list them with `edgekit targets`; looked in {looked}",
+        f"unknown target '{name}'.{nearest(name, others)}",
+        hint=f"list them with `edgekit targets`; searched: {looked}",
     )
 
 

@@ -102,7 +102,7 @@ class Target(Record):
         # "Intel GPU".
         if wanted.accelerator and not on_board and not wanted.accelerator.startswith(machine.accelerators or ("?",)):
             visible = ", ".join(machine.accelerators) or "none"
-            problems.append(f"the target computes on {wanted.accelerator}, this machine shows {visible}")
+            problems.append(f"the target computes on {wanted.accelerator}, this machine has {visible}")
         return tuple(problems)
 
 
@@ -124,7 +124,7 @@ def available() -> dict[str, Path]:
 def _read_target(path: Path, seen: tuple[Path, ...]) -> Target:
     chain = (*seen, path)
     if path.resolve() in {other.resolve() for other in seen}:
-        raise UsageError(f"'extends' goes round in a circle: {' -> '.join(map(str, chain))}.")
+        raise UsageError(f"'extends' is circular: {' -> '.join(map(str, chain))}.")
     data = _toml.read(path, "target file", hint="list targets with `edgekit targets`")
     if data.setdefault("name", path.stem) != path.stem:
         raise UsageError(
@@ -180,7 +180,7 @@ def _check(target: Target, where: str) -> None:
         for word in words:
             if word not in known:
                 raise UsageError(
-                    f"{where}: {what}: '{word}' is not known.{nearest(word, known)}",
+                    f"{where}: {what}: unknown value '{word}'.{nearest(word, known)}",
                     hint="known here: " + (", ".join(sorted(known)) or "none, as `backends` is empty"),
                 )
 

@@ -90,7 +90,7 @@ def known() -> tuple[str, ...]:
 def check(name: str) -> str:
     """Return `name` if it is a task's name. Raises UsageError, with the nearest names, for an unknown one."""
     if name.removesuffix("-with-past") not in known():
-        raise UsageError(f"there is no task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
+        raise UsageError(f"unknown task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
     return name
 
 

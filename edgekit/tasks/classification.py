@@ -72,8 +72,8 @@ class Classification(OnePart):
             or scores.shape[0] != (scores.size if scores.ndim == 1 else 1)
         ):
             raise UsageError(
-                f"an output of shape {list(array.shape)} holds no scores of classes, which are [1, classes].",
-                hint="name the output that does in the task's record, or take --task tensor",
+                f"an output of shape {list(array.shape)} does not hold scores of classes, which are [1, classes].",
+                hint="name the output that does in the task's record, or use --task tensor",
             )
         scores = scores.reshape(-1)
         activation = self.config.activation
@@ -142,7 +142,7 @@ class Regression(OnePart):
         if array.size != 1:
             raise UsageError(
                 f"an output of shape {list(array.shape)} is not one number, which {self.metric} needs.",
-                hint="for a classifier take --metric accuracy",
+                hint="for a classifier use --metric accuracy",
             )
         return Prediction(float(array.reshape(())))
 
@@ -163,6 +163,6 @@ def number(raw: Any) -> float:
         return float(raw)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"the label '{raw}' is no number, which a correlation needs.",
-            hint="name the column with --label-column; for a classifier with one output take --metric accuracy or auc",
+            f"the label '{raw}' is not a number, which a correlation needs.",
+            hint="name the column with --label-column; for a classifier with one output use --metric accuracy or auc",
         ) from error

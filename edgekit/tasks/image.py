@@ -41,7 +41,7 @@ def _eight_bits(picture: Image) -> Image:
     if picture.mode == "F" or array.min(initial=0) < 0 or array.max(initial=0) > 65535:
         kind = "floating-point numbers" if picture.mode == "F" else "32-bit numbers"
         raise UsageError(
-            f"a picture of {kind} has no known range: what is white in it cannot be told.",
+            f"a picture of {kind} has no known range: its white level is unknown.",
             hint="save it with 8 or 16 bits, or give arrays (npz) as the model takes them",
         )
     from PIL import Image as pillow

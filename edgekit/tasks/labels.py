@@ -67,7 +67,7 @@ class Classes:
         if self.from_data and count != len(self.names):
             raise UsageError(
                 f"the model has {count} classes without names and the data {len(self.names)}: {_listed(self.names)}. "
-                "Which is which cannot be told.",
+                "Their order in the model is unknown.",
                 hint="give the classes by number, or put their names into the model's config (id2label)",
             )
 
@@ -79,7 +79,7 @@ class Classes:
     def _unknown(self, raw: Any) -> UsageError:
         if not self.names:
             return UsageError(
-                f"the label '{raw}' is a name, and neither the model nor the data says which class it is.",
+                f"the label '{raw}' is a name, and neither the model nor the data defines its class.",
                 hint="label by class number, or put the names into the model's config (id2label)",
             )
         return UsageError(

@@ -45,7 +45,7 @@ def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary")
         if total == 0:
             raise UsageError(
                 "F1 is undefined: no sample is labelled with class 1 and none was predicted as it.",
-                hint="give samples of both classes, or take --metric accuracy",
+                hint="give samples of both classes, or use --metric accuracy",
             )
         scores.append(2 * hits / total)
     return float(np.mean(scores))
@@ -66,7 +66,7 @@ def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
         only = "1" if count else "0"
         raise UsageError(
             f"AUC is undefined: all {len(labels)} labelled samples are of class {only}.",
-            hint="give samples of both classes, or take --metric accuracy",
+            hint="give samples of both classes, or use --metric accuracy",
         )
     ranks = _ranks(np.asarray(scores, dtype=np.float64))
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
@@ -93,7 +93,7 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any])
     if metric in NUMBER_METRICS:
         if any(value is None for value in values):
             raise UsageError(
-                f"{metric} needs one number a sample, and this model gives none for some.",
+                f"{metric} needs one number a sample, and this model has none for some samples.",
                 hint="similarity compares two texts: name both columns with --text-column A --text-column B",
             )
         return spearman(values, labels) if metric == "spearman" else pearson(values, labels)
@@ -102,7 +102,7 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any])
         if counts != {2}:
             raise UsageError(
                 f"AUC compares two classes, and the model has {max(counts, default=0)}.",
-                hint="take --metric accuracy or --metric f1",
+                hint="use --metric accuracy or --metric f1",
             )
         return auc([float(prediction.scores[1]) for prediction in predictions if prediction.scores is not None], labels)
     return f1(values, labels, average="macro" if metric == "f1-macro" or max(counts, default=2) > 2 else "binary")
@@ -111,8 +111,8 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any])
 def check_metric(metric: str, known: Sequence[str], task: str) -> str:
     """Return `metric` if the task can compute it. Raises UsageError otherwise."""
     if metric not in known:
-        what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"there is no metric '{metric}'"
-        raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"{task} knows {', '.join(known) or 'none'}")
+        what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"unknown metric '{metric}'"
+        raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"metrics of {task}: {', '.join(known) or 'none'}")
     return metric
 
 

@@ -97,7 +97,7 @@ class OwnMetric:
             number = math.nan
         if not math.isfinite(number):
             raise UsageError(
-                f"the metric '{self.metric}' gave {value!r}, which is no finite number.",
+                f"the metric '{self.metric}' returned {value!r}, which is not a finite number.",
                 hint="return a number that is greater the better the answers are",
             )
         return number

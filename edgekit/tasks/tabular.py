@@ -73,7 +73,7 @@ class Numbers:
                 raise UsageError(
                     f"the model takes {width} numbers and the data has {len(numeric)} columns of numbers: "
                     f"{', '.join(numeric) or 'none'}.",
-                    hint="remove the columns that are no features, or name the label with --label-column",
+                    hint="remove the columns that are not features, or name the label with --label-column",
                 )
             return without
         return numeric
@@ -81,7 +81,7 @@ class Numbers:
     def _number(self, sample: Sample, name: str) -> float:
         value = sample.fields[name]
         if not _is_number(value):
-            what = "is empty" if value in (None, "") else f"holds '{value}', which is no number,"
+            what = "is empty" if value in (None, "") else f"holds '{value}', which is not a number,"
             raise UsageError(
                 f"the column '{name}' {what} in a sample.", hint="fill or drop such rows before they reach the model"
             )

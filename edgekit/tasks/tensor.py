@@ -28,13 +28,13 @@ def fit(value: Any, spec: TensorSpec) -> np.ndarray:
 
     if isinstance(value, (Path, bytes)):
         raise UsageError(
-            f"'{spec.name}' is a file, and this model brings no preprocessing that would read it.",
+            f"'{spec.name}' is a file, and this model has no preprocessing that reads it.",
             hint="give the folder of its processor with --processor, or give arrays named as the inputs (npz)",
         )
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise UsageError(f"the value for input '{spec.name}' is no array: {error}.") from error
+        raise UsageError(f"the value for input '{spec.name}' is not an array: {error}.") from error
     array = _cast(array, spec)
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
@@ -73,7 +73,7 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if not kept:
         raise UsageError(
             f"input '{spec.name}' takes {wanted}, and some values do not fit it ({array.dtype}: {_shown(array)}).",
-            hint="convert the data yourself, where that is meant",
+            hint="convert the data yourself if that is intended",
         )
     return cast
 
@@ -111,7 +111,7 @@ class Tensors:
             value = fields[spec.name]
             if self.why and isinstance(value, (Path, bytes)):
                 raise UsageError(
-                    f"files cannot be made into '{spec.name}': {self.why}.",
+                    f"files cannot be converted to '{spec.name}': {self.why}.",
                     hint="prepare the data yourself, as arrays named as the inputs (npz, or package.module:function)",
                 )
             feeds[spec.name] = fit(value, spec)

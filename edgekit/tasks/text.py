@@ -88,7 +88,7 @@ class Texts:
             ) from error
         if not path.is_file():
             raise ArtifactError(
-                f"the model brings no '{TOKENIZER}', so its text cannot be tokenized.",
+                f"the model has no '{TOKENIZER}', so its text cannot be tokenized.",
                 hint="export it with --processor FOLDER, or feed token ids (npz with the inputs' names)",
             )
         try:
@@ -146,7 +146,7 @@ class Texts:
         for spec in self.inputs:
             if spec.name not in available:
                 raise UsageError(
-                    f"the model needs the input '{spec}', which a tokenizer does not give.",
+                    f"the model needs the input '{spec}', which a tokenizer does not produce.",
                     hint="give arrays named as the inputs (npz), or another task with --task",
                 )
             feeds[spec.name] = fit(available[spec.name], spec)

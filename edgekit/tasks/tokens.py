@@ -47,14 +47,14 @@ class TokenTask(OnePart):
         array = output_of(outputs, self.config.output)
         if array.ndim != 3 or array.shape[0] != 1:
             raise UsageError(
-                f"the output has shape {list(array.shape)}, not [1, tokens, size].", hint="take --task tensor"
+                f"the output has shape {list(array.shape)}, not [1, tokens, size].", hint="use --task tensor"
             )
         first: np.ndarray = array[0]
         return first
 
     def texts(self) -> Texts:
         if not isinstance(self.prepare, Texts):
-            raise UsageError("the model brings no tokenizer, so its answer is token numbers only.")
+            raise UsageError("the model has no tokenizer, so its answer is token numbers only.")
         return self.prepare
 
 
@@ -90,14 +90,14 @@ class FillMask(TokenTask):
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         """Return the most likely words for each mask in the sample. Raises UsageError where it has none."""
         if sample is None:
-            raise UsageError("the words behind a mask need the text beside the outputs.")
+            raise UsageError("the words behind a mask cannot be found without the text.")
         tokenizer = self.texts().tokenizer
         masks = {tokenizer.token_to_id(token) for token in MASKS} - {None}
         ids = self.feeds(sample)[0][IDS][0].tolist()
         places = [place for place, token in enumerate(ids) if token in masks]
         if not places:
             known = next((token for token in MASKS if tokenizer.token_to_id(token) is not None), "its mask token")
-            raise UsageError("the text has no mask.", hint=f"write {known} where a word is to be found")
+            raise UsageError("the text has no mask.", hint=f"write {known} where a word is to be predicted")
         logits = self.logits(outputs)
         filled = [[_candidate(tokenizer, *pair) for pair in _top(logits[place])] for place in places]
         return {"masks": filled}

@@ -35,7 +35,7 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
         path = Path(inputs[0])
         if not path.is_file():
             raise UsageError(
-                f"there is no image file '{path}'.", hint="give the path of a picture, or an .npz file of arrays"
+                f"the image file '{path}' does not exist.", hint="give the path of a picture, or an .npz file of arrays"
             )
         return Sample({"image": path})
     if config.text is not None:
@@ -63,13 +63,13 @@ def _text(word: str) -> str:
     if word == "-":
         text = sys.stdin.read().strip()
         if not text:
-            raise UsageError("there is no text on stdin.", hint="echo 'a text' | edgekit run BUNDLE -")
+            raise UsageError("stdin has no text.", hint="echo 'a text' | edgekit run BUNDLE -")
         return _utf8(text)
     with contextlib.suppress(OSError, ValueError):  # a long text is not a possible file name
         if Path(word).is_file():
             raise UsageError(
                 f"'{word}' is a file, and this model takes text.",
-                hint=f"to ask about what it holds: edgekit run BUNDLE - < {word}",
+                hint=f"to use the text in it: edgekit run BUNDLE - < {word}",
             )
     return _utf8(word)
 
