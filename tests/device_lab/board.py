@@ -26,8 +26,11 @@ HERE = Path(__file__).parent
 UID = 61234
 """The user of the board's processes when the tests run as root: root's SSH server needs its own users and folders."""
 
-AS_USER = 'mount --bind "$1" /mnt && mount --bind "$2" /etc/passwd && shift 2 && exec "$@"'
-"""Others cannot read root's cache, so the lab is mounted at /mnt, for the board's processes only."""
+AS_USER = 'mount --bind "$1" /mnt && mount --bind "$2" /etc && shift 2 && exec "$@"'
+"""Others cannot read root's cache, so the lab is mounted at /mnt, for the board's processes only. The folder /etc is
+replaced as a whole: a mount on /etc/passwd alone ends when the machine renames a new file over its own, as `useradd`
+does, and the board would then deny every log-in.
+"""
 
 
 @dataclass(frozen=True)
@@ -214,11 +217,11 @@ class EmulatedBoard:
 
     def _write_files(self) -> None:
         folder = self._folder
-        for name in ("new", "home", "client"):
+        for name in ("new", "home", "client", "etc"):
             (folder / name).mkdir()
         for script in ("boot.sh", "login.sh"):
             shutil.copy(HERE / script, folder / script)
-        (folder / "passwd").write_text(f"pi:x:{UID}:{UID}::/:/bin/sh\nroot:x:0:0::/root:/bin/sh\n")
+        (folder / "etc/passwd").write_text(f"pi:x:{UID}:{UID}::/:/bin/sh\nroot:x:0:0::/root:/bin/sh\n")
         (folder / "cpuinfo").write_text(
             "".join(
                 f"processor\t: {core}\nBogoMIPS\t: 108.00\nFeatures\t: {self.cpu.features}\nCPU implementer\t: 0x41\n"
@@ -286,5 +289,5 @@ class EmulatedBoard:
         if not self._root:
             return [*bound, *command]
         as_user = [*bound, f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
-        mounts = [str(self._lab), str(self._folder / "passwd")]
+        mounts = [str(self._lab), str(self._folder / "etc")]
         return ["unshare", "-m", "sh", "-c", AS_USER, "sh", *mounts, *as_user, *command]
