@@ -44,7 +44,7 @@ sys.meta_path.insert(0, Blocker())
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give an environment in which bytecode is kept, as in any installed package, but beside the checkout."""
+    """Return an environment in which bytecode is kept, as in any installed package, but beside the checkout."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode")), "NO_COLOR": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment.pop("PYTEST_ADDOPTS", None)
