@@ -151,14 +151,14 @@ from edgekit.cli import cli
 answers = {{}}
 for verb in {sorted(VERBS)!r}:
     for option in ("-h", "--help"):
-        said = io.StringIO()
+        errors = io.StringIO()
         code = None
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(errors):
             try:
                 cli.main([verb, option])
             except SystemExit as end:
                 code = end.code
-        answers[f"{{verb}} {{option}}"] = [code, said.getvalue()]
+        answers[f"{{verb}} {{option}}"] = [code, errors.getvalue()]
 print(json.dumps(answers))
 """
     answers = json.loads(python(environment, code))

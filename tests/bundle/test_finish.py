@@ -179,9 +179,9 @@ class Crashing(PortableNumpy):
 class Empty(PortableNumpy):
     name = "empty"
     def finish(self, payload, target, workdir):
-        made = super().finish(payload, target, workdir)
+        finished = super().finish(payload, target, workdir)
         (workdir / "engine.npz").unlink()
-        return made
+        return finished
 """
 
 
