@@ -126,7 +126,7 @@ def private_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 @pytest.fixture(scope="session")
 def assets() -> Path:
-    """Give the folder of real weights and data, or skip with the reason."""
+    """Return the folder of real weights and data, or skip with the reason."""
     folder = Path(os.environ.get("EDGEKIT_TEST_ASSETS") or ROOT.parent / "shared" / "assets")
     if not folder.is_dir():
         pytest.skip(f"no test assets at {folder}; set EDGEKIT_TEST_ASSETS")

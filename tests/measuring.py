@@ -11,10 +11,10 @@ from edgekit.bench import Outcome
 
 def least(measure: Callable[[], float], limit: float, tries: int = 6) -> float:
     """Return the least of up to `tries` measurements; the first one within `limit` ends it."""
-    found = measure()
-    while found > limit and (tries := tries - 1) > 0:
-        found = min(found, measure())
-    return found
+    seconds = measure()
+    while seconds > limit and (tries := tries - 1) > 0:
+        seconds = min(seconds, measure())
+    return seconds
 
 
 def undisturbed(measure: Callable[[], Sequence[Outcome]], check: Callable[..., None], tries: int = 4) -> None:

@@ -40,13 +40,13 @@ def session(backend: Backend, model: Model, folder: Path, **options: Any) -> Abs
     return closing(backend.open(Payload(folder / "built", built.files, model.part, built.options)))
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
+def difference(computed: np.ndarray, expected: np.ndarray) -> float:
     """Return the relative L2 distance."""
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return float(np.linalg.norm(computed - expected) / np.linalg.norm(expected))
 
 
 class ProcessorBackendTests(BackendTests):
-    """Give the fixture `backend`, and what the runtime calls its files and layers."""
+    """Return the fixture `backend`, and what the runtime calls its files and layers."""
 
     main_file: ClassVar[str]
     weights_file: ClassVar[str]
@@ -114,8 +114,8 @@ class ProcessorBackendTests(BackendTests):
         shutil.rmtree(source)
         payload = Payload(tmp_path / "built", built.files, model.part, built.options)
         with closing(backend.open(payload)) as opened:
-            found, expected = opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+            computed, expected = opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights)
+        np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-4)
         data = tmp_path / "built" / self.weights_file
         data.write_bytes(data.read_bytes()[:100])
         with pytest.raises(ArtifactError):
@@ -160,9 +160,9 @@ class ProcessorBackendTests(BackendTests):
         model, weights = conv_net(tmp_path / "model")
         with session(backend, model, tmp_path) as opened:
             assert opened.precision.main == "f32" and set(opened.precision.layers) == {"f32"}
-            found, expected = opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights)
+            computed, expected = opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights)
             kinds = {layer.kind: layer.precision for layer in opened.profile({"x": CONV_X})}
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-4)
         for names in self.float_layers:
             assert {precision for kind, precision in kinds.items() if kind in names} == {"f32"}
 

@@ -25,10 +25,10 @@ CODES = {
 
 
 def test_each_fault_has_its_own_exit_code() -> None:
-    found = {
+    codes = {
         kind.__name__: kind.exit_code for kind in EdgekitError.__subclasses__() if kind.__module__ == "edgekit.errors"
     }
-    assert found == CODES
+    assert codes == CODES
     assert EdgekitError.exit_code == 1
 
 

@@ -43,10 +43,10 @@ def test_digest_is_of_names_and_bytes_and_not_of_the_record(model: Model) -> Non
 
 def test_save_and_load(model: Model) -> None:
     step = Step("export", {"opset": 17}, {"torch": "2"}, "a", "b", 0.5)
-    told = replace(model.with_step(step), precision="f16", info=ModelInfo("Net", 5, trusted=("code",)))
-    told = replace(told, input_hints=InputHints(("batch",), {"batch": 2}, {"ids": (0, 3)}, 30))
-    told.save()
-    assert Model.load(model.folder) == told
+    described = replace(model.with_step(step), precision="f16", info=ModelInfo("Net", 5, trusted=("code",)))
+    described = replace(described, input_hints=InputHints(("batch",), {"batch": 2}, {"ids": (0, 3)}, 30))
+    described.save()
+    assert Model.load(model.folder) == described
     assert sorted(path.name for path in model.folder.iterdir()) == ["assets", "model.json", "model.onnx"]
 
 

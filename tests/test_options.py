@@ -49,17 +49,17 @@ def outcome(folder: Path, *words: str, tests: str = SKIPPING) -> tuple[int, str]
 
 
 def test_a_skip_for_want_of_the_lab_is_loud_and_passes(tmp_path: Path) -> None:
-    code, said = outcome(tmp_path, "-ra")
+    code, output = outcome(tmp_path, "-ra")
     assert code == 0
-    assert "2 skipped" in said
-    assert "no device_lab: there is no apt-get" in said
+    assert "2 skipped" in output
+    assert "no device_lab: there is no apt-get" in output
 
 
 def test_it_fails_where_the_lab_is_required(tmp_path: Path) -> None:
-    code, said = outcome(tmp_path, "--require", "device_lab")
+    code, output = outcome(tmp_path, "--require", "device_lab")
     assert code == 1
-    assert "1 skipped, 1 error" in said or "1 failed, 1 skipped" in said
-    assert "no device_lab: there is no apt-get (required by --require device_lab)" in said
+    assert "1 skipped, 1 error" in output or "1 failed, 1 skipped" in output
+    assert "no device_lab: there is no apt-get (required by --require device_lab)" in output
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,6 @@ def test_it_fails_where_the_lab_is_required(tmp_path: Path) -> None:
     ],
 )
 def test_parts_leave_out_what_is_of_another(options: tuple[str, ...], names: list[str], tmp_path: Path) -> None:
-    code, said = outcome(tmp_path, "--co", "-q", *options, tests=MARKED)
+    code, output = outcome(tmp_path, "--co", "-q", *options, tests=MARKED)
     assert code == 0
-    assert [line for line in said.splitlines() if "::" in line] == [f"test_some.py::test_{name}" for name in names]
+    assert [line for line in output.splitlines() if "::" in line] == [f"test_some.py::test_{name}" for name in names]

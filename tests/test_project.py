@@ -49,8 +49,13 @@ def test_paths_are_taken_from_the_files_folder(here):
     (here / "sub" / "val").mkdir()
     file = here / "sub" / "edgekit.toml"
     file.write_text('model = "./ckpt"\ndata = "val"\nrecipe = "int8-static"\noutput = "out"\n')
-    found = project.load(Path("sub/edgekit.toml"))
-    assert (found.model, found.data, found.recipe, found.output) == ("sub/ckpt", "sub/val", "int8-static", "sub/out")
+    loaded = project.load(Path("sub/edgekit.toml"))
+    assert (loaded.model, loaded.data, loaded.recipe, loaded.output) == (
+        "sub/ckpt",
+        "sub/val",
+        "int8-static",
+        "sub/out",
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,14 +86,14 @@ def test_a_missing_file_is_told_the_next_command(here):
 
 def test_the_template_is_a_valid_project(here):
     project.write_template(Path("edgekit.toml"))
-    found = project.load()
-    assert (found.model, found.data, found.max_drop) == ("./my-checkpoint", "./val", 0.01)
+    loaded = project.load()
+    assert (loaded.model, loaded.data, loaded.max_drop) == ("./my-checkpoint", "./val", 0.01)
     with raises(UsageError, "'edgekit.toml'", "exists"):
         project.write_template(Path("edgekit.toml"))
 
 
 def test_a_project_survives_its_toml(here):
-    made = Project(
+    written = Project(
         model='we"ird\\name',
         data="val",
         text_columns=("a", "b"),
@@ -97,8 +102,8 @@ def test_a_project_survives_its_toml(here):
         shapes={"batch": 1, "sequence.length": "dynamic"},
         offline=True,
     )
-    (here / "edgekit.toml").write_text(project.to_toml(made, {"target": "two\nlines"}))
-    assert project.load(Path("edgekit.toml")) == made
+    (here / "edgekit.toml").write_text(project.to_toml(written, {"target": "two\nlines"}))
+    assert project.load(Path("edgekit.toml")) == written
 
 
 def test_a_latency_budget_needs_a_measurement(here):
@@ -111,6 +116,6 @@ def test_a_latency_budget_needs_a_measurement(here):
 
 def test_paths_that_are_there_become_absolute(here):
     (here / "val").mkdir()
-    made = Project(model="digits", data="val", recipe="int8-static", output="out/x").absolute()
-    assert (made.model, made.recipe) == ("digits", "int8-static")
-    assert (made.data, made.output) == (str(here / "val"), str(here / "out" / "x"))
+    absolute = Project(model="digits", data="val", recipe="int8-static", output="out/x").absolute()
+    assert (absolute.model, absolute.recipe) == ("digits", "int8-static")
+    assert (absolute.data, absolute.output) == (str(here / "val"), str(here / "out" / "x"))

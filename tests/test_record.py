@@ -62,12 +62,12 @@ for _name in registry.names("pass"):
 
 
 def all_records(kind: type = Record) -> list[type]:
-    found = []
+    records = []
     for sub in kind.__subclasses__():
         if sub.__module__.startswith("edgekit.") and not sub.__module__.startswith("edgekit.testing"):
-            found.append(sub)
-        found += all_records(sub)
-    return sorted(set(found), key=lambda sub: (sub.__module__, sub.__qualname__))
+            records.append(sub)
+        records += all_records(sub)
+    return sorted(set(records), key=lambda sub: (sub.__module__, sub.__qualname__))
 
 
 def made(hint: Any, dice: random.Random, depth: int = 0) -> Any:

@@ -158,11 +158,11 @@ def place(file: Path) -> str:
 
 def core() -> list[Import]:
     files = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-    return [found for file in files for found in imports(file)]
+    return [item for file in files for item in imports(file)]
 
 
-def third_party(found: Import) -> bool:
-    return found.top != "edgekit" and found.top not in sys.stdlib_module_names
+def third_party(item: Import) -> bool:
+    return item.top != "edgekit" and item.top not in sys.stdlib_module_names
 
 
 def listed(broken: list[Import]) -> str:
@@ -199,7 +199,7 @@ def modules(package: Path) -> dict[str, set[str]]:
         return name
 
     graph = {name: {module(each.module) for each in imports(path)} - {"", name} for name, path in files.items()}
-    return {name: {found for found in reached if found != package.name} for name, reached in graph.items()}
+    return {name: {imported for imported in reached if imported != package.name} for name, reached in graph.items()}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -243,27 +243,27 @@ def test_every_module_has_one_layer() -> None:
 def test_lower_layers_never_import_higher_ones() -> None:
     rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
     broken = [
-        found
-        for found in core()
-        if found.layer in rank and place(found.file) in rank and rank[found.layer] > rank[place(found.file)]
+        item
+        for item in core()
+        if item.layer in rank and place(item.file) in rank and rank[item.layer] > rank[place(item.file)]
     ]
     assert not broken, listed(broken)
 
 
 def test_nothing_imports_testing() -> None:
-    plugins = [one for name, home in PLUGINS.items() for path in (home / name).rglob("*.py") for one in imports(path)]
-    outside = [one for one in core() if place(one.file) != TESTING]
-    broken = [one for one in [*outside, *plugins] if one.layer == TESTING]
+    plugins = [item for name, home in PLUGINS.items() for path in (home / name).rglob("*.py") for item in imports(path)]
+    outside = [item for item in core() if place(item.file) != TESTING]
+    broken = [item for item in [*outside, *plugins] if item.layer == TESTING]
     assert not broken, listed(broken)
 
 
 def test_only_the_heavy_rooms_import_frameworks() -> None:
     broken = [
-        found
-        for found in core()
-        if third_party(found)
-        and found.top not in {"numpy", "tomli"}
-        and place(found.file) not in HEAVY_ROOMS | ROOMS.get(found.top, set())
+        item
+        for item in core()
+        if third_party(item)
+        and item.top not in {"numpy", "tomli"}
+        and place(item.file) not in HEAVY_ROOMS | ROOMS.get(item.top, set())
     ]
     assert not broken, listed(broken)
 
@@ -271,21 +271,19 @@ def test_only_the_heavy_rooms_import_frameworks() -> None:
 def test_third_parties_are_imported_on_use() -> None:
     # A module of a heavy room may be all torch, but for those that are imported to list what there is.
     broken = [
-        found
-        for found in core()
-        if third_party(found)
-        and not found.late
-        and place(found.file) not in AT_THE_TOP.get(found.top, set())
-        and not (place(found.file) in HEAVY_ROOMS and found.file not in ENTERED)
+        item
+        for item in core()
+        if third_party(item)
+        and not item.late
+        and place(item.file) not in AT_THE_TOP.get(item.top, set())
+        and not (place(item.file) in HEAVY_ROOMS and item.file not in ENTERED)
     ]
     assert not broken, listed(broken)
 
 
 def test_the_heavy_rooms_are_entered_on_use() -> None:
     broken = [
-        found
-        for found in core()
-        if found.layer in HEAVY_ROOMS and place(found.file) not in HEAVY_ROOMS and not found.late
+        item for item in core() if item.layer in HEAVY_ROOMS and place(item.file) not in HEAVY_ROOMS and not item.late
     ]
     assert not broken, listed(broken)
 
@@ -296,33 +294,35 @@ def test_plugins_import_the_contract_the_errors_and_nothing_else_of_edgekit(plug
     public = {f"edgekit.plugin.{name}" for name in edgekit.plugin.__all__}
     files = sorted(((PLUGINS | EXAMPLES)[plugin] / plugin).rglob("*.py"))
     broken = [
-        one
+        item
         for path in files
-        for one in imports(path)
-        if one.top == "edgekit" and one.module not in public and one.layer not in ("errors", "frameworks")
+        for item in imports(path)
+        if item.top == "edgekit" and item.module not in public and item.layer not in ("errors", "frameworks")
     ]
     assert files and not broken, listed(broken)
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_plugins_import_their_runtime_and_numpy(plugin: str) -> None:
-    found = [one for path in sorted((PLUGINS[plugin] / plugin).rglob("*.py")) for one in imports(path)]
-    assert found, f"{plugin} has no module"
+    imported = [item for path in sorted((PLUGINS[plugin] / plugin).rglob("*.py")) for item in imports(path)]
+    assert imported, f"{plugin} has no module"
     allowed = {"edgekit", "numpy", plugin, *RUNTIMES[plugin]}
     foreign = [
-        one
-        for one in found
-        if third_party(one) and one.top not in allowed and one.top not in BUILD_SIDE_OF_PLUGINS.get(one.file.name, ())
+        item
+        for item in imported
+        if third_party(item)
+        and item.top not in allowed
+        and item.top not in BUILD_SIDE_OF_PLUGINS.get(item.file.name, ())
     ]
     assert not foreign, listed(foreign)
-    early = [one for one in found if third_party(one) and one.top != plugin and not one.late]
+    early = [item for item in imported if third_party(item) and item.top != plugin and not item.late]
     assert not early, "a plugin is imported to be listed, so these belong inside functions:" + listed(early)
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_plugins_never_import_each_other(plugin: str) -> None:
     others = set(PLUGINS) - {plugin}
-    broken = [one for path in PLUGINS[plugin].rglob("*.py") for one in imports(path) if one.top in others]
+    broken = [item for path in PLUGINS[plugin].rglob("*.py") for item in imports(path) if item.top in others]
     assert not broken, listed(broken)
 
 
@@ -331,24 +331,24 @@ def test_the_device_side_of_a_plugin_never_reaches_its_build_side() -> None:
     for plugin, folder in PLUGINS.items():
         build_side = {f"{plugin}.{Path(name).stem}" for name in BUILD_SIDE_OF_PLUGINS}
         broken += [
-            one
+            item
             for name in DEVICE_SIDE_OF_PLUGINS
             if (folder / plugin / name).is_file()
-            for one in imports(folder / plugin / name)
-            if any(one.module.startswith(side) for side in build_side)
+            for item in imports(folder / plugin / name)
+            if any(item.module.startswith(side) for side in build_side)
         ]
     assert not broken, listed(broken)
 
 
 def test_only_the_build_side_of_a_plugin_enters_the_heavy_rooms() -> None:
     broken = [
-        one
+        item
         for plugin, folder in PLUGINS.items()
         for path in sorted((folder / plugin).rglob("*.py"))
-        for one in imports(path)
-        if one.layer in HEAVY_ROOMS
+        for item in imports(path)
+        if item.layer in HEAVY_ROOMS
         and path.name not in BUILD_SIDE_OF_PLUGINS
-        and (path.name in DEVICE_SIDE_OF_PLUGINS or not one.late)
+        and (path.name in DEVICE_SIDE_OF_PLUGINS or not item.late)
     ]
     assert not broken, listed(broken)
 
@@ -398,7 +398,7 @@ def test_the_rules_see_each_kind_of_import(tmp_path: Path, monkeypatch: pytest.M
         "def work():\n    with a:\n        import torch.nn as nn\n"
         "class B:\n    import rich\n"
     )
-    assert [(one.module, one.late) for one in imports(file)] == [
+    assert [(item.module, item.late) for item in imports(file)] == [
         ("os.path", False),
         ("edgekit.cli", False),
         ("edgekit.bench.steady", False),

@@ -94,7 +94,7 @@ def test_a_state_starts_empty_and_passes_from_call_to_call():
         trace = [("decoder", token(value)) for value in (1, 2, 3)]
         outputs = runner.replay(trace)
         assert [float(each["y"][0]) for each in outputs] == [1, 3, 6]
-        assert list(outputs[0]) == ["y"], "a state is no output"
+        assert list(outputs[0]) == ["y"], "a state is not an output"
         assert [float(each["y"][0]) for each in runner.replay(trace)] == [1, 3, 6], "a replay starts afresh"
 
 

@@ -126,4 +126,4 @@ def test_feeds_like_those_that_passed_are_not_looked_at_again(monkeypatch: pytes
     for _ in range(2):
         with raises(UsageError, "'mask'"):
             check({"ids": ids(2, 5)})
-    assert len(looked) == 6, "what failed is no known kind"
+    assert len(looked) == 6, "what failed is not of a known kind"

@@ -44,7 +44,7 @@ sys.meta_path.insert(0, Blocker())
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give an environment in which bytecode is kept, as in any installed package, but beside the checkout."""
+    """Return an environment in which bytecode is kept, as in any installed package, but beside the checkout."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode")), "NO_COLOR": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment.pop("PYTEST_ADDOPTS", None)
@@ -151,14 +151,14 @@ from edgekit.cli import cli
 answers = {{}}
 for verb in {sorted(VERBS)!r}:
     for option in ("-h", "--help"):
-        said = io.StringIO()
+        errors = io.StringIO()
         code = None
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(errors):
             try:
                 cli.main([verb, option])
             except SystemExit as end:
                 code = end.code
-        answers[f"{{verb}} {{option}}"] = [code, said.getvalue()]
+        answers[f"{{verb}} {{option}}"] = [code, errors.getvalue()]
 print(json.dumps(answers))
 """
     answers = json.loads(python(environment, code))

@@ -48,7 +48,7 @@ def _pattern(fact: str | re.Pattern[str] | tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _whole(text: str) -> str:
-    """Return a pattern for `text` that is no piece of a longer word, name or number: 3 is not in 13, 0.3 or 3.1."""
+    """Return a pattern for `text` that is not a piece of a longer word, name or number: 3 is not in 13, 0.3 or 3.1."""
     left = {"d": r"(?<![\w.])(?<!\w-)", "w": r"(?<!\w)(?<!\w-)"}.get(_kind(text[:1]), "")
     right = {"d": r"(?!\w|-\w|\.\d)", "w": r"(?!\w|-\w)"}.get(_kind(text[-1:]), "")
     return left + re.escape(text) + right

@@ -120,7 +120,7 @@ def test_packages_in_range_are_met():
 
 
 def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):
-    """A file manager's `._0-0.inputs.npz` is no sample, and neither is an input without its output."""
+    """A file manager's `._0-0.inputs.npz` is not a sample, and neither is an input without its output."""
     folder = write(tmp_path / "b")
     bundle = artifact.open(folder)
     (folder / "samples").mkdir()

@@ -96,18 +96,18 @@ def test_finishing_compiles_proves_and_keeps_what_was_prepared():
     before = artifact.open(path).manifest
     report = finish.finish(path)
     bundle = artifact.open(path)
-    made = bundle.manifest
-    assert (made.portable, made.evidence, made.parts[0].payload) == (
+    manifest = bundle.manifest
+    assert (manifest.portable, manifest.evidence, manifest.parts[0].payload) == (
         False,
         "built_on_device",
         ("model/engine.npz",),
     )
     assert digest_of_file(path / "prepared/mlp.npz") == {f.path: f.sha256 for f in before.files}["model/mlp.npz"]
-    assert made.prepared.digest == before.digest != made.digest
-    assert made.effective.main == "f32"
-    step = made.lineage[-1]
-    assert (step.name, step.before, step.after) == ("finish", before.digest, made.digest)
-    assert report.kind == "verify" and report.ok and report.artifact == made.digest
+    assert manifest.prepared.digest == before.digest != manifest.digest
+    assert manifest.effective.main == "f32"
+    step = manifest.lineage[-1]
+    assert (step.name, step.before, step.after) == ("finish", before.digest, manifest.digest)
+    assert report.kind == "verify" and report.ok and report.artifact == manifest.digest
     assert any(mentions(note, "2 layers") for note in report.notes)
     with bundle.session() as session:
         for feeds, outputs in bundle.samples():
@@ -179,9 +179,9 @@ class Crashing(PortableNumpy):
 class Empty(PortableNumpy):
     name = "empty"
     def finish(self, payload, target, workdir):
-        made = super().finish(payload, target, workdir)
+        finished = super().finish(payload, target, workdir)
         (workdir / "engine.npz").unlink()
-        return made
+        return finished
 """
 
 

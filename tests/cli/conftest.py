@@ -59,7 +59,7 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Made:
-    """Give a bundle that tells pictures bright at the top from those bright at the bottom, and such a picture."""
+    """Return a bundle that tells pictures bright at the top from those bright at the bottom, and such a picture."""
     image = pytest.importorskip("PIL.Image")
     base = tmp_path_factory.mktemp("bundle")
     pixels = np.zeros((8, 8), np.uint8)
@@ -70,5 +70,5 @@ def made(tmp_path_factory) -> Made:
 
 @pytest.fixture(scope="session")
 def sentences(tmp_path_factory) -> Path:
-    """Give a bundle that embeds texts by counting their words, exported with data whose columns were `a` and `b`."""
+    """Return a bundle that embeds texts by counting their words, exported with data whose columns were `a` and `b`."""
     return texts(tmp_path_factory.mktemp("sentences"))

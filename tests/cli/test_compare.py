@@ -39,8 +39,8 @@ def files(report, tmp_path):
     generator = np.random.default_rng(0)
     levels = {"old": 2.9 + 0.003 * generator.standard_normal(20), "same": 2.9 + 0.003 * generator.standard_normal(20)}
     levels |= {"new": 1.1 * levels["old"], "wild": 2.95 * np.exp(0.1 * generator.standard_normal(20))}
-    for name, found in levels.items():
-        with_turns(report, found).save(tmp_path / f"{name}.json")
+    for name, level in levels.items():
+        with_turns(report, level).save(tmp_path / f"{name}.json")
     return {name: tmp_path / f"{name}.json" for name in levels}
 
 
@@ -65,12 +65,12 @@ def test_the_exit_code_says_what_the_gate_found(run, files):
 
 def test_json_has_the_verdicts(run, files):
     fine = json.loads(run("compare", files["same"], files["old"], "--max-regress", "p50=5%", "--json").stdout)
-    assert [one["verdict"] for one in fine["verdicts"]] == ["not regressed"]
+    assert [verdict["verdict"] for verdict in fine["verdicts"]] == ["not regressed"]
     worse = run("compare", files["new"], files["old"], "--max-regress", "p50=5%", "--json")
-    told = json.loads(worse.stdout)
-    assert worse.exit_code == told["exit_code"] == 6
-    assert told["report"]["verdicts"][0]["worse"] == pytest.approx(0.1, abs=0.005)
-    assert told["report"]["comparison"]["rows"][1]["ratios"]["p50"] == pytest.approx(1.1, abs=0.005)
+    facts = json.loads(worse.stdout)
+    assert worse.exit_code == facts["exit_code"] == 6
+    assert facts["report"]["verdicts"][0]["worse"] == pytest.approx(0.1, abs=0.005)
+    assert facts["report"]["comparison"]["rows"][1]["ratios"]["p50"] == pytest.approx(1.1, abs=0.005)
 
 
 def test_files_for_pipelines_are_written_also_when_it_fails(run, files, tmp_path):
@@ -116,11 +116,11 @@ def test_bundles_are_measured_by_turns_and_judged(run, made, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(made.path, other)
     result = run("compare", "--run", made.path, other, "--seconds", "1", "--max-regress", "p50=400%", "--json", "-q")
-    told = json.loads(result.stdout)
+    facts = json.loads(result.stdout)
     assert result.exit_code == 0, result.stderr
-    (verdict,) = told["verdicts"]
+    (verdict,) = facts["verdicts"]
     assert mentions(verdict["how"], "one run") and verdict["verdict"] == "not regressed"
-    assert [row["source"] for row in told["rows"]] == [str(other), str(made.path)]
+    assert [row["source"] for row in facts["rows"]] == [str(other), str(made.path)]
     assert run("compare", "--run", made.path).exit_code == 2
 
 

@@ -48,9 +48,9 @@ def test_clauses(version, clause, fits):
 
 
 def test_requirements_read():
-    found = _requirement.read('Torch_Vision[extra] (>=0.2,<1) ; extra == "build" and python_version >= "3"')
-    assert (found.name, found.clauses) == ("torch-vision", ("<1", ">=0.2"))
-    assert found.applies("build") and not found.applies(None) and not found.applies("dev")
+    requirement = _requirement.read('Torch_Vision[extra] (>=0.2,<1) ; extra == "build" and python_version >= "3"')
+    assert (requirement.name, requirement.clauses) == ("torch-vision", ("<1", ">=0.2"))
+    assert requirement.applies("build") and not requirement.applies(None) and not requirement.applies("dev")
     old = _requirement.read("tomli>=2; python_version < '3'")
     assert not old.applies(None)
     assert _requirement.read("numpy").clauses == ()
@@ -71,8 +71,8 @@ def distributions(tmp_path, monkeypatch):
     return install
 
 
-def findings(found):
-    return {finding.name: finding for finding in found}
+def findings(items):
+    return {finding.name: finding for finding in items}
 
 
 def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
@@ -83,17 +83,17 @@ def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
     distributions("madeup-torch", "2.14.1")
     distributions("madeup-onnx", "1.0", "madeup-helper<5,>=4.2")
     distributions("madeup-helper", "5.1")
-    found = findings(package_checks.build_packages())
-    bad = found["package madeup-torch"]
+    by_name = findings(package_checks.build_packages())
+    bad = by_name["package madeup-torch"]
     assert bad.state == "broken"
     assert mentions(bad.words, ("2.14.1", "edgekit", "<2.14"))
     assert bad.hint == "pip install 'madeup-torch>=2.6,<2.14'"
-    clash = found["package madeup-helper"]
+    clash = by_name["package madeup-helper"]
     assert mentions(clash.words, ("5.1", "madeup-onnx", "<5"))
     assert clash.hint == "pip install 'madeup-helper>=4.2,<5'"
-    missing = found["build packages"]
+    missing = by_name["build packages"]
     assert missing.state == "broken" and mentions(missing.words, "madeup-missing")
-    assert found["package madeup-onnx"].state == "ok"
+    assert by_name["package madeup-onnx"].state == "ok"
 
 
 def test_a_device_without_the_build_side_is_well(distributions):
@@ -117,11 +117,11 @@ def test_a_full_or_readonly_cache_disk_is_broken(monkeypatch, tmp_path):
 def test_the_doctor_on_this_machine(shell):
     done = shell("doctor", "--json")
     facts = json.loads(done.stdout)
-    found = {f["name"]: f for f in (facts["findings"] if done.returncode == 0 else facts["report"]["findings"])}
-    assert done.returncode == (3 if any(f["state"] == "broken" for f in found.values()) else 0)
-    assert found["plugin onnxruntime"]["state"] == "ok", found
-    assert found["python"]["state"] == "ok" and sys.executable in found["python"]["words"]
-    assert "switches off" in found["telemetry"]["words"]
+    by_name = {f["name"]: f for f in (facts["findings"] if done.returncode == 0 else facts["report"]["findings"])}
+    assert done.returncode == (3 if any(f["state"] == "broken" for f in by_name.values()) else 0)
+    assert by_name["plugin onnxruntime"]["state"] == "ok", by_name
+    assert by_name["python"]["state"] == "ok" and sys.executable in by_name["python"]["words"]
+    assert "switches off" in by_name["telemetry"]["words"]
     text = shell("doctor")
     assert text.returncode == done.returncode
     assert "plugin onnxruntime" in text.stdout
@@ -132,8 +132,8 @@ def test_the_doctor_imports_nothing_heavy():
         "import sys\nfrom edgekit.cli import diagnosis\nlist(diagnosis.findings(imports=False))\n"
         "print([n for n in ('numpy','torch','onnx','onnxruntime','openvino','transformers') if n in sys.modules])"
     )
-    found, fault = package_checks.child(code + f"\nprint({package_checks.MARK!r} + '{{}}')")
-    assert found == {}, fault
+    loaded, fault = package_checks.child(code + f"\nprint({package_checks.MARK!r} + '{{}}')")
+    assert loaded == {}, fault
     import subprocess
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -185,7 +185,7 @@ def test_onnx_facts_name_external_files(tmp_path):
     assert (facts.external, facts.inputs, facts.types) == (("m.data",), ("x:f16[batch,64]",), {"f16": 4096})
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, this is no model", b"\x08\x07\x3a\xff\xff\x03cut"])
+@pytest.mark.parametrize("content", [b"", b"hello, this is not a model", b"\x08\x07\x3a\xff\xff\x03cut"])
 def test_onnx_facts_refuse_what_is_none(content, tmp_path, run):
     path = tmp_path / "m.onnx"
     path.write_bytes(content)

@@ -22,9 +22,9 @@ SUBCLASSES = EdgekitError.__subclasses__()
 
 
 def command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None
-    return found
+    subcommand = cli.get_command(click.Context(cli), name)
+    assert subcommand is not None
+    return subcommand
 
 
 def test_every_verb_is_in_one_family():
@@ -113,7 +113,7 @@ def test_usage_errors_as_json(run):
 
 @pytest.fixture
 def failing(monkeypatch, run):
-    """Give a run of `edgekit targets` in which the listing raises."""
+    """Return a run of `edgekit targets` in which the listing raises."""
 
     def start(error: BaseException, *args: str):
         def raise_it(*_: object) -> None:

@@ -99,6 +99,6 @@ def test_live_display_keeps_finished_steps():
         with pytest.raises(ZeroDivisionError), progress.step("broken"):
             raise ZeroDivisionError
         progress.note("a finding")
-    said = stream.getvalue()
-    assert "verify [bold]x" in said  # a title is text, not markup
-    assert "✓" in said and "✗" in said and "a finding" in said
+    output = stream.getvalue()
+    assert "verify [bold]x" in output  # a title is text, not markup
+    assert "✓" in output and "✗" in output and "a finding" in output

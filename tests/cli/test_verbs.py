@@ -32,14 +32,14 @@ def test_run_takes_arrays(made, run, tmp_path):
 
 
 def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
-    one = json.loads(run("run", sentences, "a man plays", "--json").stdout)["answer"]
-    assert one["dimensions"] == 6
+    answer = json.loads(run("run", sentences, "a man plays", "--json").stdout)["answer"]
+    assert answer["dimensions"] == 6
     pair = run("run", sentences, "a man", "a man", "--json")
     assert pair.exit_code == 0, pair.stderr
     assert json.loads(pair.stdout)["answer"]["similarity"] == pytest.approx(1.0)
     assert json.loads(run("run", sentences, "music", "rain", "--json").stdout)["answer"]["similarity"] == 0.0
     piped = run("run", sentences, "-", "--json", stdin="a man plays\n")
-    assert json.loads(piped.stdout)["answer"] == one
+    assert json.loads(piped.stdout)["answer"] == answer
     assert run("run", sentences, "a", "b", "c").exit_code == 2
     file = run("run", sentences, __file__)
     assert file.exit_code == 2 and mentions(file.stderr, "file", "text", "- <")
@@ -165,15 +165,15 @@ def test_a_recipe_is_written_as_the_file_that_repeats_it(run, tmp_path, monkeypa
     listed = run("recipes")
     assert listed.exit_code == 0
     assert "  mine " in listed.stdout and mentions(listed.stdout, "bad.toml:")
-    found = json.loads(run("recipes", "mine", "--json").stdout)
-    assert found["passes"] == [{"name": "quantize-static", "config": {"method": "percentile"}}]
+    recipe = json.loads(run("recipes", "mine", "--json").stdout)
+    assert recipe["passes"] == [{"name": "quantize-static", "config": {"method": "percentile"}}]
     assert {row["name"] for row in json.loads(run("recipes", "--json").stdout)["recipes"]} >= {"mine", "int8-static"}
 
 
 def test_plugins(run):
     facts = json.loads(run("plugins", "--json").stdout)
-    found = {backend["name"]: backend for backend in facts["backends"]}
-    assert found["onnxruntime"]["available"]
+    backends = {backend["name"]: backend for backend in facts["backends"]}
+    assert backends["onnxruntime"]["available"]
     assert "quantize-static" in facts["passes"]
     assert "onnxruntime" in run("plugins").stdout
 

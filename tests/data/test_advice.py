@@ -30,8 +30,8 @@ def test_copies_are_counted() -> None:
 
 
 def test_one_sample_again_and_again() -> None:
-    one = samples(1)
-    (note,) = advise(joined(*[one] * 8), samples(5))
+    sample = samples(1)
+    (note,) = advise(joined(*[sample] * 8), samples(5))
     assert mentions(note, "8 calibration samples")
 
 

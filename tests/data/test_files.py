@@ -49,8 +49,8 @@ def test_folder_forms(pictures, tmp_path):
     assert [s.label for s in samples] == ["a", "a", "b"] and samples.kind == "image folder"
     flat = load(str(pictures / "a"))
     assert len(flat) == 2 and not flat.labelled
-    one = load(str(pictures / "a" / "1.png"))
-    assert len(one) == 1 and one[0].fields["image"] == pictures / "a" / "1.png"
+    picture = load(str(pictures / "a" / "1.png"))
+    assert len(picture) == 1 and picture[0].fields["image"] == pictures / "a" / "1.png"
 
 
 def test_folder_splits(pictures, tmp_path):

@@ -143,8 +143,8 @@ def test_feeds_of_arrays():
 def test_importing_data_imports_nothing_heavy():
     heavy = "{'numpy', 'PIL', 'pyarrow', 'tokenizers'}"
     code = f"import edgekit.data, edgekit.tasks, sys; print(*sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == ""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
 
 
 def test_missing_data_names_the_nearest(tmp_path):

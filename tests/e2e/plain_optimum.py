@@ -41,5 +41,5 @@ class PlainOptimum(Record):
         quantizer.quantize(config, workdir, file_suffix=None, calibration_tensors_range=ranges)
         (workdir / "augmented.onnx").unlink(missing_ok=True)
         shutil.copytree(model.assets, workdir / "assets")
-        made = replace(model, folder=workdir, precision="i8")
-        return made.with_step(Step(self.name, {}, {}, before=model.digest, after=made.digest, seconds=0.0))
+        quantized = replace(model, folder=workdir, precision="i8")
+        return quantized.with_step(Step(self.name, {}, {}, before=model.digest, after=quantized.digest, seconds=0.0))

@@ -228,10 +228,10 @@ def sessions(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKIT_CACHE_DIR", str(shared_cache))
         for backend in ("onnxruntime", "openvino"):
-            made = edgekit.export(
+            result = edgekit.export(
                 "digits", output=folder / backend, bench=False, candidates=[f"{backend}/fp32"], max_samples=50
             )
-            opened[backend] = made.bundle.session()
+            opened[backend] = result.bundle.session()
     yield opened
     for session in opened.values():
         session.close()

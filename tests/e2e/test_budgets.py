@@ -63,20 +63,20 @@ def test_int8_that_is_slower_is_refused_when_asked_for(gates, command):
     assert not (gates / "out" / "int8").exists()
     report = Report.load(gates / "out" / "int8.report.json")
     assert Report.from_dict(facts["report"]) == report
-    found = {c.name: c for c in report.candidates}
-    assert found["onnxruntime/int8-static"].status == "slower"
-    assert found["onnxruntime/fp32"].status == "baseline"
+    candidates = {c.name: c for c in report.candidates}
+    assert candidates["onnxruntime/int8-static"].status == "slower"
+    assert candidates["onnxruntime/fp32"].status == "baseline"
     assert report.evidence == "measured_on_device"
-    times = {name: c.measurement.percentiles_ms["p50"] for name, c in found.items()}
+    times = {name: c.measurement.percentiles_ms["p50"] for name, c in candidates.items()}
     assert times["onnxruntime/int8-static"] > 1.1 * times["onnxruntime/fp32"], "less could be noise"
     assert (gates / "out" / "int8.report.md").read_text()
 
 
 @pytest.mark.alone
 def test_the_same_without_a_recipe_ships_full_precision(gates, command):
-    made = command(*ARGUMENTS, "-o", "out/free", "--json", cwd=gates)
-    assert made.report.shipped.name == "onnxruntime/fp32"
-    lost = next(c for c in made.report.candidates if c.name == "onnxruntime/int8-static")
+    exported = command(*ARGUMENTS, "-o", "out/free", "--json", cwd=gates)
+    assert exported.report.shipped.name == "onnxruntime/fp32"
+    lost = next(c for c in exported.report.candidates if c.name == "onnxruntime/int8-static")
     assert lost.status == "passed"
     assert mentions(lost.reason, re.compile(r"\d\.\d+x .*onnxruntime/fp32"))
 
@@ -99,12 +99,12 @@ def test_a_latency_that_nothing_reaches(command, place):
 
 
 def test_a_size_that_only_int8_keeps(command, place):
-    made = command(
+    exported = command(
         "export", "digits", "--max-size-mb", "0.5", "-o", place / "out" / "small", "--json", *BRIEF, *PLAIN,
     )  # fmt: skip
-    assert made.report.shipped.name == "onnxruntime/int8-static"
-    assert made.report.shipped.size_mb <= 0.5
-    lost = next(c for c in made.report.candidates if c.name == "onnxruntime/fp32")
+    assert exported.report.shipped.name == "onnxruntime/int8-static"
+    assert exported.report.shipped.size_mb <= 0.5
+    lost = next(c for c in exported.report.candidates if c.name == "onnxruntime/fp32")
     assert lost.status == "over-budget"
     assert mentions(lost.reason, "0.5 MB")
 
@@ -131,55 +131,55 @@ def test_a_target_brings_budgets_of_its_own(limit, what, command, tmp_path):
 
 
 def test_a_latency_budget_that_nothing_checked_is_told(command, tmp_path):
-    made = command(
+    exported = command(
         "export", "digits", "--target", "raspberry-pi-5", "--candidate", "onnxruntime/fp32", "--max-latency-ms", "5",
         "-o", tmp_path / "out", "--json",
     )  # fmt: skip
-    assert any(mentions(note, "latency", "5 ms") for note in made.report.notes)
+    assert any(mentions(note, "latency", "5 ms") for note in exported.report.notes)
 
 
 def test_the_smallest_is_shipped_when_asked_for(command, place):
-    made = command(
+    exported = command(
         "export", "digits", "--objective", "size", *PLAIN, "-o", place / "out" / "smallest", "--json", *BRIEF
     )
-    assert made.report.objective == "size"
-    assert made.report.shipped.name == "onnxruntime/int8-static"
-    assert mentions(made.report.shipped.reason, "smallest")
-    lost = next(c for c in made.report.candidates if c.name == "onnxruntime/fp32")
+    assert exported.report.objective == "size"
+    assert exported.report.shipped.name == "onnxruntime/int8-static"
+    assert mentions(exported.report.shipped.reason, "smallest")
+    lost = next(c for c in exported.report.candidates if c.name == "onnxruntime/fp32")
     assert mentions(lost.reason, re.compile(r"\d\.\d+x .*size .*onnxruntime/int8-static"))
 
 
 def test_the_leanest_is_shipped_when_asked_for(command, place):
-    made = command(
+    exported = command(
         "export", "digits", "--objective", "memory", "--candidate", "openvino/fp32", "--candidate", "onnxruntime/fp32",
         "-o", place / "out" / "leanest", "--json", *BRIEF,
     )  # fmt: skip
-    found = {c.name: c.measurement.peak_memory_mb for c in made.report.candidates}
+    memory = {c.name: c.measurement.peak_memory_mb for c in exported.report.candidates}
     # The two runtimes differ by tens of MB, far beyond the 2 % that count as equal.
-    assert made.report.shipped.name == min(found, key=found.get)
-    assert mentions(made.report.shipped.reason, "memory")
+    assert exported.report.shipped.name == min(memory, key=memory.get)
+    assert mentions(exported.report.shipped.reason, "memory")
 
 
 def test_throughput_is_measured_in_batches(command, place):
     out = place / "out" / "batches"
-    made = command("export", "digits", "--objective", "throughput", *PLAIN, "-o", out, "--json", *BRIEF)
-    for candidate in made.report.candidates:
+    exported = command("export", "digits", "--objective", "throughput", *PLAIN, "-o", out, "--json", *BRIEF)
+    for candidate in exported.report.candidates:
         measured = candidate.measurement
         assert (measured.scenario, measured.batch) == ("offline", 8)
         assert measured.shapes["pixel_values"][0] == 8
         assert measured.throughput_per_s == pytest.approx(8 * measured.count / measured.seconds)
-    shipped = made.report.shipped
-    rates = {c.name: c.measurement.throughput_per_s for c in made.report.candidates}
+    shipped = exported.report.shipped
+    rates = {c.name: c.measurement.throughput_per_s for c in exported.report.candidates}
     assert rates[shipped.name] > max(rates.values()) / 1.5, "no more than noise can make of a tie"
     command("verify", out)
 
 
 def test_throughput_of_a_graph_with_a_fixed_batch_is_measured_one_by_one(command, place):
-    made = command(
+    exported = command(
         "export", "digits", "--objective", "throughput", "--shape", "batch=1", "--candidate", "onnxruntime/fp32", "-o",
         place / "out" / "singly", "--json", *BRIEF,
     )  # fmt: skip
-    measured = made.report.shipped.measurement
+    measured = exported.report.shipped.measurement
     assert (measured.scenario, measured.batch, measured.shapes["pixel_values"][0]) == ("single-stream", 1, 1)
 
 

@@ -43,7 +43,7 @@ assert not heavy, heavy
 @pytest.fixture(scope="module")
 def bundles(command, place) -> dict:
     """Export a bundle for each kind of input and backend: an image, a text and arrays."""
-    made = {}
+    paths = {}
     net = written(place / "net.onnx")
     for backend in OTHER:
         only = ("--candidate", f"{backend}/fp32", "--no-bench")
@@ -51,9 +51,9 @@ def bundles(command, place) -> dict:
         command("export", "digits", "-o", image, "--max-samples", "100", *only)
         command("export", CHECKPOINT, "-o", text, *only)
         command("export", net, "-o", arrays, *only)
-        made |= {("image", backend): image, ("text", backend): text, ("npz", backend): arrays}
+        paths |= {("image", backend): image, ("text", backend): text, ("npz", backend): arrays}
     np.savez(place / "feeds.npz", x=np.ones((1, 4), np.float32))
-    return made
+    return paths
 
 
 def written(path: Path) -> Path:
@@ -154,8 +154,8 @@ def test_an_environment_of_edgekit_one_plugin_and_its_runtime(
     home.mkdir()
 
     def device(*args: object) -> subprocess.CompletedProcess:
-        made = [tmp_path / "env" / "bin" / "edgekit", *args]
-        return subprocess.run(made, env=bare(home), cwd=home, capture_output=True, text=True, timeout=60)
+        arguments = [tmp_path / "env" / "bin" / "edgekit", *args]
+        return subprocess.run(arguments, env=bare(home), cwd=home, capture_output=True, text=True, timeout=60)
 
     for kind in ("image", "text", "npz"):
         proved = device("verify", bundles[kind, backend])

@@ -80,11 +80,11 @@ def test_evidence_lineage_and_environment_are_told(digits):
 
 
 def test_nncf_is_tried_with_openvino(digits):
-    found = {c.name: c for c in digits.report.candidates}
-    assert "onnxruntime/int8-nncf" not in found
-    tried = found["openvino/int8-nncf"]
+    candidates = {c.name: c for c in digits.report.candidates}
+    assert "onnxruntime/int8-nncf" not in candidates
+    tried = candidates["openvino/int8-nncf"]
     assert tried.quality.ok and tried.effective.main == "i8"
-    assert tried.size_mb < 0.5 * found["openvino/fp32"].size_mb
+    assert tried.size_mb < 0.5 * candidates["openvino/fp32"].size_mb
 
 
 def test_raw_latencies_are_kept_for_every_measured_candidate(digits):
@@ -130,17 +130,17 @@ def test_a_plan_is_a_project_file_that_does_what_it_says(digits, command, tmp_pa
 def test_verify_draws_the_samples_that_the_export_drew(command, place, tmp_path):
     """One data set calibrates and evaluates: what calibrated must not be judged, and what evaluated must."""
     out, data = place / "out" / "split", DATA / "evaluation.npz"
-    made = command(
+    result = command(
         "export", "digits", "--data", data, "--max-samples", "300", "--candidate", "onnxruntime/int8-static",
         "--no-bench", "-o", out, "--json",
     )  # fmt: skip
-    exported = made.report.shipped.quality
-    assert made.report.data.evaluation_draw == Draw(calibration=100, most=300, seed=0)
+    exported = result.report.shipped.quality
+    assert result.report.data.evaluation_draw == Draw(calibration=100, most=300, seed=0)
     verified = command("verify", out, "--data", data, "--max-drop", "0.01")
     assert verified.stdout.startswith("VERIFIED")
-    said = " ".join(verified.stdout.split())  # wrapped as wide as the terminal is
-    assert f"accuracy {exported.score:.4f} against {exported.original_score:.4f}" in said
-    assert "on 300 labelled samples" in said and exported.reference in said
+    words = " ".join(verified.stdout.split())  # wrapped as wide as the terminal is
+    assert f"accuracy {exported.score:.4f} against {exported.original_score:.4f}" in words
+    assert "on 300 labelled samples" in words and exported.reference in words
     other = ("verify", out, "--data", DATA / "calibration.npz")
     assert command(*other).stdout.startswith("NOT JUDGED")
     assert mentions(command(*other, "--max-drop", "0.01", code=2).stderr, "error:", "samples")
@@ -201,8 +201,8 @@ def test_bench_measures_the_bundle_again(digits, command):
 
 def test_inspect_says_what_it_is(digits, command):
     shipped = digits.report.shipped
-    told = command("inspect", digits.path).stdout
-    assert f"{shipped.backend}, recipe {shipped.recipe}" in told
+    output = command("inspect", digits.path).stdout
+    assert f"{shipped.backend}, recipe {shipped.recipe}" in output
     facts = command("inspect", digits.path, "--json").json
     assert facts["sound"]
     assert facts["manifest"]["effective"]["main"] == shipped.effective.main

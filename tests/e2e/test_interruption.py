@@ -121,14 +121,14 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dic
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
 
     def check() -> dict[str, int]:
-        found = {}
+        inodes = {}
         for entry in cache.usage():
             folder = cache.folder() / "steps" / entry.key[:2] / entry.key
             assert {name: digest_of_file(folder / name) for name in entry.files} == entry.files
-            found[entry.key] = folder.stat().st_ino
+            inodes[entry.key] = folder.stat().st_ino
         steps = [path.name for path in cache.folder().glob("steps/*/*")]
-        assert sorted(steps) == sorted(found), "a step is there without its record"
-        return found
+        assert sorted(steps) == sorted(inodes), "a step is there without its record"
+        return inodes
 
     return check
 
@@ -250,11 +250,11 @@ def test_two_exports_share_a_cold_cache(start, entries, tmp_path: Path) -> None:
     runs = [start(name, *QUICK) for name in ("one", "two")]
     assert [run.end() for run in runs] == [0, 0], [run.said for run in runs]
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    said = [line for run in runs for line in run.lines]
-    assert any("loading digits" in line for line in said), "one exports, and the other may run the original"
+    lines = [line for run in runs for line in run.lines]
+    assert any("loading digits" in line for line in lines), "one exports, and the other may run the original"
     for step in ("exporting", "running the original", "quantize-static", "building", "verifying"):
-        told = [line for line in said if step in line]
-        assert len(told) == 1, f"{step}: both made the same step"
+        matches = [line for line in lines if step in line]
+        assert len(matches) == 1, f"{step}: both made the same step"
     entries()
 
 
@@ -267,8 +267,8 @@ def test_two_exports_to_one_output(start, tmp_path: Path) -> None:
             codes = sorted(run.end() for run in runs)
             assert codes == ([0, 0] if force else [0, 2]), [run.said for run in runs]
             if not force:
-                said = next(run.said for run in runs if run.process.returncode == 2)
-                assert mentions(said, ("error:", "'out'"), re.compile(r"^hint: .*--force", re.MULTILINE))
+                message = next(run.said for run in runs if run.process.returncode == 2)
+                assert mentions(message, ("error:", "'out'"), re.compile(r"^hint: .*--force", re.MULTILINE))
             assert digest(tmp_path / "out") == digest(tmp_path / "first")
             assert json.loads((tmp_path / "out" / "report.json").read_text())["model"] == "digits"
             assert beside(tmp_path) == ["first", "out"]

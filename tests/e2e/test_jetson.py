@@ -56,8 +56,8 @@ def test_it_is_not_run_before_it_is_finished(exported, command, verb):
 
 def test_what_comes_next_is_the_board(command, place):
     out = place / "out" / "next"
-    told = command("export", "digits", "--target", "jetson", "--candidate", "tensorrt/fp16", "-o", out, *SOME).stdout
-    assert f"next:   edgekit deploy {out} --device ssh://" in told
+    output = command("export", "digits", "--target", "jetson", "--candidate", "tensorrt/fp16", "-o", out, *SOME).stdout
+    assert f"next:   edgekit deploy {out} --device ssh://" in output
 
 
 def test_an_onnx_file_with_free_sizes(command, place, tmp_path):

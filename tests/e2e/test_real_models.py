@@ -49,8 +49,8 @@ def sentences(assets) -> tuple:
 @pytest.mark.slow
 def test_minilm_keeps_its_spearman(sentences, command, place):
     nncf = ("--candidate", "openvino/int8-nncf")
-    made = command(*sentences, *CANDIDATES, *nncf, "--max-drop", "0.005", "-o", place / "out" / "minilm")
-    report = made.report
+    exported = command(*sentences, *CANDIDATES, *nncf, "--max-drop", "0.005", "-o", place / "out" / "minilm")
+    report = exported.report
     assert set(by_name(report)) == {*BOTH, "openvino/int8-nncf"}
     assert by_name(report)["openvino/int8-nncf"].quality.drop <= 0.005
     shipped = report.shipped
@@ -63,7 +63,7 @@ def test_minilm_keeps_its_spearman(sentences, command, place):
     assert shipped.measurement.percentiles_ms["p50"] <= (1 + WIDEST_TIE) * fastest
 
     def similarity(first: str, second: str) -> float:
-        return command("run", made.json["bundle"], first, second, "--json").json["answer"]["similarity"]
+        return command("run", exported.json["bundle"], first, second, "--json").json["answer"]["similarity"]
 
     alike = similarity("A man plays a guitar.", "Someone is playing an instrument.")
     assert alike > 0.4 > similarity("A man plays a guitar.", "The stock market fell today.")
@@ -139,8 +139,8 @@ def pictures(assets, workshop):
 
 
 def test_resnet20_from_a_factory_loses_at_most_a_point(pictures, workshop, command):
-    made = pictures(command, "resnet20", "resnet", *BRIEF, *CANDIDATES)
-    quality = made.report.shipped.quality
+    exported = pictures(command, "resnet20", "resnet", *BRIEF, *CANDIDATES)
+    quality = exported.report.shipped.quality
     assert quality.labelled == 500
     assert quality.original_score > 0.75
     assert quality.drop <= 0.01
@@ -158,19 +158,19 @@ def test_int8_that_collapses_is_repaired_by_the_layers_that_cost_most(pictures, 
     assert collapsed.status == "failed-gate" and collapsed.repair is None
     assert collapsed.quality.drop > 0.3
 
-    made = pictures(command, "resnet20_uneven", "repaired", *only)
-    missed, shipped = made.report.candidates
+    exported = pictures(command, "resnet20_uneven", "repaired", *only)
+    missed, shipped = exported.report.candidates
     assert (missed.name, missed.status) == ("onnxruntime/int8-static", "failed-gate")
     assert (shipped.name, shipped.status) == ("onnxruntime/int8-static-repaired", "shipped")
     assert shipped.quality.drop <= 0.01
-    found = missed.repair
+    repair = missed.repair
     # Three blocks are spoiled: the convolution that makes the uneven maps, and the one that reads them.
-    assert 3 <= found.layers_in_float <= 8
-    assert mentions(missed.reason, f"{found.layers_in_float} of {len(found.costs)} layers")
-    assert found.costs[0].rel_l2 > 5 * found.costs[6].rel_l2
-    assert {attempt.layers_in_float: attempt.passed for attempt in found.attempts}[found.layers_in_float]
+    assert 3 <= repair.layers_in_float <= 8
+    assert mentions(missed.reason, f"{repair.layers_in_float} of {len(repair.costs)} layers")
+    assert repair.costs[0].rel_l2 > 5 * repair.costs[6].rel_l2
+    assert {attempt.layers_in_float: attempt.passed for attempt in repair.attempts}[repair.layers_in_float]
     page = (workshop / "out" / "repaired" / "report.md").read_text()
-    assert found.costs[0].name in page.replace("\\", "")
+    assert repair.costs[0].name in page.replace("\\", "")
 
     recipe = workshop / "out" / "repaired" / "recipe.toml"
     again = pictures(command, "resnet20_uneven", "again", "--recipe", recipe, "--backend", "onnxruntime", "--no-bench")
@@ -183,8 +183,8 @@ def test_int8_that_collapses_is_repaired_by_the_layers_that_cost_most(pictures, 
 @pytest.mark.slow
 def test_nncf_is_repaired_by_the_layers_that_cost_most(pictures, workshop, command):
     only = ("--candidate", "openvino/int8-nncf", "--no-bench")
-    made = pictures(command, "resnet20_uneven", "nncf", *only)
-    missed, shipped = made.report.candidates
+    exported = pictures(command, "resnet20_uneven", "nncf", *only)
+    missed, shipped = exported.report.candidates
     assert (missed.name, missed.status) == ("openvino/int8-nncf", "failed-gate")
     assert (shipped.name, shipped.status) == ("openvino/int8-nncf-repaired", "shipped")
     assert shipped.quality.drop < 0.0101 < missed.quality.drop, "one point may be lost: 5 of 500, and they may be"
@@ -195,13 +195,13 @@ def test_nncf_is_repaired_by_the_layers_that_cost_most(pictures, workshop, comma
 
 def test_a_detector_is_exported_as_it_is(assets, command, place):
     file = assets / "fastestdet" / "FastestDet.onnx"
-    made = command("export", file, "-o", place / "out" / "detector", "--json", *BRIEF)
-    shipped = made.report.shipped
+    exported = command("export", file, "-o", place / "out" / "detector", "--json", *BRIEF)
+    shipped = exported.report.shipped
     assert shipped.recipe == "fp32"
     assert shipped.quality.ok
     assert shipped.quality.rel_l2 < 1e-4
-    assert any(mentions(note, "accuracy") for note in made.report.notes)
-    lossy = [c for c in made.report.candidates if c.recipe != "fp32"]
+    assert any(mentions(note, "accuracy") for note in exported.report.notes)
+    lossy = [c for c in exported.report.candidates if c.recipe != "fp32"]
     assert lossy and {c.status for c in lossy} == {"unsupported"}
     assert command("verify", place / "out" / "detector").stdout.startswith("VERIFIED")
 
@@ -212,14 +212,14 @@ def test_split_of_an_npz_and_a_module_that_says_not_what_it_takes(assets, worksh
     arrays = np.load(file)
     nets = trained("Chest", arrays["train_images"], arrays["train_labels"][:, 0], tmp_path / "chest.safetensors")
     assert nets > 0.8
-    made = command(
+    exported = command(
         "export", "shop.nets:chest", "--task", "image-classification", "--metric", "auc", "--data", file,
         "--split", "test", "-o", "out/chest", "--json", *BRIEF, *CANDIDATES,
         cwd=workshop, env={"NETWORK_WEIGHTS": str(tmp_path / "chest.safetensors")},
     )  # fmt: skip
-    quality = made.report.shipped.quality
+    quality = exported.report.shipped.quality
     assert quality.metric == "auc"
-    assert quality.labelled + made.report.data.calibration_samples == 468
+    assert quality.labelled + exported.report.data.calibration_samples == 468
     assert quality.original_score > 0.85
     assert quality.drop <= 0.01
 
@@ -234,12 +234,12 @@ def test_tabular_risk_by_auc(assets, workshop, command, tmp_path):
     accuracy = trained("Credit", rows[:, 1:24], rows[:, 24].astype(int), tmp_path / "credit.safetensors")
     assert accuracy > 0.78
     (workshop / "credit.csv").write_text("\n".join([lines[0], *lines[8001:10001]]) + "\n")
-    made = command(
+    exported = command(
         "export", "shop.nets:credit", "--task", "tabular-classification", "--input", "features:f32[batch,23]",
         "--data", "credit.csv", "--label-column", "Y", "-o", "out/credit", "--json", *BRIEF, *CANDIDATES,
         cwd=workshop, env={"NETWORK_WEIGHTS": str(tmp_path / "credit.safetensors")},
     )  # fmt: skip
-    quality = made.report.shipped.quality
+    quality = exported.report.shipped.quality
     assert quality.metric == "auc"
     assert 0.7 < quality.original_score < 0.85
     assert quality.drop <= 0.01
@@ -333,5 +333,5 @@ def assert_same(module, result) -> None:
     feeds = {"x": rng.standard_normal((1, 8), np.float32), "z": rng.standard_normal((1, 4), np.float32)}
     with torch.no_grad(), result.bundle.session() as session:
         expected = module(**{name: torch.from_numpy(array) for name, array in feeds.items()}).numpy()
-        (found,) = session.run(feeds).values()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        (output,) = session.run(feeds).values()
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)

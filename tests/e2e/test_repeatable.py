@@ -36,7 +36,7 @@ from edgekit.model import Model
 from edgekit.progress import Silent
 
 names = sys.argv[2].split(",")
-found = {}
+digests = {}
 candidates = [f"{backend}/{name}" for backend in ("onnxruntime", "openvino") for name in names]
 plan = edgekit.plan("digits", candidates=candidates, bench=False, calibration_samples=16)
 with Builder(plan, Silent()) as build:
@@ -46,12 +46,13 @@ with Builder(plan, Silent()) as build:
         try:
             typed = build.with_passes(model, planned, feeds)
         except UnsupportedError as fault:
-            found[f"digits {planned.name}"] = "refused: " + fault.message
+            digests[f"digits {planned.name}"] = "refused: " + fault.message
             continue
-        found[f"digits {planned.name}"] = typed.digest
+        digests[f"digits {planned.name}"] = typed.digest
         if not planned.problems:
             compiled = build.compiled(typed, planned)
-            found[f"digits {planned.name} built"] = [digest_of_file(compiled.folder / f) for f in compiled.built.files]
+            files = [digest_of_file(compiled.folder / f) for f in compiled.built.files]
+            digests[f"digits {planned.name} built"] = files
 feeds = Feeds.from_arrays(
     [{"x": np.random.default_rng(number).standard_normal((1, 6, 32), np.float32)} for number in range(12)]
 )
@@ -62,14 +63,14 @@ for name in names:
             work = Path(scratch) / str(number)
             work.mkdir()
             model = registry.pass_type(step.name).from_dict(step.config).apply(model, feeds, work)
-        found[f"block {name}"] = model.digest
-print(json.dumps(found))
+        digests[f"block {name}"] = model.digest
+print(json.dumps(digests))
 """
 
 NAMES = [
     name
-    for name, found in catalog.recipes().items()
-    if not (recipe_passes.before_export(found) or recipe_passes.missing_packages(found))
+    for name, recipe in catalog.recipes().items()
+    if not (recipe_passes.before_export(recipe) or recipe_passes.missing_packages(recipe))
 ]
 """All but those that begin on the torch module and train it; the tests of their passes hold them to the same."""
 
@@ -127,7 +128,9 @@ def runs(block: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_runs_give_equal_bytes(name: str, runs: list[dict[str, Any]]) -> None:
-    first, second = ({key: made for key, made in run.items() if name in key.replace("/", " ").split()} for run in runs)
+    first, second = (
+        {key: digest for key, digest in run.items() if name in key.replace("/", " ").split()} for run in runs
+    )
     assert first == second
     assert len(first[f"block {name}"]) == 64
     assert f"digits onnxruntime/{name}" in first and f"digits openvino/{name}" in first

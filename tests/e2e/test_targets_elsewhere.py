@@ -27,8 +27,8 @@ def board(command, place) -> Exported:
 
 
 def test_what_follows_is_its_deployment(board, command):
-    told = command("export", "digits", "--target", "raspberry-pi-5", "-o", board.path, "--force", *BOTH).stdout
-    assert f"next:   edgekit deploy {board.path} --device ssh://" in told
+    output = command("export", "digits", "--target", "raspberry-pi-5", "-o", board.path, "--force", *BOTH).stdout
+    assert f"next:   edgekit deploy {board.path} --device ssh://" in output
 
 
 def test_nothing_is_measured_and_no_precision_is_claimed(board):
@@ -71,9 +71,9 @@ def test_the_bundle_refuses_to_open_here(board, command, verb, tmp_path):
 
 
 def test_inspect_still_reads_it(board, command):
-    told = command("inspect", board.path).stdout
-    assert "raspberry-pi-5" in told
-    assert "unknown (asked i8)" in told
+    output = command("inspect", board.path).stdout
+    assert "raspberry-pi-5" in output
+    assert "unknown (asked i8)" in output
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_bundles_for_intel_compute_there_and_are_checked_here(name, options, com
     goal = target.load(name)
     recipe = goal.candidates["openvino"][0]
     out = place / "out" / name
-    made = command(
+    exported = command(
         "export", "digits", "--target", name, "--candidate", f"openvino/{recipe}", "--max-samples", "100", "-o", out,
         "--json", *BRIEF,
     )  # fmt: skip
-    shipped = made.report.shipped
+    shipped = exported.report.shipped
     assert shipped.quality.labelled == 100 and shipped.quality.drop <= 0.01
     (part,) = json.loads((out / "manifest.json").read_text())["parts"]
     assert {key: part["options"][key] for key in options} == options
     if goal.mismatches(host.probe()):
-        assert made.report.evidence == "parsed"
+        assert exported.report.evidence == "parsed"
         assert shipped.measurement is None and shipped.effective is None
 
 
@@ -109,22 +109,22 @@ def test_what_is_measured_elsewhere_is_no_proof(command, place):
     goal = "x86-avx512-vnni" if "avx512_vnni" not in host.probe().isa else "x86-avx2"
     out = place / "out" / "elsewhere"
     command("export", "digits", "--target", goal, "--candidate", "openvino/fp32", "--max-samples", "100", "-o", out)
-    found = Report.from_dict(command("bench", out, "--seconds", "0.2", "--json", code=None).json)
-    assert found.evidence == "parsed"
-    assert mentions(found.notes[0], f"'{goal}'")
+    report = Report.from_dict(command("bench", out, "--seconds", "0.2", "--json", code=None).json)
+    assert report.evidence == "parsed"
+    assert mentions(report.notes[0], f"'{goal}'")
 
 
 def test_a_target_may_give_a_range_of_sizes(command, tmp_path):
     (tmp_path / "ranged.toml").write_text(
         'extends = "host"\nsummary = "batches"\n[shapes]\nbatch = { min = 1, opt = 2, max = 4 }\n'
     )
-    made = command(
+    exported = command(
         "export", "digits", "--target", tmp_path / "ranged.toml", "--candidate", "onnxruntime/fp32", "--no-bench",
         "--max-samples", "100", "-o", tmp_path / "out", "--json",
     )  # fmt: skip
     (only,) = Manifest.from_dict(json.loads((tmp_path / "out" / "manifest.json").read_text())).parts
     assert only.part.inputs[0].shape[0] != 1
-    assert made.report.shipped.quality.ok
+    assert exported.report.shipped.quality.ok
 
 
 def test_a_target_without_a_backend_is_refused(command, tmp_path):

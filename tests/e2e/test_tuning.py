@@ -10,7 +10,7 @@ from edgekit.bundle import bundle
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, command, place):
     out = place / "out" / f"tuned-{backend}"
-    made = command(
+    exported = command(
         "export",
         "digits",
         "--candidate",
@@ -22,13 +22,13 @@ def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, command, pla
         out,
         "--json",
     )
-    shipped, options = made.report.shipped, bundle.open(out).payload.options
+    shipped, options = exported.report.shipped, bundle.open(out).payload.options
     assert len(shipped.tuning.variants) == 2, "as many as half a second has turns for"
     for variant in shipped.tuning.variants:
         assert variant.speed > 0 and variant.reason
     taken = shipped.tuning.taken
     if taken is None:
-        assert all(options[key] != value for one in shipped.tuning.variants for key, value in one.options.items())
+        assert all(options[key] != value for tried in shipped.tuning.variants for key, value in tried.options.items())
         assert shipped.measurement == shipped.tuning.before
     else:
         assert taken.speed > 1.02

@@ -21,7 +21,7 @@ CARD = (FOLDER / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """Load the training script, which is no part of a package."""
+    """Load the training script, which is not part of a package."""
     spec = importlib.util.spec_from_file_location("train_digits", Path(__file__).with_name("train_digits.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

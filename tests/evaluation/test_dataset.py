@@ -19,11 +19,11 @@ from tests.wording import mentions, raises
 
 def model(folder: Path, task: str, labels: tuple[str, ...] = ()) -> Model:
     config = TaskConfig(task, labels=labels)
-    made = Model(
+    exported = Model(
         "onnx", (Part("model", "model.onnx", (TensorSpec.parse("x:f32[N,3]"),), ()),), task=task, folder=folder
     )
-    config.save(made.assets)
-    return made
+    config.save(exported.assets)
+    return exported
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def rows(tmp_path: Path) -> str:
 
 
 def test_the_datas_class_names_are_said_to_be_in_order(tmp_path: Path, rows: str) -> None:
-    found = prepare(Project(data=rows), model(tmp_path, "image-classification", ("LABEL_0", "LABEL_1")))
-    assert found.task.config.labels == ("cat", "owl")
-    assert any(mentions(note, "cat, owl", "sorted") for note in found.notes)
+    prepared = prepare(Project(data=rows), model(tmp_path, "image-classification", ("LABEL_0", "LABEL_1")))
+    assert prepared.task.config.labels == ("cat", "owl")
+    assert any(mentions(note, "cat, owl", "sorted") for note in prepared.notes)
 
 
 def test_names_that_are_not_as_many_as_the_models_classes_are_refused(tmp_path: Path, rows: str) -> None:
@@ -57,20 +57,22 @@ def test_a_functions_dict_may_hold_its_label(tmp_path: Path, monkeypatch: pytest
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    found = load("labelled_rows:rows")
-    assert isinstance(found, Samples)
-    assert (found[3].fields, found[3].label) == ({"x": 3}, 1)
+    samples = load("labelled_rows:rows")
+    assert isinstance(samples, Samples)
+    assert (samples[3].fields, samples[3].label) == ({"x": 3}, 1)
 
 
 def test_samples_are_drawn_again_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "rows.npz"
     np.savez(path, x=np.arange(30, dtype=np.float32).reshape(10, 3), label=np.array([0, 1] * 5))
-    found = prepare(Project(data=str(path), max_samples=5, seed=3), model(tmp_path, "image-classification", ("a", "b")))
-    assert found.sources.evaluation_draw is not None
-    calibration, evaluation = found.sources.evaluation_draw.parts(load(str(path)))
+    prepared = prepare(
+        Project(data=str(path), max_samples=5, seed=3), model(tmp_path, "image-classification", ("a", "b"))
+    )
+    assert prepared.sources.evaluation_draw is not None
+    calibration, evaluation = prepared.sources.evaluation_draw.parts(load(str(path)))
     assert (len(calibration), len(evaluation)) == (2, 5)
-    assert evaluation.digest == found.sources.evaluation_digest
-    assert calibration.digest == found.sources.calibration_digest
+    assert evaluation.digest == prepared.sources.evaluation_digest
+    assert calibration.digest == prepared.sources.calibration_digest
 
 
 def test_a_row_number_is_no_example_feature(tmp_path: Path) -> None:

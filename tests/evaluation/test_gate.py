@@ -24,8 +24,8 @@ def quality(**over):
     return Quality(**{**values, **over})
 
 
-def judged(made, asked="i8", max_drop=0.01, min_agreement=0.99):
-    return gate(made, asked, max_drop=max_drop, min_agreement=min_agreement)
+def judged(measured, asked="i8", max_drop=0.01, min_agreement=0.99):
+    return gate(measured, asked, max_drop=max_drop, min_agreement=min_agreement)
 
 
 def test_a_deviation_is_what_numpy_says():
@@ -53,8 +53,8 @@ def test_outputs_that_are_not_finite_fail(bad):
     deviation = Deviation()
     deviation.add({"y": np.ones(3)}, {"y": np.array([1, bad, 1])})
     assert math.isinf(deviation.rel_l2)
-    found = judged(quality(rel_l2=deviation.rel_l2, agreement=1.0))
-    assert not found.ok and "finite" in found.checks[0].name
+    verdict = judged(quality(rel_l2=deviation.rel_l2, agreement=1.0))
+    assert not verdict.ok and "finite" in verdict.checks[0].name
 
 
 def test_outputs_that_are_not_finite_have_no_score(tmp_path):
@@ -79,9 +79,9 @@ def test_outputs_that_are_not_finite_have_no_score(tmp_path):
 
     record(Model(1), task, rows, folder, Silent())
     with Runner({MODEL: Model(np.nan)}) as runner:
-        found = evaluate(runner, task, rows, ReferenceOutputs(folder, task, rows), Silent(), "")
-    assert (found.original_score, found.score, found.drop) == (1.0, None, None)
-    (failed, *_) = (check for check in judged(found, max_drop=1.0).checks if not check.passed)
+        quality = evaluate(runner, task, rows, ReferenceOutputs(folder, task, rows), Silent(), "")
+    assert (quality.original_score, quality.score, quality.drop) == (1.0, None, None)
+    (failed, *_) = (check for check in judged(quality, max_drop=1.0).checks if not check.passed)
     assert failed.name == "finite"
 
 

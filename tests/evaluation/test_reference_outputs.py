@@ -46,14 +46,14 @@ def test_every_array_comes_back_as_it_was(tmp_path):
     def call(x):
         return {"sum": x.sum(), "row": x * 2, "turned": np.asfortranarray(np.outer(x, x)), "none": np.zeros((0, 2))}
 
-    found = recorded(call, tmp_path)
-    assert len(found) == 3 and found.framework == "numpy"
+    records = recorded(call, tmp_path)
+    assert len(records) == 3 and records.framework == "numpy"
     for index, row in enumerate(ROWS):
-        (inference,) = found[index]
+        (inference,) = records[index]
         assert inference.part == MODEL and list(inference.feeds) == ["x"]
         np.testing.assert_array_equal(inference.feeds["x"], row)
         outputs = inference.outputs
-        assert found.outputs(index)[0].keys() == outputs.keys()
+        assert records.outputs(index)[0].keys() == outputs.keys()
         for name, array in call(row).items():
             assert outputs[name].shape == np.shape(array) and outputs[name].dtype == array.dtype
             np.testing.assert_array_equal(outputs[name], array)

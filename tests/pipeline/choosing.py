@@ -69,5 +69,5 @@ def plan(limits: Limits | None = None, **project: object) -> Plan:
 
 def candidate(name: str, status: str = "passed", *, size_mb: float | None = 1.0, **measured: float | None) -> Candidate:
     backend, _, recipe = name.partition("/")
-    found = None if measured.get("p50_ms", 1.0) is None else measurement(**measured)
-    return Candidate(name, backend, recipe, status, "", size_mb=size_mb, measurement=found, quality=quality())
+    timing = None if measured.get("p50_ms", 1.0) is None else measurement(**measured)
+    return Candidate(name, backend, recipe, status, "", size_mb=size_mb, measurement=timing, quality=quality())

@@ -13,20 +13,20 @@ from tests.wording import mentions, raises
 
 
 def test_every_budget_that_is_exceeded_is_named():
-    made = plan(max_latency_ms=1, max_size_mb=2, max_memory_mb=50)
-    over = excesses(made, 3.0, measurement(1.5, 80.0))
+    planned = plan(max_latency_ms=1, max_size_mb=2, max_memory_mb=50)
+    over = excesses(planned, 3.0, measurement(1.5, 80.0))
     for excess, fact in zip(
         over, (("p50 1.5 ms", "1 ms"), ("3 MB", "2 MB"), ("peak memory 80 MB", "50 MB")), strict=True
     ):
         assert mentions(str(excess), fact)
     assert [excess.share for excess in over] == pytest.approx([0.5, 0.5, 0.6])
-    assert excesses(made, 2.0, measurement(1.0, 50.0)) == (), "a budget may be used up"
+    assert excesses(planned, 2.0, measurement(1.0, 50.0)) == (), "a budget may be used up"
 
 
 def test_what_is_not_known_exceeds_nothing():
-    made = plan(max_latency_ms=1, max_memory_mb=50)
-    assert excesses(made, None, None) == ()
-    assert excesses(made, None, measurement(0.5, None)) == ()
+    planned = plan(max_latency_ms=1, max_memory_mb=50)
+    assert excesses(planned, None, None) == ()
+    assert excesses(planned, None, measurement(0.5, None)) == ()
 
 
 def test_the_tighter_of_project_and_target_counts():
@@ -38,12 +38,12 @@ def test_the_tighter_of_project_and_target_counts():
 
 
 def test_the_nearest_miss_is_told_across_budgets():
-    made = plan(max_latency_ms=1, max_size_mb=1, max_memory_mb=100)
+    planned = plan(max_latency_ms=1, max_size_mb=1, max_memory_mb=100)
     slow = candidate("a/slow", "over-budget", p50_ms=2.0)
     large = candidate("b/large", "over-budget", size_mb=1.3)
     both = candidate("c/both", "over-budget", size_mb=1.1, memory_mb=150.0)
     better = candidate("d/failed", "failed-gate", size_mb=1.01)
-    closest, over = nearest(made, (slow, both, large, better))
+    closest, over = nearest(planned, (slow, both, large, better))
     assert closest is large
     assert [excess.option for excess in over] == ["--max-size-mb"]
 

@@ -35,15 +35,15 @@ def model(tmp_path: Path) -> Iterator[Model]:
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Count the builds by how each answered; the first lacks an answer."""
-    found: list[bool] = []
+    repeated: list[bool] = []
     build = NumpyBackend.build
 
     def built(*args: object) -> Built:
-        found.append(bool(found))
-        return replace(build(*args), cacheable=found[-1])
+        repeated.append(bool(repeated))
+        return replace(build(*args), cacheable=repeated[-1])
 
     monkeypatch.setattr(NumpyBackend, "build", built)
-    return found
+    return repeated
 
 
 def compiled(builder: Builder, model: Model) -> Compiled:

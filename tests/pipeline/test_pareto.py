@@ -10,7 +10,7 @@ from tests.pipeline.choosing import candidate, quality
 
 
 def on_front(*candidates):
-    return {one.name for one in marked(candidates) if one.front}
+    return {item.name for item in marked(candidates) if item.front}
 
 
 def test_who_is_beaten_in_everything_is_off_the_front():
@@ -35,11 +35,11 @@ def test_each_measure_can_save_a_candidate():
 
 
 def test_a_difference_within_the_noise_saves_nobody():
-    one = candidate("a/one", p50_ms=1.0, size_mb=1.0, memory_mb=100.0)
+    first = candidate("a/one", p50_ms=1.0, size_mb=1.0, memory_mb=100.0)
     worse = candidate("b/worse", p50_ms=1.5, size_mb=1.0, memory_mb=99.9)
-    assert on_front(one, worse) == {"a/one"}
+    assert on_front(first, worse) == {"a/one"}
     twin = candidate("c/twin", p50_ms=1.0, size_mb=1.0, memory_mb=100.0)
-    assert on_front(one, twin) == {"a/one", "c/twin"}
+    assert on_front(first, twin) == {"a/one", "c/twin"}
 
 
 def test_a_gain_of_the_metric_counts_as_no_loss():
@@ -68,4 +68,4 @@ def test_some_candidate_is_always_on_the_front():
     ]
     front = on_front(*several)
     assert "0" in front
-    assert not front & {one.name for one in several if one.measurement.p50_ms == 1.03}
+    assert not front & {item.name for item in several if item.measurement.p50_ms == 1.03}

@@ -21,8 +21,8 @@ AVX2 = Target("avx2", "t", device=Device(arch="x86_64", isa=("avx2",)))
 def test_passes_take_the_config_that_recipes_give(name: str, goal: Target, backend: str) -> None:
     for step in pass_defaults.resolve(catalog.recipe(name), goal, backend).passes:
         kind = registry.pass_type(step.name)
-        made = kind.from_dict(step.config)
-        assert {key: made.to_dict()[key] for key in step.config} == dict(step.config)
+        built = kind.from_dict(step.config)
+        assert {key: built.to_dict()[key] for key in step.config} == dict(step.config)
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_recipe_of_the_target_gets_a_pruned_form() -> None:
     plain = api.plan("digits", backends=["onnxruntime"])
-    made = api.plan("digits", backends=["onnxruntime"], prune=0.25, train=DATA)
+    plan = api.plan("digits", backends=["onnxruntime"], prune=0.25, train=DATA)
     before = [c.name for c in plain.candidates]
-    assert [c.name for c in made.candidates][: len(before)] == before
+    assert [c.name for c in plan.candidates][: len(before)] == before
     names = [c.recipe.name for c in plain.candidates]
-    added = made.candidates[len(before) :]
+    added = plan.candidates[len(before) :]
     assert [c.recipe.name for c in added] == ["pruned" if n == "fp32" else f"pruned-{n}" for n in names]
     assert all(c.recipe.passes[0].config == {"round_to": 8, "ratio": 0.25} for c in added)
     # The plan is a project file that does just this.
-    again = api.plan(**project.Project.from_dict(_toml(made.to_toml())).to_dict())
-    assert [c for c in again.candidates if not c.problems] == [c for c in made.candidates if not c.problems]
+    again = api.plan(**project.Project.from_dict(_toml(plan.to_toml())).to_dict())
+    assert [c for c in again.candidates if not c.problems] == [c for c in plan.candidates if not c.problems]
 
 
 def _toml(text: str) -> dict[str, object]:
@@ -61,8 +61,8 @@ def test_a_graph_cannot_be_pruned(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "m.onnx")
     with raises(UnsupportedError, "onnxruntime/pruned", "'prune'", "'onnx'"):
         api.plan(tmp_path / "m.onnx", recipe="pruned", train=DATA, data=DATA, backends=["onnxruntime"])
-    for asked, told in (({"prune": 0.5}, "prune = 0.5"), ({"qat": True}, "--qat")):
-        with raises(UsageError, told, "m.onnx'"):
+    for asked, message in (({"prune": 0.5}, "prune = 0.5"), ({"qat": True}, "--qat")):
+        with raises(UsageError, message, "m.onnx'"):
             api.plan(tmp_path / "m.onnx", train=DATA, data=DATA, **asked)
 
 
@@ -78,12 +78,12 @@ def test_a_pruned_model_is_gated_and_shipped_with_its_lineage(tmp_path: Path) ->
         'summary = "small"\n[[passes]]\nname = "prune"\n[passes.config]\nratio = 0.2\nround_to = 4\n'
         "recovery = { epochs = 1 }\n[[passes]]\nname = \"quantize-static\"\n"
     )  # fmt: skip
-    made = api.export(
+    result = api.export(
         "digits", output=tmp_path / "out", candidates=[f"onnxruntime/{recipe}"], train=DATA, bench=False, max_drop=1.0
     )
-    (candidate,) = made.report.candidates
+    (candidate,) = result.report.candidates
     assert candidate.status == "shipped" and candidate.quality.labelled
-    lineage = made.bundle.manifest.lineage
+    lineage = result.bundle.manifest.lineage
     assert [step.name for step in lineage] == ["prune", "export", "quantize-static"]
     assert lineage[0].notes[0].startswith("multiply-adds: ")
     assert lineage[1].before == lineage[0].after

@@ -16,7 +16,7 @@ from tests.wording import mentions, raises
 
 
 def names(**project: object) -> list[str]:
-    return [one.name for one in api.plan("digits", target="host", bench=False, **project).candidates]
+    return [candidate.name for candidate in api.plan("digits", target="host", bench=False, **project).candidates]
 
 
 def test_a_recipe_of_one_backend_is_tried_with_that_backend_only() -> None:
@@ -44,10 +44,12 @@ def test_a_package_that_a_pass_lacks_is_named_with_the_line_that_installs_it(mon
     (fault,) = recipe_passes.missing_packages(catalog.recipe("int8-nncf"))
     assert mentions(fault.message, "'nncf'", "no_such_package")
     assert fault.hint == "pip install 'edgekit-openvino[build]'"
-    made = api.plan("digits", target="host", bench=False)
-    lost = {one.name: one.problems for one in made.candidates if one.problems}
+    plan = api.plan("digits", target="host", bench=False)
+    lost = {candidate.name: candidate.problems for candidate in plan.candidates if candidate.problems}
     assert f"{fault.message} ({fault.hint})" in lost["openvino/int8-nncf"]
-    assert "openvino/int8-static" in [one.name for one in made.possible], "the others are tried all the same"
+    assert "openvino/int8-static" in [candidate.name for candidate in plan.possible], (
+        "the others are tried all the same"
+    )
 
 
 @pytest.fixture
@@ -102,8 +104,8 @@ def test_a_pass_whose_plugin_is_missing_names_the_plugin_and_the_rest_goes_on(wi
     without("nncf")
     with raises(EnvironmentFault, "'nncf'", "edgekit-openvino") as caught:
         registry.pass_type("nncf")
-    made = api.plan("digits", target="host", bench=False)
+    plan = api.plan("digits", target="host", bench=False)
     assert caught.value.hint == "pip install 'edgekit-openvino[build]'"
-    assert "openvino/int8-static" in [one.name for one in made.possible]
-    (lost,) = [one for one in made.candidates if one.name == "openvino/int8-nncf"]
+    assert "openvino/int8-static" in [candidate.name for candidate in plan.possible]
+    (lost,) = [candidate for candidate in plan.candidates if candidate.name == "openvino/int8-nncf"]
     assert mentions(lost.problems[0], "edgekit-openvino")

@@ -38,11 +38,11 @@ def test_what_can_be_repaired_is_said_by_the_pass() -> None:
 
 
 def test_a_recipe_file_repeats_its_recipe(tmp_path) -> None:
-    made = Recipe(
+    recipe = Recipe(
         "careful", 'the "careful" one',
         (PassConfig("quantize-static", {"exclude": ["/a/MatMul", "b"], "per_channel": True, "samples": 20}),
          PassConfig("cast", {"dtype": "bf16"})),
         "i8+bf16",
     )  # fmt: skip
-    (tmp_path / "careful.toml").write_text(toml_file.to_toml(made))
-    assert catalog.recipe(str(tmp_path / "careful.toml")) == made
+    (tmp_path / "careful.toml").write_text(toml_file.to_toml(recipe))
+    assert catalog.recipe(str(tmp_path / "careful.toml")) == recipe

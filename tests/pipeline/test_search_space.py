@@ -25,14 +25,14 @@ def small() -> search_space.Space:
 
 
 def test_the_space_holds_what_applies(made):
-    found = search_space.space(made, 150)
-    assert "int8-static" in found.recipes["onnxruntime"] and "fp16" in found.recipes["onnxruntime"]
-    assert "fp32" not in found.recipes["onnxruntime"], "it changes nothing"
-    assert "int8-entropy" not in found.recipes["onnxruntime"], "a method of its own is another choice"
-    assert "bf16" not in found.recipes["onnxruntime"], "that runtime has no such arithmetic"
-    assert {"minmax", "entropy", "mse"} <= set(found.methods)
-    assert found.samples == (32, 100, 150)
-    assert found.pruned == (0.0,), "without training data nothing is pruned"
+    space = search_space.space(made, 150)
+    assert "int8-static" in space.recipes["onnxruntime"] and "fp16" in space.recipes["onnxruntime"]
+    assert "fp32" not in space.recipes["onnxruntime"], "it changes nothing"
+    assert "int8-entropy" not in space.recipes["onnxruntime"], "a method of its own is another choice"
+    assert "bf16" not in space.recipes["onnxruntime"], "that runtime has no such arithmetic"
+    assert {"minmax", "entropy", "mse"} <= set(space.methods)
+    assert space.samples == (32, 100, 150)
+    assert space.pruned == (0.0,), "without training data nothing is pruned"
 
 
 def test_without_data_there_is_nothing_to_search(tmp_path, made):
@@ -64,20 +64,20 @@ def test_a_point_is_a_recipe_that_repeats_it(made):
         ranked.append(planned.recipe.passes[0].config)
         return ["a", "b", "c", "d", "e"]
 
-    found = search_space.candidate(made, point, "search7", worst)
-    assert found.name == "onnxruntime/int8-static-search7" and not found.problems
-    (step,) = found.recipe.passes
+    candidate = search_space.candidate(made, point, "search7", worst)
+    assert candidate.name == "onnxruntime/int8-static-search7" and not candidate.problems
+    (step,) = candidate.recipe.passes
     assert (step.config["method"], step.config["samples"], step.config["exclude"]) == ("mse", 32, ["a", "b"])
     assert "activations" in step.config, "what the target decides is in it"
     assert "method" not in ranked[0], "layers are ranked once for all settings"
-    assert mentions(found.recipe.summary, "search", ("int8-static", "mse", "32 samples", "25%", "float"))
-    assert toml_file.to_toml(found.recipe)
+    assert mentions(candidate.recipe.summary, "search", ("int8-static", "mse", "32 samples", "25%", "float"))
+    assert toml_file.to_toml(candidate.recipe)
 
 
 def test_some_layer_stays_in_int8(made):
     point = {"backend": "onnxruntime", "recipe": "int8-static", "method": "mse", "samples": 32, "in_float": 0.5}
-    found = search_space.candidate(made, point, "search1", lambda _: ["only"])
-    assert not found.recipe.passes[0].config.get("exclude")
+    candidate = search_space.candidate(made, point, "search1", lambda _: ["only"])
+    assert not candidate.recipe.passes[0].config.get("exclude")
 
 
 def test_a_search_for_speed_needs_measurements():

@@ -30,15 +30,15 @@ def test_the_fastest_that_passes_is_shipped_and_not_the_fastest(tmp_path, fared)
         tried(tmp_path, "a/int8", 1.0),
         tried(tmp_path, "a/fp32", 2.0),
     ]
-    found, winner = fared(plan(), several)
+    outcomes, winner = fared(plan(), several)
     assert winner == "a/int8"
-    assert {name: status for name, (status, _) in found.items()} == {
+    assert {name: status for name, (status, _) in outcomes.items()} == {
         "a/broken": "failed-gate",
         "a/int8": "shipped",
         "a/fp32": "passed",
     }
-    assert found["a/broken"][1] == "too much was lost", "the gate's own words"
-    assert mentions(found["a/fp32"][1], ("2.00x", "a/int8"))
+    assert outcomes["a/broken"][1] == "too much was lost", "the gate's own words"
+    assert mentions(outcomes["a/fp32"][1], ("2.00x", "a/int8"))
 
 
 def test_all_budgets_hold_together(tmp_path, fared):
@@ -48,50 +48,50 @@ def test_all_budgets_hold_together(tmp_path, fared):
         tried(tmp_path, "a/slow", 9.0),
         tried(tmp_path, "a/fits", 3.0, bytes_=1_000_000, memory_mb=150),
     ]
-    made = plan(Limits(memory_mb=200), max_latency_ms=5, max_size_mb=2)
-    found, winner = fared(made, several)
-    assert winner == "a/fits" and found["a/fits"][0] == "shipped"
+    planned = plan(Limits(memory_mb=200), max_latency_ms=5, max_size_mb=2)
+    outcomes, winner = fared(planned, several)
+    assert winner == "a/fits" and outcomes["a/fits"][0] == "shipped"
     for name, facts in (
         ("a/large", ("3 MB", "2 MB")),
         ("a/hungry", ("peak memory 400 MB", "209.715 MB")),
         ("a/slow", ("p50 9 ms", "5 ms")),
     ):
-        assert found[name][0] == "over-budget" and mentions(found[name][1], facts)
+        assert outcomes[name][0] == "over-budget" and mentions(outcomes[name][1], facts)
 
 
 @pytest.mark.parametrize("objective", ["latency", "throughput"])
 def test_a_recipe_that_was_asked_for_is_not_shipped_slower_than_full_precision(objective, tmp_path, fared):
     asked, base = tried(tmp_path, "a/int8", 2.0), tried(tmp_path, "a/fp32", 1.0, baseline=True)
-    found, winner = fared(plan(objective=objective), [asked, base])
+    outcomes, winner = fared(plan(objective=objective), [asked, base])
     assert winner is None
-    assert found["a/int8"][0] == "slower" and found["a/fp32"][0] == "baseline"
-    assert mentions(found["a/int8"][1], "2.00x")
+    assert outcomes["a/int8"][0] == "slower" and outcomes["a/fp32"][0] == "baseline"
+    assert mentions(outcomes["a/int8"][1], "2.00x")
 
 
 @pytest.mark.parametrize("objective", ["size", "memory"])
 def test_who_asks_for_a_small_one_gets_it_though_it_be_slower(objective, tmp_path, fared):
     asked = tried(tmp_path, "a/int8", 2.0, bytes_=250, memory_mb=50)
     base = tried(tmp_path, "a/fp32", 1.0, baseline=True)
-    found, winner = fared(plan(objective=objective), [asked, base])
+    outcomes, winner = fared(plan(objective=objective), [asked, base])
     assert winner == "a/int8"
-    assert found["a/int8"][0] == "shipped" and mentions(found["a/int8"][1], ("2.00x", "a/fp32"))
+    assert outcomes["a/int8"][0] == "shipped" and mentions(outcomes["a/int8"][1], ("2.00x", "a/fp32"))
 
 
 def test_without_measurements_the_order_of_the_target_decides(tmp_path, fared):
     several = [tried(tmp_path, "a/first", None, bytes_=900), tried(tmp_path, "b/second", None, bytes_=500)]
-    found, winner = fared(plan(bench=False), several)
+    outcomes, winner = fared(plan(bench=False), several)
     assert winner == "a/first"
-    assert mentions(found["a/first"][1], "measured")
-    assert found["b/second"][0] == "passed" and mentions(found["b/second"][1], "a/first", "order")
-    found, winner = fared(plan(bench=False, objective="size"), several)
+    assert mentions(outcomes["a/first"][1], "measured")
+    assert outcomes["b/second"][0] == "passed" and mentions(outcomes["b/second"][1], "a/first", "order")
+    outcomes, winner = fared(plan(bench=False, objective="size"), several)
     assert (
         winner == "b/second"
-        and found["a/first"][0] == "passed"
-        and mentions(found["a/first"][1], ("1.80x", "b/second"))
+        and outcomes["a/first"][0] == "passed"
+        and mentions(outcomes["a/first"][1], ("1.80x", "b/second"))
     )
 
 
 def test_nothing_that_passes_is_nothing_shipped(tmp_path, fared):
-    found, winner = fared(plan(max_size_mb=1e-6), [tried(tmp_path, "a/int8"), tried(tmp_path, "b/x", passed=False)])
+    outcomes, winner = fared(plan(max_size_mb=1e-6), [tried(tmp_path, "a/int8"), tried(tmp_path, "b/x", passed=False)])
     assert winner is None
-    assert {name: status for name, (status, _) in found.items()} == {"a/int8": "over-budget", "b/x": "failed-gate"}
+    assert {name: status for name, (status, _) in outcomes.items()} == {"a/int8": "over-budget", "b/x": "failed-gate"}

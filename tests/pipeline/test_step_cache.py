@@ -70,8 +70,8 @@ def applied(model: Model, place: Path, *, helper: str = "1.0", other: str = "1.0
         install(folder, "unrelated", {}, version=other)
     log = place / "log"
     recipe = Recipe("stamped", "stamped", (PassConfig("stamp", {"log": str(log)}),))
-    with installed(folder), Builder(plan(), Silent()) as one:
-        one.with_passes(model, PlannedCandidate("numpy", recipe), None)
+    with installed(folder), Builder(plan(), Silent()) as builder:
+        builder.with_passes(model, PlannedCandidate("numpy", recipe), None)
     return len(log.read_text().splitlines())
 
 

@@ -132,8 +132,8 @@ def test_a_trained_module_is_exported_as_the_original_is(place: Path) -> None:
     result = export(place, "nudged.toml")
     bundle = result.bundle
     assert [step.name for step in bundle.manifest.lineage] == ["nudge", "export"]
-    nudge, made = bundle.manifest.lineage
-    assert made.before == nudge.after != nudge.before
+    nudge, exported = bundle.manifest.lineage
+    assert exported.before == nudge.after != nudge.before
     assert nudge.tools["torch"] and nudge.config == {"rate": 1e-3}
     quality = result.report.shipped.quality
     assert 0 < quality.rel_l2 < 0.05, "the outputs moved, and not far"

@@ -92,10 +92,10 @@ def export(model, tmp_path):
 def test_faster_options_are_taken_and_travel_with_the_bundle(export):
     result = export(SLOWER, ONE)
     shipped = result.report.shipped
-    slower, one = shipped.tuning.variants
-    assert (one.options, one.taken) == (ONE, True) and one.speed > 2
+    slower, faster = shipped.tuning.variants
+    assert (faster.options, faster.taken) == (ONE, True) and faster.speed > 2
     assert slower.speed < 1 and slower.reason == "no gain" and not slower.taken
-    assert mentions(one.reason, "faster", "noise", "outputs")
+    assert mentions(faster.reason, "faster", "noise", "outputs")
     assert result.bundle.payload.options["repeat"] == 1
     assert shipped.tuning.before.p50_ms > 2 * shipped.measurement.p50_ms
     raw = (result.bundle.path / shipped.measurement.raw_file).read_text().split()
@@ -149,8 +149,8 @@ def test_what_is_so_already_is_no_variant(tmp_path):
 def test_options_in_words():
     taken = Variant({"threads": 1, "allow_spinning": False}, 1.1, "faster", taken=True)
     assert str(taken) == "allow_spinning off, threads 1"
-    made = Tuning((taken,), measurement())
-    assert made.taken is taken and Tuning.from_dict(made.to_dict()) == made
+    tuning = Tuning((taken,), measurement())
+    assert tuning.taken is taken and Tuning.from_dict(tuning.to_dict()) == tuning
     assert Tuning((), measurement()).taken is None
 
 
@@ -169,12 +169,12 @@ def test_ratios_to_the_others_rest_on_the_run_that_they_shared(report_of):
 def report_of():
     from pathlib import Path
 
-    made = Report.load(Path(__file__).parent.parent / "fixtures" / "reports" / "minilm.json")
+    report = Report.load(Path(__file__).parent.parent / "fixtures" / "reports" / "minilm.json")
 
     def give(*, before: float, speed: float, now: float) -> Report:
-        shipped, other = made.candidates[0], made.candidates[1]
+        shipped, other = report.candidates[0], report.candidates[1]
         tuning = Tuning((Variant({"threads": 1}, speed, "faster", taken=True),), measurement(before))
         shipped = replace(shipped, measurement=measurement(now), tuning=tuning)
-        return replace(made, candidates=(shipped, replace(other, measurement=measurement(4.0))))
+        return replace(report, candidates=(shipped, replace(other, measurement=measurement(4.0))))
 
     return give

@@ -27,18 +27,18 @@ def write(folder: Path, text: str, name: str = "mine") -> str:
 
 @pytest.mark.parametrize("name", sorted(catalog.recipes()))
 def test_recipes_are_known_by_name_and_survive_json(name: str, tmp_path: Path) -> None:
-    found = catalog.recipe(name)
-    assert found.name == name and found.summary
-    assert Recipe.from_dict(found.to_dict()) == found
-    without = toml_file.to_toml(found).replace(f'precision = "{found.precision}"\n', "")
-    assert catalog.recipe(write(tmp_path, without)).precision == found.precision, "what its passes leave"
+    recipe = catalog.recipe(name)
+    assert recipe.name == name and recipe.summary
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    without = toml_file.to_toml(recipe).replace(f'precision = "{recipe.precision}"\n', "")
+    assert catalog.recipe(write(tmp_path, without)).precision == recipe.precision, "what its passes leave"
 
 
 def test_only_calibration_needs_samples() -> None:
     calibrated = {"int8-static", "int8-static-bf16", "int8-qat", "int8-percentile", "int8-entropy", "int8-mse"}
     calibrated |= {"int8-smooth", "pruned-int8-static"}
     calibrated |= {"int8-nncf", "int8-nncf-bf16", "int8-fp16", "fp8"}
-    assert {name for name, found in catalog.recipes().items() if recipe_passes.needs_samples(found)} == calibrated
+    assert {name for name, recipe in catalog.recipes().items() if recipe_passes.needs_samples(recipe)} == calibrated
 
 
 def test_a_backend_brings_recipes_and_says_which_are_tried() -> None:
@@ -111,7 +111,7 @@ def test_every_recipe_has_a_pruned_form() -> None:
     assert [step.name for step in mixed.passes] == ["prune", "quantize-static", "cast"]
     assert (mixed.name, mixed.precision) == ("pruned-int8-static-bf16", "i8+bf16")
     assert recipe_passes.needs_training(mixed)
-    assert {name for name, found in catalog.recipes().items() if recipe_passes.needs_training(found)} == {
+    assert {name for name, recipe in catalog.recipes().items() if recipe_passes.needs_training(recipe)} == {
         name for name in BUILTIN if name.startswith("pruned") or name == "int8-qat"
     }
     with raises(UsageError, ("'pruned-int8-stat'", "'pruned-int8-static'")):
@@ -120,20 +120,20 @@ def test_every_recipe_has_a_pruned_form() -> None:
 
 def test_file_with_the_example_of_the_docstring(tmp_path: Path) -> None:
     example = (toml_file.__doc__ or "").split("\n\n", 1)[1]
-    found = catalog.recipe(write(tmp_path, example, "int8-careful"))
-    assert found.name == "int8-careful"
+    recipe = catalog.recipe(write(tmp_path, example, "int8-careful"))
+    assert recipe.name == "int8-careful"
     over = {"operators": {"Conv": {"method": "percentile"}}, "nodes": {"/stem/conv": {"float": True}}}
-    assert found.passes == (PassConfig("quantize-static", {"method": "mse", "overrides": over}),)
-    assert registry.pass_type("quantize-static").from_dict(found.passes[0].config)
-    assert recipe_passes.needs_samples(found)
-    assert found.precision == "i8", "read from its passes"
+    assert recipe.passes == (PassConfig("quantize-static", {"method": "mse", "overrides": over}),)
+    assert registry.pass_type("quantize-static").from_dict(recipe.passes[0].config)
+    assert recipe_passes.needs_samples(recipe)
+    assert recipe.precision == "i8", "read from its passes"
 
 
 @pytest.mark.parametrize("name", sorted(catalog.recipes()))
 def test_the_file_of_a_recipe_repeats_it(tmp_path: Path, name: str) -> None:
     plain = catalog.recipe(name)
-    made = Recipe("mine", plain.summary, pass_defaults.resolve(plain, AVX2).passes, plain.precision)
-    assert catalog.recipe(write(tmp_path, toml_file.to_toml(made))) == made
+    recipe = Recipe("mine", plain.summary, pass_defaults.resolve(plain, AVX2).passes, plain.precision)
+    assert catalog.recipe(write(tmp_path, toml_file.to_toml(recipe))) == recipe
 
 
 def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) ->
         "nodes": {'/head/"odd" \\ né.0/MatMul': {"float": True}, "plain": {"percentile": 99.9, "method": "percentile"}},
     }
     config = {"exclude": ["/head/Gemm"], "method": "entropy", "overrides": over}
-    made = Recipe(
+    recipe = Recipe(
         "mine", "m", (PassConfig("quantize-static", config), PassConfig("cast", {"dtype": "bf16"})), "i8+bf16"
     )
-    text = toml_file.to_toml(made)
+    text = toml_file.to_toml(recipe)
     assert "[passes.operators.Conv]" in text and "[passes.nodes.plain]" in text
-    assert catalog.recipe(write(tmp_path, text)) == made
-    assert registry.pass_type("quantize-static").from_dict(made.passes[0].config)
+    assert catalog.recipe(write(tmp_path, text)) == recipe
+    assert registry.pass_type("quantize-static").from_dict(recipe.passes[0].config)
 
 
 def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
 )
 def test_faults_in_overrides_are_named(tmp_path: Path, table: str, message: str) -> None:
     stated = f'summary = "s"\nprecision = "i8"\n[[passes]]\nname = "quantize-static"\n{table}\n'
-    made = catalog.recipe(write(tmp_path, stated))
+    recipe = catalog.recipe(write(tmp_path, stated))
     with raises(UsageError, message):
-        registry.pass_type("quantize-static").from_dict(made.passes[0].config)
+        registry.pass_type("quantize-static").from_dict(recipe.passes[0].config)
     with raises(UsageError, message):
         catalog.recipe(write(tmp_path, stated.replace('precision = "i8"\n', "")))
 

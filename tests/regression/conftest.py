@@ -23,7 +23,7 @@ def report() -> Report:
 
 @pytest.fixture
 def side(report):
-    """Give a maker of sides: of one report each, or of one run where `run` is the same."""
+    """Return a maker of sides: of one report each, or of one run where `run` is the same."""
     runs: dict[object, Report] = {}
 
     def make(source: str, measured, run: object = None) -> Side:

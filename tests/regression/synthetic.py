@@ -46,10 +46,10 @@ class Machine:
             level = own[place] = self.memory * level + fresh
         shape = (len(common), per_turn)
         levels = self.base_ms * (1 + slower) * np.exp(common + own)
-        found = levels[:, None] * np.exp(np.abs(generator.normal(0, self.spread, shape)))
+        times = levels[:, None] * np.exp(np.abs(generator.normal(0, self.spread, shape)))
         share = np.where(generator.random(len(common)) < self.bursts, 6, 1)[:, None] * self.tail
-        found *= np.where(generator.random(shape) < share, generator.uniform(1.2, 6, shape), 1)
-        return measurement(found)
+        times *= np.where(generator.random(shape) < share, generator.uniform(1.2, 6, shape), 1)
+        return measurement(times)
 
 
 def measurement(latencies_ms: np.ndarray) -> Measurement:
@@ -58,7 +58,7 @@ def measurement(latencies_ms: np.ndarray) -> Measurement:
 
     raw = (latencies_ms * 1e6).astype(np.int64)
     rounds = [Round(n, len(turn), float(turn.sum()) / 1e9, float(np.median(turn))) for n, turn in enumerate(raw)]
-    seconds = sum(one.seconds for one in rounds)
+    seconds = sum(timed.seconds for timed in rounds)
     return Measurement(
         scenario="single-stream",
         warmup_count=100,

@@ -17,26 +17,28 @@ PAIRS = 100
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Give pairs of an equal and of a slower model, measured by turns: (equal, slower, base)."""
-    found = []
+    """Return pairs of an equal and of a slower model, measured by turns: (equal, slower, base)."""
+    measured = []
     for seed in range(PAIRS):
         common = MACHINE.common(seed, 80)
-        made = [MACHINE.measure(common, 3 * seed + n, slower=by, per_turn=12) for n, by in enumerate((0.0, 0.05, 0.0))]
-        found.append(tuple(made))
-    return found
+        models = [
+            MACHINE.measure(common, 3 * seed + n, slower=by, per_turn=12) for n, by in enumerate((0.0, 0.05, 0.0))
+        ]
+        measured.append(tuple(models))
+    return measured
 
 
 @pytest.mark.parametrize("name", ["p50", "p90"])
 def test_equal_models_raise_few_alarms_and_slower_ones_are_found(name, pairs):
     alarms = sum(of_one_run(equal, base, name).low > 1 for equal, _, base in pairs)
     assert alarms <= 0.02 * PAIRS
-    found = sum(of_one_run(slower, base, name).low > 1.01 for _, slower, base in pairs)
-    assert found >= 0.95 * PAIRS
+    detected = sum(of_one_run(slower, base, name).low > 1.01 for _, slower, base in pairs)
+    assert detected >= 0.95 * PAIRS
 
 
 def test_the_interval_holds_the_truth(pairs):
-    found = [of_one_run(slower, base, "p50") for _, slower, base in pairs]
-    missed = sum(not one.low <= 1.05 <= one.high for one in found)
+    intervals = [of_one_run(slower, base, "p50") for _, slower, base in pairs]
+    missed = sum(not interval.low <= 1.05 <= interval.high for interval in intervals)
     assert missed <= 0.04 * PAIRS, "0.5 % is left out at each end"
 
 
@@ -45,8 +47,8 @@ def test_runs_apart_raise_few_alarms_though_the_machine_moved():
     for seed in range(PAIRS):
         new = MACHINE.measure(MACHINE.common(2 * seed, 20), 2 * seed)
         base = MACHINE.measure(MACHINE.common(2 * seed + 1, 20), 2 * seed + 1)
-        found = of_two_runs(of_blocks(new.turns), of_blocks(base.turns), "p50")
-        alarms += found.low > 1.05
+        interval = of_two_runs(of_blocks(new.turns), of_blocks(base.turns), "p50")
+        alarms += interval.low > 1.05
     assert alarms <= 0.02 * PAIRS
 
 
@@ -55,9 +57,9 @@ def test_runs_apart_know_their_drift_and_pairs_need_not():
     new, base = (moving.measure(moving.common(3, 40), seed) for seed in (1, 2))
     quiet = steady.measure(steady.common(3, 40), 1)
     assert spread_of_parts(of_blocks(new.turns), "p50") > 5 * spread_of_parts(of_blocks(quiet.turns), "p50")
-    one, two = of_one_run(new, base, "p50"), of_two_runs(of_blocks(new.turns), of_blocks(base.turns), "p50")
-    assert two.drift > 0.01 and one.drift == 0
-    assert two.high - two.low > 3 * (one.high - one.low)
+    paired, apart = of_one_run(new, base, "p50"), of_two_runs(of_blocks(new.turns), of_blocks(base.turns), "p50")
+    assert apart.drift > 0.01 and paired.drift == 0
+    assert apart.high - apart.low > 3 * (paired.high - paired.low)
 
 
 def test_throughput_and_mean_follow_the_slowdown():
@@ -71,8 +73,8 @@ def test_throughput_and_mean_follow_the_slowdown():
 def test_only_turns_of_one_cycle_are_pairs(name):
     latencies = np.full((12, 30), 0.2)
     new, base = measurement(latencies * 1.1), measurement(latencies)
-    found = of_one_run(new, replace(base, turns=base.turns[3:]), name)
-    assert found.blocks == 9 and found.ratio == pytest.approx(1.1, rel=1e-3)
+    interval = of_one_run(new, replace(base, turns=base.turns[3:]), name)
+    assert interval.blocks == 9 and interval.ratio == pytest.approx(1.1, rel=1e-3)
     assert of_one_run(new, replace(base, turns=base.turns[: LEAST_BLOCKS - 1]), name) is None
 
 
@@ -81,7 +83,10 @@ def test_single_turns_are_pairs_though_the_report_puts_them_together():
     new, base = (MACHINE.measure(common, seed, slower=by, per_turn=12) for seed, by in ((1, 0.05), (2, 0.0)))
     assert len(new.turns) == 25
     single = of_one_run(new, base, "p50")
-    bare = [replace(one, turns=tuple(replace(turn, p50_ms=(), p90_ms=()) for turn in one.turns)) for one in (new, base)]
+    bare = [
+        replace(measured, turns=tuple(replace(turn, p50_ms=(), p90_ms=()) for turn in measured.turns))
+        for measured in (new, base)
+    ]
     pooled = of_one_run(*bare, "p50")
     assert (single.blocks, pooled.blocks) == (200, 25)
     assert single.low < 1.05 < single.high

@@ -25,8 +25,8 @@ def measured(seed: int, *, slower: float = 0.0, turns: int = 40, run: int = 0):
 
 
 def one(side, new, base, allowed: float, value: str = "p50", *, run: str | None = None):
-    (found,) = judge((side("base", base, run), side("new", new, run)), {value: allowed})
-    return found
+    (verdict,) = judge((side("base", base, run), side("new", new, run)), {value: allowed})
+    return verdict
 
 
 def test_three_verdicts_in_one_run(side):
@@ -54,11 +54,11 @@ def test_so_many_more_do_tell(side):
     unsure = one(side, measured(1, slower=0.05, turns=20), measured(2, turns=20), limit, run="r")
     assert unsure.verdict == "cannot tell"
     turns = -(-(unsure.count + unsure.more) // 120)
-    told = 0
+    regressed = 0
     for seed in range(3, 23, 2):
         new, base = measured(seed, slower=seen.worse, turns=turns, run=seed), measured(seed + 1, turns=turns, run=seed)
-        told += one(side, new, base, limit, run=f"r{seed}").verdict == "regressed"
-    assert told >= 7, "nine in ten are promised"
+        regressed += one(side, new, base, limit, run=f"r{seed}").verdict == "regressed"
+    assert regressed >= 7, "nine in ten are promised"
 
 
 def test_two_runs_are_told_apart_less_well(side):
@@ -71,8 +71,8 @@ def test_two_runs_are_told_apart_less_well(side):
 
 def test_throughput_and_a_faster_model(side):
     new, base = measured(1, slower=1.0), measured(2)
-    found = one(side, new, base, 0.2, "throughput", run="r")
-    assert found.verdict == "regressed" and found.worse == pytest.approx(0.5, abs=0.1)
+    verdict = one(side, new, base, 0.2, "throughput", run="r")
+    assert verdict.verdict == "regressed" and verdict.worse == pytest.approx(0.5, abs=0.1)
     assert one(side, base, new, 0.0, "throughput", run="r").verdict == "not regressed"
     assert one(side, base, new, 0.0, "p90", run="r").worse < -0.3
 
@@ -93,12 +93,12 @@ def test_plain_values_are_held_against_the_limit(side, report):
     new = side("new", replace(measured(1), peak_memory_mb=80.0))
     new = replace(new, candidate=replace(new.candidate, size_mb=24.0, quality=replace(
         quality, score=quality.score - 0.02, drop=quality.drop + 0.02)))  # fmt: skip
-    found = {f.value: f for f in judge((base, new), {"size": 0.05, "memory": 0.05, "accuracy": 0.01, "drop": 0.03})}
-    assert {name: f.verdict for name, f in found.items()} == {
+    verdicts = {f.value: f for f in judge((base, new), {"size": 0.05, "memory": 0.05, "accuracy": 0.01, "drop": 0.03})}
+    assert {name: f.verdict for name, f in verdicts.items()} == {
         "size": "not regressed", "memory": "regressed", "score": "regressed", "drop": "not regressed"
     }  # fmt: skip
-    assert found["drop"].worse == pytest.approx(0.02) and mentions(
-        formatting.line(found["drop"]), ("2.00 points", "3 points")
+    assert verdicts["drop"].worse == pytest.approx(0.02) and mentions(
+        formatting.line(verdicts["drop"]), ("2.00 points", "3 points")
     )
 
 
@@ -110,8 +110,8 @@ def test_one_start_each_tells_only_that_it_is_no_slower(side):
 
 def test_energy_is_known_no_better_than_time(side):
     new, base = (replace(measured(1, slower=by), energy_j=1.0 + by) for by in (0.3, 0.0))
-    found = one(side, new, base, 0.05, "energy", run="r")
-    assert found.worse == pytest.approx(0.3) and found.verdict == "regressed"
+    verdict = one(side, new, base, 0.05, "energy", run="r")
+    assert verdict.worse == pytest.approx(0.3) and verdict.verdict == "regressed"
     assert one(side, base, base, 0.5, "energy", run="s").verdict == "not regressed"
 
 
@@ -190,7 +190,7 @@ def test_what_was_not_measured_is_no_baseline(side):
 
 @pytest.fixture
 def mixed(side):
-    """Give a comparison with a verdict of each kind."""
+    """Return a comparison with a verdict of each kind."""
     base, new = side("base", measured(2), "r"), side("new|<&>", measured(1, slower=0.05), "r")
     close = judge((base, new), {"p50": 0.0})[0].worse
     return compare((base, new)), judge((base, new), {"p50": 0.02, "mean": 0.9, "p90": 0.2, "size": 0.0}) + judge(
@@ -199,8 +199,8 @@ def mixed(side):
 
 
 def test_words_say_the_numbers_and_what_would_tell(mixed):
-    _, found = mixed
-    text = formatting.render(found)
+    _, comparison = mixed
+    text = formatting.render(comparison)
     first, *rest = text.splitlines()[1:]
     assert "p50 REGRESSED: " in first and " against " in first and "2% allowed" in first and "between +" in first
     assert mentions(rest[0], "CANNOT TELL", "limit")

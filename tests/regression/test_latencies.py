@@ -27,10 +27,10 @@ def test_percentiles_of_the_turns_are_those_of_the_run(name, measured):
 
 
 def test_sums_of_the_turns(measured):
-    found = of_blocks(measured.turns)
-    assert found.count == measured.count == 30 * 120
-    assert found.value("throughput") == pytest.approx(measured.throughput_per_s, rel=1e-3)
-    assert found.value("mean") == pytest.approx(measured.mean_ms, rel=0.05)
+    blocks = of_blocks(measured.turns)
+    assert blocks.count == measured.count == 30 * 120
+    assert blocks.value("throughput") == pytest.approx(measured.throughput_per_s, rel=1e-3)
+    assert blocks.value("mean") == pytest.approx(measured.mean_ms, rel=0.05)
 
 
 def test_raw_latencies_are_taken_where_they_are_those_of_the_turns(measured, tmp_path):
@@ -39,9 +39,9 @@ def test_raw_latencies_are_taken_where_they_are_those_of_the_turns(measured, tmp
     )
     (tmp_path / "raw.txt").write_text("".join(f"{int(1e6 * value)}\n" for value in raw))
     named = replace(measured, raw_file="raw.txt")
-    found = latencies(named, tmp_path)
-    assert len(found.values_ms) == measured.count
-    assert found.value("p50") == pytest.approx(np.median(raw), rel=1e-3)
+    read = latencies(named, tmp_path)
+    assert len(read.values_ms) == measured.count
+    assert read.value("p50") == pytest.approx(np.median(raw), rel=1e-3)
     assert len(latencies(named).values_ms) < measured.count, "not where the file is out of reach"
     short = replace(named, turns=measured.turns[:-1])
     assert len(latencies(short, tmp_path).values_ms) < measured.count, "nor where it is of another run"
@@ -56,17 +56,17 @@ def test_a_spoilt_file_is_refused(measured, tmp_path):
 
 
 def test_a_turn_counts_as_often_as_it_is_drawn(measured):
-    found = of_blocks(measured.turns)
-    times = np.zeros((1, found.size), dtype=np.int64)
+    blocks = of_blocks(measured.turns)
+    times = np.zeros((1, blocks.size), dtype=np.int64)
     times[0, 7] = 5
     alone = of_blocks(measured.turns[7:8])
     for name in ("p50", "p90", "mean", "throughput"):
-        assert found.values(name, times)[0] == pytest.approx(alone.value(name), rel=0.005)
+        assert blocks.values(name, times)[0] == pytest.approx(alone.value(name), rel=0.005)
 
 
 def test_cycles_are_picked_in_their_order(measured):
-    found = of_blocks(measured.turns)
-    part = found.of_cycles(np.array([4, 9, 11]))
+    blocks = of_blocks(measured.turns)
+    part = blocks.of_cycles(np.array([4, 9, 11]))
     alone = of_blocks([measured.turns[4], measured.turns[9], measured.turns[11]])
     assert list(part.cycles) == [4, 9, 11]
     assert part.value("p90") == pytest.approx(alone.value("p90"))

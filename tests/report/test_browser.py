@@ -30,26 +30,26 @@ LIGHT, DARK = "--blink-settings=preferredColorScheme=1", "--blink-settings=prefe
 
 PROBE = """<script>
 addEventListener("load", () => {
-  const found = {};
+  const frames = {};
   for (const frame of document.querySelectorAll("iframe")) {
     const page = frame.contentDocument, view = page.documentElement;
-    const out = [...page.querySelectorAll("body *")].filter(one => !one.closest(".table") && !one.closest("svg")
-      && one.getBoundingClientRect().right > frame.clientWidth + 1);
-    found[frame.name] = {
-      scroll: view.scrollWidth, client: view.clientWidth, out: out.map(one => one.outerHTML.slice(0, 80)),
-      titles: [...page.querySelectorAll("h2")].map(one => one.textContent),
+    const out = [...page.querySelectorAll("body *")].filter(item => !item.closest(".table") && !item.closest("svg")
+      && item.getBoundingClientRect().right > frame.clientWidth + 1);
+    frames[frame.name] = {
+      scroll: view.scrollWidth, client: view.clientWidth, out: out.map(item => item.outerHTML.slice(0, 80)),
+      titles: [...page.querySelectorAll("h2")].map(item => item.textContent),
       ink: getComputedStyle(page.body).color, paper: getComputedStyle(page.body).backgroundColor,
-      small: [...page.querySelectorAll("svg")].filter(one => one.getBoundingClientRect().width < 20).length,
+      small: [...page.querySelectorAll("svg")].filter(item => item.getBoundingClientRect().width < 20).length,
     };
   }
-  document.body.innerHTML = "<pre>" + JSON.stringify(found) + "</pre>";
+  document.body.innerHTML = "<pre>" + JSON.stringify(frames) + "</pre>";
 });
 </script>"""
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    """Give a call that runs the browser on a file, and what it printed and logged."""
+    """Return a call that runs the browser on a file, and what it printed and logged."""
     if not CHROMIUM:
         pytest.skip("no Chromium: set EDGEKIT_CHROMIUM, or put chromium on the path")
 
@@ -65,7 +65,7 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(report):
-    """Give a page with every section."""
+    """Return a page with every section."""
     long = measured(replace(report, candidates=pareto.marked(report.candidates)), turns=TURNS, sensors=SENSORS)
     layers = tuple(
         LayerTime(f"/encoder/layer.{n}/attention/query/MatMul", "MatMul", "i8", 0.1 * n) for n in range(1, 30)
@@ -82,9 +82,9 @@ def probe(chromium, page, folder, scheme):
     )
     file = folder / "frames.html"
     file.write_text(f'<!doctype html><meta charset="utf-8"><body>{frames}{PROBE}</body>', encoding="utf-8")
-    told, log = chromium(scheme, "--window-size=1400,1000", "--dump-dom", f"file://{file}")
+    printed, log = chromium(scheme, "--window-size=1400,1000", "--dump-dom", f"file://{file}")
     assert ":CONSOLE" not in log, log
-    return json.loads(unescape(re.search(r"<pre>(.*?)</pre>", told, re.S)[1]))
+    return json.loads(unescape(re.search(r"<pre>(.*?)</pre>", printed, re.S)[1]))
 
 
 def test_errors_would_be_seen(chromium, tmp_path):
@@ -95,10 +95,10 @@ def test_errors_would_be_seen(chromium, tmp_path):
 
 def test_it_fits_a_desktop_and_a_phone_in_light_and_dark(chromium, page, tmp_path):
     light, dark = (probe(chromium, page, tmp_path, scheme) for scheme in (LIGHT, DARK))
-    for found in (light, dark):
+    for layout in (light, dark):
         for width in map(str, WIDTHS):
-            assert found[width]["out"] == [] and found[width]["scroll"] <= found[width]["client"], width
-            assert found[width]["small"] == 0, "every drawing has a width"
+            assert layout[width]["out"] == [] and layout[width]["scroll"] <= layout[width]["client"], width
+            assert layout[width]["small"] == 0, "every drawing has a width"
     titles = light["1280"]["titles"]
     for title in ("Candidates", "Trade-offs", "Over time", "Environment", "Noise", "Data", "Lineage", "Notes"):
         assert title in titles

@@ -20,6 +20,6 @@ def test_every_status_has_words():
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_is_drawn(report, status):
     first, *others = report.candidates
-    made = replace(report, candidates=(replace(first, status=status), *others))
-    for drawn in (text.render(made, width=160, colour=False), markdown.render(made), html.render(made)):
+    changed = replace(report, candidates=(replace(first, status=status), *others))
+    for drawn in (text.render(changed, width=160, colour=False), markdown.render(changed), html.render(changed)):
         assert candidates.STATUS[status] in drawn

@@ -23,17 +23,17 @@ def with_p50(report, p50):
 
 
 def test_the_last_is_the_baseline(report):
-    found = compare([("new", with_p50(report, 1.45)), ("old", report)])
-    assert [row.source for row in found.rows] == ["old", "new"]
-    assert found.rows[0].ratios["p50"] == 1.0
-    assert found.rows[1].ratios["p50"] == pytest.approx(0.5)
-    assert found.differences == ()
+    comparison = compare([("new", with_p50(report, 1.45)), ("old", report)])
+    assert [row.source for row in comparison.rows] == ["old", "new"]
+    assert comparison.rows[0].ratios["p50"] == 1.0
+    assert comparison.rows[1].ratios["p50"] == pytest.approx(0.5)
+    assert comparison.differences == ()
 
 
 def test_of_a_benchmark_every_bundle_is_compared(report):
     bench = replace(report, kind="bench", candidates=report.candidates[:3])
-    found = compare([("new", bench), ("old", report)])
-    assert len(found.rows) == 4
+    comparison = compare([("new", bench), ("old", report)])
+    assert len(comparison.rows) == 4
     assert len(compare([("only", bench), ("only", bench)]).rows) == 6
 
 
@@ -41,26 +41,28 @@ def test_what_differs_is_said(report):
     host = replace(report.environment.host, cpu="Other", cores=4)
     packages = {**report.environment.packages, "openvino": "2026.5.0"}
     other = replace(report, target="xeon", environment=replace(report.environment, host=host, packages=packages))
-    found = compare([("new", other), ("old", report)])
-    said = "\n".join(found.differences)
-    assert mentions(said, ("target", "xeon", "host"), ("processor", "Other"), ("cores", "4"), ("openvino", "2026.5.0"))
-    for page in (render(found), markdown(found)):
+    comparison = compare([("new", other), ("old", report)])
+    differences = "\n".join(comparison.differences)
+    assert mentions(
+        differences, ("target", "xeon", "host"), ("processor", "Other"), ("cores", "4"), ("openvino", "2026.5.0")
+    )
+    for page in (render(comparison), markdown(comparison)):
         assert mentions(page, "xeon", "new")
 
 
 def test_noise_is_said(report):
     shipped = report.shipped
     noisy = replace(shipped.measurement, noise=replace(shipped.measurement.noise, noisy=True))
-    found = compare([("new", replace(report, candidates=(replace(shipped, measurement=noisy),))), ("old", report)])
-    assert mentions(render(found), ("noise", "new"))
+    comparison = compare([("new", replace(report, candidates=(replace(shipped, measurement=noisy),))), ("old", report)])
+    assert mentions(render(comparison), ("noise", "new"))
 
 
 def test_of_one_benchmark_the_last_bundle_is_the_baseline(report):
     bench = replace(report, kind="bench", candidates=report.candidates[:3])
-    found = compare([("ab", bench)])
+    comparison = compare([("ab", bench)])
     names = [candidate.name for candidate in bench.candidates]
-    assert [row.source for row in found.rows] == [names[2], names[0], names[1]]
-    assert found.differences == ()
+    assert [row.source for row in comparison.rows] == [names[2], names[0], names[1]]
+    assert comparison.differences == ()
 
 
 @pytest.mark.parametrize("width", [70, 120, 160])
@@ -84,10 +86,10 @@ def with_metric(report, metric, score):
 
 
 def test_scores_of_two_metrics_are_not_mixed(report):
-    found = compare([("new", with_metric(report, "f1", 0.85)), ("old", with_metric(report, "auc", 0.92))])
-    for page in (render(found, width=160), markdown(found)):
+    comparison = compare([("new", with_metric(report, "f1", 0.85)), ("old", with_metric(report, "auc", 0.92))])
+    for page in (render(comparison, width=160), markdown(comparison)):
         assert "f1 0.8500" in page and "auc 0.9200" in page
-    assert any(mentions(line, ("metric", "f1", "new", "auc", "old")) for line in found.differences)
+    assert any(mentions(line, ("metric", "f1", "new", "auc", "old")) for line in comparison.differences)
 
 
 def test_other_data_is_said(report):

@@ -139,8 +139,8 @@ def test_unmeasured_reports_render(form, report):
 @pytest.mark.parametrize("kind", ["verify", "bench"])
 @pytest.mark.parametrize("form", FORMS)
 def test_the_other_kinds_render(form, kind, report):
-    one = replace(report, kind=kind, candidates=(replace(report.candidates[0], status="passed", reason=""),))
-    page = plain(FORMS[form](one)).lower()
+    other = replace(report, kind=kind, candidates=(replace(report.candidates[0], status="passed", reason=""),))
+    page = plain(FORMS[form](other)).lower()
     assert {"verify": "verified", "bench": "measured"}[kind] in page
     assert "2.90" in page
 
@@ -264,9 +264,9 @@ def test_what_was_not_built_is_not_said_to_have_lost(report):
 
 
 def test_labels_without_a_metric_are_said_to_be_unused(report):
-    found = replace(report.candidates[0].quality, metric=None, score=None, agreement=None)
-    assert mentions(figures.quality(replace(found, labelled=5)), "labels not used")
-    assert figures.quality(replace(found, labelled=0)).endswith("no labels")
+    quality = replace(report.candidates[0].quality, metric=None, score=None, agreement=None)
+    assert mentions(figures.quality(replace(quality, labelled=5)), "labels not used")
+    assert figures.quality(replace(quality, labelled=0)).endswith("no labels")
 
 
 def test_noise_is_told_once(report):

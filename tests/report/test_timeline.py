@@ -36,8 +36,8 @@ SENSORS = Sensors(
 
 
 def points(drawing: str) -> list[list[tuple[float, float]]]:
-    found = re.findall(r'<polyline [^>]*points="([^"]*)"', drawing)
-    return [[tuple(map(float, pair.split(","))) for pair in line.split()] for line in found]
+    lines = re.findall(r'<polyline [^>]*points="([^"]*)"', drawing)
+    return [[tuple(map(float, pair.split(","))) for pair in line.split()] for line in lines]
 
 
 def test_nothing_is_drawn_of_a_report_without_turns(report):
@@ -62,7 +62,7 @@ def test_sensors_share_the_axis_of_time(report):
     assert len(first_clock) == 3, "what could not be read breaks the line; a point alone is none"
     words = plain(drawing)
     assert mentions(words, "latency, ms", "temperature, °C", "clock, MHz", "policy0", "policy4", ("memory", "/proc"))
-    assert "power" not in words, "one value is no course"
+    assert "power" not in words, "one value is not a course"
 
 
 def test_a_sustained_run_is_drawn_by_its_windows(report):
@@ -73,7 +73,7 @@ def test_a_sustained_run_is_drawn_by_its_windows(report):
 
 
 def test_hostile_names_of_sensors_stay_text(report):
-    evil = replace(SENSORS, series=tuple(replace(one, name="<script>x") for one in SENSORS.series))
+    evil = replace(SENSORS, series=tuple(replace(series, name="<script>x") for series in SENSORS.series))
     assert "<script" not in html.render(measured(report, turns=TURNS, sensors=evil))
 
 
@@ -104,10 +104,10 @@ def test_layers_are_shown_by_their_share(report):
 @pytest.mark.parametrize("kind", ["export", "bench"])
 def test_the_page_says_what_scenario_and_sensors_say(kind, report):
     throttle = Throttle("throttled", ("the firmware capped the clock",))
-    made = replace(measured(report, sensors=SENSORS, throttle=throttle), kind=kind)
+    drawn = replace(measured(report, sensors=SENSORS, throttle=throttle), kind=kind)
     if kind == "bench":
-        made = replace(made, candidates=tuple(replace(c, status="passed") for c in made.candidates if c.measurement))
-    page = html.render(made)
+        drawn = replace(drawn, candidates=tuple(replace(c, status="passed") for c in drawn.candidates if c.measurement))
+    page = html.render(drawn)
     words = plain(page)
     assert mentions(words, "THROTTLED", ("firmware", "clock")) and 'class="warn"' in page
     assert mentions(words, "no power sensor")

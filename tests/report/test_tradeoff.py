@@ -20,21 +20,21 @@ def with_front(report: Report) -> Report:
 
 
 def test_the_front_is_marked_in_every_form(report):
-    made = with_front(report)
-    marks = {form: FORMS[form](made) for form in FORMS}
+    marked = with_front(report)
+    marks = {form: FORMS[form](marked) for form in FORMS}
     for name in FRONT:
         assert f"{name} *" in marks["text"] and f"{name} \\*" in marks["markdown"]
     assert plain(marks["html"]).count("Pareto front") == 1 + len(FRONT), "the hint, and each candidate on it"
     for form in ("text", "markdown"):
         assert plain(marks[form]).count("on the Pareto front") == 1
     for form in FORMS:
-        assert "Pareto front" not in FORMS[form](replace(made, candidates=made.candidates[:1]))
+        assert "Pareto front" not in FORMS[form](replace(marked, candidates=marked.candidates[:1]))
 
 
 def test_trade_offs_are_drawn_once_for_each_measured_candidate(report):
-    made = with_front(report)
-    measured = [c for c in made.candidates if c.measurement]
-    page = html.render(made)
+    marked = with_front(report)
+    measured = [c for c in marked.candidates if c.measurement]
+    page = html.render(marked)
     assert page.count("<circle") == 2 * len(measured), "against quality, and against size"
     assert page.count('class="dot best"') == 2
     assert page.count(' off"') == 2 * (len(measured) - len(FRONT))

@@ -65,9 +65,9 @@ def test_this_machine_agrees_with_python() -> None:
     ],
 )
 def test_other_machines_are_read_from_their_trees(name, arch, cpu, isa, cores, memory_mb, board, virtual) -> None:
-    found = host.probe(HOSTS / name)
-    assert (found.arch, found.cpu, found.isa, found.cores) == (arch, cpu, isa, cores)
-    assert (found.memory_mb, found.board, found.virtual) == (memory_mb, board, virtual)
+    machine = host.probe(HOSTS / name)
+    assert (machine.arch, machine.cpu, machine.isa, machine.cores) == (arch, cpu, isa, cores)
+    assert (machine.memory_mb, machine.board, machine.virtual) == (memory_mb, board, virtual)
 
 
 def test_device_tree_and_pci_bus_name_chip_and_accelerator() -> None:
@@ -79,14 +79,14 @@ def test_device_tree_and_pci_bus_name_chip_and_accelerator() -> None:
 @pytest.mark.parametrize("name", ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano", "rk3588", "intel-n100"])
 def test_each_machine_is_its_own_target_and_no_other(name: str) -> None:
     machine = host.probe(HOSTS / name)
-    fits = {found for found in target.available() if found != "host" and not target.load(found).mismatches(machine)}
+    fits = {fit for fit in target.available() if fit != "host" and not target.load(fit).mismatches(machine)}
     also = {"jetson-orin-nano": {"jetson"}}.get(name, set())
     assert fits == {name, *also}
 
 
 def test_a_virtual_machine_is_none_of_the_boards() -> None:
     machine = host.probe(HOSTS / "vm")
-    fits = {found for found in target.available() if found != "host" and not target.load(found).mismatches(machine)}
+    fits = {fit for fit in target.available() if fit != "host" and not target.load(fit).mismatches(machine)}
     assert fits == {"x86-avx512-vnni"}
 
 
@@ -112,16 +112,22 @@ def test_32_bit_arm_is_told_apart(tmp_path: Path) -> None:
         "processor\t: 0\nmodel name\t: ARMv7 Processor rev 3 (v7l)\nFeatures\t: half thumb neon vfpv4\n"
         "CPU implementer\t: 0x41\nCPU architecture: 7\nCPU part\t: 0xd08\n"
     )
-    found = host.probe(tmp_path)
-    assert found.arch == "armv7l"
-    assert found.isa == ()
+    machine = host.probe(tmp_path)
+    assert machine.arch == "armv7l"
+    assert machine.isa == ()
 
 
 def test_a_tree_without_facts_gives_unknowns(tmp_path: Path) -> None:
-    found = host.probe(tmp_path)
-    assert (found.cpu, found.isa, found.memory_mb, found.board, found.kernel) == (None, (), None, None, "unknown")
-    assert found.virtual is False
-    assert found.cores == 1
+    machine = host.probe(tmp_path)
+    assert (machine.cpu, machine.isa, machine.memory_mb, machine.board, machine.kernel) == (
+        None,
+        (),
+        None,
+        None,
+        "unknown",
+    )
+    assert machine.virtual is False
+    assert machine.cores == 1
 
 
 def test_garbage_is_unknown_not_a_crash(tmp_path: Path) -> None:
@@ -129,8 +135,8 @@ def test_garbage_is_unknown_not_a_crash(tmp_path: Path) -> None:
     for path in sorted(tmp_path.rglob("*")):
         if path.is_file():
             path.write_bytes(b"\xff\x00:garbage\nMemTotal: many kB\nprocessor\n: \n")
-    found = host.probe(tmp_path)
-    assert (found.memory_mb, found.isa) == (None, ())
+    machine = host.probe(tmp_path)
+    assert (machine.memory_mb, machine.isa) == (None, ())
 
 
 def test_control_groups_of_version_1(tmp_path: Path) -> None:
@@ -143,8 +149,8 @@ def test_control_groups_of_version_1(tmp_path: Path) -> None:
         path = tmp_path / "sys" / "fs" / "cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    found = host.probe(tmp_path)
-    assert (found.cores, found.memory_mb) == (2, 2048)
+    machine = host.probe(tmp_path)
+    assert (machine.cores, machine.memory_mb) == (2, 2048)
 
 
 def test_fixtures_say_that_they_were_constructed() -> None:

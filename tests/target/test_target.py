@@ -53,35 +53,35 @@ def test_every_built_in_is_there(elsewhere: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_built_in_is_complete(name: str, elsewhere: Path) -> None:
-    found = target.load(name)
-    assert found.name == name
-    assert found.summary and found.backends and found.precisions
-    assert set(found.backends) <= set(registry.KNOWN_PLUGINS)
-    assert set(found.candidates) == set(found.backends)
-    for names in found.candidates.values():
+    loaded = target.load(name)
+    assert loaded.name == name
+    assert loaded.summary and loaded.backends and loaded.precisions
+    assert set(loaded.backends) <= set(registry.KNOWN_PLUGINS)
+    assert set(loaded.candidates) == set(loaded.backends)
+    for names in loaded.candidates.values():
         assert names and set(names) <= set(catalog.recipes())
-    assert found.shapes["batch"] == 1
-    ranged = {"sequence": ShapeRange(1, 128, 512)} if "tensorrt" in found.backends else {}
-    assert found.shapes == {"batch": 1, **ranged}, "TensorRT builds for ranges, so text needs one"
-    assert Target.from_dict(found.to_dict()) == found
+    assert loaded.shapes["batch"] == 1
+    ranged = {"sequence": ShapeRange(1, 128, 512)} if "tensorrt" in loaded.backends else {}
+    assert loaded.shapes == {"batch": 1, **ranged}, "TensorRT builds for ranges, so text needs one"
+    assert Target.from_dict(loaded.to_dict()) == loaded
 
 
 @pytest.mark.parametrize("name", sorted(BUILTIN - {"host"}))
 def test_every_fact_of_a_built_in_has_its_source(name: str, elsewhere: Path) -> None:
-    found = target.load(name)
-    known = {item.name for item in fields(Device) if getattr(found.device, item.name) not in (None, (), {})}
-    assert {*known, "precisions"} <= set(found.evidence)
-    if found.static_shapes_only:
-        assert found.evidence["static_shapes_only"]
+    loaded = target.load(name)
+    known = {item.name for item in fields(Device) if getattr(loaded.device, item.name) not in (None, (), {})}
+    assert {*known, "precisions"} <= set(loaded.evidence)
+    if loaded.static_shapes_only:
+        assert loaded.evidence["static_shapes_only"]
 
 
 @pytest.mark.parametrize("name", sorted(BUILTIN - {"host"}))
 def test_candidates_of_a_built_in_are_within_its_precisions(name: str, elsewhere: Path) -> None:
-    found = target.load(name)
-    for names in found.candidates.values():
+    loaded = target.load(name)
+    for names in loaded.candidates.values():
         for each in names:
             asked = catalog.recipe(each).precision.replace("-dynamic", "").split("+")
-            assert set(asked) <= {*found.precisions, "f32"}
+            assert set(asked) <= {*loaded.precisions, "f32"}
 
 
 def test_facts_that_decide_are_as_documented(elsewhere: Path) -> None:
@@ -129,11 +129,11 @@ def test_narrower_targets_keep_what_they_do_not_say(elsewhere: Path) -> None:
 
 
 def test_host_is_this_machine(elsewhere: Path) -> None:
-    here, found = host.probe(), target.load("host")
-    assert (found.device.arch, found.device.isa, found.device.cores) == (here.arch, here.isa, here.cores)
-    assert found.mismatches(here) == ()
-    assert {"f32", "i8"} <= set(found.precisions)
-    assert ("bf16" in found.precisions) == bool({"bf16", "avx512_bf16", "amx_bf16"} & set(here.isa))
+    here, loaded = host.probe(), target.load("host")
+    assert (loaded.device.arch, loaded.device.isa, loaded.device.cores) == (here.arch, here.isa, here.cores)
+    assert loaded.mismatches(here) == ()
+    assert {"f32", "i8"} <= set(loaded.precisions)
+    assert ("bf16" in loaded.precisions) == bool({"bf16", "avx512_bf16", "amx_bf16"} & set(here.isa))
 
 
 def test_readme_explains_every_key() -> None:
@@ -149,9 +149,9 @@ def test_readme_example_is_read(elsewhere: Path) -> None:
     example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
     assert example
     write(elsewhere / "targets", "raspberry-pi-5", example[1])
-    found = target.load("raspberry-pi-5")
-    assert found.limits.latency_ms == 50.0
-    assert found.device.cores == 4
+    loaded = target.load("raspberry-pi-5")
+    assert loaded.limits.latency_ms == 50.0
+    assert loaded.device.cores == 4
 
 
 # Where they are found
@@ -220,9 +220,9 @@ def test_listing_imports_nothing_heavy(elsewhere: Path) -> None:
 
 def test_a_file_may_extend_the_one_it_shadows(elsewhere: Path) -> None:
     write(elsewhere / "targets", "jetson", 'extends = "jetson"\n[limits]\nlatency_ms = 9.0\n')
-    found = target.load("jetson")
-    assert found.limits.latency_ms == 9.0
-    assert found.summary.startswith("NVIDIA Jetson Orin")
+    loaded = target.load("jetson")
+    assert loaded.limits.latency_ms == 9.0
+    assert loaded.summary.startswith("NVIDIA Jetson Orin")
     assert target.load("jetson-orin-nano").limits.latency_ms is None, "a built-in rests on built-ins"
 
 
@@ -245,18 +245,18 @@ def test_extends_merges_tables_and_replaces_lists(elsewhere: Path) -> None:
         'extends = "raspberry-pi-5"\nsummary = "mine"\nbackends = ["onnxruntime"]\nnotes = []\n'
         "shapes = { batch = { min = 1, opt = 2, max = 4 }, height = 320 }\n[device]\nmemory_mb = 16384\n",
     )
-    found = target.load("mine")
-    assert found.shapes == {"batch": ShapeRange(1, 2, 4), "height": 320}
-    assert found.device.memory_mb == 16384 and found.device.cores == 4
-    assert found.notes == ()
-    assert set(found.candidates) == {"onnxruntime"}, "what is said of a dropped backend goes with it"
+    loaded = target.load("mine")
+    assert loaded.shapes == {"batch": ShapeRange(1, 2, 4), "height": 320}
+    assert loaded.device.memory_mb == 16384 and loaded.device.cores == 4
+    assert loaded.notes == ()
+    assert set(loaded.candidates) == {"onnxruntime"}, "what is said of a dropped backend goes with it"
 
 
 def test_what_extends_host_is_probed_too(elsewhere: Path) -> None:
     write(elsewhere / "targets", "ours", 'extends = "host"\nsummary = "ours"\n[limits]\nsize_mb = 5\n')
-    found, here = target.load("ours"), host.probe()
-    assert found.device.isa == here.isa
-    assert found.limits.size_mb == 5.0
+    loaded, here = target.load("ours"), host.probe()
+    assert loaded.device.isa == here.isa
+    assert loaded.limits.size_mb == 5.0
 
 
 @pytest.mark.parametrize("chain", [["a", "a"], ["a", "b", "a"], ["a", "b", "c", "b"]])

@@ -41,17 +41,17 @@ PROCESSORS = {
 
 @pytest.fixture(scope="module")
 def photographs(request):
-    """Give real pictures: two photographs of scikit-learn, upright, flat and gray, and CIFAR jpegs where they are."""
+    """Return real pictures: two photographs of scikit-learn, upright, flat and gray, and CIFAR jpegs where they are."""
     from sklearn.datasets import load_sample_images
 
     whole = [Image.fromarray(image) for image in load_sample_images().images]
-    found = {"china": whole[0], "flower upright": whole[1].crop((100, 0, 301, 427)), "gray": whole[0].convert("L")}
+    pictures = {"china": whole[0], "flower upright": whole[1].crop((100, 0, 301, 427)), "gray": whole[0].convert("L")}
     assets = request.getfixturevalue("assets")
     with tarfile.open(assets / "data-cifar10" / "test.tar.gz") as archive:
         for name in [name for name in archive.getnames() if name.endswith("0007.jpg")][:2]:
             with Image.open(archive.extractfile(name)) as picture:
-                found[name] = picture.convert("RGB")
-    return found
+                pictures[name] = picture.convert("RGB")
+    return pictures
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -135,8 +135,8 @@ def test_missing_pillow_names_the_line_to_install(monkeypatch, tmp_path):
 def test_sixteen_bits_become_eight(channels):
     """Pillow's own conversion clips them: a ramp from black to white would be white nearly all over."""
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    found = pixels(Image.fromarray(ramp), ImageConfig(channels=channels))
-    np.testing.assert_allclose(found[0, 0], ramp / 65535, atol=0.5 / 255 + 1e-6)
+    image = pixels(Image.fromarray(ramp), ImageConfig(channels=channels))
+    np.testing.assert_allclose(image[0, 0], ramp / 65535, atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize(

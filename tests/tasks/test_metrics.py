@@ -21,7 +21,7 @@ def reference() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def binary():
-    """Give real labels, predictions and scores of two classes."""
+    """Return real labels, predictions and scores of two classes."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.linear_model import LogisticRegression
 
@@ -33,7 +33,7 @@ def binary():
 
 @pytest.fixture(scope="module")
 def digits():
-    """Give real labels and predictions of ten classes; few training samples, so that there are errors."""
+    """Return real labels and predictions of ten classes; few training samples, so that there are errors."""
     from sklearn.datasets import load_digits
     from sklearn.linear_model import LogisticRegression
 

@@ -126,7 +126,7 @@ def test_missing_tokenizer_and_package(minilm, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def encoder(minilm):
-    """Give the real model's run: token tensors to the mean-pooled, normalised embedding."""
+    """Return the real model's run: token tensors to the mean-pooled, normalised embedding."""
     import torch
     from transformers import AutoModel
 
@@ -227,7 +227,7 @@ def test_token_classification(minilm, tokenizer):
 
 @pytest.fixture(scope="module")
 def stories(assets, tmp_path_factory):
-    """Give the real Llama and a tokenizer of its vocabulary's size; which pieces they are does not matter here."""
+    """Return the real Llama and a tokenizer of its vocabulary's size; which pieces they are does not matter here."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoModelForCausalLM
 

@@ -86,21 +86,21 @@ class Tests(TorchPassTests):
 FAULTY_LIVE = {
     "test_leaves_its_input_alone": """
 def apply(self, model, samples, workdir, training=None):
-    made = super().apply(model, samples, workdir, training)
+    changed = super().apply(model, samples, workdir, training)
     torch_pass.module_of(model)[0].bias.data += 1
-    return made
+    return changed
 """,
     "test_gives_another_module_in_evaluation_mode": """
 def apply(self, model, samples, workdir, training=None):
-    made = super().apply(model, samples, workdir, training)
-    torch_pass.module_of(made)[1].train()
-    return made
+    changed = super().apply(model, samples, workdir, training)
+    torch_pass.module_of(changed)[1].train()
+    return changed
 """,
     "test_keeps_inputs_and_outputs": """
 def apply(self, model, samples, workdir, training=None):
-    made = super().apply(model, samples, workdir, training)
-    torch_pass.module_of(made).append(torch.nn.Linear(2, 3))
-    return made
+    changed = super().apply(model, samples, workdir, training)
+    torch_pass.module_of(changed).append(torch.nn.Linear(2, 3))
+    return changed
 """,
     "test_equal_inputs_give_equal_weights": """
 def _train(self, model, biases, training):
@@ -143,7 +143,7 @@ def failed(pytester: pytest.Pytester, code: str, only: str | None) -> set[str]:
     [
         ("pass", "    pass", None),
         (
-            "def run(self, feeds):\n    made = super().run(feeds)\n    return {'y': made['y'] * 1.01}",
+            "def run(self, feeds):\n    outputs = super().run(feeds)\n    return {'y': outputs['y'] * 1.01}",
             "    pass",
             "test_run_gives_the_right_outputs",
         ),
@@ -173,8 +173,8 @@ def failed(pytester: pytest.Pytester, code: str, only: str | None) -> set[str]:
     ],
 )
 def test_faulty_backends_fail(pytester: pytest.Pytester, session: str, backend: str, test: str | None) -> None:
-    found = failed(pytester, BACKEND.format(session=textwrap.indent(session, "    "), backend=backend), test)
-    assert (test in found) if test else found == set()
+    failures = failed(pytester, BACKEND.format(session=textwrap.indent(session, "    "), backend=backend), test)
+    assert (test in failures) if test else failures == set()
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_faulty_backends_fail(pytester: pytest.Pytester, session: str, backend: 
         ("gives = 'clay'", "test_gives_the_format_it_names"),
         (
             "def apply(self, model, samples, workdir):\n"
-            "    made = super().apply(model, samples, workdir)\n"
+            "    changed = super().apply(model, samples, workdir)\n"
             "    (model.folder / 'mlp.npz').write_bytes(b'edited')\n"
-            "    return made",
+            "    return changed",
             "test_leaves_its_input_alone",
         ),
         (
@@ -197,25 +197,25 @@ def test_faulty_backends_fail(pytester: pytest.Pytester, session: str, backend: 
         (
             "def apply(self, model, samples, workdir):\n"
             "    import time\n"
-            "    made = super().apply(model, samples, workdir)\n"
+            "    changed = super().apply(model, samples, workdir)\n"
             "    (workdir / 'stamp').write_text(str(time.time_ns()))\n"
-            "    return made",
+            "    return changed",
             "test_equal_inputs_give_equal_bytes",
         ),
         (
             "def apply(self, model, samples, workdir):\n"
             "    import shutil\n"
-            "    made = super().apply(model, samples, workdir)\n"
+            "    changed = super().apply(model, samples, workdir)\n"
             "    shutil.rmtree(workdir / 'assets', ignore_errors=True)\n"
-            "    return made",
+            "    return changed",
             "test_keeps_assets_and_task",
         ),
         ("needs_samples = True", "test_samples_are_demanded_when_needed"),
     ],
 )
 def test_faulty_passes_fail(pytester: pytest.Pytester, body: str, test: str | None) -> None:
-    found = failed(pytester, PASS.format(body=textwrap.indent(body, "    ")), test)
-    assert (test in found) if test else found == set()
+    failures = failed(pytester, PASS.format(body=textwrap.indent(body, "    ")), test)
+    assert (test in failures) if test else failures == set()
 
 
 @pytest.mark.nightly

@@ -123,8 +123,8 @@ def test_rounding_costs_what_the_bits_say(tmp_path: Path, bits: int, least: floa
     model = loaded(tmp_path)
     (tmp_path / "rounded").mkdir()
     rounded = FakeRound(bits).apply(model, None, tmp_path / "rounded")
-    found = outputs(rounded, tmp_path / "built").argmax(1)
-    agreement = float((found == model.original.run({"features": rows()})["logits"].argmax(1)).mean())
+    answers = outputs(rounded, tmp_path / "built").argmax(1)
+    agreement = float((answers == model.original.run({"features": rows()})["logits"].argmax(1)).mean())
     assert least <= agreement <= most
     assert rounded.precision == "i8-dynamic"
 

@@ -35,7 +35,7 @@ def payload(folder: Path) -> Path:
 
 case("no such bundle", 2, "'bundle'", "edgekit export", *_VERIFY)
 case(
-    "a folder that is no bundle",
+    "a folder that is not a bundle",
     2,
     ["'bundle'", "manifest.json"],
     "edgekit export",
@@ -184,7 +184,7 @@ def _(folder: Path) -> None:
 
 
 @prepared(
-    "an output that is no bundle, with --force",
+    "an output that is not a bundle, with --force",
     2,
     ["'out'", "bundle"],
     "--output",

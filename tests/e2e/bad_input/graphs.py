@@ -22,7 +22,7 @@ def graph(folder: Path, *, operator: str = "Relu", domain: str = "", opset: int 
     if broken:
         weights[0, 0] = np.nan
     info = helper.make_tensor_value_info
-    made = helper.make_graph(
+    body = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "weights"], ["product"], name="product"),
             helper.make_node(operator, ["product"], ["y"], name="odd", domain=domain),
@@ -35,7 +35,7 @@ def graph(folder: Path, *, operator: str = "Relu", domain: str = "", opset: int 
     opsets = [helper.make_opsetid("", opset)]
     if domain:
         opsets.append(helper.make_opsetid(domain, 1))
-    proto = helper.make_model(made, opset_imports=opsets, ir_version=8, producer_name="tests")
+    proto = helper.make_model(body, opset_imports=opsets, ir_version=8, producer_name="tests")
     onnx.save(proto, str(folder / "net.onnx"))
     return proto
 

@@ -63,7 +63,7 @@ case(
 )
 case("no such metric", 2, ("'acuracy'", "'accuracy'"), ["f1-macro", "auc"], *_DIGITS, "--metric", "acuracy")
 case("a budget below zero", 2, ("'--max-drop'", "-1.0"), "edgekit export --help", *_DIGITS, "--max-drop", "-1")
-case("a budget that is no number", 2, "max_drop = nan", "edgekit VERB --help", *_DIGITS, "--max-drop", "nan")
+case("a budget that is not a number", 2, "max_drop = nan", "edgekit VERB --help", *_DIGITS, "--max-drop", "nan")
 case(
     "a budget that nothing checks",
     2,
@@ -73,7 +73,7 @@ case(
     "--max-latency-ms",
     "5",
 )
-case("a shape that is no number", 2, "'batch=two'", "name=size", *_DIGITS, "--shape", "batch=two")
+case("a shape that is not a number", 2, "'batch=two'", "name=size", *_DIGITS, "--shape", "batch=two")
 case("a shape the model lacks", 2, ("'bacth'", "'batch'"), "batch", *_DIGITS, "--shape", "bacth=1")
 case("pruning without training data", 2, "prune = 0.5", "--train DIR", *_DIGITS, "--prune", "0.5")
 case(
@@ -118,7 +118,7 @@ def _(folder: Path) -> None:
     (folder / "edgekit.toml").write_text('model = "digits"\nmax_dorp = 0.01\n')
 
 
-@prepared("an edgekit.toml that is no TOML", 2, ["'edgekit.toml'", "TOML", "line 1"], "quotes", "export")
+@prepared("an edgekit.toml that is not TOML", 2, ["'edgekit.toml'", "TOML", "line 1"], "quotes", "export")
 def _(folder: Path) -> None:
     (folder / "edgekit.toml").write_text("model = digits\n")
 

@@ -52,10 +52,10 @@ def test_every_layer_is_computed_by_one_kernel(layer_map: LayerMap, kernels: tup
         if any(word in kernel.kind for word in PRODUCTS) or not own.isdisjoint(kernel.covers)
     ]
     computed = [name for kernel in computing for name in attribute(layer_map, [kernel]).layers]
-    assert sorted(computed) == sorted(LAYERS), [(one.kind, one.name, one.covers) for one in computing]
+    assert sorted(computed) == sorted(LAYERS), [(item.kind, item.name, item.covers) for item in computing]
 
 
 def test_no_time_is_lost(layer_map: LayerMap, kernels: tuple[LayerTime, ...]) -> None:
-    found = attribute(layer_map, kernels)
-    assert set(found.layers) == set(LAYERS)
-    assert found.total == pytest.approx(sum(kernel.time_ms for kernel in kernels))
+    times = attribute(layer_map, kernels)
+    assert set(times.layers) == set(LAYERS)
+    assert times.total == pytest.approx(sum(kernel.time_ms for kernel in kernels))

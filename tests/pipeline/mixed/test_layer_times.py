@@ -20,9 +20,9 @@ def kernel(name: str, time_ms: float, *covers: str, kind: str = "Kernel") -> Lay
 
 
 def test_a_kernel_serves_the_layer_that_it_computes_or_stands_behind() -> None:
-    found = attribute(GRAPH, [kernel("conv1", 1.0), kernel("relu1", 0.25), kernel("conv2", 2.0), kernel("fc", 4.0)])
-    assert found.layers == {"conv1": 1.25, "conv2": 2.0, "fc": 4.0}
-    assert found.total == 7.25
+    times = attribute(GRAPH, [kernel("conv1", 1.0), kernel("relu1", 0.25), kernel("conv2", 2.0), kernel("fc", 4.0)])
+    assert times.layers == {"conv1": 1.25, "conv2": 2.0, "fc": 4.0}
+    assert times.total == 7.25
 
 
 def test_a_fused_kernel_is_known_by_what_it_covers() -> None:
@@ -34,26 +34,26 @@ def test_a_fused_kernel_is_known_by_what_it_covers() -> None:
 
 
 def test_what_converts_an_input_counts_for_its_reader_and_is_told_apart() -> None:
-    found = attribute(GRAPH, [kernel("conv1", 1.0), kernel("r1_QuantizeLinear", 0.5), kernel("conv2", 2.0)])
-    assert found.layers == {"conv1": 1.0, "conv2": 2.5}
-    assert found.conversions == {"conv2": 0.5}
+    times = attribute(GRAPH, [kernel("conv1", 1.0), kernel("r1_QuantizeLinear", 0.5), kernel("conv2", 2.0)])
+    assert times.layers == {"conv1": 1.0, "conv2": 2.5}
+    assert times.conversions == {"conv2": 0.5}
 
 
 def test_what_reorders_a_converted_value_is_a_part_of_the_conversion() -> None:
     kernels = [kernel("conv1", 1.0), kernel("r1_QuantizeLinear", 0.5), kernel("Transpose", 0.25), kernel("conv2", 2.0)]
-    found = attribute(GRAPH, [*kernels, kernel("Transpose_1", 0.125)])
-    assert found.layers == {"conv1": 1.0, "conv2": 2.875}
-    assert found.conversions == {"conv2": 0.75}, "not what reorders the layer's result"
+    times = attribute(GRAPH, [*kernels, kernel("Transpose_1", 0.125)])
+    assert times.layers == {"conv1": 1.0, "conv2": 2.875}
+    assert times.conversions == {"conv2": 0.75}, "not what reorders the layer's result"
 
 
 def test_a_pair_that_is_fused_into_a_layer_is_no_conversion() -> None:
-    found = attribute(GRAPH, [kernel("conv1", 1.0, "conv1", "r1_QuantizeLinear")])
-    assert found.layers == {"conv1": 1.0}
-    assert found.conversions == {}
+    times = attribute(GRAPH, [kernel("conv1", 1.0, "conv1", "r1_QuantizeLinear")])
+    assert times.layers == {"conv1": 1.0}
+    assert times.conversions == {}
 
 
 def test_a_nameless_kernel_serves_what_ran_before_it_and_the_first_ones_what_comes() -> None:
-    found = attribute(
+    times = attribute(
         GRAPH,
         [
             kernel("Reorder", 0.125),
@@ -63,14 +63,14 @@ def test_a_nameless_kernel_serves_what_ran_before_it_and_the_first_ones_what_com
             kernel("Reorder_2", 0.5),
         ],
     )
-    assert found.layers == {"conv1": 1.375, "conv2": 2.5}
-    assert found.elsewhere == 0.0
+    assert times.layers == {"conv1": 1.375, "conv2": 2.5}
+    assert times.elsewhere == 0.0
 
 
 def test_what_stands_before_every_layer_belongs_to_none() -> None:
-    found = attribute(GRAPH, [kernel("shape", 0.5), kernel("Cast", 0.25), kernel("conv1", 1.0)])
-    assert found.layers == {"conv1": 1.0}
-    assert found.elsewhere == 0.75
+    times = attribute(GRAPH, [kernel("shape", 0.5), kernel("Cast", 0.25), kernel("conv1", 1.0)])
+    assert times.layers == {"conv1": 1.0}
+    assert times.elsewhere == 0.75
 
 
 def test_a_kernel_of_several_layers_is_shared_out() -> None:
@@ -86,13 +86,13 @@ def test_what_was_folded_into_a_layer_stands_for_it() -> None:
 
 
 def test_a_profile_without_any_known_name_gives_no_layer() -> None:
-    found = attribute(GRAPH, [kernel("a", 1.0), kernel("b", 2.0)])
-    assert found.layers == {}
-    assert found.total == 3.0
+    times = attribute(GRAPH, [kernel("a", 1.0), kernel("b", 2.0)])
+    assert times.layers == {}
+    assert times.total == 3.0
 
 
 def test_the_fastest_of_several_profiles_is_taken_kernel_by_kernel() -> None:
     first = [kernel("a", 1.0), kernel("b", 5.0)]
     second = [kernel("a", 2.0), kernel("b", 3.0), kernel("c", 1.0)]
-    assert {one.name: one.time_ms for one in fastest([first, second])} == {"a": 1.0, "b": 3.0, "c": 1.0}
-    assert [one.name for one in fastest([first, second])] == ["a", "b", "c"]
+    assert {item.name: item.time_ms for item in fastest([first, second])} == {"a": 1.0, "b": 3.0, "c": 1.0}
+    assert [item.name for item in fastest([first, second])] == ["a", "b", "c"]

@@ -40,8 +40,8 @@ def paired(*candidates: Any) -> list[tuple[str, str]]:
 
 def test_each_int8_is_paired_with_the_float_that_its_other_layers_run_in() -> None:
     names = ("a/int8-static-bf16", "a/int8-static", "a/bf16", "a/fp32", "b/int8-static", "b/fp32", "b/int8-dynamic")
-    found = paired(*map(tried, names))
-    assert found == [("a/int8-static-bf16", "a/bf16"), ("a/int8-static", "a/fp32"), ("b/int8-static", "b/fp32")]
+    pairs = paired(*map(tried, names))
+    assert pairs == [("a/int8-static-bf16", "a/bf16"), ("a/int8-static", "a/fp32"), ("b/int8-static", "b/fp32")]
 
 
 def test_what_has_no_float_beside_it_is_not_mixed() -> None:
@@ -50,14 +50,14 @@ def test_what_has_no_float_beside_it_is_not_mixed() -> None:
 
 
 def test_a_recipe_that_names_layers_is_repeated_as_it_is() -> None:
-    made = Recipe("again", "", (PassConfig("quantize-static", {"exclude": ["stem"]}),), "i8")
-    assert paired(tried("a/again", made=made), tried("a/fp32")) == []
+    recipe = Recipe("again", "", (PassConfig("quantize-static", {"exclude": ["stem"]}),), "i8")
+    assert paired(tried("a/again", made=recipe), tried("a/fp32")) == []
 
 
 def test_of_several_that_differ_in_their_ranges_the_first_that_passes_stands_for_all() -> None:
     names = ("a/int8-static", "a/int8-mse", "a/int8-entropy", "a/fp32")
-    found = paired(*(tried(name, ok=name != "a/int8-static") for name in names))
-    assert found == [("a/int8-mse", "a/fp32")]
+    pairs = paired(*(tried(name, ok=name != "a/int8-static") for name in names))
+    assert pairs == [("a/int8-mse", "a/fp32")]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_mix_that_wins_the_trial_is_gated_measured_and_shown(export: Any, monk
     assert record is not None and record == whole.mixed
     assert [layer.name for layer in record.layers if layer.in_float] == ["stem", "depthwise"]
     assert (record.float_ms, record.int8_ms) == (3.0, 2.0)
-    assert [(one.layers_in_float, one.p50_ms) for one in record.trials] == [(1, 1.5), (2, 1.0)]
+    assert [(trial.layers_in_float, trial.p50_ms) for trial in record.trials] == [(1, 1.5), (2, 1.0)]
     assert mix.effective is not None and whole.effective is not None
     assert mix.effective.layers["f32"] > whole.effective.layers["f32"], "more runs in float"
     for page in (text.render(report), markdown.render(report), html.render(report)):

@@ -17,7 +17,7 @@ from edgekit.pipeline.precision_search import Times, cheapest, propose
 def chain(*times: tuple[float, float], toll: float = 0.0) -> Times:
     """Return layers a, b, c, ... in a row, each with its time in float and in int8."""
     names = "abcdefghijklmnopqrstuvwxyz"[: len(times)]
-    layers = tuple(GraphLayer(one, "Conv", (), after=(names[i - 1],) if i else ()) for i, one in enumerate(names))
+    layers = tuple(GraphLayer(layer, "Conv", (), after=(names[i - 1],) if i else ()) for i, layer in enumerate(names))
     return Times(
         layers,
         {name: pair[0] for name, pair in zip(names, times, strict=True)},
@@ -66,11 +66,11 @@ def test_a_layer_without_times_goes_with_its_neighbours() -> None:
 
 def test_proposals_are_few_distinct_and_the_most_promising_comes_first() -> None:
     times = chain((1, 3), (4, 1), (1.0, 1.1), (4, 1), (1, 3), toll=0.2)
-    found = propose(times)
-    assert found[0] == {"a", "e"}
-    assert 1 <= len(found) <= 4
-    assert len(set(found)) == len(found)
-    predicted = [times.predicted_ms(one) for one in found]
+    proposals = propose(times)
+    assert proposals[0] == {"a", "e"}
+    assert 1 <= len(proposals) <= 4
+    assert len(set(proposals)) == len(proposals)
+    predicted = [times.predicted_ms(proposal) for proposal in proposals]
     assert predicted == sorted(predicted)
     assert predicted[-1] < times.pure_ms
 
