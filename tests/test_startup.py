@@ -151,14 +151,14 @@ from edgekit.cli import cli
 answers = {{}}
 for verb in {sorted(VERBS)!r}:
     for option in ("-h", "--help"):
-        errors = io.StringIO()
+        output = io.StringIO()
         code = None
-        with contextlib.redirect_stdout(errors):
+        with contextlib.redirect_stdout(output):
             try:
                 cli.main([verb, option])
             except SystemExit as end:
                 code = end.code
-        answers[f"{{verb}} {{option}}"] = [code, errors.getvalue()]
+        answers[f"{{verb}} {{option}}"] = [code, output.getvalue()]
 print(json.dumps(answers))
 """
     answers = json.loads(python(environment, code))
