@@ -27,7 +27,9 @@ def main() -> None:
         target = ROOT / "locks" / f"{name}.txt"
         with tempfile.NamedTemporaryFile("w", suffix=".in") as wanted:
             wanted.write(
-                "".join(f"-e {path}\n" for path in (f"{ROOT}[{extras}]", *(f"{one}{of_plugins}" for one in PLUGINS)))
+                "".join(
+                    f"-e {path}\n" for path in (f"{ROOT}[{extras}]", *(f"{plugin}{of_plugins}" for plugin in PLUGINS))
+                )
             )
             wanted.flush()
             command = [

@@ -105,17 +105,17 @@ def make_venv() -> None:
         return
     if VENV.exists() or VENV.is_symlink():
         if not (VENV / "pyvenv.cfg").is_file():
-            raise Failure(f"'{VENV}' is in the way and is no virtual environment.\nhint: move it away")
+            raise Failure(f"'{VENV}' is in the way: it is not a virtual environment.\nhint: move it away")
         shutil.rmtree(VENV)
     # Debian and Ubuntu ship venv with Python, but ensurepip only with python3-venv.
     if run([sys.executable, "-c", "import ensurepip"]).returncode == 0:
-        made = run([sys.executable, "-m", "venv", VENV])
-        if made.returncode == 0:
+        result = run([sys.executable, "-m", "venv", VENV])
+        if result.returncode == 0:
             return
         shutil.rmtree(VENV, ignore_errors=True)
-    made = run([sys.executable, "-m", "venv", "--without-pip", VENV])
-    if made.returncode != 0:
-        raise Failure(f"python cannot make a virtual environment: {tail(made.stdout)}\n{apt_hint()}")
+    result = run([sys.executable, "-m", "venv", "--without-pip", VENV])
+    if result.returncode != 0:
+        raise Failure(f"python cannot make a virtual environment: {tail(result.stdout)}\n{apt_hint()}")
     with tempfile.TemporaryDirectory() as folder:
         wheel = pip_wheel(Path(folder))
         installed = run([PYTHON, wheel / "pip", "install", "--quiet", "--no-index", wheel])
@@ -228,8 +228,8 @@ def compile_bytecode() -> None:
 
 def downloaded_mb(line: str) -> float:
     """Read the size from pip's line `Downloading NAME (12.3 MB)`."""
-    found = re.match(r"\s*Downloading .*\(([\d.]+) (kB|MB|GB)\)", line)
-    return float(found[1]) * {"kB": 1e-3, "MB": 1.0, "GB": 1e3}[found[2]] if found else 0.0
+    match = re.match(r"\s*Downloading .*\(([\d.]+) (kB|MB|GB)\)", line)
+    return float(match[1]) * {"kB": 1e-3, "MB": 1.0, "GB": 1e3}[match[2]] if match else 0.0
 
 
 def megabytes(folder: Path) -> int:

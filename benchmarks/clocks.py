@@ -60,9 +60,9 @@ class Child:
 
     def __call__(self, seconds: float) -> dict[str, float]:
         self.process.send_signal(signal.SIGCONT)
-        found = self.turn(seconds)
+        percentiles = self.turn(seconds)
         self.process.send_signal(signal.SIGSTOP)
-        return found
+        return percentiles
 
     def turn(self, seconds: float) -> dict[str, float]:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -90,10 +90,10 @@ def ours(stack: ExitStack, bundle: artifact.Bundle) -> Turn:
         worker.pause()
         latencies = worker.latencies_ns()[done:]
         done += len(latencies)
-        found = percentiles_ms(latencies)
-        if "p90" not in found:
+        percentiles = percentiles_ms(latencies)
+        if "p90" not in percentiles:
             raise SystemExit(f"{len(latencies)} inferences in {seconds:g} s do not tell a p90: give more --seconds")
-        return {**found, "count": len(latencies)}
+        return {**percentiles, "count": len(latencies)}
 
     return turn
 
@@ -108,17 +108,17 @@ def benchmark_app(bundle: artifact.Bundle, threads: int) -> Turn:
     ]  # fmt: skip
 
     def turn(seconds: float) -> dict[str, float]:
-        found: dict[str, float] = {}
+        percentiles: dict[str, float] = {}
         for name in NAMES:
             more = ["-t", str(max(1, round(seconds))), "-latency_percentile", name[1:]]
-            said = subprocess.run(command + more, capture_output=True, text=True, check=True).stdout
+            output = subprocess.run(command + more, capture_output=True, text=True, check=True).stdout
             label = "Median" if name == "p50" else f"{name[1:]} percentile"
-            match = re.search(rf"{label}:\s+([\d.]+) (ms|us)", said)
-            count = re.search(r"Count:\s+(\d+) iterations", said)
+            match = re.search(rf"{label}:\s+([\d.]+) (ms|us)", output)
+            count = re.search(r"Count:\s+(\d+) iterations", output)
             if match is None or count is None:
-                raise SystemExit(f"benchmark_app tells no {label}:\n{said[-2000:]}")
-            found |= {name: float(match[1]) * {"ms": 1.0, "us": 1e-3}[match[2]], "count": float(count[1])}
-        return found
+                raise SystemExit(f"benchmark_app does not report {label}:\n{output[-2000:]}")
+            percentiles |= {name: float(match[1]) * {"ms": 1.0, "us": 1e-3}[match[2]], "count": float(count[1])}
+        return percentiles
 
     return turn
 
@@ -141,15 +141,15 @@ def compare(ours_ms: np.ndarray, theirs_ms: np.ndarray) -> dict[str, Any]:
 
 def contenders_of(stack: ExitStack, bundle: artifact.Bundle, threads: int) -> dict[str, Turn]:
     """Start every contender that is installed."""
-    found: dict[str, Turn] = {"edgekit": ours(stack, bundle)}
-    found["bare loop"] = stack.enter_context(Child(f"bare-{bundle.manifest.backend}", bundle.path))
+    turns: dict[str, Turn] = {"edgekit": ours(stack, bundle)}
+    turns["bare loop"] = stack.enter_context(Child(f"bare-{bundle.manifest.backend}", bundle.path))
     if importlib.util.find_spec("mlperf_loadgen"):
-        found["LoadGen"] = stack.enter_context(Child("loadgen", bundle.path))
+        turns["LoadGen"] = stack.enter_context(Child("loadgen", bundle.path))
     else:
         print("LoadGen is not installed, so it is left out: pip install mlcommons-loadgen", file=sys.stderr)
     if bundle.manifest.backend == "openvino":
-        found["benchmark_app"] = benchmark_app(bundle, threads)
-    return found
+        turns["benchmark_app"] = benchmark_app(bundle, threads)
+    return turns
 
 
 def measure(path: Path, cycles: int, seconds: float, part: Path | None) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def main() -> None:
     if output is not None and part is not None:
         file = output.with_suffix(".json")
         old = json.loads(file.read_text()) if file.exists() else []
-        results = [one for one in old if one["bundle"] != results[0]["bundle"]] + results
+        results = [result for result in old if result["bundle"] != results[0]["bundle"]] + results
         file.write_text(json.dumps(results, indent=1) + "\n")
         output.with_suffix(".md").write_text(markdown(results))
         part.unlink(missing_ok=True)

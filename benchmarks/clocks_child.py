@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgekit.bundle import bundle as artifact
 
-Found = dict[str, float]
+Percentiles = dict[str, float]
 LEAD_IN_S = 0.02
 
 
@@ -64,7 +64,7 @@ def bare_openvino(bundle: artifact.Bundle) -> Callable[[], object]:
     return lambda: request.infer(share_outputs=True)
 
 
-def loop(call: Callable[[], object], seconds: float) -> Found:
+def loop(call: Callable[[], object], seconds: float) -> Percentiles:
     """Time call after call; percentiles by nearest rank."""
     clock, latencies = time.perf_counter_ns, []
     end = clock() + int(LEAD_IN_S * 1e9)
@@ -83,7 +83,7 @@ def loop(call: Callable[[], object], seconds: float) -> Found:
     return {**ranked, "count": len(latencies)}
 
 
-def loadgen(call: Callable[[], object], seconds: float) -> Found:
+def loadgen(call: Callable[[], object], seconds: float) -> Percentiles:
     """Have MLPerf's LoadGen call it, one query after the other, and read its summary."""
     import mlperf_loadgen as lg
 
@@ -107,15 +107,15 @@ def loadgen(call: Callable[[], object], seconds: float) -> Found:
         lg.StartTestWithLogSettings(sut, qsl, settings, logs, "")
         lg.DestroyQSL(qsl)
         lg.DestroySUT(sut)
-        said = (Path(folder) / "mlperf_log_summary.txt").read_text()
-    found = {}
+        summary = (Path(folder) / "mlperf_log_summary.txt").read_text()
+    percentiles = {}
     for name in ("p50", "p90"):
-        match = re.search(rf"{name[1:]}\.00 percentile latency \(ns\)\s*:\s*(\d+)", said)
+        match = re.search(rf"{name[1:]}\.00 percentile latency \(ns\)\s*:\s*(\d+)", summary)
         if match is None:
-            raise SystemExit(f"LoadGen tells no {name}:\n{said}")
-        found[name] = int(match[1]) / 1e6
-    queries = re.search(r"Processed at least \d+ queries \((\d+)\)", said)
-    return {**found, "count": float(queries[1]) if queries else 0.0}
+            raise SystemExit(f"LoadGen does not report {name}:\n{summary}")
+        percentiles[name] = int(match[1]) / 1e6
+    queries = re.search(r"Processed at least \d+ queries \((\d+)\)", summary)
+    return {**percentiles, "count": float(queries[1]) if queries else 0.0}
 
 
 def main() -> None:

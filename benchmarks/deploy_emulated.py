@@ -45,12 +45,12 @@ def bundle(name: str, recipe: str) -> Path:
     if not (path / "manifest.json").is_file():
         folder = prepare(name)
         subject = Subject.load(folder)
-        told = [word.replace("{folder}", str(folder)) for word in subject.export]
+        options = [word.replace("{folder}", str(folder)) for word in subject.export]
         command = [sys.executable, "-m", "edgekit.cli", "export", subject.reference, "--target", TARGET]
         task = [] if "sentence" in subject.task else ["--task", subject.task]
         wanted = ["--candidate", f"onnxruntime/{recipe}", "--no-mixed", "--max-drop", "0.02", "-q", "--json"]
         inputs = [word for spec in subject_inputs(folder, subject) for word in ("--input", spec)]
-        words = [*command, *task, *inputs, *told, *wanted, "--output", str(path), "--force"]
+        words = [*command, *task, *inputs, *options, *wanted, "--output", str(path), "--force"]
         subprocess.run(words, check=True, cwd=HERE, stdout=subprocess.DEVNULL)
     return path
 
@@ -64,30 +64,34 @@ def rows(lab: Lab, bundles: Sequence[Path]) -> list[tuple[str, ...]]:
     """Deploy each bundle to all processors at once; the last deployment removes everything."""
     boards = {cpu: lab.board(cpu) for cpu in CPUS}
     devices = [Device(cpu, board.address) for cpu, board in boards.items()]
-    found, line = [], Lines(sys.stderr)
+    table, line = [], Lines(sys.stderr)
     jobs = [(path, Settings(bootstrap=True)) for path in bundles]
     jobs.append((bundles[0], Settings(bootstrap=True, bench=False, clean=True, pins=(FAULTY,))))
     for path, settings in jobs:
         here = artifact.open(path, check=False).manifest.deviation
-        for one in deploy.deploy(path, devices, settings, progress=lambda one: Prefixed(line, one.name)):
-            left = [file for file in boards[one.name].home.rglob("*") if file.is_file()]
+        for outcome in deploy.deploy(path, devices, settings, progress=lambda outcome: Prefixed(line, outcome.name)):
+            left = [file for file in boards[outcome.name].home.rglob("*") if file.is_file()]
             kept = "environment" if any("wheels" in file.parts for file in left) else str(len(left))
             name = f"{path.name}, {FAULTY}" if settings.pins else path.name
-            found.append((name, one.name, words(one), f"{here:.1e}", there(one), *sent(one), kept))
-    return found
+            table.append((name, outcome.name, words(outcome), f"{here:.1e}", there(outcome), *sent(outcome), kept))
+    return table
 
 
-def words(one: Outcome) -> str:
-    return state(one) if one.fault is None else f"{state(one)}: {str(one.fault['message']).partition(' (')[0]}"
+def words(outcome: Outcome) -> str:
+    return (
+        state(outcome)
+        if outcome.fault is None
+        else f"{state(outcome)}: {str(outcome.fault['message']).partition(' (')[0]}"
+    )
 
 
-def there(one: Outcome) -> str:
-    candidate = one.report.subject if one.report else None
+def there(outcome: Outcome) -> str:
+    candidate = outcome.report.subject if outcome.report else None
     return f"{candidate.quality.rel_l2:.1e}" if candidate and candidate.quality else "-"
 
 
-def sent(one: Outcome) -> tuple[str, str]:
-    return f"{one.bytes_sent / 1e6:.1f}", f"{one.seconds:.0f}"
+def sent(outcome: Outcome) -> tuple[str, str]:
+    return f"{outcome.bytes_sent / 1e6:.1f}", f"{outcome.seconds:.0f}"
 
 
 def main() -> None:

@@ -58,23 +58,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--output", type=Path, help="write the result as JSON here")
     arguments = parser.parse_args()
-    found: dict[str, list[tuple[float, float]]] = {}
+    measured: dict[str, list[tuple[float, float]]] = {}
     for turn in range(-1, arguments.runs):
         with tempfile.TemporaryDirectory() as scratch:
             todo = list(commands(arguments.checkpoint, arguments.task, Path(scratch)).items())
             for name, command in todo[:: 1 if turn % 2 else -1]:
                 result = run(command)
                 if turn >= 0:  # the first turn fills the system's file cache
-                    found.setdefault(name, []).append(result)
+                    measured.setdefault(name, []).append(result)
     rows = {
         name: {
             "wall_s": statistics.median(seconds for seconds, _ in results),
             "least_wall_s": min(seconds for seconds, _ in results),
             "peak_memory_mb": statistics.median(memory for _, memory in results),
         }
-        for name, results in found.items()
+        for name, results in measured.items()
     }
-    pairs = list(zip(found["edgekit"], found["optimum-cli"], strict=True))
+    pairs = list(zip(measured["edgekit"], measured["optimum-cli"], strict=True))
     ratios = {
         "wall": statistics.median(ours[0] / theirs[0] for ours, theirs in pairs),
         "peak_memory": statistics.median(ours[1] / theirs[1] for ours, theirs in pairs),
@@ -84,7 +84,7 @@ def main() -> None:
         print(f"{name:<12}{row['wall_s']:>8.2f}{row['least_wall_s']:>9.2f}{row['peak_memory_mb']:>9.0f}")
     print(f"median ratio, turn by turn: wall {ratios['wall']:.2f}x, peak memory {ratios['peak_memory']:.2f}x")
     if arguments.output:
-        facts = {"runs": arguments.runs, "commands": rows, "ratios": ratios, "raw": found}
+        facts = {"runs": arguments.runs, "commands": rows, "ratios": ratios, "raw": measured}
         record = {**facts, "environment": environment(PACKAGES).to_dict()}
         arguments.output.write_text(json.dumps(record, indent=1) + "\n")
 

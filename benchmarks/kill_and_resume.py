@@ -84,8 +84,8 @@ class Run:
 def outcome(place: Path) -> tuple[str, dict[str, object]]:
     """Return the digest of a bundle's payload and every candidate's quality."""
     bundle = edgekit.open(place / "out")
-    found = bundle.report().candidates
-    return bundle.manifest.digest, {c.name: c.quality.to_dict() if c.quality else c.status for c in found}
+    candidates = bundle.report().candidates
+    return bundle.manifest.digest, {c.name: c.quality.to_dict() if c.quality else c.status for c in candidates}
 
 
 def whole_steps(place: Path) -> dict[str, int]:
@@ -154,10 +154,10 @@ def main() -> None:
         number = 0
         while len(trials) < given.times:
             number += 1
-            found = attempt(given.export, place / str(number), chance.uniform(0.0, whole_s), whole_s)
-            if found is not None:
-                trials.append(found)
-                print(f"{len(trials)} of {given.times}: {found}", file=sys.stderr)
+            trial = attempt(given.export, place / str(number), chance.uniform(0.0, whole_s), whole_s)
+            if trial is not None:
+                trials.append(trial)
+                print(f"{len(trials)} of {given.times}: {trial}", file=sys.stderr)
     print(table(trials, whole_s))
     if given.output:
         facts = {"export": given.export, "whole_s": round(whole_s, 2), "trials": [asdict(t) for t in trials]}

@@ -111,8 +111,8 @@ def report_of(job: Job, folder: Path, seconds: float) -> Report:
     """Export without gates, every candidate measured."""
     model, options = job
     sizes = {"max_drop": 1.0, "min_agreement": 0.0, "bench_seconds": seconds}
-    made = edgekit.export(model, output=folder / "bundle", force=True, progress=Lines(sys.stderr), **sizes, **options)
-    return made.report
+    bundle = edgekit.export(model, output=folder / "bundle", force=True, progress=Lines(sys.stderr), **sizes, **options)
+    return bundle.report
 
 
 def p50_ms(candidate: Candidate | None) -> float | None:
@@ -122,7 +122,7 @@ def p50_ms(candidate: Candidate | None) -> float | None:
 
 def rows(report: Report) -> list[dict[str, Any]]:
     """Return float, int8 and mixed of each runtime, and which layers stayed in float."""
-    found = []
+    entries = []
     named = {candidate.name: candidate for candidate in report.candidates}
     for candidate in report.candidates:
         record = candidate.mixed
@@ -130,7 +130,7 @@ def rows(report: Report) -> list[dict[str, Any]]:
             continue
         mix = named.get(f"{candidate.name}-mixed")
         shown = mix.mixed if mix and mix.mixed else record
-        found.append(
+        entries.append(
             {
                 "float": record.against,
                 "float_p50_ms": p50_ms(named.get(record.against)),
@@ -144,7 +144,7 @@ def rows(report: Report) -> list[dict[str, Any]]:
                 "note": record.note,
             }
         )
-    return found
+    return entries
 
 
 def main() -> None:

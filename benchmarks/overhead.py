@@ -73,7 +73,7 @@ def load_onnx(path: Path, backend: str, sizes: dict[str, int], folder: Path) -> 
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    weights = {one.name for one in graph.initializer}
+    weights = {weight.name for weight in graph.initializer}
     inputs = tuple(_spec(value) for value in graph.input if value.name not in weights)
     outputs = tuple(_spec(value) for value in graph.output)
     model = Model("onnx", (Part("model", path.name, inputs, outputs),), folder=path.parent)
@@ -101,9 +101,9 @@ def _array(spec: TensorSpec, sizes: dict[str, int]) -> np.ndarray:
 
 
 def measure(ways: dict[str, Way], seconds: float) -> dict[str, Outcome]:
-    """Run the ways by turns in blocks and give their latencies; the first turns, half a second, only warm."""
+    """Run the ways by turns in blocks and return their latencies; the first turns, half a second, only warm."""
     names = list(ways)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    times: dict[str, list[np.ndarray]] = {name: [] for name in names}
     end = time.monotonic() + seconds + 0.5
     cycle = 0
     while time.monotonic() < end:
@@ -111,10 +111,10 @@ def measure(ways: dict[str, Way], seconds: float) -> dict[str, Outcome]:
         for name in names[start:] + names[:start]:
             block = _block(ways[name])
             if time.monotonic() > end - seconds:
-                found[name].append(block)
+                times[name].append(block)
         cycle += 1
-    whole = min(len(blocks) for blocks in found.values())
-    return {name: _outcome(name, blocks[-whole:]) for name, blocks in found.items()}
+    whole = min(len(blocks) for blocks in times.values())
+    return {name: _outcome(name, blocks[-whole:]) for name, blocks in times.items()}
 
 
 def _block(way: Way) -> np.ndarray:
@@ -172,7 +172,7 @@ def _added_us(ours: Outcome, raw: Outcome) -> dict[str, float]:
     """Return the median of the differences between neighbouring blocks, with its 95 % bootstrap interval, in
     microseconds.
     """
-    medians = [np.array([one.median_ns for one in outcome.rounds]) for outcome in (ours, raw)]
+    medians = [np.array([turn.median_ns for turn in outcome.rounds]) for outcome in (ours, raw)]
     added = (medians[0] - medians[1]) / 1e3
     picks = np.random.default_rng(0).integers(0, len(added), size=(2000, len(added)))
     low, high = np.percentile(np.median(added[picks], axis=1), [2.5, 97.5])

@@ -70,24 +70,24 @@ def measure(name: str, chosen: list[tools.Tool], arguments: argparse.Namespace, 
     began = time.monotonic()
     folder = prepare(name)
     with for_terminal(quiet=False, verbose=False) as progress:
-        made = run.build_all(chosen, folder, arguments.threads, progress, again=again, retry=arguments.retry)
+        artifacts = run.build_all(chosen, folder, arguments.threads, progress, again=again, retry=arguments.retry)
         if arguments.stage == "build":
             return
-        rows = run.judge_all(made, folder, progress)
+        rows = run.judge_all(artifacts, folder, progress)
         if arguments.stage == "time":
-            rows = run.time_all(made, rows, folder, arguments.threads, arguments.seconds, progress)
+            rows = run.time_all(artifacts, rows, folder, arguments.threads, arguments.seconds, progress)
     command = f"python benchmarks/peers.py {shlex.join(sys.argv[1:])}".strip()
-    found = run.page(folder, rows, arguments.threads, arguments.seconds, command)
+    page = run.page(folder, rows, arguments.threads, arguments.seconds, command)
     arguments.out.mkdir(parents=True, exist_ok=True)
     stem = arguments.out / f"peers-{name}"
-    text = table.markdown(found)
+    text = table.markdown(page)
     print(text)
     print(f"{name}: {time.monotonic() - began:.0f} s; work folder {work()}", file=sys.stderr)
     if arguments.stage != "time":
         return
     stem.with_suffix(".md").write_text(text)
-    stem.with_suffix(".json").write_text(json.dumps(found.to_dict(), indent=1) + "\n")
-    stem.with_suffix(".svg").write_text(chart.draw(found))
+    stem.with_suffix(".json").write_text(json.dumps(page.to_dict(), indent=1) + "\n")
+    stem.with_suffix(".svg").write_text(chart.draw(page))
 
 
 if __name__ == "__main__":

@@ -116,14 +116,14 @@ def candidates(name: str, subject: Subject) -> list[str]:
     """Write the recipe, alone and with what quantizes afterwards; name all that is tried, by backend."""
     plain = WORK / f"{name}-pruned.toml"
     plain.write_text(RECIPES[name])
-    found = []
+    names = []
     for backend in BACKENDS:
         usual = subject.quantized[backend]
         small = WORK / f"{name}-pruned-{usual}.toml"
         (step,) = catalog.recipe(usual).passes
         small.write_text(f'{RECIPES[name]}\n[[passes]]\nname = "{step.name}"\n')
-        found += [f"{backend}/{one}" for one in ("fp32", usual, plain, small)]
-    return found
+        names += [f"{backend}/{recipe}" for recipe in ("fp32", usual, plain, small)]
+    return names
 
 
 def export(subject: Subject, output: str, names: list[str], **more: Any) -> Any:
@@ -165,12 +165,12 @@ def packages(report: Report) -> str:
 
 def noise(report: Report) -> list[str]:
     """Return how quiet the machine was."""
-    found = {c.name: c.measurement.noise for c in report.candidates if c.measurement}
-    noisy = {name: told.reasons for name, told in found.items() if told.noisy}
+    noises = {c.name: c.measurement.noise for c in report.candidates if c.measurement}
+    noisy = {name: measured.reasons for name, measured in noises.items() if measured.noisy}
     if not noisy:
         return ["The machine was quiet."]
     name, reasons = next(iter(noisy.items()))
-    return [f"The machine was not quiet for {len(noisy)} of {len(found)}, as for {name}: {'; '.join(reasons)}."]
+    return [f"The machine was not quiet for {len(noisy)} of {len(noises)}, as for {name}: {'; '.join(reasons)}."]
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ def _stsb(chosen: argparse.Namespace, candidates: list[str], output: Path) -> Re
 
 
 def _exported(model: Any, **options: Any) -> Report:
-    """Export without measuring or repairing, and give the report, whether something passed or not."""
+    """Export without measuring or repairing, and return the report, whether something passed or not."""
     try:
         return edgekit.export(model, bench=False, repair=False, force=True, **options).report
     except AccuracyFailure as failure:
@@ -120,24 +120,34 @@ def _table(report: Report, extra: Mapping[str, str] | None = None) -> list[str]:
         "| candidate | MB | runs in | relative L2 | score | lost, points | gate |",
         "|---|---:|---|---:|---:|---:|---|",
     ]
-    for one in report.candidates:
-        quality = one.quality
+    for candidate in report.candidates:
+        quality = candidate.quality
         if quality is None:
-            lines.append(f"| {one.name} | - | - | - | - | - | {one.reason} |")
+            lines.append(f"| {candidate.name} | - | - | - | - | - | {candidate.reason} |")
             continue
-        score = (extra or {}).get(one.name) or ("-" if quality.score is None else f"{quality.score:.4f}")
+        score = (extra or {}).get(candidate.name) or ("-" if quality.score is None else f"{quality.score:.4f}")
         drop = "-" if quality.drop is None else f"{100 * quality.drop:.2f}"
         gate = "-" if quality.metric is None else "passed" if quality.ok else "missed"
-        size = "-" if one.size_mb is None else f"{one.size_mb:.1f}" if one.size_mb >= 10 else f"{one.size_mb:.2f}"
-        lines.append(f"| {one.name} | {size} | {_runs_in(one)} | {quality.rel_l2:.4f} | {score} | {drop} | {gate} |")
+        size = (
+            "-"
+            if candidate.size_mb is None
+            else f"{candidate.size_mb:.1f}"
+            if candidate.size_mb >= 10
+            else f"{candidate.size_mb:.2f}"
+        )
+        lines.append(
+            f"| {candidate.name} | {size} | {_runs_in(candidate)} | {quality.rel_l2:.4f} | {score} | {drop} | {gate} |"
+        )
     return lines
 
 
 def _runs_in(candidate: Candidate) -> str:
-    found = figures.effective(candidate)
-    packed = {name: count for name, count in (found.layers if found else {}).items() if name.endswith("-weights")}
+    precision = figures.effective(candidate)
+    packed = {
+        name: count for name, count in (precision.layers if precision else {}).items() if name.endswith("-weights")
+    }
     words = ", ".join(f"{count} layers on {name}" for name, count in packed.items())
-    return f"{found.main if found else '-'}{f' ({words})' if words else ''}"
+    return f"{precision.main if precision else '-'}{f' ({words})' if words else ''}"
 
 
 def _llama(checkpoint: Path, scratch: Path) -> list[str]:
@@ -177,8 +187,8 @@ def _greedy(session: Any) -> list[int]:
 
 
 def _agreement(session: Any, ids: list[int]) -> float:
-    found = session.run(None, _feeds(session, ids))[0][0].argmax(-1)
-    return float((found[:-1] == ids[1:]).mean())
+    predicted = session.run(None, _feeds(session, ids))[0][0].argmax(-1)
+    return float((predicted[:-1] == ids[1:]).mean())
 
 
 def _distilbert(scratch: Path) -> list[str]:

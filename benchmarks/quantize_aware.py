@@ -32,9 +32,9 @@ def main() -> None:
     uneven = runpy.run_path(str(NETWORKS))["uneven"]
     subject = pruning.Subject(plain.title, uneven(plain.model), plain.options, plain.quantized)
     names = [f"{backend}/int8-static" for backend in pruning.BACKENDS]
-    told = {"bench": False, "repair": False, "max_drop": ALLOWED}
+    options = {"bench": False, "repair": False, "max_drop": ALLOWED}
     try:
-        report = pruning.export(subject, "uneven-qat", names, qat=True, **told).report
+        report = pruning.export(subject, "uneven-qat", names, qat=True, **options).report
     except AccuracyFailure as failure:  # the table is the finding either way
         report = Report.from_dict(json.loads(Path(failure.context["report"]).read_text()))
 

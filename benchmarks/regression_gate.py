@@ -59,11 +59,11 @@ def measure(bundle: artifact.Bundle, wait_ns: int, arguments: argparse.Namespace
         warmup_min_seconds=0.2,
         warmup_max_seconds=0.3,
     )
-    found = benchmark(entries, settings)
-    for outcome in found:
+    outcomes = benchmark(entries, settings)
+    for outcome in outcomes:
         if outcome.fault is not None:
             raise outcome.fault
-    return found
+    return outcomes
 
 
 def calibrate(bundle: artifact.Bundle, arguments: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def calibrate(bundle: artifact.Bundle, arguments: argparse.Namespace) -> int:
     wait = 0
     for seconds in (2.0, 4.0, 6.0):
         a, equal, slower = (outcome.rounds for outcome in measure(bundle, wait, arguments, seconds))
-        base = np.median([one.median_ns for one in (*a, *equal)])
+        base = np.median([turn.median_ns for turn in (*a, *equal)])
         turns = zip(slower, a, equal, strict=False)  # one may have had a turn more
         extra = np.median([2 * s.median_ns / (x.median_ns + y.median_ns) for s, x, y in turns]) - 1
         wait = max(0, round(wait + (SLOWER - extra) * base))
@@ -80,11 +80,14 @@ def calibrate(bundle: artifact.Bundle, arguments: argparse.Namespace) -> int:
 
 
 def sides(trial: dict[str, Any], other: str) -> tuple[Side, Side]:
-    found = {name: Measurement.from_dict(trial[name]) for name in ("a", other)}
-    made = {name: Candidate(name, "", "", "passed", "", measurement=one) for name, one in found.items()}
+    measurements = {name: Measurement.from_dict(trial[name]) for name in ("a", other)}
+    candidates = {
+        name: Candidate(name, "", "", "passed", "", measurement=measurement)
+        for name, measurement in measurements.items()
+    }
     environment = Environment.from_dict(trial["environment"])
-    report = Report("bench", "", None, "host", "measured_on_device", environment, tuple(made.values()))
-    return Side("a", report, made["a"]), Side(other, report, made[other])
+    report = Report("bench", "", None, "host", "measured_on_device", environment, tuple(candidates.values()))
+    return Side("a", report, candidates["a"]), Side(other, report, candidates[other])
 
 
 def table(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -93,17 +96,19 @@ def table(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for value in VALUES:
         for limit in LIMITS:
             for other in NAMES[1:]:
-                found = [judge(sides(trial, other), {value: limit})[0] for trial in trials]
-                told = [one for one in found if one.worse is not None]
-                more = sorted(one.more for one in found if one.more is not None)
+                judgements = [judge(sides(trial, other), {value: limit})[0] for trial in trials]
+                measured = [judgement for judgement in judgements if judgement.worse is not None]
+                more = sorted(judgement.more for judgement in judgements if judgement.more is not None)
                 rows.append(
                     {
                         "value": value,
                         "limit": limit,
                         "pair": other,
-                        **{word: sum(one.verdict == word for one in found) for word in VERDICTS},
-                        "median_change": float(np.median([one.worse for one in told])),
-                        "median_half_width": float(np.median([(one.high - one.low) / 2 for one in told])),
+                        **{word: sum(judgement.verdict == word for judgement in judgements) for word in VERDICTS},
+                        "median_change": float(np.median([judgement.worse for judgement in measured])),
+                        "median_half_width": float(
+                            np.median([(judgement.high - judgement.low) / 2 for judgement in measured])
+                        ),
                         "median_more": more[len(more) // 2] if more else None,
                     }
                 )
@@ -122,7 +127,7 @@ def samples(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def render(found: dict[str, Any], facts: dict[str, Any]) -> str:
+def render(results: dict[str, Any], facts: dict[str, Any]) -> str:
     host, packages = facts["environment"]["host"], facts["environment"]["packages"]
     machine = f"{host['cores']} cores of {host['cpu']}{', virtual' if host['virtual'] else ''}"
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
@@ -130,15 +135,15 @@ def render(found: dict[str, Any], facts: dict[str, Any]) -> str:
     lines = [
         "# How often the gate on regressions is wrong",
         "",
-        f"{found['trials']} trials with the bundle `{facts['bundle']}` ({facts['recipe']} on {facts['backend']}) on",
+        f"{results['trials']} trials with the bundle `{facts['bundle']}` ({facts['recipe']} on {facts['backend']}) on",
         f"{machine}; threads: {facts['threads'] or 'its own choice'}; {versions};",
         f"{facts['environment']['created'][:10]}.",
         "",
         f"Each trial is three fresh processes by turns of {facts['round_ms']:g} ms: the bundle; the same again",
         f"(equal); the same with a wait of {facts['wait_ns']} ns after each inference (slower). On each side",
-        f"{found['median_count']} inferences of {found['median_p50_ms']:.3f} ms (p50) in",
-        f"{found['median_seconds']:g} s, the median over trials.",
-        f"In {found['noisy_trials']} of the trials something else used the processor; none is left out.",
+        f"{results['median_count']} inferences of {results['median_p50_ms']:.3f} ms (p50) in",
+        f"{results['median_seconds']:g} s, the median over trials.",
+        f"In {results['noisy_trials']} of the trials something else used the processor; none is left out.",
         "",
         "The gate is that of `edgekit compare --run NEW BASE --max-regress VALUE=LIMIT`, with a one-sided confidence",
         f"of {100 * CONFIDENCE:g} %.",
@@ -146,8 +151,8 @@ def render(found: dict[str, Any], facts: dict[str, Any]) -> str:
         f"| {' | '.join(header)} |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for row in found["rows"]:
-        shares = [f"{row[word]} ({100 * row[word] / found['trials']:.1f} %)" for word in VERDICTS]
+    for row in results["rows"]:
+        shares = [f"{row[word]} ({100 * row[word] / results['trials']:.1f} %)" for word in VERDICTS]
         change, half = f"{100 * row['median_change']:+.2f} %", f"{100 * row['median_half_width']:.2f} %"
         cells = (row["value"], f"{100 * row['limit']:g} %", row["pair"], change, half, *shares)
         lines.append(f"| {' | '.join(cells)} |")
@@ -186,8 +191,8 @@ def main() -> None:
     trials = [json.loads(line) for line in raw.read_text().splitlines()] if raw.exists() else []
     here = environment(("edgekit", "numpy", bundle.manifest.backend)).to_dict()
     while len(trials) < arguments.pairs and time.monotonic() < end:
-        found = measure(bundle, wait_ns, arguments, arguments.seconds)
-        trial = {"environment": here, **{o.name: o.measurement.to_dict() for o in found if o.measurement}}
+        outcomes = measure(bundle, wait_ns, arguments, arguments.seconds)
+        trial = {"environment": here, **{o.name: o.measurement.to_dict() for o in outcomes if o.measurement}}
         with raw.open("a") as file:
             file.write(json.dumps(trial) + "\n")
         trials.append(trial)

@@ -1,6 +1,6 @@
 """A backend that takes a fixed time longer for each inference: the true slowdown that `regression_gate.py` looks for.
 
-It is no plugin: `Entry("name", "slowed:Slowed", payload)` finds it while this folder is on the path. The payload's
+It is not a plugin: `Entry("name", "slowed:Slowed", payload)` finds it while this folder is on the path. The payload's
 options are those of the real backend, with `slowed_backend` and `slowed_by_ns` beside them.
 """
 

@@ -59,11 +59,11 @@ def main() -> None:
     bare = statistics.median(times["python -c pass"])
     rows = {
         name: {
-            "median_ms": statistics.median(found),
-            "least_ms": min(found),
-            "over_bare_ms": statistics.median(found) - bare,
+            "median_ms": statistics.median(times_ms),
+            "least_ms": min(times_ms),
+            "over_bare_ms": statistics.median(times_ms) - bare,
         }
-        for name, found in times.items()
+        for name, times_ms in times.items()
     }
     print(f"{'':<18}{'median ms':>10}{'least ms':>10}{'over bare':>11}{'limit':>8}")
     for name, row in rows.items():

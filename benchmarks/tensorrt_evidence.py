@@ -61,31 +61,31 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=BENCHMARKS / "results" / "tensorrt-evidence")
     chosen = parser.parse_args()
     file = chosen.output.with_suffix(".json")
-    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"rows": {}, "refused": None}
+    results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"rows": {}, "refused": None}
     for name in chosen.models.split(","):
         for goal in (*JETSONS, *CARDS):
             key = f"{name} {goal}"
-            if key not in found["rows"]:
-                found["rows"][key] = {"model": name, "target": goal, **exported(name, goal)}
-                write(found, chosen.output)
-    found["refused"] = found["refused"] or refused()
-    write(found, chosen.output)
+            if key not in results["rows"]:
+                results["rows"][key] = {"model": name, "target": goal, **exported(name, goal)}
+                write(results, chosen.output)
+    results["refused"] = results["refused"] or refused()
+    write(results, chosen.output)
     print(chosen.output.with_suffix(".md").read_text())
 
 
 def exported(name: str, goal: str) -> dict[str, Any]:
-    """Export one model for one target and give its row."""
+    """Export one model for one target and return its row."""
     folder = prepare(name)
     subject = Subject.load(folder)
-    told: dict[str, Any] = {"data": "evaluation.npz", "calibration": "calibration.npz", **SAMPLES}
-    told |= OPTIONS.get(name, {})
-    told |= {key: str(folder / told[key]) for key in ("data", "calibration")}
+    options: dict[str, Any] = {"data": "evaluation.npz", "calibration": "calibration.npz", **SAMPLES}
+    options |= OPTIONS.get(name, {})
+    options |= {key: str(folder / options[key]) for key in ("data", "calibration")}
     output = work() / "tensorrt" / f"{name}-{goal.replace(':', '-')}"
     started = time.monotonic()
     try:
         result = edgekit.export(
             subject.reference, target=goal, task=subject.task, output=output, force=True, bench=False, repair=False,
-            backends=("tensorrt",), progress=Lines(sys.stderr), **told,
+            backends=("tensorrt",), progress=Lines(sys.stderr), **options,
         )  # fmt: skip
     except AccuracyFailure as failure:
         return {"failure": failure.message, "candidates": candidates(Report.load(Path(failure.context["report"])))}
@@ -101,10 +101,10 @@ def exported(name: str, goal: str) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "evidence": manifest.evidence,
         "portable": manifest.portable,
-        "bundle_mb": round(sum(one.bytes for one in manifest.files) / 1e6, 2),
+        "bundle_mb": round(sum(entry.bytes for entry in manifest.files) / 1e6, 2),
         "engine_mb": asked.engine_mb,
         "deviation": manifest.deviation,
-        "gate": [one.to_dict() for one in quality.checks] if quality else [],
+        "gate": [entry.to_dict() for entry in quality.checks] if quality else [],
         "candidates": candidates(result.report),
         "preflight": asked.to_dict(),
         "export_seconds": seconds,
@@ -112,11 +112,14 @@ def exported(name: str, goal: str) -> dict[str, Any]:
 
 
 def candidates(report: Report) -> list[dict[str, str]]:
-    return [{"name": one.name, "status": one.status, "reason": one.reason} for one in report.candidates]
+    return [
+        {"name": candidate.name, "status": candidate.status, "reason": candidate.reason}
+        for candidate in report.candidates
+    ]
 
 
 def refused() -> dict[str, Any]:
-    """Export a model for a Jetson whose operators no TensorRT has, and give the message that a user sees."""
+    """Export a model for a Jetson whose operators no TensorRT has, and return the message that a user sees."""
     from onnx import TensorProto, helper, save
 
     # A pose network's head: the determinant tells a rotation from a mirror image, Unique counts the classes.
@@ -140,15 +143,15 @@ def refused() -> dict[str, Any]:
     raise SystemExit("the model that cannot run was exported.")
 
 
-def write(found: Mapping[str, Any], output: Path) -> None:
+def write(results: Mapping[str, Any], output: Path) -> None:
     """Write what is known so far, as a record and as a page."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    output.with_suffix(".md").write_text("\n".join(page(found)) + "\n")
+    output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    output.with_suffix(".md").write_text("\n".join(page(results)) + "\n")
 
 
-def page(found: Mapping[str, Any]) -> list[str]:
-    compilers = sorted({row["preflight"]["compiler"] for row in found["rows"].values() if "preflight" in row})
+def page(results: Mapping[str, Any]) -> list[str]:
+    compilers = sorted({row["preflight"]["compiler"] for row in results["rows"].values() if "preflight" in row})
     lines = [
         "# TensorRT without a GPU",
         "",
@@ -160,18 +163,18 @@ def page(found: Mapping[str, Any]) -> list[str]:
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{' --- |' * len(COLUMNS)}",
-        *(line(row) for row in found["rows"].values()),
+        *(line(row) for row in results["rows"].values()),
     ]
     lost = [
-        f"- {row['model']} for {row['target']}, {one['name']}: {one['status']}: {one['reason']}"
-        for row in found["rows"].values()
-        for one in row.get("candidates", ())
-        if one["status"] in ("failed-gate", "build-failed", "unsupported")
+        f"- {row['model']} for {row['target']}, {candidate['name']}: {candidate['status']}: {candidate['reason']}"
+        for row in results["rows"].values()
+        for candidate in row.get("candidates", ())
+        if candidate["status"] in ("failed-gate", "build-failed", "unsupported")
     ]
     lines += ["", "## Candidates that are not shipped", "", *(lost or ["None failed."])]
-    if found["refused"]:
-        message = [found["refused"]["message"], f"hint: {found['refused']['hint']}"]
-        lines += ["", f"## A model that cannot run there: exit code {found['refused']['exit_code']}", ""]
+    if results["refused"]:
+        message = [results["refused"]["message"], f"hint: {results['refused']['hint']}"]
+        lines += ["", f"## A model that cannot run there: exit code {results['refused']['exit_code']}", ""]
         lines += [f"    {text}" for text in "\n".join(message).splitlines()]
     return lines
 
@@ -184,7 +187,7 @@ def line(row: Mapping[str, Any]) -> str:
     asked = row["preflight"]
     sm = f"SM {asked['sm']}{', a sibling' if asked['sibling'] else ''}"
     kinds = asked["precision"]["layers"] if asked["precision"] else {}
-    gate = "; ".join(one["meaning"] for one in row["gate"]) or f"deviation {row['deviation']:.4f}"
+    gate = "; ".join(rule["meaning"] for rule in row["gate"]) or f"deviation {row['deviation']:.4f}"
     cells = [
         row["model"], row["target"], row["recipe"], f"{row['bundle_mb']:.1f} MB",
         f"{row['evidence']}{', portable' if row['portable'] else ''}", f"{asked['verdict']} for {sm}",

@@ -42,21 +42,21 @@ ALIASES = {"minilm": ("minilm-32", "minilm-128")}
 
 def names(asked: str) -> list[str]:
     """Read a list of names, joined by commas; `real` are those with real weights, `all` everything but digits."""
-    found: list[str] = []
+    chosen: list[str] = []
     for word in asked.split(","):
         if word == "all":
-            found += [name for name in CATALOGUE if name != "digits"]
+            chosen += [name for name in CATALOGUE if name != "digits"]
         elif word == "real":
-            found += [name for name, entry in CATALOGUE.items() if name != "digits" and "random" not in entry.summary]
+            chosen += [name for name, entry in CATALOGUE.items() if name != "digits" and "random" not in entry.summary]
         elif word in ALIASES:
-            found += ALIASES[word]
+            chosen += ALIASES[word]
         elif word in CATALOGUE:
-            found.append(word)
+            chosen.append(word)
         else:
             raise SystemExit(
-                f"there is no model '{word}'.\nhint: known: {', '.join(CATALOGUE)}; also real, all, minilm"
+                f"no model is named '{word}'.\nhint: known: {', '.join(CATALOGUE)}; also real, all, minilm"
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(chosen))
 
 
 def prepare(name: str) -> Path:

@@ -51,7 +51,7 @@ def detections(output: np.ndarray) -> np.ndarray:
     rows = rows[np.argsort(-rows[:, 5], kind="stable")]
     kept: list[np.ndarray] = []
     for row in rows:
-        rivals = [one for one in kept if one[0] == row[0]]
+        rivals = [other for other in kept if other[0] == row[0]]
         if not rivals or overlaps(row[1:5], np.stack(rivals)[:, 1:5]).max() < OVERLAP:
             kept.append(row)
     return np.stack(kept) if kept else np.empty((0, 6))
@@ -59,20 +59,22 @@ def detections(output: np.ndarray) -> np.ndarray:
 
 def judge(outputs: list[dict[str, np.ndarray]], labels: list[np.ndarray]) -> float:
     """Return the mean average precision of the network's outputs, as `edgekit export --metric` asks for it."""
-    return map50([detections(np.asarray(next(iter(one.values())), np.float64)[0]) for one in outputs], np.stack(labels))
+    return map50(
+        [detections(np.asarray(next(iter(output.values())), np.float64)[0]) for output in outputs], np.stack(labels)
+    )
 
 
-def map50(found: list[np.ndarray], wanted: np.ndarray) -> float:
+def map50(detected: list[np.ndarray], wanted: np.ndarray) -> float:
     """Return the mean over classes of the area under precision against recall; a box counts at an overlap of a half."""
     classes = sorted({int(row[0]) for boxes in wanted for row in boxes if row[0] >= 0})
-    return float(np.mean([_average_precision(found, wanted, number) for number in classes]))
+    return float(np.mean([_average_precision(detected, wanted, number) for number in classes]))
 
 
-def _average_precision(found: list[np.ndarray], wanted: np.ndarray, number: int) -> float:
+def _average_precision(detected: list[np.ndarray], wanted: np.ndarray, number: int) -> float:
     truths = [boxes[boxes[:, 0] == number][:, 1:] for boxes in wanted]
     ranked = sorted(
-        ((row[5], at, row[1:5]) for at, rows in enumerate(found) for row in rows if row[0] == number),
-        key=lambda one: -one[0],
+        ((row[5], at, row[1:5]) for at, rows in enumerate(detected) for row in rows if row[0] == number),
+        key=lambda entry: -entry[0],
     )
     taken = [np.zeros(len(boxes), bool) for boxes in truths]
     hits = np.zeros(len(ranked))
@@ -100,8 +102,8 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _boxes(text: str) -> np.ndarray:
     """Read YOLO's rows, class and centre and size, padded to a fixed number with class -1."""
     rows = np.array([line.split() for line in text.splitlines() if line.strip()], np.float32).reshape(-1, 5)
-    found = np.full((MOST_BOXES, 5), -1, np.float32)
+    boxes = np.full((MOST_BOXES, 5), -1, np.float32)
     kept = rows[:MOST_BOXES]
     half = kept[:, 3:] / 2
-    found[: len(kept)] = np.concatenate([kept[:, :1], kept[:, 1:3] - half, kept[:, 1:3] + half], axis=1)
-    return found
+    boxes[: len(kept)] = np.concatenate([kept[:, :1], kept[:, 1:3] - half, kept[:, 1:3] + half], axis=1)
+    return boxes

@@ -30,7 +30,7 @@ def digits(folder: Path) -> Subject:
     for name, count in (("evaluation", 200), ("calibration", 60)):
         with np.load(home / "data" / f"{name}.npz") as archive:
             gray, labels = archive["image"][:count], archive["label"][:count]
-        larger = [np.asarray(Image.fromarray(one).resize((64, 64), Image.Resampling.BILINEAR)) for one in gray]
+        larger = [np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR)) for image in gray]
         pixels = np.repeat(np.stack(larger)[:, None].astype(np.float32) / 127.5 - 1, 3, axis=1)
         Rows({"pixel_values": pixels}, labels).save(folder / f"{name}.npz")
     return Subject(
@@ -83,15 +83,15 @@ def _cifar(split: str, each: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first pictures of every class, normalized, the classes in turn."""
     from PIL import Image
 
-    found: list[tuple[int, str, np.ndarray]] = []
+    pictures: list[tuple[int, str, np.ndarray]] = []
     with tarfile.open(assets("data-cifar10") / f"{split}.tar.gz") as archive:
         for member in archive:
             path = Path(member.name)
             if member.isfile() and path.suffix == ".jpg" and int(path.stem) < each:
                 picture = Image.open(io.BytesIO(archive.extractfile(member).read())).convert("RGB")
-                found.append((int(path.stem), path.parent.name, np.asarray(picture, np.float32)))
-    found.sort(key=lambda one: one[:2])
-    classes = sorted({name for _, name, _ in found})
-    pixels = (np.stack([picture for _, _, picture in found]) / 255 - np.float32(MEAN)) / np.float32(STD)
-    labels = np.array([classes.index(name) for _, name, _ in found], np.int64)
+                pictures.append((int(path.stem), path.parent.name, np.asarray(picture, np.float32)))
+    pictures.sort(key=lambda entry: entry[:2])
+    classes = sorted({name for _, name, _ in pictures})
+    pixels = (np.stack([picture for _, _, picture in pictures]) / 255 - np.float32(MEAN)) / np.float32(STD)
+    labels = np.array([classes.index(name) for _, name, _ in pictures], np.int64)
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), labels

@@ -22,10 +22,12 @@ def work() -> Path:
 def assets(folder: str) -> Path:
     """Return a folder of real weights or data: below $EDGEKIT_TEST_ASSETS, or in shared/assets beside the checkout."""
     root = Path(os.environ.get("EDGEKIT_TEST_ASSETS") or BENCHMARKS.parent.parent / "shared" / "assets")
-    found = root / folder
-    if not found.is_dir():
-        raise SystemExit(f"there is no folder '{found}'.\nhint: name the folder that holds it: EDGEKIT_TEST_ASSETS=...")
-    return found
+    path = root / folder
+    if not path.is_dir():
+        raise SystemExit(
+            f"the folder '{path}' does not exist.\nhint: name the folder that holds it: EDGEKIT_TEST_ASSETS=..."
+        )
+    return path
 
 
 def minilm() -> Path:

@@ -29,20 +29,20 @@ def cepstra(samples: np.ndarray) -> np.ndarray:
 
 def clips() -> tuple[np.ndarray, np.ndarray]:
     """Return the cepstra of every clip, [count, 101, 40], and its word's number; the words take turns."""
-    found: dict[str, list[np.ndarray]] = {word: [] for word in WORDS}
+    by_word: dict[str, list[np.ndarray]] = {word: [] for word in WORDS}
     # In the order of the archive: going back in a compressed one reads it anew from the beginning.
     with tarfile.open(assets("kws-res8") / "clips.tar.gz") as archive:
         files = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
     for name in sorted(files):
         with wave.open(io.BytesIO(files[name])) as file:
             samples = np.frombuffer(file.readframes(RATE), np.int16).astype(np.float32) / 32768
-        found[name.split("/")[-2]].append(cepstra(np.pad(samples, (0, RATE - len(samples)))))
-    most = max(map(len, found.values()))
+        by_word[name.split("/")[-2]].append(cepstra(np.pad(samples, (0, RATE - len(samples)))))
+    most = max(map(len, by_word.values()))
     turns = [
-        (found[word][turn], label)
+        (by_word[word][turn], label)
         for turn in range(most)
         for label, word in enumerate(WORDS)
-        if turn < len(found[word])
+        if turn < len(by_word[word])
     ]
     return np.stack([features for features, _ in turns]), np.array([label for _, label in turns], np.int64)
 

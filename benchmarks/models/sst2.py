@@ -30,7 +30,7 @@ def rows(split: str) -> list[tuple[str, int]]:
 
 
 def train(target: Path, *, seed: int = 0, epochs: int = EPOCHS, limit: int | None = None) -> dict[str, float]:
-    """Write a Hugging Face checkpoint to `target` and give its accuracy on dev and test; `limit` cuts every split."""
+    """Write a Hugging Face checkpoint to `target` and return its accuracy on dev and test; `limit` cuts every split."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -68,23 +68,23 @@ def train(target: Path, *, seed: int = 0, epochs: int = EPOCHS, limit: int | Non
                 )
     print(file=sys.stderr)
     model.eval()
-    found = {split: accuracy(model, tokenizer, rows(split)[:limit]) for split in ("dev", "test")}
+    scores = {split: accuracy(model, tokenizer, rows(split)[:limit]) for split in ("dev", "test")}
     with written_whole(target) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        facts = {"seed": seed, "epochs": epochs, "samples": len(samples), "accuracy": found}
+        facts = {"seed": seed, "epochs": epochs, "samples": len(samples), "accuracy": scores}
         (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
-    return found
+    return scores
 
 
 def _batches(lengths: list[int], rng: np.random.Generator) -> list[np.ndarray]:
     """Return one epoch's batches in random order, each of texts of about one length."""
     order = rng.permutation(len(lengths))
-    found = []
+    batches = []
     for start in range(0, len(order), ALIKE * BATCH):
         draw = sorted(order[start : start + ALIKE * BATCH], key=lambda index: lengths[index])
-        found += [np.array(draw[at : at + BATCH]) for at in range(0, len(draw), BATCH)]
-    return [found[index] for index in rng.permutation(len(found))]
+        batches += [np.array(draw[at : at + BATCH]) for at in range(0, len(draw), BATCH)]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def accuracy(model, tokenizer, samples: list[tuple[str, int]]) -> float:

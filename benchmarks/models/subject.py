@@ -42,8 +42,12 @@ class Subject(Record):
     @classmethod
     def load(cls, folder: Path) -> Subject:
         """Read the record in `folder`; the reference becomes a path that any process can take."""
-        found = cls.from_dict(json.loads((folder / RECORD).read_text()), str(folder))
-        return found if found.kind == "factory" else replace(found, reference=str(folder.absolute() / found.reference))
+        subject = cls.from_dict(json.loads((folder / RECORD).read_text()), str(folder))
+        return (
+            subject
+            if subject.kind == "factory"
+            else replace(subject, reference=str(folder.absolute() / subject.reference))
+        )
 
     def save(self, folder: Path) -> None:
         (folder / RECORD).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
@@ -99,6 +103,6 @@ def digest(folder: Path) -> str:
         parts.append(Path(inspect.getfile(import_module(subject.reference.partition(":")[0]))))
     else:
         path = Path(subject.reference)
-        parts += [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+        parts += [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     text = "\n".join(f"{part.name} {digest_of_file(part)}" for part in parts if part.is_file())
     return hashlib.sha256(text.encode()).hexdigest()

@@ -31,7 +31,7 @@ def minilm(length: int) -> Callable[[Path], Subject]:
             pairs = _pairs(split)[:count]
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows([("a", "b", "score"), *pairs])
-            texts = [one for first, second, _ in pairs for one in (first, second)]
+            texts = [text for first, second, _ in pairs for text in (first, second)]
             arrays = tokens(checkpoint, texts, length)
             Rows(arrays, np.array([score for _, _, score in pairs])).save(folder / f"{name}.npz")
         return Subject(
@@ -70,8 +70,8 @@ def tokens(checkpoint: Path, texts: Sequence[str], length: int) -> dict[str, np.
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    made = tokenizer(list(texts), truncation=True, max_length=length, padding="max_length", return_tensors="np")
-    return {name: np.asarray(array, np.int64) for name, array in made.items()}
+    encoded = tokenizer(list(texts), truncation=True, max_length=length, padding="max_length", return_tensors="np")
+    return {name: np.asarray(array, np.int64) for name, array in encoded.items()}
 
 
 def _pairs(split: str) -> list[tuple[str, str, float]]:

@@ -24,13 +24,13 @@ def main(request: str, out: str) -> None:
     folder = Path(asked["subject"])
     subject, rows = Subject.load(folder), Rows.load(folder / "evaluation.npz")
     payload = Payload.from_dict(asked["payload"])
-    found = []
+    answers = []
     with closing(_backend(asked["backend"]).open(payload)) as session:
         for index in range(len(rows)):
             feeds = rows.feeds(index)
             given = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in payload.part.inputs}
-            found.append(answer(subject, session.run(given), feeds))
-    np.savez(out, **{str(index): one for index, one in enumerate(found)})
+            answers.append(answer(subject, session.run(given), feeds))
+    np.savez(out, **{str(index): array for index, array in enumerate(answers)})
 
 
 def answer(subject: Subject, outputs: dict[str, np.ndarray], feeds: dict[str, np.ndarray]) -> np.ndarray:

@@ -90,7 +90,7 @@ class Artifact(Record):
         options = {**payload.options, "threads": min(own or threads, threads)}
         specs = payload.part.inputs or _specs(feeds)
         fed = {spec.name: feeds[spec.name].astype(spec.numpy_dtype) for spec in specs}
-        tool = next(one for one in tools.TOOLS if one.name == self.tool)
+        tool = next(known for known in tools.TOOLS if known.name == self.tool)
         python = None if tool.environment == tools.HERE else tools.python_of(tool.environment)
         payload = replace(payload, part=replace(payload.part, inputs=specs), options=options)
         return Entry(title, self.backend, payload, fed, python=python)
@@ -106,7 +106,9 @@ def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry:
     log = work() / "logs" / f"{subject.name}-{tool.name}.log"
     base = None
     if tool.name not in (tools.OURS, tools.BASELINE):
-        first = build(next(one for one in tools.TOOLS if one.name == tools.BASELINE), folder, threads, retry=retry)
+        first = build(
+            next(known for known in tools.TOOLS if known.name == tools.BASELINE), folder, threads, retry=retry
+        )
         if first.folder is None:
             return Artifact(tool.name, None, failure=f"there is no float graph to start from: {first.failure}")
         base = first.folder
@@ -120,7 +122,7 @@ def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry:
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         python = tools.python_of(tool.environment)
-        made, _ = cache.fetch(
+        built, _ = cache.fetch(
             key, f"peer-{tool.name}", lambda out: _make(tool, folder, base, out, log, python, threads)
         )
     except (UsageError, Failed) as error:
@@ -128,9 +130,9 @@ def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry:
         failed.parent.mkdir(parents=True, exist_ok=True)
         failed.write_text(json.dumps(failure.to_dict(), indent=1) + "\n")
         return failure
-    told = json.loads((made / RESULT).read_text())
-    kind = Made.from_dict(told["made"]) if told["made"] else None
-    return Artifact(tool.name, made, kind, told["seconds"], told["versions"], key)
+    result = json.loads((built / RESULT).read_text())
+    kind = Made.from_dict(result["made"]) if result["made"] else None
+    return Artifact(tool.name, built, kind, result["seconds"], result["versions"], key)
 
 
 class Failed(Exception):
@@ -220,7 +222,10 @@ def _source(function: Callable[..., Any]) -> list[str]:
     """Return the text of a maker and of what it calls in its module."""
     called = [getattr(makers, name, None) for name in function.__code__.co_names]
     inner = [
-        text for one in called if inspect.isfunction(one) and one.__module__ == makers.__name__ for text in _source(one)
+        text
+        for callee in called
+        if inspect.isfunction(callee) and callee.__module__ == makers.__name__
+        for text in _source(callee)
     ]
     return [inspect.getsource(function), *inner]
 
@@ -235,9 +240,9 @@ def _version(name: str) -> str:
 def _beside(main: Path) -> list[Path]:
     """Return what a runtime reads with `main`: an IR's weights, a graph's external data."""
     return [
-        one
-        for one in main.parent.iterdir()
-        if one == main or (one.name != RESULT and one.stem in (main.stem, main.name))
+        path
+        for path in main.parent.iterdir()
+        if path == main or (path.name != RESULT and path.stem in (main.stem, main.name))
     ]
 
 

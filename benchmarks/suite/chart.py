@@ -78,7 +78,7 @@ def _scatter(page: Page, rows: Sequence[Row]) -> str:
         f"below: more than {page.allowed:g} lost</text>",
     ]
     points = [(row, x(row.p50_ms), y(row.score)) for row in rows]
-    points.sort(key=lambda one: (one[0].tool != tools.OURS, one[0].passes is False, one[1]))
+    points.sort(key=lambda point: (point[0].tool != tools.OURS, point[0].passes is False, point[1]))
     taken = [Box(px - 8, py - 8, 16, 16) for _, px, py in points]
     taken += [Box(WIDTH - RIGHT - 160, y(gate) + 3, 160, 16), Box(LEFT, y(gate) - 1, WIDTH - LEFT - RIGHT, 2)]
     return "".join(parts) + "".join(_point(row, px, py, floor, taken) for row, px, py in points)
@@ -86,14 +86,14 @@ def _scatter(page: Page, rows: Sequence[Row]) -> str:
 
 def _point(row: Row, px: float, py: float, floor: float, taken: list[Box]) -> str:
     kind = _kind(row)
-    told = f"{row.title}, {row.score:.3f}" if row.score < floor else row.title
+    caption = f"{row.title}, {row.score:.3f}" if row.score < floor else row.title
     mark = f'<circle class="{kind}" cx="{px:.1f}" cy="{py:.1f}" r="{8 if kind == "ours" else 6}"/>'
     if row.score < floor:
         mark = f'<path class="{kind}" d="M{px - 7:.1f} {py - 5:.1f}h14l-7 12z"/>'
-    box = _free(px, py, len(told) * CHARACTER + 4, taken)
+    box = _free(px, py, len(caption) * CHARACTER + 4, taken)
     taken.append(box)
     name = "oursname" if kind == "ours" else "label"
-    text = f'<text class="{name}" x="{box.x:.1f}" y="{box.y + 12:.1f}">{escape(told)}</text>'
+    text = f'<text class="{name}" x="{box.x:.1f}" y="{box.y + 12:.1f}">{escape(caption)}</text>'
     near = abs(box.y + 8 - py) < 12 and (abs(box.x - px) < 16 or abs(box.x + box.width - px) < 16)
     end = min(max(px, box.x), box.x + box.width)
     edge = box.y if box.y > py else box.y + box.height - 2
@@ -187,15 +187,15 @@ def _legend(page: Page) -> str:
 
 def _frame(page: Page, height: int, line: str, inner: str) -> str:
     ours = page.row(tools.OURS)
-    told = ""
+    caption = ""
     if ours is not None and ours.p50_ms is not None and ours.speed is not None:
         quality = f", {page.metric} {ours.score:.4f}" if ours.score is not None else ""
-        told = f"edgekit: {ours.p50_ms:.3g} ms, {ours.speed.ratio:.2f}x as fast as ONNX Runtime fp32{quality}"
+        caption = f"edgekit: {ours.p50_ms:.3g} ms, {ours.speed.ratio:.2f}x as fast as ONNX Runtime fp32{quality}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'role="img" aria-label="{escape(page.summary)}"><style>{STYLE}</style>'
         f'<rect width="100%" height="100%" rx="8" fill="#fff"/>'
         f'<text class="title" x="24" y="32">{escape(page.summary)}</text>'
-        f'<text class="oursname" x="24" y="53">{escape(told)}</text>'
+        f'<text class="oursname" x="24" y="53">{escape(caption)}</text>'
         f'<text class="soft" x="24" y="72">{escape(line)}</text>{inner}</svg>\n'
     )

@@ -38,7 +38,7 @@ def make_torch(folder: Path, base: Path, out: Path) -> Made:
 
     state = load(folder).state_dict().values()
     shutil.copy(folder / "subject.json", out)
-    size_mb = sum(one.numel() * one.itemsize for one in state) / 1e6
+    size_mb = sum(tensor.numel() * tensor.itemsize for tensor in state) / 1e6
     return Made("Torch", "subject.json", {"precision": "f32", "subject": str(folder)}, size_mb)
 
 
@@ -174,11 +174,11 @@ def _by_olive(folder: Path, base: Path, out: Path, verb: str) -> Made:
     command = [script, verb, *source, "-o", str(out / "olive"), *common]
     print(" ".join(command), flush=True)
     done = subprocess.run(command, cwd=out, env=with_home, check=False)
-    found = sorted((out / "olive").rglob("*.onnx"))
+    models = sorted((out / "olive").rglob("*.onnx"))
     shutil.rmtree(out / "cache", ignore_errors=True)
-    if done.returncode or not found:
-        raise SystemExit(f"olive {verb} gave exit code {done.returncode} and {len(found)} ONNX files")
-    return Made("OnnxRuntime", str(found[0].relative_to(out)))
+    if done.returncode or not models:
+        raise SystemExit(f"olive {verb} gave exit code {done.returncode} and {len(models)} ONNX files")
+    return Made("OnnxRuntime", str(models[0].relative_to(out)))
 
 
 def make_executorch(folder: Path, base: Path, out: Path) -> Made:

@@ -1,4 +1,4 @@
-"""A subject as a torch module that takes its inputs in order and gives one tensor."""
+"""A subject as a torch module that takes its inputs in order and returns one tensor."""
 
 from __future__ import annotations
 

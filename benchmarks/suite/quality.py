@@ -39,10 +39,10 @@ def score(artifact: Artifact, folder: Path) -> float | None:
         call(entry.python, "suite.answer", (request, out), log)
         with np.load(out) as archive:
             answers = [archive[str(index)] for index in range(len(rows))]
-    found = judged(subject, answers, rows.labels)
+    result = judged(subject, answers, rows.labels)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"tool": artifact.tool, "model": subject.name, "score": found}) + "\n")
-    return found
+    kept.write_text(json.dumps({"tool": artifact.tool, "model": subject.name, "score": result}) + "\n")
+    return result
 
 
 def judged(subject: Subject, answers: list[np.ndarray], labels: np.ndarray) -> float:
@@ -52,7 +52,7 @@ def judged(subject: Subject, answers: list[np.ndarray], labels: np.ndarray) -> f
     if subject.metric == "spearman":
         unit = np.stack(answers) / np.linalg.norm(answers, axis=1, keepdims=True)
         return metrics.spearman(list((unit[0::2] * unit[1::2]).sum(1)), list(labels))
-    return metrics.accuracy([int(one) for one in answers], list(labels))
+    return metrics.accuracy([int(answer) for answer in answers], list(labels))
 
 
 def passes(drop: float, allowed: float) -> bool:

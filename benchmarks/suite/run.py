@@ -25,24 +25,24 @@ def build_all(
     todo: Sequence[Tool], folder: Path, threads: int, progress: Progress, *, again: Sequence[str], retry: bool
 ) -> list[Artifact]:
     """Build what is not there; a tool that fails is an artifact with its reason."""
-    made = []
+    artifacts = []
     with progress.step(f"{folder.name}: build", len(todo)) as tick:
         for tool in todo:
             progress.note(f"{folder.name}: {tool.title}")
-            found = build(tool, folder, threads, again=tool.name in again, retry=retry)
-            if found.failure:
-                progress.note(f"{folder.name}: {tool.title} made nothing: {found.failure}")
-            made.append(found)
+            artifact = build(tool, folder, threads, again=tool.name in again, retry=retry)
+            if artifact.failure:
+                progress.note(f"{folder.name}: {tool.title} made nothing: {artifact.failure}")
+            artifacts.append(artifact)
             tick(1, tool.name)
-    return made
+    return artifacts
 
 
-def judge_all(made: Sequence[Artifact], folder: Path, progress: Progress) -> list[Row]:
+def judge_all(artifacts: Sequence[Artifact], folder: Path, progress: Progress) -> list[Row]:
     """Judge every artifact and hold it against the original; one that does not run says so in its row."""
     subject = Subject.load(folder)
     rows = []
     titles = {tool.name: tool.title for tool in tools.TOOLS}
-    for artifact in made:
+    for artifact in artifacts:
         row = Row(artifact.tool, titles[artifact.tool], artifact.failure, versions=artifact.versions or {})
         if artifact.ok:
             facts = {"size_mb": artifact.size_mb, "build_seconds": artifact.seconds, "detail": artifact.detail}
@@ -67,16 +67,16 @@ def _held(row: Row, original: float | None, allowed: float) -> Row:
 
 
 def time_all(
-    made: Sequence[Artifact], rows: Sequence[Row], folder: Path, threads: int, seconds: float, progress: Progress
+    artifacts: Sequence[Artifact], rows: Sequence[Row], folder: Path, threads: int, seconds: float, progress: Progress
 ) -> list[Row]:
     """Time what runs, all in one interleaved run on the same real input."""
     feeds = Rows.load(folder / "evaluation.npz").feeds(0)
-    usable = [artifact for artifact, row in zip(made, rows, strict=True) if artifact.ok and row.failure is None]
+    usable = [artifact for artifact, row in zip(artifacts, rows, strict=True) if artifact.ok and row.failure is None]
     entries = [artifact.entry(artifact.tool, feeds, threads) for artifact in usable]
     settings = Settings(
         min_seconds=seconds, max_seconds=MOST_TIMES * seconds, warmup_max_seconds=WARMUP_SECONDS, cold_start=False
     )
-    outcomes = {one.name: one for one in benchmark(entries, settings, progress)}
+    outcomes = {outcome.name: outcome for outcome in benchmark(entries, settings, progress)}
     return [_timed(row, outcomes) for row in rows]
 
 
@@ -86,20 +86,20 @@ def _timed(row: Row, outcomes: dict[str, Outcome]) -> Row:
         return row
     if outcome.fault is not None or outcome.measurement is None:
         return replace(row, failure=f"it does not run: {_short(outcome.fault)}")
-    found = outcome.measurement
+    measurement = outcome.measurement
     against = {name: outcomes[name] for name in (tools.BASELINE, tools.OURS) if name in outcomes and outcomes[name].ok}
-    precision = found.precision
+    precision = measurement.precision
     return replace(
         row,
-        p50_ms=found.percentiles_ms.get("p50"),
-        p90_ms=found.percentiles_ms.get("p90"),
+        p50_ms=measurement.percentiles_ms.get("p50"),
+        p90_ms=measurement.percentiles_ms.get("p90"),
         speed=faster(outcome, against[tools.BASELINE]) if tools.BASELINE in against else None,
         ours=faster(against[tools.OURS], outcome) if tools.OURS in against and row.tool != tools.OURS else None,
         precision=precision.main if precision else None,
         layers=dict(precision.layers) if precision else {},
-        noise="; ".join(found.noise.reasons) if found.noise.noisy else "quiet",
-        count=found.count,
-        round_medians_ms=tuple(one.median_ns / 1e6 for one in outcome.rounds),
+        noise="; ".join(measurement.noise.reasons) if measurement.noise.noisy else "quiet",
+        count=measurement.count,
+        round_medians_ms=tuple(turn.median_ns / 1e6 for turn in outcome.rounds),
     )
 
 

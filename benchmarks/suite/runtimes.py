@@ -32,10 +32,10 @@ class _Session:
     @property
     def precision(self) -> Precision:
         """Return what the artifact was made in, where the runtime cannot be asked."""
-        made = self.payload.options.get("precision")
-        if made is None:
+        precision = self.payload.options.get("precision")
+        if precision is None:
             raise UnsupportedError("this runtime does not tell the precision it computes in.")
-        return Precision(str(made))
+        return Precision(str(precision))
 
     def profile(self, feeds: Feeds) -> Any:
         raise UnsupportedError("the suite takes no layer times.")
@@ -57,8 +57,8 @@ class _Torch(_Session):
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
         with self._torch.inference_mode():
-            found = self._module(*(self._torch.from_numpy(np.array(feeds[spec.name])) for spec in self.inputs))
-        return {"output": found.numpy()}
+            output = self._module(*(self._torch.from_numpy(np.array(feeds[spec.name])) for spec in self.inputs))
+        return {"output": output.numpy()}
 
     def bind(self, feeds: Feeds) -> Callable[[], None]:
         held = [self._torch.from_numpy(np.array(feeds[spec.name])) for spec in self.inputs]
@@ -80,12 +80,12 @@ class _OnnxRuntime(_Session):
         settings.intra_op_num_threads = self.threads
         self._ort = onnxruntime
         self._session = onnxruntime.InferenceSession(str(payload.main), settings, ["CPUExecutionProvider"])
-        self._names = [one.name for one in self._session.get_outputs()]
-        self._wanted = [one.name for one in self._session.get_inputs()]
+        self._names = [port.name for port in self._session.get_outputs()]
+        self._wanted = [port.name for port in self._session.get_inputs()]
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        found = self._session.run(self._names, {name: feeds[name] for name in self._wanted})
-        return dict(zip(self._names, found, strict=True))
+        outputs = self._session.run(self._names, {name: feeds[name] for name in self._wanted})
+        return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Feeds) -> Callable[[], None]:
         binding = self._session.io_binding()
@@ -130,8 +130,8 @@ class _OpenVino(_Session):
         self._wanted = {port.any_name for port in self._compiled.inputs}
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        found = self._request.infer({name: array for name, array in feeds.items() if name in self._wanted})
-        return {f"output{index}": array for index, array in enumerate(found.values())}
+        outputs = self._request.infer({name: array for name, array in feeds.items() if name in self._wanted})
+        return {f"output{index}": array for index, array in enumerate(outputs.values())}
 
     def bind(self, feeds: Feeds) -> Callable[[], None]:
         request = self._compiled.create_infer_request()
@@ -168,8 +168,8 @@ class _ExecuTorch(_Session):
         self._method = self._program.load_method("forward")
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        found = self._method.execute([self._torch.from_numpy(np.array(feeds[spec.name])) for spec in self.inputs])
-        return {"output": found[0].numpy().copy()}
+        outputs = self._method.execute([self._torch.from_numpy(np.array(feeds[spec.name])) for spec in self.inputs])
+        return {"output": outputs[0].numpy().copy()}
 
     def bind(self, feeds: Feeds) -> Callable[[], None]:
         held = [self._torch.from_numpy(np.array(feeds[spec.name])) for spec in self.inputs]

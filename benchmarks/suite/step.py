@@ -13,19 +13,19 @@ from suite import makers
 
 def main(maker: str, subject: str, base: str, out: str, result: str, *packages: str) -> None:
     began = time.monotonic()
-    made = getattr(makers, maker)(Path(subject), Path(base), Path(out))
-    told = {"made": made.to_dict(), "seconds": time.monotonic() - began, "versions": _versions(packages)}
-    Path(result).write_text(json.dumps(told, indent=1) + "\n")
+    artifact = getattr(makers, maker)(Path(subject), Path(base), Path(out))
+    record = {"made": artifact.to_dict(), "seconds": time.monotonic() - began, "versions": _versions(packages)}
+    Path(result).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in packages:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ def verdict(page: Page) -> str:
     slower = [row for row in rivals if row.ours.verdict == "slower"]
     gate = "that passes the gate" if page.metric else "(random weights: nothing is judged)"
     if slower:
-        told = "; ".join(f"{row.title} ({_times(row.ours)} its speed)" for row in slower)
-        return f"**No**: edgekit's artifact is slower than {told}."
+        names = "; ".join(f"{row.title} ({_times(row.ours)} its speed)" for row in slower)
+        return f"**No**: edgekit's artifact is slower than {names}."
     closest = min(rivals, key=lambda row: row.ours.ratio)
     how = "as fast within the noise" if closest.ours.verdict == "within the noise" else "faster"
     return (
@@ -176,6 +176,6 @@ def _number(value: float | None, form: str = "{:.3g}") -> str:
 
 def _times(compared: Comparison) -> str:
     ratio, low, high = (
-        f"{one:.2f}" if one >= 0.1 else f"{one:.2g}" for one in (compared.ratio, compared.low, compared.high)
+        f"{value:.2f}" if value >= 0.1 else f"{value:.2g}" for value in (compared.ratio, compared.low, compared.high)
     )
     return f"{ratio}x ({low} to {high})"

@@ -73,7 +73,7 @@ def choose(asked: str) -> list[Tool]:
     for word in words:
         if word not in known:
             raise UsageError(
-                f"there is no tool '{word}'.{nearest(word, known)}", hint=f"known: {', '.join(known)}, all"
+                f"no tool is named '{word}'.{nearest(word, known)}", hint=f"known: {', '.join(known)}, all"
             )
     return [tool for tool in TOOLS if tool.name in words]
 
@@ -127,6 +127,6 @@ def last_lines(log: Path, count: int = 2) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -=^~\t")]
     lines = [line for line in lines if not re.match(r"[IW]\d{4} ", line)]  # glog's information and warnings
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b.*: ", line)]
-    told = list(dict.fromkeys([*errors[-1:], *lines[-count:]]))
-    text = " / ".join(line[:300] for line in told) or "it said nothing"
+    shown = list(dict.fromkeys([*errors[-1:], *lines[-count:]]))
+    text = " / ".join(line[:300] for line in shown) or "it said nothing"
     return text.replace(str(work()), "WORK").replace(str(BENCHMARKS.parent), ".")  # a page is read on other machines

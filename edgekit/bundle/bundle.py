@@ -332,9 +332,9 @@ def check_files(path: Path, manifest: Manifest) -> None:
 
 
 def _package_problem(package: str, wanted: str) -> list[str]:
-    found = _requirement.installed(package)
-    if found is None:
+    version = _requirement.installed(package)
+    if version is None:
         return [f"it needs the package {package}{wanted}, which is not installed (pip install '{package}{wanted}')"]
-    if not _requirement.satisfies(found, wanted):
-        return [f"it needs {package}{wanted}, {found} is installed (pip install '{package}{wanted}')"]
+    if not _requirement.satisfies(version, wanted):
+        return [f"it needs {package}{wanted}, {version} is installed (pip install '{package}{wanted}')"]
     return []

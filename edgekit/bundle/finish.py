@@ -35,7 +35,7 @@ SAYS = "finished on"
 
 
 def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
-    """Compile a portable bundle for this machine, its device, and give the proof against the stored samples.
+    """Compile a portable bundle for this machine, its device, and return the proof against the stored samples.
 
     The bundle changes in one move, or not at all. A bundle that was finished is finished anew, from what was prepared.
     Raises ArtifactError for another device than the bundle's, and what `Finishable.finish` raises; AccuracyFailure,
@@ -129,7 +129,7 @@ def _check_built(built: Built, backend: str, work: Path) -> None:
 
 
 def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, work: Path, seconds: float) -> Manifest:
-    """Fill `stage` with the finished bundle, all but its report, and give its manifest."""
+    """Fill `stage` with the finished bundle, all but its report, and return its manifest."""
     m = bundle.manifest
     kept = [f for f in m.files if not (m.prepared and f.path.startswith("model/")) and not _is_report(f.path)]
     for file in kept:
@@ -187,7 +187,7 @@ def _seal(stage: Path, bundle: Bundle, manifest: Manifest, note: str) -> None:
         replace(c, effective=manifest.effective, size_mb=size_mb) if c.status == "shipped" else c
         for c in old.candidates
     )
-    notes = (*(said for said in old.notes if not said.startswith(SAYS)), note)
+    notes = (*(line for line in old.notes if not line.startswith(SAYS)), note)
     final = replace(
         old,
         candidates=candidates,

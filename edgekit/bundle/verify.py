@@ -102,7 +102,7 @@ def benchmark(
         stored = bundle.samples()
         if not stored:
             raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        feeds, size = workload.feeds([one for one, _ in stored], bundle.payload.part.inputs, str(bundle.path))
+        feeds, size = workload.feeds([sample for sample, _ in stored], bundle.payload.part.inputs, str(bundle.path))
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
@@ -120,8 +120,8 @@ def benchmark(
             raise outcome.fault
         measured = outcome.measurement
         effective = measured.precision if measured else None
-        made = _candidate(bundle, None, "passed", effective)
-        candidates.append(replace(made, measurement=measured, layers=outcome.layers))
+        candidate = _candidate(bundle, None, "passed", effective)
+        candidates.append(replace(candidate, measurement=measured, layers=outcome.layers))
     return _report("bench", bundles[0], tuple(candidates), ())
 
 
@@ -178,9 +178,9 @@ def _against_data(
             hint="give the data that the bundle was exported with, or leave --max-drop out",
         )
     score, labelled = _score(task, runner, samples, progress)
-    found = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    judged = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
     if original is None:
-        return found
+        return judged
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
     drop = original - score
     meaning = (
@@ -188,7 +188,7 @@ def _against_data(
         f"{count_of_points(allowed)} allowed"
     )
     check = Check(f"{task.metric} drop", drop, allowed, drop <= allowed + 1e-9, meaning)
-    return replace(found, original_score=original, drop=drop, checks=(*quality.checks, check))
+    return replace(judged, original_score=original, drop=drop, checks=(*quality.checks, check))
 
 
 def _drawn(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:

@@ -23,7 +23,7 @@ def folder(name: str) -> Path:
     """Return the folder of an embedded model. Raises UsageError for an unknown name."""
     if name not in names():
         raise UsageError(
-            f"there is no embedded model '{name}'.{nearest(name, names())}", hint=f"embedded: {', '.join(names())}"
+            f"no embedded model is named '{name}'.{nearest(name, names())}", hint=f"embedded: {', '.join(names())}"
         )
     return _FOLDER / name
 

@@ -129,7 +129,7 @@ def search(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandida
     for name, point in entrants(best):
         with contextlib.suppress(
             UnsupportedError, BuildError
-        ):  # it was built before; a changed disk is no reason to end
+        ):  # it was built before; a changed disk does not end the search
             finalists.append(search.attempt(point, name))
     return finalists
 

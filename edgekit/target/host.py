@@ -223,7 +223,7 @@ def _cores(root: Path, own: bool, cpuinfo: str) -> int:
         if quota.isdigit() and period.isdigit() and int(period):
             count = min(count, max(1, int(quota) // int(period)))
     quota, period = (read_text(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
-    if quota.isdigit() and period.isdigit() and int(period):  # version 1; -1 is no limit
+    if quota.isdigit() and period.isdigit() and int(period):  # version 1; -1 means unlimited
         count = min(count, max(1, int(quota) // int(period)))
     return count
 

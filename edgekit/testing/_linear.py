@@ -67,10 +67,10 @@ class LinearModel:
     def _built(self, backend: Backend, tmp_path: Path) -> Built:
         return backend.build(self._model(tmp_path), self.target(), {}, self._empty(tmp_path / "built"))
 
-    def _assert_close(self, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    def _assert_close(self, outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
         import numpy as np
 
-        assert set(found) == set(expected)
+        assert set(outputs) == set(expected)
         for name, array in expected.items():
-            assert found[name].dtype == array.dtype
-            np.testing.assert_allclose(found[name], array, rtol=self.tolerance, atol=self.tolerance)
+            assert outputs[name].dtype == array.dtype
+            np.testing.assert_allclose(outputs[name], array, rtol=self.tolerance, atol=self.tolerance)

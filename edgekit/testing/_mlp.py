@@ -25,10 +25,10 @@ Layer = dict[str, Any]
 
 def forward(layers: list[Layer], array: np.ndarray, repeat: int = 1) -> np.ndarray:
     for _ in range(repeat):
-        found = array
+        output = array
         for index, layer in enumerate(layers):
-            found = step(layer, found if index == 0 else found.clip(min=0))
-    return found
+            output = step(layer, output if index == 0 else output.clip(min=0))
+    return output
 
 
 def step(layer: Layer, array: np.ndarray) -> np.ndarray:
@@ -36,13 +36,13 @@ def step(layer: Layer, array: np.ndarray) -> np.ndarray:
     import numpy
 
     if "s" not in layer:
-        made: np.ndarray = array @ layer["w"] + layer["b"]
-        return made
+        output: np.ndarray = array @ layer["w"] + layer["b"]
+        return output
     scale = max(float(numpy.abs(array).max(initial=0)), 1e-12) / 127
     rounded = numpy.rint(array / scale).astype(numpy.int32)
     product = rounded @ layer["w"].astype(numpy.int32)
-    made = (product * (layer["s"] * numpy.float32(scale)) + layer["b"]).astype(numpy.float32)
-    return made
+    output = (product * (layer["s"] * numpy.float32(scale)) + layer["b"]).astype(numpy.float32)
+    return output
 
 
 def save(path: Path, layers: Sequence[Layer]) -> None:
@@ -65,7 +65,7 @@ def load(path: Path) -> list[Layer]:
             for index in range(count)
         ]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"'{path.name}' is no {FORMAT} file: {error}.") from error
+        raise ArtifactError(f"'{path.name}' is not a {FORMAT} file: {error}.") from error
     if not layers:
         raise ArtifactError(f"'{path.name}' holds no layer.")
     return layers

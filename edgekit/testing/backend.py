@@ -192,7 +192,7 @@ class BackendTests(OptionalParts):
         try:
             finished = backend.finish(payload, self.target(), work)
         except EnvironmentFault as fault:
-            pytest.skip(f"this machine is no device of it: {fault.message}")
+            pytest.skip(f"this machine is not a device of the backend: {fault.message}")
         assert not finished.portable
         assert finished.evidence == "built_on_device"
         assert {name for name in finished.files if not (work / name).is_file()} == set()
@@ -257,8 +257,8 @@ class BackendTests(OptionalParts):
                 self._assert_close(session.run(self.feeds(seed)), self.expected(self.feeds(seed)))
 
     def test_sessions_do_not_disturb_each_other(self, backend: Backend, payload: Payload) -> None:
-        with closing(backend.open(payload)) as one, closing(backend.open(payload)) as other:
-            self._assert_close(one.run(self.feeds(1)), self.expected(self.feeds(1)))
+        with closing(backend.open(payload)) as first, closing(backend.open(payload)) as other:
+            self._assert_close(first.run(self.feeds(1)), self.expected(self.feeds(1)))
             self._assert_close(other.run(self.feeds(2)), self.expected(self.feeds(2)))
 
     # What really ran

@@ -142,10 +142,10 @@ class FakeRound(Record):
         save(workdir / model.part.file, [self._round(layer) for layer in load(model.graph)])
         if model.assets.is_dir():
             shutil.copytree(model.assets, workdir / ASSETS)
-        made = replace(model, precision="i8-dynamic", folder=workdir)
+        quantized = replace(model, precision="i8-dynamic", folder=workdir)
         tools = {"numpy": numpy.__version__}
-        line = Step(self.name, self.to_dict(), tools, model.digest, made.digest, time.perf_counter() - started)
-        return made.with_step(line)
+        line = Step(self.name, self.to_dict(), tools, model.digest, quantized.digest, time.perf_counter() - started)
+        return quantized.with_step(line)
 
     def _round(self, layer: Layer) -> Layer:
         import numpy

@@ -37,8 +37,8 @@ class PortableNumpy(NumpyBackend):
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
         chosen = FinishOptions.from_dict(options, "numpy-portable options")
-        made = super().build(model, target, {}, workdir)
-        return replace(made, options=chosen.to_dict(), evidence="parsed", portable=True)
+        built = super().build(model, target, {}, workdir)
+        return replace(built, options=chosen.to_dict(), evidence="parsed", portable=True)
 
     def finish(self, payload: Payload, target: Target, workdir: Path) -> Built:
         import numpy

@@ -94,15 +94,15 @@ class PassTests(PassFace):
     # What it makes
 
     def test_gives_the_format_it_names(self, tmp_path: Path) -> None:
-        made = self._applied(tmp_path)
-        assert made.format == self.subject().gives
-        assert made.parts, "the model has no graph"
-        for part in made.parts:
-            assert (made.folder / part.file).is_file()
+        result = self._applied(tmp_path)
+        assert result.format == self.subject().gives
+        assert result.parts, "the model has no graph"
+        for part in result.parts:
+            assert (result.folder / part.file).is_file()
 
     def test_writes_into_its_own_folder_only(self, tmp_path: Path) -> None:
-        made = self._applied(tmp_path)
-        assert made.folder == tmp_path / "made"
+        result = self._applied(tmp_path)
+        assert result.folder == tmp_path / "made"
         assert {path.name for path in tmp_path.iterdir()} == {"model", "made"}
 
     def test_leaves_its_input_alone(self, tmp_path: Path) -> None:
@@ -115,32 +115,32 @@ class PassTests(PassFace):
         model = self._model(tmp_path)
         self._empty(model.assets)
         (model.assets / "labels.txt").write_text("one\ntwo\n")
-        made = self.subject().apply(model, self.samples(), self._empty(tmp_path / "made"))
-        assert (made.folder / ASSETS / "labels.txt").read_text() == "one\ntwo\n"
-        assert made.task == model.task
+        result = self.subject().apply(model, self.samples(), self._empty(tmp_path / "made"))
+        assert (result.folder / ASSETS / "labels.txt").read_text() == "one\ntwo\n"
+        assert result.task == model.task
 
     def test_adds_one_line_of_lineage(self, tmp_path: Path) -> None:
         model, subject = self._model(tmp_path), self.subject()
-        made = subject.apply(model, self.samples(), self._empty(tmp_path / "made"))
-        assert made.steps[:-1] == model.steps
-        step = made.steps[-1]
+        result = subject.apply(model, self.samples(), self._empty(tmp_path / "made"))
+        assert result.steps[:-1] == model.steps
+        step = result.steps[-1]
         self._tells_of_itself(step, subject)
-        fresh = dataclasses.replace(made)  # so that the digest is taken of the files as they are now
+        fresh = dataclasses.replace(result)  # so that the digest is taken of the files as they are now
         assert (step.before, step.after) == (model.digest, fresh.digest)
 
     def test_the_model_it_gives_can_be_saved_and_loaded(self, tmp_path: Path) -> None:
-        made = self._applied(tmp_path)
-        assert not (made.folder / RECORD_FILE).exists(), "the pipeline saves the record"
-        made.save()
-        again = Model.load(made.folder)
-        assert (again.parts, again.precision, again.digest) == (made.parts, made.precision, made.digest)
+        result = self._applied(tmp_path)
+        assert not (result.folder / RECORD_FILE).exists(), "the pipeline saves the record"
+        result.save()
+        again = Model.load(result.folder)
+        assert (again.parts, again.precision, again.digest) == (result.parts, result.precision, result.digest)
 
     def test_equal_inputs_give_equal_bytes(self, tmp_path: Path) -> None:
         if not self.repeatable:
             pytest.skip("the pass says that it is not repeatable")
-        one = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "one"))
+        first = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "one"))
         other = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "other"))
-        assert one.digest == other.digest
+        assert first.digest == other.digest
 
     def test_samples_are_demanded_when_needed(self, tmp_path: Path) -> None:
         if not self.subject().needs_samples:
@@ -159,5 +159,5 @@ class PassTests(PassFace):
         return self.model(self._empty(tmp_path / "model"))
 
     def _applied(self, tmp_path: Path) -> Model:
-        made: Model = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "made"))
-        return made
+        result: Model = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "made"))
+        return result

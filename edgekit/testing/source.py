@@ -40,7 +40,7 @@ class SourceTests:
         raise NotImplementedError("give the source")
 
     def reference(self, folder: Path) -> Reference:
-        """Write a small model into `folder` (exists, empty) and give the reference to it; equal on every call."""
+        """Write a small model into `folder` (exists, empty) and return the reference to it; equal on every call."""
         raise NotImplementedError("give a reference")
 
     def bad_references(self, folder: Path) -> dict[str, Reference]:

@@ -77,21 +77,22 @@ class TorchPassTests(PassFace):
         from edgekit.frameworks import torch_pass
 
         model = self._model(tmp_path)
-        made = self._applied(model, tmp_path)
-        module = torch_pass.module_of(made)
-        assert _digest(made) != _digest(model), "it changed nothing"
+        result = self._applied(model, tmp_path)
+        module = torch_pass.module_of(result)
+        assert _digest(result) != _digest(model), "it changed nothing"
         assert not any(part.training for part in module.modules()), "left in training mode"
         assert all(parameter.grad is None for parameter in module.parameters()), "left with gradients"
-        assert made.original is not None and made.original.module is module, "return what torch_pass.changed returns"  # type: ignore[attr-defined]
-        assert made.info.parameters == sum(parameter.numel() for parameter in module.parameters())
+        assert result.original is not None
+        assert result.original.module is module, "return what torch_pass.changed returns"  # type: ignore[attr-defined]
+        assert result.info.parameters == sum(parameter.numel() for parameter in module.parameters())
 
     def test_keeps_inputs_and_outputs(self, tmp_path: Path) -> None:
         import numpy
 
         model = self._model(tmp_path)
-        made = self._applied(model, tmp_path)
+        result = self._applied(model, tmp_path)
         for feed in self.feeds(_inputs(model))[:2]:
-            before, after = (_outputs(one, feed) for one in (model, made))
+            before, after = (_outputs(each, feed) for each in (model, result))
             assert {name: (array.shape, array.dtype) for name, array in after.items()} == {
                 name: (array.shape, array.dtype) for name, array in before.items()
             }
@@ -99,12 +100,12 @@ class TorchPassTests(PassFace):
                 assert numpy.isfinite(array).all(), f"'{name}' is not finite"
 
     def test_what_it_gives_can_be_exported(self, tmp_path: Path) -> None:
-        made = self._applied(self._model(tmp_path), tmp_path)
+        result = self._applied(self._model(tmp_path), tmp_path)
         folder = self._empty(tmp_path / "graph")
-        exported = registry.pass_type("export")().apply(made, None, folder)
-        feed = self.feeds(_inputs(made))[0]
+        exported = registry.pass_type("export")().apply(result, None, folder)
+        feed = self.feeds(_inputs(result))[0]
         assert {spec.name for spec in exported.part.inputs} == set(feed)
-        assert {spec.name for spec in exported.part.outputs} == set(_outputs(made, feed))
+        assert {spec.name for spec in exported.part.outputs} == set(_outputs(result, feed))
         assert [step.name for step in exported.steps] == [self.subject().name, "export"]
 
     def test_leaves_its_input_alone(self, tmp_path: Path) -> None:
@@ -117,9 +118,9 @@ class TorchPassTests(PassFace):
         model = self._model(tmp_path)
         (self._empty(model.assets) / "labels.txt").write_text("one\ntwo\n")
         before = {path.name for path in (model.folder / ASSETS).iterdir()}
-        made = self._applied(model, tmp_path)
-        assert (made.folder, made.task, made.format) == (model.folder, model.task, "torch")
-        assert {path.name for path in made.assets.iterdir()} == before
+        result = self._applied(model, tmp_path)
+        assert (result.folder, result.task, result.format) == (model.folder, model.task, "torch")
+        assert {path.name for path in result.assets.iterdir()} == before
 
     def test_writes_no_file_of_its_own(self, tmp_path: Path) -> None:
         self._applied(self._model(tmp_path), tmp_path)
@@ -128,11 +129,11 @@ class TorchPassTests(PassFace):
 
     def test_adds_one_line_of_lineage(self, tmp_path: Path) -> None:
         model, subject = self._model(tmp_path), self.subject()
-        made = self._applied(model, tmp_path)
-        assert made.steps[:-1] == model.steps
-        step = made.steps[-1]
+        result = self._applied(model, tmp_path)
+        assert result.steps[:-1] == model.steps
+        step = result.steps[-1]
         self._tells_of_itself(step, subject)
-        assert (step.before, step.after) == (_digest(model), _digest(made))
+        assert (step.before, step.after) == (_digest(model), _digest(result))
 
     def test_what_prunes_is_smaller(self, tmp_path: Path) -> None:
         subject = self.subject()
@@ -147,13 +148,13 @@ class TorchPassTests(PassFace):
     def test_equal_inputs_give_equal_weights(self, tmp_path: Path) -> None:
         import torch
 
-        found = []
+        results = []
         for number in range(2):
             place = self._empty(tmp_path / str(number))
             model = self._model(place)
             torch.manual_seed(number)  # no global random numbers decide
-            found.append(_result(self._applied(model, place)))
-        assert found[0] == found[1]
+            results.append(_result(self._applied(model, place)))
+        assert results[0] == results[1]
 
     def test_a_kill_changes_nothing(self, tmp_path: Path) -> None:
         self._needs_training()
@@ -163,8 +164,8 @@ class TorchPassTests(PassFace):
         for moment in sorted({whole.count // 2, whole.count}):
             left = tmp_path / "kept" / str(moment)
             again = _Moments(left)
-            made = self._apply(model, tmp_path / "work", left, again)
-            assert _result(made) == expected, f"killed at moment {moment} of {whole.count}"
+            result = self._apply(model, tmp_path / "work", left, again)
+            assert _result(result) == expected, f"killed at moment {moment} of {whole.count}"
         if self.resumes:
             assert again.count < whole.count, "killed near the end it began anew: keep checkpoints in training.folder"
 
@@ -226,8 +227,8 @@ class TorchPassTests(PassFace):
 
     def _apply(self, model: Model, work: Path, folder: Path, progress: Progress | None = None) -> Model:
         more = (self._training(model, folder, progress or Silent()),) if self._trains else ()
-        made: Model = self.subject().apply(model, self._samples(model), self._empty(work), *more)
-        return made
+        result: Model = self.subject().apply(model, self._samples(model), self._empty(work), *more)
+        return result
 
     def _refused(self, tmp_path: Path, act: Callable[[Path], object], kind: type[EdgekitError] = UsageError) -> None:
         work = self._empty(tmp_path / "work")
@@ -293,5 +294,5 @@ def _state(model: Model) -> list[object]:
     from edgekit.frameworks import torch_pass
 
     module = torch_pass.module_of(model)
-    asks = [(name, one.requires_grad, one.grad is None) for name, one in module.named_parameters()]
+    asks = [(name, parameter.requires_grad, parameter.grad is None) for name, parameter in module.named_parameters()]
     return [_digest(model), asks, [part.training for part in module.modules()]]

@@ -71,8 +71,8 @@ class Clip(Record):
                     inputs = {name: torch.from_numpy(array) for name, array in data.batch(some.tolist()).items()}
                     with torch.no_grad():
                         wanted = torch_pass.outputs(training.teacher, inputs)
-                    found = torch_pass.outputs(model, inputs)
-                    loss = sum(torch.nn.functional.mse_loss(found[name], wanted[name]) for name in wanted)
+                    outputs = torch_pass.outputs(model, inputs)
+                    loss = sum(torch.nn.functional.mse_loss(outputs[name], wanted[name]) for name in wanted)
                     for bias, slope in zip(biases, torch.autograd.grad(loss, biases), strict=True):
                         bias.data -= self.rate * slope
                 self._save(file, biases, epoch + 1)
