@@ -63,7 +63,13 @@ def raises(kind: type[BaseException], *facts: Fact, hint: Fact = ()) -> Iterator
     """Assert that the block raises `kind`, with its exit code, and that message and hint hold the facts."""
     with pytest.raises(kind) as caught:
         yield caught
-    error = caught.value
+    try:
+        _check(caught.value, kind, facts, hint)
+    finally:
+        del caught  # the error's traceback holds this frame: a cycle would keep the files of the block open
+
+
+def _check(error: BaseException, kind: type[BaseException], facts: tuple[Fact, ...], hint: Fact) -> None:
     if isinstance(error, EdgekitError):
         assert error.exit_code == getattr(kind, "exit_code", error.exit_code), f"{error!r} ends with another exit code"
     absent = missing(str(error), facts)

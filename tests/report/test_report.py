@@ -26,7 +26,7 @@ def plain(words: str) -> str:
     """Drop markup and line ends, so that forms can be searched alike."""
     from html import unescape
 
-    return " ".join(unescape(re.sub(r"<[^>]*>|\\|\*\*", "", words)).split())
+    return " ".join(unescape(re.sub(r"\\|\*\*", "", re.sub(r"<[^>]*>", " ", words))).split())
 
 
 def failed(report: Report) -> Report:
