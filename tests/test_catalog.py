@@ -46,7 +46,7 @@ class Npu:
 
     def variant(self, target, name):
         if name != "mk2":
-            raise UsageError(f"there is no '{name}' of '{target.name}'.")
+            raise UsageError(f"'{target.name}' has no '{name}'.")
         return replace(target, name=f"{target.name}:{name}")
 """
 TARGET = 'summary = "a board"\nbackends = ["openvino", "npu"]\n[device]\narch = "aarch64"\n'

@@ -18,7 +18,7 @@ import pytest
 
 @pytest.fixture
 def board():
-    pytest.skip("no device_lab: there is no apt-get")
+    pytest.skip("no device_lab: apt-get is missing")
 
 def test_on_a_board(board): ...
 def test_with_real_weights(): pytest.skip("no test assets at /nowhere")
@@ -52,14 +52,14 @@ def test_a_skip_for_want_of_the_lab_is_loud_and_passes(tmp_path: Path) -> None:
     code, output = outcome(tmp_path, "-ra")
     assert code == 0
     assert "2 skipped" in output
-    assert "no device_lab: there is no apt-get" in output
+    assert "no device_lab: apt-get is missing" in output
 
 
 def test_it_fails_where_the_lab_is_required(tmp_path: Path) -> None:
     code, output = outcome(tmp_path, "--require", "device_lab")
     assert code == 1
     assert "1 skipped, 1 error" in output or "1 failed, 1 skipped" in output
-    assert "no device_lab: there is no apt-get (required by --require device_lab)" in output
+    assert "no device_lab: apt-get is missing (required by --require device_lab)" in output
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def build(tool: Tool, folder: Path, threads: int, *, again: bool = False, retry:
             next(known for known in tools.TOOLS if known.name == tools.BASELINE), folder, threads, retry=retry
         )
         if first.folder is None:
-            return Artifact(tool.name, None, failure=f"there is no float graph to start from: {first.failure}")
+            return Artifact(tool.name, None, failure=f"the float graph to start from is missing: {first.failure}")
         base = first.folder
     key = digest_of([_facts(tool, folder, threads), digest_of_file(base / "model.onnx") if base else None])
     failed = work() / "failures" / f"{key}.json"

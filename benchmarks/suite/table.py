@@ -65,7 +65,7 @@ def verdict(page: Page) -> str:
         return "Nothing was timed."
     ours = page.row(tools.OURS)
     if ours is None:
-        return "edgekit was not measured here, so that there is no verdict."
+        return "edgekit was not measured here, so the verdict is open."
     if ours.failure or ours.p50_ms is None:
         return f"**No**: edgekit has no artifact: {ours.failure or 'it was not measured'}."
     if ours.passes is False:

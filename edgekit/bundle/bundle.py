@@ -282,7 +282,7 @@ def _part_of_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
     if not file.is_file():
-        what = "there is no bundle at" if not path.exists() else "this is not a bundle (it has no manifest.json):"
+        what = "no bundle is at" if not path.exists() else "this is not a bundle (it has no manifest.json):"
         raise UsageError(f"{what} '{path}'.", hint="make one with `edgekit export MODEL --output DIR`")
     try:
         data = json.loads(file.read_text())

@@ -226,7 +226,7 @@ def _exported_quality(bundle: Bundle) -> Quality | None:
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
     quality = _exported_quality(bundle)
     if quality is None or quality.original_score is None:
-        return None, ("the bundle was exported without labels: there is no score of the original to compare with",)
+        return None, ("the bundle was exported without labels: the original has no score to compare with",)
     if bundle.report().data.evaluation_digest != samples.digest:
         return None, (
             "these are not the samples the bundle was exported with: the original's score on them is not known",

@@ -30,7 +30,7 @@ def detail(verdict: Verdict) -> str:
 
 
 def outlook(verdict: Verdict) -> str:
-    """Return why there is no clear verdict, and what would give one; empty for a clear one."""
+    """Return why the verdict is not clear, and what would make it so; empty for a clear one."""
     more = f"{verdict.more:,} more inferences on each side should give a verdict" if verdict.more is not None else ""
     return "; ".join(filter(None, [verdict.reason, more]))
 

@@ -180,7 +180,7 @@ def _series(
 
 
 def _raw_ms(path: Path) -> np.ndarray | None:
-    """Return raw latencies in ms from a file of nanoseconds, one a line; None where there is no file."""
+    """Return raw latencies in ms from a file of nanoseconds, one a line; None without a file."""
     import numpy as np
 
     if not path.is_file():

@@ -51,7 +51,7 @@ LEGEND = (
 
 
 def legend(report: Report) -> str | None:
-    """Return the line that explains the mark of the Pareto front; None where there is no front."""
+    """Return the line that explains the mark of the Pareto front; None without a front."""
     return LEGEND if has_front(report) else None
 
 

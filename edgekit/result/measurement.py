@@ -101,7 +101,7 @@ class Throttle(Record):
 
 @dataclass(frozen=True)
 class Window(Record):
-    """A part of a sustained run; values of sensors are means over it, None where there is no such sensor."""
+    """A part of a sustained run; values of sensors are means over it, None without such a sensor."""
 
     start_s: float
     """Counted from the first timed inference."""

@@ -72,6 +72,6 @@ def _with_text(
 
     folder = path if path.is_dir() else path.parent
     if not tokenizer.has_tokenizer(folder):
-        return replace(base, no_preprocessing=f"there is no tokenizer in '{folder.name}'")
+        return replace(base, no_preprocessing=f"no tokenizer is in '{folder.name}'")
     names = [spec.name for spec in inputs]
     return replace(base, text=tokenizer.write_tokenizer(folder, assets, names, config, reference))

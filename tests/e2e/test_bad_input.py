@@ -61,7 +61,7 @@ def namespaces() -> None:
     try:
         done = subprocess.run(["unshare", "-Urm", "true"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip("there is no unshare")
+        pytest.skip("unshare is missing")
     if done.returncode:
         pytest.skip(f"no mount namespaces here: {done.stderr.strip()}")
 

@@ -44,7 +44,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"No route to host|Network is unreachable|Host is down",
-        "there is no route to {address}: {line}",
+        "no route leads to {address}: {line}",
         "check that the board is powered and on this network: ping {host}",
     ),
     (

@@ -272,7 +272,7 @@ class Extremes:
             self._low[full], self._high[full], self._size[full] = np.inf, -np.inf, 0
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return lowest and highest; an unfilled group counts where there is no other."""
+        """Return lowest and highest; an unfilled group counts where it is the only one."""
         import numpy as np
 
         known = self._groups > 0
