@@ -7,15 +7,15 @@ ARGS ?=
 .PHONY: help demo test test-all wording setup lint format lock clean
 
 help:
-	@echo "make demo    set up, then export the embedded model for this machine and read a picture with the bundle"
-	@echo "make test    set up, then run the tests but for those marked nightly (ARGS=... goes to pytest)"
-	@echo "make test-all  all tests"
-	@echo "make wording write the wording of messages again, after a change that means it: read the diff of tests/fixtures"
-	@echo "make setup   make or update .venv (PYTHON=python3.11 chooses the interpreter)"
-	@echo "make lint    ruff and mypy"
-	@echo "make format  let ruff rewrite the files"
-	@echo "make lock    resolve the locked versions again"
-	@echo "make clean   remove .venv, out/ and the caches of the tools"
+	@echo "make demo      set up, then export the embedded model for this machine and read a picture with the bundle"
+	@echo "make test      set up, then run the tests (ARGS=... goes to pytest)"
+	@echo "make test-all  the same with the tests that are marked nightly"
+	@echo "make wording   write tests/fixtures/wording.txt again, after a message was reworded"
+	@echo "make setup     make or update .venv (PYTHON=python3.11 chooses the interpreter)"
+	@echo "make lint      ruff and mypy"
+	@echo "make format    let ruff rewrite the files"
+	@echo "make lock      resolve the locked versions again"
+	@echo "make clean     remove .venv, out/ and the caches of the tools"
 
 setup:
 	@$(PYTHON) .ci/setup.py

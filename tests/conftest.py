@@ -58,8 +58,9 @@ def wording(request: pytest.FixtureRequest) -> Iterator[Wording]:
     texts = Wording(rewrite=request.config.getoption("--rewrite-wording"))
     yield texts
     if texts.rewrite:
-        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-        texts.write(keep=bool(reporter.stats.get("skipped") or request.config.getoption("-k")))
+        config = request.config
+        some = config.args_source != pytest.Config.ArgsSource.TESTPATHS or config.getoption("-k")
+        texts.write(keep=bool(some or config.pluginmanager.get_plugin("terminalreporter").stats.get("skipped")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -114,6 +114,7 @@ def test_a_task_of_ours_can_be_judged_by_it(place: Path) -> None:
         "    return sum(next(iter(o.values()))[0].argmax() == l for o, l in zip(outputs, labels)) / len(labels)\n"
     )
     options = {"candidates": ["onnxruntime/int8-static"], "bench": False, "force": True, "output": "out"}
+    options |= {"max_samples": 100, "calibration_samples": 20}
     usual = edgekit.export("digits", **options).report.shipped.quality
     own = edgekit.export("digits", metric="share:right", **options).report.shipped.quality
     assert (own.score, own.original_score, own.agreement) == (usual.score, usual.original_score, usual.agreement)

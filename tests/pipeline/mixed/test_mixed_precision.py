@@ -79,7 +79,7 @@ def export(tmp_path: Path) -> Any:
     def run(**options: Any) -> Report:
         return edgekit.export(
             tmp_path / "net.onnx", data=tmp_path / "data.npz", output=tmp_path / "out", candidates=BOTH,
-            bench_seconds=0.05, min_agreement=0.5, force=True, **options,
+            bench_seconds=0.05, tune=False, min_agreement=0.5, force=True, **options,
         ).report  # fmt: skip
 
     return run
