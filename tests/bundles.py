@@ -20,9 +20,9 @@ LABELS = ("dark", "top", "bottom")
 
 
 def pictures(base: Path, *, goal: str = "host", scale: float = 1.0) -> Path:
-    """Return a bundle that tells pictures bright at the top from those bright at the bottom, in `base`/out.
+    """Return a bundle that distinguishes pictures bright at the top from those bright at the bottom, in `base`/out.
 
-    What is stored as the original's outputs is `scale` times what the graph gives.
+    The stored outputs of the original are `scale` times those of the graph.
     """
     onnx = pytest.importorskip("onnx")
     weights = np.zeros((64, 3), np.float32)

@@ -105,7 +105,7 @@ def test_usage_and_clear():
     assert cache.usage() == ()
 
 
-def test_a_full_disk_and_a_read_only_one_are_said():
+def test_a_full_disk_and_a_read_only_one_are_reported():
     with raises(DeviceError, "full", "'x'", hint="edgekit cache clear"), cache.disk_faults(Path("x"), "the bundle"):
         raise OSError(errno.ENOSPC, "No space left on device", "x/model.onnx")
     with raises(UsageError, "'x'", "read-only", hint="--cache-dir"), cache.disk_faults(Path("x"), "the bundle"):

@@ -64,7 +64,7 @@ def npu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave no backend installed."""
+    """Hide every installed backend."""
     registry.forget()
     monkeypatch.setattr(
         registry, "entry_points", lambda group: () if group == "edgekit.backends" else entry_points(group=group)
@@ -96,7 +96,7 @@ def test_settings_of_a_backend_come_before_those_of_the_processor_and_after_the_
     assert pass_defaults.resolve(own, board_of_ours, "npu").passes[0].config["symmetric_activations"] is False
 
 
-def test_a_variant_is_asked_of_the_backend_that_knows_it(npu: None) -> None:
+def test_a_variant_is_resolved_by_its_backend(npu: None) -> None:
     assert catalog.target("npu-board:mk2").name == "npu-board:mk2"
     with raises(UsageError, "'mk9'", "'npu-board'"):
         catalog.target("npu-board:mk9")

@@ -1,7 +1,7 @@
 """The options of `tests/conftest.py`, on tests of their own.
 
-`--require NAME`: a test that skips for want of NAME fails, so that CI cannot pass for what it left out. `--part`: what
-`make test` runs together and what alone.
+`--require NAME`: a test that skips because NAME is missing fails, so that CI cannot pass with tests left out. `--part`:
+what `make test` runs together and what alone.
 """
 
 from __future__ import annotations

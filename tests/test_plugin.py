@@ -20,7 +20,7 @@ ShapeRange Source State Stateful Step Support Target TensorSpec Threaded Trainab
 Tunable USUAL WithInstall WithPassDefaults WithPrecision WithRecipes WithRuntime WithVariants cached_step
 check_feeds die_with digest_of_file fewer_threads no_telemetry package_versions probe_host probe_jetson replacing
 """
-"""What plugins may import. A name that goes, or changes what it means, is a new version of the contract."""
+"""What plugins may import. A name that is removed, or changes its meaning, is a new version of the contract."""
 
 
 def test_public_names() -> None:

@@ -1,4 +1,4 @@
-"""edgekit.toml: what is read, what overrides what, and what a bad key is told."""
+"""edgekit.toml: what is read, what overrides what, and the error for a bad key."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_paths_are_taken_from_the_files_folder(here):
         ("[targets.host]\nmodl = 1", ("[targets.host]", "'modl'")),
     ],
 )
-def test_a_bad_file_is_told_what_is_wrong(here, text, message):
+def test_the_fault_of_a_bad_file_is_reported(here, text, message):
     (here / "edgekit.toml").write_text(text)
     with raises(UsageError, message, re.compile(r"edgekit\.toml|\[targets")):
         project.load()
 
 
-def test_a_missing_file_is_told_the_next_command(here):
+def test_the_error_for_a_missing_file_gives_the_next_command(here):
     with pytest.raises(UsageError) as caught:
         project.load(Path("no.toml"))
     assert "edgekit init" in (caught.value.hint or "")

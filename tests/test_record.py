@@ -71,7 +71,7 @@ def all_records(kind: type = Record) -> list[type]:
 
 
 def made(hint: Any, dice: random.Random, depth: int = 0) -> Any:
-    """Make a random value of a field's type: the generator behind the property tests."""
+    """Return a random value of a field's type: the generator behind the property tests."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return dice.choice([None, True, 3, 2.5, "wörd", [1, "a"], {"k": [0.25, None]}])
@@ -110,7 +110,7 @@ def a(kind: type, dice: random.Random, depth: int = 0) -> Any:
 
 
 def valid(kind: type, dice: random.Random) -> Any:
-    """Roll until the record's own checks, where it has some, let a value pass."""
+    """Return a random record that passes its own checks, after as many draws as that takes."""
     fault: UsageError | None = None
     for _ in range(500):
         try:
@@ -123,7 +123,7 @@ def valid(kind: type, dice: random.Random) -> Any:
 
 
 def varied(kind: type, dice: random.Random) -> Any:
-    """Change the default one field at a time, for a record whose words random text never meets: a config."""
+    """Yield the default with one field changed at a time, for a record whose words random text never hits: a config."""
     value, hints = kind(), typing.get_type_hints(kind)
     for item in fields(kind):
         with contextlib.suppress(UsageError):
@@ -196,7 +196,7 @@ def test_numpy_values_become_plain() -> None:
     assert json.loads(json.dumps(Leaf(1, np.float64(0.1)).to_dict()))["ratio"] == 0.1  # type: ignore[arg-type]
 
 
-def test_values_without_a_plain_form_are_a_bug_that_is_told() -> None:
+def test_values_without_a_plain_form_are_a_bug_that_is_reported() -> None:
     with raises(TypeError, "Tree.anything.x[1]", "complex"):
         Tree("t", anything={"x": [1, 2j]}).to_dict()
 
@@ -266,7 +266,7 @@ def test_canonical_json_does_not_depend_on_order() -> None:
     assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
 
 
-def test_canonical_json_refuses_what_json_has_no_word_for() -> None:
+def test_canonical_json_refuses_what_json_cannot_express() -> None:
     with pytest.raises(ValueError, match="JSON"):
         canonical_json({"a": float("nan")})
 

@@ -94,7 +94,7 @@ def test_an_instance_may_stand_in_for_the_class(tmp_path: Path) -> None:
         assert registry.backend("tiny").name == "tiny"
 
 
-def test_two_owners_of_a_name_are_both_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_two_owners_of_a_name_are_both_named_and_the_rest_works(tmp_path: Path) -> None:
     backend(tmp_path, BACKEND)
     backend(tmp_path, BACKEND, package="other-tiny")
     with installed(tmp_path):
@@ -107,7 +107,7 @@ def test_two_owners_of_a_name_are_both_told_and_the_rest_goes_on(tmp_path: Path)
         assert registry.backend("onnxruntime").name == "onnxruntime"
 
 
-def test_one_distribution_seen_twice_is_no_collision(tmp_path: Path) -> None:
+def test_one_distribution_seen_twice_is_not_a_collision(tmp_path: Path) -> None:
     for name in ("one", "two"):
         backend(tmp_path / name, BACKEND)
     with installed(tmp_path / "one"), installed(tmp_path / "two"):
@@ -141,7 +141,7 @@ def test_broken_backends_are_environment_faults(tmp_path: Path, code: str, messa
         assert "edgekit-tiny" in (caught.value.hint or "")
 
 
-def test_a_backend_of_contract_1_is_told_what_upgrades_both(tmp_path: Path) -> None:
+def test_the_error_for_a_backend_of_contract_1_gives_the_upgrade_of_both(tmp_path: Path) -> None:
     with installed(backend(tmp_path, BACKEND.replace("api = API", "api = 1"))):
         with pytest.raises(EnvironmentFault) as caught:
             registry.backend("tiny")
@@ -232,7 +232,7 @@ def test_a_known_plugin_that_is_missing_is_answered_with_its_install_line() -> N
 
 
 def test_without_any_plugin_every_known_one_has_its_line(tmp_path: Path) -> None:
-    """In a process that sees edgekit and no plugin at all."""
+    """Runs in a process that has edgekit and no plugin."""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from edgekit import registry\nfrom edgekit.errors import EnvironmentFault\n"

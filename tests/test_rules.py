@@ -354,13 +354,13 @@ def test_only_the_build_side_of_a_plugin_enters_the_heavy_rooms() -> None:
 
 
 def test_the_core_names_the_vendors_of_its_plugins_in_one_table() -> None:
-    """What it knows of a backend the backend says; a name as a value elsewhere would be a rule about a vendor."""
+    """The backend describes itself; a vendor's name as a value elsewhere would be a rule about that vendor."""
     names = {word for runtimes in RUNTIMES.values() for word in runtimes} | {"nncf", "tensorrt-rtx", "onnxruntime-gpu"}
     names |= {plugin.replace("_", "-") for plugin in PLUGINS}
     exempt = {
         PACKAGE / "registry.py",  # the table of what to install
         PACKAGE / "device" / "facts.py",  # a fact that a device reports
-        PACKAGE / "cli" / "diagnosis.py",  # onnxruntime
+        PACKAGE / "cli" / "diagnosis.py",  # onnxruntime as a package with telemetry
         PACKAGE / "cli" / "package_checks.py",  # onnxruntime as a library that sources and passes calibrate with
     }
     broken = [
@@ -388,7 +388,7 @@ def test_the_library_never_configures_logging() -> None:
 
 
 def test_the_rules_see_each_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prove the reader itself, or every rule above could pass by seeing nothing."""
+    """Test the reader of imports itself, or every rule above could pass because it sees none."""
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     file = tmp_path / "edgekit" / "bench" / "some.py"
     file.parent.mkdir(parents=True)

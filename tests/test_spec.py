@@ -102,13 +102,13 @@ def test_every_fault_of_the_feeds_is_named(feeds: dict, facts: list[Fact]) -> No
         check_feeds(SPECS, feeds)
 
 
-def test_fixed_sizes_are_held() -> None:
+def test_fixed_sizes_are_checked() -> None:
     spec = TensorSpec("x", "f32", (1, 3))
     with raises(UsageError, "'x'", "[2, 3]", "x:f32[1,3]"):
         check_feeds((spec,), {"x": np.zeros((2, 3), "float32")})
 
 
-def test_one_sample_for_a_fixed_batch_is_told_what_to_do() -> None:
+def test_the_error_for_one_sample_of_a_fixed_batch_gives_the_options() -> None:
     spec = TensorSpec("x", "f32", (4, 3))
     with pytest.raises(UsageError) as caught:
         check_feeds((spec,), {"x": np.zeros((1, 3), "float32")})
@@ -120,7 +120,7 @@ def test_feeds_like_those_that_passed_are_not_looked_at_again(monkeypatch: pytes
     monkeypatch.setattr(spec_module, "check_feeds", lambda specs, feeds: (looked.append(1), check_feeds(specs, feeds)))
     monkeypatch.setattr(spec_module.FeedCheck, "KNOWN", 2)
     check = spec_module.FeedCheck(SPECS)
-    for length in (5, 5, 6, 7, 5):  # the third kind makes room for itself, and the first is looked at anew
+    for length in (5, 5, 6, 7, 5):  # the third set of shapes clears the others, so that the first is checked again
         check({"ids": ids(2, length), "mask": ids(2, length)})
     assert len(looked) == 4
     for _ in range(2):

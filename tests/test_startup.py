@@ -1,6 +1,6 @@
-"""Starting is cheap and needs nothing heavy: times over bare Python, what gets loaded, a machine without frameworks.
+"""Start-up is fast and needs nothing heavy: times over bare Python, what gets loaded, a machine without frameworks.
 
-Times are the processor time of whole child processes, the least of several by turns with bare Python: what other
+Times are the processor time of whole child processes, the least of several, interleaved with bare Python: what other
 programs do meanwhile is not counted, and the least is what the code costs.
 """
 
@@ -52,7 +52,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def cpu_ms(environment: dict[str, str], *arguments: str) -> float:
-    """Run Python once and give the processor time of the whole process in ms."""
+    """Return the processor time of one whole Python process in ms."""
     process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

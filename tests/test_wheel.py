@@ -39,7 +39,7 @@ def names(wheel: Path) -> set[str]:
 
 
 def below(folder: Path, inside: str) -> set[str]:
-    """List the files of a source folder under the name they have in the wheel."""
+    """Return the files of a source folder under the name they have in the wheel."""
     files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {f"{inside}/{path.relative_to(folder).as_posix()}" for path in files}
 
@@ -81,7 +81,7 @@ def test_plugin_wheel_holds_its_package_only(plugin: str, wheels: dict[str, Path
 
 
 @pytest.mark.parametrize("distribution", PROJECTS)
-def test_metadata_says_what_an_index_shows(distribution: str, wheels: dict[str, Path]) -> None:
+def test_metadata_has_what_an_index_shows(distribution: str, wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(wheels[distribution]) as file:
         name = next(name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(file.read(name))
@@ -101,7 +101,7 @@ def test_core_needs_four_pure_packages_and_numpy(wheels: dict[str, Path]) -> Non
 
 @pytest.fixture(scope="module")
 def alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the core's wheel into an environment of its own, offline; give its folder of commands.
+    """Install the core's wheel into an environment of its own, offline; return its folder of commands.
 
     What the core needs is linked from the environment of the tests, and nothing else is there.
     """
@@ -140,7 +140,7 @@ def call(alone: Path, command: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_installed_alone_it_says_its_version(alone: Path) -> None:
+def test_installed_alone_it_prints_its_version(alone: Path) -> None:
     assert call(alone, "edgekit", "--version") == f"edgekit {VERSION}\n"
 
 

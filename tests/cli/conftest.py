@@ -24,7 +24,7 @@ REPORTS = Path(__file__).parent.parent / "fixtures" / "reports"
 def run():
     """Run the command line in this process."""
 
-    # click before 8.2 mixes stderr into stdout unless told otherwise; later ones know no such option.
+    # click before 8.2 mixes stderr into stdout unless this option is set; later ones do not have it.
     apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
 
     def invoke(*args: object, stdin: str | None = None) -> Result:
@@ -59,7 +59,9 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Made:
-    """Return a bundle that tells pictures bright at the top from those bright at the bottom, and such a picture."""
+    """Return a bundle that distinguishes pictures bright at the top from those bright at the bottom, and such a
+    picture.
+    """
     image = pytest.importorskip("PIL.Image")
     base = tmp_path_factory.mktemp("bundle")
     pixels = np.zeros((8, 8), np.uint8)

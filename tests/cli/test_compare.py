@@ -1,4 +1,4 @@
-"""`edgekit compare` as users and pipelines meet it: tables, the gate's exit codes, files, baselines, and a real run."""
+"""`edgekit compare` as users and pipelines call it: tables, the gate's exit codes, files, baselines, and a real run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.wording import mentions
 
 
 def with_turns(report: Report, levels, spread: float = 0.01) -> Report:
-    """Return the report with the shipped candidate's latencies around each of `levels`, in ms, turn by turn."""
+    """Return the report with the shipped candidate's latencies around each of `levels`, in ms, one for each block."""
     turns = tuple(
         LatencyBlock(
             n, 20, 20 * level / 1e3, tuple(np.round(level * np.linspace(1 - spread, 1 + spread, 20), 5).tolist())
@@ -50,7 +50,7 @@ def test_a_table_without_a_gate(run, files):
     assert run("compare", files["new"]).exit_code == 2
 
 
-def test_the_exit_code_says_what_the_gate_found(run, files):
+def test_the_exit_code_is_that_of_the_verdict(run, files):
     worse = run("compare", files["new"], files["old"], "--max-regress", "p50=5%", "--max-regress", "size=0")
     assert worse.exit_code == 6 and "p50 REGRESSED" in worse.stdout
     assert mentions(worse.stderr, "p50") and "size" not in worse.stderr
@@ -110,7 +110,7 @@ def test_bad_options_are_refused(args, facts, run, files, tmp_path, monkeypatch)
     assert result.exit_code == 2 and mentions(result.stderr, facts)
 
 
-def test_bundles_are_measured_by_turns_and_judged(run, made, tmp_path):
+def test_bundles_are_measured_interleaved_and_judged(run, made, tmp_path):
     import shutil
 
     other = tmp_path / "other"

@@ -1,4 +1,4 @@
-"""What is read without a framework: requirements, ONNX files, checkpoints; and what the doctor makes of it."""
+"""What is read without a framework: requirements, ONNX files, checkpoints; and what the doctor reports."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_requirements_read():
 
 @pytest.fixture
 def distributions(tmp_path, monkeypatch):
-    """Install made-up distributions, metadata only, on a path of their own."""
+    """Install invented distributions, metadata only, on a path of their own."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def install(name: str, version: str, *requires: str) -> None:
@@ -75,7 +75,7 @@ def findings(items):
     return {finding.name: finding for finding in items}
 
 
-def test_the_doctor_names_the_bad_pin_and_the_line_that_mends_it(distributions):
+def test_the_doctor_names_the_bad_pin_and_the_line_that_fixes_it(distributions):
     distributions(
         "edgekit", "9.9", "click", 'madeup-torch<2.14,>=2.6; extra == "build"', 'madeup-onnx; extra == "build"',
         'madeup-missing>=1; extra == "build"',
@@ -186,7 +186,7 @@ def test_onnx_facts_name_external_files(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is not a model", b"\x08\x07\x3a\xff\xff\x03cut"])
-def test_onnx_facts_refuse_what_is_none(content, tmp_path, run):
+def test_onnx_facts_refuse_other_files(content, tmp_path, run):
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
     with raises(UsageError, "m.onnx'", hint="truncated"):

@@ -1,4 +1,4 @@
-"""The frame of the command line: lazy verbs, help, failures and their exit codes."""
+"""The framework of the command line: lazy verbs, help, failures and their exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_verb_is_in_one_family():
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_the_table_says_what_the_verb_says(name):
+def test_the_table_has_the_summary_of_the_verb(name):
     assert command(name).help == VERBS[name][1]
     assert command(name).name == name
 
@@ -62,7 +62,7 @@ def test_examples_name_options_that_exist(name):
         assert [word for word in words if word.startswith("--") and word not in known] == []
 
 
-def test_every_exit_code_is_told():
+def test_every_exit_code_is_listed():
     assert {kind.exit_code for kind in SUBCLASSES} <= set(EXIT_CODES)
 
 
@@ -152,7 +152,7 @@ def test_our_errors_become_words_and_codes(kind, failing):
         (interruption.Terminated(), 143, "interrupted"),
     ],
 )
-def test_what_the_system_says_becomes_words(error, code, fact, failing):
+def test_errors_of_the_system_become_messages(error, code, fact, failing):
     result = failing(error)
     assert result.exit_code == code
     assert mentions(result.stderr, fact)
@@ -186,7 +186,7 @@ def test_no_color_is_honoured(shell):
     assert "\x1b[" not in shell("exprot", env={"NO_COLOR": "1", "FORCE_COLOR": "1"}).stderr
 
 
-def test_a_closed_pipe_is_no_fault():
+def test_a_closed_pipe_is_not_a_fault():
     code = f"{sys.executable} -m edgekit.cli export --help | head -c 10"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {code}"], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("Usage: edg", "")
@@ -264,7 +264,7 @@ def test_a_second_interruption_does_not_wait(importing, tmp_path):
     assert not (tmp_path / "whole").exists()
 
 
-def test_an_interruption_that_a_library_turns_into_another_error_is_one(tmp_path):
+def test_an_interruption_that_a_library_turns_into_another_error_stays_one(tmp_path):
     script = tmp_path / "turns.py"
     script.write_text(
         "import os, signal\nfrom edgekit.target import target\nfrom edgekit.cli import main\n"

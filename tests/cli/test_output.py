@@ -46,7 +46,7 @@ def test_prints_at_exit_do_not_follow_the_result(tmp_path):
     assert "goodbye" in done.stderr
 
 
-def test_the_frameworks_are_calm_unless_asked(capsys):
+def test_the_frameworks_are_quiet_unless_asked(capsys):
     logger = logging.getLogger("vendor")
     with warnings.catch_warnings(record=True) as seen, output.job({"quiet": True}):
         warnings.warn("deprecated", stacklevel=1)
@@ -76,7 +76,7 @@ def test_lines_for_a_log():
     assert lines == ["build a", "  inner", "note: mind the gap"]
 
 
-def test_quiet_says_nothing(capsys):
+def test_quiet_prints_nothing(capsys):
     with for_terminal(quiet=True, verbose=False) as progress, progress.step("a", 1) as tick:
         tick()
         progress.note("b")

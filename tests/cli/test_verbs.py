@@ -73,7 +73,7 @@ def test_run_refuses_arrays_that_do_not_fit(made, run, tmp_path, write, facts):
     assert mentions(result.stderr, facts)
 
 
-def test_run_refuses_what_is_no_image(made, run, tmp_path):
+def test_run_refuses_what_is_not_an_image(made, run, tmp_path):
     assert run("run", made.path, tmp_path / "none.png").exit_code == 2
     (tmp_path / "text.png").write_text("hello")
     result = run("run", made.path, tmp_path / "text.png")
@@ -245,8 +245,8 @@ def test_only_what_was_typed_overrides_the_project(tmp_path, monkeypatch, made, 
     assert run("export", "--dry-run", "--project", "plan.toml").stdout == result.stdout
 
 
-def test_text_that_is_no_utf8_is_refused(sentences, run):
-    given = run("run", sentences, "caf\udce9")  # how Python carries a byte that is none
+def test_text_that_is_not_utf8_is_refused(sentences, run):
+    given = run("run", sentences, "caf\udce9")  # how Python represents a byte that is not UTF-8
     assert given.exit_code == 2 and "not UTF-8" in given.stderr
 
 
@@ -266,7 +266,7 @@ def test_a_backend_whose_probe_raises_does_not_hide_the_others(run, monkeypatch)
     assert mentions(listed.stdout, "SystemExit: 3") and "onnxruntime" in listed.stdout
 
 
-def test_bench_tells_memory_and_cold_start_and_takes_long(made, run):
+def test_bench_reports_memory_and_cold_start_and_takes_long(made, run):
     text = run("bench", made.path, "--seconds", "0.2").stdout
     assert "MB of memory at peak" in text and "cold start" in text
     twice = run("bench", made.path, made.path)

@@ -1,4 +1,4 @@
-"""What the choice of calibration samples is warned of."""
+"""Warnings about the choice of calibration samples."""
 
 from __future__ import annotations
 

@@ -306,7 +306,7 @@ def test_bad_functions(module, ref, message):
         load(ref)
 
 
-def test_a_function_that_gives_other_samples_each_time_is_refused(module):
+def test_a_function_that_yields_other_samples_each_time_is_refused(module):
     with raises(UsageError, "'mydata:random_ones'", "sample 0", hint="seed"):
         list(load("mydata:random_ones"))
 
@@ -318,8 +318,10 @@ def test_paths_may_look_like_functions(tmp_path, monkeypatch):
         load("a:b")
 
 
-def test_parquet_in_one_row_group_is_not_held(tmp_path):
-    """Read 160 MB of incompressible bytes; pyarrow's pool and a batch take what they take for any length of file."""
+def test_parquet_in_one_row_group_is_not_read_whole(tmp_path):
+    """Read 160 MB of incompressible bytes; the memory of pyarrow's pool and of a batch does not depend on the length of
+    the file.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -58,7 +58,7 @@ def test_split_refuses_to_leave_nothing():
         samples_of([0, 1]).split(2)
 
 
-def test_measurements_are_no_classes():
+def test_measurements_are_not_classes():
     assert classes_of([0.5, 2.25, 4.0]) is None
     assert classes_of([0.0, 1.0, None]) == (0.0, 1.0)
     assert len(samples_of([i / 7 for i in range(50)]).take(10, 0)) == 10
@@ -75,7 +75,7 @@ def test_a_subset_of_a_subset_keeps_its_labels_and_rows():
         inner[3]
 
 
-def test_notes_tell_of_one_class_and_of_missing_labels():
+def test_notes_report_one_class_and_missing_labels():
     assert any(mentions(note, "label", "'a'") for note in samples_of(["a"] * 4).notes)
     assert any(mentions(note, "1 of 3 samples", "label") for note in samples_of(["a", None, "b"]).notes)
     assert samples_of(["a", "b"]).notes == ()
@@ -190,7 +190,7 @@ def test_feeds_spread_over_all_of_them():
     assert feeds.subsample(10) is feeds and feeds.subsample(99) is feeds
 
 
-def test_feeds_tell_where_they_are_and_stay_the_same():
+def test_feeds_report_progress_and_stay_the_same():
     feeds = Feeds.from_arrays([{"x": np.array([number])} for number in range(10)])
     words: list[str] = []
     shown = feeds.with_progress(words.append)

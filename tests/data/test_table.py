@@ -155,7 +155,7 @@ def test_a_table_without_a_usable_column_lists_them(tmp_path):
     assert "label, note" in caught.value.hint
 
 
-def test_a_header_alone_is_no_data(tmp_path):
+def test_a_header_alone_is_not_data(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n")
     with raises(UsageError, "a.csv'", "header"):
         load(str(tmp_path / "a.csv"))
@@ -204,7 +204,7 @@ def test_headers_of_unknown_words(head, names, rows, tmp_path):
     assert set(samples[0].fields) <= set(names)
 
 
-def test_a_label_column_that_is_not_recognised_is_told(tmp_path):
+def test_a_label_column_that_is_not_recognised_is_reported(tmp_path):
     (tmp_path / "data.csv").write_text("tweet,polarity\n" + "so nice a day,1\nso sad a day,0\n" * 4)
     (note,) = load(DataRef(str(tmp_path / "data.csv"))).notes
     assert mentions(note, "polarity", "--label-column")

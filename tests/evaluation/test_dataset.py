@@ -1,4 +1,4 @@
-"""What an export is judged on: class names, labels that are not used, sizes of synthetic inputs."""
+"""What an export is evaluated on: class names, labels that are not used, sizes of synthetic inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_datas_class_names_are_said_to_be_in_order(tmp_path: Path, rows: str) -> None:
+def test_the_use_of_the_datas_class_names_is_reported(tmp_path: Path, rows: str) -> None:
     prepared = prepare(Project(data=rows), model(tmp_path, "image-classification", ("LABEL_0", "LABEL_1")))
     assert prepared.task.config.labels == ("cat", "owl")
     assert any(mentions(note, "cat, owl", "sorted") for note in prepared.notes)
@@ -75,7 +75,7 @@ def test_samples_are_drawn_again_as_they_were(tmp_path: Path) -> None:
     assert calibration.digest == prepared.sources.calibration_digest
 
 
-def test_a_row_number_is_no_example_feature(tmp_path: Path) -> None:
+def test_a_row_number_is_not_an_example_feature(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("ID,age,limit,label\n1,30,5,0\n2,40,6,1\n")
     feeds = example_feeds(Project(data=str(tmp_path / "rows.csv")))
     assert feeds is not None and feeds["features"].tolist() == [[30.0, 5.0]]

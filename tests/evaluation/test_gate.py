@@ -1,4 +1,4 @@
-"""What the comparison finds, and what the gate makes of it."""
+"""The comparison of outputs, and the gate's checks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def judged(measured, asked="i8", max_drop=0.01, min_agreement=0.99):
     return gate(measured, asked, max_drop=max_drop, min_agreement=min_agreement)
 
 
-def test_a_deviation_is_what_numpy_says():
+def test_a_deviation_is_what_numpy_computes():
     rng = np.random.default_rng(0)
     pairs = [(rng.normal(size=(2, 5)), rng.normal(size=(2, 5))) for _ in range(3)]
     deviation = Deviation()
@@ -58,7 +58,7 @@ def test_outputs_that_are_not_finite_fail(bad):
 
 
 def test_outputs_that_are_not_finite_have_no_score(tmp_path):
-    """A number there would be made up: zero looks like a loss, and with a wide budget like a pass."""
+    """A number there would be invented: zero looks like a loss, and with a wide budget like a pass."""
     folder = tmp_path / "originals"
     folder.mkdir()
     x = TensorSpec("x", "f32", ("N", 2))
@@ -128,7 +128,7 @@ def test_without_answers_the_outputs_must_agree():
     assert not judged(quality(cosine=0.98)).ok
 
 
-def test_too_few_samples_are_said():
+def test_too_few_samples_are_reported():
     few = quality(samples=50, labelled=50, metric="accuracy", original_score=1.0, score=1.0, drop=0.0)
     assert mentions(judged(few).notes[0], "sample", "2.0 points")
     assert judged(quality(labelled=500, metric="accuracy", original_score=1.0, score=1.0, drop=0.0)).notes == ()

@@ -1,4 +1,4 @@
-"""The original's outputs: kept as they are, and what is said where it does not run."""
+"""The original's outputs: kept as they are, and the error where it does not run."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_feeds_beyond_the_limit_are_prepared_again(tmp_path, monkeypatch):
 
 
 def test_a_task_of_several_parts_is_recorded_call_by_call(tmp_path, monkeypatch):
-    """What the second call feeds depends on what the first answered."""
+    """The feeds of the second call depend on the outputs of the first."""
 
     class TwoParts:
         config = TaskConfig("tensor")
@@ -114,7 +114,7 @@ def fails(x):
         (lambda x: {"label": np.array(["cat"], object)}, "val", UnsupportedError, ["'label'", "text"]),
     ],
 )
-def test_what_cannot_be_held_against_is_told(call, source, kind, message, tmp_path):
+def test_what_cannot_be_compared_is_reported(call, source, kind, message, tmp_path):
     with raises(kind, message) as caught, np.errstate(all="ignore"):
         recorded(call, tmp_path, source)
     assert caught.value.hint

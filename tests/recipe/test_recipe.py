@@ -26,7 +26,7 @@ def write(folder: Path, text: str, name: str = "mine") -> str:
 
 
 @pytest.mark.parametrize("name", sorted(catalog.recipes()))
-def test_recipes_are_known_by_name_and_survive_json(name: str, tmp_path: Path) -> None:
+def test_recipes_are_found_by_name_and_survive_json(name: str, tmp_path: Path) -> None:
     recipe = catalog.recipe(name)
     assert recipe.name == name and recipe.summary
     assert Recipe.from_dict(recipe.to_dict()) == recipe
@@ -41,7 +41,7 @@ def test_only_calibration_needs_samples() -> None:
     assert {name for name, recipe in catalog.recipes().items() if recipe_passes.needs_samples(recipe)} == calibrated
 
 
-def test_a_backend_brings_recipes_and_says_which_are_tried() -> None:
+def test_a_backend_brings_recipes_and_lists_those_to_try() -> None:
     own = {"int8-nncf", "int8-nncf-bf16"}
     assert set(catalog.recipes()) - set(BUILTIN) == {*own, "int8-fp16", "fp8", "int4-fp16"}
     assert set(catalog.recipes("openvino")) - set(BUILTIN) == own
@@ -98,7 +98,7 @@ def test_a_name_that_two_claim_is_an_error_where_it_is_used(tmp_path: Path, name
         assert catalog.recipe("int8-static").name == "int8-static"
 
 
-def test_recipes_of_a_broken_backend_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+def test_recipes_of_a_broken_backend_are_left_out_with_a_note(tmp_path: Path) -> None:
     with installed(npu(tmp_path, "int8-npu", "import no_such_runtime\n" + BACKEND)):
         assert set(BUILTIN) <= set(catalog.recipes())
         with raises(UsageError, "'int8-npu'", hint="npu"):
@@ -136,7 +136,7 @@ def test_the_file_of_a_recipe_repeats_it(tmp_path: Path, name: str) -> None:
     assert catalog.recipe(write(tmp_path, toml_file.to_toml(recipe))) == recipe
 
 
-def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) -> None:
+def test_the_file_repeats_the_settings_of_operators_and_nodes(tmp_path: Path) -> None:
     over = {
         "operators": {"Conv": {"method": "minmax"}, "MatMul": {"per_channel": False}},
         "nodes": {'/head/"odd" \\ né.0/MatMul': {"float": True}, "plain": {"percentile": 99.9, "method": "percentile"}},
@@ -151,7 +151,7 @@ def test_the_file_repeats_what_is_said_of_operators_and_nodes(tmp_path: Path) ->
     assert registry.pass_type("quantize-static").from_dict(recipe.passes[0].config)
 
 
-def test_a_pass_that_takes_no_overrides_says_so(tmp_path: Path) -> None:
+def test_a_pass_without_overrides_refuses_them(tmp_path: Path) -> None:
     text = 'summary = "s"\n[[passes]]\nname = "smooth"\n[passes.operators.MatMul]\nfloat = true\n'
     stated = catalog.recipe(write(tmp_path, 'precision = "f32"\n' + text))
     for use in (lambda: recipe_passes.formats(stated, "onnx"), lambda: catalog.recipe(write(tmp_path, text))):

@@ -1,4 +1,4 @@
-"""Sides to judge, made of synthetic latencies whose truth is known."""
+"""Sides to judge, made of synthetic latencies with known parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def report() -> Report:
 
 @pytest.fixture
 def side(report):
-    """Return a maker of sides: of one report each, or of one run where `run` is the same."""
+    """Return a function that makes sides: of one report each, or of one run where `run` is the same."""
     runs: dict[object, Report] = {}
 
     def make(source: str, measured, run: object = None) -> Side:

@@ -1,4 +1,4 @@
-"""Latencies as this machine gives them, made up from a seed: the truth is known, and a thousand runs take a second.
+"""Latencies like those of this machine, generated from a seed: the truth is known, and a thousand runs take a second.
 
 Fitted by hand to single-threaded runs of the digits model on two cores of a virtual server: a turn's level wanders
 (a first-order autoregression, and a random walk of the machine's that all models of a run share), single latencies lie
@@ -24,12 +24,12 @@ class Machine:
     memory: float = 0.4
     """How much of a turn's level the next one keeps."""
     drift: float = 0.03
-    """By how much the machine moves in a run, and between two runs."""
+    """By how much the machine drifts in a run, and between two runs."""
     spread: float = 0.04
     tail: float = 0.02
     """Share of latencies that were interrupted."""
     bursts: float = 0.05
-    """Share of turns in which six times as many were."""
+    """Share of rounds in which six times as many were."""
 
     def common(self, seed: int, cycles: int) -> np.ndarray:
         """Return the level of the machine in each cycle of a run, in logarithms."""

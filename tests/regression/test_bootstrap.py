@@ -1,4 +1,4 @@
-"""How often the gate is wrong, on synthetic runs whose truth is known: seeded, so that the counts repeat."""
+"""How often the gate is wrong, on synthetic runs with known parameters: seeded, so that the counts repeat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAIRS = 100
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Return pairs of an equal and of a slower model, measured by turns: (equal, slower, base)."""
+    """Return pairs of an equal and of a slower model, measured interleaved: (equal, slower, base)."""
     measured = []
     for seed in range(PAIRS):
         common = MACHINE.common(seed, 80)
@@ -36,13 +36,13 @@ def test_equal_models_raise_few_alarms_and_slower_ones_are_found(name, pairs):
     assert detected >= 0.95 * PAIRS
 
 
-def test_the_interval_holds_the_truth(pairs):
+def test_the_interval_contains_the_truth(pairs):
     intervals = [of_one_run(slower, base, "p50") for _, slower, base in pairs]
     missed = sum(not interval.low <= 1.05 <= interval.high for interval in intervals)
     assert missed <= 0.04 * PAIRS, "0.5 % is left out at each end"
 
 
-def test_runs_apart_raise_few_alarms_though_the_machine_moved():
+def test_separate_runs_raise_few_alarms_though_the_machine_drifted():
     alarms = 0
     for seed in range(PAIRS):
         new = MACHINE.measure(MACHINE.common(2 * seed, 20), 2 * seed)
@@ -52,7 +52,7 @@ def test_runs_apart_raise_few_alarms_though_the_machine_moved():
     assert alarms <= 0.02 * PAIRS
 
 
-def test_runs_apart_know_their_drift_and_pairs_need_not():
+def test_separate_runs_include_their_drift_and_pairs_need_not():
     steady, moving = Machine(drift=0.0, wander=0.0), Machine(drift=0.1, wander=0.0)
     new, base = (moving.measure(moving.common(3, 40), seed) for seed in (1, 2))
     quiet = steady.measure(steady.common(3, 40), 1)
@@ -70,7 +70,7 @@ def test_throughput_and_mean_follow_the_slowdown():
 
 
 @pytest.mark.parametrize("name", ["p50", "p90", "mean"])
-def test_only_turns_of_one_cycle_are_pairs(name):
+def test_only_blocks_of_one_cycle_are_pairs(name):
     latencies = np.full((12, 30), 0.2)
     new, base = measurement(latencies * 1.1), measurement(latencies)
     interval = of_one_run(new, replace(base, turns=base.turns[3:]), name)
@@ -78,7 +78,7 @@ def test_only_turns_of_one_cycle_are_pairs(name):
     assert of_one_run(new, replace(base, turns=base.turns[: LEAST_BLOCKS - 1]), name) is None
 
 
-def test_single_turns_are_pairs_though_the_report_puts_them_together():
+def test_single_rounds_are_pairs_though_a_block_joins_them():
     common = Machine(drift=0.5).common(1, 200)
     new, base = (MACHINE.measure(common, seed, slower=by, per_turn=12) for seed, by in ((1, 0.05), (2, 0.0)))
     assert len(new.turns) == 25
@@ -93,7 +93,7 @@ def test_single_turns_are_pairs_though_the_report_puts_them_together():
     assert single.high - single.low < (pooled.high - pooled.low) / 2, "a machine that moves makes the pooled one vague"
 
 
-def test_a_burst_in_one_turn_moves_nothing():
+def test_a_burst_in_one_round_changes_nothing():
     latencies = np.full((40, 12), 0.2) * np.random.default_rng(0).normal(1, 0.002, (40, 12))
     calm, shaken = measurement(latencies), latencies.copy()
     shaken[7] *= 30

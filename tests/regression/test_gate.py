@@ -1,4 +1,6 @@
-"""The gate: three verdicts, what it refuses to compare, what would tell, and the forms for build pipelines."""
+"""The gate: three verdicts, what it refuses to compare, what a verdict would take, and the formats for build
+pipelines.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def test_three_verdicts_in_one_run(side):
     assert close.verdict == "cannot tell" and close.low < close.allowed < close.high
 
 
-def test_what_would_tell_falls_with_the_distance(side):
+def test_the_inferences_needed_fall_with_the_distance(side):
     new, base = measured(1, slower=0.05, turns=12), measured(2, turns=12)
     worse = one(side, new, base, 0.0, run="r").worse
     needed = [one(side, new, base, worse - far, run="r").more for far in (0.004, 0.008)]
@@ -61,7 +63,7 @@ def test_so_many_more_do_tell(side):
     assert regressed >= 7, "nine in ten are promised"
 
 
-def test_two_runs_are_told_apart_less_well(side):
+def test_two_runs_give_wider_intervals(side):
     new, base = measured(1, slower=0.05), measured(2, run=1)
     near, far = one(side, new, base, 0.03), one(side, measured(1, slower=0.5), base, 0.05)
     assert near.verdict == "cannot tell" and far.verdict == "regressed"
@@ -77,7 +79,7 @@ def test_throughput_and_a_faster_model(side):
     assert one(side, base, new, 0.0, "p90", run="r").worse < -0.3
 
 
-def test_too_little_is_said(side):
+def test_too_few_blocks_are_reported(side):
     few = one(side, measured(1, turns=4), measured(2, turns=4), 0.05, run="r")
     assert few.verdict == "cannot tell" and mentions(few.reason, re.compile(r"\b4 \w+")) and few.more == 4 * 120
     tail = measurement(np.full((10, 6), 0.2))
@@ -87,7 +89,7 @@ def test_too_little_is_said(side):
     assert mentions(one(side, old, measured(2), 0.05).reason, "latencies")
 
 
-def test_plain_values_are_held_against_the_limit(side, report):
+def test_exact_values_are_compared_with_the_limit(side, report):
     base = side("base", measured(1))
     quality = report.shipped.quality
     new = side("new", replace(measured(1), peak_memory_mb=80.0))
@@ -102,13 +104,13 @@ def test_plain_values_are_held_against_the_limit(side, report):
     )
 
 
-def test_one_start_each_tells_only_that_it_is_no_slower(side):
+def test_one_start_each_shows_only_that_it_is_not_slower(side):
     fast, slow = (replace(measured(1), cold_start=ColdStart(ms, 1.0, 1.0)) for ms in (100.0, 200.0))
     assert one(side, fast, slow, 0.1, "cold-start").verdict == "not regressed"
     assert one(side, slow, fast, 0.1, "cold-start").verdict == "cannot tell"
 
 
-def test_energy_is_known_no_better_than_time(side):
+def test_energy_is_as_uncertain_as_time(side):
     new, base = (replace(measured(1, slower=by), energy_j=1.0 + by) for by in (0.3, 0.0))
     verdict = one(side, new, base, 0.05, "energy", run="r")
     assert verdict.worse == pytest.approx(0.3) and verdict.verdict == "regressed"
@@ -183,7 +185,7 @@ def test_a_baseline_is_small_and_judges_alike(side, tmp_path):
     assert loaded.lineage == () and loaded.shipped.layers == ()
 
 
-def test_what_was_not_measured_is_no_baseline(side):
+def test_what_was_not_measured_is_not_a_baseline(side):
     with raises(UsageError, "'base'", hint="edgekit bench base --save-baseline"):
         baseline(side("base", None))
 
@@ -198,7 +200,7 @@ def mixed(side):
     )
 
 
-def test_words_say_the_numbers_and_what_would_tell(mixed):
+def test_words_give_the_numbers_and_the_outlook(mixed):
     _, comparison = mixed
     text = formatting.render(comparison)
     first, *rest = text.splitlines()[1:]

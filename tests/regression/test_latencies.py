@@ -1,4 +1,4 @@
-"""Latencies turn by turn: raw where they are kept, else from the report; percentiles nearly as they were."""
+"""Latencies in blocks: raw where they are kept, else from the report; percentiles nearly as they were."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def measured():
 
 
 @pytest.mark.parametrize("name", ["p50", "p90", "p99"])
-def test_percentiles_of_the_turns_are_those_of_the_run(name, measured):
+def test_percentiles_of_the_blocks_are_those_of_the_run(name, measured):
     tolerance = {"p50": 0.002, "p90": 0.01, "p99": 0.1}[name]
     assert of_blocks(measured.turns).value(name) == pytest.approx(measured.percentiles_ms[name], rel=tolerance)
 
 
-def test_sums_of_the_turns(measured):
+def test_sums_of_the_blocks(measured):
     blocks = of_blocks(measured.turns)
     assert blocks.count == measured.count == 30 * 120
     assert blocks.value("throughput") == pytest.approx(measured.throughput_per_s, rel=1e-3)
     assert blocks.value("mean") == pytest.approx(measured.mean_ms, rel=0.05)
 
 
-def test_raw_latencies_are_taken_where_they_are_those_of_the_turns(measured, tmp_path):
+def test_raw_latencies_are_used_where_they_are_those_of_the_blocks(measured, tmp_path):
     raw = np.concatenate(
         [np.linspace(turn.latencies_ms[0], turn.latencies_ms[-1], turn.count) for turn in measured.turns]
     )
@@ -55,7 +55,7 @@ def test_a_spoilt_file_is_refused(measured, tmp_path):
         latencies(replace(measured, raw_file="raw.txt"), tmp_path)
 
 
-def test_a_turn_counts_as_often_as_it_is_drawn(measured):
+def test_a_block_counts_as_often_as_it_is_drawn(measured):
     blocks = of_blocks(measured.turns)
     times = np.zeros((1, blocks.size), dtype=np.int64)
     times[0, 7] = 5

@@ -1,6 +1,6 @@
-"""A report to render, put together by hand: it shows every way in which a candidate can fare, and proves no number.
+"""A report to render, written by hand: it has a candidate of every status, and its numbers are not measured.
 
-Latencies and scores are of the size that MiniLM has on two cores of a Xeon; the rest is made up.
+Latencies and scores are of the size that MiniLM has on two cores of a Xeon; the rest is invented.
 """
 
 from __future__ import annotations

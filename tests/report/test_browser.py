@@ -75,7 +75,7 @@ def page(report):
 
 
 def probe(chromium, page, folder, scheme):
-    """Lay the page into frames of the widths, and tell what a browser makes of it."""
+    """Return what a browser computes for the page in frames of the widths."""
     frames = "".join(
         f'<iframe name="{width}" style="width:{width}px;height:900px;border:0" srcdoc="{escape(page)}"></iframe>'
         for width in WIDTHS

@@ -1,4 +1,4 @@
-"""Every status that a candidate can have, in every form of the report."""
+"""Every status that a candidate can have, in every format of the report."""
 
 from __future__ import annotations
 

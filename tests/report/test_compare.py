@@ -1,4 +1,4 @@
-"""Reports side by side: ratios to the baseline, what is not like with like, and the gate on regressions."""
+"""Reports side by side: ratios to the baseline, what cannot be compared directly, and the gate on regressions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_of_a_benchmark_every_bundle_is_compared(report):
     assert len(compare([("only", bench), ("only", bench)]).rows) == 6
 
 
-def test_what_differs_is_said(report):
+def test_differences_are_listed(report):
     host = replace(report.environment.host, cpu="Other", cores=4)
     packages = {**report.environment.packages, "openvino": "2026.5.0"}
     other = replace(report, target="xeon", environment=replace(report.environment, host=host, packages=packages))
@@ -50,7 +50,7 @@ def test_what_differs_is_said(report):
         assert mentions(page, "xeon", "new")
 
 
-def test_noise_is_said(report):
+def test_noise_is_reported(report):
     shipped = report.shipped
     noisy = replace(shipped.measurement, noise=replace(shipped.measurement.noise, noisy=True))
     comparison = compare([("new", replace(report, candidates=(replace(shipped, measurement=noisy),))), ("old", report)])
@@ -92,7 +92,7 @@ def test_scores_of_two_metrics_are_not_mixed(report):
     assert any(mentions(line, ("metric", "f1", "new", "auc", "old")) for line in comparison.differences)
 
 
-def test_other_data_is_said(report):
+def test_other_data_is_reported(report):
     other = replace(report, data=replace(report.data, evaluation_digest="f" * 64))
     (difference,) = compare([("new", other), ("old", report)]).differences
     assert difference.startswith("evaluation data: ") and "ffffffffffff" in difference

@@ -23,7 +23,7 @@ FORMS = {"text": text.render, "markdown": markdown.render, "html": html.render}
 
 
 def plain(words: str) -> str:
-    """Drop markup and line ends, so that forms can be searched alike."""
+    """Return the text without markup and line ends, so that all formats can be searched alike."""
     from html import unescape
 
     return " ".join(unescape(re.sub(r"\\|\*\*", "", re.sub(r"<[^>]*>", " ", words))).split())
@@ -35,7 +35,7 @@ def failed(report: Report) -> Report:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_tells_all(form, report):
+def test_every_format_shows_everything(form, report):
     page = plain(FORMS[form](report))
     for candidate in report.candidates:
         assert candidate.name in page
@@ -58,7 +58,7 @@ def test_every_form_tells_all(form, report):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_failure_says_so_first(form, report):
+def test_a_failure_comes_first(form, report):
     page = plain(FORMS[form](failed(report)))
     assert page.lower().index("failed") < page.index("openvino/int8-static-bf16")
     assert mentions(page, "shipped")
@@ -119,7 +119,7 @@ def test_the_order_is_shipped_then_by_latency(report):
     assert set(names[6:]) == {"onnxruntime/bf16", "openvino/int8-static"}
 
 
-def test_the_fp32_artifact_says_that_nothing_beat_it(report):
+def test_the_fp32_artifact_reports_that_nothing_is_faster(report):
     shipped = next(c for c in report.candidates if c.name == "openvino/fp32")
     others = tuple(replace(c, status="passed") for c in report.candidates if c is not shipped)
     speed = figures.speed(replace(report, candidates=(replace(shipped, status="shipped"), *others)))
@@ -255,7 +255,7 @@ def test_a_failed_write_leaves_the_old_file(report, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_was_not_built_is_not_said_to_have_lost(report):
+def test_what_was_not_built_is_not_reported_as_slower(report):
     fp32 = replace(report.candidates[0], recipe="fp32", asked="f32")
     alone = replace(report, candidates=(replace(fp32, status="shipped"),))
     assert mentions(figures.speed(alone), ("fp32", "precision"))
@@ -263,13 +263,13 @@ def test_what_was_not_built_is_not_said_to_have_lost(report):
     assert mentions(figures.speed(replace(report, candidates=(came,))), "i8")
 
 
-def test_labels_without_a_metric_are_said_to_be_unused(report):
+def test_labels_without_a_metric_are_reported_as_unused(report):
     quality = replace(report.candidates[0].quality, metric=None, score=None, agreement=None)
     assert mentions(figures.quality(replace(quality, labelled=5)), "labels not used")
     assert figures.quality(replace(quality, labelled=0)).endswith("no labels")
 
 
-def test_noise_is_told_once(report):
+def test_noise_is_reported_once(report):
     measured = [c for c in report.candidates if c.measurement]
     noisy = [
         replace(

@@ -40,12 +40,12 @@ def points(drawing: str) -> list[list[tuple[float, float]]]:
     return [[tuple(map(float, pair.split(","))) for pair in line.split()] for line in lines]
 
 
-def test_nothing_is_drawn_of_a_report_without_turns(report):
+def test_nothing_is_drawn_for_a_report_without_blocks(report):
     assert timeline.render(report) == ""
     assert "Over time" not in html.render(report)
 
 
-def test_latency_is_drawn_by_turns(report):
+def test_latency_is_drawn_by_blocks(report):
     drawing = timeline.render(measured(report, turns=TURNS))
     (line,) = points(drawing)
     assert len(line) == len(TURNS)
@@ -77,7 +77,7 @@ def test_hostile_names_of_sensors_stay_text(report):
     assert "<script" not in html.render(measured(report, turns=TURNS, sensors=evil))
 
 
-def test_a_share_of_a_turn():
+def test_a_share_of_a_block():
     many = LatencyBlock(0, 500, 1.0, tuple(range(1, len(SHARES) + 1)))
     assert timeline._share(many, 0.5) == next(n for n, _ in enumerate(SHARES, 1) if sum(SHARES[:n]) >= 0.5 - 1e-9)
     assert timeline._share(TURNS[0], 0.5) == 2.0
@@ -102,7 +102,7 @@ def test_layers_are_shown_by_their_share(report):
 
 
 @pytest.mark.parametrize("kind", ["export", "bench"])
-def test_the_page_says_what_scenario_and_sensors_say(kind, report):
+def test_the_page_shows_scenario_and_sensors(kind, report):
     throttle = Throttle("throttled", ("the firmware capped the clock",))
     drawn = replace(measured(report, sensors=SENSORS, throttle=throttle), kind=kind)
     if kind == "bench":

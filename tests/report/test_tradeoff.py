@@ -1,4 +1,4 @@
-"""The Pareto front and the other objectives, in every form of the report."""
+"""The Pareto front and the other objectives, in every format of the report."""
 
 from __future__ import annotations
 

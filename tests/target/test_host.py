@@ -1,4 +1,6 @@
-"""What edgekit reads of a machine: this one, and trees of others (constructed: see fixtures/hosts/PROVENANCE)."""
+"""The facts that edgekit reads from a machine: this one, and trees of others (constructed: see
+fixtures/hosts/PROVENANCE).
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,7 @@ def test_unknown_arm_core_is_shown_by_its_numbers(tmp_path: Path) -> None:
     assert host.probe(tmp_path).cpu == "ARM implementer 0x41 part 0xfff"
 
 
-def test_32_bit_arm_is_told_apart(tmp_path: Path) -> None:
+def test_32_bit_arm_is_recognised(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "proc" / "cpuinfo"
     cpuinfo.parent.mkdir()
     cpuinfo.write_text(
@@ -153,7 +155,7 @@ def test_control_groups_of_version_1(tmp_path: Path) -> None:
     assert (machine.cores, machine.memory_mb) == (2, 2048)
 
 
-def test_fixtures_say_that_they_were_constructed() -> None:
+def test_fixtures_state_that_they_were_constructed() -> None:
     text = (HOSTS / "PROVENANCE").read_text()
     for folder in HOSTS.iterdir():
         if folder.is_dir():
@@ -161,7 +163,7 @@ def test_fixtures_say_that_they_were_constructed() -> None:
     assert "none was captured" in text
 
 
-def test_a_graphics_card_is_told_from_integrated_graphics(tmp_path: Path) -> None:
+def test_a_graphics_card_is_distinguished_from_integrated_graphics(tmp_path: Path) -> None:
     for name, vendor, kind in (
         ("0000:00:02.0", "0x8086", "0x030000"),
         ("0000:03:00.0", "0x8086", "0x030000"),

@@ -120,7 +120,7 @@ def test_a_compute_capability_that_cannot_be(elsewhere: Path, name: str, message
     assert hint in (caught.value.hint or "")
 
 
-def test_narrower_targets_keep_what_they_do_not_say(elsewhere: Path) -> None:
+def test_narrower_targets_inherit_what_they_do_not_set(elsewhere: Path) -> None:
     common, nano = target.load("jetson"), target.load("jetson-orin-nano")
     assert nano.backends == common.backends
     assert nano.device.isa == common.device.isa
@@ -231,7 +231,7 @@ def test_a_shadow_may_extend_a_built_in_that_extends_the_shadowed(elsewhere: Pat
     assert target.load("jetson").device.cores == 6
 
 
-def test_extends_takes_a_file_beside_it(elsewhere: Path) -> None:
+def test_extends_uses_a_file_in_the_same_folder(elsewhere: Path) -> None:
     write(elsewhere / "boards", "base", 'summary = "base"\nbackends = ["onnxruntime"]\n[device]\ncores = 3\n')
     path = write(elsewhere / "boards", "mine", 'extends = "./base.toml"\nsummary = "mine"\n')
     assert target.load(str(path)).device.cores == 3

@@ -1,4 +1,4 @@
-"""Pictures against transformers' slow image processors, on photographs and CIFAR jpegs."""
+"""Pictures compared with transformers' slow image processors, on photographs and CIFAR jpegs."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_picture_works_for_any_task(photographs):
     assert task.metric is None and not task.compares_top
 
 
-def test_what_does_not_fit_is_told(tmp_path, photographs):
+def test_what_does_not_fit_is_reported(tmp_path, photographs):
     task = task_for(ImageConfig(size=(8, 8)), TensorSpec("pixel_values", "f32", ("N", 3, 9, 9)))
     with raises(UsageError, "'pixel_values'", "[1, 3, 8, 8]"):
         task.feeds(Sample({"image": photographs["china"]}))

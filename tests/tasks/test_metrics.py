@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and scipy, on the predictions of models trained here on real data."""
+"""Metrics compared with scikit-learn and scipy, on the predictions of models trained here on real data."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_spearman_and_pearson(assets):
     assert metrics.pearson(overlap, labels) == pytest.approx(stats.pearsonr(overlap, labels)[0], abs=1e-12)
 
 
-def test_undefined_cases_say_so(binary):
+def test_undefined_cases_are_errors(binary):
     _, _, scores = binary
     with raises(UsageError, "AUC", ("5", "class 0"), hint="--metric accuracy"):
         metrics.auc(scores[:5, 1], [0] * 5)

@@ -1,4 +1,4 @@
-"""A metric of the user's own judges the export, whatever the task, and is imported only where it is computed."""
+"""A metric of the user's own decides the export, whatever the task, and is imported only where it is computed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ number = 3
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a graph that no task knows, whose labels are arrays: what it gives in exact arithmetic."""
+    """Write a graph without a known task, whose labels are arrays: its outputs in exact arithmetic."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
@@ -102,13 +102,13 @@ def test_a_bundle_runs_without_it_and_is_verified_with_it(place: Path, monkeypat
         ("number", ["'faulty:number'", "int"]),
     ],
 )
-def test_what_is_wrong_with_it_is_told(place: Path, metric: str, told: str) -> None:
+def test_its_faults_are_reported(place: Path, metric: str, told: str) -> None:
     with raises(UsageError, told) as refused:
         export(place, "faulty", metric=metric)
     assert refused.value.hint
 
 
-def test_a_task_of_ours_can_be_judged_by_it(place: Path) -> None:
+def test_a_task_of_ours_can_be_scored_by_it(place: Path) -> None:
     (place / "share.py").write_text(
         "def right(outputs, labels):\n"
         "    return sum(next(iter(o.values()))[0].argmax() == l for o, l in zip(outputs, labels)) / len(labels)\n"

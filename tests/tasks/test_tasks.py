@@ -254,7 +254,7 @@ def test_sizes_that_the_model_accepts_are_taken():
     assert synthetic_feeds((spec,), 0, hints)["input_values"].shape == (1, 16000)
 
 
-def test_why_files_cannot_be_read_is_said(tmp_path):
+def test_why_files_cannot_be_read_is_reported(tmp_path):
     config = TaskConfig("object-detection", no_preprocessing="YolosImageProcessor pads, which has no equivalent here")
     task = load(config, tmp_path, (TensorSpec.parse("pixel_values:f32[1,3,8,8]"),))
     with raises(UsageError, "'pixel_values'", "YolosImageProcessor", hint="npz") as caught:

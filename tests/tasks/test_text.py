@@ -1,4 +1,4 @@
-"""Texts against transformers' AutoTokenizer on MiniLM, and the tasks that read sentences and tokens."""
+"""Texts compared with transformers' AutoTokenizer on MiniLM, and the tasks that read sentences and tokens."""
 
 from __future__ import annotations
 
