@@ -38,14 +38,16 @@ def test_a_command_that_fails_raises_nothing(here: Transport) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (255, b"out\n", b"why\n")
 
 
-def test_lines_of_stderr_are_passed_on_as_they_arrive(here: Transport) -> None:
-    lines: list[tuple[str, float]] = []
-    script = "echo first >&2; sleep 0.4; printf second >&2"
-    done = here.run(
-        ["/bin/sh", "-c", script], timeout_s=10, on_line=lambda line: lines.append((line, time.monotonic()))
-    )
-    assert [line for line, _ in lines] == ["first", "second"]
-    assert lines[1][1] - lines[0][1] > 0.2
+def test_lines_of_stderr_are_passed_on_as_they_arrive(here: Transport, tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        (tmp_path / "seen").touch()
+
+    script = 'echo first >&2; until [ -e "$1" ]; do sleep 0.05; done; printf second >&2'
+    done = here.run(["/bin/sh", "-c", script, "sh", str(tmp_path / "seen")], timeout_s=60, on_line=on_line)
+    assert lines == ["first", "second"], "the second is written after the first one arrived"
     assert done.stderr == b"first\nsecond"
 
 
@@ -61,7 +63,7 @@ def test_a_command_that_exceeds_its_limit_is_ended(here: Transport) -> None:
     started = time.monotonic()
     with raises(DeviceError, "sleep", "1 s", "local:") as caught:
         here.run(["sleep", "60"], timeout_s=1)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
     assert caught.value.hint
 
 
