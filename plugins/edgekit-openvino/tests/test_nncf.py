@@ -134,7 +134,7 @@ def shared(tmp_path_factory) -> SimpleNamespace:
 class TestContract(PassTests):
     @pytest.fixture(autouse=True)
     def fresh_cache(self, tmp_path_factory, monkeypatch):
-        """Give each run a cache of its own, so that the second of two equal runs computes too."""
+        """Use another cache for each run, so that the second of two equal runs computes too."""
         monkeypatch.setattr("edgekit.cache.folder", lambda: tmp_path_factory.mktemp("cache"))
 
     def subject(self):

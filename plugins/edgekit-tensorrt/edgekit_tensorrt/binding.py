@@ -1,4 +1,4 @@
-"""The buffers of one set of sizes, on both sides, and the one complete inference on them."""
+"""The host and device buffers for one set of sizes, and the complete inference on them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ DTYPES = {
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """An open engine with what it runs on, as its bindings share it."""
+class LoadedEngine:
+    """An open engine with the driver and stream that its bindings share."""
 
     trt: Any
     engine: Any
     driver: cuda.Cuda
     stream: int
     reasons: Callable[[], str]
-    """What TensorRT said last."""
+    """Returns TensorRT's last error messages."""
 
 
 class Binding:
-    """Buffers of one set of sizes, on both sides, and a context that knows them."""
+    """Buffers for one set of sizes on host and device, and a context that uses them."""
 
-    def __init__(self, loaded: Loaded, context: Any, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, loaded: LoadedEngine, context: Any, sizes: Mapping[str, tuple[int, ...]]) -> None:
         self.sizes = dict(sizes)
         self.context: Any = context
         self.graph = 0
@@ -44,16 +44,16 @@ class Binding:
         self._loaded = loaded
         self._pinned: list[int] = []
         self._device: list[int] = []
-        self._in: list[tuple[int, int, int]] = []
-        self._out: list[tuple[int, int, int]] = []
+        self._uploads: list[tuple[int, int, int]] = []
+        self._downloads: list[tuple[int, int, int]] = []
         self._wait = loaded.driver.synchronizer(loaded.stream)
         try:
-            self._lay_out()
+            self._allocate()
         except BaseException:
             self.free()
             raise
 
-    def place(self, feeds: Mapping[str, np.ndarray]) -> None:
+    def set_inputs(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Copy the feeds into page-locked memory."""
         import numpy as np
 
@@ -66,7 +66,9 @@ class Binding:
         self._wait()
 
     def as_graph(self) -> Callable[[], None] | None:
-        """Return one launch for all of it, or None where the engine cannot be captured, or computes otherwise then."""
+        """Return a call that launches it as one CUDA graph; None where the engine cannot be captured, or the captured
+        graph gives other outputs.
+        """
         driver, stream = self._loaded.driver, self._loaded.stream
         capturable = getattr(self.context, "is_stream_capturable", None)
         if capturable is not None and not capturable(stream):
@@ -74,7 +76,7 @@ class Binding:
         expected = {name: array.copy() for name, array in self.outputs.items()}
         try:
             self.graph = driver.capture(stream, self._enqueue)
-        except EdgekitError:  # loops and host work cannot be captured: each inference is enqueued then
+        except EdgekitError:  # loops and host work cannot be captured: then each inference is enqueued
             return None
         start, wait = driver.launcher(self.graph, stream), self._wait
 
@@ -83,7 +85,7 @@ class Binding:
             wait()
 
         launch()
-        if not all(_same(array, expected[name]) for name, array in self.outputs.items()):
+        if not all(_equal(array, expected[name]) for name, array in self.outputs.items()):
             driver.destroy_graph(self.graph)
             self.graph = 0
             return None
@@ -104,48 +106,50 @@ class Binding:
 
     def _enqueue(self) -> None:
         driver, stream = self._loaded.driver, self._loaded.stream
-        for device, host, size in self._in:
+        for device, host, size in self._uploads:
             driver.to_device(device, host, size, stream)
         if not self.context.execute_async_v3(stream):
             raise UsageError(
-                f"the model fails on these inputs: {self._loaded.reasons()}", hint="check sizes and values"
+                f"the model fails on these inputs: {self._loaded.reasons()}",
+                hint="check the values and sizes of the inputs",
             )
-        for device, host, size in self._out:
+        for device, host, size in self._downloads:
             driver.to_host(host, device, size, stream)
 
-    def _lay_out(self) -> None:
+    def _allocate(self) -> None:
         trt, engine = self._loaded.trt, self._loaded.engine
         for name, size in self.sizes.items():
             if not self.context.set_input_shape(name, size):
                 raise UsageError(
                     f"the input '{name}' cannot have the shape {list(size)}: {self._loaded.reasons()}.",
-                    hint="feed sizes within those that the bundle was exported for",
+                    hint="use sizes within the range that the bundle was exported for",
                 )
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             shape = tuple(self.context.get_tensor_shape(name))
             if any(size < 0 for size in shape):
                 raise UnsupportedError(
-                    f"the size of the output '{name}' depends on the values of the inputs, so it has no place to go.",
+                    f"the size of the output '{name}' depends on the values of the inputs: no buffer can be allocated.",
                     hint="export the model without its last selection (non-maximum suppression), and select on the CPU",
                 )
-            array, address, device = self._buffer(name, shape)
+            array, host, device = self._buffer(name, shape)
             self.context.set_tensor_address(name, device)
             if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
                 self._inputs[name] = array
-                self._in.append((device, address, array.nbytes))
+                self._uploads.append((device, host, array.nbytes))
             else:
                 self.outputs[name] = array
-                self._out.append((device, address, array.nbytes))
+                self._downloads.append((device, host, array.nbytes))
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> tuple[np.ndarray, int, int]:
-        """Return a page-locked array, its address, and that of as much memory on the device."""
+        """Return a page-locked array, its address, and the address of as much memory on the device."""
         import numpy as np
 
         driver, kind = self._loaded.driver, self._loaded.engine.get_tensor_dtype(name).name
         if kind not in DTYPES:
             raise UnsupportedError(
-                f"the tensor '{name}' is {kind}, which numpy has not.", hint="export it with f32 ends"
+                f"the tensor '{name}' is {kind}, which numpy does not support.",
+                hint="export the model with f32 inputs and outputs",
             )
         dtype = np.dtype(DTYPES[kind])
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -157,7 +161,7 @@ class Binding:
         return np.frombuffer(memory, dtype=dtype).reshape(shape), address, device
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     import numpy as np
 
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))

@@ -1,4 +1,4 @@
-"""The build side: lay down the graph with its build plan, and say what a compiler here makes of it."""
+"""The build side: write the graph with its build plan, and what a compiler on this machine reports about it."""
 
 from __future__ import annotations
 
@@ -20,58 +20,61 @@ from edgekit_tensorrt.rules import ranges
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
     """Write `model.onnx`, its external data and `plan.json` into `workdir`.
 
-    Raises UnsupportedError naming each node that the compiler here refuses, where one is installed.
+    Raises UnsupportedError with each node that the compiler on this machine rejects, where one is installed.
     """
     proto = onnx_graph.read(model.graph)
-    plan = planned(model, proto, target, options)
+    plan = build_plan(model, proto, target, options)
     try:
         external = onnx_graph.external_files(proto)
         files = (*onnx_graph.copy_model(model.graph, external, workdir, name=GRAPH, taken=(PLAN,)), PLAN)
         plan.save(workdir / PLAN)
-        found = preflight.check(workdir / GRAPH, plan, target)
-        _raise_refusal(found, target, options)
-        found.save(workdir / PREFLIGHT)
+        result = preflight.check(workdir / GRAPH, plan, target)
+        _raise_failure(result, target, options)
+        result.save(workdir / PREFLIGHT)
         files += (PREFLIGHT,)
     except BaseException:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
     requires: dict[str, Any] = {"arch": target.device.arch} if target.device.arch else {}
-    if found.engine and found.compiler:
-        name, _, version = found.compiler.partition(" ")
-        # An engine is read by the release that wrote it; its SM is in the plan, and the session asks the GPU.
+    if result.engine and result.compiler:
+        name, _, version = result.compiler.partition(" ")
+        # Only the release that wrote an engine reads it; its SM is in the plan, and the session compares the GPU's.
         requires["packages"] = {name: f"=={version}"}
     return Built(
-        files=(found.engine, *files) if found.engine else files,
+        files=(result.engine, *files) if result.engine else files,
         requires=requires,
         options=options.to_dict(),
-        evidence="aot_compiled" if found.engine else "parsed",
-        portable=found.engine is None,
-        cacheable=found.verdict != "unanswered",
-        notes=found.notes,
+        evidence="aot_compiled" if result.engine else "parsed",
+        portable=result.engine is None,
+        cacheable=result.verdict != "unanswered",
+        notes=result.notes,
     )
 
 
-def _raise_refusal(found: Preflight, target: Target, options: Options) -> None:
-    """Raise what the compiler found; that it crashed proves nothing of a graph which another TensorRT will build."""
-    if found.verdict == "rejected":
+def _raise_failure(result: Preflight, target: Target, options: Options) -> None:
+    """Raise what the compiler rejected. A crash proves nothing about a graph that another TensorRT will build."""
+    if result.verdict == "rejected":
         raise UnsupportedError(
-            f"{found.compiler} refuses the graph for '{target.name}':",
-            problems=found.problems,
+            f"{result.compiler} rejects the graph for '{target.name}':",
+            problems=result.problems,
             hint="replace these nodes in the model, or choose a backend that has them (see `edgekit plugins`)",
         )
-    if found.verdict == "failed":
-        kin = ", the nearest that it has to the target's" if found.sibling else ""
+    if result.verdict == "failed":
+        nearest = ", its nearest to the target's" if result.sibling else ""
         raise UnsupportedError(
-            f"{found.compiler} cannot compile the graph for '{target.name}' (SM {found.sm}{kin}):",
-            problems=found.problems,
+            f"{result.compiler} cannot compile the graph for '{target.name}' (SM {result.sm}{nearest}):",
+            problems=result.problems,
             hint="choose another recipe, or leave these nodes in float",
         )
-    if found.verdict == "unanswered" and options.runtime == "rtx":
-        raise BuildError(f"no engine for '{target.name}': {'; '.join(found.problems)}", hint="edgekit doctor")
+    if result.verdict == "unanswered" and options.runtime == "rtx":
+        raise BuildError(
+            f"the engine for '{target.name}' could not be built: {'; '.join(result.problems)}",
+            hint="check this machine with `edgekit doctor`",
+        )
 
 
-def planned(model: Model, proto: Any, target: Target, options: Options) -> BuildPlan:
+def build_plan(model: Model, proto: Any, target: Target, options: Options) -> BuildPlan:
     """Return the build plan of a graph for a target."""
     sparse = options.sparsity == "on"
     if options.sparsity == "auto":
@@ -92,7 +95,9 @@ def planned(model: Model, proto: Any, target: Target, options: Options) -> Build
 
 
 def profiles(inputs: tuple[TensorSpec, ...], shapes: Mapping[str, int | ShapeRange]) -> tuple[Profile, ...]:
-    """Bound every input with a free size by the target's ranges, all of which `supports` has found to be there."""
+    """Return the profile of every input with a free size, by the target's ranges; `supports` has checked that each is
+    there.
+    """
 
     def sized(spec: TensorSpec, which: str) -> tuple[int, ...]:
         known = {name: size if isinstance(size, int) else int(getattr(size, which)) for name, size in shapes.items()}

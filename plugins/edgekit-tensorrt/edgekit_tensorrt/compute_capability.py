@@ -1,4 +1,4 @@
-"""NVIDIA's compute capabilities (SM): what a target gains when its own is named, as in `nvidia-gpu:8.9`."""
+"""NVIDIA's compute capabilities (SM): the target for one of them, as `nvidia-gpu:8.9`."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ PRECISIONS = {
     "12.0": _BLACKWELL,
     "12.1": _BLACKWELL,
 }
-"""What each computes in; i4 is weights only. Floors from TensorRT's documentation: bf16 and i4 8.0, f8 8.9, f4 10.0.
-For 7.5, 8.6, 8.9 and 12.0 TensorRT for RTX 1.7 was asked, and refuses the others."""
+"""The types that each computes in; i4 is for weights only. The first SM of a type is from TensorRT's documentation:
+bf16 and i4 8.0, f8 8.9, f4 10.0. For 7.5, 8.6, 8.9 and 12.0 it was checked with TensorRT for RTX 1.7, which rejects the
+other types."""
 
 
 def narrowed(target: Target, sm: str) -> Target:
     """Return the target for one compute capability. Raises UsageError where it is unknown or the target has its own."""
     if not (target.device.accelerator or "").startswith("NVIDIA GPU"):
         raise UsageError(
-            f"the target '{target.name}' has no NVIDIA GPU: it takes no compute capability.",
+            f"the target '{target.name}' has no NVIDIA GPU, so it has no compute capability.",
             hint=f"--target {target.name}",
         )
     if target.device.sm is not None:
         raise UsageError(
-            f"the target '{target.name}' has the compute capability {target.device.sm}: it takes no other.",
+            f"the target '{target.name}' already has the compute capability {target.device.sm}.",
             hint=f"--target {target.name}, or nvidia-gpu:{sm} for another card",
         )
     if sm not in PRECISIONS:
         raise UsageError(
-            f"the compute capability '{sm}' is not known.{nearest(sm, PRECISIONS)}",
+            f"the compute capability '{sm}' is unknown.{nearest(sm, PRECISIONS)}",
             hint=f"known: {', '.join(PRECISIONS)}; write it as {target.name}:8.9",
         )
     precisions = PRECISIONS[sm]

@@ -1,7 +1,7 @@
-"""The few CUDA calls that a session needs, by ctypes on the driver's own library: no toolkit, no framework.
+"""The few CUDA calls that a session needs, with ctypes on the driver's library: no toolkit, no framework.
 
-Every Jetson and every machine with an NVIDIA driver has `libcuda.so.1`; the runtime library comes with a toolkit that
-may be absent. A fault is an EdgekitError with CUDA's name for it.
+Every Jetson and every machine with an NVIDIA driver has `libcuda.so.1`; the runtime library is part of a toolkit that
+may be missing. A fault is an EdgekitError with CUDA's name of it.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from edgekit.errors import DeviceError, EdgekitError, EnvironmentFault
 LIBRARIES = ("libcuda.so.1", "libcuda.so")
 
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, INTEGRATED = 75, 76, 18
-"""CUdevice_attribute, in cuda.h."""
+"""CUdevice_attribute in cuda.h."""
 
 CAPTURE_THREAD_LOCAL = 1
-"""CUstreamCaptureMode: what other threads of the process do is no part of the graph."""
+"""CUstreamCaptureMode: the work of other threads of the process is not part of the graph."""
 
 _HINTS = {
     "CUDA_ERROR_NO_DEVICE": "no NVIDIA GPU is visible: start a container with `--gpus all` or `--runtime nvidia`",
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "the driver was updated and not loaded yet: reboot this machine",
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "the CUDA compatibility package does not fit this GPU: remove it",
-    "CUDA_ERROR_OUT_OF_MEMORY": "close other programs, or give a smaller model, batch or workspace",
-    "CUDA_ERROR_DEVICES_UNAVAILABLE": "another process has the GPU for itself: end it, or wait",
-    "CUDA_ERROR_ILLEGAL_ADDRESS": "the engine read memory that is not its own: finish the bundle again on this device",
+    "CUDA_ERROR_OUT_OF_MEMORY": "close other programs, or use a smaller model, batch or workspace",
+    "CUDA_ERROR_DEVICES_UNAVAILABLE": "another process uses the GPU exclusively: stop it, or wait",
+    "CUDA_ERROR_ILLEGAL_ADDRESS": "the engine read memory outside its own: finish the bundle again on this device",
     "CUDA_ERROR_LAUNCH_FAILED": "the engine crashed on the GPU: finish the bundle again on this device",
     "CUDA_ERROR_NO_BINARY_FOR_GPU": "the engine has no kernel for this GPU: finish the bundle again on this device",
 }
 
 
 class Cuda:
-    """The driver, with the first GPU's primary context: the one that TensorRT uses too.
+    """The driver, with the first GPU's primary context, which TensorRT uses too.
 
-    Raises EnvironmentFault where there is no driver or no GPU. `library` stands in for the driver's in tests.
+    Raises EnvironmentFault without a driver or a GPU. Tests give a stub of the driver's `library`.
     """
 
     def __init__(self, library: Any = None) -> None:
@@ -46,7 +46,7 @@ class Cuda:
         self._device = device.value
         self._context: ctypes.c_void_p | None = None
 
-    # What the device is
+    # The device
 
     @property
     def sm(self) -> str:
@@ -66,19 +66,19 @@ class Cuda:
 
     @property
     def driver(self) -> str:
-        """Return the CUDA version that the driver serves, as `12.6`."""
+        """Return the CUDA version that the driver supports, as `12.6`."""
         version = ctypes.c_int()
         self._call("cuDriverGetVersion", ctypes.byref(version))
         return f"{version.value // 1000}.{version.value % 1000 // 10}"
 
-    def _attribute(self, which: int) -> int:
+    def _attribute(self, attribute: int) -> int:
         value = ctypes.c_int()
-        self._call("cuDeviceGetAttribute", ctypes.byref(value), which, self._device)
+        self._call("cuDeviceGetAttribute", ctypes.byref(value), attribute, self._device)
         return value.value
 
     # Context and memory
 
-    def enter(self) -> None:
+    def retain_context(self) -> None:
         """Retain the primary context and make it current in this thread."""
         if self._context is None:
             context = ctypes.c_void_p()
@@ -86,14 +86,14 @@ class Cuda:
             self._context = context
         self._call("cuCtxSetCurrent", self._context)
 
-    def leave(self) -> None:
+    def release_context(self) -> None:
         """Release the primary context; safe to call twice."""
         if self._context is not None:
             self._context = None
             self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def allocate(self, size: int) -> int:
-        """Return the address of `size` bytes on the device; nothing is still an address of its own."""
+        """Return the address of `size` bytes on the device; for 0 bytes too it is a unique address."""
         pointer = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)))
         return pointer.value
@@ -102,7 +102,7 @@ class Cuda:
         self._call("cuMemFree_v2", ctypes.c_uint64(pointer))
 
     def allocate_host(self, size: int) -> int:
-        """Return the address of `size` bytes of page-locked host memory: copies from others are not asynchronous."""
+        """Return the address of `size` bytes of page-locked host memory: only its copies are asynchronous."""
         pointer = ctypes.c_void_p()
         self._call("cuMemHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)), 0)
         return pointer.value or 0
@@ -111,22 +111,22 @@ class Cuda:
         self._call("cuMemFreeHost", ctypes.c_void_p(pointer))
 
     def to_device(self, device: int, host: int, size: int, stream: int) -> None:
-        to, at = ctypes.c_uint64(device), ctypes.c_void_p(host)
+        target, source = ctypes.c_uint64(device), ctypes.c_void_p(host)
         if size:
-            self._call("cuMemcpyHtoDAsync_v2", to, at, ctypes.c_size_t(size), ctypes.c_void_p(stream))
+            self._call("cuMemcpyHtoDAsync_v2", target, source, ctypes.c_size_t(size), ctypes.c_void_p(stream))
 
     def to_host(self, host: int, device: int, size: int, stream: int) -> None:
-        to, at = ctypes.c_void_p(host), ctypes.c_uint64(device)
+        target, source = ctypes.c_void_p(host), ctypes.c_uint64(device)
         if size:
-            self._call("cuMemcpyDtoHAsync_v2", to, at, ctypes.c_size_t(size), ctypes.c_void_p(stream))
+            self._call("cuMemcpyDtoHAsync_v2", target, source, ctypes.c_size_t(size), ctypes.c_void_p(stream))
 
     # Streams and graphs
 
     def stream(self) -> int:
-        """Make a stream that does not wait for the default one."""
-        made = ctypes.c_void_p()
-        self._call("cuStreamCreate", ctypes.byref(made), 1)
-        return made.value or 0
+        """Create a stream that does not wait for the default stream, and return its handle."""
+        handle = ctypes.c_void_p()
+        self._call("cuStreamCreate", ctypes.byref(handle), 1)
+        return handle.value or 0
 
     def destroy_stream(self, stream: int) -> None:
         self._call("cuStreamDestroy_v2", ctypes.c_void_p(stream))
@@ -135,7 +135,7 @@ class Cuda:
         self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
     def synchronizer(self, stream: int) -> Callable[[], None]:
-        """Return `synchronize` with its argument converted once, for a call that is timed."""
+        """Return `synchronize` for one stream, its argument converted once: for a call that is timed."""
         wait, handle = self._function("cuStreamSynchronize"), ctypes.c_void_p(stream)
 
         def synchronize() -> None:
@@ -145,28 +145,29 @@ class Cuda:
         return synchronize
 
     def capture(self, stream: int, work: Callable[[], None]) -> int:
-        """Record what `work` puts on the stream, and give the executable graph; raises what a capture refuses."""
+        """Record what `work` puts on the stream, and return the executable graph; raises what cannot be captured."""
         self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), CAPTURE_THREAD_LOCAL)
         graph = ctypes.c_void_p()
         try:
             work()
-        finally:  # a stream whose capture is not ended takes no work any more
-            ended = self._function("cuStreamEndCapture")(ctypes.c_void_p(stream), ctypes.byref(graph))
-        if ended:
-            raise self._fault(ended, "cuStreamEndCapture")
-        made = ctypes.c_void_p()
+        finally:  # a stream whose capture has not ended accepts no other work
+            code = self._function("cuStreamEndCapture")(ctypes.c_void_p(stream), ctypes.byref(graph))
+        if code:
+            raise self._fault(code, "cuStreamEndCapture")
+        executable = ctypes.c_void_p()
         try:
-            self._call("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, ctypes.c_uint64(0))
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_uint64(0))
         finally:
             self._call("cuGraphDestroy", graph)
-        return made.value or 0
+        return executable.value or 0
 
     def launcher(self, graph: int, stream: int) -> Callable[[], None]:
         """Return a call that launches an executable graph."""
-        launch, handle, on = self._function("cuGraphLaunch"), ctypes.c_void_p(graph), ctypes.c_void_p(stream)
+        launch, graph_handle = self._function("cuGraphLaunch"), ctypes.c_void_p(graph)
+        stream_handle = ctypes.c_void_p(stream)
 
         def start() -> None:
-            if code := launch(handle, on):
+            if code := launch(graph_handle, stream_handle):
                 raise self._fault(code, "cuGraphLaunch")
 
         return start
@@ -194,13 +195,13 @@ class Cuda:
         if self._library.cuGetErrorName(code, ctypes.byref(text)) == 0 and text.value:
             name = text.value.decode()
         kind = EnvironmentFault if call in ("cuInit", "cuDeviceGet") else DeviceError
-        hint = _HINTS.get(name, "`edgekit doctor` checks the GPU; `nvidia-smi` or `tegrastats` shows it")
-        return kind(f"the GPU refused {call}: {name}.", hint=hint, cuda_error=name)
+        hint = _HINTS.get(name, "check the GPU with `edgekit doctor`, and with `nvidia-smi` or `tegrastats`")
+        return kind(f"the CUDA call {call} failed: {name}.", hint=hint, cuda_error=name)
 
 
 def driver() -> Cuda:
-    """Return the driver. Raises EnvironmentFault where there is none: TensorRT must not be asked for anything then, as
-    its runtime crashes without a driver (seen in 10.x).
+    """Return the driver. Raises EnvironmentFault where there is none: TensorRT must not be called then, as its runtime
+    crashes without a driver (seen in 10.x).
     """
     return Cuda()
 
@@ -213,6 +214,6 @@ def _load() -> Any:
         except OSError as error:
             causes.append(str(error))
     raise EnvironmentFault(
-        f"there is no NVIDIA driver here: {causes[0]}.",
+        f"this machine has no NVIDIA driver: {causes[0]}.",
         hint="run this on the device; in a container, start it with `--runtime nvidia` or `--gpus all`",
     )

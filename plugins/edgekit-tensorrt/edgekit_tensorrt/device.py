@@ -9,28 +9,28 @@ from edgekit.plugin import probe_jetson
 from edgekit_tensorrt import cuda, runtime, trtexec
 
 
-def look() -> tuple[str | None, dict[str, str]]:
-    """Describe the GPU of a machine with a driver and a TensorRT, and give versions; None where one is missing."""
+def describe_gpu() -> tuple[str | None, dict[str, str]]:
+    """Return a description of the GPU, and versions of the software; None where the driver or TensorRT is missing."""
     try:
         gpu = cuda.driver()
-        described = f"{gpu.name}, SM {gpu.sm}"
+        description = f"{gpu.name}, SM {gpu.sm}"
         versions = {"cuda": gpu.driver}
     except EdgekitError:
         return None, {}
-    if not any(map(_has, runtime.MODULES.values())):
+    if not any(map(_is_installed, runtime.MODULES.values())):
         try:
             trtexec.find()
         except EdgekitError:
             return None, {}
-    found = probe_jetson()
-    if found is not None:
-        versions |= {"tensorrt": found.tensorrt} if found.tensorrt else {}
-        versions |= {"jetpack": found.jetpack} if found.jetpack else {}
-        described += f", power mode {found.power_mode}" if found.power_mode else ""
-    return described, versions
+    jetson = probe_jetson()
+    if jetson is not None:
+        versions |= {"tensorrt": jetson.tensorrt} if jetson.tensorrt else {}
+        versions |= {"jetpack": jetson.jetpack} if jetson.jetpack else {}
+        description += f", power mode {jetson.power_mode}" if jetson.power_mode else ""
+    return description, versions
 
 
-def _has(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None or runtime.system_folder(module) is not None
     except (ImportError, ValueError):  # half uninstalled

@@ -1,4 +1,4 @@
-"""Read an ONNX graph for what TensorRT must know of it. Build side: imports onnx on use."""
+"""Sparse weights and descriptions of nodes of an ONNX graph. Build side: imports onnx on use."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from edgekit.frameworks.onnx_graph import name_of
 
 
 def sparse_weights(model: Any, folder: Path) -> tuple[str, ...]:
-    """Name the weights of convolutions and products with two zeros in every four neighbours along the input channels.
+    """Return the weights of convolutions and products with two zeros in every four neighbours along the input channels.
 
-    That is the pattern of the sparse kernels; a weight whose input channels are no multiple of four has none.
+    That is the 2:4 pattern of sparse kernels; the number of input channels must be a multiple of four.
     """
     import numpy as np
     from onnx import numpy_helper
 
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
-    behind = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _PASSES_WEIGHTS}
-    found: dict[str, None] = {}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _PASSES_WEIGHTS}
+    names: dict[str, None] = {}
     for node in model.graph.node:
-        axis = _input_channels(node)
+        axis = _summed_axis(node)
         if axis is None or len(node.input) < 2:
             continue
         name = node.input[1]
-        while name in behind:
-            name = behind[name]
-        tensor = held.get(name)
+        while name in sources:
+            name = sources[name]
+        tensor = constants.get(name)
         if tensor is None or len(tensor.dims) < 2 or tensor.dims[axis] % 4:
             continue
         values = np.moveaxis(numpy_helper.to_array(tensor, str(folder)), axis, -1)
         if (np.count_nonzero(values.reshape(-1, 4), axis=1) <= 2).all():
-            found[name] = None
-    return tuple(found)
+            names[name] = None
+    return tuple(names)
 
 
 _PASSES_WEIGHTS = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
-"""Operators that stand between a constant weight and its reader and keep zeros where they are."""
+"""Operators between a constant weight and its reader that do not move zeros."""
 
 
-def _input_channels(node: Any) -> int | None:
+def _summed_axis(node: Any) -> int | None:
     """Return the axis of the second input that is summed over."""
     if node.op_type == "Conv":
         return 1
@@ -51,6 +51,6 @@ def _input_channels(node: Any) -> int | None:
 
 
 def describe(node: Any) -> str:
-    """Name an operator and its node, and its domain where that is not the standard one."""
+    """Return an operator with its node's name, and its domain where that is not the standard one."""
     domain = "" if node.domain in ("", "ai.onnx") else f" of domain '{node.domain}'"
     return f"{node.op_type}{domain} (node {name_of(node)})"

@@ -1,6 +1,6 @@
-"""Bound from below the memory that a graph needs: its weights, and the operator that reads and writes most at once.
+"""A lower bound of the memory that a graph needs: its weights, and the operator with the most inputs and outputs.
 
-Build side: imports onnx on use. What an engine takes beyond that, only its device tells.
+Build side: imports onnx on use. What an engine needs beyond that is known on its device only.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ BITS = {
     21: 4,
     22: 4,
 }
-"""Of each onnx.TensorProto.DataType; text and the rarer 8-bit floats are left out."""
+"""Bits of each onnx.TensorProto.DataType, without text and the rarer 8-bit floats."""
 
 
 def weight_bytes(proto: Any) -> int:
-    """Return the bytes of all constants, those in files beside the graph included."""
-    return sum(ceil(prod(t.dims) * BITS.get(t.data_type, 8) / 8) for t in proto.graph.initializer)
+    """Return the bytes of all constants, including those in files beside the graph."""
+    return sum(ceil(prod(tensor.dims) * BITS.get(tensor.data_type, 8) / 8) for tensor in proto.graph.initializer)
 
 
 def widest(proto: Any, sizes: Mapping[str, int]) -> tuple[Any, int]:
-    """Return the node whose inputs and outputs, without constants, take most bytes, and how many.
+    """Return the node whose inputs and outputs, without constants, have the most bytes, and how many.
 
-    Free sizes are taken from `sizes`, others count as 1.
+    Free sizes are those in `sizes`; others count as 1.
     """
     import onnx
 
@@ -46,13 +46,17 @@ def widest(proto: Any, sizes: Mapping[str, int]) -> tuple[Any, int]:
         inferred = onnx.shape_inference.infer_shapes(proto).graph
     except Exception:  # unknown operators can stop the inference; the declared shapes remain
         inferred = proto.graph
-    held = {tensor.name for tensor in proto.graph.initializer}
-    taken = {v.name: _bytes(v, sizes) for v in (*inferred.value_info, *inferred.input, *inferred.output)}
-    found = ((node, sum(taken.get(n, 0) for n in {*node.input, *node.output} - held)) for node in proto.graph.node)
-    return max(found, key=lambda pair: pair[1], default=(None, 0))
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    values = (*inferred.value_info, *inferred.input, *inferred.output)
+    sizes_bytes = {value.name: _bytes(value, sizes) for value in values}
+    widths = (
+        (node, sum(sizes_bytes.get(name, 0) for name in {*node.input, *node.output} - constants))
+        for node in proto.graph.node
+    )
+    return max(widths, key=lambda pair: pair[1], default=(None, 0))
 
 
 def _bytes(value: Any, sizes: Mapping[str, int]) -> int:
-    kind = value.type.tensor_type
-    dims = [dim.dim_value or sizes.get(dim.dim_param, 1) for dim in kind.shape.dim]
-    return ceil(prod(dims) * BITS.get(kind.elem_type, 0) / 8)
+    tensor = value.type.tensor_type
+    dims = [dim.dim_value or sizes.get(dim.dim_param, 1) for dim in tensor.shape.dim]
+    return ceil(prod(dims) * BITS.get(tensor.elem_type, 0) / 8)

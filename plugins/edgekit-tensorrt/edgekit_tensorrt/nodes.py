@@ -1,4 +1,4 @@
-"""What TensorRT's parser refuses in single nodes, read off the graph. Build side: imports onnx on use."""
+"""Nodes that TensorRT's parser rejects, found in the graph alone. Build side: imports onnx on use."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from edgekit.frameworks import onnx_graph
 from edgekit.plugin import Model
-from edgekit_tensorrt import facts, graph
-from edgekit_tensorrt.facts import Version
+from edgekit_tensorrt import graph, support_matrix
+from edgekit_tensorrt.support_matrix import Version
 
 STANDARD = ("", "ai.onnx")
 INT8, FLOAT8, INT4 = 3, 17, 22  # onnx.TensorProto.DataType
 SIGNED = (INT8, FLOAT8, INT4)
-INSTEAD = {
+INSTEAD_USE = {
     "DynamicQuantizeLinear": "quantize statically: recipe int8-fp16",
     "MatMulInteger": "quantize statically: recipe int8-fp16",
     "ConvInteger": "quantize statically: recipe int8-fp16",
@@ -23,7 +23,7 @@ INSTEAD = {
 
 
 def problems(proto: Any, versions: Sequence[Version]) -> Iterator[str]:
-    """Name each node that the parser of one of these TensorRTs refuses, with what to do where that is known."""
+    """Yield a message for each node that the parser of one of these TensorRTs rejects, with what to do where known."""
     own = {(function.domain, function.name) for function in proto.functions}
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     constants |= {
@@ -35,43 +35,45 @@ def problems(proto: Any, versions: Sequence[Version]) -> Iterator[str]:
         if node.domain not in STANDARD:
             yield f"TensorRT has no operator {graph.describe(node)}: write it in standard operators"
             continue
-        lacking = [version for version in versions if not facts.takes(node.op_type, version)]
-        if lacking:
-            told = " and ".join(f"{major}.{minor}" for major, minor in lacking)
-            since = facts.ADDED.get(node.op_type)
-            more = f" (it came with {since[0]}.{since[1]})" if since else ""
-            hint = f": {INSTEAD[node.op_type]}" if node.op_type in INSTEAD else ""
-            yield f"TensorRT {told} has no operator {graph.describe(node)}{more}{hint}"
+        too_old = [version for version in versions if not support_matrix.supports(node.op_type, version)]
+        if too_old:
+            numbers = " and ".join(f"{major}.{minor}" for major, minor in too_old)
+            added = support_matrix.ADDED.get(node.op_type)
+            since = f" (added in {added[0]}.{added[1]})" if added else ""
+            instead = f": {INSTEAD_USE[node.op_type]}" if node.op_type in INSTEAD_USE else ""
+            yield f"TensorRT {numbers} has no operator {graph.describe(node)}{since}{instead}"
         elif node.op_type in _CHECKS:
-            yield from (f"{graph.describe(node)}: {what}" for what in _CHECKS[node.op_type](node, constants))
+            yield from (f"{graph.describe(node)}: {problem}" for problem in _CHECKS[node.op_type](node, constants))
 
 
 def dla_problems(proto: Any, model: Model, *, fallback: bool) -> Iterator[str]:
-    """Return what a deep learning accelerator does not take: free sizes, and without `fallback` other operators."""
+    """Yield what cannot run on a deep learning accelerator: free sizes and, without `fallback`, other operators."""
     for spec in model.part.inputs:
         if not spec.is_static:
-            yield f"the deep learning accelerator takes fixed sizes only, '{spec}' has free ones"
+            yield f"the deep learning accelerator supports fixed sizes only; '{spec}' has free ones"
             continue
         sizes = [int(size) for size in spec.shape]
-        if sizes and (sizes[0] > facts.DLA_MOST_BATCH or max(sizes[1:], default=0) > facts.DLA_MOST_SIZE):
+        if sizes and (
+            sizes[0] > support_matrix.DLA_MOST_BATCH or max(sizes[1:], default=0) > support_matrix.DLA_MOST_SIZE
+        ):
             yield (
-                f"the deep learning accelerator takes batches up to {facts.DLA_MOST_BATCH} and sizes up to "
-                f"{facts.DLA_MOST_SIZE}, '{spec}' is larger"
+                f"the deep learning accelerator supports batches up to {support_matrix.DLA_MOST_BATCH} and sizes up to "
+                f"{support_matrix.DLA_MOST_SIZE}; '{spec}' is larger"
             )
     if fallback:
         return
     for node in onnx_graph.nodes(proto):
-        if node.op_type not in facts.ON_DLA:
+        if node.op_type not in support_matrix.ON_DLA:
             yield (
-                f"the deep learning accelerator has no {graph.describe(node)}, and it may not run on the GPU: set "
-                "gpu_fallback = true"
+                f"the deep learning accelerator does not support {graph.describe(node)}: set gpu_fallback = true to "
+                "run it on the GPU"
             )
 
 
 Constants = Mapping[str, Any]
 
 
-def _said(node: Any, name: str, default: Any) -> Any:
+def _attribute(node: Any, name: str, default: Any) -> Any:
     from onnx import helper
 
     return next((helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), default)
@@ -80,36 +82,36 @@ def _said(node: Any, name: str, default: Any) -> Any:
 def _quantizer(node: Any, constants: Constants) -> Iterator[str]:
     from onnx import numpy_helper
 
-    zero = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    zero_point = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     stored = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-    kind = zero.data_type if zero is not None else stored.data_type if stored is not None else None
-    if kind is not None and kind not in SIGNED:
+    typed = zero_point if zero_point is not None else stored
+    if typed is not None and typed.data_type not in SIGNED:
         from onnx import TensorProto
 
-        name = TensorProto.DataType.Name(kind).lower()
-        more = ": leave biases in float" if name == "int32" else ": quantize symmetrically to int8"
-        yield f"it is in {name}, TensorRT takes int8, fp8 and int4{more}"
-    elif zero is not None and numpy_helper.to_array(zero).astype("float32").any():
+        name = TensorProto.DataType.Name(typed.data_type).lower()
+        advice = "leave biases in float" if name == "int32" else "quantize symmetrically to int8"
+        yield f"its type is {name}; TensorRT supports int8, fp8 and int4: {advice}"
+    elif zero_point is not None and numpy_helper.to_array(zero_point).astype("float32").any():
         yield "its zero point is not 0: quantize symmetrically"
     if len(node.input) > 1 and node.input[1] not in constants:
-        yield "its scale is computed, TensorRT needs a constant"
+        yield "its scale is computed; TensorRT needs a constant"
 
 
 def _pool(node: Any, constants: Constants) -> Iterator[str]:
-    if any(int(step) != 1 for step in _said(node, "dilations", ())):
+    if any(int(step) != 1 for step in _attribute(node, "dilations", ())):
         yield "its dilations are not 1"
     if node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
-        yield "its second output, the indices, is not given by TensorRT"
+        yield "TensorRT does not compute its second output, the indices"
 
 
 def _norm(node: Any, constants: Constants) -> Iterator[str]:
     if any(node.output[1:]):
-        yield "TensorRT gives its first output only"
+        yield "TensorRT computes its first output only"
 
 
 def _recurrent(node: Any, constants: Constants) -> Iterator[str]:
     for name in ("layout", "input_forget"):
-        if _said(node, name, 0):
+        if _attribute(node, name, 0):
             yield f"its {name} is not 0"
 
 
@@ -123,10 +125,11 @@ def _resize(node: Any, constants: Constants) -> Iterator[str]:
         ),
         ("keep_aspect_ratio_policy", b"stretch", (b"stretch",)),
     )
-    for name, default, known in modes:
-        if (found := _said(node, name, default)) not in known:
-            yield f"its {name} is '{found.decode()}', TensorRT takes {', '.join(one.decode() for one in known)}"
-    if _said(node, "antialias", 0):
+    for name, default, supported in modes:
+        if (value := _attribute(node, name, default)) not in supported:
+            values = ", ".join(value.decode() for value in supported)
+            yield f"its {name} is '{value.decode()}'; TensorRT supports {values}"
+    if _attribute(node, "antialias", 0):
         yield "TensorRT has no antialiasing"
 
 
@@ -134,15 +137,15 @@ def _top(node: Any, constants: Constants) -> Iterator[str]:
     from onnx import numpy_helper
 
     count = constants.get(node.input[1]) if len(node.input) > 1 else None
-    if count is not None and int(numpy_helper.to_array(count).reshape(-1)[0]) >= facts.TOP_K:
-        yield f"its K is not less than {facts.TOP_K}"
-    if not _said(node, "sorted", 1):
-        yield "its output is not sorted, TensorRT sorts"
+    if count is not None and int(numpy_helper.to_array(count).reshape(-1)[0]) >= support_matrix.TOP_K:
+        yield f"its K must be less than {support_matrix.TOP_K}"
+    if not _attribute(node, "sorted", 1):
+        yield "its output is not sorted; TensorRT sorts it"
 
 
 def _scatter(node: Any, constants: Constants) -> Iterator[str]:
-    if _said(node, "reduction", b"none") != b"none":
-        yield "TensorRT has no reduction for it"
+    if _attribute(node, "reduction", b"none") != b"none":
+        yield "TensorRT does not support its reduction"
 
 
 _CHECKS: dict[str, Callable[[Any, Constants], Iterator[str]]] = {
@@ -154,4 +157,4 @@ _CHECKS: dict[str, Callable[[Any, Constants], Iterator[str]]] = {
     "TopK": _top,
     "ScatterND": _scatter,
 }
-"""The restrictions of onnx-tensorrt's docs/operators.md that a graph shows by itself."""
+"""The restrictions in onnx-tensorrt's docs/operators.md that can be checked in the graph."""

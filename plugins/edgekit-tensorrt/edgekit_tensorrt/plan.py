@@ -1,4 +1,4 @@
-"""The build plan: all that a device must be told, beside the graph, to build the engine. Plain JSON, read anywhere."""
+"""The build plan: all that a device needs, beside the graph, to build the engine. It is plain JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Profile(Record):
-    """Bound the shape of one input: the least, the one to optimise for, and the greatest."""
+    """The range of one input's shape: the smallest, the one to optimize for, and the largest."""
 
     input: str
     min: tuple[int, ...]
@@ -32,12 +32,12 @@ class BuildPlan(Record):
 
     target: str
     precision: str
-    """What was asked for, as `i8+f16`: what the layers really run in is asked of the built engine."""
+    """The precision that was requested, as `i8+f16`; the built engine reports what the layers really run in."""
     opset: int
     sm: str | None = None
-    """The target's NVIDIA compute capability, as `8.7`; None when it is not known."""
+    """The target's NVIDIA compute capability, as `8.7`; None when it is unknown."""
     profiles: tuple[Profile, ...] = ()
-    """One for each input with a free size; empty when all sizes are fixed."""
+    """One profile for each input with a free size; none when all sizes are fixed."""
     sparse: bool = False
     """Whether sparse kernels may be chosen."""
     dla_core: int | None = None
@@ -45,7 +45,7 @@ class BuildPlan(Record):
     workspace_mb: int | None = None
     optimization_level: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The plugin's options as they were resolved."""
+    """The plugin's options, resolved."""
     schema: int = SCHEMA
 
     def save(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class BuildPlan(Record):
             data = json.loads(path.read_text())
             if data["schema"] != SCHEMA:
                 raise ArtifactError(
-                    f"the build plan '{path.name}' has schema {data['schema']}, this edgekit-tensorrt reads {SCHEMA}.",
+                    f"the build plan '{path.name}' has schema {data['schema']}; this edgekit-tensorrt reads {SCHEMA}.",
                     hint="pip install --upgrade edgekit-tensorrt, or export the bundle again",
                 )
             return cls.from_dict(data, path.name)

@@ -1,4 +1,4 @@
-"""Recipes for TensorRT, and the settings that passes need so that it builds what they give and runs it fast."""
+"""Recipes for TensorRT, and the settings of passes whose results it builds and runs fast."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FLOAT8: dict[str, Any] = {
     "quantize_outputs": False,
     "followers": [],
 }
-"""The settings of quantize-static that give 8-bit floats."""
+"""The settings of quantize-static for 8-bit floats."""
 
 RECIPES = (
     Recipe(
         "int8-fp16",
-        "int8-static, and fp16 for the operators that stay in float; for GPUs",
+        "int8-static, with fp16 for the operators that stay in float; for GPUs",
         (PassConfig("quantize-static"), PassConfig("cast", {"dtype": "f16"})),
         "i8+f16",
     ),
@@ -53,6 +53,6 @@ PASS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "weight-only": {"block": 128, "embeddings": False},
     "prune": {"round_to": 32},
 }
-"""TensorRT refuses zero points other than 0, int32 biases, and scales that are looked up beside a table; its int4
-kernels take blocks of 64 or 128. It fuses Relu and sums into the convolution before them where no pair stands between.
-32 channels fill an int8 tensor core's load (the kCHW32 format); fp16 takes 16."""
+"""TensorRT rejects zero points other than 0, int32 biases, and embeddings whose scales are looked up; its int4 kernels
+support blocks of 64 or 128. It fuses Relu and sums into the convolution before them where no Q/DQ pair is between.
+32 channels fill one load of an int8 tensor core (the kCHW32 format); fp16 needs 16."""

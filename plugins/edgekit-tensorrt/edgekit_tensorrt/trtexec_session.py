@@ -1,7 +1,7 @@
 """Run an engine by `trtexec` on a board without TensorRT's Python module: for outputs and layer times, not latency.
 
-Each run starts a process that loads the engine anew, so nothing here may be timed; trtexec's own times are taken when
-the engine is built. Outputs come as text of six digits.
+Each run starts a process that loads the engine again, so nothing here can be timed; trtexec times the engine when it
+is built. Outputs are text with six digits.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision, TensorSpec, check_feeds
-from edgekit_tensorrt import cuda, engine_layers, runtime, sidecar, trtexec
+from edgekit_tensorrt import cuda, engine_info, engine_layers, layers, runtime, trtexec
 from edgekit_tensorrt.layers import CompiledLayer
 
 if TYPE_CHECKING:
     import numpy as np
 
 LAYERS = "layers.json"
-"""The engine's layers, as the inspector told them when it was built."""
+"""The engine's layers, as the inspector reported them when it was built."""
 
 RUN_SECONDS = 300.0
 
 
 class TrtexecSession:
-    """An engine that trtexec runs. `binary` and `driver` stand in for the board's own in tests."""
+    """An engine that trtexec runs. Tests give stubs of `binary` and `driver`."""
 
     def __init__(self, payload: Payload, *, binary: Path | None = None, driver: cuda.Cuda | None = None) -> None:
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
-        found = sidecar.load(payload.main)
+        info = engine_info.load(payload.main)
         self._engine = payload.main.absolute()
         self._layers = payload.main.with_name(LAYERS)
         self._binary = binary or trtexec.find()
         gpu = driver or cuda.driver()
         self._work: tempfile.TemporaryDirectory[str] | None = tempfile.TemporaryDirectory(prefix="edgekit-trtexec.")
         try:
-            version = trtexec.version_of(trtexec.help_of(self._binary, self._folder / "help.log"))
-            here = sidecar.board("tensorrt", version or "", gpu.sm, gpu.name, gpu.driver)
-            sidecar.check(found, here)
+            version = trtexec.version_of(trtexec.read_help(self._binary, self._folder / "help.log"))
+            here = engine_info.this_board("tensorrt", version or "", gpu.sm, gpu.name, gpu.driver)
+            engine_info.check_board(info, here)
         except BaseException:
             self.close()
             raise
 
     @property
     def precision(self) -> Precision:
-        """Read the layer information that was written when the engine was built."""
-        found = engine_layers.effective(self._known())
-        if found is None:
-            raise UnsupportedError("the engine's layer information is not there, or names no types.")
-        return found
+        """Return the types in which the layers compute, from the layer information written with the engine."""
+        effective = layers.precision(self._compiled_layers())
+        if effective is None:
+            raise UnsupportedError("the engine's layer information is missing, or has no types.")
+        return effective
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once in a process of its own; the outputs are the caller's."""
+        """Run once, in a process of its own; the outputs belong to the caller."""
         import numpy as np
 
         folder = self._folder
@@ -65,24 +65,24 @@ class TrtexecSession:
             np.ascontiguousarray(feeds[spec.name]).tofile(files[spec.name])
         outputs = folder / "outputs.json"
         argv = trtexec.outputs_argv(self._binary, self._engine, self._sizes(feeds), files, outputs)
-        trtexec.run(argv, folder / "run.log", timeout_s=RUN_SECONDS, doing="running the engine", partial=(outputs,))
-        return trtexec.outputs_of(outputs, {spec.name: _dtype(spec) for spec in self.outputs})
+        trtexec.run(argv, folder / "run.log", timeout_s=RUN_SECONDS, activity="running the engine", partial=(outputs,))
+        return trtexec.read_outputs(outputs, {spec.name: _dtype(spec) for spec in self.outputs})
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Raise UnsupportedError: a call that starts a process and loads the engine times just that."""
+        """Raise UnsupportedError: most of the time of such a call is the start of a process."""
         self._check(feeds)
         raise UnsupportedError(
-            "this board runs the engine by trtexec alone, a process for each inference: it cannot be timed so.",
+            "this board runs the engine by trtexec only, with a process for each inference: it cannot be timed.",
             hint=f"install the Python module: {runtime.MISSING['tensorrt']}; trtexec's times are in the report",
         )
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
-        """Return the medians of trtexec's own profile, on inputs that it makes up."""
+        """Return the medians of trtexec's profile, which it takes on random inputs."""
         self._check(feeds)
         times = self._folder / "profile.json"
         argv = trtexec.profile_argv(self._binary, self._engine, self._sizes(feeds), times)
-        trtexec.run(argv, self._folder / "run.log", timeout_s=RUN_SECONDS, doing="profiling", partial=(times,))
-        return trtexec.profile_of(times, self._known())
+        trtexec.run(argv, self._folder / "run.log", timeout_s=RUN_SECONDS, activity="profiling", partial=(times,))
+        return trtexec.read_profile(times, self._compiled_layers())
 
     def close(self) -> None:
         """Remove the files; safe to call twice."""
@@ -100,7 +100,7 @@ class TrtexecSession:
         _ = self._folder
         check_feeds(self.inputs, feeds)
 
-    def _known(self) -> tuple[CompiledLayer, ...]:
+    def _compiled_layers(self) -> tuple[CompiledLayer, ...]:
         return engine_layers.read(self._layers.read_text()) if self._layers.is_file() else ()
 
     def _sizes(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Sequence[int]]:
@@ -109,5 +109,5 @@ class TrtexecSession:
 
 def _dtype(spec: TensorSpec) -> str:
     if spec.dtype in ("bf16", "str"):
-        raise UnsupportedError(f"the output '{spec.name}' is {spec.dtype}, which numpy has not.")
+        raise UnsupportedError(f"the output '{spec.name}' is {spec.dtype}, which numpy does not support.")
     return spec.numpy_dtype

@@ -1,4 +1,4 @@
-"""The TensorRT backend without NVIDIA packages: the contract, what is written for the device, and the gate here."""
+"""The TensorRT backend without NVIDIA packages: the contract, what is written for the device, and checking it here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORIN = Target("orin", "a board", shapes={"N": ShapeRange(1, 2, 8)}, device=Devic
 
 
 class TestContract(BackendTests):
-    """Elsewhere than on its device a payload is opened to see what it computes; so are these."""
+    """These payloads are opened off target, to check their outputs."""
 
     runtime = ("onnxruntime",)
     off_target = True
@@ -52,7 +52,7 @@ class TestContract(BackendTests):
         return Model("onnx", (Part("model", "model.onnx", self.inputs, self.outputs),), folder=folder)
 
     def test_precision_is_asked_of_the_runtime(self, backend: TensorRT, payload: Payload) -> None:
-        """Nothing here can be asked what an engine runs in, so no layer is claimed."""
+        """Without an engine no layer's type is known, so none is reported."""
         with closing(backend.open(payload)) as session:
             assert (session.precision.main, dict(session.precision.layers)) == ("f32", {})
 
@@ -75,7 +75,7 @@ class TestContract(BackendTests):
         model = self._model(tmp_path)
         proto = onnx.load(model.graph)
         weight = linear_weight()
-        weight[[0, 3]] = 0  # x @ w sums over the rows
+        weight[[0, 3]] = 0  # x @ w is summed over the rows
         proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
         onnx.save(proto, str(model.graph))
         (tmp_path / "built").mkdir()
@@ -92,7 +92,7 @@ class TestContract(BackendTests):
             backend.open(payload)
 
     @pytest.mark.parametrize(("verdict", "cacheable"), [("unanswered", False), ("none", True), ("parsed", True)])
-    def test_what_no_compiler_answered_is_asked_again(
+    def test_a_build_without_an_answer_of_the_compiler_is_not_cached(
         self, backend: TensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, cacheable: bool
     ) -> None:
         monkeypatch.setattr(preflight, "check", lambda *_: preflight.Preflight(verdict))

@@ -1,4 +1,4 @@
-"""trtexec's command lines, what it writes, and its faults. A stub stands for it in the faults: plumbing only."""
+"""trtexec's command lines, its output files, and its faults, which are tested with a stub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgekit_tensorrt import engine_layers, trtexec
+from edgekit_tensorrt.layers import precision
 from edgekit_tensorrt.plan import BuildPlan, Profile
 
 from edgekit.errors import ArtifactError, BuildError, EnvironmentFault
@@ -26,7 +27,7 @@ COMMON = {
     "--separateProfileRun", "--warmUp", "--duration", "--iterations", "--avgRuns", "--percentile", "--useCudaGraph",
     "--useSpinWait", "--noDataTransfers", "--infStreams", "--device",
 }  # fmt: skip
-"""The options that 10.3, 10.16 and 11.1 have alike."""
+"""The options that 10.3, 10.16 and 11.1 all have."""
 
 
 def plan(**more) -> BuildPlan:
@@ -49,18 +50,18 @@ def test_the_build_is_strongly_typed_detailed_and_times_nothing():
     ]  # fmt: skip
 
 
-def test_the_build_says_all_of_the_plan():
+def test_the_build_has_every_setting_of_the_plan():
     profiles = (Profile("ids", (1, 8), (1, 128), (4, 512)), Profile("mask:0", (1, 8), (1, 128), (4, 512)))
-    found = options(argv(profiles=profiles, sparse=True, dla_core=1, workspace_mb=512, optimization_level=4))
-    assert found["--minShapes"] == "ids:1x8,'mask:0':1x8"
-    assert found["--optShapes"] == "ids:1x128,'mask:0':1x128"
-    assert found["--maxShapes"] == "ids:4x512,'mask:0':4x512"
-    assert (found["--sparsity"], found["--useDLACore"], found["--memPoolSize"]) == ("enable", "1", "workspace:512")
-    assert found["--builderOptimizationLevel"] == "4" and "--allowGPUFallback" in found
+    given = options(argv(profiles=profiles, sparse=True, dla_core=1, workspace_mb=512, optimization_level=4))
+    assert given["--minShapes"] == "ids:1x8,'mask:0':1x8"
+    assert given["--optShapes"] == "ids:1x128,'mask:0':1x128"
+    assert given["--maxShapes"] == "ids:4x512,'mask:0':4x512"
+    assert (given["--sparsity"], given["--useDLACore"], given["--memPoolSize"]) == ("enable", "1", "workspace:512")
+    assert given["--builderOptimizationLevel"] == "4" and "--allowGPUFallback" in given
     assert "--allowGPUFallback" not in options(argv(dla_core=0, gpu_fallback=False))
 
 
-def test_tf32_is_off_unless_it_was_asked_for():
+def test_tf32_is_off_unless_it_is_requested():
     assert "--noTF32" not in options(argv(precision="tf32"))
     with raises(EnvironmentFault, "TF32", hint="python3-libnvinfer"):
         trtexec.build_argv(BINARY, GRAPH, plan(), ENGINE, Path("l"), Path("t"), "--onnx --saveEngine")
@@ -82,16 +83,16 @@ def every_command() -> dict[str, list[str]]:
 @pytest.mark.parametrize("task", ["build", "times", "profile", "outputs"])
 def test_only_options_that_every_version_has_are_used(task):
     used = set(options(every_command()[task]))
-    assert used <= COMMON | {"--noTF32"}, used - COMMON  # that one is looked for in the binary's help
+    assert used <= COMMON | {"--noTF32"}, used - COMMON  # which is searched in the binary's help
 
 
-def test_what_is_measured_is_said_in_full():
-    """The defaults of these changed in 11: a time without them would mean another thing there."""
-    found = options(every_command()["times"])
+def test_every_option_of_a_measurement_is_given():
+    """The defaults of these changed in 11: without them a time would have another meaning there."""
+    given = options(every_command()["times"])
     assert {"--useCudaGraph", "--useSpinWait", "--noDataTransfers", "--infStreams", "--warmUp", "--duration"} <= set(
-        found
+        given
     )
-    assert (found["--avgRuns"], found["--infStreams"], found["--shapes"]) == ("1", "1", "x:1x4")
+    assert (given["--avgRuns"], given["--infStreams"], given["--shapes"]) == ("1", "1", "x:1x4")
 
 
 @pytest.mark.parametrize(
@@ -109,15 +110,15 @@ def test_the_version_is_in_the_banner(banner, version):
     assert trtexec.version_of(banner) == version
 
 
-# What it writes
+# Output files
 
 
 def test_times(tmp_path):
-    began = dict.fromkeys(("startEnqMs", "endEnqMs", "startH2dMs", "endH2dMs", "startComputeMs", "endComputeMs"), 0)
-    entry = {**began, "h2dMs": 0.5, "computeMs": 2.25, "d2hMs": 0.25, "latencyMs": 3.0}
+    starts = dict.fromkeys(("startEnqMs", "endEnqMs", "startH2dMs", "endH2dMs", "startComputeMs", "endComputeMs"), 0)
+    entry = {**starts, "h2dMs": 0.5, "computeMs": 2.25, "d2hMs": 0.25, "latencyMs": 3.0}
     (tmp_path / "t.json").write_text(json.dumps([entry, {**entry, "computeMs": 2.5}]))
-    found = trtexec.times_of(tmp_path / "t.json")
-    assert (found.compute_ms, found.latency_ms, found.h2d_ms, found.d2h_ms) == (
+    times = trtexec.read_times(tmp_path / "t.json")
+    assert (times.compute_ms, times.latency_ms, times.h2d_ms, times.d2h_ms) == (
         (2.25, 2.5),
         (3, 3),
         (0.5, 0.5),
@@ -126,10 +127,10 @@ def test_times(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '[{"latencyMs": 1}]', "[1"])
-def test_times_that_are_none(tmp_path, text):
+def test_files_that_are_not_times(tmp_path, text):
     (tmp_path / "t.json").write_text(text)
     with raises(BuildError, "trtexec", "'t.json'"):
-        trtexec.times_of(tmp_path / "t.json")
+        trtexec.read_times(tmp_path / "t.json")
 
 
 PROFILE = """[
@@ -153,19 +154,16 @@ LAYERS = """{"Layers": [
 ], "Bindings": ["x", "z"]}"""
 
 
-def test_profile_and_layers_come_together(tmp_path):
+def test_profile_has_the_types_of_the_layers(tmp_path):
     (tmp_path / "p.json").write_text(PROFILE)
-    copy, conv = trtexec.profile_of(tmp_path / "p.json", engine_layers.read(LAYERS))
+    copy, conv = trtexec.read_profile(tmp_path / "p.json", engine_layers.read(LAYERS))
     assert (copy.kind, copy.time_ms) == ("Reformat", 0.0586)
     assert (conv.name, conv.kind, conv.precision, conv.time_ms) == ("Conv_0", "CaskConvolution", "i8", 0.0660)
 
 
-def test_layers_say_what_computes():
-    found = engine_layers.effective(engine_layers.read(LAYERS))
-    assert dict(found.layers) == {"f16": 1, "f32": 1, "i8": 1}
-    assert engine_layers.effective(engine_layers.read('{"Layers": ["Conv_0", "Gemm_1"]}')) is None, (
-        "names alone tell nothing"
-    )
+def test_layers_have_the_types_that_they_compute_in():
+    assert dict(precision(engine_layers.read(LAYERS)).layers) == {"f16": 1, "f32": 1, "i8": 1}
+    assert precision(engine_layers.read('{"Layers": ["Conv_0", "Gemm_1"]}')) is None, "names have no types"
     assert engine_layers.read("no json") == ()
 
 
@@ -177,27 +175,27 @@ def test_layers_say_what_computes():
         ("FP8", "f8"), ("Row major Int8 format", "i8"), ("N/A due to dynamic shapes", ""), ("", ""),
     ],
 )  # fmt: skip
-def test_types_in_the_words_of_every_version(text, kind):
-    assert engine_layers.type_in(text) == kind
+def test_types_in_the_spelling_of_every_version(text, kind):
+    assert engine_layers.dtype_in(text) == kind
 
 
-def test_outputs_with_numbers_that_json_has_not(tmp_path):
+def test_outputs_with_numbers_that_json_does_not_have(tmp_path):
     values = "1.5, -inf, nan, -2"
     text = f'[\n{{ "name" : "y"\n  , "dimensions" : "2x2"\n  , "values" : [ {values} ]\n}}\n, '
     text += '{ "name" : "k", "dimensions" : "1", "values" : [ 7 ] }]'
     (tmp_path / "o.json").write_text(text)
-    found = trtexec.outputs_of(tmp_path / "o.json", {"y": "float32", "k": "int64"})
-    assert np.array_equal(found["y"], np.array([[1.5, -np.inf], [np.nan, -2]], np.float32), equal_nan=True)
-    assert found["k"].dtype == np.int64 and found["k"].tolist() == [7]
+    outputs = trtexec.read_outputs(tmp_path / "o.json", {"y": "float32", "k": "int64"})
+    assert np.array_equal(outputs["y"], np.array([[1.5, -np.inf], [np.nan, -2]], np.float32), equal_nan=True)
+    assert outputs["k"].dtype == np.int64 and outputs["k"].tolist() == [7]
     with raises(ArtifactError, "trtexec", "'o.json'"):
-        trtexec.outputs_of(tmp_path / "o.json", {"gone": "float32"})
+        trtexec.read_outputs(tmp_path / "o.json", {"gone": "float32"})
 
 
 # Faults, with a stub
 
 
 def stub(folder: Path, body: str, name: str = "trtexec") -> Path:
-    """Write a program that parses its options as trtexec does and then does `body`."""
+    """Write a program that parses its options as trtexec does and then runs `body`."""
     path = folder / name
     head = f"""\
         #!{sys.executable}
@@ -217,12 +215,12 @@ def stub(folder: Path, body: str, name: str = "trtexec") -> Path:
 def attempt(binary: Path, folder: Path, timeout_s: float = 30) -> str:
     engine = folder / "engine.plan"
     words = trtexec.build_argv(binary, GRAPH, plan(), engine, folder / "l.json", folder / "t.cache", "--noTF32")
-    return trtexec.run(words, folder / "log", timeout_s=timeout_s, doing="building the engine", partial=(engine,))
+    return trtexec.run(words, folder / "log", timeout_s=timeout_s, activity="building the engine", partial=(engine,))
 
 
 def test_a_build_that_works_leaves_its_file_and_its_log(tmp_path):
-    said = attempt(stub(tmp_path, "open(options['--saveEngine'], 'w').write('engine')"), tmp_path)
-    assert trtexec.version_of(said) == "10.3.0"
+    output = attempt(stub(tmp_path, "open(options['--saveEngine'], 'w').write('engine')"), tmp_path)
+    assert trtexec.version_of(output) == "10.3.0"
     assert (tmp_path / "engine.plan").read_text() == "engine"
 
 
@@ -239,8 +237,8 @@ def test_a_build_that_works_leaves_its_file_and_its_log(tmp_path):
         ("open(options['--saveEngine'], 'w')", "engine.plan"),
     ],
 )
-def test_a_build_that_fails_says_why_and_leaves_no_half_engine(tmp_path, body, message):
-    (tmp_path / "engine.plan").write_text("of an earlier try")
+def test_a_build_that_fails_gives_the_reason_and_leaves_no_partial_engine(tmp_path, body, message):
+    (tmp_path / "engine.plan").write_text("of an earlier run")
     with raises(BuildError, message) as failure:
         attempt(stub(tmp_path, body), tmp_path, timeout_s=2 if "sleep" in body else 30)
     assert not (tmp_path / "engine.plan").exists()
@@ -249,7 +247,7 @@ def test_a_build_that_fails_says_why_and_leaves_no_half_engine(tmp_path, body, m
 
 @pytest.mark.parametrize(
     ("line", "hint"),
-    [("[E] out of memory", "workspace_mb"), ("[E] Failed to parse onnx file", "parser refuses"), ("[E] else", "log")],
+    [("[E] out of memory", "workspace_mb"), ("[E] Failed to parse onnx file", "parser rejects"), ("[E] else", "log")],
 )
 def test_a_failure_has_a_hint_of_its_own(tmp_path, line, hint):
     with pytest.raises(BuildError) as failure:
@@ -257,18 +255,18 @@ def test_a_failure_has_a_hint_of_its_own(tmp_path, line, hint):
     assert hint in failure.value.hint
 
 
-def test_no_trtexec_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_trtexec_is_an_error_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(trtexec, "PLACES", ())
+    monkeypatch.setattr(trtexec, "PATHS", ())
     with raises(EnvironmentFault, "trtexec", "PATH", hint="libnvinfer-bin"):
         trtexec.find()
     assert trtexec.find(str(stub(tmp_path, "pass"))) == trtexec.find()
 
 
-def test_a_program_that_is_no_trtexec_is_told(tmp_path):
+def test_a_program_that_is_not_trtexec_is_refused(tmp_path):
     other = stub(tmp_path, "pass", "other")
     other.write_text("#!/bin/sh\necho hello\n")
     with raises(EnvironmentFault, "other'", "version", hint="libnvinfer-bin"):
-        trtexec.help_of(other, tmp_path / "help.log")
+        trtexec.read_help(other, tmp_path / "help.log")
     with raises(EnvironmentFault, "gone'", "Errno 2", hint="libnvinfer-bin"):
-        trtexec.help_of(tmp_path / "gone", tmp_path / "help.log")
+        trtexec.read_help(tmp_path / "gone", tmp_path / "help.log")

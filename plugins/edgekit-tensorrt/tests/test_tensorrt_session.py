@@ -1,6 +1,6 @@
-"""The session's plumbing, on stand-ins for the driver and TensorRT: order of copies, buffers, graphs, what is freed.
+"""The session on stubs of the driver and TensorRT: order of copies, buffers, graphs, what is freed.
 
-Nothing here is TensorRT or a GPU; what those do is seen on a board alone.
+Nothing here is TensorRT or a GPU; they are tested on a board only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_tensorrt import cuda, sidecar
+from edgekit_tensorrt import cuda, engine_info
 from edgekit_tensorrt.plan import PLAN, BuildPlan
 from edgekit_tensorrt.session import AHEAD, TensorRtSession
 
@@ -23,16 +23,16 @@ from edgekit.plugin import Payload, digest_of_file
 from edgekit.spec import TensorSpec
 from tests.wording import raises
 
-spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
+spec = importlib.util.spec_from_file_location("gpu_stub", Path(__file__).with_name("gpu_stub.py"))
 gpu = importlib.util.module_from_spec(spec)
-sys.modules["gpu_stand_in"] = gpu
+sys.modules["gpu_stub"] = gpu
 spec.loader.exec_module(gpu)
 
 WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 PART = Part("model", "model.onnx", (TensorSpec.parse("x:f32[N,4]"),), (TensorSpec.parse("y:f32[N,3]"),))
 
 
-def payload(folder: Path, driver, engine: bytes = b"engine of a stand-in", **board) -> Payload:
+def payload(folder: Path, driver, engine: bytes = b"engine of a stub", **board) -> Payload:
     file = folder / "engine.plan"
     file.write_bytes(engine)
     here = cuda.Cuda(driver)
@@ -44,7 +44,8 @@ def payload(folder: Path, driver, engine: bytes = b"engine of a stand-in", **boa
         "runtime": "tensorrt",
         **board,
     }
-    sidecar.Sidecar(digest_of_file(file), sidecar.Board(**facts), "tensorrt 10.3.0", 1.0).save(folder / "engine.json")
+    info = engine_info.EngineInfo(digest_of_file(file), engine_info.Board(**facts), "tensorrt 10.3.0", 1.0)
+    info.save(folder / "engine.json")
     return Payload(folder, ("engine.plan", "engine.json"), PART)
 
 
@@ -57,20 +58,20 @@ def feeds(rows: int, seed: int = 1) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(seed).standard_normal((rows, 4)).astype(np.float32)}
 
 
-def test_outputs_are_right_at_every_size_and_the_callers(tmp_path):
+def test_outputs_are_right_at_every_size_and_belong_to_the_caller(tmp_path):
     with closing(opened(tmp_path, gpu.Driver())) as session:
         first = session.run(feeds(2))
         for rows in (1, 8, 2):
-            fed = feeds(rows, rows)
-            np.testing.assert_allclose(session.run(fed)["y"], fed["x"] @ WEIGHTS, rtol=1e-6)
+            inputs = feeds(rows, rows)
+            np.testing.assert_allclose(session.run(inputs)["y"], inputs["x"] @ WEIGHTS, rtol=1e-6)
         np.testing.assert_allclose(first["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
         first["y"][...] = 0
 
 
-def test_feeds_in_any_layout_are_placed(tmp_path):
+def test_feeds_in_any_layout_are_copied(tmp_path):
     with closing(opened(tmp_path, gpu.Driver())) as session:
-        fed = {"x": np.asfortranarray(feeds(8)["x"])[::2]}
-        np.testing.assert_allclose(session.run(fed)["y"], fed["x"] @ WEIGHTS, rtol=1e-6)
+        inputs = {"x": np.asfortranarray(feeds(8)["x"])[::2]}
+        np.testing.assert_allclose(session.run(inputs)["y"], inputs["x"] @ WEIGHTS, rtol=1e-6)
 
 
 def test_a_bound_call_copies_runs_copies_and_waits(tmp_path):
@@ -96,7 +97,7 @@ def test_what_can_be_captured_is_one_launch_and_computes_the_same(tmp_path):
         np.testing.assert_allclose(outputs, feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
 
 
-def test_a_graph_that_computes_otherwise_is_not_used(tmp_path, monkeypatch):
+def test_a_graph_with_other_outputs_is_not_used(tmp_path, monkeypatch):
     driver = gpu.Driver()
     monkeypatch.setattr(gpu.Driver, "cuGraphLaunch", lambda self, graph, stream: session_outputs(session)[...].fill(7))
     session = opened(tmp_path, driver)
@@ -112,9 +113,9 @@ def test_a_graph_that_computes_otherwise_is_not_used(tmp_path, monkeypatch):
 
 def test_runs_and_bound_calls_do_not_disturb_each_other(tmp_path):
     with closing(opened(tmp_path, gpu.Driver())) as session:
-        one, other = session.bind(feeds(2, 1)), session.bind(feeds(4, 2))
+        first, second = session.bind(feeds(2, 1)), session.bind(feeds(4, 2))
         for _ in range(3):
-            one(), other()
+            first(), second()
             np.testing.assert_allclose(session.run(feeds(3))["y"], feeds(3)["x"] @ WEIGHTS, rtol=1e-6)
 
 
@@ -132,7 +133,7 @@ def test_closing_frees_everything_once(tmp_path):
             use()
 
 
-def test_layers_tell_their_types_and_times(tmp_path):
+def test_layers_have_types_and_times(tmp_path):
     with closing(opened(tmp_path, gpu.Driver())) as session:
         assert (session.precision.main, dict(session.precision.layers)) == ("f16", {"f16": 1})
         (layer,) = session.profile(feeds(2))
@@ -148,7 +149,7 @@ def test_sizes_beyond_the_profile_are_refused_and_nothing_leaks(tmp_path):
         session.run(feeds(8))
 
 
-def test_an_output_of_no_known_size_is_refused(tmp_path):
+def test_an_output_of_unknown_size_is_refused(tmp_path):
     with (
         closing(opened(tmp_path, gpu.Driver(), unsized=True)) as session,
         raises(UnsupportedError, "'y'", hint="non-maximum suppression"),
@@ -164,41 +165,41 @@ def test_memory_that_runs_out_is_a_device_error_and_leaves_nothing(tmp_path):
         assert driver.memory == {}
 
 
-def test_an_engine_that_does_not_load_says_what_tensorrt_said(tmp_path):
+def test_an_engine_that_does_not_load_is_an_error_with_tensorrts_reason(tmp_path):
     driver = gpu.Driver()
-    made = payload(tmp_path, driver, b"something else")
+    broken = payload(tmp_path, driver, b"something else")
     with raises(ArtifactError, "'engine.plan'", "magic tag does not match", hint="edgekit finish"):
-        TensorRtSession(made, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+        TensorRtSession(broken, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
     assert driver.contexts == 0
 
 
 def test_tensors_of_another_name_or_type_than_the_manifests_are_refused(tmp_path):
     driver = gpu.Driver()
-    made = payload(tmp_path, driver)
-    for output, said in (
+    finished = payload(tmp_path, driver)
+    for output, facts in (
         ("y:f16[N,3]", ("y (float32)", "y (float16)")),
         ("z:f32[N,3]", ("y (float32)", "z (float32)")),
     ):
-        other = replace(made, part=replace(PART, outputs=(TensorSpec.parse(output),)))
-        with raises(ArtifactError, said):
+        other = replace(finished, part=replace(PART, outputs=(TensorSpec.parse(output),)))
+        with raises(ArtifactError, facts):
             TensorRtSession(other, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
     assert driver.contexts == 0
 
 
 def test_an_engine_of_another_board_is_refused_with_every_difference(tmp_path):
     driver = gpu.Driver()
-    made = payload(tmp_path, driver, sm="8.6", tensorrt="10.16.2", power_mode="15W")
+    other = payload(tmp_path, driver, sm="8.6", tensorrt="10.16.2", power_mode="15W")
     differences = (
         ("compute capability", "8.6", "8.7"),
         ("TensorRT", "10.16.2", "10.3.0"),
         ("power mode", "15W", "unknown"),
     )
     with raises(ArtifactError, *differences, hint="edgekit finish"):
-        TensorRtSession(made, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+        TensorRtSession(other, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
 
 
 @pytest.mark.parametrize("fails", ["cuInit", "cuDeviceGet"])
-def test_no_gpu_is_a_fault_of_the_environment(fails):
+def test_a_missing_gpu_is_an_environment_fault(fails):
     with raises(EnvironmentFault, fails, "CUDA_ERROR_NO_DEVICE", hint="--runtime nvidia"):
         cuda.Cuda(gpu.Driver(fails={fails: gpu.NO_DEVICE}))
 
@@ -213,22 +214,22 @@ def test_a_driver_that_lacks_a_function_is_too_old():
         cuda.Cuda(Old()).stream()
 
 
-def test_the_device_tells_what_it_is():
+def test_the_device_reports_its_name_and_versions():
     device = cuda.Cuda(gpu.Driver((11, 0)))
     assert (device.sm, device.name, device.driver, device.integrated) == ("11.0", "Orin", "12.6", True)
 
 
 @pytest.mark.parametrize(("sm", "opens"), [("8.7", True), ("8.6", False)])
 def test_an_engine_compiled_ahead_opens_on_its_compute_capability_alone(tmp_path, sm, opens):
-    """TensorRT for RTX compiles without the device: there is no sidecar, the build plan says the GPU."""
+    """TensorRT for RTX compiles without the device and writes no `engine.json`: the build plan has the GPU's SM."""
     driver = gpu.Driver()
-    (tmp_path / AHEAD).write_bytes(b"engine of a stand-in")
+    (tmp_path / AHEAD).write_bytes(b"engine of a stub")
     BuildPlan(target="card", precision="f32", opset=17, sm=sm, options={"runtime": "rtx"}).save(tmp_path / PLAN)
-    made = Payload(tmp_path, (AHEAD, PLAN), PART)
+    ahead = Payload(tmp_path, (AHEAD, PLAN), PART)
     if opens:
-        card = TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+        card = TensorRtSession(ahead, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
         with closing(card) as session:
             np.testing.assert_allclose(session.run(feeds(2))["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
         return
     with raises(ArtifactError, ("SM 8.6", "Orin", "SM 8.7")):
-        TensorRtSession(made, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+        TensorRtSession(ahead, "rtx", trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))

@@ -1,8 +1,8 @@
-"""Run the graph that ships on ONNX Runtime's CPU kernels, to see what it computes where its device is not.
+"""Run the graph of a payload on ONNX Runtime's CPU kernels, to check its outputs on a machine without its device.
 
-Build side: imports onnxruntime on use. Operators in f16 and bf16 are rounded as `emulate.py` says. Q/DQ pairs are not
-fused into integer kernels: they round, and products are summed, in float, as TensorRT's kernels sum in 32 bits. So no
-sum saturates as it may in kernels of this processor.
+Build side: imports onnxruntime on use. Operators in f16 and bf16 are rounded by `emulate.py`. Q/DQ pairs are not fused
+into integer kernels: they round, and products are summed in float, as TensorRT's kernels sum in 32 bits. So no sum
+saturates as it may in integer kernels of this processor.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CPU = "CPUExecutionProvider"
 
 
-class GateSession:
-    """The graph of a payload, on this machine's processor. It says what is computed, and nothing of speed."""
+class CpuSession:
+    """The graph of a payload on this machine's processor: for its outputs, not for its speed."""
 
     def __init__(self, payload: Payload) -> None:
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
@@ -34,47 +34,47 @@ class GateSession:
 
     @property
     def precision(self) -> Precision:
-        """Return what was asked for: what an engine's layers run in is told by its device alone."""
+        """Return the precision that was requested: only the device can report what an engine's layers run in."""
         main = self._plan.precision.partition("+")[0]
         return Precision(main if main in ("f32", "f16", "bf16", "i8") else "f32")
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once; the outputs are the caller's."""
+        """Run once; the outputs belong to the caller."""
         session = self._open_session()
         check_feeds(self.inputs, feeds)
         try:
             outputs = session.run(self._names, dict(feeds))
         except Exception as error:
             raise UsageError(
-                f"the model fails on these inputs: {error}", hint="check the values and sizes that are fed"
+                f"the model fails on these inputs: {error}", hint="check the values and sizes of the inputs"
             ) from error
         return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Return a call that runs the graph here; its time says nothing of the device."""
+        """Return a call that runs the graph here; its time is not the device's."""
         self.run(feeds)
-        held = {name: array.copy() for name, array in feeds.items()}
+        copies = {name: array.copy() for name, array in feeds.items()}
 
         def bound() -> None:
-            self._open_session().run(self._names, held)
+            self._open_session().run(self._names, copies)
 
         return bound
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
         """Raise UnsupportedError: layers are timed on the device."""
-        raise UnsupportedError("layers are timed on the device, this machine only checks outputs.")
+        raise UnsupportedError("layers are timed on the device; this machine only checks outputs.")
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
         self._session = None
 
     def _graph(self, path: Path) -> Path | bytes:
-        """Return the graph to run: the file itself, or its bytes with the rounding of f16 and bf16 written out."""
+        """Return the graph to run: the file, or its bytes with explicit rounding of f16 and bf16."""
         if set(self._plan.precision.split("+")).isdisjoint(("f16", "bf16")):
             return path
-        from edgekit_tensorrt.emulate import emulated
+        from edgekit_tensorrt.emulate import with_explicit_rounding
 
-        return emulated(path) or path
+        return with_explicit_rounding(path) or path
 
     def _open_session(self) -> Any:
         if self._session is None:
@@ -91,7 +91,7 @@ def load(model: Path | bytes) -> Any:
         import onnxruntime as ort
     except Exception as error:  # a broken build raises more than ImportError
         raise EnvironmentFault(
-            f"outputs are checked on onnxruntime, which does not import: {error}.", hint="pip install onnxruntime"
+            f"outputs are checked on onnxruntime, which cannot be imported: {error}.", hint="pip install onnxruntime"
         ) from error
     settings = ort.SessionOptions()
     settings.log_severity_level = 4
@@ -102,7 +102,7 @@ def load(model: Path | bytes) -> Any:
         message = str(error)
         if "NOT_IMPLEMENTED" in message or "not a registered" in message or "under development" in message:
             raise UnsupportedError(
-                f"the graph cannot be checked here: ONNX Runtime has no CPU kernel for a part of it: {message}",
+                f"the graph cannot be checked here; ONNX Runtime lacks a CPU kernel for a part of it: {message}",
                 hint="choose another recipe, or pip install --upgrade onnxruntime",
             ) from error
         raise ArtifactError(f"'{GRAPH}' cannot be loaded: {error}", hint="copy or export the bundle again") from error

@@ -1,4 +1,4 @@
-"""The adapter's build, run for real by the builder that needs no GPU: TensorRT for RTX."""
+"""Building engines with the real builder that needs no GPU: TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_tensorrt import adapter, child, runtime
+from edgekit_tensorrt import build_process, engine_builder, runtime
 from edgekit_tensorrt.plan import BuildPlan, Profile
 
-from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError
+from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError
 from tests.wording import raises
 
 onnx = pytest.importorskip("onnx")
@@ -48,64 +48,66 @@ def trt():
 
 def test_a_graph_with_free_sizes_becomes_an_engine(trt, tmp_path):
     options = {"workspace_mb": 64, "optimization_level": 2, "sparse": True}
-    made = adapter.build(trt, write(tmp_path / "m.onnx"), plan(**options), compute_capability="8.6")
-    assert len(made.engine) > 1000 and made.seconds > 0
-    assert made.timing_cache is None, "compiled ahead, nothing is timed"
+    built = engine_builder.build(trt, write(tmp_path / "m.onnx"), plan(**options), compute_capability="8.6")
+    assert len(built.engine) > 1000 and built.seconds > 0
+    assert built.timing_cache is None, "compiled ahead of time, nothing is timed"
 
 
 def test_fixed_sizes_need_no_profile(trt, tmp_path):
-    made = adapter.build(trt, write(tmp_path / "m.onnx", 2), plan(profiles=()), compute_capability="8.9")
-    assert made.engine
+    built = engine_builder.build(trt, write(tmp_path / "m.onnx", 2), plan(profiles=()), compute_capability="8.9")
+    assert built.engine
 
 
 def test_the_configuration_is_the_plans(trt, tmp_path):
-    log = adapter.logger(trt, [])
-    builder, network, _parser, accepted = adapter.parsed(trt, log, write(tmp_path / "m.onnx"))
+    log = engine_builder.logger(trt, [])
+    builder, network, _parser, accepted = engine_builder.parse_network(trt, log, write(tmp_path / "m.onnx"))
     assert accepted
-    asked = plan(workspace_mb=64, optimization_level=4, sparse=True)
-    config = adapter.configured(trt, builder, network, asked, "8.6")
+    build_plan = plan(workspace_mb=64, optimization_level=4, sparse=True)
+    config = engine_builder.builder_config(trt, builder, network, build_plan, "8.6")
     assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 64 << 20
     assert config.builder_optimization_level == 4
     assert config.get_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     assert config.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
     assert config.num_optimization_profiles == 1
-    assert not config.get_flag(trt.BuilderFlag.TF32), "float products lose no bits that were not offered"
-    allowed = adapter.configured(trt, builder, network, plan(precision="tf32"), "8.6")
+    assert not config.get_flag(trt.BuilderFlag.TF32), "products of floats keep all their bits"
+    allowed = engine_builder.builder_config(trt, builder, network, plan(precision="tf32"), "8.6")
     assert allowed.get_flag(trt.BuilderFlag.TF32)
     assert not allowed.get_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
 
 
 def test_dla_with_its_fallback_is_set(trt, tmp_path):
-    builder = trt.Builder(adapter.logger(trt, []))
+    builder = trt.Builder(engine_builder.logger(trt, []))
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    config = adapter.configured(trt, builder, network, plan(dla_core=0, profiles=()), "8.6")
+    config = engine_builder.builder_config(trt, builder, network, plan(dla_core=0, profiles=()), "8.6")
     assert config.default_device_type == trt.DeviceType.DLA
     assert config.get_flag(trt.BuilderFlag.GPU_FALLBACK)
-    alone = adapter.configured(trt, builder, network, plan(dla_core=0, gpu_fallback=False, profiles=()), "8.6")
+    alone = engine_builder.builder_config(
+        trt, builder, network, plan(dla_core=0, gpu_fallback=False, profiles=()), "8.6"
+    )
     assert not alone.get_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def test_the_parsers_refusal_names_the_node(trt, tmp_path):
     path = write(tmp_path / "m.onnx", 2, kind="NoSuchOperator", domain="elsewhere")
     with pytest.raises(UnsupportedError) as refusal:
-        adapter.build(trt, path, plan(profiles=()), compute_capability="8.6")
+        engine_builder.build(trt, path, plan(profiles=()), compute_capability="8.6")
     assert "'product' (NoSuchOperator)" in refusal.value.problems[0]
 
 
 def test_a_plan_without_sizes_for_a_free_input_is_refused(trt, tmp_path):
     with raises(BuildError, "x", hint="--shape"):
-        adapter.build(trt, write(tmp_path / "m.onnx"), plan(profiles=()), compute_capability="8.6")
+        engine_builder.build(trt, write(tmp_path / "m.onnx"), plan(profiles=()), compute_capability="8.6")
 
 
 def test_sizes_that_contradict_the_graph_are_refused(trt, tmp_path):
     wrong = (Profile("x", (1, 5), (2, 5), (8, 5)),)
     with pytest.raises(BuildError):
-        adapter.build(trt, write(tmp_path / "m.onnx"), plan(profiles=wrong), compute_capability="8.6")
+        engine_builder.build(trt, write(tmp_path / "m.onnx"), plan(profiles=wrong), compute_capability="8.6")
 
 
 def test_a_gpu_that_it_does_not_build_for_is_refused(trt, tmp_path):
     with raises(UnsupportedError, "SM 8.7", hint="edgekit finish"):
-        adapter.build(trt, write(tmp_path / "m.onnx"), plan(), compute_capability="8.7")
+        engine_builder.build(trt, write(tmp_path / "m.onnx"), plan(), compute_capability="8.7")
 
 
 def job(folder: Path, **more) -> dict:
@@ -116,18 +118,18 @@ def job(folder: Path, **more) -> dict:
     }  # fmt: skip
 
 
-def test_the_child_writes_the_engine_whole(tmp_path):
+def test_the_child_writes_the_complete_engine(tmp_path):
     write(tmp_path / "m.onnx")
-    told = child.build(job(tmp_path), tmp_path)
-    assert told["seconds"] > 0
+    result = build_process.build(job(tmp_path), tmp_path)
+    assert result["seconds"] > 0
     assert (tmp_path / "engine.plan").stat().st_size > 1000
     assert not list(tmp_path.glob("*.new"))
 
 
-def test_what_the_child_refuses_is_raised_here(tmp_path):
+def test_an_error_in_the_child_is_raised_here(tmp_path):
     write(tmp_path / "m.onnx", 2, kind="NoSuchOperator", domain="elsewhere")
     with raises(UnsupportedError, "'product'", "NoSuchOperator") as refusal:
-        child.build(job(tmp_path), tmp_path)
+        build_process.build(job(tmp_path), tmp_path)
     assert "NoSuchOperator" in refusal.value.problems[0]
     assert not (tmp_path / "engine.plan").exists()
 
@@ -135,7 +137,7 @@ def test_what_the_child_refuses_is_raised_here(tmp_path):
 def test_a_child_that_takes_too_long_is_stopped(tmp_path):
     write(tmp_path / "m.onnx")
     with raises(BuildError, "0.01 s", hint="edgekit doctor"):
-        child.build(job(tmp_path), tmp_path, timeout_s=0.01)
+        build_process.build(job(tmp_path), tmp_path, timeout_s=0.01)
     assert not (tmp_path / "engine.plan").exists()
 
 
@@ -143,23 +145,23 @@ def test_a_child_that_crashes_is_a_message(tmp_path, monkeypatch):
     site = tmp_path / "site" / "tensorrt_rtx"
     site.mkdir(parents=True)
     (site / "__init__.py").write_text(
-        "import os, sys\nprint('[E] about to fall', file=sys.stderr, flush=True)\nos.abort()\n"
+        "import os, sys\nprint('[E] about to crash', file=sys.stderr, flush=True)\nos.abort()\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
     write(tmp_path / "m.onnx")
     with raises(BuildError, "SIGABRT", hint="edgekit doctor") as crash:
-        child.build(job(tmp_path), tmp_path)
-    assert "about to fall" in crash.value.message
+        build_process.build(job(tmp_path), tmp_path)
+    assert "about to crash" in crash.value.message
 
 
-def test_without_a_driver_tensorrt_is_not_even_asked(tmp_path):
+def test_without_a_driver_tensorrt_is_not_called(tmp_path):
     from edgekit_tensorrt import cuda
 
     try:
         cuda.driver()
     except EnvironmentFault:
         write(tmp_path / "m.onnx")
-        with raises(EdgekitError, re.compile(r"no NVIDIA driver|cuInit")):
-            child.build(job(tmp_path, compute_capability=None), tmp_path)
+        with raises(EnvironmentFault, re.compile(r"no NVIDIA driver|cuInit")):
+            build_process.build(job(tmp_path, compute_capability=None), tmp_path)
     else:
         pytest.skip("this machine has a driver")

@@ -1,4 +1,4 @@
-"""What is refused before any compiler is asked: every problem at once, each node by its name."""
+"""What is refused without a compiler: every problem at once, each node by its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from edgekit_tensorrt import TensorRT, facts
+from edgekit_tensorrt import TensorRT, support_matrix
 from edgekit_tensorrt.plan import BuildPlan
 from onnx import TensorProto, helper, numpy_helper
 
@@ -22,7 +22,7 @@ from tests.wording import Fact, mentions
 FLOAT = TensorProto.FLOAT
 
 
-def model(
+def write(
     folder: Path, nodes: list[Any], *, shape: tuple[Any, ...] = (1, 3, 8, 8), opset: int = 17, **more: Any
 ) -> Model:
     """Write a graph from `x` to `y`."""
@@ -43,15 +43,15 @@ def model(
     return Model("onnx", (part,), folder=folder, **more)
 
 
-def problems(found: Model, goal: str | Target) -> list[str]:
-    return list(TensorRT().supports(found, catalog.target(goal) if isinstance(goal, str) else goal).problems)
+def problems(model: Model, target: str | Target) -> list[str]:
+    return list(TensorRT().supports(model, catalog.target(target) if isinstance(target, str) else target).problems)
 
 
 # Precision by compute capability, before there is a graph
 
 
 @pytest.mark.parametrize(
-    ("precision", "goal", "says"),
+    ("precision", "target", "facts"),
     [
         ("f16", "jetson", None),
         ("i8+f16", "jetson-orin-nano", None),
@@ -70,15 +70,15 @@ def problems(found: Model, goal: str | Target) -> list[str]:
         ("f16", "nvidia-rtx:9.0", ("TensorRT for RTX", "9.0")),
     ],
 )
-def test_precision_is_judged_at_planning(precision: str, goal: str, says: Fact | None) -> None:
-    found = problems(Model("onnx", precision=precision), goal)
-    assert mentions(" ".join(found), says) if says else found == []
+def test_precision_is_checked_at_planning(precision: str, target: str, facts: Fact | None) -> None:
+    messages = problems(Model("onnx", precision=precision), target)
+    assert mentions(" ".join(messages), facts) if facts else messages == []
 
 
 # Operators
 
 
-def test_every_problem_is_told_at_once_with_its_node(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_with_its_node(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Warp", ["x"], ["a"], "warp", domain="com.acme"),
         helper.make_node("MaxPool", ["a"], ["b", "where"], "pool", kernel_shape=[2, 2], dilations=[2, 2]),
@@ -88,9 +88,9 @@ def test_every_problem_is_told_at_once_with_its_node(tmp_path: Path) -> None:
         helper.make_node("Identity", ["e"], ["y"], "same"),
     ]
     weights = {"s": np.ones(4, np.float32), "k": np.array([5000])}
-    found = problems(model(tmp_path, nodes, shape=("N", 3, 8, 8), weights=weights, precision="f8"), "jetson-orin-nano")
-    said = "\n".join(found)
-    for named in (
+    model = write(tmp_path, nodes, shape=("N", 3, 8, 8), weights=weights, precision="f8")
+    messages = problems(model, "jetson-orin-nano")
+    for facts in (
         ("8.7", "f8"),
         ("Warp", "'com.acme'", "'warp'"),
         ("MaxPool", "'pool'", "dilations"),
@@ -100,26 +100,26 @@ def test_every_problem_is_told_at_once_with_its_node(tmp_path: Path) -> None:
         ("TopK", "'top'", "3840"),
         ("'N'", "'x'", "'jetson-orin-nano'"),
     ):
-        assert any(mentions(problem, named) for problem in found), said
-    assert len(found) == 8
+        assert any(mentions(message, facts) for message in messages), messages
+    assert len(messages) == 8
 
 
-def test_an_operator_of_a_newer_tensorrt_says_since_when(tmp_path: Path) -> None:
-    made = model(tmp_path, [helper.make_node("BlackmanWindow", ["x"], ["y"], "window")])
-    (said,) = problems(made, "jetson")
-    assert mentions(said, ("TensorRT 10.3", "BlackmanWindow", "'window'", "10.4"))
-    assert problems(made, "jetson-thor") == [], "JetPack 7.2 brings 10.16"
+def test_the_version_that_added_an_operator_is_named(tmp_path: Path) -> None:
+    model = write(tmp_path, [helper.make_node("BlackmanWindow", ["x"], ["y"], "window")])
+    (message,) = problems(model, "jetson")
+    assert mentions(message, ("TensorRT 10.3", "BlackmanWindow", "'window'", "10.4"))
+    assert problems(model, "jetson-thor") == [], "JetPack 7.2 has 10.16"
 
 
 def test_the_opset_must_suit_the_oldest_tensorrt(tmp_path: Path) -> None:
-    made = model(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], opset=23)
-    (said,) = problems(made, "jetson")
-    assert mentions(said, ("opset 23", "TensorRT 10.3", "9 to 21"))
-    assert problems(made, "jetson-thor") == []
+    model = write(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], opset=23)
+    (message,) = problems(model, "jetson")
+    assert mentions(message, ("opset 23", "TensorRT 10.3", "9 to 21"))
+    assert problems(model, "jetson-thor") == []
 
 
 @pytest.mark.parametrize(
-    ("zero", "kind", "says"),
+    ("zero", "kind", "facts"),
     [
         (0, TensorProto.INT8, None),
         (3, TensorProto.INT8, ("zero point", "0")),
@@ -127,59 +127,64 @@ def test_the_opset_must_suit_the_oldest_tensorrt(tmp_path: Path) -> None:
         (0, TensorProto.INT32, ("int32", "int8", "fp8", "int4", "float")),
     ],
 )
-def test_pairs_must_be_symmetric(tmp_path: Path, zero: int, kind: int, says: str | None) -> None:
+def test_pairs_must_be_symmetric(tmp_path: Path, zero: int, kind: int, facts: Fact | None) -> None:
     nodes = [
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], "unpack"),
         helper.make_node("Add", ["x", "w"], ["y"], "add"),
     ]
     tensors = [helper.make_tensor("q", kind, [8], [1] * 8), helper.make_tensor("z", kind, [], [zero])]
-    found = problems(model(tmp_path, nodes, weights={"s": np.float32(0.1)}, tensors=tensors), "jetson")
-    assert found == [] if says is None else (len(found) == 1 and says in found[0] and "'unpack'" in found[0])
+    messages = problems(write(tmp_path, nodes, weights={"s": np.float32(0.1)}, tensors=tensors), "jetson")
+    if facts is None:
+        assert messages == []
+    else:
+        (message,) = messages
+        assert mentions(message, facts, "'unpack'")
 
 
 def test_text_has_a_range_under_the_exporters_name(tmp_path: Path) -> None:
-    made = model(tmp_path / "in", [helper.make_node("Relu", ["x"], ["y"])], shape=("batch_size", "sequence_length"))
-    assert problems(made, "jetson") == []
+    model = write(tmp_path / "in", [helper.make_node("Relu", ["x"], ["y"])], shape=("batch_size", "sequence_length"))
+    assert problems(model, "jetson") == []
     (tmp_path / "out").mkdir()
-    TensorRT().build(made, target.load("jetson"), {}, tmp_path / "out")
+    TensorRT().build(model, target.load("jetson"), {}, tmp_path / "out")
     (profile,) = BuildPlan.load(tmp_path / "out" / "plan.json").profiles
     assert (profile.min, profile.opt, profile.max) == ((1, 1), (1, 128), (1, 512))
 
 
 def test_tables_agree_with_themselves() -> None:
-    assert not facts.OPERATORS & set(facts.ADDED), "an operator is there from the start or came later"
-    assert set(facts.ON_DLA) <= facts.OPERATORS
+    assert not support_matrix.OPERATORS & set(support_matrix.ADDED), (
+        "an operator is either in the first version or added later"
+    )
+    assert set(support_matrix.ON_DLA) <= support_matrix.OPERATORS
     schemas = {schema.name for schema in onnx.defs.get_all_schemas()}
     old = {"ImageScaler", "ParametricSoftplus", "ScaledTanh"}  # of ONNX before its version 1.2
-    assert {*facts.OPERATORS, *facts.ADDED} - old <= schemas
-    assert [facts.newest_opset(version) for version in ((10, 3), (10, 16), (11, 4))] == [21, 24, 25]
+    assert {*support_matrix.OPERATORS, *support_matrix.ADDED} - old <= schemas
+    assert [support_matrix.newest_opset(version) for version in ((10, 3), (10, 16), (11, 4))] == [21, 24, 25]
 
 
 # DLA and memory
 
 
-def on_dla(sm_software: str = "TensorRT 10.3", **options: Any) -> Target:
-    device = Device(arch="aarch64", sm="8.7", dla=2, software={"JetPack": sm_software})
+def on_dla(software: str = "TensorRT 10.3", **options: Any) -> Target:
+    device = Device(arch="aarch64", sm="8.7", dla=2, software={"JetPack": software})
     return Target("board", "a board", ("tensorrt",), device=device, options={"tensorrt": {"dla_core": 0, **options}})
 
 
 def test_the_deep_learning_accelerator_has_rules_of_its_own(tmp_path: Path) -> None:
     nodes = [helper.make_node("Erf", ["x"], ["y"], "erf")]
-    fixed, free = model(tmp_path / "a", nodes, precision="f16"), model(tmp_path / "b", nodes, shape=("N", 3, 8, 8))
-    assert problems(fixed, on_dla()) == [], "what it does not take runs on the GPU"
+    fixed, free = write(tmp_path / "a", nodes, precision="f16"), write(tmp_path / "b", nodes, shape=("N", 3, 8, 8))
+    assert problems(fixed, on_dla()) == [], "an operator that it does not support runs on the GPU"
     assert mentions(problems(fixed, on_dla(gpu_fallback=False))[0], "Erf", "'erf'")
     assert mentions(problems(fixed, on_dla(dla_core=2))[0], "core 2")
     assert mentions(problems(fixed, on_dla("TensorRT 10.16.2"))[0], "10.7")
-    said = " ".join(problems(free, on_dla()))
-    assert mentions(said, "f16", "i8", "sizes")
-    large = model(tmp_path / "c", nodes, shape=(1, 3, 9000, 8), precision="f16")
+    assert mentions(" ".join(problems(free, on_dla())), "f16", "i8", "sizes")
+    large = write(tmp_path / "c", nodes, shape=(1, 3, 9000, 8), precision="f16")
     assert mentions(problems(large, on_dla())[0], "8192")
 
 
 def test_a_model_beyond_the_memory_names_its_widest_operator(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["h"], "wide"), helper.make_node("Slice", ["h", "a", "b"], ["y"], "cut")]
-    made = model(tmp_path, nodes, shape=(1, 3, 1024, 1024), weights={"a": np.array([0]), "b": np.array([1])})
+    model = write(tmp_path, nodes, shape=(1, 3, 1024, 1024), weights={"a": np.array([0]), "b": np.array([1])})
     small = Target("small", "a board", device=Device(memory_mb=16))
-    (said,) = problems(made, small)
-    assert mentions(said, ("24 MB", "0 MB", "24 MB", "Relu", "'wide'", "16 MB"))
-    assert problems(made, "jetson-orin-nano") == []
+    (message,) = problems(model, small)
+    assert mentions(message, ("24 MB", "0 MB", "24 MB", "Relu", "'wide'", "16 MB"))
+    assert problems(model, "jetson-orin-nano") == []

@@ -1,7 +1,7 @@
-"""The whole way by the command line: export, finish, verify, an update of the board, finish again. Plumbing only.
+"""TensorRT bundles by the command line on a stubbed board: export, finish, verify, an update, finish again.
 
-The driver is a few functions of C that tell an Orin, trtexec a script that runs the graph on ONNX Runtime. No engine is
-real here, and no time is.
+The driver is a few C functions that report an Orin; trtexec is a script that runs the graph on ONNX Runtime. No engine
+and no time is real.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ if "--exportOutput" in options:
     session = onnxruntime.InferenceSession(options["--loadEngine"])
     (y,) = session.run(None, {{name: np.fromfile(file, np.float32).reshape(session.get_inputs()[0].shape)}})
     values = [float(format(v + float(os.environ.get("STUB_ERROR", 0)), "g")) for v in y.ravel()]
-    one = dict(name=session.get_outputs()[0].name, dimensions="x".join(map(str, y.shape)), values=values)
-    json.dump([one], open(options["--exportOutput"], "w"))
+    output = dict(name=session.get_outputs()[0].name, dimensions="x".join(map(str, y.shape)), values=values)
+    json.dump([output], open(options["--exportOutput"], "w"))
 """
 
 
@@ -60,7 +60,7 @@ def board(tmp_path, monkeypatch):
     """Return a function that runs the command line on a stubbed board."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("there is no C compiler to make a driver with")
+        pytest.skip("the driver cannot be built: no C compiler")
     site = tmp_path / "board"
     site.mkdir()
     (site / "driver.c").write_text(DRIVER)
@@ -92,16 +92,16 @@ def write(folder: Path) -> None:
     opsets = [onnx.helper.make_opsetid("", 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "model.onnx")
     (folder / "here.toml").write_text(
-        'extends = "host"\nsummary = "This machine, with an Orin of straw"\nbackends = ["tensorrt"]\n'
+        'extends = "host"\nsummary = "This machine, with a stubbed Orin"\nbackends = ["tensorrt"]\n'
         '[candidates]\ntensorrt = ["fp32"]\n[device]\nsm = "8.7"\n'
     )
 
 
 @pytest.mark.slow
-def test_a_bundle_goes_all_the_way_and_comes_back_after_an_update(board, tmp_path):
+def test_a_bundle_is_exported_finished_and_finished_again_after_an_update(board, tmp_path):
     write(tmp_path)
-    said = board("export", "model.onnx", "--target", "./here.toml", "--output", "out")
-    assert mentions(said, "`edgekit finish`")
+    output = board("export", "model.onnx", "--target", "./here.toml", "--output", "out")
+    assert mentions(output, "`edgekit finish`")
     assert "is portable" in board("verify", "out", code=8)
 
     report = json.loads(board("finish", "out", "--json", "-q"))

@@ -1,4 +1,4 @@
-"""Finishing on a board, with a stub for trtexec and a stand-in for the driver: plumbing only, no engine is real."""
+"""Finishing on a board with stubs of trtexec and the driver: the plugin's own work only, no engine is real."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_tensorrt import TensorRT, cuda, runtime, sidecar, trtexec
+from edgekit_tensorrt import TensorRT, cuda, engine_info, runtime, trtexec
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
 from edgekit_tensorrt.session import open_engine
 from edgekit_tensorrt.trtexec_session import TrtexecSession
@@ -22,7 +22,7 @@ from edgekit.spec import TensorSpec
 from edgekit.target.target import Target
 from tests.wording import mentions, raises
 
-spec = importlib.util.spec_from_file_location("gpu_stand_in", Path(__file__).with_name("gpu_stand_in.py"))
+spec = importlib.util.spec_from_file_location("gpu_stub", Path(__file__).with_name("gpu_stub.py"))
 gpu = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gpu)
 
@@ -41,8 +41,8 @@ if "--saveEngine" in options:
     open(options["--timingCacheFile"], "w").write("cache")
     json.dump({LAYERS!r}, open(options["--exportLayerInfo"], "w"))
 if "--exportTimes" in options:
-    one = dict(latencyMs=2.0, computeMs=1.5, h2dMs=0.25, d2hMs=0.25)
-    json.dump([one] * 11, open(options["--exportTimes"], "w"))
+    entry = dict(latencyMs=2.0, computeMs=1.5, h2dMs=0.25, d2hMs=0.25)
+    json.dump([entry] * 11, open(options["--exportTimes"], "w"))
 if "--exportOutput" in options:
     name, _, file = options["--loadInputs"].partition(":")
     y = np.fromfile(file, np.float32).reshape(2, 4) @ np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -50,16 +50,16 @@ if "--exportOutput" in options:
     text = '[{{ "name" : "y", "dimensions" : "2x3", "values" : [ ' + values + " ] }}]"
     open(options["--exportOutput"], "w").write(text)
 if "--exportProfile" in options:
-    one = {{"name": "product", "averageMs": 0.5, "medianMs": 0.4}}
-    json.dump([{{"count": 10}}, one], open(options["--exportProfile"], "w"))
+    layer = {{"name": "product", "averageMs": 0.5, "medianMs": 0.4}}
+    json.dump([{{"count": 10}}, layer], open(options["--exportProfile"], "w"))
 """
 
 
 @pytest.fixture
 def driver(monkeypatch):
-    made = gpu.Driver()
-    monkeypatch.setattr(cuda, "driver", lambda: cuda.Cuda(made))
-    return made
+    driver = gpu.Driver()
+    monkeypatch.setattr(cuda, "driver", lambda: cuda.Cuda(driver))
+    return driver
 
 
 @pytest.fixture
@@ -69,13 +69,13 @@ def binary(tmp_path, monkeypatch) -> Path:
     path.parent.mkdir()
     path.write_text(STUB)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(trtexec, "PLACES", (str(path),))
+    monkeypatch.setattr(trtexec, "PATHS", (str(path),))
     monkeypatch.setattr(runtime, "module", absent)
     return path
 
 
 def absent(kind: str = "tensorrt", root: Path = Path("/")):
-    raise EnvironmentFault("the Python module 'tensorrt' is not here.", hint=runtime.MISSING[kind])
+    raise EnvironmentFault("the Python module 'tensorrt' is not installed.", hint=runtime.MISSING[kind])
 
 
 def prepared(folder: Path, **more) -> Payload:
@@ -93,43 +93,43 @@ def finished(tmp_path: Path, **more):
     return built, Payload(work, built.files, PART, built.options)
 
 
-def test_what_trtexec_builds_is_whole_and_knows_its_board(tmp_path, driver, binary):
+def test_what_trtexec_builds_is_complete_and_records_its_board(tmp_path, driver, binary):
     built, payload = finished(tmp_path)
     assert built.files[:3] == ("engine.plan", "engine.json", "layers.json")
     assert built.files[3] == "timing-10.3.0-sm8.7-12.6.cache"
     assert (built.evidence, built.portable, built.part) == ("built_on_device", False, None)
-    found = sidecar.load(payload.main)
-    assert (found.builder, found.board.tensorrt, found.board.sm, found.board.gpu) == (
+    info = engine_info.load(payload.main)
+    assert (info.builder, info.board.tensorrt, info.board.sm, info.board.gpu) == (
         "trtexec",
         "10.3.0",
         "8.7",
         "Orin",
     )
-    said = "\n".join(built.notes)
-    assert mentions(said, "TensorRT 10.3.0", ("Orin", "SM 8.7"))
-    assert mentions(said, ("layers", "1 in fp16"))
-    assert mentions(said, ("p50 1.500 ms", "11 inferences", "copies"))
-    assert "python3-libnvinfer" in said
+    notes = "\n".join(built.notes)
+    assert mentions(notes, "TensorRT 10.3.0", ("Orin", "SM 8.7"))
+    assert mentions(notes, ("layers", "1 in fp16"))
+    assert mentions(notes, ("p50 1.500 ms", "11 inferences", "copies"))
+    assert "python3-libnvinfer" in notes
 
 
 def test_it_runs_by_trtexec_where_there_is_no_module(tmp_path, driver, binary):
     _, payload = finished(tmp_path)
-    fed = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
+    feeds = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
     with closing(open_engine(payload)) as session:
         assert isinstance(session, TrtexecSession)
-        found = session.run(fed)["y"]
-        np.testing.assert_allclose(found, fed["x"] @ np.arange(12, dtype=np.float32).reshape(4, 3))
-        assert found.dtype == np.float32
+        y = session.run(feeds)["y"]
+        np.testing.assert_allclose(y, feeds["x"] @ np.arange(12, dtype=np.float32).reshape(4, 3))
+        assert y.dtype == np.float32
         assert session.precision.main == "f16"
-        (layer,) = session.profile(fed)
+        (layer,) = session.profile(feeds)
         assert (layer.name, layer.precision, layer.time_ms) == ("product", "f16", 0.4)
         with raises(UnsupportedError, "trtexec", hint="python3-libnvinfer") as refusal:
-            session.bind(fed)
+            session.bind(feeds)
         assert "python3-libnvinfer" in refusal.value.hint
         with raises(UsageError, "'x'", "float64", "float32"):
-            session.run({"x": fed["x"].astype(np.float64)})
+            session.run({"x": feeds["x"].astype(np.float64)})
     with raises(UsageError, "closed"):
-        session.run(fed)
+        session.run(feeds)
 
 
 def test_another_gpu_than_the_plans_is_refused(tmp_path, driver, binary):
@@ -137,13 +137,13 @@ def test_another_gpu_than_the_plans_is_refused(tmp_path, driver, binary):
         finished(tmp_path, sm="11.0")
 
 
-def test_precision_that_was_not_reached_is_said(tmp_path, driver, binary):
+def test_precision_that_was_not_reached_is_noted(tmp_path, driver, binary):
     built, _ = finished(tmp_path, precision="i8+f16")
     assert any(mentions(note, ("int8", "fp16")) for note in built.notes)
 
 
 def test_a_board_without_tensorrt_says_what_to_install(tmp_path, driver, monkeypatch):
-    monkeypatch.setattr(trtexec, "PLACES", ())
+    monkeypatch.setattr(trtexec, "PATHS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(runtime, "module", absent)
     with raises(EnvironmentFault, "'tensorrt'", "trtexec", "PATH", hint="python3-libnvinfer") as fault:
@@ -151,7 +151,7 @@ def test_a_board_without_tensorrt_says_what_to_install(tmp_path, driver, monkeyp
     assert "apt-get install" in fault.value.hint
 
 
-def test_without_a_driver_nothing_is_tried(tmp_path, binary, monkeypatch):
+def test_without_a_driver_nothing_is_built(tmp_path, binary, monkeypatch):
     monkeypatch.setattr(cuda, "driver", lambda: cuda.Cuda(gpu.Driver(fails={"cuInit": gpu.NO_DEVICE})))
     with raises(EnvironmentFault, "CUDA_ERROR_NO_DEVICE"):
         finished(tmp_path)
@@ -198,11 +198,11 @@ def test_a_damaged_engine_is_not_opened(tmp_path, driver, binary, damage, messag
         open_engine(payload)
 
 
-def test_what_a_board_differs_in_is_named(tmp_path):
+def test_the_differences_of_a_board_are_named(tmp_path):
     hosts = Path(__file__).parents[3] / "tests" / "fixtures" / "hosts"
-    board = sidecar.board("tensorrt", "10.3.0", "8.7", "Orin", "12.6", root=hosts / "jetson-orin-nano")
+    board = engine_info.this_board("tensorrt", "10.3.0", "8.7", "Orin", "12.6", root=hosts / "jetson-orin-nano")
     assert (board.l4t, board.jetpack, board.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
-    other = sidecar.board("tensorrt", "10.3.0", "11.0", "Thor", "13.0", root=hosts / "jetson-agx-thor")
+    other = engine_info.this_board("tensorrt", "10.3.0", "11.0", "Thor", "13.0", root=hosts / "jetson-agx-thor")
     facts = (
         ("compute capability", "8.7", "11.0"),
         ("GPU", "Orin", "Thor"),
@@ -212,7 +212,7 @@ def test_what_a_board_differs_in_is_named(tmp_path):
     )
     for difference, fact in zip(board.differences(other), facts, strict=True):
         assert mentions(difference, fact)
-    assert board.differences(sidecar.Board.from_dict({**board.to_dict(), "driver": "13.0"})) == ()
+    assert board.differences(engine_info.Board.from_dict({**board.to_dict(), "driver": "13.0"})) == ()
 
 
 def test_the_systems_module_is_found_from_a_private_environment(tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
-"""What is read off TensorRT's log (records of tensorrt-rtx 1.7.1, strides left out), and how it is put into words."""
+"""Reading the layers in TensorRT's log (records of tensorrt-rtx 1.7.1, without strides), and describing them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from edgekit_tensorrt.layers import CompiledLayer, Product, compare, precision, read, type_of, word
+from edgekit_tensorrt.layers import CompiledLayer, Product, compare, dtype_of, label, precision, read
 
 from edgekit.plugin import Precision
 from tests.wording import mentions
@@ -20,13 +20,13 @@ def recorded(name: str) -> tuple[CompiledLayer, ...]:
 
 
 def test_a_line_gives_kind_types_and_nodes() -> None:
-    layers = {one.name: one for one in recorded("int8-sm86")}
+    layers = {layer.name: layer for layer in recorded("int8-sm86")}
     conv = layers["/conv1_myl0_2"]
     assert (conv.kind, conv.inputs, conv.outputs) == ("correlation", ("i8",), ("f32",))
     assert conv.constants == ("i8", "f32", "f32"), "the weights first"
     assert conv.nodes == ("/conv1", "images_DequantizeLinear", "/conv1.w_DequantizeLinear")
     assert conv.computes_in == "i8"
-    assert len(layers) == 8, "the tensors and the metadata that follow are no layers"
+    assert len(layers) == 8, "the tensors and the metadata that follow are not layers"
 
 
 def test_layers_that_hold_no_values_compute_in_nothing() -> None:
@@ -42,8 +42,8 @@ def test_quantizing_is_arithmetic_in_floats() -> None:
 def test_int8_that_runs_in_int8() -> None:
     layers = recorded("int8-sm86")
     assert precision(layers, PRODUCTS) == Precision("i8", {"f32": 4, "i8": 3})
-    said = ("2 convolutions run in int8, as asked", "1 matrix product runs in int8, as asked")
-    assert compare(PRODUCTS, layers) == (said, ())
+    same = ("2 convolutions run in int8, as in the graph", "1 matrix product runs in int8, as in the graph")
+    assert compare(PRODUCTS, layers) == (same, ())
 
 
 def test_int8_that_silently_runs_in_float() -> None:
@@ -54,7 +54,7 @@ def test_int8_that_silently_runs_in_float() -> None:
     assert mentions(differ[0], ("int8", "2 of 2 convolutions", "fp32", "'/conv1'", "'/conv2'"))
 
 
-def test_packed_weights_are_told_from_arithmetic() -> None:
+def test_packed_weights_differ_from_arithmetic() -> None:
     layers = recorded("int4-sm86")
     assert precision(layers, [Product("fc", "MATRIX_MULTIPLY", "i4-weights")]) == Precision("f32", {"i4-weights": 1})
 
@@ -65,7 +65,7 @@ def test_a_fusion_that_casts_within_is_named_after_its_weights() -> None:
         " Constants: [{ Name: s, Dimensions: [1], Datatype: Float }, { Name: w, Dimensions: [10,64], Datatype: Half }],"
         " Outputs: [ { Name: y, Dimensions: [1,10], Datatype: Float }], TacticName: t, StreamId: 0, Metadata: "
     )
-    assert [one.computes_in for one in read(line)] == ["f16"]
+    assert [layer.computes_in for layer in read(line)] == ["f16"]
 
 
 def test_a_mixed_engine_is_counted() -> None:
@@ -87,7 +87,7 @@ def test_a_product_in_an_elementwise_kernel_is_named_after_its_weights() -> None
     assert len(same) == 1 and mentions(same[0], "1 matrix product", "fp16") and differ == ()
 
 
-def test_a_product_without_a_layer_is_told() -> None:
+def test_a_product_without_a_layer_is_noted() -> None:
     same, differ = compare([Product("/gone", "MATRIX_MULTIPLY", "f16")], recorded("int8-sm86"))
     assert len(same) == 1 and mentions(same[0], ("1 matrix product", "'/gone'"))
     assert differ == ()
@@ -99,17 +99,17 @@ def test_names_with_brackets_and_commas_are_read() -> None:
         " Constants: [], Outputs: [ { Name: y, Dimensions: [4], Datatype: Half }], TacticName: t, StreamId: 0,"
         " Metadata: [ONNX Layer: odd ] [name]\x1f[ONNX Layer: b]"
     )
-    assert [one.nodes for one in read(line)] == [("odd ] [name", "b")]
+    assert [layer.nodes for layer in read(line)] == [("odd ] [name", "b")]
 
 
 @pytest.mark.parametrize("text", ["", "Layers:\n", "Layers:\nsomething else\n", "no heading"])
-def test_a_log_without_layers_claims_nothing(text: str) -> None:
+def test_a_log_without_layers_has_no_precision(text: str) -> None:
     assert read(text) == ()
     assert precision(read(text)) is None
 
 
 def test_types_have_one_name_in_every_spelling() -> None:
-    assert [type_of(one) for one in ("Half", "HALF", "BF16", "BFloat16", "FP8", "Int4")] == [
+    assert [dtype_of(name) for name in ("Half", "HALF", "BF16", "BFloat16", "FP8", "Int4")] == [
         "f16", "f16", "bf16", "bf16", "f8", "i4",
     ]  # fmt: skip
-    assert [word(one) for one in ("i8", "i4-weights", "bf16")] == ["int8", "int4 weights", "bf16"]
+    assert [label(dtype) for dtype in ("i8", "i4-weights", "bf16")] == ["int8", "int4 weights", "bf16"]

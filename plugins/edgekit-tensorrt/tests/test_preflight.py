@@ -1,4 +1,4 @@
-"""TensorRT for RTX, the real compiler on the processor: what each SM takes, and what becomes of the layers."""
+"""TensorRT for RTX, the real compiler on a processor: what each SM supports, and the types of the compiled layers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8, 16, 16])
 
 
 def save(folder: Path, nodes: list[Any], weights: list[Any], outputs: int = 1, shape: Any = X, opset: int = 21) -> Path:
-    """Write a graph from `x` to `y`, `y1`... whose shapes the checker may leave open."""
+    """Write a graph from `x` to `y`, `y1`... whose shapes need not be known."""
     names = ["y", *(f"y{index}" for index in range(1, outputs))]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    graph = helper.make_graph(nodes, "g", [shape], ends, weights)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    graph = helper.make_graph(nodes, "g", [shape], values, weights)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("acme", 1)])
     proto.ir_version = 10
     onnx.save(proto, folder / "model.onnx")
@@ -69,8 +69,8 @@ class Calibration(CalibrationDataReader):
 
 
 def int8(folder: Path, *, symmetric: bool) -> Path:
-    """Quantize both convolutions by onnxruntime: as it does by default, or as TensorRT wants it."""
-    wanted = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} if symmetric else {}
+    """Quantize both convolutions by onnxruntime: with its defaults, or with the settings for TensorRT."""
+    options = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} if symmetric else {}
     plain = convolutions(folder)
     quantize_static(
         plain,
@@ -80,7 +80,7 @@ def int8(folder: Path, *, symmetric: bool) -> Path:
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv"],
-        extra_options=wanted,
+        extra_options=options,
     )
     return folder / "int8.onnx"
 
@@ -103,7 +103,7 @@ def fp8(folder: Path) -> Path:
 
 
 def int4(folder: Path) -> Path:
-    """Write a MatMul in floats whose weight is held in int4, a scale for each 32 rows of a column."""
+    """Write a MatMul in floats whose weight is stored in int4, with a scale for each 32 rows of a column."""
     weights = [
         helper.make_tensor("w", TensorProto.INT4, [WIDTH, WIDTH], [index % 15 - 7 for index in range(WIDTH * WIDTH)]),
         numpy_helper.from_array(np.full((WIDTH // 32, WIDTH), 0.01, np.float32), "scale"),
@@ -134,7 +134,7 @@ def target(sm: str | None) -> Target:
     return Target("card", "a GPU", device=Device(sm=sm))
 
 
-def asked(graph: Path, sm: str | None, *, runtime: str = "tensorrt", timeout_s: float = 120) -> Preflight:
+def preflighted(graph: Path, sm: str | None, *, runtime: str = "tensorrt", timeout_s: float = 120) -> Preflight:
     dynamic = "N" in str(onnx.load(graph).graph.input[0].type)
     profiles = (Profile("x", (1, 8, 16, 16), (1, 8, 16, 16), (4, 8, 16, 16)),) if dynamic else ()
     plan = BuildPlan("card", "as the graph says", 21, sm=sm, profiles=profiles, options={"runtime": runtime})
@@ -142,7 +142,7 @@ def asked(graph: Path, sm: str | None, *, runtime: str = "tensorrt", timeout_s: 
 
 
 TABLE = [
-    # precision, SM of the target, verdict, main type, its layers
+    # precision, SM of the target, verdict, main type or part of a problem
     ("fp32", "7.5", "compiled", "f32"),
     ("fp32", "12.1", "compiled", "f32"),
     ("fp16", "7.5", "compiled", "f16"),
@@ -162,59 +162,59 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "sm", "verdict", "said"), TABLE, ids=lambda one: str(one).replace(" ", "-")[:24])
-def test_what_each_sm_takes(tmp_path: Path, name: str, sm: str, verdict: str, said: str) -> None:
-    found = asked(GRAPHS[name](tmp_path), sm)
-    assert found.verdict == verdict, found.problems
+@pytest.mark.parametrize(("name", "sm", "verdict", "detail"), TABLE, ids=lambda value: value.replace(" ", "-")[:24])
+def test_what_each_sm_supports(tmp_path: Path, name: str, sm: str, verdict: str, detail: str) -> None:
+    result = preflighted(GRAPHS[name](tmp_path), sm)
+    assert result.verdict == verdict, result.problems
     if verdict == "compiled":
-        assert found.accepted and not found.problems
-        assert found.precision is not None and found.precision.main == said
-        assert found.engine is None and not (tmp_path / ENGINE).exists(), "a preflight leaves no engine to ship"
+        assert result.accepted and not result.problems
+        assert result.precision is not None and result.precision.main == detail
+        assert result.engine is None and not (tmp_path / ENGINE).exists(), "a preflight leaves no engine to ship"
     else:
-        assert not found.accepted
-        assert any(said in problem for problem in found.problems), found.problems
-    assert found.compiler is not None and found.compiler.startswith("tensorrt-rtx 1.")
-    assert found.seconds is not None and found.peak_memory_mb is not None and found.peak_memory_mb > 100
+        assert not result.accepted
+        assert any(detail in problem for problem in result.problems), result.problems
+    assert result.compiler is not None and result.compiler.startswith("tensorrt-rtx 1.")
+    assert result.seconds is not None and result.peak_memory_mb is not None and result.peak_memory_mb > 100
 
 
 def test_int8_really_runs_in_int8(tmp_path: Path) -> None:
-    found = asked(int8(tmp_path, symmetric=True), "8.6")
-    assert found.precision is not None and found.precision.layers["i8"] == 2
-    assert len(found.as_asked) == 1 and mentions(found.as_asked[0], "2 convolutions", "int8")
-    assert found.differs == ()
+    result = preflighted(int8(tmp_path, symmetric=True), "8.6")
+    assert result.precision is not None and result.precision.layers["i8"] == 2
+    assert len(result.as_asked) == 1 and mentions(result.as_asked[0], "2 convolutions", "int8")
+    assert result.differs == ()
 
 
-def test_int8_that_silently_runs_in_float_is_told(tmp_path: Path) -> None:
-    found = asked(int8(tmp_path, symmetric=True), "7.5")
-    assert found.verdict == "compiled", "the compiler says nothing of it"
-    assert len(found.differs) == 1
-    assert mentions(found.differs[0], ("int8", "2 of 2 convolutions", "fp32", "'/conv1'", "'/conv2'"))
-    assert set(found.differs) <= set(found.notes)
-    assert found.precision is not None and "i8" not in found.precision.layers
+def test_int8_that_silently_runs_in_float_is_noted(tmp_path: Path) -> None:
+    result = preflighted(int8(tmp_path, symmetric=True), "7.5")
+    assert result.verdict == "compiled", "the compiler does not report it"
+    assert len(result.differs) == 1
+    assert mentions(result.differs[0], ("int8", "2 of 2 convolutions", "fp32", "'/conv1'", "'/conv2'"))
+    assert set(result.differs) <= set(result.notes)
+    assert result.precision is not None and "i8" not in result.precision.layers
 
 
 @pytest.mark.parametrize(("sm", "compiled"), [("8.7", "8.6"), ("9.0", "8.9"), ("11.0", "12.0")])
 def test_a_sibling_is_called_one_and_is_never_shipped(tmp_path: Path, sm: str, compiled: str) -> None:
-    found = asked(convolutions(tmp_path, "fp16"), sm)
-    assert (found.sm, found.sibling, found.engine) == (compiled, True, None)
-    assert any("sibling" in note and "not shipped" in note for note in found.notes)
+    result = preflighted(convolutions(tmp_path, "fp16"), sm)
+    assert (result.sm, result.sibling, result.engine) == (compiled, True, None)
+    assert any("sibling" in note and "not shipped" in note for note in result.notes)
 
 
-def test_without_a_kin_the_parser_alone_is_asked(tmp_path: Path) -> None:
-    found = asked(convolutions(tmp_path), "5.3")
-    assert (found.verdict, found.sm, found.precision) == ("parsed", None, None)
-    assert mentions(found.notes[0], "nothing")
+def test_without_a_sibling_the_graph_is_only_parsed(tmp_path: Path) -> None:
+    result = preflighted(convolutions(tmp_path), "5.3")
+    assert (result.verdict, result.sm, result.precision) == ("parsed", None, None)
+    assert mentions(result.notes[0], "nothing")
 
 
 def test_the_engine_of_an_rtx_target_is_kept(tmp_path: Path) -> None:
-    found = asked(convolutions(tmp_path, "fp16"), "8.6", runtime="rtx")
-    assert (found.verdict, found.sm, found.sibling, found.engine) == ("compiled", "8.6", False, ENGINE)
-    assert found.engine_mb == round((tmp_path / ENGINE).stat().st_size / 1e6, 2)
+    result = preflighted(convolutions(tmp_path, "fp16"), "8.6", runtime="rtx")
+    assert (result.verdict, result.sm, result.sibling, result.engine) == ("compiled", "8.6", False, ENGINE)
+    assert result.engine_mb == round((tmp_path / ENGINE).stat().st_size / 1e6, 2)
 
 
 def test_an_sm_that_rtx_lacks_is_refused_where_its_engine_is_wanted(tmp_path: Path) -> None:
     with raises(UnsupportedError, "'card'", "9.0", ("7.5", "8.0")):
-        asked(convolutions(tmp_path), "9.0", runtime="rtx")
+        preflighted(convolutions(tmp_path), "9.0", runtime="rtx")
 
 
 def test_every_operator_that_tensorrt_lacks_is_named(tmp_path: Path) -> None:
@@ -224,40 +224,40 @@ def test_every_operator_that_tensorrt_lacks_is_named(tmp_path: Path) -> None:
         helper.make_node("Mystery", ["a"], ["y1"], "/head/mystery", domain="acme"),
         helper.make_node("Unique", ["a"], ["y2"]),
     ]
-    found = asked(save(tmp_path, nodes, [], outputs=3), "8.7")
-    assert found.verdict == "rejected"
+    result = preflighted(save(tmp_path, nodes, [], outputs=3), "8.7")
+    assert result.verdict == "rejected"
     facts = (("'/head/det'", "Det"), ("'/head/mystery'", "Mystery", "plugin"), ("3", "Unique"))
-    for problem, fact in zip(found.problems, facts, strict=True):
+    for problem, fact in zip(result.problems, facts, strict=True):
         assert mentions(problem, fact)
 
 
 def test_an_operator_that_an_sm_lacks_is_named(tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(weight((WIDTH, WIDTH)), "w")]
     graph = save(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"], "/head/fc")], weights, shape=rows())
-    found = asked(graph, "7.5")
-    assert found.verdict == "failed"
-    assert found.problems == ("Cannot compile operation '/head/fc' for Turing (SM75): FP32 GEMM is not supported",)
+    result = preflighted(graph, "7.5")
+    assert result.verdict == "failed"
+    assert result.problems == ("Cannot compile operation '/head/fc' for Turing (SM75): FP32 GEMM is not supported",)
 
 
-def test_a_file_that_is_no_graph_is_rejected(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_graph_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no protobuf" * 9)
-    found = check(tmp_path / "model.onnx", BuildPlan("card", "f32", 17, sm="8.6"), target("8.6"))
-    assert (found.verdict, len(found.problems)) == ("rejected", 1)
-    assert mentions(found.problems[0], "ONNX")
+    result = check(tmp_path / "model.onnx", BuildPlan("card", "f32", 17, sm="8.6"), target("8.6"))
+    assert (result.verdict, len(result.problems)) == ("rejected", 1)
+    assert mentions(result.problems[0], "ONNX")
 
 
-def test_weights_beside_the_graph_are_found(tmp_path: Path) -> None:
+def test_weights_beside_the_graph_are_result(tmp_path: Path) -> None:
     proto = onnx.load(convolutions(tmp_path))
     for tensor in proto.graph.initializer:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))  # raw, as such files need
     onnx.save(proto, tmp_path / "model.onnx", save_as_external_data=True, location="model.data", size_threshold=16)
     assert (tmp_path / "model.data").stat().st_size > 1000
-    assert asked(tmp_path / "model.onnx", "8.6").verdict == "compiled"
+    assert preflighted(tmp_path / "model.onnx", "8.6").verdict == "compiled"
 
 
 def test_equal_graphs_give_equal_verdicts(tmp_path: Path) -> None:
     graph = int8(tmp_path, symmetric=True)
-    first, second = asked(graph, "8.6"), asked(graph, "8.6")
+    first, second = preflighted(graph, "8.6"), preflighted(graph, "8.6")
     assert (first.precision, first.as_asked, first.notes) == (second.precision, second.as_asked, second.notes)
 
 
@@ -278,8 +278,8 @@ def test_an_export_for_an_rtx_card_ships_its_engine_and_builds_it_once(tmp_path:
     assert (first.evidence, first.portable, first.parts[0].payload[0]) == ("aot_compiled", False, f"model/{ENGINE}")
     assert list(first.parts[0].requires["packages"]) == ["tensorrt-rtx"]
     assert second.digest == first.digest, "a second compile would differ in bytes: the first is kept"
-    said = json.loads((tmp_path / "out" / "model" / "preflight.json").read_text())
-    assert (said["verdict"], said["sm"], said["precision"]["main"]) == ("compiled", "8.6", "f32")
+    report = json.loads((tmp_path / "out" / "model" / "preflight.json").read_text())
+    assert (report["verdict"], report["sm"], report["precision"]["main"]) == ("compiled", "8.6", "f32")
 
 
 def test_an_export_that_tensorrt_refuses_says_which_nodes_and_what_to_do(tmp_path: Path) -> None:
@@ -291,36 +291,36 @@ def test_an_export_that_tensorrt_refuses_says_which_nodes_and_what_to_do(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-# What happens to the child
+# Faults of the child process
 
 
 def test_a_compiler_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     started = time.monotonic()
-    found = asked(convolutions(tmp_path), "8.6", timeout_s=0.01)
+    result = preflighted(convolutions(tmp_path), "8.6", timeout_s=0.01)
     assert time.monotonic() - started < 30
-    assert (found.verdict, found.accepted) == ("unanswered", False)
-    assert mentions(found.problems[0], "0.01 s")
+    assert (result.verdict, result.accepted) == ("unanswered", False)
+    assert mentions(result.problems[0], "0.01 s")
 
 
 @pytest.mark.parametrize(
-    ("dies", "facts"),
+    ("crash", "facts"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", ("SIGSEGV", "VERBOSE: at /conv7")),
         ("os.kill(os.getpid(), signal.SIGKILL)", ("SIGKILL", "memory")),
         ("sys.exit(3)", ("code 3", "VERBOSE: at /conv7")),
     ],
 )
-def test_a_crash_in_the_child_is_a_message(tmp_path: Path, dies: str, facts: tuple[str, ...]) -> None:
-    code = f"import os, signal, sys; print('VERBOSE: at /conv7', file=sys.stderr, flush=True); {dies}"
+def test_a_crash_in_the_child_is_a_message(tmp_path: Path, crash: str, facts: tuple[str, ...]) -> None:
+    code = f"import os, signal, sys; print('VERBOSE: at /conv7', file=sys.stderr, flush=True); {crash}"
     answer = preflight.run([sys.executable, "-c", code], {"onnx": "model.onnx"}, tmp_path, 30)
     assert isinstance(answer, str) and mentions(answer, facts)
 
 
-def test_where_it_is_not_installed_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_noted_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "find_spec", lambda name: None)
-    found = asked(convolutions(tmp_path), "8.7")
-    assert (found.verdict, found.accepted, found.compiler) == ("none", False, None)
-    assert INSTALL in found.notes[0]
+    result = preflighted(convolutions(tmp_path), "8.7")
+    assert (result.verdict, result.accepted, result.compiler) == ("none", False, None)
+    assert INSTALL in result.notes[0]
     with raises(EnvironmentFault, "TensorRT for RTX", hint="pip install 'edgekit-tensorrt[rtx]'") as fault:
-        asked(tmp_path / "model.onnx", "8.6", runtime="rtx")
+        preflighted(tmp_path / "model.onnx", "8.6", runtime="rtx")
     assert fault.value.hint == INSTALL

@@ -1,7 +1,7 @@
-"""What TensorRT takes, by version and compute capability: facts with their sources, and nothing else.
+"""What TensorRT supports, by version and compute capability: facts with their sources, and nothing else.
 
 Sources: O = onnx-tensorrt, docs/operators.md as of 10.6 and 10.15; C = its docs/Changelog.md up to 10.15; G = NVIDIA's
-ONNX opset guide for 11.x; D = NVIDIA's DLA pages for 11.3, 11.4 and 11.4.1; R = TensorRT for RTX 1.7.1, asked on a host
+ONNX opset guide for 11.x; D = NVIDIA's DLA pages for 11.3, 11.4 and 11.4.1; R = TensorRT for RTX 1.7.1, tried on a host
 without a GPU; U = unchecked.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 Version = tuple[int, int]
 
 STRONG_TYPES: Version = (10, 0)
-"""The oldest TensorRT that this plugin's graphs are for: they carry their types. U: some 9.x took them too."""
+"""The oldest TensorRT for this plugin's strongly typed graphs. U: some 9.x supported them too."""
 
 OPSETS: tuple[tuple[Version, int], ...] = (((10, 0), 21), ((10, 6), 22), ((10, 15), 24), ((11, 0), 25))
-"""From which version on which opset is the newest. 10.6 and 10.15: O; 11: G; 10.0: its parser takes INT4 (C), which
-came with opset 21, and ONNX 1.17 with opset 22 came with 10.6 (C)."""
+"""The newest opset from each version on. 10.6 and 10.15: O; 11: G; 10.0: its parser accepts INT4 (C), which is new in
+opset 21, and ONNX 1.17 with opset 22 is new in 10.6 (C)."""
 
 LEAST_OPSET = 9
 """O, G."""
@@ -38,14 +38,14 @@ OPERATORS = frozenset((
     "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile",
     "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample", "Where", "Xor",
 ))
-"""What the parser of 10.0 and every later one takes: O as of 10.6 without what C says came after 10.0."""
+"""The operators that the parsers of 10.0 and all later versions accept: O as of 10.6, without those added since (C)."""
 
 ADDED: dict[str, Version] = {
     "BlackmanWindow": (10, 4), "HammingWindow": (10, 4), "HannWindow": (10, 4), "STFT": (10, 5),
     "Attention": (10, 14), "RMSNormalization": (10, 15), "RotaryEmbedding": (10, 15), "TensorScatter": (10, 15),
     "DeformConv": (10, 1),
 }
-"""Operators with the version that brought them: C."""
+"""Operators with the version that added them: C."""
 
 ON_DLA = frozenset((
     "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Div",
@@ -54,12 +54,12 @@ ON_DLA = frozenset((
     "Slice", "Softmax", "Split", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Cast",
     "Constant", "LeakyRelu",
 ))
-"""ONNX operators whose TensorRT layers a DLA may take; D lists layers, the mapping to operators is U."""
+"""ONNX operators whose TensorRT layers can run on a DLA; D lists layers, the mapping to operators is U."""
 # fmt: on
 
 DLA_UNTIL: Version = (10, 7)
 DLA_AGAIN: Version = (11, 4)
-"""10.7 was the last 10.x with DLA; on Jetson it came back with 11.4.1 and JetPack 7.2.2, for AGX Orin: D."""
+"""10.7 is the last 10.x with DLA; on Jetson it is back since 11.4.1 and JetPack 7.2.2, for AGX Orin: D."""
 
 DLA_MOST_BATCH, DLA_MOST_SIZE = 4096, 8192
 """D."""
@@ -67,19 +67,19 @@ DLA_MOST_BATCH, DLA_MOST_SIZE = 4096, 8192
 TOP_K = 3840
 """K must be less: O."""
 
-FLOORS: dict[str, Version] = {"bf16": (8, 0), "i4": (8, 0), "f8": (8, 9), "f4": (10, 0)}
-"""The first compute capability that takes a precision: NVIDIA's support matrix; R refuses fp8 on 8.6, bf16 and
-int4 on 7.5."""
+FIRST_SM: dict[str, Version] = {"bf16": (8, 0), "i4": (8, 0), "f8": (8, 9), "f4": (10, 0)}
+"""The first compute capability with a precision: NVIDIA's support matrix; R rejects fp8 on 8.6, bf16 and int4 on
+7.5."""
 
 RTX = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-"""What TensorRT for RTX compiles for; others are refused: R."""
+"""The compute capabilities that TensorRT for RTX compiles for; it rejects others: R."""
 
 
 def newest_opset(version: Version) -> int:
-    """Return the newest opset that a TensorRT's parser takes."""
-    return max((opset for since, opset in OPSETS if version >= since), default=OPSETS[0][1])
+    """Return the newest opset that the parser of a TensorRT accepts."""
+    return max((opset for first, opset in OPSETS if version >= first), default=OPSETS[0][1])
 
 
-def takes(operator: str, version: Version) -> bool:
-    """Return whether the parser of a TensorRT knows an operator of the standard domain."""
+def supports(operator: str, version: Version) -> bool:
+    """Return whether the parser of a TensorRT accepts an operator of the standard domain."""
     return version >= ADDED[operator] if operator in ADDED else operator in OPERATORS

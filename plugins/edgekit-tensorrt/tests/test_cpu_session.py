@@ -1,4 +1,4 @@
-"""The gate where the device is not: what ships is computed as the device rounds it, not as this processor would."""
+"""Checking outputs without the device: the graph is computed with the device's rounding, not the processor's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(
     folder: Path, nodes: list[Any], x: np.ndarray, precision: str, *, weights: dict[str, np.ndarray] | None = None,
     tensors: tuple[Any, ...] = (), ends: int = FLOAT, opset: int = 21,
 ) -> np.ndarray:  # fmt: skip
-    """Return `y` of a graph as the gate computes it."""
+    """Return `y` of a graph, as the session computes it."""
     shape = list(x.shape)
     graph = helper.make_graph(
         nodes,
@@ -55,21 +55,21 @@ SQUARED = [
 
 
 def test_what_overflows_f16_on_the_device_is_infinite_here(tmp_path: Path) -> None:
-    """Processors compute this chain in f32, and give 1000 where the device gives infinity."""
+    """Processors compute this chain in f32: the result is 1000 where it is infinity on the device."""
     x = np.array([1000, 1.2345678, -3], np.float32)
-    found = run(tmp_path, SQUARED, x, "f16", weights={"small": np.float16([1e-3])})
+    y = run(tmp_path, SQUARED, x, "f16", weights={"small": np.float16([1e-3])})
     with np.errstate(over="ignore"):
         expected = (x.astype(np.float16) ** 2 * np.float16(1e-3)).astype(np.float32)
     assert np.isinf(expected[0])
-    assert np.array_equal(found, expected)
+    assert np.array_equal(y, expected)
 
 
-def test_a_graph_that_takes_and_gives_f16_keeps_its_ends(tmp_path: Path) -> None:
+def test_a_graph_with_f16_inputs_and_outputs_keeps_them(tmp_path: Path) -> None:
     nodes = [helper.make_node("Mul", ["x", "k"], ["m"]), helper.make_node("Add", ["m", "k"], ["y"])]
     x = np.float16([1.1, 300, -0.37])
-    found = run(tmp_path, nodes, x, "f16", weights={"k": np.float16([1.7])}, ends=HALF)
-    assert found.dtype == np.float16
-    assert np.array_equal(found, np.float16(x * np.float16(1.7)) + np.float16(1.7))
+    y = run(tmp_path, nodes, x, "f16", weights={"k": np.float16([1.7])}, ends=HALF)
+    assert y.dtype == np.float16
+    assert np.array_equal(y, np.float16(x * np.float16(1.7)) + np.float16(1.7))
 
 
 def test_bf16_is_rounded_as_bf16(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_bf16_is_rounded_as_bf16(tmp_path: Path) -> None:
     assert run(tmp_path, nodes, np.float32([1.01, 300.5]), "bf16").tolist() == [1.015625, 90112.0]
 
 
-def test_pairs_round_and_saturate_by_themselves(tmp_path: Path) -> None:
+def test_pairs_round_and_saturate_but_sums_do_not(tmp_path: Path) -> None:
     """128 products of 127 * 127 pass 16 bits: integer kernels of older x86 processors would clip their sums."""
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
@@ -91,8 +91,8 @@ def test_pairs_round_and_saturate_by_themselves(tmp_path: Path) -> None:
     ]
     tensors = (helper.make_tensor("w", TensorProto.INT8, [128, 128], [127] * 128 * 128),)
     weights = {"s": np.float32(1), "z": np.int8(0)}
-    found = run(tmp_path, nodes, np.full((1, 128), 1000, np.float32), "i8", weights=weights, tensors=tensors)
-    assert (found == 128 * 127 * 127).all(), "each value saturates at 127, no sum does"
+    y = run(tmp_path, nodes, np.full((1, 128), 1000, np.float32), "i8", weights=weights, tensors=tensors)
+    assert (y == 128 * 127 * 127).all(), "each value saturates at 127, no sum does"
 
 
 def test_8_bit_floats_saturate_at_448(tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_8_bit_floats_saturate_at_448(tmp_path: Path) -> None:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
     ]
     x = np.float32([1.07, 448, 1000, -0.3])
-    found = run(tmp_path, nodes, x, "f8", weights={"s": np.float32(1)}, tensors=(zero,))
-    assert found.tolist() == [1.125, 448.0, 448.0, -0.3125]
+    y = run(tmp_path, nodes, x, "f8", weights={"s": np.float32(1)}, tensors=(zero,))
+    assert y.tolist() == [1.125, 448.0, 448.0, -0.3125]
 
 
-def test_branches_beside_f16_are_refused_not_passed(tmp_path: Path) -> None:
+def test_branches_in_a_graph_with_f16_are_refused(tmp_path: Path) -> None:
     inner = helper.make_graph(
         [helper.make_node("Identity", ["n"], ["out"])], "b", [], [helper.make_tensor_value_info("out", HALF, None)]
     )

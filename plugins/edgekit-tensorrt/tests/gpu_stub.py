@@ -1,6 +1,6 @@
-"""Stand-ins for a driver and for TensorRT's module where no GPU is: they move real bytes and compute a real product.
+"""Stubs of a driver and of TensorRT's module, for tests without a GPU: they copy real bytes and compute a real product.
 
-They show the plumbing (order of copies, buffers, captures, what is freed) and nothing of TensorRT or of CUDA.
+They test the plugin's own work (order of copies, buffers, captures, what is freed), not TensorRT or CUDA.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Driver:
         self.streams = self.contexts = 0
 
     def __getattribute__(self, name: str):
-        found = super().__getattribute__(name)
+        attribute = super().__getattribute__(name)
         if not name.startswith("cu"):
-            return found
+            return attribute
 
         def call(*arguments):
             self.calls.append(name)
-            return self.fails.get(name) or found(*arguments) or 0
+            return self.fails.get(name) or attribute(*arguments) or 0
 
         return call
 
@@ -101,9 +101,9 @@ class Driver:
         graph._obj.value = 500 + len(self.graphs)
         self.graphs[graph._obj.value], self.capturing = self.capturing, None
 
-    def cuGraphInstantiateWithFlags(self, made, graph, flags):
-        made._obj.value = graph.value + 1000
-        self.graphs[made._obj.value] = self.graphs[graph.value]
+    def cuGraphInstantiateWithFlags(self, executable, graph, flags):
+        executable._obj.value = graph.value + 1000
+        self.graphs[executable._obj.value] = self.graphs[graph.value]
 
     def cuGraphDestroy(self, graph):
         del self.graphs[graph.value]
@@ -131,7 +131,7 @@ def tensorrt(driver: Driver, weights: np.ndarray, *, version: str = "10.3.0", mo
         profiler = None
 
         def __init__(self) -> None:
-            self.rows, self.at = -1, {}
+            self.rows, self.addresses = -1, {}
 
         def set_input_shape(self, name, shape):
             self.rows = shape[0]
@@ -141,16 +141,16 @@ def tensorrt(driver: Driver, weights: np.ndarray, *, version: str = "10.3.0", mo
             return (self.rows, 4) if name == "x" else (-1 if unsized else self.rows, 3)
 
         def set_tensor_address(self, name, address):
-            self.at[name] = address
+            self.addresses[name] = address
             return True
 
         def execute_async_v3(self, stream):
-            rows, at = self.rows, dict(self.at)
+            rows, addresses = self.rows, dict(self.addresses)
 
             def multiply() -> None:
-                x = np.frombuffer((ctypes.c_char * (rows * 16)).from_address(at["x"]), np.float32).reshape(rows, 4)
-                y = (x @ weights).astype(np.float32)
-                ctypes.memmove(at["y"], y.ctypes.data, y.nbytes)
+                memory = (ctypes.c_char * (rows * 16)).from_address(addresses["x"])
+                y = (np.frombuffer(memory, np.float32).reshape(rows, 4) @ weights).astype(np.float32)
+                ctypes.memmove(addresses["y"], y.ctypes.data, y.nbytes)
 
             driver.enqueue(multiply)
             if self.profiler is not None:
