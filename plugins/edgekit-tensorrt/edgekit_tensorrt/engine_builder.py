@@ -59,6 +59,9 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
 }
 """What only some versions have (TensorRT for RTX): it is looked up before it is used."""
 
+_LOGGERS: list[Any] = []
+"""TensorRT keeps the first logger that it is given for the life of the process: one that Python has freed hangs it."""
+
 ECHO_LENGTH = 400
 """Characters of a log record that are echoed; TensorRT lists all layers in one record."""
 
@@ -92,7 +95,9 @@ def logger(trt: Any, records: list[tuple[str, str]], *, echo: TextIO | None = No
             if echo is not None:
                 print(f"{severity.name}: {message[:ECHO_LENGTH]}", file=echo, flush=True)
 
-    return Log()
+    log = Log()
+    _LOGGERS.append(log)
+    return log
 
 
 def parse_network(trt: Any, log: Any, graph: Path) -> tuple[Any, Any, Any, bool]:
