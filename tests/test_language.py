@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "edgekit").rglob("*.py"), *(ROOT / "plugins").glob("*/edgekit_*/**/*.py")]
 
-MOST = {"docstrings": 113, "names": 206, "is no": 73}
+MOST = {"docstrings": 0, "names": 0, "is no": 0}
 
 NAMES = {"made", "found", "told", "said"}
 
