@@ -55,7 +55,7 @@ def test_nodes_come_in_order_with_those_of_branches_and_functions(model):
 def test_foreign_operators_are_named_and_own_functions_are_not_foreign(model):
     (node,) = onnx_graph.foreign(model, {"", "ai.onnx"})
     assert onnx_graph.describe(node) == "Warp of domain 'acme' (node 'warp')"
-    assert onnx_graph.name_of(helper.make_node("Relu", ["a"], ["b"])) == "that gives 'b'"
+    assert onnx_graph.name_of(helper.make_node("Relu", ["a"], ["b"])) == "with the output 'b'"
 
 
 def test_the_opset_is_the_standard_one(model):

@@ -99,7 +99,7 @@ def test_a_plan_is_plain_and_repeats_the_module() -> None:
 def test_shortcuts_that_pad_with_zeros_are_left_unpruned_with_a_note() -> None:
     net, run = nets.plain("resnet20")
     (note,) = groups_of(net, run).notes
-    assert "left alone" in note and "conv1" in note
+    assert "not pruned" in note and "conv1" in note
 
 
 def test_excluded_modules_keep_all_their_channels() -> None:

@@ -124,7 +124,7 @@ def test_data_is_not_read_where_the_module_brings_examples(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("one_only", "run"), ("by_batch", "answers")],
+    [("one_only", "run"), ("by_batch", "outputs")],
 )
 def test_a_fixed_batch_of_one_is_noted(name, reason, tmp_path, export):
     model = TorchModule().load(reference(name), tmp_path)
