@@ -75,15 +75,15 @@ BUILD_SIDE_OF_PLUGINS = {
     "build.py": {"onnx"},
     "calibrate.py": {"nncf"},
     "costs.py": set(),
+    "cpu_session.py": {"onnxruntime"},
     "emulate.py": {"onnx"},
-    "gate.py": {"onnxruntime"},
     "graph.py": {"onnx"},
     "ir.py": set(),
     "memory.py": {"onnx"},
     "nodes.py": {"onnx"},
     "preflight.py": set(),
+    "preflight_process.py": {"tensorrt_rtx"},
     "quantize.py": set(),
-    "rtx_child.py": {"tensorrt_rtx"},
 }
 """The files of a plugin that its device side never reaches, and what they may import beside its runtime."""
 

@@ -154,7 +154,7 @@ def test_faults_are_told(tmp_path: Path) -> None:
     with raises(UsageError, "bits = 9", ("2", "8")):
         FakeRound(9).apply(model, None, tmp_path / "out")
     fixed = Target("npu", "an NPU", static_shapes_only=True)
-    assert mentions(NumpyBackend().supports(model, fixed).problems[0], "'features:f32[batch,6]'")
+    assert mentions(NumpyBackend().supports(model, fixed).problems[0], "features:f32[batch,6]")
     rounded = FakeRound().apply(model, None, tmp_path / "out")
     with raises(UnsupportedError, "rounded"):
         FakeRound().apply(rounded, None, tmp_path)
