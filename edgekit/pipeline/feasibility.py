@@ -89,7 +89,8 @@ def refuse(plan: Plan) -> NoReturn:
     if all(lost):
         hints = {fault.message: fault.hint for faults in lost for fault in faults}
         raise EnvironmentFault(" And ".join(hints), hint=" && ".join(dict.fromkeys(filter(None, hints.values()))))
-    without = [c for c in plan.candidates if "is not installed" in " ".join(c.problems)]
+    installed = registry.names("backend")
+    without = [c for c in plan.candidates if c.backend not in installed]
     if all(faults or c in without for c, faults in zip(plan.candidates, lost, strict=True)):
         names = sorted({c.backend for c in without})
         raise EnvironmentFault(

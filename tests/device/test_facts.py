@@ -136,7 +136,7 @@ def test_devices_on_the_command_line(run, home, tmp_path, monkeypatch):
     assert "here" in run("devices").stdout
     written = run("devices", "probe", "here", "--write", "mine.toml")
     assert written.exit_code == 0
-    assert "next:    edgekit export MODEL --target mine.toml" in written.stdout
+    assert "next:  edgekit export MODEL --target mine.toml" in written.stdout
     assert target.load("./mine.toml").mismatches(host.probe()) == ()
     assert run("devices", "probe").exit_code == 2
     assert run("devices", "--write", "x.toml").exit_code == 2
