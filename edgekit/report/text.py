@@ -50,13 +50,13 @@ def candidates_table(report: Report, width: int = 100, colour: bool = False) -> 
     if left >= _REASON_LEAST:
         return _wide(cells, columns, width, left, colour)
     columns = [column for column in columns if column[1] != "status"]
-    beside = _size(columns) - 2 <= width
-    shown = columns if beside else columns[1:]
+    fits = _size(columns) - 2 <= width
+    shown = columns if fits else columns[1:]
     header = "  ".join(_fit(title, size, field) for title, field, size in shown)
-    lines = [paint(header if beside else f"    {header}", "dim", colour)]
+    lines = [paint(header if fits else f"    {header}", "dim", colour)]
     for cell in cells:
         line = "  ".join(_cell(cell, field, size, colour) for _, field, size in shown).rstrip()
-        lines += [line] if beside else [cell.name, f"    {line}"]
+        lines += [line] if fits else [cell.name, f"    {line}"]
         first, *more = textwrap.wrap(
             f"{cell.status}: {cell.reason}" if cell.reason else cell.status,
             width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False,

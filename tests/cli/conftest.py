@@ -1,4 +1,4 @@
-"""A small real bundle, made through the real ONNX Runtime backend, and ways to run the command line."""
+"""A small real bundle, exported through the real ONNX Runtime backend, and ways to run the command line."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def report() -> Report:
 
 
 @dataclass(frozen=True)
-class Made:
+class PictureBundle:
     path: Path
     image: Path
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Made:
+def exported(tmp_path_factory) -> PictureBundle:
     """Return a bundle that distinguishes pictures bright at the top from those bright at the bottom, and such a
     picture.
     """
@@ -67,7 +67,7 @@ def made(tmp_path_factory) -> Made:
     pixels = np.zeros((8, 8), np.uint8)
     pixels[:4] = 255
     image.fromarray(pixels).save(base / "top.png")
-    return Made(pictures(base), base / "top.png")
+    return PictureBundle(pictures(base), base / "top.png")
 
 
 @pytest.fixture(scope="session")

@@ -110,23 +110,25 @@ def test_bad_options_are_refused(args, facts, run, files, tmp_path, monkeypatch)
     assert result.exit_code == 2 and mentions(result.stderr, facts)
 
 
-def test_bundles_are_measured_interleaved_and_judged(run, made, tmp_path):
+def test_bundles_are_measured_interleaved_and_judged(run, exported, tmp_path):
     import shutil
 
     other = tmp_path / "other"
-    shutil.copytree(made.path, other)
-    result = run("compare", "--run", made.path, other, "--seconds", "1", "--max-regress", "p50=400%", "--json", "-q")
+    shutil.copytree(exported.path, other)
+    result = run(
+        "compare", "--run", exported.path, other, "--seconds", "1", "--max-regress", "p50=400%", "--json", "-q"
+    )
     facts = json.loads(result.stdout)
     assert result.exit_code == 0, result.stderr
     (verdict,) = facts["verdicts"]
     assert mentions(verdict["how"], "one run") and verdict["verdict"] == "not regressed"
-    assert [row["source"] for row in facts["rows"]] == [str(other), str(made.path)]
-    assert run("compare", "--run", made.path).exit_code == 2
+    assert [row["source"] for row in facts["rows"]] == [str(other), str(exported.path)]
+    assert run("compare", "--run", exported.path).exit_code == 2
 
 
-def test_bench_saves_a_baseline(run, made, tmp_path):
+def test_bench_saves_a_baseline(run, exported, tmp_path):
     base = tmp_path / "base.json"
-    assert run("bench", made.path, "--seconds", "0.5", "--save-baseline", base, "-q").exit_code == 0
+    assert run("bench", exported.path, "--seconds", "0.5", "--save-baseline", base, "-q").exit_code == 0
     report = Report.load(base)
     assert report.candidates[0].measurement.turns and base.stat().st_size < 20_000
-    assert run("bench", made.path, made.path, "--save-baseline", base).exit_code == 2
+    assert run("bench", exported.path, exported.path, "--save-baseline", base).exit_code == 2

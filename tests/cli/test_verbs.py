@@ -14,20 +14,20 @@ from edgekit.result.report import Report
 from tests.wording import mentions
 
 
-def test_run_answers_for_an_image(made, run):
-    result = run("run", made.path, made.image, "--json")
+def test_run_answers_for_an_image(exported, run):
+    result = run("run", exported.path, exported.image, "--json")
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
     assert facts["answer"]["label"] == "top"
     assert facts["model_ms"] > 0
     assert facts["precision"] == "f32"
-    text = run("run", made.path, made.image).stdout
+    text = run("run", exported.path, exported.image).stdout
     assert "top" in text and "model only: " in text
 
 
-def test_run_takes_arrays(made, run, tmp_path):
+def test_run_takes_arrays(exported, run, tmp_path):
     np.savez(tmp_path / "feeds.npz", pixel_values=np.ones((1, 1, 8, 8), np.float32))
-    answer = json.loads(run("run", made.path, tmp_path / "feeds.npz", "--json").stdout)["answer"]
+    answer = json.loads(run("run", exported.path, tmp_path / "feeds.npz", "--json").stdout)["answer"]
     assert len(answer["top"]) == 3
 
 
@@ -66,46 +66,46 @@ def npy(array) -> bytes:
         (lambda p: np.savez(p, pixel_values=np.ones((1, 1, 8, 8))), ("float64", "float32")),
     ],
 )
-def test_run_refuses_arrays_that_do_not_fit(made, run, tmp_path, write, facts):
+def test_run_refuses_arrays_that_do_not_fit(exported, run, tmp_path, write, facts):
     write(tmp_path / "feeds.npz")
-    result = run("run", made.path, tmp_path / "feeds.npz")
+    result = run("run", exported.path, tmp_path / "feeds.npz")
     assert result.exit_code == 2
     assert mentions(result.stderr, facts)
 
 
-def test_run_refuses_what_is_not_an_image(made, run, tmp_path):
-    assert run("run", made.path, tmp_path / "none.png").exit_code == 2
+def test_run_refuses_what_is_not_an_image(exported, run, tmp_path):
+    assert run("run", exported.path, tmp_path / "none.png").exit_code == 2
     (tmp_path / "text.png").write_text("hello")
-    result = run("run", made.path, tmp_path / "text.png")
+    result = run("run", exported.path, tmp_path / "text.png")
     assert result.exit_code == 2 and mentions(result.stderr, "text.png'")
 
 
-def test_an_altered_bundle_is_refused(made, run, tmp_path):
+def test_an_altered_bundle_is_refused(exported, run, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(made.path, copy)
+    shutil.copytree(exported.path, copy)
     (copy / "assets" / "task.json").write_text("{}")
-    for verb in (("run", copy, made.image), ("verify", copy), ("inspect", copy)):
+    for verb in (("run", copy, exported.image), ("verify", copy), ("inspect", copy)):
         result = run(*verb)
         assert result.exit_code == 8, verb
         assert "assets/task.json" in result.stderr
 
 
-def test_verify_passes_and_fails(made, run, tmp_path):
-    good = run("verify", made.path, "--json")
+def test_verify_passes_and_fails(exported, run, tmp_path):
+    good = run("verify", exported.path, "--json")
     assert good.exit_code == 0, good.stderr
     assert json.loads(good.stdout)["failures"] == []
-    text = run("verify", made.path)
+    text = run("verify", exported.path)
     assert text.stdout.startswith("VERIFIED")
 
 
-def test_verify_refuses_data_options_without_data(made, run):
-    result = run("verify", made.path, "--split", "test")
+def test_verify_refuses_data_options_without_data(exported, run):
+    result = run("verify", exported.path, "--split", "test")
     assert result.exit_code == 2
     assert "--split" in result.stderr
 
 
-def test_bench_measures_in_a_process(made, shell, tmp_path):
-    result = shell("bench", made.path, "--seconds", "0.2", "--json", "--report", tmp_path / "b.html", "-q")
+def test_bench_measures_in_a_process(exported, shell, tmp_path):
+    result = shell("bench", exported.path, "--seconds", "0.2", "--json", "--report", tmp_path / "b.html", "-q")
     assert result.returncode == 0, result.stderr
     report = Report.from_dict(json.loads(result.stdout))
     assert report.candidates[0].measurement.percentiles_ms["p50"] > 0
@@ -113,12 +113,12 @@ def test_bench_measures_in_a_process(made, shell, tmp_path):
     assert "MEASURED" in (tmp_path / "b.html").read_text()
 
 
-def test_inspect_a_bundle(made, run, tmp_path):
-    text = run("inspect", made.path).stdout
+def test_inspect_a_bundle(exported, run, tmp_path):
+    text = run("inspect", exported.path).stdout
     assert mentions(text, "bright", ("onnxruntime", "fp32"), "pixel_values:f32[1,1,8,8]", ("files", "intact"))
-    facts = json.loads(run("inspect", made.path, "--json").stdout)
+    facts = json.loads(run("inspect", exported.path, "--json").stdout)
     assert facts["sound"] and facts["manifest"]["name"] == "bright"
-    assert run("inspect", made.path, "--report", tmp_path / "r.md").exit_code == 0
+    assert run("inspect", exported.path, "--report", tmp_path / "r.md").exit_code == 0
     assert (tmp_path / "r.md").read_text().startswith("# Shipped")
 
 
@@ -231,9 +231,9 @@ def test_export_refuses_bad_options(args, facts, run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_was_typed_overrides_the_project(tmp_path, monkeypatch, made, run):
+def test_only_what_was_typed_overrides_the_project(tmp_path, monkeypatch, exported, run):
     monkeypatch.chdir(tmp_path)
-    model = made.path / "model" / "model.onnx"
+    model = exported.path / "model" / "model.onnx"
     (tmp_path / "edgekit.toml").write_text(
         f'model = "{model}"\nseed = 7\nbench = false\nmax_samples = 11\n[shapes]\nbatch = 1\n'
     )
@@ -266,14 +266,14 @@ def test_a_backend_whose_probe_raises_does_not_hide_the_others(run, monkeypatch)
     assert mentions(listed.stdout, "SystemExit: 3") and "onnxruntime" in listed.stdout
 
 
-def test_bench_reports_memory_and_cold_start_and_takes_long(made, run):
-    text = run("bench", made.path, "--seconds", "0.2").stdout
+def test_bench_reports_memory_and_cold_start_and_takes_long(exported, run):
+    text = run("bench", exported.path, "--seconds", "0.2").stdout
     assert "MB of memory at peak" in text and "cold start" in text
-    twice = run("bench", made.path, made.path)
+    twice = run("bench", exported.path, exported.path)
     assert twice.exit_code == 2 and "named twice" in twice.stderr
 
 
-def test_verify_counts_the_samples_that_have_a_label(made, run, tmp_path, monkeypatch):
+def test_verify_counts_the_samples_that_have_a_label(exported, run, tmp_path, monkeypatch):
     (tmp_path / "some.py").write_text(
         "import numpy as np\n"
         "def rows():\n"
@@ -283,7 +283,7 @@ def test_verify_counts_the_samples_that_have_a_label(made, run, tmp_path, monkey
         "        yield {'pixel_values': x, 'label': 'top' if index % 3 else None}\n"
     )
     monkeypatch.chdir(tmp_path)
-    done = run("verify", made.path, "--data", "some:rows")
+    done = run("verify", exported.path, "--data", "some:rows")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("NOT JUDGED")
     assert "accuracy 1.0000 on 4 labelled samples" in done.stdout

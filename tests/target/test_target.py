@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
-import subprocess
-import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,33 +12,12 @@ import pytest
 from edgekit import catalog, registry
 from edgekit.errors import UsageError
 from edgekit.spec import ShapeRange
-from edgekit.target import host, search_path, target
+from edgekit.target import host, target
 from edgekit.target.target import Device, Limits, Target
-from tests.wording import mentions, raises
+from tests.target.files import BUILTIN, write
+from tests.wording import raises
 
 ROOT = Path(__file__).parent.parent.parent
-BUILTIN = {
-    "host", "intel-arc", "intel-core-ultra", "intel-n100", "jetson", "jetson-agx-orin",
-    "jetson-agx-xavier", "jetson-nano", "jetson-orin-nano", "jetson-orin-nx", "jetson-thor", "jetson-xavier-nx",
-    "nvidia-gpu", "nvidia-rtx",
-    "raspberry-pi-4", "raspberry-pi-5", "rk3588", "snapdragon-x-elite", "x86-avx2", "x86-avx512-vnni", "xeon",
-}  # fmt: skip
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, as a user does."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def write(folder: Path, name: str, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.toml"
-    path.write_text(text)
-    return path
 
 
 # The built-ins
@@ -154,67 +130,6 @@ def test_readme_example_is_read(elsewhere: Path) -> None:
     assert loaded.device.cores == 4
 
 
-# Where they are found
-
-
-def test_search_order(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put one name everywhere, and take the places away one by one."""
-    package = tmp_path / "site"
-    write(package / "their_boards", "xeon", 'summary = "package"')
-    (package / "their_boards" / "__init__.py").write_text("raise RuntimeError('targets are data: this is never run')\n")
-    info = package / "their_boards-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-boards\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgekit.targets]\ntheirs = their_boards\n")
-    monkeypatch.syspath_prepend(package)
-    monkeypatch.setenv("EDGEKIT_TARGETS", os.pathsep.join([str(tmp_path / "one"), "", str(tmp_path / "two")]))
-    config = Path(os.environ["XDG_CONFIG_HOME"]) / "edgekit" / "targets"
-    explicit = write(tmp_path / "path", "xeon", 'summary = "path"')
-    places = [
-        ("cwd", write(elsewhere / "targets", "xeon", 'summary = "cwd"')),
-        ("env one", write(tmp_path / "one", "xeon", 'summary = "env one"')),
-        ("env two", write(tmp_path / "two", "xeon", 'summary = "env two"')),
-        ("config", write(config, "xeon", 'summary = "config"')),
-        ("package", package / "their_boards" / "xeon.toml"),
-    ]
-    assert target.load(str(explicit)).summary == "path"
-    for summary, path in places:
-        assert target.load("xeon").summary == summary
-        assert target.available()["xeon"].resolve() == path.resolve()
-        path.unlink()
-    assert target.load("xeon").summary.startswith("Intel Xeon")
-
-
-def test_half_removed_package_does_not_hide_the_others(
-    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    info = tmp_path / "site" / "gone-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgekit.targets]\ngone = gone_boards.targets\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    assert set(target.available()) == BUILTIN
-
-
-def test_in_the_checkout_the_folder_is_the_built_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(search_path.builtin().parent)
-    assert [why for why, _ in search_path.folders()].count("the working directory") == 0
-    assert target.load("jetson-orin-nano").device.sm == "8.7"
-
-
-def test_unknown_target_names_the_nearest_and_the_places(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEKIT_TARGETS", "/boards/of/ours")
-    places = ["targets (", "/boards/of/ours", "config", str(search_path.builtin())]
-    with raises(UsageError, ("'rasberry-pi5'", "'raspberry-pi-5'"), hint=places):
-        target.load("rasberry-pi5")
-
-
-def test_listing_imports_nothing_heavy(elsewhere: Path) -> None:
-    code = "import sys; from edgekit import target; target.load('jetson'); print('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 # extends
 
 
@@ -319,33 +234,6 @@ def test_file_that_cannot_be_read(elsewhere: Path) -> None:
             target.load(name)
 
 
-# Is this machine such a device?
-
-
-def test_mismatches_name_every_difference() -> None:
-    here = replace(host.probe(), arch="x86_64", isa=("avx2",), board=None, compatible=(), accelerators=())
-    wanted = Target("t", "s", device=Device(arch="aarch64", isa=("neon",), board="Orin", accelerator="NVIDIA GPU"))
-    assert len(wanted.mismatches(here)) == 3
-    assert Target("t", "s").mismatches(here) == ()
-
-
-def test_a_richer_processor_is_another_device() -> None:
-    poor, rich = ("avx2",), ("avx2", "avx512_vnni")
-    machine = host.probe()
-    wanted = Target("t", "s", device=Device(isa=poor))
-    assert wanted.mismatches(replace(machine, isa=poor)) == ()
-    (richer,) = wanted.mismatches(replace(machine, isa=rich))
-    (poorer,) = Target("t", "s", device=Device(isa=rich)).mismatches(replace(machine, isa=poor))
-    assert mentions(richer, "avx512_vnni", "target") and mentions(poorer, "avx512_vnni") and richer != poorer
-
-
-def test_the_board_vouches_for_its_accelerator() -> None:
-    wanted = Target("t", "s", device=Device(board="Orin", accelerator="NVIDIA GPU, Ampere"))
-    machine = replace(host.probe(), board=None, compatible=(), accelerators=())
-    assert wanted.mismatches(replace(machine, board="NVIDIA Jetson Orin Nano")) == ()
-    assert len(wanted.mismatches(replace(machine, accelerators=("NVIDIA GPU",)))) == 1, "the right GPU, another board"
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -359,15 +247,3 @@ def test_facts_that_cannot_be_are_refused(text: str, message: str, tmp_path: Pat
     (tmp_path / "odd.toml").write_text(f'summary = "odd"\n{text}\n')
     with raises(UsageError, message):
         target.load(str(tmp_path / "odd.toml"))
-
-
-def test_a_user_without_a_home_has_the_other_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("EDGEKIT_TARGETS", "~nobody-of-this-name/targets")
-    monkeypatch.setattr(Path, "home", nobody)
-    assert target.load("host").name == "host"
-    with raises(UsageError, "'~nobody-of-this-name/x.toml'", hint="edgekit targets"):
-        target.load("~nobody-of-this-name/x.toml")
