@@ -1,6 +1,4 @@
-"""The values that the core and a plugin exchange. `edgekit.plugin`, which holds the protocols, is where they are
-imported from.
-"""
+"""The values that the core and a plugin exchange. Import them from `edgekit.plugin`, which has the protocols."""
 
 from __future__ import annotations
 
@@ -20,19 +18,19 @@ Evidence = Literal["parsed", "aot_compiled", "built_on_device", "measured_on_dev
 
 @dataclass(frozen=True)
 class Probe(Record):
-    """What a backend finds on this machine."""
+    """What a backend needs, and whether this machine has it."""
 
     available: bool
     versions: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     hint: str | None = None
-    """The command that mends it, when it is not available."""
+    """The command that solves the problems, where it is not available."""
 
 
 @dataclass(frozen=True)
 class Support(Record):
-    """Every reason why a backend cannot take a model for a target; none means it can."""
+    """The problems for which a backend cannot build a model for a target; none means that it can."""
 
     problems: tuple[str, ...] = ()
 
@@ -43,56 +41,55 @@ class Support(Record):
 
 @dataclass(frozen=True)
 class Precision(Record):
-    """The precision that really runs, asked of the runtime."""
+    """The precision that really runs, as the runtime reports it."""
 
     main: str
     """The type in which most of the arithmetic runs: f32, f16, bf16 or i8."""
     layers: Mapping[str, int] = field(default_factory=dict)
-    """How many executed layers run in each type; `i4-weights`: in floats, on weights that are held in i4."""
+    """How many executed layers run in each type; `i4-weights`: in floats, on weights that are stored in i4."""
 
 
 @dataclass(frozen=True)
 class Built(Record):
-    """What a backend built of one part, as files below the work directory."""
+    """The result of building one part, as files below the work directory."""
 
     files: tuple[str, ...]
-    """Relative to the work directory; the first is the one to open."""
+    """Paths relative to the work directory; the first is the one to open."""
     requires: Mapping[str, Any] = field(default_factory=dict)
-    """Facts the opening machine must have: `arch`, `isa` (all of), `isa_any` (one of), `packages` (name -> range)."""
+    """What the opening machine must have: `arch`, `isa` (all of), `isa_any` (one of), `packages` (name -> range)."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The runtime options to open with, resolved."""
+    """The runtime options to open it with, resolved."""
     evidence: Evidence = "parsed"
     portable: bool = False
-    """Prepared, not compiled for one device: `Finishable.finish` does that there."""
+    """Whether it is only prepared: `Finishable.finish` compiles it on the device."""
     cacheable: bool = True
-    """False where a check gave no answer, as a compiler that was stopped: this export uses what was built, and the next
-    one builds it again."""
+    """False where a check was inconclusive, as when a compiler timed out: this export uses the result, but it is not
+    cached."""
     notes: tuple[str, ...] = ()
     part: Part | None = None
-    """The part as it was compiled, where its inputs or outputs are no longer the model's: sizes that the compiler
-    fixed."""
+    """The part as it was compiled, where the compiler fixed sizes of its inputs or outputs."""
 
 
 @dataclass(frozen=True)
 class Payload(Record):
-    """A compiled part as a bundle holds it: what `Backend.open` is given."""
+    """A compiled part in a bundle: the argument of `Backend.open`."""
 
     folder: Path
     files: tuple[str, ...]
-    """Relative to the folder; the first is the one to open."""
+    """Paths relative to the folder; the first is the one to open."""
     part: Part
-    """What it computes; `part.file` is the graph that it was built from, which may not be there."""
+    """Its inputs, outputs and states; `part.file` is the graph that it was built from, which may be missing here."""
     options: Mapping[str, Any] = field(default_factory=dict)
     off_target: bool = False
-    """Opened on a machine that is not its device, to see what it computes: any arithmetic that computes the graph will
-    do."""
+    """Opened on a machine that is not its device, to check its outputs: any arithmetic that computes the graph may run
+    it."""
 
     @property
     def main(self) -> Path:
         return self.folder / self.files[0]
 
     def check(self) -> None:
-        """Raise ArtifactError, naming the first, where files are missing."""
+        """Raise ArtifactError with the first missing file, where files are missing."""
         for name in self.files:
             if not (self.folder / name).is_file():
                 raise ArtifactError(f"the bundle's file '{name}' is missing.", hint="copy or export the bundle again")
@@ -100,21 +97,21 @@ class Payload(Record):
 
 @dataclass(frozen=True)
 class Training:
-    """What a pass that trains is given beside the model."""
+    """What a pass that trains gets in addition to the model."""
 
     data: TrainingData
     """The user's training samples, in batches, with labels where they have any."""
     teacher: Model
     """The model as it was loaded, whose outputs the trained one should match."""
     folder: Path
-    """Survives a kill, and holds what this same training left here: the place for its checkpoints."""
+    """The folder for checkpoints: it survives a kill, and has what an interrupted run of the same training wrote."""
     progress: Progress
     seed: int = 0
 
 
 def fewer_threads(cores: int) -> tuple[Mapping[str, Any], ...]:
-    """Return halves of the processors down to one, for `Tunable.variants`: small models lose more by handing out work
-    than they gain.
+    """Return options with half of the processors, a quarter and so on down to one, for `Tunable.variants`: small models
+    lose more time by distributing work than they gain.
     """
     counts = []
     while cores > 1:

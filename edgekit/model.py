@@ -1,7 +1,7 @@
 """A model on its way to a device: its graphs, its assets and the steps that made it.
 
-A Model owns a folder: graph files, `assets/` (what the device needs beside the graph) and `model.json`.
-A pass reads one Model and writes another in a fresh folder; it never edits its input.
+A Model owns a folder: graph files, `assets/` (what the device needs in addition to the graph) and `model.json`.
+A pass reads one Model and writes another into an empty folder; it never changes its input.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ ASSETS = "assets"
 RECORD_FILE = "model.json"
 
 Examples = Callable[[], "Mapping[str, np.ndarray] | None"]
-"""Reads the user's first sample as feeds by name; None without data, and for pictures and texts, whose form only the
-graph or a processor tells."""
+"""Reads the user's first sample as feeds by name; None without data, and for images and texts, whose shape only the
+graph or a processor has."""
 
 
 class Original(Protocol):
-    """Run the model as its author wrote it, in its own framework: the truth that every candidate is held against."""
+    """The model as its author wrote it, in its own framework: every candidate is compared with it."""
 
     @property
     def framework(self) -> str:
-        """Name framework and version for people: `torch 2.13.0`."""
+        """The framework and its version, as `torch 2.13.0`."""
         ...
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,9 +50,9 @@ class Reference(Record):
     """`./folder`, `hf:org/name`, `model.onnx`, `package.module:factory`, or the name of an embedded model."""
     task: str | None = None
     processor: str | None = None
-    """A folder or file with the tokenizer or image processor, for a model that brings none."""
+    """A folder or file with the tokenizer or image processor, for a model without one."""
     inputs: tuple[TensorSpec, ...] = ()
-    """Input specs for a plain module whose examples are not given otherwise."""
+    """Input specs for a plain module without example inputs."""
     revision: str | None = None
     offline: bool = False
     trust_remote_code: bool = False
@@ -61,7 +61,7 @@ class Reference(Record):
 
 @dataclass(frozen=True)
 class Step(Record):
-    """One line of lineage: what was done, with which settings and tools, from which bytes to which, in how long."""
+    """One step of the lineage: its config and tools, the digests before and after it, and its time."""
 
     name: str
     config: Mapping[str, Any]
@@ -78,13 +78,13 @@ class Part(Record):
 
     name: str
     file: str
-    """Relative to the model's folder, and inside it."""
+    """Path relative to the model's folder, and inside it."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reads: Mapping[str, str] = field(default_factory=dict)
-    """Input to state: not fed, but taken from the part that wrote the state last."""
+    """Input to state: not fed, but read from the part that wrote the state last."""
     writes: Mapping[str, str] = field(default_factory=dict)
-    """Output to state: kept for the parts that read it, and not returned."""
+    """Output to state: kept for the parts that read it, not returned."""
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.file)
@@ -96,14 +96,14 @@ class Part(Record):
                 if tensor not in names:
                     kind = "input" if verb == "reads" else "output"
                     raise UsageError(
-                        f"part '{self.name}' {verb} a state by '{tensor}', which is not an {kind} of it."
+                        f"part '{self.name}' {verb} a state through '{tensor}', which is not one of its {kind}s."
                         f"{nearest(tensor, names)}"
                     )
 
 
 @dataclass(frozen=True)
 class State(Record):
-    """A tensor that the parts of a model pass on from one call to the next, as a decoder its keys and values."""
+    """A tensor that the parts of a model pass from one call to the next, as the keys and values of a decoder."""
 
     name: str
     spec: TensorSpec
@@ -113,10 +113,10 @@ class State(Record):
 
 
 def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
-    """Raise UsageError where names repeat, and where a part reads or writes a state that is not among `states`."""
+    """Raise UsageError for repeated names, and for a part that reads or writes a state that is not in `states`."""
     for kind, names in (("parts", [part.name for part in parts]), ("states", [state.name for state in states])):
         if len(set(names)) != len(names):
-            raise UsageError(f"two {kind} of the model have one name: {', '.join(names)}.")
+            raise UsageError(f"two {kind} of the model have the same name: {', '.join(names)}.")
     known = [state.name for state in states]
     for part in parts:
         for name in (*part.reads.values(), *part.writes.values()):
@@ -130,48 +130,48 @@ def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
 
 @dataclass(frozen=True)
 class ModelInfo(Record):
-    """What a model is and where it comes from."""
+    """Facts of a model and its origin."""
 
     architecture: str | None = None
     """The class of its network, or the tool that wrote its graph."""
     parameters: int | None = None
-    """Number of weights; shared ones count once."""
+    """The number of weights; shared ones count once."""
     exporter: Literal["optimum", "dynamo"] | None = None
-    """What turns a torch model into a graph: optimum for transformers models, else torch's own exporter."""
+    """The exporter that converts a torch model to a graph: optimum for transformers models, else torch's own."""
     source_digest: str | None = None
-    """Digest of the files that it was loaded from; None where only the loaded model tells."""
+    """The digest of the files that it was loaded from; None where it depends on the loaded model."""
     opset: int | None = None
-    """Of an ONNX graph."""
+    """The opset of an ONNX graph."""
     trusted: tuple[str, ...] = ()
-    """What could run code when it was read, and the user allowed: `pickle: pytorch_model.bin`."""
+    """Files that could run code when they were read, and were allowed by the user: `pickle: pytorch_model.bin`."""
 
 
 @dataclass(frozen=True)
 class InputHints(Record):
-    """What a model takes that the specs of its inputs do not say: needed to make inputs up and to fix sizes."""
+    """Facts about a model's inputs that are not in their specs: needed to generate inputs and to fix sizes."""
 
     free_sizes: tuple[str, ...] | None = None
-    """Every name under which a free size of the graph can be fixed, sorted; None where no graph was read."""
+    """Every name by which a free size of the graph can be fixed, sorted; None where no graph was read."""
     example_sizes: Mapping[str, int] = field(default_factory=dict)
-    """A number of elements that the model accepts for each of its free sizes, by name; the batch is left out."""
+    """A number of elements that the model accepts for each of its free sizes but the batch, by name."""
     integer_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """The lowest and the highest value, both included, of inputs of integers, by the input's name."""
+    """The lowest and the highest value, both inclusive, of integer inputs, by the input's name."""
     vocabulary_size: int | None = None
-    """Number of token ids, which count from 0."""
+    """The number of token ids, which start at 0."""
 
 
 @dataclass(frozen=True)
 class Model(Record):
-    """Describe a model in `folder`; of format `torch` it lives in memory and has no parts yet."""
+    """A model in `folder`; one of format `torch` is in memory and has no parts yet."""
 
     format: str
-    """`torch`, `onnx`, or what a plugin's pass gives."""
+    """`torch`, `onnx`, or the format that a plugin's pass gives."""
     parts: tuple[Part, ...] = ()
     states: tuple[State, ...] = ()
-    """What the parts pass on from call to call."""
+    """The tensors that the parts pass from call to call."""
     task: str | None = None
     precision: str = "f32"
-    """The precision asked for: f32, f16, bf16, i8, i8-dynamic, i8-weights, i4-weights, or a mix such as `i8+bf16`."""
+    """The requested precision: f32, f16, bf16, i8, i8-dynamic, i8-weights, i4-weights, or a mix such as `i8+bf16`."""
     steps: tuple[Step, ...] = ()
     info: ModelInfo = field(default_factory=ModelInfo)
     input_hints: InputHints = field(default_factory=InputHints)
@@ -189,12 +189,12 @@ class Model(Record):
         if len(self.parts) != 1:
             names = ", ".join(part.name for part in self.parts)
             raise ArtifactError(
-                f"one graph is expected, the {self.format} model has {len(self.parts)}{f' ({names})' if names else ''}."
+                f"one graph is expected; the {self.format} model has {len(self.parts)}{f' ({names})' if names else ''}."
             )
         return self.parts[0]
 
     def only(self, name: str) -> Model:
-        """Return the model of one part, with the states that it reads or writes: what a backend is given.
+        """Return the model of one part, with the states that it reads or writes: a backend builds such models.
 
         Raises UsageError for a part that the model does not have.
         """
@@ -220,29 +220,29 @@ class Model(Record):
         return self.folder / ASSETS
 
     def files(self) -> tuple[Path, ...]:
-        """List every file of the model but its record, sorted. Raises ArtifactError for a model without a folder."""
-        if self.folder == Path():  # the default, which would be the working directory and all below it
+        """Return every file of the model but its record, sorted. Raises ArtifactError for a model without a folder."""
+        if self.folder == Path():  # the default, which would be the working directory with all its files
             raise ArtifactError(f"the {self.format} model has no folder, so it has no files.")
         record = self.folder / RECORD_FILE
         return tuple(sorted(path for path in self.folder.rglob("*") if path.is_file() and path != record))
 
     @functools.cached_property
     def digest(self) -> str:
-        """Return the SHA-256 over the names and bytes of the files; it is read once, so take it when they are final."""
+        """Return the SHA-256 of the names and bytes of the files; it is computed once, so they must be final."""
         return digest_of([[path.relative_to(self.folder).as_posix(), digest_of_file(path)] for path in self.files()])
 
     def with_step(self, step: Step) -> Model:
         return replace(self, steps=(*self.steps, step))
 
     def save(self) -> None:
-        """Write `model.json` into the folder, whole or not at all."""
+        """Write `model.json` into the folder, completely or not at all."""
         path = self.folder / RECORD_FILE
         with replacing(path) as file:
             file.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Model:
-        """Read the model that `save` wrote. Raises ArtifactError for a record or a graph file that is not there."""
+        """Read the model that `save` wrote. Raises ArtifactError for a record or a graph file that is missing."""
         path = folder / RECORD_FILE
         try:
             model = replace(cls.from_dict(json.loads(path.read_text()), str(path)), folder=folder)

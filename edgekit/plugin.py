@@ -1,6 +1,6 @@
-"""THE CONTRACT: what a plugin author implements. Protocols here, the values that they exchange beside them.
+"""THE CONTRACT: what a plugin author implements. The protocols are here, with the values that they exchange.
 
-A plugin is a distribution with an entry point in one of these groups; `edgekit.testing` holds the test classes that
+A plugin is a distribution with an entry point in one of these groups; `edgekit.testing` has the test classes that
 prove it. It imports `edgekit.plugin` and `edgekit.errors` and, where it builds, `edgekit.frameworks`; nothing else of
 edgekit is public.
 
@@ -9,12 +9,12 @@ edgekit is public.
     edgekit.sources    a Source: reference in, model out                          (name = the scheme)
     edgekit.targets    a module whose folder holds target TOML files
 
-A backend's module is imported to list or plan, so its top level imports neither its runtime nor a framework. Build
-side and device side are different modules: what `open` needs is the runtime and numpy only.
+A backend's module is imported to list and to plan, so its top level imports neither its runtime nor a framework. Build
+side and device side are different modules: `open` needs the runtime and numpy only.
 Raise edgekit's errors; translate your runtime's exceptions at this boundary and chain them.
 
-The optional protocols are found by `isinstance`. Each lists its own members alone, so whoever has those is one, and
-nothing else is evaluated to find out (`Session.precision` may run the model).
+The optional protocols are found by `isinstance`. Each lists only its own members, so that the check evaluates nothing
+else (`Session.precision` may run the model).
 """
 
 from __future__ import annotations
@@ -64,18 +64,18 @@ API = 2
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded part, ready to run. Who opens it closes it."""
+    """A loaded part, ready to run. The code that opens it closes it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
     @property
     def precision(self) -> Precision:
-        """Ask the runtime what really runs."""
+        """The precision that really runs, as the runtime reports it."""
         ...
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Check the feeds, run once, give every output; the caller owns the arrays. Raises UsageError for bad feeds."""
+        """Check the feeds, run once, return all outputs, which the caller owns. Raises UsageError for bad feeds."""
         ...
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
@@ -87,60 +87,60 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the model; safe to call twice. A closed session, and what it bound, refuse work."""
+        """Release the model; safe to call twice. A closed session, and its bound calls, raise UsageError."""
         ...
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A session that keeps states as the runtime's own handles: they need not pass through numpy from call to call."""
+    """A session that keeps states as the runtime's own handles, which need not be numpy arrays between calls."""
 
     def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run once: take what the part reads from `states`, put there what it writes, and return the other outputs.
+        """Run once: read the part's states from `states`, write its new states there, and return the other outputs.
 
-        Values are the session's own, by the state's name; before the first call there are none but those that start
-        `empty` or as `zeros`, in numpy.
+        Values are the session's own, by the state's name; before the first call there are only those that start `empty`
+        or as `zeros`, as numpy arrays.
         """
         ...
 
 
 @runtime_checkable
 class Threaded(Protocol):
-    """A session that knows how many threads an inference uses: reports name it."""
+    """A session that reports how many threads an inference uses."""
 
     @property
     def threads(self) -> int | None:
-        """Return the number; None where the device is not a processor."""
+        """Return the number of threads; None where the device is not a processor."""
         ...
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A runtime: what it takes, how it compiles, how it runs."""
+    """A runtime: the models it accepts, how it compiles and runs them."""
 
     api: int
     name: str
     summary: str
     accepts: frozenset[str]
-    """Model formats it builds from, as `onnx`."""
+    """The model formats that it builds from, as `onnx`."""
     options: type[Record]
     """The frozen dataclass of its runtime options; unknown keys in a target or recipe are errors."""
 
     def probe(self) -> Probe:
-        """Return what is here; never raises, under a second, imports its runtime at most."""
+        """Return what this machine has; never raises, takes less than a second, imports at most its runtime."""
         ...
 
     def supports(self, model: Model, target: Target) -> Support:
-        """Return what is in the way, all of it. Pure: no device, no compile; at planning a model has no parts yet.
+        """Return every problem. Pure: no device, no compilation; at planning a model has no parts yet.
 
-        The core asks, once for each candidate: `build` need not ask again.
+        The core calls it once for each candidate: `build` need not check again.
         """
         ...
 
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
-        """Compile a model of one part, which `supports` was asked about, into `workdir` (exists, empty).
+        """Compile a model of one part, for which `supports` found no problem, into `workdir` (exists, empty).
 
-        Raises BuildError, or UnsupportedError for what only compiling shows; leaves the input alone.
+        Raises BuildError, or UnsupportedError for what only compiling shows; does not change its input.
         """
         ...
 
@@ -161,64 +161,64 @@ class WithRecipes(Protocol):
     """A backend with recipes of its own."""
 
     recipes: Sequence[Recipe]
-    """No name is one of another recipe; each names its precision."""
+    """Their names are unique among all recipes; each has its precision."""
     default_recipes: Sequence[str]
-    """The recipes, its own and built-in ones (`USUAL`), tried where a target's file names none; the first one first."""
+    """The names of the recipes, its own and built-in ones (`USUAL`), that are tried in this order where a target's file
+    names none."""
 
 
 @runtime_checkable
 class WithPassDefaults(Protocol):
-    """A backend that decides settings of passes, so that what they give is fast and exact on it."""
+    """A backend with its own settings of passes, with which their results are fast and exact on it."""
 
     def pass_defaults(self, pass_name: str, target: Target) -> Mapping[str, Any]:
-        """Return the settings that a recipe does not say, of its own passes and of any other's.
+        """Return the settings of a pass, its own or any other, that a recipe leaves open.
 
-        They come before those that the core takes by the target's processor (u8 or s8 activations, 7-bit weights).
+        They take precedence over the core's, which follow from the processor (u8 or s8 activations, 7-bit weights).
         """
         ...
 
 
 @runtime_checkable
 class WithVariants(Protocol):
-    """A backend that knows the models of a target's hardware: `nvidia-gpu:8.9` is one of `nvidia-gpu`."""
+    """A backend whose targets have variants of their hardware: `nvidia-gpu:8.9` is one of `nvidia-gpu`."""
 
     def variant(self, target: Target, name: str) -> Target:
-        """Return the target for one variant of its hardware. Raises UsageError for one that cannot be."""
+        """Return the target for a variant of its hardware. Raises UsageError for a variant that does not exist."""
         ...
 
 
 @runtime_checkable
 class Tunable(Protocol):
-    """A backend with options that change the speed and not the outputs: they are tried on the shipped candidate."""
+    """A backend with options that change the speed, not the outputs: they are tried on the shipped candidate."""
 
     def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
-        """Return changes to the payload's options worth measuring on `cores` processors, the most promising first.
+        """Return changes to the payload's options to measure on `cores` processors, the most promising first.
 
-        Pure and quick: no runtime is loaded.
+        Pure and quick: it loads no runtime.
         """
         ...
 
 
 @runtime_checkable
 class Finishable(Protocol):
-    """A backend whose engines belong to the device that built them: `build` prepares a portable payload anywhere, and
-    `finish` compiles it there.
+    """A backend whose engines run only on the device that built them: `build` prepares a portable payload on any
+    machine, and `finish` compiles it on the device.
     """
 
     def finish(self, payload: Payload, target: Target, workdir: Path) -> Built:
-        """Compile on this machine, the device, what `build` prepared; `workdir` exists and may hold what an earlier try
-        left.
+        """Compile what `build` prepared, on this machine: the device. Its files replace the payload's.
 
-        The files it gives take the place of the payload's. Raises BuildError, EnvironmentFault or UnsupportedError.
+        `workdir` may have files of an interrupted call. Raises BuildError, EnvironmentFault or UnsupportedError.
         """
         ...
 
 
 class Generator(Protocol):
-    """A loaded model that generates by its runtime's own loop."""
+    """A loaded model that generates with its runtime's own loop."""
 
     def generate(self, ids: Sequence[int], most: int) -> Iterator[int]:
-        """Yield the ids that follow `ids`, greedily, each as soon as it is known, at most `most` of them."""
+        """Yield the ids that follow `ids`, by greedy search, each as soon as it is known, at most `most` of them."""
         ...
 
     def close(self) -> None: ...
@@ -226,23 +226,23 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Generates(Protocol):
-    """A backend whose runtime has a generation loop of its own, as onnxruntime-genai: it is a candidate beside ours."""
+    """A backend whose runtime has its own generation loop, as onnxruntime-genai: a candidate in addition to ours."""
 
     def generator(self, payload: Payload) -> Generator:
-        """Load what was built, to generate with it. The device side, as `open`."""
+        """Load what was built, for generation. The device side, as `open`."""
         ...
 
 
 @runtime_checkable
 class Pass(Protocol):
-    """A transformation: a frozen dataclass, a Record, whose fields are its config."""
+    """A transformation of a model: a frozen dataclass and Record whose fields are its config."""
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[str]]
     gives: ClassVar[str]
     needs_samples: ClassVar[bool]
     packages: ClassVar[tuple[str, ...]]
-    """The distributions that `apply` imports: with another version of one, what it made before does not count."""
+    """The distributions that `apply` imports: cached results of other versions are not used."""
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the new model into `workdir` (exists, empty), assets included, with its Step added."""
@@ -251,88 +251,88 @@ class Pass(Protocol):
 
 @runtime_checkable
 class WithInstall(Protocol):
-    """A pass whose packages are installed by another line than `pip install` and their names."""
+    """A pass whose packages are installed by another command than `pip install` and their names."""
 
     install: ClassVar[str]
 
 
 @runtime_checkable
 class WithPrecision(Protocol):
-    """A pass that changes the precision: a recipe in a file that does not say its own takes that of its passes."""
+    """A pass that changes the precision: a recipe file without a precision takes that of its passes."""
 
     @property
     def precision(self) -> str:
-        """The precision of what it gives, by its config: f16, bf16, i8, i8-dynamic, i4-weights and the like."""
+        """The precision of its result, by its config: f16, bf16, i8, i8-dynamic, i4-weights and the like."""
         ...
 
 
 @runtime_checkable
 class Repairable(Protocol):
-    """A lossy pass that can say what each layer costs, and leaves those alone that its field `exclude` names: misses of
-    the gate are repaired.
+    """A lossy pass that measures each layer's cost and skips the layers in its field `exclude`: a candidate that misses
+    the gate is repaired.
     """
 
     def costs(self, model: Model, samples: Feeds | None, workdir: Path) -> tuple[LayerCost, ...]:
-        """Measure what each layer costs, the most expensive first; `workdir` (exists, empty) is scratch."""
+        """Return each layer's measured cost, the highest first; `workdir` (exists, empty) is scratch."""
         ...
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A pass that trains. It accepts and gives `torch`: it works on the nn.Module, before the export, and stands
+    """A pass that trains. It accepts and gives `torch`: it works on the nn.Module, before the export, so it comes
     before all passes on graphs.
 
-    Passes on the module leave the module they are given alone, write no file, and give
-    `edgekit.frameworks.torch_pass.changed`'s model. Equal inputs give equal weights, killed and started again or not;
-    what such a pass cannot take it refuses with a hint, and inputs and outputs keep their names and shapes.
+    A pass on the module does not change the module that it is given, writes no file, and returns the model of
+    `edgekit.frameworks.torch_pass.changed`. Equal inputs give equal weights, also after a kill and a restart. It raises
+    an error with a hint for a module that it does not support, and keeps names and shapes of inputs and outputs.
     """
 
     trains: bool
-    """False is what a pass without this attribute says; a property may tell it from the config."""
+    """False for a pass without this attribute; it may be a property that depends on the config."""
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
-        """Return the trained model; `training` is there where `trains` is true."""
+        """Return the trained model; `training` is given where `trains` is true."""
         ...
 
 
 @runtime_checkable
 class Pruning(Protocol):
-    """A pass on the module that takes parts away: what it gives must be faster than the model without it, or is
-    not shipped.
+    """A pass on the module that removes parts of it: a result that is not faster than the model without the pass
+    is not shipped.
     """
 
     prunes: bool
-    """False is what a pass without this attribute says."""
+    """False for a pass without this attribute."""
 
 
 @runtime_checkable
 class Mixable(Protocol):
-    """A pass that makes layers faster or slower, and leaves those alone that its field `exclude` names: what gains no
-    time stays in float.
+    """A pass that makes layers faster or slower and skips the layers in its field `exclude`: layers that it does not
+    make faster stay in float.
     """
 
     def layer_map(self, model: Model, workdir: Path) -> LayerMap:
-        """List the layers that it changes; `workdir` (exists, empty) is scratch."""
+        """Return the layers that it changes; `workdir` (exists, empty) is scratch."""
         ...
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A place that models come from."""
+    """A place where models are loaded from."""
 
     scheme: str
     packages: tuple[str, ...]
-    """The distributions that `load` and the original import, as a pass's."""
+    """The distributions that `load` and the original import, as those of a pass."""
     gives: str
-    """The format of its models: `torch` is an nn.Module, which is exported to ONNX. The plan is made before anything
-    is loaded."""
+    """The format of its models, which a plan needs before anything is loaded: `torch` is an nn.Module, which is
+    exported to ONNX."""
 
     def claims(self, ref: str) -> bool:
         """Return whether `ref` has this source's form; cheap, imports no framework."""
         ...
 
     def check(self, reference: Reference) -> None:
-        """Raise UsageError for what can be seen without a framework: a missing file, a folder without a model."""
+        """Raise UsageError for faults that are found without a framework: a missing file, a folder without a model."""
         ...
 
     def digest(self, reference: Reference) -> str | None:
@@ -340,8 +340,8 @@ class Source(Protocol):
         ...
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
-        """Load it, with its assets in `workdir/assets` and `original` set.
+        """Load the model, with its assets in `workdir/assets` and `original` set.
 
-        `examples` is for a model that brings no example inputs; it reads the data, so it is called only where needed.
+        `examples` is for a model without example inputs; it reads the data, so it is called only where needed.
         """
         ...

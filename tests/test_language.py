@@ -1,7 +1,4 @@
-"""The language of the house: what a reader of code, documentation and messages should not have to translate.
-
-The table holds how often each fault may stand in the code. Rewording lowers the counts; nothing raises them.
-"""
+"""The language of the house: what a reader of code and messages should not have to translate."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [*(ROOT / "edgekit").rglob("*.py"), *(ROOT / "plugins").glob("*/edgekit_*/**/*.py")]
-
-MOST = {"docstrings": 0, "names": 0, "is no": 0}
 
 NAMES = {"made", "found", "told", "said"}
 
@@ -43,12 +38,12 @@ def is_no(tree: ast.Module) -> Iterator[str]:
             yield f"line {node.lineno}: {node.value}"
 
 
-@pytest.mark.parametrize(("fault", "faults_of"), [("docstrings", docstrings), ("names", names), ("is no", is_no)])
-def test_the_language_gets_no_worse(fault, faults_of) -> None:
+@pytest.mark.parametrize("faults_of", [docstrings, names, is_no])
+def test_the_language_is_plain(faults_of) -> None:
     faults = [
         f"{path.relative_to(ROOT)}: {text}"
         for path in sorted(FILES)
         for text in faults_of(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert len(FILES) > 200
-    assert len(faults) <= MOST[fault], "\n".join(faults)
+    assert not faults, "\n".join(faults)

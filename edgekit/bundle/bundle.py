@@ -1,13 +1,13 @@
-"""The bundle: a folder with the compiled model, what the device needs beside it, and the proof.
+"""The bundle: a folder with the compiled model, the assets that the device needs, and the proof.
 
-    manifest.json     what it is, what it requires, and the hash of every file
-    model/            the payload, as the backend built it; of several parts, a folder each
-    prepared/         of a bundle finished on its device: the portable payload, to finish it again from
+    manifest.json     what the bundle is, what it requires, and the hash of every file
+    model/            the payload, as the backend built it; with several parts, a folder for each
+    prepared/         in a bundle finished on its device: the portable payload, to finish it again
     assets/           task.json, tokenizer.json
     samples/          a few inputs, and the original model's outputs on them
-    report.json       every candidate, measured; report.md is the same for people
+    report.json       every candidate, measured; report.md is the same as a page
 
-Opening it checks every hash and what it requires before anything is loaded; `staging.py` writes it.
+Opening it checks every hash and every requirement before anything is loaded; `staging.py` writes it.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class File(Record):
 
 @dataclass(frozen=True)
 class BundledPart(Record):
-    """One part of the model as the bundle holds it."""
+    """One part of the model in the bundle."""
 
     part: Part
     payload: tuple[str, ...]
-    """Paths of its files, the one to open first."""
+    """Paths of its files; the first is the one to open."""
     options: Mapping[str, Any] = field(default_factory=dict)
     requires: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Prepared(Record):
-    """What a bundle held before it was finished on its device: what it can be finished from again."""
+    """The portable content of a bundle that was finished on its device: it can be finished again from it."""
 
     parts: tuple[BundledPart, ...]
     digest: str
@@ -73,7 +73,7 @@ class Prepared(Record):
 
 @dataclass(frozen=True)
 class Manifest(Record):
-    """What a bundle says of itself."""
+    """The content of `manifest.json`."""
 
     name: str
     model: str
@@ -88,64 +88,66 @@ class Manifest(Record):
     parts: tuple[BundledPart, ...]
     lineage: tuple[Step, ...]
     states: tuple[State, ...] = ()
-    """What the parts pass on from call to call."""
+    """The tensors that the parts pass from call to call."""
     trusted: tuple[str, ...] = ()
-    """What the user allowed that is not safe by itself: pickles, remote code."""
+    """Unsafe files that the user allowed: pickles, remote code."""
     deviation: float = 0.0
-    """Relative L2 difference to the original that the artifact had when it was made: what the device is held
-    against.
-    """
+    """Relative L2 difference to the original's outputs at export: the limit on the device follows from it."""
     portable: bool = False
-    """Not compiled yet: to be finished on its device."""
+    """Not compiled yet: it is finished on its device."""
     prepared: Prepared | None = None
-    """Of a bundle that was finished."""
+    """The portable content, in a bundle that was finished."""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     files: tuple[File, ...] = ()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        check_states([each.part for each in self.parts], self.states)
+        check_states([bundled.part for bundled in self.parts], self.states)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Manifest:
-        """Read a manifest of this schema, or of schema 1, whose one graph is read as the part `model`."""
+        """Read a manifest of this schema, or of schema 1, whose only graph becomes the part `model`."""
         if isinstance(data, Mapping) and data.get("schema") == 1 and "parts" not in data:
-            data = _of_schema_1(data)
+            data = _from_schema_1(data)
         return super().from_dict(data, where)
 
     @property
     def requires(self) -> tuple[Mapping[str, Any], ...]:
         """Return what each part requires of the machine that opens it."""
-        return tuple(each.requires for each in self.parts)
+        return tuple(bundled.requires for bundled in self.parts)
 
     @property
     def digest(self) -> str:
         """Return the SHA-256 that identifies what runs: the payload and the assets, not the report."""
-        return digest_of([[f.path, f.sha256] for f in self.files if f.path.startswith(("model/", "assets/"))])
+        return digest_of([[file.path, file.sha256] for file in self.files if file.path.startswith(_RUNS)])
+
+
+_RUNS = (f"{PAYLOAD}/", "assets/")
+"""The folders of the files that run: the payload and the assets."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, its files checked."""
+    """An opened bundle."""
 
     path: Path
     manifest: Manifest
 
     @property
     def payload(self) -> Payload:
-        """Return what is opened. Raises ArtifactError for a bundle of several parts."""
-        only = only_part(self.path, self.manifest.parts)
-        return Payload(self.path, only.payload, only.part, only.options)
+        """Return the payload to open. Raises ArtifactError for a bundle of several parts."""
+        bundled = only_part(self.path, self.manifest.parts)
+        return Payload(self.path, bundled.payload, bundled.part, bundled.options)
 
     @property
     def size_mb(self) -> float:
-        """Size of the payload and the assets, in MB of 10^6 bytes; equal files count once."""
-        files = (f for f in self.manifest.files if f.path.startswith((f"{PAYLOAD}/", "assets/")))
-        return sum({f.sha256: f.bytes for f in files}.values()) / 1e6
+        """The size of the payload and the assets, in MB of 10^6 bytes; equal files count once."""
+        files = (file for file in self.manifest.files if file.path.startswith(_RUNS))
+        return sum({file.sha256: file.bytes for file in files}.values()) / 1e6
 
     def session(self) -> BundleSession:
-        """Load the model; close it, or use it as a context manager.
+        """Load the model and return its session; close it, or use it as a context manager.
 
         Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle.
         """
@@ -153,11 +155,11 @@ class Bundle:
         return BundleSession(registry.backend(self.manifest.backend).open(self.payload))
 
     def runner(self) -> Runner:
-        """Load every part and return what runs them. Raises what `session` raises."""
+        """Load every part and return their runner. Raises what `session` raises."""
         return Runner({MODEL: self.session()})
 
     def check_finished(self) -> None:
-        """Raise ArtifactError for a portable bundle: there is nothing in it that runs."""
+        """Raise ArtifactError for a portable bundle, in which nothing can run yet."""
         if self.manifest.portable:
             raise ArtifactError(
                 f"the bundle '{self.path}' is portable: its engine is built on the device.",
@@ -165,7 +167,7 @@ class Bundle:
             )
 
     def task(self) -> Task:
-        """Return the task: how samples become feeds and outputs an answer."""
+        """Return the task, which converts samples to feeds and outputs to an answer."""
         from edgekit import tasks
 
         assets = self.path / "assets"
@@ -181,30 +183,28 @@ class Bundle:
         """Read the stored samples: feeds, and the original model's outputs on them."""
         import numpy as np
 
-        pairs = []
-        listed = {file.path for file in self.manifest.files}  # what else lies there was not made with the bundle
-        for name in sorted(name for name in listed if name.startswith(f"{SAMPLES}/") and name.endswith(".inputs.npz")):
-            other = name.replace(".inputs.", ".outputs.")
-            if other not in listed:
-                continue
-            feeds, outputs = self.path / name, self.path / other
-            with np.load(feeds, allow_pickle=False) as i, np.load(outputs, allow_pickle=False) as o:
-                pairs.append(({k: i[k] for k in i.files}, {k: o[k] for k in o.files}))
-        return pairs
+        def read(name: str) -> dict[str, np.ndarray]:
+            with np.load(self.path / name, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+
+        listed = {file.path for file in self.manifest.files}  # other files in the folder are not part of the bundle
+        inputs = sorted(name for name in listed if name.startswith(f"{SAMPLES}/") and name.endswith(".inputs.npz"))
+        pairs = [(name, name.replace(".inputs.", ".outputs.")) for name in inputs]
+        return [(read(feeds), read(outputs)) for feeds, outputs in pairs if outputs in listed]
 
 
 def open(path: str | Path, *, check: bool = True) -> Bundle:
-    """Open a bundle; `check` hashes every file and holds `requires` against this machine.
+    """Open a bundle; `check` hashes every file and compares the requirements with this machine.
 
-    Raises ArtifactError for a bundle that is incomplete, altered, from a newer schema or for another machine,
-    EnvironmentFault when its backend is missing.
+    Raises ArtifactError for a bundle that is incomplete, altered, of a newer schema or for another machine,
+    EnvironmentFault when its backend is not installed.
     """
     path = Path(path)
     manifest = _read_manifest(path)
     if check:
         check_files(path, manifest)
-        registry.distribution("backend", manifest.backend)  # raises with the line that installs it
-        problems = unmet(manifest.requires)
+        registry.distribution("backend", manifest.backend)  # raises with the command that installs it
+        problems = unmet_requirements(manifest.requires)
         if problems:
             lines = "".join(f"\n  - {problem}" for problem in problems)
             raise ArtifactError(
@@ -217,35 +217,35 @@ def open(path: str | Path, *, check: bool = True) -> Bundle:
 
 
 def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
-    """Return the one part of a bundle. Raises ArtifactError for several."""
+    """Return the only part of a bundle. Raises ArtifactError for several."""
     if len(parts) != 1:
-        names = ", ".join(each.part.name for each in parts)
+        names = ", ".join(bundled.part.name for bundled in parts)
         raise ArtifactError(
-            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}, "
+            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}; "
             "this edgekit runs bundles of one part.",
             hint="pip install --upgrade edgekit",
         )
     return parts[0]
 
 
-def unmet(requires: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return which of the requirements of a bundle's parts this machine does not meet."""
-    requires = tuple(requires)
-    problems = list(lacking(requires, host.probe()))
-    for each in requires:
-        for package, wanted in dict(each.get("packages", {})).items():
-            problems += _package_problem(package, wanted)
+def unmet_requirements(requirements: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the requirements of a bundle's parts that this machine does not meet."""
+    requirements = tuple(requirements)
+    problems = list(unmet_by_processor(requirements, host.probe()))
+    for requires in requirements:
+        for package, versions in dict(requires.get("packages", {})).items():
+            problems += _package_problem(package, versions)
     return tuple(dict.fromkeys(problems))
 
 
-def lacking(requires: Iterable[Mapping[str, Any]], machine: host.Host) -> tuple[str, ...]:
-    """Return which of the requirements of a bundle's parts a machine's processor does not meet."""
-    return tuple(dict.fromkeys(problem for each in requires for problem in _lacking(each, machine)))
+def unmet_by_processor(requirements: Iterable[Mapping[str, Any]], machine: host.Host) -> tuple[str, ...]:
+    """Return the requirements of a bundle's parts that a machine's processor does not meet."""
+    return tuple(dict.fromkeys(problem for each in requirements for problem in _processor_problems(each, machine)))
 
 
-def _lacking(requires: Mapping[str, Any], machine: host.Host) -> tuple[str, ...]:
+def _processor_problems(requires: Mapping[str, Any], machine: host.Host) -> tuple[str, ...]:
     if "arch" in requires and requires["arch"] != machine.arch:
-        return (f"it needs {requires['arch']}, this machine is {machine.arch}",)
+        return (f"it needs {requires['arch']}; this machine is {machine.arch}",)
     problems = []
     missing = sorted(set(requires.get("isa", ())) - set(machine.isa))
     if missing:
@@ -256,22 +256,22 @@ def _lacking(requires: Mapping[str, Any], machine: host.Host) -> tuple[str, ...]
     return tuple(problems)
 
 
-def _of_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of schema 2 for a manifest of schema 1."""
+def _from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest of schema 1 with the keys of schema 2."""
     prepared = data.get("prepared")
     moved = {*_TENSORS, *_OF_A_PART}
-    changed = {**{key: value for key, value in data.items() if key not in moved}, "schema": SCHEMA}
+    converted = {**{key: value for key, value in data.items() if key not in moved}, "schema": SCHEMA}
     if isinstance(prepared, Mapping):
         kept = {key: value for key, value in prepared.items() if key not in moved}
-        changed["prepared"] = {**kept, "parts": [_part_of_schema_1(prepared)]}
-    return {**changed, "parts": [_part_of_schema_1(data)]}
+        converted["prepared"] = {**kept, "parts": [_part_from_schema_1(prepared)]}
+    return {**converted, "parts": [_part_from_schema_1(data)]}
 
 
 _TENSORS = ("inputs", "outputs")
 _OF_A_PART = ("payload", "options", "requires")
 
 
-def _part_of_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+def _part_from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
     payload = data.get("payload")
     first = payload[0] if isinstance(payload, list) and payload else PAYLOAD
     part = {"name": MODEL, "file": PurePosixPath(str(first)).name}
@@ -282,8 +282,8 @@ def _part_of_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
     if not file.is_file():
-        what = "no bundle is at" if not path.exists() else "this is not a bundle (it has no manifest.json):"
-        raise UsageError(f"{what} '{path}'.", hint="make one with `edgekit export MODEL --output DIR`")
+        problem = "does not exist" if not path.exists() else "is not a bundle: it has no manifest.json"
+        raise UsageError(f"'{path}' {problem}.", hint="make a bundle with `edgekit export MODEL --output DIR`")
     try:
         data = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError) as error:
@@ -293,7 +293,7 @@ def _read_manifest(path: Path) -> Manifest:
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise ArtifactError(
-            f"the bundle '{path}' has schema {schema}, this edgekit reads up to {SCHEMA}.",
+            f"the bundle '{path}' has schema {schema}; this edgekit reads up to {SCHEMA}.",
             hint="pip install --upgrade edgekit",
         )
     try:
@@ -305,36 +305,37 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def check_files(path: Path, manifest: Manifest) -> None:
-    """Hash every file. Raises ArtifactError, naming each that is missing, altered or outside the bundle."""
+    """Hash every file. Raises ArtifactError with each file that is missing, altered or outside the bundle."""
     listed = {file.path for file in manifest.files}
-    payload = [name for each in manifest.parts for name in each.payload]
-    problems = [f"the manifest names '{name}' but not its hash" for name in payload if name not in listed]
+    payload = [name for bundled in manifest.parts for name in bundled.payload]
+    problems = [f"the manifest lists '{name}' without its hash" for name in payload if name not in listed]
     root = path.resolve()
     for file in manifest.files:
-        where = path / file.path
+        place = path / file.path
         if (
             PurePosixPath(file.path).is_absolute()
             or ".." in PurePosixPath(file.path).parts
-            or root not in where.resolve().parents
+            or root not in place.resolve().parents
         ):
-            problems.append(f"'{file.path}' lies outside the bundle")
-        elif not where.is_file():
+            problems.append(f"'{file.path}' is outside the bundle")
+        elif not place.is_file():
             problems.append(f"'{file.path}' is missing")
-        elif where.stat().st_size != file.bytes:
-            problems.append(f"'{file.path}' has {where.stat().st_size} bytes, the manifest says {file.bytes}")
-        elif digest_of_file(where) != file.sha256:
-            problems.append(f"'{file.path}' was altered: its SHA-256 is not the manifest's")
+        elif place.stat().st_size != file.bytes:
+            problems.append(f"'{file.path}' has {place.stat().st_size} bytes; in the manifest it has {file.bytes}")
+        elif digest_of_file(place) != file.sha256:
+            problems.append(f"'{file.path}' was altered: its SHA-256 is not the one in the manifest")
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in problems)
         raise ArtifactError(
-            f"the bundle '{path}' is not as it was made:{lines}", hint="copy or export the bundle again"
+            f"the bundle '{path}' failed its integrity check:{lines}", hint="copy or export the bundle again"
         )
 
 
-def _package_problem(package: str, wanted: str) -> list[str]:
-    version = _requirement.installed(package)
-    if version is None:
-        return [f"it needs the package {package}{wanted}, which is not installed (pip install '{package}{wanted}')"]
-    if not _requirement.satisfies(version, wanted):
-        return [f"it needs {package}{wanted}, {version} is installed (pip install '{package}{wanted}')"]
+def _package_problem(package: str, versions: str) -> list[str]:
+    requirement = f"{package}{versions}"
+    installed = _requirement.installed(package)
+    if installed is None:
+        return [f"it needs the package {requirement}, which is not installed (pip install '{requirement}')"]
+    if not _requirement.satisfies(installed, versions):
+        return [f"it needs {requirement}; {installed} is installed (pip install '{requirement}')"]
     return []

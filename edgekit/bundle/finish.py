@@ -1,6 +1,6 @@
-"""Finish a portable bundle on its device: compile there, prove the outputs, and put the whole in its place.
+"""Finish a portable bundle on its device: compile it there, verify the outputs, and replace the bundle in one step.
 
-What was prepared stays in the bundle, so that it can be finished again after an update of the device's software.
+The prepared payload stays in the bundle, so that it can be finished again after an update of the device's software.
 """
 
 from __future__ import annotations
@@ -14,9 +14,18 @@ from pathlib import Path
 from edgekit import cache, registry
 from edgekit._record import digest_of
 from edgekit.bench.process import Worker
-from edgekit.bundle import bundle as artifact
 from edgekit.bundle import staging, verify
-from edgekit.bundle.bundle import PAYLOAD, Bundle, Manifest, Prepared, only_part
+from edgekit.bundle.bundle import (
+    PAYLOAD,
+    REPORT,
+    Bundle,
+    Manifest,
+    Prepared,
+    check_files,
+    only_part,
+    unmet_requirements,
+)
+from edgekit.bundle.bundle import open as open_bundle
 from edgekit.errors import AccuracyFailure, ArtifactError, BuildError, EnvironmentFault, UsageError
 from edgekit.model import Step
 from edgekit.plugin import Built, Finishable, Payload
@@ -28,65 +37,65 @@ STEP = "finish"
 """The name of the step in the lineage."""
 
 PREPARED = "prepared"
-"""The folder of a finished bundle that keeps what it was finished from."""
+"""The folder of a finished bundle with the payload that it was finished from."""
 
-SAYS = "finished on"
-"""How the note in the report begins; finishing again replaces it."""
+NOTE = "finished on"
+"""The beginning of the note in the report; finishing again replaces that note."""
 
 
 def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
-    """Compile a portable bundle for this machine, its device, and return the proof against the stored samples.
+    """Compile a portable bundle for this machine, its device, and return the report of its verification.
 
-    The bundle changes in one move, or not at all. A bundle that was finished is finished anew, from what was prepared.
-    Raises ArtifactError for another device than the bundle's, and what `Finishable.finish` raises; AccuracyFailure,
-    with the report in its context, when what was compiled here does not give what the original gives.
+    The bundle is replaced in one step, or does not change. A finished bundle is finished again from its prepared
+    payload. Raises ArtifactError for another device than the bundle's, and what `Finishable.finish` raises;
+    AccuracyFailure, with the report in its context, when the outputs on the stored samples deviate too much.
     """
     progress = progress or Silent()
-    bundle = artifact.open(path, check=False)
-    artifact.check_files(bundle.path, bundle.manifest)
+    bundle = open_bundle(path, check=False)
+    check_files(bundle.path, bundle.manifest)
     prepared = _prepared(bundle)
     backend = _finishable(bundle)
     _check_device(bundle, prepared)
     if not bundle.samples():
         raise ArtifactError(
-            f"the bundle '{path}' has no stored samples: nothing could prove what is compiled here.",
+            f"the bundle '{path}' has no stored samples, so its outputs could not be verified here.",
             hint="export it again, with --data",
         )
     name = bundle.manifest.backend
     key = digest_of([STEP, prepared.digest, registry.distribution("backend", name)])
-    began = time.perf_counter()
+    started = time.perf_counter()
     with cache.partial(key, STEP) as work:
         with progress.step(f"finishing with {name}"):
             built = backend.finish(_payload(bundle, prepared), bundle.manifest.target, work)
         _check_built(built, name, work)
         with staging.folder(bundle.path, force=True) as stage:
-            manifest = _assemble(stage, bundle, prepared, built, work, time.perf_counter() - began)
-            report = _proved(stage, bundle, manifest, progress)
+            manifest = _assemble(stage, bundle, prepared, built, work, time.perf_counter() - started)
+            report = _verify(stage, bundle, manifest, progress)
             _seal(stage, bundle, replace(manifest, effective=report.candidates[0].effective), report.notes[-1])
         shutil.rmtree(work, ignore_errors=True)
     return report
 
 
 def _prepared(bundle: Bundle) -> Prepared:
-    m = bundle.manifest
-    if m.prepared is not None:
-        return m.prepared
-    if not m.portable:
+    manifest = bundle.manifest
+    if manifest.prepared is not None:
+        return manifest.prepared
+    if not manifest.portable:
         raise UsageError(
-            f"the bundle '{bundle.path}' is not portable: it is compiled, there is nothing to finish.",
-            hint=f"prove it here with `edgekit verify {bundle.path}`",
+            f"the bundle '{bundle.path}' is not portable: it is already compiled.",
+            hint=f"verify it here with `edgekit verify {bundle.path}`",
         )
-    only = only_part(bundle.path, m.parts)
-    payload = tuple(f"{PREPARED}/{name.removeprefix(f'{PAYLOAD}/')}" for name in only.payload)
-    return Prepared((replace(only, payload=payload),), m.digest)
+    bundled = only_part(bundle.path, manifest.parts)
+    payload = tuple(f"{PREPARED}/{name.removeprefix(f'{PAYLOAD}/')}" for name in bundled.payload)
+    return Prepared((replace(bundled, payload=payload),), manifest.digest)
 
 
 def _payload(bundle: Bundle, prepared: Prepared) -> Payload:
-    """Return what was prepared, laid out as `build` left it, wherever it lies now."""
-    only = only_part(bundle.path, prepared.parts)
+    """Return the prepared payload, from the folder that has it now."""
+    bundled = only_part(bundle.path, prepared.parts)
     folder = bundle.path / (PAYLOAD if bundle.manifest.portable else PREPARED)
-    names = tuple(name.removeprefix(f"{PREPARED}/") for name in only.payload)
-    return Payload(folder, names, only.part, only.options)
+    names = tuple(name.removeprefix(f"{PREPARED}/") for name in bundled.payload)
+    return Payload(folder, names, bundled.part, bundled.options)
 
 
 def _finishable(bundle: Bundle) -> Finishable:
@@ -95,25 +104,25 @@ def _finishable(bundle: Bundle) -> Finishable:
     if not isinstance(backend, Finishable):
         owner = registry.distribution("backend", name)
         raise EnvironmentFault(
-            f"the backend '{name}' ({owner}) does not compile on the device, and the bundle was made by one that does.",
+            f"the backend '{name}' ({owner}) cannot finish bundles on the device; the one that built this bundle can.",
             hint=f"pip install --upgrade {owner.split()[0]}",
         )
     return backend
 
 
 def _check_device(bundle: Bundle, prepared: Prepared) -> None:
-    """Refuse another device with every reason at once."""
+    """Raise ArtifactError with every reason where this machine is not the bundle's device."""
     target = bundle.manifest.target
     mismatches = target.mismatches(host.probe())
     requires = [
         {name: fact for name, fact in part.requires.items() if not (name == "arch" and mismatches)}
         for part in prepared.parts
     ]
-    problems = (*mismatches, *artifact.unmet(requires))
+    problems = (*mismatches, *unmet_requirements(requires))
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in dict.fromkeys(problems))
         raise ArtifactError(
-            f"the bundle '{bundle.path}' is to be finished on '{target.name}', and this machine is not one:{lines}",
+            f"the bundle '{bundle.path}' must be finished on '{target.name}'; this machine is another one:{lines}",
             hint="copy it to its device and finish it there, or do both with `edgekit deploy`",
         )
 
@@ -121,50 +130,50 @@ def _check_device(bundle: Bundle, prepared: Prepared) -> None:
 def _check_built(built: Built, backend: str, work: Path) -> None:
     missing = [name for name in built.files if not (work / name).is_file()]
     if built.portable or missing or not built.files:
-        what = f"did not write {', '.join(missing)}" if missing else "gave nothing that is compiled"
+        fault = f"did not write {', '.join(missing)}" if missing else "did not compile anything"
         raise BuildError(
-            f"the backend '{backend}' {what}.",
+            f"the backend '{backend}' {fault}.",
             hint=f"report it to the authors of {registry.distribution('backend', backend)}",
         )
 
 
 def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, work: Path, seconds: float) -> Manifest:
     """Fill `stage` with the finished bundle, all but its report, and return its manifest."""
-    m = bundle.manifest
-    kept = [f for f in m.files if not (m.prepared and f.path.startswith("model/")) and not _is_report(f.path)]
-    for file in kept:
-        moved = m.portable and file.path.startswith("model/")
-        staging.link(
-            bundle.path / file.path, stage / (f"{PREPARED}/{file.path.removeprefix('model/')}" if moved else file.path)
-        )
+    old = bundle.manifest
+    for file in old.files:
+        payload = file.path.startswith(f"{PAYLOAD}/")
+        if _is_report(file.path) or (payload and old.prepared):
+            continue
+        moved = payload and old.portable
+        path = f"{PREPARED}/{file.path.removeprefix(f'{PAYLOAD}/')}" if moved else file.path
+        staging.link(bundle.path / file.path, stage / path)
     part = only_part(bundle.path, prepared.parts).part
-    filled = staging.fill(stage, [(part, built, work)], m.backend)
-    changed = replace(m, **filled, effective=None, prepared=prepared, files=())
-    sealed = staging.seal(stage, changed)
+    filled = staging.fill(stage, [(part, built, work)], old.backend)
+    sealed = staging.seal(stage, replace(old, **filled, effective=None, prepared=prepared, files=()))
     here = host.probe()
-    config = {"target": m.target.name, "board": here.board or here.cpu or here.arch}
-    versions = dict(registry.backend(m.backend).probe().versions)
+    config = {"target": old.target.name, "board": here.board or here.cpu or here.arch}
+    versions = dict(registry.backend(old.backend).probe().versions)
     step = Step(STEP, config, versions, prepared.digest, sealed.digest, round(seconds, 3), built.notes)
-    return replace(sealed, lineage=(*(s for s in m.lineage if s.name != STEP), step))
+    return replace(sealed, lineage=(*(earlier for earlier in old.lineage if earlier.name != STEP), step))
 
 
 def _is_report(name: str) -> bool:
-    return name in (artifact.REPORT, "report.md")
+    return name in (REPORT, "report.md")
 
 
-def _proved(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress) -> Report:
-    """Verify what was compiled on the stored samples, in a process of its own: a new engine may crash."""
+def _verify(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress) -> Report:
+    """Verify the compiled payload on the stored samples, in a process of its own: a new engine may crash."""
     with Worker(manifest.backend) as worker:
         worker.load(Bundle(stage, manifest).payload)
-        quality = verify.against_samples(bundle, lambda _, feeds: worker.run(feeds), progress)
+        quality = verify.on_stored_samples(bundle, lambda _, feeds: worker.run(feeds), progress)
         precision = worker.precision()
-    report = verify.proof(Bundle(bundle.path, manifest), quality, precision)
+    report = verify.verification_report(Bundle(bundle.path, manifest), quality, precision)
     report = replace(report, notes=(*report.notes, *manifest.lineage[-1].notes, _note(manifest.lineage[-1])))
     if not quality.ok:
         raise AccuracyFailure(
-            f"what was compiled on this machine does not give what the original gives: {'; '.join(report.failures)}. "
-            f"The bundle '{bundle.path}' stays as it was.",
-            hint="export it again with another recipe; `edgekit doctor --json` says what to report of this machine",
+            f"the outputs of the model compiled on this machine deviate too much: {'; '.join(report.failures)}. "
+            f"The bundle '{bundle.path}' was not changed.",
+            hint="export it again with another recipe; `edgekit doctor --json` has what to report about this machine",
             report=report,
         )
     return report
@@ -173,21 +182,23 @@ def _proved(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress)
 def _note(step: Step) -> str:
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     tools = ", ".join(f"{name} {version}" for name, version in step.tools.items())
-    return f"{SAYS} {step.config['board']} in {step.seconds:.1f} s, {now}" + (f", by {tools}" if tools else "")
+    return f"{NOTE} {step.config['board']} in {step.seconds:.1f} s, {now}" + (f", by {tools}" if tools else "")
 
 
 def _seal(stage: Path, bundle: Bundle, manifest: Manifest, note: str) -> None:
-    """Write report and manifest: the last two, as the report names the digest of what runs."""
+    """Write report and manifest last, as the report has the digest of what runs."""
     from edgekit.report import markdown
 
     sealed = staging.seal(stage, manifest)
     old = bundle.report()
     size_mb = Bundle(stage, sealed).size_mb
     candidates = tuple(
-        replace(c, effective=manifest.effective, size_mb=size_mb) if c.status == "shipped" else c
-        for c in old.candidates
+        replace(candidate, effective=manifest.effective, size_mb=size_mb)
+        if candidate.status == "shipped"
+        else candidate
+        for candidate in old.candidates
     )
-    notes = (*(line for line in old.notes if not line.startswith(SAYS)), note)
+    notes = (*(line for line in old.notes if not line.startswith(NOTE)), note)
     final = replace(
         old,
         candidates=candidates,
@@ -196,6 +207,6 @@ def _seal(stage: Path, bundle: Bundle, manifest: Manifest, note: str) -> None:
         lineage=manifest.lineage,
         notes=notes,
     )
-    final.save(stage / artifact.REPORT)
+    final.save(stage / REPORT)
     (stage / "report.md").write_text(markdown.render(final))
     staging.seal(stage, sealed)

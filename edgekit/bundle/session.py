@@ -1,4 +1,4 @@
-"""The loaded model of a bundle, as users hold it: what the backend opened, closed at the end of a `with` block."""
+"""The loaded model of a bundle for users: the backend's session, which a `with` block closes at its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from edgekit.plugin import Precision, Session, Threaded
 
 
 class BundleSession:
-    """A session that is a context manager too. Its calls are the backend's own, so they cost nothing more."""
+    """A session that is a context manager too. Its methods are the backend's own, so they add no time."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -15,12 +15,12 @@ class BundleSession:
 
     @property
     def precision(self) -> Precision:
-        """Ask the runtime what really runs."""
+        """The precision that really runs, as the runtime reports it."""
         return self._session.precision
 
     @property
     def threads(self) -> int | None:
-        """Return how many threads an inference uses; None where the runtime does not say."""
+        """Return how many threads an inference uses; None where the runtime does not report it."""
         return self._session.threads if isinstance(self._session, Threaded) else None
 
     def __enter__(self) -> BundleSession:

@@ -1,6 +1,6 @@
-"""A bundle on the way to its place: filled and sealed in a folder beside it, then renamed into place in one move.
+"""Write a bundle: it is filled and sealed in a folder beside its path, then renamed to it in one step.
 
-What stands at the place already stays as it was until then.
+An older bundle at the path does not change until then.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from edgekit.plugin import Built, Evidence, Part
 
 
 def check(path: Path, *, force: bool) -> None:
-    """Refuse, before any work, an output that exists or cannot be written. `force` replaces a bundle, and nothing
-    else.
+    """Raise, before any work, UsageError or DeviceError for an output that exists or cannot be written. With `force` an
+    existing bundle is allowed, nothing else.
     """
     try:
         _check_place(path, force=force)
@@ -36,7 +36,7 @@ def check(path: Path, *, force: bool) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DeviceError(
-                f"the disk is full: '{path}' cannot be written.", hint="free some space, or give another --output"
+                f"the disk is full: '{path}' cannot be written.", hint="free some space, or choose another --output"
             ) from error
         reason = error.strerror or str(error)
         raise UsageError(f"cannot write '{path}': {reason}.", hint="choose another folder with --output") from error
@@ -46,7 +46,7 @@ def check(path: Path, *, force: bool) -> None:
 def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a folder beside `path` that replaces it when the block succeeds and is removed when it fails.
 
-    Only with `force` it replaces a folder with files in it, also one that came to be while the block ran.
+    It replaces a folder with files only with `force`; then also one that was created while the block ran.
     """
     with cache.disk_faults(path, "the bundle"):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -63,13 +63,13 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def fill(stage: Path, compiled: Sequence[tuple[Part, Built, Path]], backend: str) -> dict[str, Any]:
-    """Copy what a backend built of each part, in a work folder each, into `stage`, and return what the manifest says
-    of it, by field. The evidence is the weakest of the parts'.
+    """Copy the files that a backend built of each part, in its own work folder, into `stage`, and return the manifest's
+    fields of them. The evidence is the weakest of the parts'.
     """
     parts, stored = [], list[Path]()
     for part, built, work in compiled:
-        folder = PAYLOAD if len(compiled) == 1 else f"{PAYLOAD}/{part.name}"
-        payload = tuple(f"{folder}/{name}" for name in built.files)
+        part_folder = PAYLOAD if len(compiled) == 1 else f"{PAYLOAD}/{part.name}"
+        payload = tuple(f"{part_folder}/{name}" for name in built.files)
         for name, path in zip(built.files, payload, strict=True):
             _store(work / name, stage / path, stored)
         parts.append(BundledPart(built.part or part, payload, built.options, built.requires))
@@ -82,7 +82,7 @@ def fill(stage: Path, compiled: Sequence[tuple[Part, Built, Path]], backend: str
 
 
 def link(source: Path, to: Path) -> None:
-    """Link or copy `source` to `to`: without a second copy of the bytes where the disk can."""
+    """Link `source` to `to`; copy it where the file system does not support links."""
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, to)
@@ -91,7 +91,7 @@ def link(source: Path, to: Path) -> None:
 
 
 def _store(source: Path, to: Path, stored: list[Path]) -> None:
-    """Copy a file; where an equal one is stored already, link to it: parts often share their weights."""
+    """Copy a file, or link to an equal one that is stored already: parts often share their weights."""
     equal = next((path for path in stored if filecmp.cmp(path, source, shallow=False)), None)
     if equal is None:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -102,11 +102,13 @@ def _store(source: Path, to: Path, stored: list[Path]) -> None:
 
 
 def seal(stage: Path, manifest: Manifest) -> Manifest:
-    """Hash every file below `stage` that the manifest does not list yet, and write it: the last file of a bundle."""
+    """Add the hash of every file below `stage` that the manifest does not list yet, and write it: the last file of a
+    bundle.
+    """
     listed = {file.path for file in manifest.files}
-    paths = sorted(p for p in stage.rglob("*") if p.is_file() and p.name != MANIFEST)
-    new = [p for p in paths if p.relative_to(stage).as_posix() not in listed]
-    added = [File(p.relative_to(stage).as_posix(), p.stat().st_size, digest_of_file(p)) for p in new]
+    paths = sorted(path for path in stage.rglob("*") if path.is_file() and path.name != MANIFEST)
+    new = [path for path in paths if path.relative_to(stage).as_posix() not in listed]
+    added = [File(path.relative_to(stage).as_posix(), path.stat().st_size, digest_of_file(path)) for path in new]
     files = tuple(sorted((*manifest.files, *added), key=lambda file: file.path))
     sealed = replace(manifest, files=files)
     (stage / MANIFEST).write_text(json.dumps(sealed.to_dict(), indent=1) + "\n")
@@ -128,7 +130,7 @@ def _check_place(path: Path, *, force: bool) -> None:
 
 
 def _try_write(path: Path) -> None:
-    """Make and remove a folder where the bundle will be staged: permission bits alone do not tell (root, /proc)."""
+    """Make and remove a folder where the bundle will be staged: permission bits are not enough (root, /proc)."""
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -142,13 +144,13 @@ def _try_write(path: Path) -> None:
 
 
 def _take_place(stage: Path, path: Path, old: Path | None) -> None:
-    """Rename `stage` to `path`, moving what is there to `old`; without `old` only an empty folder gives way."""
+    """Rename `stage` to `path`, after moving an older bundle to `old`; without `old` replace only an empty folder."""
     while True:
         if old is not None:
             with contextlib.suppress(FileNotFoundError):
                 path.rename(old)
         try:
-            stage.rename(path)  # the kernel refuses to rename over a folder that holds something
+            stage.rename(path)  # the kernel does not rename over a folder with files
             return
         except BaseException as error:
             if old is not None and old.exists() and not path.exists():
@@ -157,14 +159,14 @@ def _take_place(stage: Path, path: Path, old: Path | None) -> None:
                 raise
             if old is None:
                 raise UsageError(
-                    f"the output '{path}' came to exist during this export: another one wrote it.",
+                    f"the output '{path}' was created by another export while this one ran.",
                     hint="choose another --output, or replace it with --force; the steps are cached",
                 ) from error
-            shutil.rmtree(old, ignore_errors=True)  # another export with --force was faster: the last one stays
+            shutil.rmtree(old, ignore_errors=True)  # another export with --force was faster; this one replaces it
 
 
 def _clear_leftovers(path: Path) -> None:
-    """Remove what a killed run left beside the output; an old bundle that lost its place is put back first."""
+    """Remove the files that a killed run left beside the output; first move a displaced older bundle back."""
     for old in path.absolute().parent.glob(f".{path.name}.*.old"):
         pid = old.name.rsplit(".", 2)[1]
         if not path.exists() and pid.isdigit() and not alive(int(pid)):

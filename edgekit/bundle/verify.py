@@ -1,4 +1,4 @@
-"""Verify and benchmark finished bundles on the machine they are on: the device side needs no framework for either."""
+"""Verify and benchmark finished bundles on the machine they are on: the device side, which needs no framework."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bench, catalog, data
-from edgekit.bundle import bundle as artifact
 from edgekit.bundle.bundle import Bundle
+from edgekit.bundle.bundle import open as open_bundle
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.evaluation.gate import Deviation, count_of_points, points
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from edgekit.tasks.task import Run, Task
 
 STORED = "stored samples"
-"""The check of outputs against those that travel with the bundle."""
+"""The name of the check that compares outputs with those in the bundle."""
 
-EMULATED = "this machine is emulated: nothing was timed, as its times say nothing about the device"
+EMULATED = "this machine is emulated: nothing was timed, as emulated times are not those of the device"
 
-MOST_SAMPLES = 2000
-"""How many samples are judged where neither the user nor the bundle says."""
+MAX_SAMPLES = 2000
+"""How many samples are evaluated where neither the user nor the bundle has a number."""
 
-TURNS = 20
-"""Turns that a benchmark has at least, so that a gate sees how its times move."""
+MIN_ROUNDS = 20
+"""The least number of rounds of a benchmark: `edgekit compare` needs the noise between them."""
 
 SHOWN = 40
-"""Characters of a text that name it in a report."""
+"""How many characters of a text a report shows."""
 
 ROUNDING = 1e-3
-"""What another processor's order of sums may add to the difference that the artifact had when it was made."""
+"""What another processor's order of sums may add to the deviation that the bundle had at export."""
 
 
 def verify(
@@ -51,25 +51,25 @@ def verify(
     max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare a bundle with its stored samples, and with labelled data if given; `failures` of the report lists
-    what failed.
+    """Compare a bundle with its stored samples, and with labelled data if given; failed checks are the `failures` of
+    the report.
 
-    The metric's drop is taken from the original's score in the bundle's own report, so it needs the data it was
-    exported with: the same samples of it are drawn again. Raises UsageError where a `max_drop` is given and the
-    original's score on the data is not known.
+    The metric's drop is relative to the original's score in the bundle's report, so `data` must be what it was exported
+    with: the same samples are drawn again. Raises UsageError where `max_drop` is given and the original's score on the
+    data is unknown.
     """
     if max_drop is not None and not 0 <= max_drop <= 1:
         raise UsageError(f"max_drop = {max_drop:g} is not possible: it must be between 0 and 1.")
     if max_samples is not None and max_samples < 1:
         raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
     progress = progress or Silent()
-    bundle = artifact.open(path)
-    samples = None if data is None else _drawn(bundle, data, max_samples)
+    bundle = open_bundle(path)
+    samples = None if data is None else _draw_samples(bundle, data, max_samples)
     with bundle.runner() as runner:
-        quality = against_samples(bundle, runner.run, progress)
+        quality = on_stored_samples(bundle, runner.run, progress)
         if samples is not None:
-            quality = _against_data(bundle, runner, samples, quality, max_drop, progress)
-        report = proof(bundle, quality, runner.precision)
+            quality = _on_data(bundle, runner, samples, quality, max_drop, progress)
+        report = verification_report(bundle, quality, runner.precision)
     if samples is None:
         return report
     sources = DataSources(samples.source, len(samples), samples.digest, labelled=samples.labelled)
@@ -89,13 +89,13 @@ def benchmark(
 ) -> Report:
     """Time one bundle, or several interleaved, on their first stored sample, in the scenario of `workload`.
 
-    A turn takes `round_ms`, or less where `seconds` would not hold `TURNS`. `end_to_end` is a raw sample, as
-    `edgekit run` takes it: its whole way to the answer is timed too.
+    A round takes `round_ms`, or less where `seconds` are not enough for `MIN_ROUNDS`. `end_to_end` is a raw sample, as
+    the arguments of `edgekit run`: then the time from the sample to the answer is measured too.
     """
     if not paths:
-        raise UsageError("no bundle is given.", hint="name one: `edgekit bench out/my-bundle`")
+        raise UsageError("no bundle is given.", hint="give the path of one: `edgekit bench out/my-bundle`")
     workload = workload or bench.Workload()
-    bundles = [artifact.open(path) for path in paths]
+    bundles = [open_bundle(path) for path in paths]
     entries = []
     for bundle in bundles:
         bundle.check_finished()
@@ -106,27 +106,27 @@ def benchmark(
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
-        raise UsageError("a bundle is named twice.", hint="name each bundle once")
-    if bench.environment().emulated:  # times of emulated instructions are off by factors that differ by kernel
+        raise UsageError("a bundle is given twice.", hint="give each bundle once")
+    if bench.environment().emulated:  # emulated instructions are slower by factors that differ between kernels
         return _report("bench", bundles[0], tuple(_candidate(bundle, None, "passed", None) for bundle in bundles), ())
-    round_ms = min(round_ms, 1e3 * seconds / TURNS)
+    round_ms = min(round_ms, 1e3 * seconds / MIN_ROUNDS)
     settings = workload.settings(seconds, sensors=sensors)
-    lead_in_ms = min(settings.lead_in_ms, round_ms / 5)  # or short turns would be mostly lead-in
+    lead_in_ms = min(settings.lead_in_ms, round_ms / 5)  # short rounds would be mostly lead-in
     settings = replace(settings, round_ms=round_ms, lead_in_ms=lead_in_ms, profile=profile)
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):
         if outcome.fault is not None:
             raise outcome.fault
-        measured = outcome.measurement
-        effective = measured.precision if measured else None
+        measurement = outcome.measurement
+        effective = measurement.precision if measurement else None
         candidate = _candidate(bundle, None, "passed", effective)
-        candidates.append(replace(candidate, measurement=measured, layers=outcome.layers))
+        candidates.append(replace(candidate, measurement=measurement, layers=outcome.layers))
     return _report("bench", bundles[0], tuple(candidates), ())
 
 
 def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
-    """Read and prepare the sample once, so that what is wrong with it is said before anything is measured."""
+    """Return the sample, after preparing it once: its faults are raised before anything is measured."""
     from edgekit.tasks import user_input
 
     task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
@@ -136,8 +136,8 @@ def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     return bench.RawSample(task.config, bundle.path / "assets", bundle.payload.part.inputs, sample, name)
 
 
-def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
-    """Run the stored calls by `run` and compare the outputs with the original's."""
+def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
+    """Run the stored samples with `run` and return how much the outputs deviate from the original's."""
     stored = bundle.samples()
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
@@ -147,7 +147,7 @@ def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
     limit = 2 * bundle.manifest.deviation + ROUNDING
     meaning = (
         f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
-        f"{bundle.manifest.deviation:.2g} when it was made, at most {limit:.2g} here"
+        f"{bundle.manifest.deviation:.2g} at export, at most {limit:.2g} here"
     )
     check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
     return Quality(
@@ -162,7 +162,7 @@ def against_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
     )
 
 
-def _against_data(
+def _on_data(
     bundle: Bundle,
     runner: Runner,
     samples: Samples,
@@ -174,32 +174,32 @@ def _against_data(
     original, note = _original_score(bundle, samples)
     if original is None and max_drop is not None:
         raise UsageError(
-            f"a loss of at most {max_drop:g} cannot be judged: {note[0]}.",
-            hint="give the data that the bundle was exported with, or leave --max-drop out",
+            f"a loss of at most {max_drop:g} cannot be checked: {note[0]}.",
+            hint="give the data that the bundle was exported with, or leave out --max-drop",
         )
     score, labelled = _score(task, runner, samples, progress)
-    judged = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    scored = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
     if original is None:
-        return judged
+        return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
     drop = original - score
     meaning = (
-        f"{task.metric} {score:.4f} against {original:.4f} of the original: {points(drop)}, "
+        f"{task.metric} {score:.4f}, {original:.4f} for the original: {points(drop)}, "
         f"{count_of_points(allowed)} allowed"
     )
     check = Check(f"{task.metric} drop", drop, allowed, drop <= allowed + 1e-9, meaning)
-    return replace(judged, original_score=original, drop=drop, checks=(*quality.checks, check))
+    return replace(scored, original_score=original, drop=drop, checks=(*quality.checks, check))
 
 
-def _drawn(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
-    """Draw the samples that the export evaluated on, where the bundle says how; `max_samples` asks for others."""
+def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
+    """Return the samples that the export evaluated on, where the bundle records the draw; with `max_samples` others."""
     samples = data.load(ref)
-    draw = bundle.report().data.evaluation_draw or Draw(0, MOST_SAMPLES, 0)
+    draw = bundle.report().data.evaluation_draw or Draw(0, MAX_SAMPLES, 0)
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
 
 def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
-    """Return the metric, and the number of samples with a label: the others do not count."""
+    """Return the metric, and the number of samples with a label: only they count."""
     from edgekit.tasks import drive
 
     data.require_labels(samples, "to verify the metric")
@@ -228,55 +228,53 @@ def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tup
     if quality is None or quality.original_score is None:
         return None, ("the bundle was exported without labels: the original has no score to compare with",)
     if bundle.report().data.evaluation_digest != samples.digest:
-        return None, (
-            "these are not the samples the bundle was exported with: the original's score on them is not known",
-        )
+        return None, ("these are not the samples of the export: the original's score on them is unknown",)
     return quality.original_score, ()
 
 
-def proof(bundle: Bundle, quality: Quality, effective: Precision) -> Report:
-    """Return the report of a verification: what was found, and what of it failed."""
+def verification_report(bundle: Bundle, quality: Quality, effective: Precision) -> Report:
+    """Return the report of a verification with its failed checks."""
     candidate = _candidate(bundle, quality, "passed" if quality.ok else "failed-gate", effective)
     failures = tuple(check.meaning for check in quality.checks if not check.passed)
     return _report("verify", bundle, (candidate,), failures)
 
 
 def _candidate(bundle: Bundle, quality: Quality | None, status: str, effective: Precision | None) -> Candidate:
-    m = bundle.manifest
+    manifest = bundle.manifest
     return Candidate(
         name=str(bundle.path),
-        backend=m.backend,
-        recipe=m.recipe,
-        status=status,  # type: ignore[arg-type]  # one of the literals, chosen by the callers above
+        backend=manifest.backend,
+        recipe=manifest.recipe,
+        status=status,  # type: ignore[arg-type]  # the callers above give one of the literals
         reason="",
-        asked=m.asked,
-        effective=effective or m.effective,
+        asked=manifest.asked,
+        effective=effective or manifest.effective,
         size_mb=bundle.size_mb,
         quality=quality,
     )
 
 
 def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failures: tuple[str, ...]) -> Report:
-    m = bundle.manifest
-    environment = bench.environment(catalog.runtime(m.backend).packages)
-    mismatches = m.target.mismatches(host.probe()) if kind == "bench" else ()
+    manifest = bundle.manifest
+    environment = bench.environment(catalog.runtime(manifest.backend).packages)
+    mismatches = manifest.target.mismatches(host.probe()) if kind == "bench" else ()
     if environment.emulated and kind == "bench":
         notes: tuple[str, ...] = (EMULATED,)
     elif mismatches:
-        notes = (f"measured on this machine, which is not '{m.target.name}': {'; '.join(mismatches)}",)
+        notes = (f"measured on this machine, which is not '{manifest.target.name}': {'; '.join(mismatches)}",)
     else:
         notes = ()
     here = kind == "bench" and not mismatches and not environment.emulated
     return Report(
         kind=kind,  # type: ignore[arg-type]
-        model=m.model,
-        task=m.task,
-        target=m.target.name,
-        evidence="measured_on_device" if here else m.evidence,
+        model=manifest.model,
+        task=manifest.task,
+        target=manifest.target.name,
+        evidence="measured_on_device" if here else manifest.evidence,
         environment=environment,
         candidates=candidates,
-        artifact=m.digest,
-        lineage=m.lineage,
+        artifact=manifest.digest,
+        lineage=manifest.lineage,
         failures=failures,
         notes=notes,
     )

@@ -78,7 +78,7 @@ def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
     from edgekit.errors import ArtifactError
 
     opened = bundle.open(path, check=False)
-    unmet = bundle.unmet(opened.manifest.requires)
+    unmet = bundle.unmet_requirements(opened.manifest.requires)
     try:
         bundle.check_files(path, opened.manifest)
         fault = None

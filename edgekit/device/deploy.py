@@ -194,7 +194,7 @@ def _deploy(bundle: Bundle, device: Device, settings: Settings, progress: Progre
 
 def _check(bundle: Bundle, device: Device, facts: DeviceFacts, state: _State) -> None:
     """Raise ArtifactError, before anything is sent, for a device that cannot run the bundle; note a wrong target."""
-    problems = bundles.lacking(bundle.manifest.requires, facts.host)
+    problems = bundles.unmet_by_processor(bundle.manifest.requires, facts.host)
     if problems:
         raise ArtifactError(
             f"the bundle '{bundle.path}' was made for '{bundle.manifest.target.name}' and does not run on "

@@ -1,7 +1,7 @@
-"""The models that come inside the package: checkpoints with their own data, so that a first export needs no network.
+"""The models in the package: checkpoints with their own data, so that a first export needs no network.
 
-An embedded model is a folder here that holds a Hugging Face checkpoint and, in `data/`, a `calibration.npz` that it may
-be quantized with, an `evaluation.npz` that it never saw in training, and a picture to try. This module says where.
+An embedded model is a folder here with a Hugging Face checkpoint and, in `data/`, a `calibration.npz` to quantize it
+with, an `evaluation.npz` that was not used in training, and an image to try. This module returns their paths.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent
 
 
 def names() -> tuple[str, ...]:
-    """List the embedded models, sorted."""
+    """Return the names of the embedded models, sorted."""
     return tuple(sorted(path.parent.name for path in _FOLDER.glob("*/config.json")))
 
 
@@ -29,7 +29,7 @@ def folder(name: str) -> Path:
 
 
 def data_folder(model: str | None) -> Path | None:
-    """Return the data folder of an embedded model, None for any other; a file or folder of that name goes first."""
+    """Return the data folder of an embedded model; None for any other, and where a file or folder has that name."""
     if not model or Path(model).exists() or model not in names():
         return None
     return _FOLDER / model / "data"

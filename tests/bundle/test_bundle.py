@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from edgekit import registry
-from edgekit.bundle import bundle as artifact
 from edgekit.bundle import staging
-from edgekit.bundle.bundle import BundledPart, Manifest
+from edgekit.bundle.bundle import BundledPart, Manifest, unmet_requirements
+from edgekit.bundle.bundle import open as open_bundle
 from edgekit.cli import cli
 from edgekit.errors import ArtifactError, EnvironmentFault, UsageError
 from edgekit.model import Part, State
@@ -55,7 +55,7 @@ def edit_part(path, **changes):
 
 
 def test_what_was_written_opens(tmp_path):
-    bundle = artifact.open(write(tmp_path / "b"))
+    bundle = open_bundle(write(tmp_path / "b"))
     assert bundle.payload.part.inputs == (TensorSpec("x", "f32", (1, 2)),)
     assert bundle.payload.main.read_text() == "payload"
     assert bundle.size_mb == pytest.approx(7e-6)
@@ -64,15 +64,15 @@ def test_what_was_written_opens(tmp_path):
 def test_the_digest_is_of_what_runs(tmp_path):
     a, b = write(tmp_path / "a"), write(tmp_path / "b", text="other")
     same = write(tmp_path / "c")
-    digests = [artifact.open(path).manifest.digest for path in (a, b, same)]
+    digests = [open_bundle(path).manifest.digest for path in (a, b, same)]
     assert digests[0] == digests[2] != digests[1]
 
 
 def test_no_bundle(tmp_path):
     with raises(UsageError, "nothing'", hint="edgekit export"):
-        artifact.open(tmp_path / "nothing")
+        open_bundle(tmp_path / "nothing")
     with raises(UsageError, "manifest.json", hint="edgekit export"):
-        artifact.open(tmp_path)
+        open_bundle(tmp_path)
 
 
 OUTSIDE = {"path": "../../etc/passwd", "bytes": 1, "sha256": ""}
@@ -103,7 +103,7 @@ def test_a_bundle_that_is_not_as_it_was_made_is_refused(tmp_path, damage, messag
     path = write(tmp_path / "b")
     damage(path)
     with raises(ArtifactError, message):
-        artifact.open(path)
+        open_bundle(path)
 
 
 def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
@@ -112,17 +112,17 @@ def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path):
     (path / "model/model.onnx").unlink()
     (path / "model/model.onnx").symlink_to(tmp_path / "outside")
     with raises(ArtifactError, "'model/model.onnx'", "outside"):
-        artifact.open(path)
+        open_bundle(path)
 
 
 def test_packages_in_range_are_met():
-    assert artifact.unmet([{"packages": {"numpy": ">=1.26,<99"}}]) == ()
+    assert unmet_requirements([{"packages": {"numpy": ">=1.26,<99"}}]) == ()
 
 
 def test_samples_that_the_manifest_does_not_list_are_not_read(tmp_path):
     """A file manager's `._0-0.inputs.npz` is not a sample, and neither is an input without its output."""
     folder = write(tmp_path / "b")
-    bundle = artifact.open(folder)
+    bundle = open_bundle(folder)
     (folder / "samples").mkdir()
     for name in ("._0-0.inputs.npz", "1-0.inputs.npz"):
         (folder / "samples" / name).write_bytes(b"none")
@@ -133,14 +133,14 @@ def test_a_manifest_nested_without_end_is_damaged(tmp_path):
     folder = write(tmp_path / "b")
     (folder / "manifest.json").write_text("[" * 100_000)
     with raises(ArtifactError, "manifest.json'", hint="again"):
-        artifact.open(folder)
+        open_bundle(folder)
 
 
 def test_a_missing_backend_is_told_with_the_line_that_installs_it(tmp_path, monkeypatch):
     folder = write(tmp_path / "b", requires={"packages": {"onnxruntime": ">=1"}})
     monkeypatch.setattr(registry, "_table", lambda group: {})
     with raises(EnvironmentFault, "'onnxruntime'") as caught:
-        artifact.open(folder)
+        open_bundle(folder)
     assert caught.value.hint == "pip install edgekit-onnxruntime"
 
 
@@ -148,7 +148,7 @@ def test_a_portable_bundle_is_finished_before_it_runs(tmp_path):
     path = write(tmp_path / "b")
     edit(path, portable=True)
     with raises(ArtifactError, "portable", hint="edgekit finish") as caught:
-        artifact.open(path).session()
+        open_bundle(path).session()
     assert f"edgekit finish {path}" in caught.value.hint
 
 
@@ -198,7 +198,7 @@ def pair(tmp_path):
 
 
 def test_each_part_has_its_files_and_options_and_the_weakest_evidence_counts(pair):
-    manifest = artifact.open(pair).manifest
+    manifest = open_bundle(pair).manifest
     assert [part.part for part in manifest.parts] == [ENCODER, DECODER]
     assert [part.payload[0] for part in manifest.parts] == ["model/encoder/model.onnx", "model/decoder/model.onnx"]
     assert [dict(part.options) for part in manifest.parts] == [{"threads": 1}, {}]
@@ -209,13 +209,13 @@ def test_each_part_has_its_files_and_options_and_the_weakest_evidence_counts(pai
 def test_equal_files_are_stored_once(pair):
     encoder, decoder = (pair / "model" / name / "weights.bin" for name in ("encoder", "decoder"))
     assert encoder.samefile(decoder)
-    assert artifact.open(pair).size_mb == pytest.approx((len("encoder") + len("decoder") + 700) / 1e6)
+    assert open_bundle(pair).size_mb == pytest.approx((len("encoder") + len("decoder") + 700) / 1e6)
 
 
 @pytest.mark.parametrize("use", [lambda b: b.session(), lambda b: b.payload, lambda b: b.runner(), lambda b: b.task()])
 def test_several_parts_are_not_opened_yet(pair, use):
     with raises(ArtifactError, "2 parts", "encoder, decoder") as caught:
-        use(artifact.open(pair))
+        use(open_bundle(pair))
     assert caught.value.hint == "pip install --upgrade edgekit"
 
 
@@ -223,20 +223,20 @@ def test_what_every_part_requires_is_checked(tmp_path):
     decoder = compiled(tmp_path, DECODER, requires={"arch": "riscv64", "packages": {"numpy": ">=99"}})
     path = write_parts(tmp_path / "b", compiled(tmp_path, ENCODER, requires={"arch": "riscv64"}), decoder)
     with raises(ArtifactError, "numpy>=99") as caught:
-        artifact.open(path)
+        open_bundle(path)
     assert caught.value.message.count("riscv64") == 1, "said once, though both parts do"
 
 
 def test_a_state_that_the_manifest_does_not_list_is_a_damaged_manifest(pair):
     edit(pair, states=[])
     with raises(ArtifactError, ("'encoder'", "'hidden'")):
-        artifact.open(pair)
+        open_bundle(pair)
 
 
 def test_a_part_as_it_was_compiled_stands_in_the_manifest(tmp_path):
     fixed = replace(ENCODER, outputs=(TensorSpec.parse("hidden:f32[1,7,8]"),))
     path = write_parts(tmp_path / "b", compiled(tmp_path, ENCODER, part=fixed))
-    bundle = artifact.open(path)
+    bundle = open_bundle(path)
     assert bundle.payload.part == fixed
     assert bundle.payload.files == ("model/model.onnx", "model/weights.bin")
 

@@ -16,8 +16,8 @@ import pytest
 
 from edgekit import api
 from edgekit._record import digest_of_file
-from edgekit.bundle import bundle as artifact
 from edgekit.bundle import finish, verify
+from edgekit.bundle.bundle import open as open_bundle
 from edgekit.errors import AccuracyFailure, ArtifactError, BuildError, DeviceError, EnvironmentFault, UsageError
 from edgekit.target import host
 from edgekit.testing import fake_plugin, install, installed
@@ -79,23 +79,23 @@ def retarget(path: Path, target: dict) -> None:
 
 def test_a_portable_bundle_says_what_to_do_before_it_runs():
     path = export()
-    for use in (verify.verify, lambda path: verify.benchmark([path]), lambda path: artifact.open(path).session()):
+    for use in (verify.verify, lambda path: verify.benchmark([path]), lambda path: open_bundle(path).session()):
         with raises(ArtifactError, "'out'", "portable") as refusal:
             use(path)
         assert mentions(refusal.value.hint, "`edgekit finish out`")
 
 
 def test_nothing_is_measured_beside_what_has_no_engine():
-    shipped = artifact.open(export()).report().shipped
+    shipped = open_bundle(export()).report().shipped
     assert shipped.measurement is None and shipped.effective is None
     assert mentions(shipped.reason, "`edgekit finish`")
 
 
 def test_finishing_compiles_proves_and_keeps_what_was_prepared():
     path = export()
-    before = artifact.open(path).manifest
+    before = open_bundle(path).manifest
     report = finish.finish(path)
-    bundle = artifact.open(path)
+    bundle = open_bundle(path)
     manifest = bundle.manifest
     assert (manifest.portable, manifest.evidence, manifest.parts[0].payload) == (
         False,
@@ -118,9 +118,9 @@ def test_finishing_compiles_proves_and_keeps_what_was_prepared():
 
 def test_the_report_of_the_bundle_is_brought_up_to_date():
     path = export()
-    old = artifact.open(path).report()
+    old = open_bundle(path).report()
     finish.finish(path)
-    bundle = artifact.open(path)
+    bundle = open_bundle(path)
     new = bundle.report()
     assert (new.evidence, new.artifact) == ("built_on_device", bundle.manifest.digest)
     assert new.lineage == bundle.manifest.lineage
@@ -132,12 +132,12 @@ def test_the_report_of_the_bundle_is_brought_up_to_date():
 def test_finishing_again_starts_from_what_was_prepared():
     path = export()
     finish.finish(path)
-    first = artifact.open(path).manifest
+    first = open_bundle(path).manifest
     finish.finish(path)
-    second = artifact.open(path).manifest
+    second = open_bundle(path).manifest
     assert second.prepared == first.prepared and second.digest == first.digest
     assert [step.name for step in second.lineage].count("finish") == 1
-    assert sum(note.startswith("finished on ") for note in artifact.open(path).report().notes) == 1
+    assert sum(note.startswith("finished on ") for note in open_bundle(path).report().notes) == 1
 
 
 def test_another_device_is_refused_with_every_reason():
@@ -162,7 +162,7 @@ def test_an_engine_that_computes_wrongly_is_not_put_in_place():
         finish.finish(path)
     assert failure.value.context["report"].failures
     assert contents(path) == before
-    assert artifact.open(path).manifest.portable
+    assert open_bundle(path).manifest.portable
 
 
 CRASHING = """
@@ -266,7 +266,7 @@ def test_killed_in_between_nothing_is_half_written(how):
     retried["parts"][0]["options"]["pause_s"] = 0.0
     (path / "manifest.json").write_text(json.dumps(retried))
     finish.finish(path)
-    assert artifact.open(path).manifest.evidence == "built_on_device"
+    assert open_bundle(path).manifest.evidence == "built_on_device"
     assert list(cache.glob("partial/finish.*")) == []
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.bundle import bundle as artifact
 from edgekit.bundle import finish
+from edgekit.bundle.bundle import check_files, unmet_requirements
+from edgekit.bundle.bundle import open as open_bundle
 from edgekit.errors import ArtifactError
 from edgekit.result.report import Report
 from edgekit.testing import fake_plugin
@@ -22,7 +23,7 @@ KEPT = Path(__file__).parent.parent / "fixtures" / "schema1"
 EVALUATION = Path(edgekit.__file__).parent / "embedded" / "digits" / "data" / "evaluation.npz"
 
 needs_its_machine = pytest.mark.skipif(
-    bool(artifact.unmet(artifact.open(KEPT / "digits-host", check=False).manifest.requires)),
+    bool(unmet_requirements(open_bundle(KEPT / "digits-host", check=False).manifest.requires)),
     reason="digits-host was exported for x86-64 and ONNX Runtime",
 )
 
@@ -30,8 +31,8 @@ needs_its_machine = pytest.mark.skipif(
 @pytest.mark.parametrize("name", ["digits-host", "digits-jetson", "portable", "finished"])
 def test_its_files_are_sound(name: str) -> None:
     with fake_plugin():
-        bundle = artifact.open(KEPT / name, check=False)
-        artifact.check_files(bundle.path, bundle.manifest)
+        bundle = open_bundle(KEPT / name, check=False)
+        check_files(bundle.path, bundle.manifest)
     assert bundle.report().artifact == bundle.manifest.digest
     assert bundle.samples()
 
@@ -53,16 +54,16 @@ def test_it_is_verified_on_the_samples_that_it_was_exported_with() -> None:
 
 def test_a_portable_one_waits_for_its_device() -> None:
     with raises(ArtifactError, "portable", hint="edgekit finish"):
-        artifact.open(KEPT / "digits-jetson", check=False).session()
+        open_bundle(KEPT / "digits-jetson", check=False).session()
 
 
 @pytest.mark.parametrize("name", ["portable", "finished"])
 def test_it_is_finished(name: str, tmp_path: Path) -> None:
     path = shutil.copytree(KEPT / name, tmp_path / name)
     with fake_plugin():
-        before = artifact.open(path).manifest
+        before = open_bundle(path).manifest
         report = finish.finish(path)
-        manifest = artifact.open(path).manifest
+        manifest = open_bundle(path).manifest
     assert report.ok and not manifest.portable
     assert manifest.prepared is not None
     assert manifest.prepared.digest == (before.prepared.digest if before.prepared else before.digest)

@@ -64,8 +64,8 @@ def test_export_ships_the_fastest_that_passes(model: str) -> None:
             model, data="data.csv", output="out", candidates=["numpy/fp32", "numpy/round8.toml", "numpy/round2.toml"]
         )
         code = (
-            "import numpy, edgekit.bundle.bundle as artifact\n"
-            "bundle = artifact.open('out')\n"
+            "import edgekit, numpy\n"
+            "bundle = edgekit.open('out')\n"
             "with bundle.session() as session:\n"
             "    for feeds, outputs in bundle.samples():\n"
             "        for name, array in session.run(feeds).items():\n"
