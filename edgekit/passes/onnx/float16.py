@@ -97,9 +97,7 @@ def to_half(proto: Any, keep: Collection[str] = ()) -> Conversion:
             _retype_cast(node)
     notes = _convert_constants(graph, read_half, read_float, suffix)
     if precisions.beyond:
-        notes.append(
-            f"{precisions.beyond} operators stay in f32 because each has a constant beyond the range of f16"
-        )
+        notes.append(f"{precisions.beyond} operators stay in f32 because each has a constant beyond the range of f16")
     casts = _insert_casts(graph, precisions, read_half, read_float, written_half, suffix)
     del graph.value_info[:]
     return Conversion(len(halved), len(graph.node) - casts - len(halved), casts, tuple(notes))
