@@ -119,7 +119,7 @@ def configured(step: PassConfig, recipe_name: str) -> Pass:
 def comes_with(kind: str, name: str, package: str) -> EnvironmentFault:
     """Return the error for a pass or a recipe whose plugin is missing."""
     return EnvironmentFault(
-        f"the {kind} '{name}' is not installed: it comes with {package.partition('[')[0]}.",
+        f"the {kind} '{name}' is missing: it comes with {package.partition('[')[0]}.",
         hint=f"pip install '{package}'",
     )
 
