@@ -48,6 +48,7 @@ def test_prints_at_exit_do_not_follow_the_result(tmp_path):
 
 def test_the_frameworks_are_quiet_unless_asked(capsys):
     logger = logging.getLogger("vendor")
+    logger.setLevel(logging.WARNING)  # a vendor that another test imported may have raised the root's
     with warnings.catch_warnings(record=True) as seen, output.job({"quiet": True}):
         warnings.warn("deprecated", stacklevel=1)
         assert not logger.isEnabledFor(logging.WARNING)
