@@ -59,6 +59,7 @@ def test_a_device_with_nothing_but_python(small_bundle, settings, home):
     assert everything(home) == [".cache"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_bundle_that_is_kept_is_verified_there_by_its_path(small_bundle, settings, home, run):
     (outcome,) = deployed(small_bundle.path, [HERE], Settings(**{**vars(settings), "keep": True, "bench": False}))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgekit
 from edgekit.testing import import_blocker
 from edgekit.testing.blocking import FRAMEWORKS
 
@@ -41,17 +42,17 @@ assert not heavy, heavy
 
 
 @pytest.fixture(scope="module")
-def bundles(command, place) -> dict:
+def bundles(place, common_cache) -> dict:
     """Export a bundle for each kind of input and backend: an image, a text and arrays."""
     paths = {}
-    net = written(place / "net.onnx")
-    for backend in OTHER:
-        only = ("--candidate", f"{backend}/fp32", "--no-bench")
-        image, text, arrays = (place / "device" / f"{kind}-{backend}" for kind in ("image", "text", "npz"))
-        command("export", "digits", "-o", image, "--max-samples", "100", *only)
-        command("export", CHECKPOINT, "-o", text, *only)
-        command("export", net, "-o", arrays, *only)
-        paths |= {("image", backend): image, ("text", backend): text, ("npz", backend): arrays}
+    models = {"image": "digits", "text": CHECKPOINT, "npz": written(place / "net.onnx")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE_DIR", str(common_cache))
+        for backend in OTHER:
+            for kind, model in models.items():
+                paths[kind, backend] = place / "device" / f"{kind}-{backend}"
+                only = {"candidates": [f"{backend}/fp32"], "bench": False, "max_samples": 100}
+                edgekit.export(model, output=paths[kind, backend], **only)
     np.savez(place / "feeds.npz", x=np.ones((1, 4), np.float32))
     return paths
 
@@ -132,6 +133,7 @@ def pip(python: Path, *args: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime"])
 def test_an_environment_of_edgekit_one_plugin_and_its_runtime(

@@ -228,7 +228,8 @@ def test_python_gives_typed_results(shared_cache, digits, tmp_path):
 
 BRIEFLY = """
 import edgekit, functools
-edgekit.export = functools.partial(edgekit.export, bench_seconds=0.3, mixed=False, tune=False)
+brief = {"bench_seconds": 0.3, "mixed": False, "tune": False, "candidates": ["onnxruntime/fp32"]}
+edgekit.export = functools.partial(edgekit.export, **brief)
 """
 
 

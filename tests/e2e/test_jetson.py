@@ -18,7 +18,7 @@ SOME = ("--backend", "tensorrt", "--max-samples", "60", "--no-repair")
 
 @pytest.fixture(
     scope="module",
-    params=["jetson", pytest.param("jetson-orin-nano", marks=pytest.mark.nightly), "jetson-thor"],
+    params=["jetson", *(pytest.param(f"jetson-{board}", marks=pytest.mark.nightly) for board in ("orin-nano", "thor"))],
 )
 def exported(request, command, place) -> Exported:
     if platform.machine() == "aarch64":

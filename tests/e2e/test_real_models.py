@@ -138,6 +138,7 @@ def pictures(assets, workshop):
     return export
 
 
+@pytest.mark.nightly
 def test_resnet20_from_a_factory_loses_at_most_a_point(pictures, workshop, command):
     exported = pictures(command, "resnet20", "resnet", *BRIEF, *CANDIDATES)
     quality = exported.report.shipped.quality

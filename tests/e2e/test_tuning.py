@@ -7,7 +7,7 @@ import pytest
 from edgekit.bundle import bundle
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.nightly)])
 def test_what_was_tuned_is_in_the_report_and_in_the_bundle(backend, command, place):
     out = place / "out" / f"tuned-{backend}"
     exported = command(

@@ -61,8 +61,9 @@ def test_plan_follows_the_format_and_says_what_does_not_fit(model: str) -> None:
 def test_export_ships_the_fastest_that_passes(model: str) -> None:
     with fake_plugin(), import_blocker("torch", "onnx", "onnxruntime", "openvino", "transformers", "optimum"):
         result = api.export(
-            model, data="data.csv", output="out", candidates=["numpy/fp32", "numpy/round8.toml", "numpy/round2.toml"]
-        )
+            model, data="data.csv", output="out", bench_seconds=0.2,
+            candidates=["numpy/fp32", "numpy/round8.toml", "numpy/round2.toml"],
+        )  # fmt: skip
         code = (
             "import edgekit, numpy\n"
             "bundle = edgekit.open('out')\n"
