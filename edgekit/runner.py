@@ -51,9 +51,9 @@ class Runner(contextlib.ExitStack):
         Raises UsageError for an unknown part and for a state that is read before any part wrote it.
         """
         session = self._session(part)
-        described = self._parts.get(part)
-        if described is None or not (described.reads or described.writes):
+        if not self._stateful(part):
             return session.run(feeds)
+        described = self._parts[part]
         for state in described.reads.values():
             if state not in self._states:
                 self._states[state] = self._start(state, part)

@@ -50,12 +50,12 @@ def feeds(
     import numpy as np
 
     reference = export.reference
-    sample, call = representative(reference)
-    alone = reference[sample][call].feeds
+    sample = representative(reference)
+    alone = reference[sample][0].feeds
     throughput = (objective or export.plan.project.objective) == "throughput"
     if not throughput or not all(free_batch(specs) for specs in inputs):
         return alone, 1
-    shapes = reference.calls[sample][call].shapes
+    shapes = reference.calls[sample][0].shapes
     alike = [
         (index, step)
         for index, calls in enumerate(reference.calls[:SEARCHED])
@@ -66,11 +66,8 @@ def feeds(
     return {name: np.concatenate([each[name] for each in several]) for name in alone}, len(several)
 
 
-def representative(reference: ReferenceOutputs) -> tuple[int, int]:
-    """Return the first call of the sample of median size among the first, so that a text is neither short nor long.
-
-    As the sample's number and the call's within it.
-    """
+def representative(reference: ReferenceOutputs) -> int:
+    """Return the number of the sample of median size among the first, so that a text is neither short nor long."""
     count = min(LOOKED_AT, len(reference))
     order = sorted(range(count), key=lambda index: reference.calls[index][0].size)
-    return order[count // 2], 0
+    return order[count // 2]
