@@ -50,9 +50,7 @@ def attempt(model: Any, output: Path, class_name: str, **options: Any) -> dict[s
     from edgekit.frameworks.torch_model import first_line
 
     try:
-        result = api.export(
-            model, output=output, candidates=("onnxruntime/fp32",), bench=False, force=True, **options
-        )
+        result = api.export(model, output=output, candidates=("onnxruntime/fp32",), bench=False, force=True, **options)
     except EdgekitError as error:
         if type(error).exit_code == 1:
             return {"result": "FAULT", "reason": f"{type(error).__name__}: {error}"[:400]}

@@ -210,6 +210,8 @@ def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints)
         elif spec.name in hints.integer_ranges:
             low, high = hints.integer_ranges[spec.name]
             feeds[spec.name] = generator.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
+        elif spec.name == "bbox":  # left, top, right, bottom: no side ends before it begins
+            feeds[spec.name] = np.sort(generator.integers(0, tokens, shape)).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)
         elif "type" in spec.name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +14,7 @@ from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UsageError
 from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import ASSETS, Model, Part, Step
+from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
 OPSET = 18
@@ -53,18 +54,18 @@ class Export(Record):
         onnx_model.copy_assets(model, workdir)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
+        config = TaskConfig.load(workdir / ASSETS)
         if model.format == "onnx":
             onnx_model.copy_graph(model.graph, graph)
             before = model.digest
         else:
             loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
             before = model.steps[-1].after if model.steps else loaded
-            notes = self._export(model, graph)
+            notes = self._export(model, graph, config)
         proto = onnx_model.load(graph, weights=False)
-        config = TaskConfig.load(workdir / ASSETS)
         part = onnx_model.part_of(proto)
         hints = replace(model.input_hints, free_sizes=onnx_shapes.known_sizes(proto))
-        fixed = onnx_shapes.fix_shapes(proto, {**_picture_size(config, part), **self.shapes})
+        fixed = onnx_shapes.fix_shapes(proto, {**_picture_size(config, part.inputs), **self.shapes})
         if fixed:
             onnx_model.rewrite(proto, graph)
             part = onnx_model.part_of(proto)
@@ -85,7 +86,14 @@ class Export(Record):
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
         exported = replace(
-            model, format="onnx", parts=(part,), info=info, input_hints=hints, folder=workdir, module=None
+            model,
+            format="onnx",
+            parts=(part,),
+            info=info,
+            input_hints=hints,
+            folder=workdir,
+            module=None,
+            examples=None,
         )
         step = Step(
             name=self.name,
@@ -98,14 +106,18 @@ class Export(Record):
         )
         return exported.with_step(step)
 
-    def _export(self, model: Model, graph: Path) -> tuple[str, ...]:
+    def _export(self, model: Model, graph: Path, config: TaskConfig | None) -> tuple[str, ...]:
         from edgekit.frameworks.quiet import quiet
         from edgekit.passes.export import dynamo, optimum_exporter
 
-        route = optimum_exporter if model.info.exporter == "optimum" else dynamo
+        opset = self.opset or OPSET
         try:
             with quiet():
-                return (*route.export(model, graph, self.opset or OPSET),)
+                if model.info.exporter != "optimum":
+                    return dynamo.export(model, graph, opset)
+                return optimum_exporter.export(
+                    model, graph, opset, lambda inputs: {**_picture_size(config, inputs), **self.shapes}
+                )
         except EdgekitError:
             raise
         except Exception as error:  # the tracers pass on whatever the model's code raises
@@ -116,11 +128,11 @@ class Export(Record):
             ) from error
 
 
-def _picture_size(config: TaskConfig | None, part: Part) -> dict[str, int]:
+def _picture_size(config: TaskConfig | None, inputs: Sequence[TensorSpec]) -> dict[str, int]:
     """Return the sizes of an image input's free dimensions where preprocessing gives every picture one size."""
     image = config.image if config is not None else None
     size = image and (image.crop or (image.size if image.resize == "exact" else None))
-    spec = next((spec for spec in part.inputs if image and spec.name == image.input), None)
+    spec = next((spec for spec in inputs if image and spec.name == image.input), None)
     if not image or not size or spec is None or len(spec.shape) != 4:
         return {}
     channels = 1 if image.channels == "gray" else 3
