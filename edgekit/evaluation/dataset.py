@@ -24,6 +24,12 @@ from edgekit.tasks.tabular import KEYS
 
 SYNTHETIC_SAMPLES = 8
 
+ONE_PASS = (
+    "this causal model is exported as one pass without a cache: it gives the scores of the next token, and cannot "
+    "generate text"
+)
+"""A limit that the report and `edgekit run` state, until models of several calls are exported."""
+
 CALIBRATION_SHARE = 5
 """Where one data set serves both, one sample in this many is for calibration, and no more than the project asks for."""
 
@@ -74,7 +80,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
         calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
-    notes = [*samples.notes, *data.advise(calibration, samples)]
+    one_pass = [ONE_PASS] if config.task == "text-generation" else []
+    notes = [*one_pass, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)
     if training is not None:
         notes += data.advise_training(training.samples, samples)
@@ -189,7 +196,8 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
     named = task_config(project, model).task
-    return Evaluation(task, samples, None, sources, synthetic=True, named=named, notes=(note,))
+    notes = (ONE_PASS, note) if named == "text-generation" else (note,)
+    return Evaluation(task, samples, None, sources, synthetic=True, named=named, notes=notes)
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:

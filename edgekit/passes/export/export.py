@@ -20,6 +20,16 @@ from edgekit.tasks.config import TaskConfig
 OPSET = 18
 """The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
 
+_MODULE_HINT = (
+    "an operator, a branch on tensor values, or a first dimension that is not a batch may be the cause: --input "
+    "name:dtype[dims] sets which sizes are free, --verbose shows more"
+)
+
+_TRANSFORMERS_HINT = (
+    "its code has a branch or an operator that cannot be traced (--verbose shows where): wrap it in an nn.Module of "
+    "your own whose forward avoids it, and pass package.module:factory that returns it with example inputs"
+)
+
 OPSETS = range(17, 23)
 """What optimum 2.1 and torch 2.13 both write."""
 
@@ -123,8 +133,7 @@ class Export(Record):
         except Exception as error:  # the tracers pass on whatever the model's code raises
             raise BuildError(
                 f"the model cannot be exported to ONNX: {_reason(error)}",
-                hint="an operator, a branch on tensor values, or a first dimension that is not a batch may be the "
-                "cause: --input name:dtype[dims] sets which sizes are free, --verbose shows more",
+                hint=_TRANSFORMERS_HINT if model.info.exporter == "optimum" else _MODULE_HINT,
             ) from error
 
 
