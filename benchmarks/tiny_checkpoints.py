@@ -163,7 +163,7 @@ def small(default: Any, model_type: str | None = None) -> dict[str, Any]:
         value = getattr(default, name, None)
         if isinstance(value, PretrainedConfig):
             arguments[name] = {**small(value, value.model_type), "model_type": value.model_type}
-        elif name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool) or name == "num_labels":
+        elif (name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool)) or name == "num_labels":
             arguments[name] = _NUMBERS[name]
         elif name in _TOKENS and isinstance(value, int):
             arguments[name] = min(value, 2)
