@@ -177,6 +177,9 @@ def _on_data(
             f"a loss of at most {count_of_points(max_drop)} cannot be checked: {note[0]}.",
             hint="give the data that the bundle was exported with, or leave out --max-drop",
         )
+    if original is None and samples.digest == bundle.report().data.evaluation_digest:
+        if task.metric is None or not samples.labelled:
+            return _unscored(task, runner, samples, quality, progress)
     score, labelled = _score(task, runner, samples, progress)
     scored = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
     if original is None:
@@ -189,6 +192,25 @@ def _on_data(
     )
     check = Check(f"{task.metric} drop", drop, allowed, drop <= allowed + 1e-9, meaning)
     return replace(scored, original_score=original, drop=drop, checks=(*quality.checks, check))
+
+
+def _unscored(task: Task, runner: Runner, samples: Samples, quality: Quality, progress: Progress) -> Quality:
+    """Return the quality with a check that the outputs are finite on the export's own samples, which have no score."""
+    import numpy as np
+
+    from edgekit.tasks import drive
+
+    faulty = 0
+    with progress.step(f"running {samples.source}", len(samples)) as tick:
+        for sample in samples:
+            outputs = (array for inference in drive(task, sample, runner.run) for array in inference.outputs.values())
+            faulty += not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs)
+            tick()
+    meaning = f"the outputs are finite on {len(samples) - faulty} of the {len(samples)} samples of the export's data"
+    why = f"the task '{task.config.task}' has no metric" if task.metric is None else "they have no labels"
+    note = f"the samples of '{samples.source}' give no score: {why}; outputs were compared on the stored samples alone"
+    check = Check("finite on data", faulty, 0, not faulty, meaning)
+    return replace(quality, checks=(*quality.checks, check), notes=(*quality.notes, note))
 
 
 def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
