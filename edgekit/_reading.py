@@ -79,7 +79,7 @@ def read_bytes(path: Path, what: str, *, most: int, fault: Fault = UsageError, h
     with guard(f"{what} '{path}'", fault=fault, hint=hint):
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise ValueError("it is not a file")
+            raise ValueError("it is a directory" if path.is_dir() else "it is not a regular file")
         if state.st_size > most:
             raise ValueError(f"it has {state.st_size:,} bytes, and at most {most:,} are read")
         return path.read_bytes()
@@ -113,10 +113,7 @@ def read_json(
 
 def parse_json(text: str, *, not_finite: bool = False) -> Any:
     """Return the value of a JSON text. Raises ValueError for what `read_json` refuses."""
-    if not_finite:
-        value = json.loads(text)
-    else:
-        value = json.loads(text, parse_float=finite, parse_constant=_refuse)
+    value = json.loads(text) if not_finite else json.loads(text, parse_float=finite, parse_constant=_refuse)
     check_values(value)
     return value
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit._reading import check_values, finite, guard, read_bytes
+from edgekit._reading import check_values, guard, read_bytes, reason
 from edgekit.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -27,9 +27,9 @@ def read(path: Path, what: str, *, hint: str | None = None) -> dict[str, Any]:
     syntax = 'correct that line; text is written in quotes, as key = "text"'
     with guard(f"the {what} '{path}'", hint=syntax):
         try:
-            content = tomllib.loads(text.decode("utf-8-sig"), parse_float=finite)
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"'{path}' is not valid TOML: {error}.", hint=syntax) from error
+            content = tomllib.loads(text.decode("utf-8-sig"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"'{path}' is not valid TOML: {reason(error)}.", hint=syntax) from error
         check_values(content)
         return dict(content)
 

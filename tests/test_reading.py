@@ -60,9 +60,7 @@ def test_a_file_that_never_ends_or_is_too_large_is_not_read(tmp_path: Path) -> N
         _reading.read_json(tmp_path / "large.json", "the report", most=2)
 
 
-@pytest.mark.parametrize(
-    "content", [b"a = ", b"a = " + b"[" * DEEP, b"a = 1979-05-27", b"a = nan", b"a = 1e999", b"\xff", b"a = 1\na = 2"]
-)
+@pytest.mark.parametrize("content", [b"a = ", b"a = " + b"[" * DEEP, b"a = 1979-05-27", b"\xff", b"a = 1\na = 2"])
 def test_toml_that_is_damaged_is_the_users(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_bytes(content)
