@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bench, catalog, data
+from edgekit.bundle import stored_checks
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.evaluation.gate import Deviation, count_of_points, points
+from edgekit.evaluation import free_sizes
+from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.data_sources import DataSources
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
     from edgekit.plugin import Precision
     from edgekit.tasks.task import Run, Task
 
-STORED = "stored samples"
-"""The name of the check that compares outputs with those in the bundle."""
-
 EMULATED = "this machine is emulated: nothing was timed, as emulated times are not those of the device"
 
 MAX_SAMPLES = 2000
@@ -38,9 +38,6 @@ MIN_ROUNDS = 20
 
 SHOWN = 40
 """How many characters of a text a report shows."""
-
-ROUNDING = 1e-3
-"""What another processor's order of sums may add to the deviation that the bundle had at export."""
 
 
 def verify(
@@ -139,26 +136,24 @@ def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
 def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
     """Run the stored samples with `run` and return how much the outputs deviate from the original's."""
     stored = bundle.samples()
+    part, exported = bundle.payload.part, _exported_quality(bundle)
+    resizable: set[str] = set().union(*(free_sizes.resizable(part, feeds, outputs) for feeds, outputs in stored))
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
         for feeds, outputs in stored:
-            deviation.add(outputs, run(MODEL, feeds))
+            deviation.add(outputs, run(MODEL, feeds), resizable)
             tick()
-    limit = 2 * bundle.manifest.deviation + ROUNDING
-    meaning = (
-        f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
-        f"{bundle.manifest.deviation:.2g} at export, at most {limit:.2g} here"
-    )
-    check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
     return Quality(
         samples=len(stored),
         labelled=0,
         max_abs=deviation.max_abs,
         rel_l2=deviation.rel_l2,
         cosine=deviation.cosine,
+        worst=deviation.worst,
+        outputs=deviation.parts(),
         agreement=None,
-        checks=(check,),
-        reference=original.reference if (original := _exported_quality(bundle)) else "the original model",
+        checks=stored_checks.checks(deviation, bundle.manifest.deviation, exported),
+        reference=exported.reference if exported else "the original model",
     )
 
 

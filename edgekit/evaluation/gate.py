@@ -7,13 +7,18 @@ limits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
+from edgekit.evaluation import free_sizes, scores
+from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.scores import Scores
+from edgekit.model import Part
 from edgekit.progress import Progress
+from edgekit.result.quality import OutputDeviation
 from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
 from edgekit.tasks.task import Prediction, Task
@@ -23,8 +28,13 @@ if TYPE_CHECKING:
 
     from edgekit.evaluation.reference_outputs import ReferenceOutputs
 
-VERSION = 2
+VERSION = 3
 """Increased when the result of `evaluate` changes, so that cached results of an older version are not used."""
+
+SIZES = "sizes"
+"""The name of the check that outputs whose size follows the data have the original's size."""
+
+A_METRIC = "give labelled samples, and a metric of your own with --metric package.module:function"
 
 PARITY = {"f32": 1e-3}
 """Greatest relative L2 difference of an artifact of full precision: more means a broken export, not rounding.
@@ -34,54 +44,21 @@ Lower precisions have no such limit: their loss is judged by the metric or by th
 """
 
 
-@dataclass
-class Deviation:
-    """The difference between two sets of outputs, accumulated array by array."""
-
-    max_abs: float = 0.0
-    cosine: float = 1.0
-    finite: bool = True
-    _square: float = 0.0
-    _reference: float = 0.0
-
-    @property
-    def rel_l2(self) -> float:
-        """||candidate - original|| / ||original|| over everything added."""
-        if not self.finite:
-            return math.inf
-        return math.sqrt(self._square / self._reference) if self._reference else math.sqrt(self._square)
-
-    def add(self, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """Add the outputs of one inference. Raises UsageError where names or shapes differ."""
-        import numpy as np
-
-        if set(original) != set(outputs):
-            raise UsageError(f"the outputs are {sorted(outputs)}, the original's are {sorted(original)}.")
-        dot = norm_a = norm_b = 0.0
-        for name, expected in original.items():
-            a, b = np.asarray(expected, dtype=np.float64), np.asarray(outputs[name], dtype=np.float64)
-            if a.shape != b.shape:
-                raise UsageError(f"the output '{name}' has shape {list(b.shape)}, the original's is {list(a.shape)}.")
-            if not np.isfinite(b).all():
-                self.finite = False
-                continue
-            difference = b - a
-            self.max_abs = max(self.max_abs, float(np.abs(difference).max(initial=0.0)))
-            self._square += float((difference**2).sum())
-            square_a = float((a**2).sum())
-            self._reference += square_a
-            dot, norm_a, norm_b = dot + float((a * b).sum()), norm_a + square_a, norm_b + float((b**2).sum())
-        if norm_a and norm_b:
-            self.cosine = min(self.cosine, dot / math.sqrt(norm_a * norm_b))
-        elif norm_a or norm_b:
-            self.cosine = min(self.cosine, 0.0)
-
-
 def evaluate(
-    runner: Runner, task: Task, samples: Samples, reference: ReferenceOutputs, progress: Progress, title: str
+    runner: Runner,
+    task: Task,
+    samples: Samples,
+    reference: ReferenceOutputs,
+    progress: Progress,
+    title: str,
+    part: Part | None = None,
 ) -> Quality:
-    """Replay the original's trace of every sample and return the comparison of the outputs, without checks yet."""
-    deviation = Deviation()
+    """Replay the original's trace of every sample and return the comparison of the outputs, without checks yet.
+
+    `part` describes the original's graph: it decides which outputs may have another size than the original's.
+    """
+    deviation, moved = Deviation(), Scores()
+    resizable: set[str] = set()
     raw_labels = samples.labels or [None] * len(samples)
     predictions, truths, labels = [], [], []
     with progress.step(title, len(samples)) as tick:
@@ -89,21 +66,45 @@ def evaluate(
             trace = reference[index]
             expected = [inference.outputs for inference in trace]
             outputs = runner.replay([inference.call for inference in trace])
+            if not resizable and _sizes_differ(expected, outputs) and part is not None:
+                resizable = _resizable(part, reference)
             for original, output in zip(expected, outputs, strict=True):
-                add_inference(deviation, original, output)
+                add_inference(deviation, original, output, resizable)
+            deviation.sample_ends()
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
+            moved.add(truths[-1], predictions[-1], expected, outputs)
             labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
             tick()
-    return _quality(task, deviation, predictions, truths, labels, reference.framework)
+    quality = _quality(task, deviation, predictions, truths, labels, reference.framework)
+    return replace(quality, scores=moved.shifts() if deviation.finite else ())
 
 
-def add_inference(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-    """Add the outputs of one call to `deviation`. Raises BuildError where names or shapes differ: the graph was
-    exported wrongly.
+def _sizes_differ(expected: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[Mapping[str, np.ndarray]]) -> bool:
+    return any(
+        name in output and array.shape != output[name].shape
+        for original, output in zip(expected, outputs, strict=True)
+        for name, array in original.items()
+    )
+
+
+def _resizable(part: Part, reference: ReferenceOutputs) -> set[str]:
+    """Return the outputs whose size follows the data, by all that the original returned."""
+    calls = (inference for index in range(len(reference)) for inference in reference[index])
+    return set().union(*(free_sizes.resizable(part, call.feeds, call.outputs) for call in calls))
+
+
+def add_inference(
+    deviation: Deviation,
+    original: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    resizable: Collection[str] = (),
+) -> None:
+    """Add the outputs of one call to `deviation`. Raises BuildError where names, or shapes of outputs that are not
+    `resizable`, differ: the graph was exported wrongly.
     """
     try:
-        deviation.add(original, outputs)
+        deviation.add(original, outputs, resizable)
     except UsageError as error:
         raise BuildError(
             f"the exported graph differs from the original: {error.message}",
@@ -123,7 +124,10 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         checks.append(Check("finite", math.inf, 0.0, False, "some outputs are not finite (NaN or infinity)"))
     elif asked in PARITY and not retrained:
         limit = PARITY[asked]
-        meaning = f"relative L2 {quality.rel_l2:.1e} to {quality.reference}, at most {limit:.0e} for an fp32 artifact"
+        meaning = (
+            f"relative L2 {quality.rel_l2:.1e} to {quality.reference}{_in(quality.furthest)}, "
+            f"at most {limit:.0e} for an fp32 artifact"
+        )
         checks.append(Check("parity", quality.rel_l2, limit, quality.rel_l2 <= limit, meaning))
     if quality.drop is not None:
         # A metric is a ratio of counts: 0.97 - 0.96 must not exceed a limit of 0.01 by a rounding error.
@@ -133,15 +137,51 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
             f"{points(quality.drop)}, {count_of_points(max_drop)} allowed"
         )
         checks.append(Check(f"{quality.metric} drop", quality.drop, max_drop, passed, meaning))
+    elif resized := [part for part in quality.outputs if part.resized]:
+        checks.append(_sizes(resized, min_agreement))
+        if checks[-1].passed:
+            checks.append(_cosine(quality, min_agreement))
     elif quality.agreement is not None:
         passed = quality.agreement >= min_agreement
         meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
     else:
-        passed = quality.cosine >= min_agreement
-        meaning = f"least cosine to the original's outputs {quality.cosine:.4f}, at least {min_agreement:g}"
-        checks.append(Check("cosine", quality.cosine, min_agreement, passed, meaning))
-    return replace(quality, checks=tuple(checks), notes=(*quality.notes, *_resolution(quality, max_drop)))
+        checks.append(_cosine(quality, min_agreement))
+    notes = (*_resolution(quality, max_drop), *scores.notes(quality.scores), *_free_sizes(quality))
+    return replace(quality, checks=tuple(checks), notes=(*quality.notes, *notes))
+
+
+def _cosine(quality: Quality, least: float) -> Check:
+    worst = next((part for part in quality.outputs if part.name == quality.worst), None)
+    if worst is not None and worst.exact:
+        meaning = f"equal values in '{worst.name}' {worst.cosine:.2%}, at least {least:.0%}"
+    else:
+        meaning = f"least cosine to the original's outputs {quality.cosine:.4f}{_in(quality.worst)}, at least {least:g}"
+    return Check("cosine", quality.cosine, least, quality.cosine >= least, meaning)
+
+
+def _sizes(resized: Sequence[OutputDeviation], least: float) -> Check:
+    """Return the check of outputs whose size follows the data: without a metric they must have the original's size."""
+    worst = max(resized, key=lambda part: part.resized / part.calls)
+    share = 1 - worst.resized / worst.calls
+    meaning = (
+        f"the size of '{worst.output}' follows the data and is the original's in {share:.1%} of {worst.calls} calls, "
+        f"at least {least:.0%}; values of other sizes cannot be compared: {A_METRIC}"
+    )
+    return Check(SIZES, share, least, share >= least, meaning)
+
+
+def _free_sizes(quality: Quality) -> tuple[str, ...]:
+    """Return a note on outputs that the metric alone decides on, because they have other sizes than the original's."""
+    resized = [part for part in quality.outputs if part.resized]
+    if not resized or quality.drop is None:
+        return ()
+    parts = ", ".join(f"'{part.output}' in {part.resized} of {part.calls} calls" for part in resized)
+    return (f"outputs whose size follows the data had another size than the original's ({parts}): the metric decides",)
+
+
+def _in(name: str) -> str:
+    return f" in '{name}'" if name else ""
 
 
 def miss(quality: Quality) -> float:
@@ -175,6 +215,8 @@ def _quality(
         max_abs=deviation.max_abs,
         rel_l2=deviation.rel_l2,
         cosine=deviation.cosine,
+        worst=deviation.worst,
+        outputs=deviation.with_stored(),
         agreement=agreement,
         metric=metric,
         original_score=original_score,
