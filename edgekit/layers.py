@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgekit._record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class LayerCost(Record):
         ]
         finite = all(map(math.isfinite, relative))
         return LayerCost(name, kind, max(relative, default=0.0) if finite else math.inf)
+
+    @staticmethod
+    def change(before: np.ndarray, after: np.ndarray) -> float:
+        """Return the sum of squares of the change of an output: of all that it was, where it has another size."""
+        import numpy as np
+
+        change = after - before if after.shape == before.shape else before
+        return float(np.square(change, dtype=np.float64).sum())
 
     @staticmethod
     def ordered(costs: Iterable[LayerCost]) -> tuple[LayerCost, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.evaluation import free_sizes
 from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.free_sizes import free_sizes
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
@@ -25,6 +25,8 @@ from edgekit.spec import MODEL
 from edgekit.target import host
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgekit.plugin import Precision
     from edgekit.tasks.task import Run, Task
 
@@ -137,11 +139,11 @@ def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
     """Run the stored samples with `run` and return how much the outputs deviate from the original's."""
     stored = bundle.samples()
     part, exported = bundle.payload.part, _exported_quality(bundle)
-    resizable: set[str] = set().union(*(free_sizes.resizable(part, feeds, outputs) for feeds, outputs in stored))
+    sizes = free_sizes(part, ((_shapes(feeds), _shapes(outputs)) for feeds, outputs in stored))
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
         for feeds, outputs in stored:
-            deviation.add(outputs, run(MODEL, feeds), resizable)
+            deviation.add(outputs, run(MODEL, feeds), sizes)
             tick()
     return Quality(
         samples=len(stored),
@@ -155,6 +157,10 @@ def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
         checks=stored_checks.checks(deviation, bundle.manifest.deviation, exported),
         reference=exported.reference if exported else "the original model",
     )
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _on_data(

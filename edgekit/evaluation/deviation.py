@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
 from edgekit.evaluation import channels
+from edgekit.evaluation.free_sizes import FIXED, FreeSizes
 from edgekit.result.quality import OutputDeviation
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Deviation:
     _least: float = 1.0
     _outputs: dict[str, _Output] = field(default_factory=dict)
     _calls: int = 0
-    _resizable: set[str] = field(default_factory=set)
+    _varying: set[str] = field(default_factory=set)
     _prefixes: list[Deviation] = field(default_factory=list)
 
     @property
@@ -137,11 +138,11 @@ class Deviation:
         self,
         original: Mapping[str, np.ndarray],
         outputs: Mapping[str, np.ndarray],
-        resizable: Collection[str] = (),
+        sizes: FreeSizes = FIXED,
     ) -> None:
-        """Add the outputs of one inference. The size of those that are `resizable` follows the data.
+        """Add the outputs of one inference.
 
-        Raises UsageError where names, or shapes of the others, differ.
+        Raises UsageError where names differ, or the shape of an output whose size does not follow the data.
         """
         import numpy as np
 
@@ -149,10 +150,10 @@ class Deviation:
             raise UsageError(f"the outputs are {sorted(outputs)}, the original's are {sorted(original)}.")
         pairs = {name: (np.asarray(values), np.asarray(outputs[name])) for name, values in original.items()}
         for name, (a, b) in pairs.items():
-            if a.shape != b.shape and (name not in resizable or a.ndim != b.ndim):
+            if a.shape != b.shape and (name not in sizes.resizable or a.ndim != b.ndim):
                 raise UsageError(f"the output '{name}' has shape {list(b.shape)}, the original's is {list(a.shape)}.")
         self._calls += 1
-        self._resizable |= set(resizable)
+        self._varying |= sizes.varying
         call = _Sums()
         for name, (a, b) in pairs.items():
             output = self._outputs.setdefault(name, _Output())
@@ -213,8 +214,8 @@ class Deviation:
     def _part(self, output: _Output, part: OutputDeviation, greatest: float) -> OutputDeviation:
         if part.axis is None:
             whole = self._whole(output, part.output, min(1.0, greatest))
-            resizable = part.output in self._resizable
-            return replace(whole, resized=output.resized, calls=self._calls) if resizable else whole
+            varies = output.resized or part.output in self._varying
+            return replace(whole, resized=output.resized, calls=self._calls) if varies else whole
         scale = output.total.magnitude
         along = output.axes.get(part.axis)
         if along is None or along.size < max(stop for _, stop in part.channels):

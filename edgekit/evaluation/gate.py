@@ -7,14 +7,15 @@ limits.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
-from edgekit.evaluation import free_sizes, scores
+from edgekit.evaluation import scores
 from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.free_sizes import FIXED, FreeSizes
 from edgekit.evaluation.scores import Scores
 from edgekit.model import Part
 from edgekit.progress import Progress
@@ -58,7 +59,7 @@ def evaluate(
     `part` describes the original's graph: it decides which outputs may have another size than the original's.
     """
     deviation, moved = Deviation(), Scores()
-    resizable: set[str] = set()
+    sizes = FIXED if part is None else reference.free_sizes(part)
     raw_labels = samples.labels or [None] * len(samples)
     predictions, truths, labels = [], [], []
     with progress.step(title, len(samples)) as tick:
@@ -66,10 +67,8 @@ def evaluate(
             trace = reference[index]
             expected = [inference.outputs for inference in trace]
             outputs = runner.replay([inference.call for inference in trace])
-            if not resizable and _sizes_differ(expected, outputs) and part is not None:
-                resizable = _resizable(part, reference)
             for original, output in zip(expected, outputs, strict=True):
-                add_inference(deviation, original, output, resizable)
+                add_inference(deviation, original, output, sizes)
             deviation.sample_ends()
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
@@ -80,31 +79,17 @@ def evaluate(
     return replace(quality, scores=moved.shifts() if deviation.finite else ())
 
 
-def _sizes_differ(expected: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[Mapping[str, np.ndarray]]) -> bool:
-    return any(
-        name in output and array.shape != output[name].shape
-        for original, output in zip(expected, outputs, strict=True)
-        for name, array in original.items()
-    )
-
-
-def _resizable(part: Part, reference: ReferenceOutputs) -> set[str]:
-    """Return the outputs whose size follows the data, by all that the original returned."""
-    calls = (inference for index in range(len(reference)) for inference in reference[index])
-    return set().union(*(free_sizes.resizable(part, call.feeds, call.outputs) for call in calls))
-
-
 def add_inference(
     deviation: Deviation,
     original: Mapping[str, np.ndarray],
     outputs: Mapping[str, np.ndarray],
-    resizable: Collection[str] = (),
+    sizes: FreeSizes = FIXED,
 ) -> None:
-    """Add the outputs of one call to `deviation`. Raises BuildError where names, or shapes of outputs that are not
-    `resizable`, differ: the graph was exported wrongly.
+    """Add the outputs of one call to `deviation`. Raises BuildError where names differ, or the shape of an output whose
+    size does not follow the data: the graph was exported wrongly.
     """
     try:
-        deviation.add(original, outputs, resizable)
+        deviation.add(original, outputs, sizes)
     except UsageError as error:
         raise BuildError(
             f"the exported graph differs from the original: {error.message}",
@@ -137,16 +122,15 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
             f"{points(quality.drop)}, {count_of_points(max_drop)} allowed"
         )
         checks.append(Check(f"{quality.metric} drop", quality.drop, max_drop, passed, meaning))
-    elif resized := [part for part in quality.outputs if part.resized]:
-        checks.append(_sizes(resized, min_agreement))
-        if checks[-1].passed:
-            checks.append(_cosine(quality, min_agreement))
     elif quality.agreement is not None:
         passed = quality.agreement >= min_agreement
         meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
     else:
-        checks.append(_cosine(quality, min_agreement))
+        resized = [part for part in quality.outputs if part.resized]
+        checks += [_sizes(resized, min_agreement)] if resized else []
+        if all(check.passed for check in checks if check.name == SIZES):
+            checks.append(_cosine(quality, min_agreement))
     notes = (*_resolution(quality, max_drop), *scores.notes(quality.scores), *_free_sizes(quality))
     return replace(quality, checks=tuple(checks), notes=(*quality.notes, *notes))
 
@@ -172,12 +156,15 @@ def _sizes(resized: Sequence[OutputDeviation], least: float) -> Check:
 
 
 def _free_sizes(quality: Quality) -> tuple[str, ...]:
-    """Return a note on outputs that the metric alone decides on, because they have other sizes than the original's."""
-    resized = [part for part in quality.outputs if part.resized]
-    if not resized or quality.drop is None:
+    """Return a note on outputs whose size follows the data: what was compared, and what decides."""
+    free = [part for part in quality.outputs if part.calls]
+    if not free:
         return ()
-    parts = ", ".join(f"'{part.output}' in {part.resized} of {part.calls} calls" for part in resized)
-    return (f"outputs whose size follows the data had another size than the original's ({parts}): the metric decides",)
+    counts = ", ".join(f"'{part.output}' {part.calls - part.resized} of {part.calls} calls" for part in free)
+    decides = "the metric decides" if quality.drop is not None else f"to judge what they mean, {A_METRIC}"
+    return (
+        f"the size of outputs follows the data, and values were compared where it is the same ({counts}); {decides}",
+    )
 
 
 def _in(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from edgekit.errors import UsageError
 from edgekit.evaluation import scores
 from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.free_sizes import FreeSizes, free_sizes
 from edgekit.evaluation.gate import gate
 from edgekit.evaluation.scores import Scores
+from edgekit.model import Part
 from edgekit.result.quality import ANSWERS, OutputDeviation
 from edgekit.result.report import Quality
+from edgekit.spec import TensorSpec
 from edgekit.tasks.task import Prediction
 from tests.wording import mentions, raises
 
@@ -140,10 +144,39 @@ def test_the_parts_of_the_first_samples_are_kept_for_the_device():
 
 def test_only_outputs_whose_size_follows_the_data_may_have_another_size():
     original, other = {"b": np.ones((3, 4)), "n": np.ones(1)}, {"b": np.ones((2, 4)), "n": np.ones(1)}
-    deviation = deviation_of((original, other), resizable={"b"})
+    deviation = deviation_of((original, other), sizes=FreeSizes(frozenset("b")))
     assert {part.output: (part.resized, part.calls) for part in deviation.parts()} == {"b": (1, 1), "n": (0, 0)}
     with raises(UsageError, "'b'", "[2, 4]", "[3, 4]"):
-        deviation_of((original, other), resizable={"n"})
+        deviation_of((original, other), sizes=FreeSizes(frozenset("n")))
+
+
+BOXES = Part("model", "m", (TensorSpec("x", "f32", ("n", 3)),), (TensorSpec("b", "f32", ("n", 4)),))
+
+
+@pytest.mark.parametrize(
+    ("declared", "sizes", "resizable", "varying"),
+    [
+        (("found", 4), [3, 3], True, False),
+        (("n", 4), [1, 1], False, False),
+        (("n", 4), [1, 2], True, True),
+        ((1, 4), [3, 3], True, False),
+        ((3, 4), [3, 3], False, False),
+    ],
+)
+def test_a_size_that_no_input_decides_follows_the_data(declared, sizes, resizable, varying):
+    part = replace(BOXES, outputs=(TensorSpec("b", "f32", declared),))
+    free = free_sizes(part, [({"x": (1, 3)}, {"b": (size, 4)}) for size in sizes])
+    assert ("b" in free.resizable, "b" in free.varying) == (resizable, varying)
+
+
+def test_without_a_metric_other_sizes_fail_and_the_message_names_the_metric():
+    parts = (OutputDeviation("boxes", 0.0, 1.0, resized=3, calls=10),)
+    measured = Quality(10, 0, 0.0, 0.0, 1.0, None, outputs=parts)
+    (check,) = gate(measured, "i8", max_drop=0.01, min_agreement=0.99).checks
+    assert not check.passed and mentions(check.meaning, "'boxes'", "70.0%", "--metric package.module:function")
+    scored = replace(measured, labelled=10, metric="m:f", original_score=0.5, score=0.5, drop=0.0)
+    judged = gate(scored, "i8", max_drop=0.01, min_agreement=0.99)
+    assert judged.ok and mentions(*judged.notes, "'boxes'", "7 of 10", "metric decides")
 
 
 def answer(*probabilities: float) -> Prediction:

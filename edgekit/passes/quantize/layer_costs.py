@@ -65,10 +65,10 @@ def layer_costs(
         inputs = {name: value for name, value in feed.items() if name in wanted}
         try:
             exact = session.run(names, inputs)
-            references += _squares(exact)
+            references += [LayerCost.change(array, 0 * array) for array in exact]
             for index, layer in enumerate(switched_layers):
                 changed = session.run(names, {**inputs, layer.switch: np.array(True), **layer.weights})
-                changes[index] += _squares([a - b for a, b in zip(changed, exact, strict=True)])
+                changes[index] += [LayerCost.change(*pair) for pair in zip(exact, changed, strict=True)]
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise BuildError(f"calibration sample {number} does not run: {error}") from error
     return LayerCost.ordered(
@@ -92,13 +92,6 @@ def weight_costs(float_graph: Any, quantized: Any, layers: Collection[str]) -> t
             change = np.linalg.norm(dequantized(pair, constants) - exact) / max(float(np.linalg.norm(exact)), 1e-30)
             costs.append(LayerCost(node.name, node.op_type, float(change)))
     return LayerCost.ordered(costs)
-
-
-def _squares(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the sum of squares of each array."""
-    import numpy as np
-
-    return np.array([np.square(array, dtype=np.float64).sum() for array in arrays])
 
 
 def _switched(float_graph: Any, quantized: Any, layers: Collection[str]) -> tuple[Any, tuple[_Layer, ...]]:

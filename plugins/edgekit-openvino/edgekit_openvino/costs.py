@@ -60,10 +60,10 @@ def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[
         inputs = {name: array for name, array in feed.items() if name in names}
         try:
             exact = run(inputs, ())
-            references += [np.square(array).sum() for array in exact]
+            references += [LayerCost.change(array, 0 * array) for array in exact]
             for name, (_, quantizers) in layers.items():
                 changed = run(inputs, [switches[quantizer] for quantizer in quantizers])
-                changes[name] += [np.square(a - b).sum() for a, b in zip(changed, exact, strict=True)]
+                changes[name] += [LayerCost.change(*pair) for pair in zip(exact, changed, strict=True)]
         except Exception as error:  # OpenVINO raises RuntimeError for every fault
             raise BuildError(f"calibration sample {number} does not run: {error}") from error
     return LayerCost.ordered(
