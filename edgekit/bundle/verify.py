@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bench, catalog, data
+from edgekit._share import share
 from edgekit.bundle import stored_checks
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
@@ -46,7 +47,7 @@ def verify(
     path: str | Path,
     *,
     data: DataRef | None = None,
-    max_drop: float | None = None,
+    max_drop: float | str | None = None,
     max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -57,8 +58,7 @@ def verify(
     with: the same samples are drawn again. Raises UsageError where `max_drop` is given and the original's score on the
     data is unknown.
     """
-    if max_drop is not None and not 0 <= max_drop <= 1:
-        raise UsageError(f"max_drop = {max_drop:g} is not possible: it must be between 0 and 1.")
+    allowed = None if max_drop is None else share(max_drop)
     if max_samples is not None and max_samples < 1:
         raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
     progress = progress or Silent()
@@ -67,7 +67,7 @@ def verify(
     with bundle.runner() as runner:
         quality = on_stored_samples(bundle, runner.run, progress)
         if samples is not None:
-            quality = _on_data(bundle, runner, samples, quality, max_drop, progress)
+            quality = _on_data(bundle, runner, samples, quality, allowed, progress)
         report = verification_report(bundle, quality, runner.precision)
     if samples is None:
         return report
@@ -175,7 +175,7 @@ def _on_data(
     original, note = _original_score(bundle, samples)
     if original is None and max_drop is not None:
         raise UsageError(
-            f"a loss of at most {max_drop:g} cannot be checked: {note[0]}.",
+            f"a loss of at most {count_of_points(max_drop)} cannot be checked: {note[0]}.",
             hint="give the data that the bundle was exported with, or leave out --max-drop",
         )
     score, labelled = _score(task, runner, samples, progress)

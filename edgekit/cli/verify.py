@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 )
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @options.data_options
-@click.option(
-    "--max-drop", cls=Option, metavar="X", type=click.FloatRange(min=0), group="Budget", unset="0.01, one point",
-    help="The loss of the metric that is allowed, absolute.",
-)  # fmt: skip
+@options.drop_option
 @options.device_options
 @options.report_option
 @options.output_options

@@ -44,7 +44,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
     return Report(
         kind="export",
         model=project.model or "live module",
-        task=export.evaluation.task_name,
+        task=export.evaluation.shipped.task,
         target=plan.target.name,
         evidence=evidence,
         environment=bench.environment(_packages(plan)),
@@ -126,8 +126,7 @@ def write(
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
-        if not evaluation.synthetic:
-            evaluation.task.config.save(stage / "assets")
+        evaluation.shipped.save(stage / "assets")
         _write_samples(stage / SAMPLES, export.reference)
         _write_latencies(stage, built)
         manifest = Manifest(
