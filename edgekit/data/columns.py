@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
 LABELS = ("label", "labels", "class", "target", "score", "y", "category", "sentiment", "stars", "rating", "output")
 """Names of label columns, the most reliable first; case does not matter."""
 
-LABEL_ENDING = re.compile(r"(^|[_. -])(label|class|target|score)([_. -]?(id|idx|index))?$")
+LABEL_ENDING = re.compile(r"[_. -](label|class|target|score)$")
 
 TEXTS = (
     ("sentence1", "sentence2"),

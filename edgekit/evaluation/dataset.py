@@ -57,7 +57,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     not fit.
     """
     config = task_config(project, model)
-    evaluated, calibrated = _references(project)
+    evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
     samples = data.load(evaluated)
@@ -141,7 +141,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     """
     import numpy as np
 
-    evaluated, _ = _references(project)
+    evaluated, _ = references(project)
     if evaluated is None:
         return None
     samples = data.load(evaluated)
@@ -164,7 +164,7 @@ def _with_class_names(config: TaskConfig, samples: Samples) -> TaskConfig:
     return replace(config, labels=classes.names)
 
 
-def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
+def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
     """Return the references of the evaluation data and of separate calibration data; None where there is none."""
     own = embedded.data_folder(project.model)
     if project.data is None and own is not None:

@@ -16,6 +16,7 @@ from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConf
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
+    "CLASSIFICATIONS",
     "GENERIC",
     "OWN",
     "ImageConfig",
@@ -40,6 +41,9 @@ _METRICS = {
     "tabular-classification": "auc",
 }
 """The metric of each classification task where the user names none."""
+
+CLASSIFICATIONS = tuple(_METRICS)
+"""Tasks that answer with one class of a sample."""
 
 OWN = (
     *_METRICS,

@@ -73,5 +73,6 @@ def test_a_quote_that_another_one_closes_is_named_with_both_lines(tmp_path):
 def test_a_second_column_of_text_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("Class Index,Title,Description\n" + "3,a short title,a longer text about it\n" * 4)
     samples = load(str(tmp_path / "a.csv"))
-    assert samples[0].text == ("Title",) and samples.labels == [3, 3, 3, 3]
-    assert mentions(samples.notes[0], "Title", "Description", "--text-column Title --text-column Description")
+    assert samples[0].text == ("Title",)
+    assert mentions(samples.notes[0], "Class Index", "--label-column")
+    assert mentions(samples.notes[1], "Title", "Description", "--text-column Title --text-column Description")
