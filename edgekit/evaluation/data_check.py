@@ -68,7 +68,16 @@ def _check_inputs(project: Project, outline: Outline, samples: Samples) -> None:
         from edgekit.tasks.image import Pictures
 
         Pictures(ImageConfig(), (TensorSpec("pixel_values", "f32", ("batch", 3, "height", "width")),)).find(first)
-        data.check_pictures(samples.take(MOST_PICTURES, project.seed), decode=False)
+        _check_pictures(samples.take(MOST_PICTURES, project.seed))
+
+
+def _check_pictures(samples: Samples) -> None:
+    """Raise UsageError where the header of a picture does not read, with all pictures that do not open."""
+    try:
+        data.check_pictures(samples, decode=False)
+    except UsageError:
+        data.check_pictures(samples)
+        raise
 
 
 def _is_prepared(sample: Sample) -> bool:
