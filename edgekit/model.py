@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from edgekit._files import replacing
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
@@ -57,6 +57,25 @@ class Reference(Record):
     offline: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Outline(Record):
+    """What the files of a model say about it before it is loaded, so that data that cannot fit is refused at once."""
+
+    task: str | None = None
+    takes: Literal["texts", "pictures"] | None = None
+    labels: tuple[str, ...] = ()
+    """The names of its classes by index; empty where it does not answer with one class of several."""
+
+
+@runtime_checkable
+class Outlined(Protocol):
+    """A source that reads a model's outline."""
+
+    def outline(self, reference: Reference) -> Outline | None:
+        """Return the outline, without a framework and without a network; None where the files do not show it."""
+        ...
 
 
 @dataclass(frozen=True)

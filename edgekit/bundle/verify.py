@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bench, catalog, data
 from edgekit._share import share
+from edgekit.bundle import stored_checks
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.evaluation.gate import Deviation, count_of_points, points
+from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.free_sizes import free_sizes
+from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.data_sources import DataSources
@@ -23,11 +26,10 @@ from edgekit.spec import MODEL
 from edgekit.target import host
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgekit.plugin import Precision
     from edgekit.tasks.task import Run, Task
-
-STORED = "stored samples"
-"""The name of the check that compares outputs with those in the bundle."""
 
 EMULATED = "this machine is emulated: nothing was timed, as emulated times are not those of the device"
 
@@ -39,9 +41,6 @@ MIN_ROUNDS = 20
 
 SHOWN = 40
 """How many characters of a text a report shows."""
-
-ROUNDING = 1e-3
-"""What another processor's order of sums may add to the deviation that the bundle had at export."""
 
 
 def verify(
@@ -139,27 +138,29 @@ def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
 def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
     """Run the stored samples with `run` and return how much the outputs deviate from the original's."""
     stored = bundle.samples()
+    part, exported = bundle.payload.part, _exported_quality(bundle)
+    sizes = free_sizes(part, ((_shapes(feeds), _shapes(outputs)) for feeds, outputs in stored))
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
         for feeds, outputs in stored:
-            deviation.add(outputs, run(MODEL, feeds))
+            deviation.add(outputs, run(MODEL, feeds), sizes)
             tick()
-    limit = 2 * bundle.manifest.deviation + ROUNDING
-    meaning = (
-        f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
-        f"{bundle.manifest.deviation:.2g} at export, at most {limit:.2g} here"
-    )
-    check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
     return Quality(
         samples=len(stored),
         labelled=0,
         max_abs=deviation.max_abs,
         rel_l2=deviation.rel_l2,
         cosine=deviation.cosine,
+        worst=deviation.worst,
+        outputs=deviation.parts(),
         agreement=None,
-        checks=(check,),
-        reference=original.reference if (original := _exported_quality(bundle)) else "the original model",
+        checks=stored_checks.checks(deviation, bundle.manifest.deviation, exported),
+        reference=exported.reference if exported else "the original model",
     )
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _on_data(

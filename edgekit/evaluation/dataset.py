@@ -57,7 +57,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     """Return the data that the project names, bound to the model's task. Raises UsageError for data that does
     not fit.
     """
-    evaluated, calibrated = _references(project)
+    evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
     samples = data.load(evaluated)
@@ -126,7 +126,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     """
     import numpy as np
 
-    evaluated, _ = _references(project)
+    evaluated, _ = references(project)
     if evaluated is None:
         return None
     samples = data.load(evaluated)
@@ -139,7 +139,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
 
 
-def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
+def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
     """Return the references of the evaluation data and of separate calibration data; None where there is none."""
     own = embedded.data_folder(project.model)
     if project.data is None and own is not None:

@@ -115,7 +115,13 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
         with Runner({MODEL: backend.open(replace(compiled.payload, off_target=off_target))}) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
-                runner, evaluation.task, evaluation.samples, export.reference, export.progress, title
+                runner,
+                evaluation.task,
+                evaluation.samples,
+                export.reference,
+                export.progress,
+                title,
+                export.model.part,
             )
             judged = {"quality": quality.to_dict(), "effective": runner.precision.to_dict()}
         (work / "quality.json").write_text(json.dumps(judged))

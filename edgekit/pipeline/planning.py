@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from edgekit import catalog, data, registry
 from edgekit.errors import EnvironmentFault, UsageError
-from edgekit.evaluation import unused_options
+from edgekit.evaluation import data_check, unused_options
+from edgekit.model import Reference
 from edgekit.pipeline import baselines, pass_defaults, recipe_passes
 from edgekit.pipeline.feasibility import has_data, problems, refuse
 from edgekit.pipeline.plan import Plan, PlannedCandidate
@@ -42,6 +43,7 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     plan = Plan(project, target, source.scheme if source else LIVE, candidates, _shapes(project, target), mismatches)
     if not plan.possible:
         refuse(plan)
+    data_check.check_data(project, source, reference(project) if source else Reference(LIVE))
     if project.search and mismatches and project.objective != "size":
         raise UsageError(
             f"a search needs measurements, and this machine is not '{target.name}': {'; '.join(mismatches)}.",

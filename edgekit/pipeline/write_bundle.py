@@ -14,7 +14,7 @@ from edgekit import bench, catalog, registry
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
 from edgekit.errors import AccuracyFailure, PerformanceFailure
-from edgekit.evaluation.gate import miss
+from edgekit.evaluation.gate import A_METRIC, SIZES, miss
 from edgekit.evaluation.reference_outputs import ReferenceOutputs
 from edgekit.pipeline import budget, pareto
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -90,9 +90,17 @@ def fail(report: Report, output: Path, plan: Plan) -> NoReturn:
     best = min(judged, key=lambda c: math.inf if c.quality is None else miss(c.quality))
     raise AccuracyFailure(
         f"no candidate keeps the quality asked for; nearest: {best.name} ({best.reason}).",
-        hint="allow more with --max-drop (or --min-agreement without labels), or look at the report",
+        hint=_more(best),
         report=path,
     )
+
+
+def _more(best: Candidate) -> str:
+    """Return what lets the candidate pass that is the nearest to it."""
+    failed = {check.name for check in best.quality.checks if not check.passed} if best.quality else set()
+    if SIZES in failed:
+        return A_METRIC
+    return "allow more with --max-drop (or --min-agreement without labels), or look at the report"
 
 
 def _failed_report(output: Path) -> Path:

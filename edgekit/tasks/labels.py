@@ -113,6 +113,12 @@ class Classes:
     def check_count(self, count: int) -> None:
         """Raise UsageError where the data's class names cannot be the model's, because their numbers differ."""
         if self.from_data and count != len(self.names):
+            if alike := spelled_alike(self.names):
+                raise UsageError(
+                    f"the model has {count} classes and the data {len(self.names)} labels, of which some differ in "
+                    f"their spelling alone: {'; '.join(', '.join(map(repr, names)) for names in alike)}.",
+                    hint="write each class in one way in the data, capital letters and spaces included",
+                )
             raise UsageError(
                 f"the model has {count} classes without names and the data {len(self.names)}: {_listed(self.names)}. "
                 "Their order in the model is unknown.",
@@ -133,6 +139,14 @@ class Classes:
         return UsageError(
             f"the model has no label '{raw}'.{nearest(str(raw), self.names)}", hint=f"its labels: {_listed(self.names)}"
         )
+
+
+def spelled_alike(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of names that differ in case, spaces, - and _ alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_plain(name), []).append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def _plain(name: str) -> str:
