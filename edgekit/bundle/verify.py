@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, catalog, data
 from edgekit._share import share
 from edgekit.bundle import stored_checks
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
+from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.free_sizes import free_sizes
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
@@ -178,11 +180,12 @@ def _on_data(
             f"a loss of at most {count_of_points(max_drop)} cannot be checked: {note[0]}.",
             hint="give the data that the bundle was exported with, or leave out --max-drop",
         )
-    if original is None and samples.digest == bundle.report().data.evaluation_digest:
-        if task.metric is None or not samples.labelled:
-            return _unscored(task, runner, samples, quality, progress)
-    score, labelled = _score(task, runner, samples, progress)
-    scored = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    unscored = task.metric is None or not samples.labelled
+    if unscored and samples.digest == bundle.report().data.evaluation_digest:
+        return with_finite_outputs(task, runner, samples, quality, progress)
+    score, labels = _score(task, runner, samples, progress)
+    notes = (*quality.notes, *note, *doubts(task.metric, score, labels, "this bundle"))
+    scored = replace(quality, labelled=len(labels), metric=task.metric, score=score, notes=notes)
     if original is None:
         return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
@@ -195,25 +198,6 @@ def _on_data(
     return replace(scored, original_score=original, drop=drop, checks=(*quality.checks, check))
 
 
-def _unscored(task: Task, runner: Runner, samples: Samples, quality: Quality, progress: Progress) -> Quality:
-    """Return the quality with a check that the outputs are finite on the export's own samples, which have no score."""
-    import numpy as np
-
-    from edgekit.tasks import drive
-
-    faulty = 0
-    with progress.step(f"running {samples.source}", len(samples)) as tick:
-        for sample in samples:
-            outputs = (array for inference in drive(task, sample, runner.run) for array in inference.outputs.values())
-            faulty += not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs)
-            tick()
-    meaning = f"the outputs are finite on {len(samples) - faulty} of the {len(samples)} samples of the export's data"
-    why = f"the task '{task.config.task}' has no metric" if task.metric is None else "they have no labels"
-    note = f"the samples of '{samples.source}' give no score: {why}; outputs were compared on the stored samples alone"
-    check = Check("finite on data", faulty, 0, not faulty, meaning)
-    return replace(quality, checks=(*quality.checks, check), notes=(*quality.notes, note))
-
-
 def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
     """Return the samples that the export evaluated on, where the bundle records the draw; with `max_samples` others."""
     samples = data.load(ref)
@@ -221,8 +205,8 @@ def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samp
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
 
-def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
-    """Return the metric, and the number of samples with a label: only they count."""
+def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, list[Any]]:
+    """Return the metric, and the labels of the samples that have one: only they count."""
     from edgekit.tasks import drive
 
     data.require_labels(samples, "to verify the metric")
@@ -238,7 +222,7 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
             predictions.append(task.predict([inference.outputs for inference in inferences]))
             labels.append(task.label(sample.label))
             tick()
-    return task.score(predictions, labels), len(labels)
+    return task.score(predictions, labels), labels
 
 
 def _exported_quality(bundle: Bundle) -> Quality | None:
