@@ -69,7 +69,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     calibration_count = 0
     if calibrated is None:
         calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-    draw = Draw(calibration_count, project.max_samples, project.seed)
+    draw = Draw(calibration_count, project.max_samples, project.seed, "systematic")
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:

@@ -98,6 +98,11 @@ def test_verify_passes_and_fails(exported, run, tmp_path):
     assert text.stdout.startswith("VERIFIED")
 
 
+def test_verify_reads_a_drop_as_an_export_does(exported, run):
+    result = run("verify", exported.path, "--data", "none.npz", "--max-drop", "2")
+    assert result.exit_code == 2 and mentions(result.stderr, "max_drop = 2", "2%")
+
+
 def test_verify_refuses_data_options_without_data(exported, run):
     result = run("verify", exported.path, "--split", "test")
     assert result.exit_code == 2
