@@ -26,6 +26,7 @@ from edgekit.result.report import Candidate, Check, Quality, Report
 from edgekit.runner import Runner
 from edgekit.spec import MODEL
 from edgekit.target import host
+from edgekit.tasks.text import count_cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,9 @@ def verify(
     if samples is None:
         return report
     sources = DataSources(samples.source, len(samples), samples.digest, labelled=samples.labelled)
-    return replace(report, data=sources, notes=samples.notes)
+    cut, limit = count_cut(bundle.task(), samples)
+    notes = (f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens",) if cut else ()
+    return replace(report, data=sources, notes=(*samples.notes, *notes))
 
 
 def benchmark(
