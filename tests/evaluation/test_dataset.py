@@ -19,7 +19,6 @@ from edgekit.tasks import user_input
 from edgekit.tasks.config import TaskConfig, TextConfig
 from tests.wording import mentions, raises
 
-
 BERT = Path(__file__).parent.parent / "fixtures" / "transformers5" / "bert"
 
 
