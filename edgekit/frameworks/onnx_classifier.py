@@ -16,7 +16,7 @@ CLASSIFIERS = ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier")
 
 _FLOATS = (1, 10, 11, 16)
 _TEXT = 8
-_PASSES_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")
+_PASSES_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout", "Clip")
 """Operators that change the form of values, not the values."""
 
 _DEEPEST = 32
@@ -85,7 +85,7 @@ def class_names(proto: Any) -> tuple[str, ...]:
 
 def _class_names(node: Any) -> tuple[str, ...]:
     for attribute in node.attribute:
-        if attribute.name in ("classlabels_strings",) and attribute.strings:
+        if attribute.name == "classlabels_strings" and attribute.strings:
             return tuple(name.decode("utf-8", "replace") for name in attribute.strings)
         if attribute.name in ("classlabels_int64s", "classlabels_ints") and attribute.ints:
             return tuple(map(str, attribute.ints))
@@ -133,6 +133,9 @@ def _is_probability(name: str, producers: dict[str, Any], constants: dict[str, A
         return True
     if node.op_type == "Sub" and len(again) == 1 and node.input[0] in constants:  # 1 - p
         return _is_one(constants[node.input[0]]) and _is_probability(again[0], producers, constants, depth + 1)
+    if node.op_type == "Mul" and len(again) == 1:  # by one, as LightGBM's converter writes it
+        factor = next(name for name in node.input if name in constants)
+        return _is_one(constants[factor]) and _is_probability(again[0], producers, constants, depth + 1)
     if node.op_type == "Concat" and again:
         return all(_is_probability(name, producers, constants, depth + 1) for name in again)
     return False
