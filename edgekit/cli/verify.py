@@ -64,7 +64,7 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
 
 def _verdict(report: Report, bundle: Path, given: dict[str, Any]) -> None:
     """Print the report of a verification, and raise AccuracyFailure where it failed."""
-    from edgekit.bundle import verify as verification
+    from edgekit.bundle.stored_samples import STORED
     from edgekit.errors import AccuracyFailure
 
     if report.ok:
@@ -73,7 +73,7 @@ def _verdict(report: Report, bundle: Path, given: dict[str, Any]) -> None:
     if not given["as_json"]:
         show(report, given, folder=bundle)
     stored = [check for c in report.candidates if c.quality for check in c.quality.checks if not check.passed]
-    broken = any(check.name == verification.STORED for check in stored)
+    broken = any(check.name == STORED for check in stored)
     raise AccuracyFailure(
         f"the outputs of bundle '{bundle}' differ from the original's: {'; '.join(report.failures)}.",
         hint="copy or export the bundle again; if it still fails on this machine only, report the processor "
