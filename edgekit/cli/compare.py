@@ -109,10 +109,10 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
 
 
 def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
+    from edgekit.bundle.bundle import report_of
     from edgekit.report.compare import sides
-    from edgekit.result.report import Report
 
-    loaded = [(str(path), Report.load(path)) for path in reports]
+    loaded = [(str(path), report_of(path)) for path in reports]
     folders = {str(path): path if path.is_dir() else path.parent for path in reports}
     return sides(loaded, folders, least=1 if alone else 2)
 

@@ -141,7 +141,7 @@ def write(
             states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
-            deviation=winner.quality.rel_l2,
+            deviation=winner.quality.rel_l2 if winner.quality.pooled is None else winner.quality.pooled,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **filled,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError
 
@@ -108,10 +109,9 @@ class TaskConfig(Record):
         path = assets / FILE
         if not path.exists():
             return None
-        try:
-            return cls.from_dict(_current(json.loads(path.read_text())), str(path))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"cannot read '{path}': {error}.") from error
+        data = read_json(path, "the task", fault=ArtifactError)
+        with guard(f"the task '{path}'", fault=ArtifactError):
+            return cls.from_dict(_current(data), str(path))
 
 
 def _current(data: Any) -> Any:
