@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
+from edgekit.evaluation import repeatable
 from edgekit.evaluation.free_sizes import FreeSizes, free_sizes
 from edgekit.model import Original, Part
 from edgekit.progress import Progress
@@ -119,7 +120,7 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
     """Run the original on every sample and write its trace below `folder`.
 
     Raises BuildError when the original does not run on a sample or returns values that are not finite; where the
-    samples are synthetic, UsageError instead.
+    samples are synthetic, UsageError instead. Raises UnsupportedError when it answers a sample differently each time.
     """
     recorded: list[list[dict[str, Any]]] = []
     stored, room = 0, FEEDS_BYTES
@@ -130,6 +131,8 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
     ):
         for index, sample in enumerate(samples):
             inferences = _inferences(original, task, sample, index, samples)
+            if index < repeatable.SAMPLES:
+                repeatable.check(original, inferences)
             room -= sum(array.nbytes for inference in inferences for array in inference.feeds.values())
             for step, inference in enumerate(inferences):
                 _write(outputs, f"{index}.{step}", inference.outputs.values())
