@@ -7,7 +7,7 @@ Nothing here imports a framework: a safetensors header is JSON behind an 8-byte 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit._record import digest_of, digest_of_file
@@ -140,6 +140,11 @@ def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     if not isinstance(mapping, dict) or not mapping:
         raise UsageError(f"'{index}' does not list any shards.")
     names = sorted({str(name) for name in mapping.values()})
+    if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+        raise UsageError(
+            f"'{index}' names a shard outside its folder: '{outside[0][:200]}'.",
+            hint="copy the checkpoint again from where it was published; its shards lie beside their index",
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UsageError(
