@@ -123,7 +123,10 @@ class Bundle:
 
         def arrays(name: str) -> dict[str, np.ndarray]:
             integrity.check_file(self.path, self.manifest, name)
-            return _reading.read_arrays(self.path / name, "the sample", fault=ArtifactError, hint=AGAIN)
+            read = _reading.read_arrays(self.path / name, "the sample", fault=ArtifactError, hint=AGAIN)
+            if odd := [key for key, array in read.items() if array.dtype.kind in "cmM"]:
+                raise ArtifactError(f"the sample '{name}' holds no numbers: {read[odd[0]].dtype}.", hint=AGAIN)
+            return read
 
         return [(arrays(name), arrays(integrity.outputs_of(name))) for name in self.manifest.stored_inputs]
 
