@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from edgekit._files import replacing
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
@@ -57,6 +57,25 @@ class Reference(Record):
     offline: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Outline(Record):
+    """What the files of a model say about it before it is loaded, so that data that cannot fit is refused at once."""
+
+    task: str | None = None
+    takes: Literal["texts", "pictures"] | None = None
+    labels: tuple[str, ...] = ()
+    """The names of its classes by index; empty where it does not answer with one class of several."""
+
+
+@runtime_checkable
+class Outlined(Protocol):
+    """A source that reads a model's outline."""
+
+    def outline(self, reference: Reference) -> Outline | None:
+        """Return the outline, without a framework and without a network; None where the files do not show it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -142,6 +161,8 @@ class ModelInfo(Record):
     """The digest of the files that it was loaded from; None where it depends on the loaded model."""
     opset: int | None = None
     """The opset of an ONNX graph."""
+    notes: tuple[str, ...] = ()
+    """What the source changed in the model, for the report."""
     trusted: tuple[str, ...] = ()
     """Files that could run code when they were read, and were allowed by the user: `pickle: pytorch_model.bin`."""
 
@@ -161,6 +182,14 @@ class InputHints(Record):
 
 
 @dataclass(frozen=True)
+class OutputHints(Record):
+    """Facts about a model's outputs that its graph shows and their specs do not."""
+
+    probabilities: tuple[str, ...] = ()
+    """The outputs that hold probabilities: they end in a sigmoid or softmax, or in a classifier's own."""
+
+
+@dataclass(frozen=True)
 class Model(Record):
     """A model in `folder`; one of format `torch` is in memory and has no parts yet."""
 
@@ -175,6 +204,7 @@ class Model(Record):
     steps: tuple[Step, ...] = ()
     info: ModelInfo = field(default_factory=ModelInfo)
     input_hints: InputHints = field(default_factory=InputHints)
+    output_hints: OutputHints = field(default_factory=OutputHints)
     folder: Path = field(default=Path(), metadata=TRANSIENT)
     module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
     """The framework's object of a `torch` model, in memory."""

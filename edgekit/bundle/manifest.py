@@ -17,7 +17,7 @@ from edgekit._record import Record, digest_of
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import Part, State, Step, check_states
 from edgekit.plugin import Evidence, Precision
-from edgekit.spec import MODEL
+from edgekit.spec import MODEL, TensorSpec
 from edgekit.target.target import Target
 
 SCHEMA = 3
@@ -111,6 +111,16 @@ class Manifest(Record):
         """Return the paths of the stored samples' inputs, in their order; other files in the folder are not samples."""
         paths = sorted(file.path for file in self.files)
         return tuple(path for path in paths if path.startswith(f"{SAMPLES}/") and path.endswith(INPUTS))
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Return what a caller feeds: the inputs of every part that are not states."""
+        return tuple(spec for each in self.parts for spec in each.part.inputs if spec.name not in each.part.reads)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Return what a caller gets: the outputs of every part that are not states."""
+        return tuple(spec for each in self.parts for spec in each.part.outputs if spec.name not in each.part.writes)
 
     @property
     def requires(self) -> tuple[Mapping[str, Any], ...]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from edgekit.bundle import stored_checks
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.manifest import AGAIN
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.evaluation.gate import Deviation
+from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.free_sizes import free_sizes
 from edgekit.progress import Progress
-from edgekit.result.report import Check, Quality
+from edgekit.result.report import Quality
 from edgekit.spec import MODEL, check_feeds
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgekit.tasks.task import Run
-
-STORED = "stored samples"
-"""The name of the check that compares outputs with those in the bundle."""
-
-ROUNDING = 1e-3
-"""What another processor's order of sums may add to the deviation that the bundle had at export."""
 
 
 def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
@@ -34,30 +32,29 @@ def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
         raise ArtifactError(
             f"the bundle '{bundle.path}' has no stored samples, so nothing can be compared.", hint=AGAIN
         )
-    limit = _limit(bundle)
+    _check_deviation(bundle)
+    part, exported = bundle.payload.part, exported_quality(bundle)
+    sizes = free_sizes(part, ((_shapes(feeds), _shapes(outputs)) for feeds, outputs in stored))
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
         for index, (feeds, outputs) in enumerate(stored):
             with _sample_fault(index, bundle):
-                check_feeds(bundle.payload.part.inputs, feeds)
+                check_feeds(part.inputs, feeds)
             actual = run(MODEL, feeds)
             with _sample_fault(index, bundle):
-                deviation.add(outputs, actual)
+                deviation.add(outputs, actual, sizes)
             tick()
-    meaning = (
-        f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
-        f"{bundle.manifest.deviation:.2g} at export, at most {limit:.2g} here"
-    )
-    check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
     return Quality(
         samples=len(stored),
         labelled=0,
         max_abs=deviation.max_abs,
         rel_l2=deviation.rel_l2,
         cosine=deviation.cosine,
+        worst=deviation.worst,
+        outputs=deviation.parts(),
         agreement=None,
-        checks=(check,),
-        reference=original.reference if (original := exported_quality(bundle)) else "the original model",
+        checks=stored_checks.checks(deviation, bundle.manifest.deviation, exported),
+        reference=exported.reference if exported else "the original model",
     )
 
 
@@ -72,12 +69,12 @@ def _sample_fault(index: int, bundle: Bundle) -> Iterator[None]:
         ) from error
 
 
-def _limit(bundle: Bundle) -> float:
-    """Return the greatest deviation on this machine: twice that at export, but always nearer to it than to 1, which is
-    that of outputs without any content (all zero).
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
-    Raises ArtifactError for a deviation at export that proves nothing.
-    """
+
+def _check_deviation(bundle: Bundle) -> None:
+    """Raise ArtifactError for a deviation at export that proves nothing."""
     deviation = bundle.manifest.deviation
     if not 0 <= deviation < 1:
         raise ArtifactError(
@@ -85,7 +82,6 @@ def _limit(bundle: Bundle) -> float:
             "1, as outputs that are all zero have 1.",
             hint="export it again",
         )
-    return min(2 * deviation + ROUNDING, (deviation + 1) / 2)
 
 
 def exported_quality(bundle: Bundle) -> Quality | None:

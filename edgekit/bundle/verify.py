@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bench, catalog, data
+from edgekit._share import share
 from edgekit.bundle import integrity
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
@@ -43,7 +44,7 @@ def verify(
     path: str | Path,
     *,
     data: DataRef | None = None,
-    max_drop: float | None = None,
+    max_drop: float | str | None = None,
     max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -54,8 +55,7 @@ def verify(
     with: the same samples are drawn again. Raises UsageError where `max_drop` is given and the original's score on the
     data is unknown.
     """
-    if max_drop is not None and not 0 <= max_drop <= 1:
-        raise UsageError(f"max_drop = {max_drop:g} is not possible: it must be between 0 and 1.")
+    allowed = None if max_drop is None else share(max_drop)
     if max_samples is not None and max_samples < 1:
         raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
     progress = progress or Silent()
@@ -64,7 +64,7 @@ def verify(
     with bundle.runner() as runner:
         quality = _compared(bundle, runner, samples, progress)
         if samples is not None:
-            quality = _on_data(bundle, runner, samples, quality, max_drop, progress)
+            quality = _on_data(bundle, runner, samples, quality, allowed, progress)
         report = verification_report(bundle, quality, runner.precision)
     notes = integrity.notes(bundle.path, bundle.manifest)
     if samples is None:
@@ -168,7 +168,7 @@ def _on_data(
     task = bundle.task()
     original, note = _original_score(bundle, samples)
     if original is None and (max_drop is not None or not quality.checks):
-        what = "nothing can" if max_drop is None else f"a loss of at most {max_drop:g} cannot"
+        what = "nothing can" if max_drop is None else f"a loss of at most {count_of_points(max_drop)} cannot"
         raise UsageError(
             f"{what} be checked: {note[0]}.",
             hint="give the data that the bundle was exported with"

@@ -30,7 +30,6 @@ class Columnar:
     ) -> None:
         self.kind = kind
         self.source = str(path)
-        self.notes: tuple[str, ...] = ()
         self._folder = path if path.is_dir() else path.parent
         self._paths = tuple(files)
         pieces: list[_Piece] = [_parquet(file) if kind == "parquet" else _arrow(file) for file in files]
@@ -42,6 +41,7 @@ class Columnar:
         names = self._pieces[0].names
         head = [self._row(index) for index in range(min(HEAD_ROWS, self._ends[-1]))]
         self._columns = find_columns(names, head, data, self.source)
+        self.notes = self._columns.notes
         self.labels: Sequence[Any] | None = self._read_labels()
         self._digest: str | None = None
 
@@ -119,7 +119,7 @@ def read_dataset(folder: Path, data: DataRef) -> Columnar:
     features = _json(folder / "dataset_info.json").get("features") or {}
     rows = Columnar("datasets", folder, files, data, features)
     rows.source = str(top) if folder == top else f"{top} ({folder.name})"
-    rows.notes = notes
+    rows.notes = (*rows.notes, *notes)
     return rows
 
 

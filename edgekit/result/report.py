@@ -18,6 +18,7 @@ from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
 from edgekit.result.data_sources import DataSources
 from edgekit.result.measurement import Measurement
+from edgekit.result.quality import OutputDeviation, ScoreShift
 from edgekit.target.host import Host
 
 SCHEMA = 1
@@ -58,7 +59,7 @@ class Quality(Record):
     max_abs: float
     rel_l2: float
     cosine: float
-    """The least cosine over samples."""
+    """The least cosine over samples, of the worst output or group of channels."""
     agreement: float | None
     """Share of samples with the same top-1 answer; None for a task without one."""
     metric: str | None = None
@@ -70,6 +71,23 @@ class Quality(Record):
     notes: tuple[str, ...] = ()
     reference: str = ""
     """The framework that computed the original's outputs: `torch 2.13.0`."""
+    worst: str = ""
+    """The output, or the group of channels, that `cosine` is of; empty where it is of all outputs together."""
+    outputs: tuple[OutputDeviation, ...] = ()
+    """Each output, and each group of channels whose magnitudes differ."""
+    scores: tuple[ScoreShift, ...] = ()
+    """How the scores moved, where outputs hold any."""
+    pooled: float | None = None
+    """The relative L2 difference over all outputs together; None in reports of older versions, where `rel_l2` is it."""
+    arithmetic: str = ""
+    """How the outputs were computed where it was not done as on the target; empty where it was."""
+
+    @property
+    def furthest(self) -> str:
+        """Return the name of the output, or the group of channels, that `rel_l2` is of, where it is one of several."""
+        if len(self.outputs) < 2:
+            return ""
+        return max(self.outputs, key=lambda part: part.rel_l2).name
 
     @property
     def ok(self) -> bool:

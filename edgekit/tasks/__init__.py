@@ -16,6 +16,7 @@ from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConf
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
+    "CLASSIFICATION",
     "GENERIC",
     "OWN",
     "ImageConfig",
@@ -40,6 +41,9 @@ _METRICS = {
     "tabular-classification": "auc",
 }
 """The metric of each classification task where the user names none."""
+
+CLASSIFICATION = tuple(_METRICS)
+"""Tasks with one class for a sample."""
 
 OWN = (
     *_METRICS,
@@ -125,7 +129,8 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         prepare = _preparation(config, assets, inputs)
         if metric in NUMBER_METRICS:
             return Regression(config, prepare, metric)
-        return Classification(config, prepare, Classes.of(config.labels, classes), metric)
+        named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names")
+        return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
     if config.metric is not None:

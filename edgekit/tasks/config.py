@@ -77,10 +77,14 @@ class TaskConfig(Record):
     task: str
     labels: tuple[str, ...] = ()
     """Names of the classes, by index."""
+    numbers: Literal["names"] | None = None
+    """`names`: a label that is a number is a class's name, as where classes count from 1; None: it is an index."""
+    positive: str | None = None
+    """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None
     """accuracy, f1, auc, spearman, pearson; None means the task's own."""
     output: str | None = None
-    """The output that holds the answer; None means the first."""
+    """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
