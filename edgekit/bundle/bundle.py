@@ -103,12 +103,18 @@ class Bundle:
         return tasks.load(config, assets, self.payload.part.inputs)
 
     def report(self) -> Report:
-        """Return the report in the bundle, after its hash was compared with the manifest's."""
+        """Return the report in the bundle, after its hash, and those of the latencies that it names, were compared with
+        the manifest's.
+        """
         from edgekit.result.report import Report
 
         integrity.check_file(self.path, self.manifest, REPORT)
         with _reading.guard(f"the report of '{self.path}'", fault=ArtifactError, hint=AGAIN):
-            return Report.load(self.path / REPORT)
+            report = Report.load(self.path / REPORT)
+        for candidate in report.candidates:
+            if candidate.measurement and candidate.measurement.raw_file:
+                integrity.check_file(self.path, self.manifest, candidate.measurement.raw_file)
+        return report
 
     def samples(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Read the stored samples: feeds, and the original model's outputs on them. Raises ArtifactError for a damaged
@@ -117,7 +123,10 @@ class Bundle:
 
         def arrays(name: str) -> dict[str, np.ndarray]:
             integrity.check_file(self.path, self.manifest, name)
-            return _reading.read_arrays(self.path / name, "the sample", fault=ArtifactError, hint=AGAIN)
+            read = _reading.read_arrays(self.path / name, "the sample", fault=ArtifactError, hint=AGAIN)
+            if odd := [key for key, array in read.items() if array.dtype.kind in "cmM"]:
+                raise ArtifactError(f"the sample '{name}' holds no numbers: {read[odd[0]].dtype}.", hint=AGAIN)
+            return read
 
         return [(arrays(name), arrays(integrity.outputs_of(name))) for name in self.manifest.stored_inputs]
 
@@ -146,9 +155,9 @@ def open(path: str | Path, *, check: bool = True) -> Bundle:
 
 
 def report_of(path: Path) -> Report:
-    """Return the report of a file, or of a bundle's folder. In a bundle its hash, and those of the latencies that it
-    names, are compared with the manifest's. Raises UsageError for what is not a report, ArtifactError for an altered
-    one.
+    """Return the report of a file, or of a bundle's folder as `Bundle.report` does.
+
+    Raises UsageError for what is not a report, ArtifactError for one that was altered in its bundle.
     """
     from edgekit.result.report import Report
 
@@ -156,12 +165,7 @@ def report_of(path: Path) -> Report:
     in_bundle = (folder / MANIFEST).is_file() and (path.is_dir() or path.name == REPORT)
     if not in_bundle:
         return Report.load(path)
-    bundle = open(folder, check=False)
-    report = bundle.report()
-    for candidate in report.candidates:
-        if candidate.measurement and (name := candidate.measurement.raw_file):
-            integrity.check_file(folder, bundle.manifest, name)
-    return report
+    return open(folder, check=False).report()
 
 
 def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
