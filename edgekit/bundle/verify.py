@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, catalog, data
 from edgekit._share import share
@@ -14,8 +14,10 @@ from edgekit.bundle import integrity
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.stored_samples import exported_quality, on_stored_samples
+from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UsageError
+from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
@@ -174,8 +176,12 @@ def _on_data(
             hint="give the data that the bundle was exported with"
             + (", or leave out --max-drop" if quality.checks else ""),
         )
-    score, labelled = _score(task, runner, samples, progress)
-    scored = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    unscored = task.metric is None or not samples.labelled
+    if unscored and samples.digest == bundle.report().data.evaluation_digest:
+        return with_finite_outputs(task, runner, samples, quality, progress)
+    score, labels = _score(task, runner, samples, progress)
+    notes = (*quality.notes, *note, *doubts(task.metric, score, labels, "this bundle"))
+    scored = replace(quality, labelled=len(labels), metric=task.metric, score=score, notes=notes)
     if original is None:
         return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
@@ -195,8 +201,8 @@ def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samp
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
 
-def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
-    """Return the metric, and the number of samples with a label: only they count."""
+def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, list[Any]]:
+    """Return the metric, and the labels of the samples that have one: only they count."""
     from edgekit.tasks import drive
 
     data.require_labels(samples, "to verify the metric")
@@ -212,7 +218,7 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
             predictions.append(task.predict([inference.outputs for inference in inferences]))
             labels.append(task.label(sample.label))
             tick()
-    return task.score(predictions, labels), len(labels)
+    return task.score(predictions, labels), labels
 
 
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
