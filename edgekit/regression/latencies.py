@@ -188,4 +188,7 @@ def _raw_ms(path: Path) -> np.ndarray | None:
     try:
         return np.array(path.read_text().split(), dtype=np.int64) / 1e6
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the latencies in '{path}': {error}.") from error
+        raise UsageError(
+            f"cannot read the latencies in '{path}': {error}.",
+            hint="measure it again with `edgekit bench`, or compare without the latencies",
+        ) from error

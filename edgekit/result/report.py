@@ -252,7 +252,10 @@ class Report(Record):
                 f"the report '{path}' does not exist.", hint="give a report.json, or the folder of a bundle"
             ) from error
         except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the report '{path}': {error}.") from error
+            raise UsageError(
+                f"cannot read the report '{path}': {error}.",
+                hint="copy it again, or measure again: the file is damaged",
+            ) from error
         if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
             raise UsageError(
                 f"'{path}' has report schema {data['schema']}, this edgekit reads up to {SCHEMA}.",
