@@ -167,6 +167,8 @@ class ModelInfo(Record):
     """The digest of the files that it was loaded from; None where it depends on the loaded model."""
     opset: int | None = None
     """The opset of an ONNX graph."""
+    notes: tuple[str, ...] = ()
+    """What the source changed in the model, for the report."""
     trusted: tuple[str, ...] = ()
     """Files that could run code when they were read, and were allowed by the user: `pickle: pytorch_model.bin`."""
 
@@ -186,6 +188,14 @@ class InputHints(Record):
 
 
 @dataclass(frozen=True)
+class OutputHints(Record):
+    """Facts about a model's outputs that its graph shows and their specs do not."""
+
+    probabilities: tuple[str, ...] = ()
+    """The outputs that hold probabilities: they end in a sigmoid or softmax, or in a classifier's own."""
+
+
+@dataclass(frozen=True)
 class Model(Record):
     """A model in `folder`; one of format `torch` is in memory and has no parts yet."""
 
@@ -200,6 +210,7 @@ class Model(Record):
     steps: tuple[Step, ...] = ()
     info: ModelInfo = field(default_factory=ModelInfo)
     input_hints: InputHints = field(default_factory=InputHints)
+    output_hints: OutputHints = field(default_factory=OutputHints)
     folder: Path = field(default=Path(), metadata=TRANSIENT)
     module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
     """The framework's object of a `torch` model, in memory."""

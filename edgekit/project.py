@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgekit import _toml
 from edgekit._record import Record
+from edgekit._share import share
 from edgekit.errors import UsageError
 
 FILE = "edgekit.toml"
@@ -53,7 +54,15 @@ class Project(Record):
     max_samples: int = 2000
     calibration_samples: int = 300
 
-    max_drop: float | None = None
+    output_name: str | None = None
+    """The output that holds the answer; None: the only one that can."""
+    labels: tuple[str, ...] = ()
+    """Names of the model's classes, in the order of its output; empty: the model's own, or the data's."""
+    positive_class: str | None = None
+    """Of two classes, the one that AUC and F1 are of."""
+
+    max_drop: float | str | None = None
+    """The loss of the metric that is allowed: 0.01, "1%" or "1pt" are one point."""
     min_agreement: float | None = None
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
@@ -95,7 +104,8 @@ class Project(Record):
     """What differs for one target: `[targets.jetson] max_drop = 0.02`."""
 
     def __post_init__(self) -> None:
-        _within("max_drop", self.max_drop, 0.0, 1.0)
+        if self.max_drop is not None:
+            share(self.max_drop)
         _within("min_agreement", self.min_agreement, 0.0, 1.0)
         for name in ("max_samples", "calibration_samples"):
             _within(name, getattr(self, name), 1, None)
@@ -113,6 +123,11 @@ class Project(Record):
                 raise UsageError(
                     f"the shape {name}={size} is not possible.", hint=f"give a number, as {name}=1, or {name}=dynamic"
                 )
+
+    @property
+    def allowed_drop(self) -> float:
+        """The loss of the metric that is allowed, as a share; one point where none is set."""
+        return DEFAULT_MAX_DROP if self.max_drop is None else share(self.max_drop)
 
     def absolute(self) -> Project:
         """Return the project with absolute paths of everything on disk, so that it can be run from any folder."""
@@ -259,8 +274,11 @@ data = "./val"
 # split = "test"
 # text_columns = ["sentence"]
 # label_column = "label"
+# labels = ["cat", "dog"]  # the classes in the order of the model's output, where the model has no names
+# positive_class = "dog"   # of two classes, the one that AUC and F1 are of
+# output_name = "probabilities"
 
-# Budgets. max_drop is absolute: 0.01 is one point of accuracy. Missing one fails the export.
+# Budgets. max_drop is absolute: 0.01, "1%" or "1pt" is one point of accuracy. Missing one fails the export.
 max_drop = 0.01
 # min_agreement = 0.99     # without labels: share of samples with the original's top-1 answer
 # max_latency_ms = 5.0     # p50, one inference

@@ -17,7 +17,7 @@ from edgekit.target.search_path import ALIASES as TARGETS
 ROOT = Path(__file__).parents[1]
 
 TAKEN_OVER = {
-    "edgekit/evaluation/gate.py": "raised again as a BuildError, with what to do about the model",
+    "edgekit/evaluation/deviation.py": "raised again as a BuildError, with what to do about the model",
 }
 """Files whose errors never reach a user as they are, and why."""
 

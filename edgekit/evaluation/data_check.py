@@ -88,7 +88,7 @@ def _is_prepared(sample: Sample) -> bool:
 def _check_labels(project: Project, outline: Outline, samples: Samples) -> None:
     """Raise UsageError for a label that a classifier does not have."""
     task = project.task or outline.task or ""
-    if not outline.labels or not samples.classes or task not in tasks.CLASSIFICATIONS:
+    if not outline.labels or not samples.classes or task not in tasks.CLASSIFICATION:
         return
     if project.metric in NUMBER_METRICS or is_function(project.metric):
         return

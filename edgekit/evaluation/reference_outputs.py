@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.model import Original
+from edgekit.evaluation.free_sizes import FreeSizes, free_sizes
+from edgekit.model import Original, Part
 from edgekit.progress import Progress
 from edgekit.tasks.task import Inference, Task, drive
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 """The source of samples that were generated because no data was given."""
 
-VERSION = 3
+VERSION = 4
 """Increased when `record` writes something else for the same model and samples."""
 
 FEEDS_BYTES = 2_000_000_000
@@ -51,6 +52,7 @@ class RecordedCall(Record):
     shapes: tuple[tuple[int, ...], ...]
     """The shape of each input."""
     outputs: tuple[str, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
 
     @property
     def size(self) -> int:
@@ -99,6 +101,15 @@ class ReferenceOutputs:
             for step, call in enumerate(self.calls[index])
         ]
 
+    def free_sizes(self, part: Part) -> FreeSizes:
+        """Return the outputs of the original, described by `part`, whose size follows the data."""
+        calls = (call for calls in self.calls for call in calls)
+        shapes = (
+            (dict(zip(call.inputs, call.shapes, strict=True)), dict(zip(call.outputs, call.output_shapes, strict=True)))
+            for call in calls
+        )
+        return free_sizes(part, shapes)
+
     def close(self) -> None:
         self._outputs.close()
         self._feeds.close()
@@ -132,8 +143,10 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
 
 
 def _described(inference: Inference) -> RecordedCall:
-    shapes = tuple(tuple(array.shape) for array in inference.feeds.values())
-    return RecordedCall(inference.part, tuple(inference.feeds), shapes, tuple(inference.outputs))
+    inputs, outputs = (
+        tuple(tuple(array.shape) for array in arrays.values()) for arrays in (inference.feeds, inference.outputs)
+    )
+    return RecordedCall(inference.part, tuple(inference.feeds), inputs, tuple(inference.outputs), outputs)
 
 
 def _inferences(original: Original, task: Task, sample: Sample, index: int, samples: Samples) -> list[Inference]:

@@ -20,12 +20,7 @@ def render(report: Report) -> str:
         summary += [("objective", figures.objective(report))] if report.objective != "latency" else []
         summary += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
-            summary += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
-            summary += [
-                ("check", ("passed: " if check.passed else "FAILED: ") + check.meaning)
-                for check in chosen.quality.checks
-            ]
-            summary += [("note", note) for note in chosen.quality.notes]
+            summary += figures.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
         summary += [("options", options)] if (options := candidates.options(chosen)) else []

@@ -16,7 +16,7 @@ from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConf
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
-    "CLASSIFICATIONS",
+    "CLASSIFICATION",
     "GENERIC",
     "OWN",
     "ImageConfig",
@@ -42,8 +42,8 @@ _METRICS = {
 }
 """The metric of each classification task where the user names none."""
 
-CLASSIFICATIONS = tuple(_METRICS)
-"""Tasks that answer with one class of a sample."""
+CLASSIFICATION = tuple(_METRICS)
+"""Tasks with one class for a sample."""
 
 OWN = (
     *_METRICS,
@@ -150,7 +150,8 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         prepare = _preparation(config, assets, inputs)
         if metric in NUMBER_METRICS:
             return Regression(config, prepare, metric)
-        return Classification(config, prepare, Classes.of(config.labels, classes), metric)
+        named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names")
+        return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
     if config.metric is not None:
