@@ -108,7 +108,10 @@ class Part(Record):
     def __post_init__(self) -> None:
         path = PurePosixPath(self.file)
         if path.is_absolute() or ".." in path.parts or not path.name:
-            raise UsageError(f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.")
+            raise UsageError(
+                f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.",
+                hint="name it relative to that folder, without '..'",
+            )
         for verb, tensors, specs in (("reads", self.reads, self.inputs), ("writes", self.writes, self.outputs)):
             names = [spec.name for spec in specs]
             for tensor in tensors:
@@ -116,7 +119,8 @@ class Part(Record):
                     kind = "input" if verb == "reads" else "output"
                     raise UsageError(
                         f"part '{self.name}' {verb} a state through '{tensor}', which is not one of its {kind}s."
-                        f"{nearest(tensor, names)}"
+                        f"{nearest(tensor, names)}",
+                        hint=f"its {kind}s: {', '.join(names) or 'none'}",
                     )
 
 
@@ -135,7 +139,9 @@ def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
     """Raise UsageError for repeated names, and for a part that reads or writes a state that is not in `states`."""
     for kind, names in (("parts", [part.name for part in parts]), ("states", [state.name for state in states])):
         if len(set(names)) != len(names):
-            raise UsageError(f"two {kind} of the model have the same name: {', '.join(names)}.")
+            raise UsageError(
+                f"two {kind} of the model have the same name: {', '.join(names)}.", hint="give each its own name"
+            )
     known = [state.name for state in states]
     for part in parts:
         for name in (*part.reads.values(), *part.writes.values()):

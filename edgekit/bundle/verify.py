@@ -59,7 +59,10 @@ def verify(
     """
     allowed = None if max_drop is None else share(max_drop)
     if max_samples is not None and max_samples < 1:
-        raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
+        raise UsageError(
+            f"max_samples = {max_samples} is not possible: it must be at least 1.",
+            hint="leave it out for the number of the export",
+        )
     progress = progress or Silent()
     bundle = open_bundle(path)
     samples = None if data is None else _draw_samples(bundle, data, max_samples)
@@ -207,7 +210,10 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
 
     data.require_labels(samples, "to verify the metric")
     if task.metric is None:
-        raise UsageError(f"the task '{task.config.task}' has no metric to verify labelled data with.")
+        raise UsageError(
+            f"the task '{task.config.task}' has no metric to verify labelled data with.",
+            hint="leave out --data: the outputs are verified on the stored samples",
+        )
     predictions, labels = [], []
     with progress.step(f"verifying {samples.source}", len(samples)) as tick:
         for sample in samples:

@@ -56,7 +56,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read '{path}': {error}.", hint="the file may be truncated; copy it again") from error
     if not isinstance(data, dict):
-        raise UsageError(f"'{path}' does not hold a JSON object.")
+        raise UsageError(f"'{path}' does not hold a JSON object.", hint="copy or download the file again")
     return data
 
 
@@ -180,7 +180,7 @@ def weights(folder: Path) -> tuple[Path, ...]:
 def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     mapping = read_json(index).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise UsageError(f"'{index}' does not list any shards.")
+        raise UsageError(f"'{index}' does not list any shards.", hint="copy or download the folder again")
     names = sorted({str(name) for name in mapping.values()})
     if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
         raise UsageError(
