@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from edgekit._files import replacing
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
@@ -39,6 +39,19 @@ class Original(Protocol):
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs under the names that the exported graph has."""
+        ...
+
+
+@runtime_checkable
+class OriginalOfParts(Protocol):
+    """An original of several parts, which keeps its own states from call to call; `run` runs its first part."""
+
+    def start(self) -> None:
+        """Forget every state, as before the first call of a sample."""
+        ...
+
+    def run_part(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one part and return its outputs, without those that are states, by the names in its graph."""
         ...
 
 
@@ -99,6 +112,11 @@ class Part(Record):
                         f"part '{self.name}' {verb} a state through '{tensor}', which is not one of its {kind}s."
                         f"{nearest(tensor, names)}"
                     )
+
+    @property
+    def fed(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a caller feeds: those that are not states."""
+        return tuple(spec for spec in self.inputs if spec.name not in self.reads)
 
 
 @dataclass(frozen=True)
@@ -193,10 +211,16 @@ class Model(Record):
             )
         return self.parts[0]
 
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for: those of the first part, which are not states."""
+        return self.parts[0].fed
+
     def only(self, name: str) -> Model:
         """Return the model of one part, with the states that it reads or writes: a backend builds such models.
 
-        Raises UsageError for a part that the model does not have.
+        Of several parts, each in a folder of its own, it is the model in that folder, which has no assets. Raises
+        UsageError for a part that the model does not have.
         """
         if [part.name for part in self.parts] == [name]:
             return self
@@ -208,7 +232,13 @@ class Model(Record):
                 hint=f"its parts: {', '.join(names) or 'none'}",
             )
         own = {*part.reads.values(), *part.writes.values()}
-        return replace(self, parts=(part,), states=tuple(state for state in self.states if state.name in own))
+        file = PurePosixPath(part.file)
+        return replace(
+            self,
+            parts=(replace(part, file=file.name),),
+            states=tuple(state for state in self.states if state.name in own),
+            folder=self.folder / file.parent,
+        )
 
     @property
     def graph(self) -> Path:

@@ -13,6 +13,7 @@ Opening it checks every hash and every requirement before anything is loaded; `s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ from edgekit.bundle.session import BundleSession
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import Part, State, Step, check_states
 from edgekit.plugin import Evidence, Payload, Precision
-from edgekit.runner import Runner
+from edgekit.runner import Program, Runner
 from edgekit.spec import MODEL
 from edgekit.target import host
 from edgekit.target.target import Target
@@ -126,6 +127,18 @@ class Manifest(Record):
 _RUNS = (f"{PAYLOAD}/", "assets/")
 """The folders of the files that run: the payload and the assets."""
 
+_CALL = re.compile(rf"{SAMPLES}/(\d+)-(\d+)(?:\.(.+))?\.inputs\.npz$")
+"""The feeds of a call: the sample, its place in the trace, and its part where that is not `model`."""
+
+
+@dataclass(frozen=True)
+class StoredCall:
+    """A call of the original that is stored in the bundle, and its outputs."""
+
+    part: str
+    feeds: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -137,8 +150,15 @@ class Bundle:
     @property
     def payload(self) -> Payload:
         """Return the payload to open. Raises ArtifactError for a bundle of several parts."""
-        bundled = only_part(self.path, self.manifest.parts)
-        return Payload(self.path, bundled.payload, bundled.part, bundled.options)
+        only_part(self.path, self.manifest.parts)
+        return self.program.payloads[0]
+
+    @property
+    def program(self) -> Program:
+        """Return the payload of every part, and the states."""
+        parts = self.manifest.parts
+        payloads = (Payload(self.path, each.payload, each.part, each.options) for each in parts)
+        return Program(tuple(payloads), self.manifest.states)
 
     @property
     def size_mb(self) -> float:
@@ -155,8 +175,9 @@ class Bundle:
         return BundleSession(registry.backend(self.manifest.backend).open(self.payload))
 
     def runner(self) -> Runner:
-        """Load every part and return their runner. Raises what `session` raises."""
-        return Runner({MODEL: self.session()})
+        """Load every part and return their runner. Raises EnvironmentFault or ArtifactError, as `session`."""
+        self.check_finished()
+        return self.program.open(registry.backend(self.manifest.backend))
 
     def check_finished(self) -> None:
         """Raise ArtifactError for a portable bundle, in which nothing can run yet."""
@@ -172,7 +193,7 @@ class Bundle:
 
         assets = self.path / "assets"
         config = tasks.TaskConfig.load(assets) or tasks.TaskConfig(self.manifest.task or "tensor")
-        return tasks.load(config, assets, self.payload.part.inputs)
+        return tasks.load(config, assets, self.program.inputs)
 
     def report(self) -> Report:
         from edgekit.result.report import Report
@@ -180,7 +201,11 @@ class Bundle:
         return Report.load(self.path / REPORT)
 
     def samples(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """Read the stored samples: feeds, and the original model's outputs on them."""
+        """Read the stored samples: feeds, and the original model's outputs on them, of every call in order."""
+        return [(call.feeds, call.outputs) for trace in self.traces() for call in trace]
+
+    def traces(self) -> list[list[StoredCall]]:
+        """Read the calls of each stored sample in order."""
         import numpy as np
 
         def read(name: str) -> dict[str, np.ndarray]:
@@ -188,9 +213,14 @@ class Bundle:
                 return {key: archive[key] for key in archive.files}
 
         listed = {file.path for file in self.manifest.files}  # other files in the folder are not part of the bundle
-        inputs = sorted(name for name in listed if name.startswith(f"{SAMPLES}/") and name.endswith(".inputs.npz"))
-        pairs = [(name, name.replace(".inputs.", ".outputs.")) for name in inputs]
-        return [(read(feeds), read(outputs)) for feeds, outputs in pairs if outputs in listed]
+        calls = sorted(
+            (int(match[1]), int(match[2]), match[3] or MODEL, match[0]) for match in map(_CALL.match, listed) if match
+        )
+        traces: dict[int, list[StoredCall]] = {}
+        for sample, _, part, name in calls:
+            if (outputs := name.replace(".inputs.npz", ".outputs.npz")) in listed:
+                traces.setdefault(sample, []).append(StoredCall(part, read(name), read(outputs)))
+        return list(traces.values())
 
 
 def open(path: str | Path, *, check: bool = True) -> Bundle:
@@ -221,9 +251,8 @@ def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
     if len(parts) != 1:
         names = ", ".join(bundled.part.name for bundled in parts)
         raise ArtifactError(
-            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}; "
-            "this edgekit runs bundles of one part.",
-            hint="pip install --upgrade edgekit",
+            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}, not one.",
+            hint="run it with `Bundle.runner()`, or with `edgekit run`",
         )
     return parts[0]
 

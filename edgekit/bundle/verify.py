@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,19 +11,24 @@ from edgekit import bench, catalog, data
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.data import DataRef, Draw, Samples
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, UnsupportedError, UsageError
 from edgekit.evaluation.gate import Deviation, count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
-from edgekit.runner import Runner
-from edgekit.spec import MODEL
+from edgekit.runner import Fed, Runner
+from edgekit.spec import Call
 from edgekit.target import host
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgekit.plugin import Precision
-    from edgekit.tasks.task import Run, Task
+    from edgekit.tasks.task import Task
+
+Replay = Callable[[Sequence[Call]], "Sequence[Mapping[str, np.ndarray]]"]
+"""Runs the calls of one sample and returns the outputs of each."""
 
 STORED = "stored samples"
 """The name of the check that compares outputs with those in the bundle."""
@@ -66,7 +71,7 @@ def verify(
     bundle = open_bundle(path)
     samples = None if data is None else _draw_samples(bundle, data, max_samples)
     with bundle.runner() as runner:
-        quality = on_stored_samples(bundle, runner.run, progress)
+        quality = on_stored_samples(bundle, runner.replay, progress)
         if samples is not None:
             quality = _on_data(bundle, runner, samples, quality, max_drop, progress)
         report = verification_report(bundle, quality, runner.precision)
@@ -99,12 +104,9 @@ def benchmark(
     entries = []
     for bundle in bundles:
         bundle.check_finished()
-        stored = bundle.samples()
-        if not stored:
-            raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        feeds, size = workload.feeds([sample for sample, _ in stored], bundle.payload.part.inputs, str(bundle.path))
+        feeds, size = _fed(bundle, workload)
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
-        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
+        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.program, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
         raise UsageError("a bundle is given twice.", hint="give each bundle once")
     if bench.environment().emulated:  # emulated instructions are slower by factors that differ between kernels
@@ -125,24 +127,41 @@ def benchmark(
     return _report("bench", bundles[0], tuple(candidates), ())
 
 
+def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
+    """Return what to run, from the stored samples, and the number of samples in it."""
+    traces = bundle.traces()
+    if not traces:
+        raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+    if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
+        stored = [call.feeds for trace in traces for call in trace]
+        return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
+    if workload.batch is not None and workload.batch > 1:
+        raise UnsupportedError(
+            f"the bundle '{bundle.path}' has several graphs, which run one sample at a time.", hint="leave out --batch"
+        )
+    return [(call.part, call.feeds) for call in traces[0]], 1
+
+
 def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     """Return the sample, after preparing it once: its faults are raised before anything is measured."""
     from edgekit.tasks import user_input
 
-    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
+    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.program.inputs)
     sample = user_input.sample(task, words)
     next(task.steps(sample), None)
     name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
-    return bench.RawSample(task.config, bundle.path / "assets", bundle.payload.part.inputs, sample, name)
+    return bench.RawSample(task.config, bundle.path / "assets", bundle.program.inputs, sample, name)
 
 
-def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
-    """Run the stored samples with `run` and return how much the outputs deviate from the original's."""
-    stored = bundle.samples()
+def on_stored_samples(bundle: Bundle, replay: Replay, progress: Progress) -> Quality:
+    """Run the stored samples with `replay` and return how much the outputs deviate from the original's."""
+    stored = bundle.traces()
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
-        for feeds, outputs in stored:
-            deviation.add(outputs, run(MODEL, feeds))
+        for trace in stored:
+            outputs = replay([(call.part, call.feeds) for call in trace])
+            for call, computed in zip(trace, outputs, strict=True):
+                deviation.add(call.outputs, computed)
             tick()
     limit = 2 * bundle.manifest.deviation + ROUNDING
     meaning = (
@@ -211,7 +230,7 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
             if sample.label is None:
                 tick()
                 continue
-            inferences = drive(task, sample, runner.run)
+            inferences = drive(task, sample, runner.start())
             predictions.append(task.predict([inference.outputs for inference in inferences]))
             labels.append(task.label(sample.label))
             tick()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.model import Original
+from edgekit.model import Original, OriginalOfParts
 from edgekit.progress import Progress
 from edgekit.tasks.task import Inference, Task, drive
 
@@ -141,17 +141,21 @@ def _inferences(original: Original, task: Task, sample: Sample, index: int, samp
     error for the first is raised.
     """
     try:
-        return drive(task, sample, lambda part, feeds: _run(original, feeds, index, samples.source))
+        if isinstance(original, OriginalOfParts):
+            original.start()
+        return drive(task, sample, lambda part, feeds: _run(original, part, feeds, index, samples.source))
     except UnreadableImage as fault:
         check_pictures(samples, first=fault)
         raise
 
 
-def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source: str) -> dict[str, np.ndarray]:
+def _run(
+    original: Original, part: str, feeds: Mapping[str, np.ndarray], index: int, source: str
+) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        outputs = original.run(feeds)
+        outputs = original.run_part(part, feeds) if isinstance(original, OriginalOfParts) else original.run(feeds)
     except (UnsupportedError, EnvironmentFault):
         raise
     except Exception as error:  # raised by the user's own code or framework: any exception is possible
