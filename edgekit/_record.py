@@ -53,7 +53,7 @@ class Record:
         known = f"known keys: {', '.join(sorted(fields))}"
         for key in data:
             if key not in fields:
-                raise UsageError(f"{where}: unknown key '{key}'.{nearest(str(key), fields)}", hint=known)
+                raise UsageError(f"{where}: unknown key '{str(key)[:60]}'.{nearest(str(key), fields)}", hint=known)
         values: dict[str, Any] = {}
         for name, (field, hint) in fields.items():
             if name in data:
@@ -73,7 +73,7 @@ def canonical_json(value: object) -> str:
 
 def digest_of(value: object) -> str:
     """Return the SHA-256 of a plain value's canonical JSON, as hex."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
@@ -138,10 +138,17 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, (str, Path)):
         return Path(value)
     if hint is float and not isinstance(value, bool) and (isinstance(value, int) or value in NOT_FINITE):
-        return float(value)
+        return _number(value, where)
     if isinstance(hint, type) and isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
     raise UsageError(f"{where}: expected {_name(hint)}, found {_shortened(value)}.", hint=f"correct '{_key(where)}'")
+
+
+def _number(value: int | str, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UsageError(f"{where}: {_shortened(value)} is too large.", hint=f"correct '{_key(where)}'") from error
 
 
 def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -150,7 +157,7 @@ def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
             return option
     words = [str(option) for option in options]
     raise UsageError(
-        f"{where}: '{value}' is not one of {', '.join(words)}.{nearest(str(value), words)}",
+        f"{where}: '{str(value)[:60]}' is not one of {', '.join(words)}.{nearest(str(value)[:60], words)}",
         hint=f"correct '{_key(where)}'",
     )
 

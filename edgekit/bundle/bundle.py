@@ -26,7 +26,7 @@ from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import Part, State, Step, check_states
 from edgekit.plugin import Evidence, Payload, Precision
 from edgekit.runner import Program, Runner
-from edgekit.spec import MODEL
+from edgekit.spec import MODEL, TensorSpec
 from edgekit.target import host
 from edgekit.target.target import Target
 
@@ -112,6 +112,16 @@ class Manifest(Record):
         if isinstance(data, Mapping) and data.get("schema") == 1 and "parts" not in data:
             data = _from_schema_1(data)
         return super().from_dict(data, where)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Return what a caller feeds: the inputs of every part that are not states."""
+        return tuple(spec for each in self.parts for spec in each.part.inputs if spec.name not in each.part.reads)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Return what a caller gets: the outputs of every part that are not states."""
+        return tuple(spec for each in self.parts for spec in each.part.outputs if spec.name not in each.part.writes)
 
     @property
     def requires(self) -> tuple[Mapping[str, Any], ...]:

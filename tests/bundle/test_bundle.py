@@ -206,6 +206,13 @@ def test_each_part_has_its_files_and_options_and_the_weakest_evidence_counts(pai
     assert Manifest.from_dict(json.loads((pair / "manifest.json").read_text())) == manifest
 
 
+def test_a_caller_feeds_and_gets_what_is_not_a_state(pair):
+    manifest = open_bundle(pair).manifest
+    states = {*ENCODER.writes, *DECODER.reads, *DECODER.writes}
+    assert [spec.name for spec in manifest.inputs] == ["x"]
+    assert not states & {spec.name for spec in (*manifest.inputs, *manifest.outputs)}
+
+
 def test_equal_files_are_stored_once(pair):
     encoder, decoder = (pair / "model" / name / "weights.bin" for name in ("encoder", "decoder"))
     assert encoder.samefile(decoder)
