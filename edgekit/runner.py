@@ -109,6 +109,22 @@ class Runner(contextlib.ExitStack):
             self._states[state] = outputs.pop(name)
         return outputs
 
+    def reorder(self, order: Sequence[int], part: str | None = None) -> None:
+        """Take from every state, or from those that `part` writes, the rows `order` of the batch: beams.
+
+        Raises UnsupportedError where a runtime keeps the states itself.
+        """
+        import numpy as np
+
+        names = self._states if part is None else self._parts[part].writes.values()
+        for name in list(names):
+            if not isinstance(self._states[name], np.ndarray):
+                raise UnsupportedError(
+                    f"the runtime keeps the state '{name}' itself, so beams cannot be reordered.",
+                    hint="export the model for another backend (see `edgekit plugins`)",
+                )
+            self._states[name] = np.take(self._states[name], order, axis=0)
+
     def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
         """Run the recorded calls of one sample from fresh states and return the outputs of each."""
         self.reset()
