@@ -17,6 +17,9 @@ from edgekit.errors import ArtifactError
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
 
+SEQ2SEQ = ("translation", "summarization", "text2text-generation")
+"""Tasks from text to text, by an encoder and a decoder."""
+
 ProblemType = Literal["multi-label", "regression", "values"]
 """The meaning of a classifier's outputs where they are not one class of several: any number of classes
 (`multi-label`), one number (`regression`), or several numbers (`values`)."""
@@ -93,6 +96,8 @@ class Generation(Record):
     """The token at the greatest length, or one of these."""
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
+    not_followed: tuple[str, ...] = ()
+    """Settings of generation_config.json that are not among these."""
     tokenizer: str = TOKENIZER
     """The file whose vocabulary the ids are of; where it is not that of the source's text, tokens are mapped by it."""
 
