@@ -7,6 +7,7 @@ Where a session keeps states itself (`Stateful`), they stay in the runtime's mem
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ class Runner(contextlib.ExitStack):
     """Sessions by the name of their part. As a context manager it closes them.
 
     `parts` describe what the sessions run; a part that is missing there reads and writes no state.
+    Threads may share a runner: each has states of its own, so the calls of a sample are made in one thread.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Runner(contextlib.ExitStack):
             self.callback(session.close)
         self._parts = {part.name: part for part in parts}
         self._specs = {state.name: state for state in states}
-        self._states: MutableMapping[str, Any] = {}
+        self._thread = threading.local()
 
     @property
     def precision(self) -> Precision:
@@ -81,7 +83,7 @@ class Runner(contextlib.ExitStack):
         return next(iter(self.sessions.values())).precision
 
     def reset(self) -> None:
-        """Forget every state, as before the first call of a sample."""
+        """Forget this thread's states, as before the first call of a sample."""
         self._states.clear()
 
     def start(self) -> Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
@@ -97,16 +99,15 @@ class Runner(contextlib.ExitStack):
         session = self._session(part)
         if not self._stateful(part):
             return session.run(feeds)
-        described = self._parts[part]
+        described, states = self._parts[part], self._states
         for state in described.reads.values():
-            if state not in self._states:
-                self._states[state] = self._start(state, part)
+            if state not in states:
+                states[state] = self._start(state, part)
         if isinstance(session, Stateful):
-            return session.step(feeds, self._states)
-        states = {name: self._states[state] for name, state in described.reads.items()}
-        outputs = session.run({**feeds, **states})
+            return session.step(feeds, states)
+        outputs = session.run({**feeds, **{name: states[state] for name, state in described.reads.items()}})
         for name, state in described.writes.items():
-            self._states[state] = outputs.pop(name)
+            states[state] = outputs.pop(name)
         return outputs
 
     def reorder(self, order: Sequence[int], part: str | None = None) -> None:
@@ -116,14 +117,14 @@ class Runner(contextlib.ExitStack):
         """
         import numpy as np
 
-        names = self._states if part is None else self._parts[part].writes.values()
-        for name in list(names):
-            if not isinstance(self._states[name], np.ndarray):
+        states = self._states
+        for name in list(states if part is None else self._parts[part].writes.values()):
+            if not isinstance(states[name], np.ndarray):
                 raise UnsupportedError(
                     f"the runtime keeps the state '{name}' itself, so beams cannot be reordered.",
                     hint="export the model for another backend (see `edgekit plugins`)",
                 )
-            self._states[name] = np.take(self._states[name], order, axis=0)
+            states[name] = np.take(states[name], order, axis=0)
 
     def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
         """Run the recorded calls of one sample from fresh states and return the outputs of each."""
@@ -159,6 +160,15 @@ class Runner(contextlib.ExitStack):
             raise UnsupportedError("the layers of a model of several graphs, or with states, cannot be timed.")
         part, feeds = trace[0]
         return self._session(part).profile(feeds)
+
+    @property
+    def _states(self) -> MutableMapping[str, Any]:
+        """The states of this thread, by name."""
+        try:
+            states: MutableMapping[str, Any] = self._thread.states
+        except AttributeError:
+            states = self._thread.states = {}
+        return states
 
     def _session(self, part: str) -> Session:
         if part not in self.sessions:

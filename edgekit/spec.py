@@ -112,7 +112,10 @@ class ShapeRange(Record):
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
-            raise UsageError(f"a shape range needs 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.")
+            raise UsageError(
+                f"a shape range needs 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.",
+                hint="give the sizes in ascending order, from 1",
+            )
 
 
 class FeedCheck:

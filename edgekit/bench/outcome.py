@@ -67,15 +67,27 @@ class Settings(Record):
 
     def __post_init__(self) -> None:
         if (self.scenario == "fixed-rate") != (self.rate_per_s is not None):
-            raise UsageError("rate_per_s belongs to the scenario 'fixed-rate', which needs it.")
+            raise UsageError(
+                "rate_per_s belongs to the scenario 'fixed-rate', which needs it.",
+                hint="give scenario='fixed-rate' and rate_per_s=30, or neither",
+            )
         if min(self.streams, self.rate_per_s or 1, self.deadline_ms or 1, self.sample_s or 1) <= 0:
-            raise UsageError("a benchmark needs positive streams, rate_per_s, deadline_ms and sample_s.")
+            raise UsageError(
+                "a benchmark needs positive streams, rate_per_s, deadline_ms and sample_s.", hint="give numbers above 0"
+            )
         if self.streams > 1 and self.scenario != "offline":
-            raise UsageError("more than one stream belongs to the scenario 'offline'.")
+            raise UsageError(
+                "more than one stream belongs to the scenario 'offline'.", hint="give scenario='offline', or streams=1"
+            )
         if min(self.round_ms, self.max_seconds) <= 0 or self.min_count < 1 or self.min_seconds < 0:
-            raise UsageError("a benchmark needs positive round_ms, max_seconds and min_count.")
+            raise UsageError(
+                "a benchmark needs positive round_ms, max_seconds and min_count.", hint="give numbers above 0"
+            )
         if self.min_seconds > self.max_seconds:
-            raise UsageError(f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}).")
+            raise UsageError(
+                f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}).",
+                hint=f"give max_seconds={self.min_seconds:g} or more",
+            )
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,9 @@ class Entry:
             with np.load(self.feeds, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except (OSError, ValueError, AttributeError) as error:  # AttributeError: a single .npy has no files
-            raise UsageError(f"cannot read the inputs in '{self.feeds}': {error}.") from error
+            raise UsageError(
+                f"cannot read the inputs in '{self.feeds}': {error}.", hint="write them again with numpy.savez"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ class Worker:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise UsageError("the measuring process is closed; open a model first.")
+            raise UsageError("the measuring process is closed; open a model first.", hint="call open again")
         return self._process
 
     def _ask(self, command: str, doing: str, **arguments: Any) -> Any:

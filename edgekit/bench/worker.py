@@ -246,7 +246,9 @@ def _backend(name: str) -> Backend:
     try:
         backend: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot find the backend '{name}': {error}.") from error
+        raise UsageError(
+            f"cannot find the backend '{name}': {error}.", hint="give it as package.module:attribute"
+        ) from error
     return backend() if isinstance(backend, type) else backend  # type: ignore[no-any-return]  # an import by name
 
 

@@ -94,7 +94,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with loaded as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
-        raise UsageError(f"the file '{path}' does not exist.") from error
+        raise UsageError(
+            f"the file '{path}' does not exist.",
+            hint="give the path of an .npz file with an array for each input of the graph",
+        ) from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         reason = "it is not an npz archive, or holds Python objects" if isinstance(error, ValueError) else str(error)
         raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error

@@ -114,6 +114,20 @@ class TorchOriginal:
             raise BuildError(f"the original model does not run: {first_line(error)}") from error
         return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
 
+    def random_operators(self, feeds: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+        """Return the operators that draw random numbers on these feeds, each with its submodule."""
+        from edgekit.frameworks.torch_random import random_operators
+
+        return random_operators(self.module, lambda: self.run(feeds))
+
+    def run_seeded(self, feeds: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """Return the outputs of a run whose random numbers begin at `seed`; torch's own go on as they were."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.run(feeds)
+
     def outputs(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Return the outputs by name, as tensors with their gradients."""
         return self.read(self._call(tensors))

@@ -20,7 +20,7 @@ from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable
 from edgekit.plugin import Precision
-from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
+from edgekit.project import DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Mixed, Quality, Repair
 from edgekit.runner import Fed
@@ -111,7 +111,13 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
         with compiled.program.open(backend, off_target=off_target) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
-                runner, evaluation.task, evaluation.samples, export.reference, export.progress, title
+                runner,
+                evaluation.task,
+                evaluation.samples,
+                export.reference,
+                export.progress,
+                title,
+                export.model.part if len(export.model.parts) == 1 else None,
             )
             judged = {"quality": quality.to_dict(), "effective": runner.precision.to_dict()}
         (work / "quality.json").write_text(json.dumps(judged))
@@ -122,7 +128,7 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
     quality = gate.gate(
         Quality.from_dict(judged["quality"]),
         compiled.model.precision,
-        max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
+        max_drop=project.allowed_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
         retrained=bool(recipe_passes.before_export(planned.recipe)),
     )

@@ -15,6 +15,7 @@ from typing import Any
 from edgekit import bench, cache
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import Bundle
+from edgekit.evaluation import data_check
 from edgekit.pipeline import bench_inputs, candidates, mixed_precision, search, selection, tuning, write_bundle
 from edgekit.pipeline.builder import Builder
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -43,6 +44,7 @@ def run(project: Project, *, force: bool = False, progress: Progress | None = No
     output = Path(project.output or default_output(project))
     staging.check(output, force=force)
     planned = plan(project, live=module is not None)
+    data_check.check_metric_code(project)
     with cache.disk_faults(output, "the export"), Builder(planned, progress, module) as builder:
         bundle = ship(Export.start(planned, builder), output, force=force)
     return Result(bundle.report(), bundle)

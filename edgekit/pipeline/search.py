@@ -67,7 +67,7 @@ class Search:
                 ["search", VERSION, self.space.to_dict(), self.baseline.compiled.key, project.seed, project.objective],
                 [export.model.digest, export.reference.digest, export.evaluation.samples.digest],
                 [plan.latency_budget_ms, plan.size_budget_mb, plan.memory_budget_mb],
-                [project.max_drop, project.min_agreement, plan.target.to_dict()],
+                [project.allowed_drop, project.min_agreement, plan.target.to_dict()],
                 [data.digest for data in (export.evaluation.feeds, export.evaluation.training) if data is not None],
                 {backend: dict(registry.backend(backend).probe().versions) for backend in self.space.recipes},
                 {name: made_by(registry.pass_type(name)) for name in self.space.passes},

@@ -14,7 +14,7 @@ from typing import Any
 from edgekit import bench, registry
 from edgekit._record import digest_of
 from edgekit.errors import EdgekitError
-from edgekit.evaluation.gate import Deviation
+from edgekit.evaluation.deviation import Deviation
 from edgekit.pipeline import bench_inputs, candidates
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.builder import Compiled
@@ -157,10 +157,16 @@ def _differs(export: Export, shipped: BuiltCandidate, compiled: Compiled) -> str
             trace = [inference.call for inference in export.reference[index]]
             for expected, outputs in zip(default.replay(trace), other.replay(trace), strict=True):
                 deviation.add(expected, outputs)
-    limit = max(ROUNDING, shipped.quality.rel_l2)
-    if deviation.rel_l2 <= limit:
-        return ""
-    return f"its outputs are not those of the default options: relative L2 {deviation.rel_l2:.1e}, at most {limit:.1e}"
+    known = shipped.quality.outputs
+    for before, part in zip(known, deviation.parts(known), strict=True):
+        limit = max(ROUNDING, before.rel_l2)
+        if part.rel_l2 > limit or not deviation.finite:
+            where = f" in '{part.name}'" if len(known) > 1 else ""
+            return (
+                f"its outputs are not those of the default options: relative L2 {part.rel_l2:.1e}{where}, "
+                f"at most {limit:.1e}"
+            )
+    return ""
 
 
 def _breaks(plan: Plan, tuned: BuiltCandidate, default: BuiltCandidate) -> str:

@@ -14,7 +14,7 @@ from edgekit import bench, catalog, registry
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
 from edgekit.errors import AccuracyFailure, PerformanceFailure
-from edgekit.evaluation.gate import miss
+from edgekit.evaluation.gate import A_METRIC, SIZES, miss
 from edgekit.evaluation.reference_outputs import ReferenceOutputs
 from edgekit.pipeline import budget, pareto
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -45,7 +45,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
     return Report(
         kind="export",
         model=project.model or "live module",
-        task=export.evaluation.task_name,
+        task=export.evaluation.shipped.task,
         target=plan.target.name,
         evidence=evidence,
         environment=bench.environment(_packages(plan)),
@@ -91,9 +91,17 @@ def fail(report: Report, output: Path, plan: Plan) -> NoReturn:
     best = min(judged, key=lambda c: math.inf if c.quality is None else miss(c.quality))
     raise AccuracyFailure(
         f"no candidate keeps the quality asked for; nearest: {best.name} ({best.reason}).",
-        hint="allow more with --max-drop (or --min-agreement without labels), or look at the report",
+        hint=_more(best),
         report=path,
     )
+
+
+def _more(best: Candidate) -> str:
+    """Return what lets the candidate pass that is the nearest to it."""
+    failed = {check.name for check in best.quality.checks if not check.passed} if best.quality else set()
+    if SIZES in failed:
+        return A_METRIC
+    return "allow more with --max-drop (or --min-agreement without labels), or look at the report"
 
 
 def _failed_report(output: Path) -> Path:
@@ -119,8 +127,7 @@ def write(
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
-        if not evaluation.synthetic:
-            evaluation.task.config.save(stage / "assets")
+        evaluation.shipped.save(stage / "assets")
         _write_samples(stage / SAMPLES, export.reference)
         _write_latencies(stage, built)
         manifest = Manifest(
@@ -135,7 +142,7 @@ def write(
             states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
-            deviation=winner.quality.rel_l2,
+            deviation=winner.quality.rel_l2 if winner.quality.pooled is None else winner.quality.pooled,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **filled,
         )

@@ -7,12 +7,13 @@ Nothing here imports a framework: a safetensors header is JSON behind an 8-byte 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit._record import digest_of, digest_of_file
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.model import Reference
+from edgekit.model import Outline, Reference
 
 SAFETENSORS = "model.safetensors"
 BIN = "pytorch_model.bin"
@@ -59,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read '{path}': {error}.", hint="the file may be truncated; copy it again") from error
     if not isinstance(data, dict):
-        raise UsageError(f"'{path}' does not hold a JSON object.")
+        raise UsageError(f"'{path}' does not hold a JSON object.", hint="copy or download the file again")
     return data
 
 
@@ -105,6 +106,47 @@ def check(folder: Path, reference: Reference) -> None:
             raise _lfs_pointer(file)
 
 
+_TASKS = {
+    "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
+    "ForTokenClassification": "token-classification",
+    "ForAudioClassification": "audio-classification",
+}
+"""The task of a network by the end of its class's name."""
+
+_TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
+
+
+def outline(folder: Path, reference: Reference) -> Outline:
+    """Return what a checkpoint's config and the names of its files say. Raises UsageError where there is none."""
+    settings = read_json(folder / "config.json")
+    names = settings.get("architectures")
+    network = str(names[0]) if isinstance(names, list) and names else ""
+    task = reference.task or next((task for end, task in _TASKS.items() if network.endswith(end)), None)
+    beside = folder if reference.processor is None else Path(reference.processor)
+    with_text = any((beside / name).is_file() for name in _TEXT_FILES)
+    with_pictures = "image" in _processor_kind(beside)
+    takes: Any = "texts" if with_text and not with_pictures else "pictures" if with_pictures and not with_text else None
+    return Outline(task, takes, _class_names(settings, network))
+
+
+def _processor_kind(folder: Path) -> str:
+    file = folder / "preprocessor_config.json"
+    settings = read_json(file) if file.is_file() else {}
+    return f"{settings.get('image_processor_type', '')} {settings.get('feature_extractor_type', '')}".casefold() + (
+        " image" if "image_mean" in settings else ""
+    )
+
+
+def _class_names(settings: Mapping[str, Any], network: str) -> tuple[str, ...]:
+    """Return the names of a classifier's classes; empty for one of several labels at once, or of numbers."""
+    names = settings.get("id2label")
+    single = settings.get("problem_type") in (None, "single_label_classification")
+    if not isinstance(names, dict) or len(names) < 2 or not single or not network.endswith(tuple(_TASKS)):
+        return ()
+    return tuple(str(names[number]) for number in sorted(names, key=lambda key: int(key) if key.isdigit() else 0))
+
+
 def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -> None:
     remote = settings.get("auto_map")
     if remote and not reference.trust_remote_code:
@@ -142,8 +184,13 @@ def weights(folder: Path) -> tuple[Path, ...]:
 def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     mapping = read_json(index).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise UsageError(f"'{index}' does not list any shards.")
+        raise UsageError(f"'{index}' does not list any shards.", hint="copy or download the folder again")
     names = sorted({str(name) for name in mapping.values()})
+    if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+        raise UsageError(
+            f"'{index}' names a shard outside its folder: '{outside[0][:200]}'.",
+            hint="copy the checkpoint again from where it was published; its shards lie beside their index",
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UsageError(

@@ -8,8 +8,8 @@ from typing import Any
 
 from edgekit import _privacy, embedded
 from edgekit._requirement import require
-from edgekit.errors import UsageError
-from edgekit.model import ASSETS, Examples, Model, Reference
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.model import ASSETS, Examples, Model, Outline, Reference
 from edgekit.sources import checkpoint, hub, sentence
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
@@ -43,6 +43,14 @@ class HuggingFace:
         checkpoint.check(folder, reference)
         if reference.task in (None, "sentence-similarity"):
             sentence.read_head(folder)
+
+    def outline(self, reference: Reference) -> Outline | None:
+        """Return what the folder's config says; of a model of the hub, where it is in the local cache."""
+        try:
+            folder = self._folder(replace(reference, offline=True))
+        except EdgekitError:
+            return None
+        return checkpoint.outline(folder, reference)
 
     def digest(self, reference: Reference) -> str | None:
         """Return the SHA-256 over the files that define the model; fetches a hub model, imports no framework."""

@@ -96,7 +96,7 @@ def load_module(module: Any, reference: Reference, workdir: Path, examples: Exam
     feeds = examples() if examples is not None and example_inputs is None and not reference.inputs else None
     with quiet():
         call = describe(module, reference.inputs, example_inputs, feeds)
-    config = TaskConfig(task=reference.task or TASK, output=call.outputs[0] if call.outputs else None)
+    config = TaskConfig(task=reference.task or TASK, output=call.outputs[0] if len(call.outputs) == 1 else None)
     if reference.processor:
         config = with_processor(config, Path(reference.processor), workdir / ASSETS, reference, inputs=call.specs)
     config.save(workdir / ASSETS)

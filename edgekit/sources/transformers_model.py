@@ -132,10 +132,14 @@ def _config(folder: Path, reference: Reference) -> Any:
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"transformers does not accept '{path}': {first_line(error)}") from error
+        raise UsageError(
+            f"transformers does not accept '{path}': {first_line(error)}",
+            hint="compare it with the config.json of the model's origin, and correct that value",
+        ) from error
     if lost := transformers5.unread(config):
         raise UsageError(
-            f"'{path}' sets '{lost[0]}', which transformers {transformers.__version__} ignores for '{kind}'."
+            f"'{path}' sets '{lost[0]}', which transformers {transformers.__version__} ignores for '{kind}'.",
+            hint="export it with the transformers that wrote it (transformers_version), and give the .onnx file",
         )
     config._name_or_path = str(folder)
     return config

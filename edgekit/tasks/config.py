@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError
 
@@ -109,10 +110,14 @@ class TaskConfig(Record):
     task: str
     labels: tuple[str, ...] = ()
     """Names of the classes, by index."""
+    numbers: Literal["names"] | None = None
+    """`names`: a label that is a number is a class's name, as where classes count from 1; None: it is an index."""
+    positive: str | None = None
+    """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None
     """accuracy, f1, auc, spearman, pearson; None means the task's own."""
     output: str | None = None
-    """The output that holds the answer; None means the first."""
+    """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
@@ -138,10 +143,9 @@ class TaskConfig(Record):
         path = assets / FILE
         if not path.exists():
             return None
-        try:
-            return cls.from_dict(_current(json.loads(path.read_text())), str(path))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"cannot read '{path}': {error}.") from error
+        data = read_json(path, "the task", fault=ArtifactError)
+        with guard(f"the task '{path}'", fault=ArtifactError):
+            return cls.from_dict(_current(data), str(path))
 
 
 def _current(data: Any) -> Any:

@@ -179,9 +179,6 @@ def _top(values: np.ndarray, count: int) -> np.ndarray:
     """Return the places of the `count` highest values, the highest first."""
     import numpy as np
 
-    if count < len(values):
-        places = np.argpartition(-values, count)[:count]
-    else:
-        places = np.arange(len(values))
+    places = np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))
     ordered: np.ndarray = places[np.argsort(-values[places], kind="stable")]
     return ordered

@@ -18,6 +18,7 @@ from edgekit.model import Part, State
 from edgekit.plugin import Built
 from edgekit.spec import TensorSpec
 from edgekit.target import target
+from tests.bundles import change_manifest
 from tests.wording import raises
 
 
@@ -45,8 +46,7 @@ def write(path, requires=None, text="payload"):
 
 
 def edit(path, **changes):
-    file = path / "manifest.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    change_manifest(path, lambda manifest: manifest.update(changes))
 
 
 def edit_part(path, **changes):

@@ -45,7 +45,9 @@ def test_names_that_are_not_as_many_as_the_models_classes_are_refused(tmp_path: 
 
 
 def test_labels_that_no_metric_uses_are_mentioned(tmp_path: Path, rows: str) -> None:
-    notes = prepare(Project(data=rows), model(tmp_path, "tensor")).notes
+    with raises(UsageError, "labels", hint="--task tensor"):  # its outputs do not show what the labels mean
+        prepare(Project(data=rows), model(tmp_path, "tensor"))
+    notes = prepare(Project(data=rows, task="tensor"), model(tmp_path, "tensor")).notes
     assert any(mentions(note, "labels", "--task") for note in notes)
     notes = prepare(Project(data=rows), model(tmp_path, "object-detection")).notes
     assert any(mentions(note, "'object-detection'", "metric") for note in notes)

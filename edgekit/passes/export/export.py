@@ -13,7 +13,7 @@ from edgekit import _requirement
 from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
-from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
+from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import ASSETS, Model, Part, Step
 from edgekit.tasks.config import SEQ2SEQ, TaskConfig
 
@@ -88,7 +88,14 @@ class Export(Record):
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
         exported = replace(
-            model, format="onnx", parts=(part,), info=info, input_hints=hints, folder=workdir, module=None
+            model,
+            format="onnx",
+            parts=(part,),
+            info=info,
+            input_hints=hints,
+            output_hints=onnx_classifier.output_hints(proto),
+            folder=workdir,
+            module=None,
         )
         step = Step(
             name=self.name,
