@@ -112,7 +112,7 @@ def is_larger(proto: Any, limit: int) -> bool:
         for tensor in tensors(proto.graph)
         if tensor.data_location != 1  # TensorProto.EXTERNAL: in another file
     )
-    return weights > limit or proto.ByteSize() > limit
+    return bool(weights > limit or proto.ByteSize() > limit)
 
 
 def rewrite(proto: Any, path: Path) -> None:
