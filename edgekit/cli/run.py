@@ -67,12 +67,15 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
             model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
             precision = runner.precision.main
     answer = task.answer([inference.outputs for inference in inferences], sample)
+    notes = user_input.notes(task, sample)
     if as_json:
-        output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision})
+        output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision, "notes": list(notes)})
         return
     from edgekit.report import figures
 
     output.emit("\n".join(_lines(answer)))
+    for note in notes:
+        output.emit(f"note: {note}")
     output.emit(f"\nmodel only: {figures.ms(model_ms)} in {precision}")
 
 
