@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit._text import visible
 from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
@@ -109,10 +110,10 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
 
 
 def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
+    from edgekit.bundle.bundle import report_of
     from edgekit.report.compare import sides
-    from edgekit.result.report import Report
 
-    loaded = [(str(path), Report.load(path)) for path in reports]
+    loaded = [(str(path), report_of(path)) for path in reports]
     folders = {str(path): path if path.is_dir() else path.parent for path in reports}
     return sides(loaded, folders, least=1 if alone else 2)
 
@@ -124,11 +125,11 @@ def _output(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[
     from edgekit.report.compare import render
 
     if given["junit"]:
-        given["junit"].write_text(formatting.junit(verdicts, strict=given["strict"]), encoding="utf-8")
+        given["junit"].write_text(visible(formatting.junit(verdicts, strict=given["strict"])), encoding="utf-8")
     summary = formatting.markdown(comparison, verdicts)
     to_stdout = str(given["markdown"]) == "-"
     if given["markdown"] and not to_stdout:
-        given["markdown"].write_text(summary, encoding="utf-8")
+        given["markdown"].write_text(visible(summary), encoding="utf-8")
     if given["as_json"]:
         if not _failed(verdicts, given):
             output.emit_json(_facts(comparison, verdicts))

@@ -66,7 +66,10 @@ class Samples:
     ) -> Samples:
         """Return samples of arrays in memory, each a mapping from input name to array."""
         if labels is not None and len(labels) != len(feeds):
-            raise UsageError(f"there are {len(feeds)} samples and {len(labels)} labels.")
+            raise UsageError(
+                f"there are {len(feeds)} samples and {len(labels)} labels.",
+                hint="give one label for each sample, or labels=None",
+            )
         return cls(_InMemory(source, tuple(feeds), labels))
 
     @property

@@ -70,8 +70,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     config, inferred = task_record(project, model, samples)
-    config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
-    task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
+    config = tasks.with_columns(config, model.assets, model.inputs, samples)
+    task = tasks.load(config, model.assets, model.inputs, samples.classes)
     calibration_count = 0
     if calibrated is None:
         calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
@@ -164,9 +164,9 @@ def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, model.input_hints) for seed in seeds]
+    feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
+    task = tasks.load(TaskConfig("tensor"), model.assets, model.inputs)
     config, notes = task_record(project, model)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "

@@ -202,6 +202,7 @@ def _quality(
         labelled=len(known),
         max_abs=deviation.max_abs,
         rel_l2=deviation.rel_l2,
+        pooled=deviation.pooled,
         cosine=deviation.cosine,
         worst=deviation.worst,
         outputs=deviation.with_stored(),

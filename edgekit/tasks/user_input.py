@@ -36,7 +36,10 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
     config = task.config
     if config.image is not None:
         if len(inputs) != 1:
-            raise UsageError(f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.")
+            raise UsageError(
+                f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.",
+                hint="run it once for each picture: edgekit run BUNDLE picture.png",
+            )
         path = Path(inputs[0])
         if not path.is_file():
             raise UsageError(
