@@ -48,7 +48,10 @@ class Record:
         """
         where = where or cls.__name__
         if not isinstance(data, Mapping):
-            raise UsageError(f"{where}: expected a table, found {_shortened(data)}.")
+            raise UsageError(
+                f"{where}: expected a table, found {_shortened(data)}.",
+                hint=f"write it as a table of keys: {', '.join(sorted(_fields(cls)))}",
+            )
         fields = _fields(cls)
         known = f"known keys: {', '.join(sorted(fields))}"
         for key in data:
@@ -130,7 +133,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return _sequence(origin, typing.get_args(hint), value, where)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise UsageError(f"{where}: expected a table, found {_shortened(value)}.")
+            raise UsageError(
+                f"{where}: expected a table, found {_shortened(value)}.",
+                hint=f"write it as a table: [{_key(where)}] and a line for each of its keys",
+            )
         inner = typing.get_args(hint)[1]
         return {str(key): _typed(inner, item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record):
@@ -164,10 +170,15 @@ def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _sequence(kind: type, args: tuple[Any, ...], value: Any, where: str) -> Any:
     if not isinstance(value, (list, tuple, frozenset)):
-        raise UsageError(f"{where}: expected a list, found {_shortened(value)}.")
+        raise UsageError(
+            f"{where}: expected a list, found {_shortened(value)}.", hint=f"write it in brackets: {_key(where)} = [...]"
+        )
     hints = args if kind is tuple and args[-1] is not Ellipsis else (args[0],) * len(value)
     if len(hints) != len(value):
-        raise UsageError(f"{where}: expected a list of {len(hints)}, found {len(value)} in {_shortened(value)}.")
+        raise UsageError(
+            f"{where}: expected a list of {len(hints)}, found {len(value)} in {_shortened(value)}.",
+            hint=f"give {_key(where)} {len(hints)} values",
+        )
     pairs = enumerate(zip(hints, value, strict=True))
     return kind(_typed(hint, item, f"{where}[{index}]") for index, (hint, item) in pairs)
 
@@ -187,7 +198,10 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     alike = [fault for option, fault in zip(options, faults, strict=True) if _has_form(option, form, value)]
     if len(options) == 1 or len(alike) == 1:
         raise (alike or faults)[0]
-    raise UsageError(f"{where}: expected {' or '.join(map(_name, options))}, found {_shortened(value)}.")
+    raise UsageError(
+        f"{where}: expected {' or '.join(map(_name, options))}, found {_shortened(value)}.",
+        hint=f"correct '{_key(where)}'",
+    )
 
 
 def _has_form(hint: Any, form: Any, value: Any) -> bool:

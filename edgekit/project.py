@@ -114,7 +114,10 @@ class Project(Record):
         _within("search", self.search, 0, None)
         _measurable(self)
         if self.prune is not None and not 0 < self.prune < 1:
-            raise UsageError(f"prune = {self.prune:g} is not possible: it must be between 0 and 1.")
+            raise UsageError(
+                f"prune = {self.prune:g} is not possible: it must be between 0 and 1.",
+                hint="give the share of the multiply-adds to remove, as 0.5",
+            )
         for name, size in self.shapes.items():
             if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
                 raise UsageError(
@@ -217,7 +220,10 @@ def _toml_file(path: Path) -> dict[str, Any]:
 def _within(name: str, value: float | None, low: float, high: float | None) -> None:
     if value is not None and not low <= value <= (math.inf if high is None else high):  # true for nan too
         bounds = f"between {low:g} and {high:g}" if high is not None else "positive"
-        raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
+        raise UsageError(
+            f"{name} = {value:g} is not possible: it must be {bounds}.",
+            hint=f"leave {name} out for its default, or give a number that is {bounds}",
+        )
 
 
 def _measurable(project: Project) -> None:

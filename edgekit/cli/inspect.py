@@ -64,10 +64,15 @@ def _kind(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())[:6]
         raise UsageError(
             f"'{path}' is neither a bundle nor a Hugging Face folder: it has no manifest.json and no config.json.",
-            hint=f"it holds {', '.join(names)}" if names else "it is empty",
+            hint=f"give a bundle, a checkpoint or a report; this folder holds {', '.join(names) or 'nothing'}",
         )
     if path.suffix == ".json":
         return "report"
+    if path.is_file() and path.suffix not in (".onnx", ".toml"):
+        from edgekit.sources import other_formats
+
+        if error := other_formats.of_file(path):
+            raise error
     return "onnx" if path.suffix == ".onnx" else "target"
 
 

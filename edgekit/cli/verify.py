@@ -45,7 +45,10 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
 
     check_files(given["report_files"])
     if given["data"] is None and (stray := sorted(set(command_line.typed(ctx)) & _OF_DATA)):
-        raise UsageError(f"--{stray[0].replace('_', '-')} needs --data, which is not given.")
+        raise UsageError(
+            f"--{stray[0].replace('_', '-')} needs --data, which is not given.",
+            hint="add --data with the samples of the export, or leave the option out",
+        )
     if given["device"]:
         return _verdict(_on_device(ctx, (bundle,), given), bundle, given)
     with output.job(given) as work:

@@ -45,7 +45,10 @@ def open_picture(value: Any, name: str = "image") -> Image:
         return _decode(io.BytesIO(value), name)
     if hasattr(value, "__array__"):
         return _from_array(value, name)
-    raise UsageError(f"'{name}' is a {type(value).__name__}, not a picture: give a path, bytes or a uint8 array.")
+    raise UsageError(
+        f"'{name}' is a {type(value).__name__}, not a picture: give a path, bytes or a uint8 array.",
+        hint="give the path of a picture, its bytes, or an array of uint8",
+    )
 
 
 def check_pictures(samples: Samples, *, first: UnreadableImage | None = None, decode: bool = True) -> None:

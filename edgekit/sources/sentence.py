@@ -113,11 +113,17 @@ def _dense(folder: Path) -> Dense:
     settings = checkpoint.read_json(folder / "config.json")
     activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
     if activation not in _ACTIVATIONS:
-        raise UsageError(f"'{folder}' uses the activation '{activation}', which edgekit does not support.")
+        raise UsageError(
+            f"'{folder}' uses the activation '{activation}', which edgekit does not support.",
+            hint="export the encoder alone with --task feature-extraction",
+        )
     try:
         sizes = int(settings["in_features"]), int(settings["out_features"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"'{folder / 'config.json'}' lacks in_features or out_features.") from error
+        raise UsageError(
+            f"'{folder / 'config.json'}' lacks in_features or out_features.",
+            hint="save it again with sentence-transformers",
+        ) from error
     return Dense(folder, *sizes, bias=bool(settings.get("bias", True)), activation=activation)
 
 
@@ -183,5 +189,7 @@ def _layers(dense: Dense) -> list[Any]:
             state = torch.load(pickle_file, map_location="cpu", weights_only=True)
         linear.load_state_dict({name.removeprefix("linear."): value.float() for name, value in state.items()})
     except (OSError, RuntimeError, AttributeError, ValueError) as error:
-        raise UsageError(f"the dense layer in '{dense.folder}' cannot be read: {error}.") from error
+        raise UsageError(
+            f"the dense layer in '{dense.folder}' cannot be read: {error}.", hint="copy or download the folder again"
+        ) from error
     return [linear, getattr(torch.nn, dense.activation)()]

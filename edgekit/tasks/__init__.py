@@ -85,6 +85,25 @@ GENERIC = (
 )
 """Tasks that optimum exports and that have no answer or metric here: outputs are compared, as for `tensor`."""
 
+ALIASES = {
+    "sentiment": "text-classification",
+    "sentimentanalysis": "text-classification",
+    "sequenceclassification": "text-classification",
+    "ner": "token-classification",
+    "embedding": "feature-extraction",
+    "embeddings": "feature-extraction",
+    "translation": "text2text-generation",
+    "summarization": "text2text-generation",
+    "causallm": "text-generation",
+    "llm": "text-generation",
+    "asr": "automatic-speech-recognition",
+    "qa": "question-answering",
+    "vqa": "visual-question-answering",
+    "tabular": "tabular-classification",
+    "regression": "tensor",
+}
+"""Names of tasks elsewhere."""
+
 
 def known() -> tuple[str, ...]:
     """Return the name of every task, sorted."""
@@ -94,7 +113,9 @@ def known() -> tuple[str, ...]:
 def check(name: str) -> str:
     """Return `name` if it is a task's name. Raises UsageError, with the nearest names, for an unknown one."""
     if name.removesuffix("-with-past") not in known():
-        raise UsageError(f"unknown task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
+        raise UsageError(
+            f"unknown task '{name}'.{nearest(name, known(), ALIASES)}", hint=f"known: {', '.join(known())}"
+        )
     return name
 
 

@@ -118,7 +118,10 @@ class MultiLabel(OnePart):
         return raw
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        raise UsageError("a model of several labels at once has no metric here: its answers are compared.")
+        raise UsageError(
+            "a model of several labels at once has no metric here: its answers are compared.",
+            hint="leave out --metric, or give a function of your own: --metric package.module:function",
+        )
 
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         import numpy as np

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 CLASS_METRICS = ("accuracy", "f1", "f1-macro", "auc")
 NUMBER_METRICS = ("spearman", "pearson")
 METRICS = (*CLASS_METRICS, *NUMBER_METRICS)
+ALIASES = {
+    "acc": "accuracy",
+    "top1": "accuracy",
+    "rocauc": "auc",
+    "auroc": "auc",
+    "f1macro": "f1-macro",
+    "macrof1": "f1-macro",
+}
+"""Names of metrics elsewhere."""
 
 
 def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
@@ -105,7 +114,7 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any],
         if counts != {2}:
             raise UsageError(
                 f"AUC compares two classes, and the model has {max(counts, default=0)}.",
-                hint="use --metric accuracy or --metric f1",
+                hint="use --metric accuracy or --metric f1-macro",
             )
         scores = [float(prediction.scores[positive]) for prediction in predictions if prediction.scores is not None]
         return auc(scores, labels, positive=positive)
@@ -117,7 +126,9 @@ def check_metric(metric: str, known: Sequence[str], task: str) -> str:
     """Return `metric` if the task can compute it. Raises UsageError otherwise."""
     if metric not in known:
         what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"unknown metric '{metric}'"
-        raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"metrics of {task}: {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"{what}.{nearest(metric, known, ALIASES)}", hint=f"metrics of {task}: {', '.join(known) or 'none'}"
+        )
     return metric
 
 
@@ -152,6 +163,8 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _same_length(values: Sequence[Any], labels: Sequence[Any]) -> None:
     if len(values) != len(labels):
-        raise UsageError(f"there are {len(values)} predictions and {len(labels)} labels.")
+        raise UsageError(
+            f"there are {len(values)} predictions and {len(labels)} labels.", hint="give one label for each sample"
+        )
     if not len(values):
         raise UsageError("a metric needs at least one labelled sample.", hint="give labelled data")

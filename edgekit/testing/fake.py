@@ -90,7 +90,8 @@ class FakeSource:
         if sizes != (len(described.features), len(described.labels)):
             raise UsageError(
                 f"'{path}' has {len(described.features)} features and {len(described.labels)} labels,"
-                f" but its weights have {sizes[0]} and {sizes[1]}."
+                f" but its weights have {sizes[0]} and {sizes[1]}.",
+                hint="write the weights again with the sizes of model.json",
             )
         inputs = TensorSpec("features", "f32", ("batch", sizes[0]))
         model = write_model(
@@ -113,7 +114,10 @@ class FakeSource:
                 f"cannot read the model '{path}': {error}.", hint="give fake:path/to/model.json"
             ) from error
         if not (path.parent / model.weights).is_file():
-            raise UsageError(f"the weights '{model.weights}' are not beside '{path}'.")
+            raise UsageError(
+                f"the weights '{model.weights}' are not beside '{path}'.",
+                hint="copy the weights beside the model's file",
+            )
         return path, model
 
 
@@ -137,7 +141,10 @@ class FakeRound(Record):
         import numpy
 
         if not 2 <= self.bits <= 8:
-            raise UsageError(f"fake-round: bits = {self.bits} is not possible: it must be between 2 and 8.")
+            raise UsageError(
+                f"fake-round: bits = {self.bits} is not possible: it must be between 2 and 8.",
+                hint="set bits = 8 in the recipe",
+            )
         started = time.perf_counter()
         save(workdir / model.part.file, [self._round(layer) for layer in load(model.graph)])
         if model.assets.is_dir():
