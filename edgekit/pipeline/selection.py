@@ -9,7 +9,16 @@ from typing import Any
 from edgekit.pipeline import pruning_gain
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.candidates import BuiltCandidate
-from edgekit.pipeline.objective import GOALS, beaten_by, best, measured, why_lost, why_shipped
+from edgekit.pipeline.objective import (
+    GOALS,
+    beaten_by,
+    best,
+    expected_fastest,
+    faithful,
+    measured,
+    why_lost,
+    why_shipped,
+)
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.repair import SUFFIX
 from edgekit.result.report import Candidate, Tuning
@@ -25,7 +34,8 @@ def select(plan: Plan, built: Sequence[BuiltCandidate]) -> tuple[list[Candidate]
     eligible = [candidate for candidate in passing if not candidate.planned.baseline]
     baselines = [candidate for candidate in passing if candidate.planned.baseline and candidate.p50_ms is not None]
     compared = measured(eligible, objective)
-    winner = best(compared, objective) if compared else (eligible[0] if eligible else None)
+    alike = [] if compared or not eligible else expected_fastest(eligible)
+    winner = best(compared, objective) if compared else (faithful(alike) if alike else None)
     # Who asks for the smallest gets it though it be slower than full precision: the report says by how much.
     timed = winner is not None and winner.measurement is not None and GOALS[objective].timed
     quicker = beaten_by(winner, baselines, objective) if winner and timed else None
@@ -37,7 +47,7 @@ def select(plan: Plan, built: Sequence[BuiltCandidate]) -> tuple[list[Candidate]
         if candidate.planned.baseline:
             status, reason = "baseline", reason or "measured for comparison"
         elif candidate is winner:
-            status, reason = "shipped", _why_shipped(plan, candidate, compared, baselines)
+            status, reason = "shipped", _why_shipped(plan, candidate, compared, baselines, alike)
             if quicker:
                 status, reason = "slower", why_lost(candidate, quicker, objective)
         elif status == "passed" and winner is not None:
@@ -70,13 +80,19 @@ def _standing(plan: Plan, candidate: BuiltCandidate) -> tuple[str, str]:
 
 
 def _why_shipped(
-    plan: Plan, candidate: BuiltCandidate, compared: Sequence[BuiltCandidate], baselines: Sequence[BuiltCandidate]
+    plan: Plan,
+    candidate: BuiltCandidate,
+    compared: Sequence[BuiltCandidate],
+    baselines: Sequence[BuiltCandidate],
+    alike: Sequence[BuiltCandidate],
 ) -> str:
     if any(candidate is other for other in compared):
         return why_shipped(candidate, compared, plan.project.objective, beside=baselines)
     why = "; ".join(plan.mismatches) or "measuring was switched off"
     if candidate.compiled.built.portable and not plan.mismatches:
         why = "its engine is built by `edgekit finish`"
+    if len(alike) > 1:
+        return f"the closest to the original of those that are expected to be the fastest; not measured ({why})"
     return f"first in the target's order of those that pass; not measured ({why})"
 
 

@@ -15,7 +15,7 @@ from edgekit import bench, registry
 from edgekit._record import digest_of
 from edgekit.errors import EdgekitError
 from edgekit.evaluation.deviation import Deviation
-from edgekit.pipeline import bench_inputs, candidates
+from edgekit.pipeline import bench_inputs, blame, candidates
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -146,10 +146,10 @@ def _compared(variant: Variant, outcome: bench.Outcome, default: bench.Outcome) 
 
 def _differs(export: Export, shipped: BuiltCandidate, payload: Payload) -> str:
     """Return how far the outputs are from those of the default options; empty where it is rounding."""
-    backend, deviation = registry.backend(shipped.planned.backend), Deviation()
+    backend, deviation = shipped.planned.backend, Deviation()
     with (
-        Runner({MODEL: backend.open(shipped.compiled.payload)}) as default,
-        Runner({MODEL: backend.open(payload)}) as other,
+        Runner({MODEL: blame.open_session(backend, shipped.compiled.payload)}) as default,
+        Runner({MODEL: blame.open_session(backend, payload)}) as other,
     ):
         for index in range(min(SAMPLES, len(export.reference))):
             trace = [inference.call for inference in export.reference[index]]

@@ -122,7 +122,17 @@ def verdict(report: Report) -> tuple[str, str]:
         return "FAILED", f"{subject}: " + ("nothing was shipped" if report.shipped is None else "a budget was missed")
     if report.shipped is None:
         return "NOTHING SHIPPED", subject
-    return "SHIPPED", f"{clean(report.shipped.name)}: {subject}"
+    return (PREPARED if prepared(report) else "SHIPPED"), f"{clean(report.shipped.name)}: {subject}"
+
+
+PREPARED = "PREPARED, not measured"
+
+
+def prepared(report: Report) -> bool:
+    """Return whether an export is for a device elsewhere: there it is measured whether another candidate is faster."""
+    shipped = report.shipped
+    elsewhere = report.kind == "export" and report.evidence in ("parsed", "aot_compiled")
+    return elsewhere and shipped is not None and shipped.measurement is None
 
 
 def speed(report: Report) -> str | None:

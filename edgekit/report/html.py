@@ -131,7 +131,7 @@ def _candidates(report: Report) -> str:
 
 
 def _candidate(report: Report, candidate: Candidate, longest: float, metric: str) -> str:
-    row = candidates.row(candidate, figures.reference_p50(report))
+    row = candidates.row(candidate, figures.reference_p50(report), prepared=figures.prepared(report))
     bad = candidate.status not in ("shipped", "passed", "baseline")
     kind = "shipped" if candidate.status == "shipped" else "bad" if bad else ""
     p50, p90 = figures.percentile(candidate, "p50"), figures.percentile(candidate, "p90")

@@ -11,7 +11,13 @@ from edgekit.report.candidates import Row
 from edgekit.result.report import Candidate, Report
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
-_STATUS_COLOUR = {"shipped": "green", "failed gate": "red", "over budget": "yellow", "build failed": "red"}
+_STATUS_COLOUR = {
+    "shipped": "green",
+    "prepared": "green",
+    "failed gate": "red",
+    "over budget": "yellow",
+    "build failed": "red",
+}
 _REASON_LEAST = 32
 """Least width of a column of reasons; below it each reason is written under its row."""
 _LAYERS_SHOWN = 15

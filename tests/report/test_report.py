@@ -35,6 +35,17 @@ def failed(report: Report) -> Report:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_what_was_never_measured_on_its_device_is_prepared_and_not_shipped(form, report):
+    shipped = replace(report.shipped, measurement=None)
+    others = tuple(c for c in report.candidates if c.status != "shipped")
+    elsewhere = replace(report, evidence="parsed", candidates=(shipped, *others))
+    page = plain(FORMS[form](elsewhere))
+    assert "prepared, not measured" in page.lower() and "SHIPPED" not in page
+    assert figures.verdict(replace(elsewhere, evidence="built_on_device"))[0] == "SHIPPED", "--no-bench on the device"
+    assert figures.verdict(report)[0] == "SHIPPED"
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_every_format_shows_everything(form, report):
     page = plain(FORMS[form](report))
     for candidate in report.candidates:
