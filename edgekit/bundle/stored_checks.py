@@ -17,6 +17,14 @@ ROUNDING = 1e-3
 """What another processor's order of sums may add to the deviation that the bundle had at export."""
 
 
+def limit(at_export: float) -> float:
+    """Return the greatest deviation on this machine: twice that at export, but always nearer to it than to 1, which is
+    that of outputs without any content (all zero).
+    """
+    allowed = 2 * at_export + ROUNDING
+    return min(allowed, (at_export + 1) / 2) if at_export < 1 else allowed
+
+
 def checks(deviation: Deviation, at_export: float, exported: Quality | None) -> tuple[Check, ...]:
     """Return the checks of what the stored samples gave here; `at_export` is the bundle's deviation over all."""
     return (_furthest(deviation, at_export, exported), *_sizes(deviation, exported))
@@ -28,16 +36,14 @@ def _furthest(deviation: Deviation, at_export: float, exported: Quality | None) 
     named = [] if exported is None else [part for part in exported.outputs if part.stored is not None]
     here = deviation.parts(named)
     pairs = [(new.name, new.rel_l2, max(old.rel_l2, old.stored or 0.0)) for old, new in zip(named, here, strict=True)]
-    name, value, before = max(
-        [*pairs, ("", deviation.pooled, at_export)], key=lambda each: each[1] / (2 * each[2] + ROUNDING)
-    )
-    limit = 2 * before + ROUNDING
+    name, value, before = max([*pairs, ("", deviation.pooled, at_export)], key=lambda each: each[1] / limit(each[2]))
+    allowed = limit(before)
     value = value if deviation.finite else math.inf
     where = f" in '{name}'" if len(pairs) > 1 and name else ""
     meaning = (
-        f"relative L2 {value:.2g}{where} to the original's outputs; {before:.2g} at export, at most {limit:.2g} here"
+        f"relative L2 {value:.2g}{where} to the original's outputs; {before:.2g} at export, at most {allowed:.2g} here"
     )
-    return Check(STORED, value, limit, value <= limit, meaning)
+    return Check(STORED, value, allowed, value <= allowed, meaning)
 
 
 def _sizes(deviation: Deviation, exported: Quality | None) -> tuple[Check, ...]:

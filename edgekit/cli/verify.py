@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 )
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @options.data_options
-@click.option(
-    "--max-drop", cls=Option, metavar="X", type=click.FloatRange(min=0), group="Budget", unset="0.01, one point",
-    help="The loss of the metric that is allowed, absolute.",
-)  # fmt: skip
+@options.drop_option
 @options.device_options
 @options.report_option
 @options.output_options
@@ -48,7 +45,10 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
 
     check_files(given["report_files"])
     if given["data"] is None and (stray := sorted(set(command_line.typed(ctx)) & _OF_DATA)):
-        raise UsageError(f"--{stray[0].replace('_', '-')} needs --data, which is not given.")
+        raise UsageError(
+            f"--{stray[0].replace('_', '-')} needs --data, which is not given.",
+            hint="add --data with the samples of the export, or leave the option out",
+        )
     if given["device"]:
         return _verdict(_on_device(ctx, (bundle,), given), bundle, given)
     with output.job(given) as work:

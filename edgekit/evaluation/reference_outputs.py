@@ -22,7 +22,7 @@ from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.evaluation import repeatable
 from edgekit.evaluation.free_sizes import FreeSizes, free_sizes
-from edgekit.model import Original, Part
+from edgekit.model import Original, OriginalOfParts, Part
 from edgekit.progress import Progress
 from edgekit.tasks.task import Inference, Task, drive
 
@@ -157,17 +157,21 @@ def _inferences(original: Original, task: Task, sample: Sample, index: int, samp
     error for the first is raised.
     """
     try:
-        return drive(task, sample, lambda part, feeds: _run(original, feeds, index, samples.source))
+        if isinstance(original, OriginalOfParts):
+            original.start()
+        return drive(task, sample, lambda part, feeds: _run(original, part, feeds, index, samples.source))
     except UnreadableImage as fault:
         check_pictures(samples, first=fault)
         raise
 
 
-def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source: str) -> dict[str, np.ndarray]:
+def _run(
+    original: Original, part: str, feeds: Mapping[str, np.ndarray], index: int, source: str
+) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        outputs = original.run(feeds)
+        outputs = original.run_part(part, feeds) if isinstance(original, OriginalOfParts) else original.run(feeds)
     except (UnsupportedError, EnvironmentFault):
         raise
     except Exception as error:  # raised by the user's own code or framework: any exception is possible

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.evaluation.deviation import Deviation
-from edgekit.model import Original
+from edgekit.model import Original, OriginalOfParts
 from edgekit.tasks.task import Inference
 
 if TYPE_CHECKING:
@@ -41,10 +41,14 @@ class Seeded(Protocol):
 
 def check(original: Original, trace: Sequence[Inference]) -> None:
     """Run the calls of one sample again. Raises UnsupportedError where the outputs are others."""
+    if isinstance(original, OriginalOfParts):
+        original.start()
     for inference in trace[:CALLS]:
         feeds = inference.feeds
         if isinstance(original, Seeded):
             runs = original.run_seeded(feeds, 1), original.run_seeded(feeds, 2)
+        elif isinstance(original, OriginalOfParts):
+            runs = dict(inference.outputs), original.run_part(inference.part, feeds)
         else:
             runs = dict(inference.outputs), original.run(feeds)
         name, difference = _difference(*runs)

@@ -76,7 +76,8 @@ busy process). The rule is fixed, because the number of threads changes the last
 
 
 @contextlib.contextmanager
-def _limited_threads(module: Any) -> Iterator[None]:
+def limited_threads(module: Any) -> Iterator[None]:
+    """Run on one thread a module of up to ONE_THREAD_WEIGHTS."""
     import torch
 
     before = torch.get_num_threads()
@@ -107,7 +108,7 @@ class TorchOriginal:
 
         tensors = to_torch(feeds)
         try:
-            with torch.inference_mode(), _limited_threads(self.module):
+            with torch.inference_mode(), limited_threads(self.module):
                 outputs = self.outputs(tensors)
         except Exception as error:  # the model's own code can raise anything
             raise BuildError(f"the original model does not run: {first_line(error)}") from error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgekit import registry
 from edgekit.errors import BuildError, DeviceError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.plugin import LayerTime, Payload, Precision, Session, Stateful
+from edgekit.plugin import Backend, LayerTime, Payload, Precision, Session, Stateful
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,11 +58,22 @@ def _original(fault: EdgekitError) -> EdgekitError:
     return cause if names_it and isinstance(cause, EdgekitError) else fault
 
 
-def open_session(backend: str, payload: Payload) -> Session:
-    """Open a payload; what its session raises is blamed on the candidate."""
-    with blamed(backend, "to open the model"):
-        session = registry.backend(backend).open(payload)
-    return _StatefulBlamed(session, backend) if isinstance(session, Stateful) else _Blamed(session, backend)
+def guarded(backend: str) -> Backend:
+    """Return a backend that opens sessions whose errors are those of a candidate."""
+    return cast(Backend, _Opener(backend))
+
+
+class _Opener:
+    """The part of a backend that opens what was built."""
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+
+    def open(self, payload: Payload) -> Session:
+        with blamed(self._backend, "to open the model"):
+            session = registry.backend(self._backend).open(payload)
+        kind = _StatefulBlamed if isinstance(session, Stateful) else _Blamed
+        return kind(session, self._backend)
 
 
 class _Blamed:

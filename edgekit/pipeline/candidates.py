@@ -6,10 +6,9 @@ Measuring and choosing among those that were built come after: `run.py`, `select
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit import bench, cache
 from edgekit._record import digest_of
@@ -21,14 +20,10 @@ from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable
 from edgekit.plugin import Precision
-from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
+from edgekit.project import DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Mixed, Quality, Repair
-from edgekit.runner import Runner
-from edgekit.spec import MODEL
-
-if TYPE_CHECKING:
-    import numpy as np
+from edgekit.runner import Fed
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class BuiltCandidate:
     def measurement(self) -> Measurement | None:
         return self.outcome.measurement if self.outcome else None
 
-    def entry(self, name: str, feeds: Mapping[str, np.ndarray], batch: int = 1) -> bench.Entry:
-        """Return what the benchmark needs to time it on `feeds`, a batch of so many samples."""
-        return bench.Entry(name, self.planned.backend, self.compiled.payload, feeds, batch)
+    def entry(self, name: str, fed: Fed, batch: int = 1) -> bench.Entry:
+        """Return what the benchmark needs to time it on `fed`, a batch of so many samples."""
+        return bench.Entry(name, self.planned.backend, self.compiled.program, fed, batch)
 
 
 def build_all(export: Export) -> tuple[list[BuiltCandidate], list[Candidate]]:
@@ -99,7 +94,8 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
         return judge(export, changed, export.builder.build(start, changed, export.evaluation.feeds))
 
     first = build_and_judge(planned)
-    if first.quality.ok or planned.baseline or not (mend and export.plan.project.repair) or not repairable(planned):
+    mend = mend and export.plan.project.repair and len(export.model.parts) == 1
+    if first.quality.ok or planned.baseline or not mend or not repairable(planned):
         return [first]
     try:
         attempts, repaired = repair(export, planned, start, build_and_judge)
@@ -114,11 +110,10 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
     project = export.plan.project
 
     # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
-    off_target = bool(export.plan.mismatches) or compiled.built.portable
+    off_target = bool(export.plan.mismatches) or compiled.portable
 
     def check(work: Path) -> None:
-        session = blame.open_session(planned.backend, replace(compiled.payload, off_target=off_target))
-        with Runner({MODEL: session}) as runner:
+        with compiled.program.open(blame.guarded(planned.backend), off_target=off_target) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
                 runner,
@@ -127,7 +122,7 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
                 export.reference,
                 export.progress,
                 title,
-                export.model.part,
+                export.model.part if len(export.model.parts) == 1 else None,
             )
             precision = runner.precision
             if off_target:
@@ -141,7 +136,7 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
     quality = gate.gate(
         Quality.from_dict(judged["quality"]),
         compiled.model.precision,
-        max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
+        max_drop=project.allowed_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
         retrained=bool(recipe_passes.before_export(planned.recipe)),
     )

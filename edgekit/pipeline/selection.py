@@ -89,7 +89,7 @@ def _why_shipped(
     if any(candidate is other for other in compared):
         return why_shipped(candidate, compared, plan.project.objective, beside=baselines)
     why = "; ".join(plan.mismatches) or "measuring was switched off"
-    if candidate.compiled.built.portable and not plan.mismatches:
+    if candidate.compiled.portable and not plan.mismatches:
         why = "its engine is built by `edgekit finish`"
     if len(alike) > 1:
         return f"the closest to the original of those that are expected to be the fastest; not measured ({why})"
@@ -114,12 +114,12 @@ def _reported(plan: Plan, candidate: BuiltCandidate, status: Any, reason: str) -
         reason=reason,
         asked=candidate.compiled.model.precision,
         # What this machine's kernels do says nothing of another's.
-        effective=None if plan.mismatches or candidate.compiled.built.portable else candidate.effective,
+        effective=None if plan.mismatches or candidate.compiled.portable else candidate.effective,
         size_mb=candidate.compiled.size_mb,
         quality=candidate.quality,
         measurement=candidate.measurement,
         layers=candidate.outcome.layers if candidate.outcome else (),
-        notes=(*candidate.notes, *candidate.compiled.built.notes),
+        notes=(*candidate.notes, *candidate.compiled.notes),
         repair=candidate.repair,
         mixed=candidate.mixed,
     )

@@ -24,6 +24,7 @@ from edgekit.pipeline.plan import Plan
 from edgekit.plugin import Evidence
 from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report
+from edgekit.spec import MODEL
 
 STORED_SAMPLES = 4
 STORED_BYTES = 4_000_000
@@ -44,7 +45,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
     return Report(
         kind="export",
         model=project.model or "live module",
-        task=export.evaluation.task_name,
+        task=export.evaluation.shipped.task,
         target=plan.target.name,
         evidence=evidence,
         environment=bench.environment(_packages(plan)),
@@ -129,16 +130,15 @@ def write(
 ) -> Bundle:
     """Write the winner's bundle in one move and open it; `force` replaces one that is there."""
     plan, model, evaluation = export.plan, export.model, export.evaluation
-    compiled, built_part = winner.compiled, winner.compiled.built
+    compiled, parts = winner.compiled, [(each.part, each.built, each.folder) for each in winner.compiled.parts]
     if report.evidence == "measured_on_device":
-        built_part = replace(built_part, evidence=report.evidence)
+        parts = [(part, replace(built, evidence=report.evidence), folder) for part, built, folder in parts]
     with staging.folder(output, force=force) as stage:
-        filled = staging.fill(stage, [(compiled.part, built_part, compiled.folder)], winner.planned.backend)
+        filled = staging.fill(stage, parts, winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
-        if not evaluation.synthetic:
-            evaluation.task.config.save(stage / "assets")
+        evaluation.shipped.save(stage / "assets")
         _write_samples(stage / SAMPLES, export.reference)
         _write_latencies(stage, built)
         manifest = Manifest(
@@ -149,11 +149,11 @@ def write(
             recipe=winner.planned.recipe.name,
             target=plan.target,
             asked=winner.compiled.model.precision,
-            effective=None if plan.mismatches or built_part.portable else winner.effective,
+            effective=None if plan.mismatches or compiled.portable else winner.effective,
             states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
-            deviation=winner.quality.rel_l2,
+            deviation=winner.quality.rel_l2 if winner.quality.pooled is None else winner.quality.pooled,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **filled,
         )
@@ -230,8 +230,9 @@ def _write_samples(folder: Path, reference: ReferenceOutputs) -> None:
             if size > room and index:
                 return
             room -= size
-            np.savez(folder / f"{index}-{step}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
-            np.savez(folder / f"{index}-{step}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
+            name = f"{index}-{step}" + ("" if inference.part == MODEL else f".{inference.part}")
+            np.savez(folder / f"{name}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
+            np.savez(folder / f"{name}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
 
 
 def _write_latencies(stage: Path, built: Sequence[BuiltCandidate]) -> None:

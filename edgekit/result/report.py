@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.model import Step
@@ -76,6 +77,8 @@ class Quality(Record):
     """Each output, and each group of channels whose magnitudes differ."""
     scores: tuple[ScoreShift, ...] = ()
     """How the scores moved, where outputs hold any."""
+    pooled: float | None = None
+    """The relative L2 difference over all outputs together; None in reports of older versions, where `rel_l2` is it."""
     arithmetic: str = ""
     """How the outputs were computed where it was not done as on the target; empty where it was."""
 
@@ -261,20 +264,19 @@ class Report(Record):
         """Return the report of a file, or of a bundle's folder. Raises UsageError for what is not a report."""
         if path.is_dir():
             path = path / "report.json"
-        try:
-            data = json.loads(path.read_text())
-        except FileNotFoundError as error:
+        if not path.exists():
             raise UsageError(
                 f"the report '{path}' does not exist.", hint="give a report.json, or the folder of a bundle"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the report '{path}': {error}.") from error
+            )
+        hint = "give a report.json that edgekit wrote, or the folder of a bundle"
+        data = read_json(path, "the report", hint=hint)
         if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
             raise UsageError(
-                f"'{path}' has report schema {data['schema']}, this edgekit reads up to {SCHEMA}.",
+                f"'{path}' has report schema {str(data['schema'])[:20]}, this edgekit reads up to {SCHEMA}.",
                 hint="pip install --upgrade edgekit",
             )
-        return cls.from_dict(data, str(path))
+        with guard(f"the report '{path}'", hint=hint):
+            return cls.from_dict(data, str(path))
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,9 @@ class OnnxRuntimeSession:
         return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs."""
+        """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs; threads that
+        share the call take turns.
+        """
         import numpy as np
 
         session = self._open_session()
@@ -122,13 +125,14 @@ class OnnxRuntimeSession:
                 binding.bind_ortvalue_output(spec.name, buffer)
             else:
                 binding.bind_output(spec.name)
-        call = session.run_with_iobinding
+        call, turn = session.run_with_iobinding, threading.Lock()
 
         def bound() -> None:
             if self._session is None:
                 values.clear()
                 raise _closed()
-            call(binding)
+            with turn:
+                call(binding)
 
         return bound
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,33 +110,34 @@ class OpenVinoSession:
         self._output_ports = [
             (spec.name, _port(payload, spec, place, ports[1])) for place, spec in enumerate(self.outputs)
         ]
-        self._request: Any = self._compiled.create_infer_request()
-        self._buffers: dict[str, np.ndarray] = {}
         self._tensor = runtime().Tensor
+        self._idle = [self._request()]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; the outputs belong to the caller."""
-        request = self._request
-        if request is None:
-            raise _closed()
+        idle = self._idle
         self._check(feeds)
-        self._set_inputs(request, feeds, self._buffers)
         try:
+            request = idle.pop()  # of this call alone: another thread takes another
+        except IndexError:
+            request = self._request()
+        try:
+            request.set_inputs(feeds)
             # The results are copies, in the order of the compiled model's outputs.
             results = tuple(request.infer().values())
         except Exception as error:
             raise _run_fault(error) from error
+        finally:
+            idle.append(request)
         return {name: results[port] for name, port in self._output_ports}
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Return a call on a request of its own, whose input tensors are set."""
-        if self._compiled is None:
-            raise _closed()
+        """Return a call on a request of its own, whose input tensors are set; threads that share it take turns."""
+        self._open_model()
         self._check(feeds)
-        request = self._compiled.create_infer_request()
-        buffers: dict[str, np.ndarray] = {}
-        self._set_inputs(request, feeds, buffers)
-        infer = request.infer
+        request = self._request()
+        request.set_inputs(feeds)
+        infer, turn = request.infer, threading.Lock()
         try:
             infer(share_outputs=True)  # faults are raised before anything is timed
         except Exception as error:
@@ -143,26 +145,25 @@ class OpenVinoSession:
 
         def bound() -> None:
             if self._compiled is None:
-                buffers.clear()
+                request.forget_inputs()
                 raise _closed()
-            infer(share_outputs=True)
+            with turn:
+                infer(share_outputs=True)
 
         return bound
 
     @property
     def threads(self) -> int | None:
         """Return how many threads an inference uses; None where the device is not a processor."""
-        if self._compiled is None:
-            raise _closed()
-        return int(self._compiled.get_property("INFERENCE_NUM_THREADS")) if self._options.on_cpu else None
+        compiled = self._open_model()
+        return int(compiled.get_property("INFERENCE_NUM_THREADS")) if self._options.on_cpu else None
 
     @property
     def precision(self) -> Precision:
         """Return the type in which each compiled layer computes, from the executable graph."""
-        if self._compiled is None:
-            raise _closed()
-        inference = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        precision = layers.precision(self._compiled.get_runtime_model(), inference)
+        compiled = self._open_model()
+        inference = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        precision = layers.precision(compiled.get_runtime_model(), inference)
         return replace(precision, emulated=self._emulated) if self._off_target else precision
 
     @property
@@ -176,40 +177,64 @@ class OpenVinoSession:
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
         """Time each layer in a second compiled model, with counters; medians over ten runs."""
-        if self._compiled is None:
-            raise _closed()
+        self._open_model()
         self._check(feeds)
         model = _network(self._main, self._rounded)
         compiled = compile_model(model, self._options, timed=True, off_target=self._off_target)
-        request = compiled.create_infer_request()
-        buffers: dict[str, np.ndarray] = {}
-        self._set_inputs(request, feeds, buffers)
+        request = _Request(compiled.create_infer_request(), self._input_ports, self._tensor)
+        request.set_inputs(feeds)
         runs = []
         try:
             for _ in range(WARMUP_RUNS + PROFILED_RUNS):
                 request.infer(share_outputs=True)
-                runs.append(request.profiling_info)
+                runs.append(request.profile())
         except Exception as error:
             raise _run_fault(error) from error
         return layers.layer_times(runs[WARMUP_RUNS:], compiled.get_runtime_model())
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
-        self._request = None
         self._compiled = None
-        self._buffers.clear()
+        self._idle = []  # a call that runs in another thread returns its request to the list that it took it from
 
-    def _set_inputs(self, request: Any, feeds: Mapping[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
+    def _open_model(self) -> Any:
+        compiled = self._compiled
+        if compiled is None:
+            raise _closed()
+        return compiled
+
+    def _request(self) -> _Request:
+        return _Request(self._open_model().create_infer_request(), self._input_ports, self._tensor)
+
+
+class _Request:
+    """An inference request with the memory of its inputs, for one call at a time."""
+
+    def __init__(self, request: Any, ports: Sequence[tuple[str, int]], tensor: Any) -> None:
+        self.infer = request.infer
+        self._request = request
+        self._ports = ports
+        self._tensor = tensor
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def set_inputs(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Copy the feeds into memory shared with the request: a new tensor costs more than copying a small one."""
         import numpy as np
 
-        for name, port in self._input_ports:
+        for name, port in self._ports:
             array = feeds[name]
-            buffer = buffers.get(name)
+            buffer = self._buffers.get(name)
             if buffer is None or buffer.shape != array.shape:
-                buffer = buffers[name] = np.empty(array.shape, array.dtype)
-                request.set_input_tensor(port, self._tensor(buffer, shared_memory=True))
+                buffer = self._buffers[name] = np.empty(array.shape, array.dtype)
+                self._request.set_input_tensor(port, self._tensor(buffer, shared_memory=True))
             np.copyto(buffer, array)
+
+    def forget_inputs(self) -> None:
+        self._buffers.clear()
+
+    def profile(self) -> Any:
+        """Return the times of the last inference's layers."""
+        return self._request.profiling_info
 
 
 def _open(payload: Payload, options: Options, rounded: str | None) -> Any:
