@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgekit import bench
 from edgekit.pipeline import pruning_gain
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -21,6 +22,7 @@ from edgekit.pipeline.objective import (
 )
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.repair import SUFFIX
+from edgekit.result.measurement import Speed
 from edgekit.result.report import Candidate, Tuning
 
 
@@ -52,8 +54,18 @@ def select(plan: Plan, built: Sequence[BuiltCandidate]) -> tuple[list[Candidate]
                 status, reason = "slower", why_lost(candidate, quicker, objective)
         elif status == "passed" and winner is not None:
             reason = why_lost(candidate, winner, objective)
-        candidates.append(_reported(plan, candidate, status, reason))
+        behind = None if winner is None or candidate is winner else _behind(winner, candidate)
+        candidates.append(replace(_reported(plan, candidate, status, reason), behind=behind))
     return candidates, None if quicker else winner
+
+
+def _behind(winner: BuiltCandidate, candidate: BuiltCandidate) -> Speed | None:
+    """Return how many times as fast the winner is; None where the two were not measured in the same rounds."""
+    first, second = winner.outcome, candidate.outcome
+    if first is None or second is None or not {r.cycle for r in first.rounds} & {r.cycle for r in second.rounds}:
+        return None
+    compared = bench.faster(first, second)
+    return Speed(compared.ratio, compared.low, compared.high)
 
 
 def with_tuning(shipped: Candidate, candidate: BuiltCandidate, tuning: Tuning | None) -> Candidate:

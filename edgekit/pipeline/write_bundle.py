@@ -54,6 +54,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
         data=export.evaluation.sources,
         lineage=export.model.steps,
         notes=tuple(notes),
+        noisy=any(c.measurement is not None and c.measurement.noise.noisy for c in candidates),
         failures=() if shipped else tuple(f"{c.name}: {c.reason}" for c in candidates if c.status != "baseline"),
     )
 
