@@ -22,7 +22,7 @@ from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError, nearest
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Part, Reference
-from edgekit.pipeline import recipe_passes
+from edgekit.pipeline import blame, recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.plugin import Built, Pass, Payload, Source
@@ -228,7 +228,8 @@ class Builder(contextlib.ExitStack):
     def compiled(self, model: Model, candidate: PlannedCandidate) -> CompiledPart:
         """Compile a typed model of one part with the candidate's backend. Raises UnsupportedError or BuildError."""
         backend, target = registry.backend(candidate.backend), self.plan.target
-        support = backend.supports(model, target)
+        with blame.blamed(candidate.backend, "to check the model"):
+            support = backend.supports(model, target)
         if not support.ok:
             raise UnsupportedError(
                 "; ".join(support.problems),
@@ -248,7 +249,8 @@ class Builder(contextlib.ExitStack):
 
         def make(work: Path) -> Path | None:
             (work / "payload").mkdir()
-            with self.progress.step(f"building {candidate.name}"):
+            title = f"building {candidate.name}"
+            with self.progress.step(title), blame.blamed(candidate.backend, blame.BUILDING):
                 built = backend.build(model, target, options, work / "payload")
             (work / "built.json").write_text(json.dumps(built.to_dict()))
             if built.cacheable:
