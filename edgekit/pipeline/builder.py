@@ -127,11 +127,22 @@ class Builder(contextlib.ExitStack):
         return self._known_sizes(self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work)))
 
     def _known_sizes(self, model: Model) -> Model:
-        """Raise UsageError for a size that the user names and neither the graph nor the target has."""
+        """Raise UsageError for a size that the user names and neither the graph nor the target has, and for one that
+        the graph fixes otherwise.
+        """
         sizes = model.input_hints.free_sizes
         known = {*(sizes or ()), *self.plan.target.shapes}
-        for name in self.plan.project.shapes:
-            if sizes is not None and name not in known:
+        firsts = {spec.shape[0] for part in model.parts for spec in part.inputs if spec.shape}
+        for name, size in self.plan.project.shapes.items():
+            if sizes is None or name in sizes:
+                continue
+            if name in known and (size == "dynamic" or (name == "batch" and firsts != {size})):
+                fixed = f": it is fixed at {' and '.join(sorted(map(str, firsts)))}" if name == "batch" else ""
+                raise UsageError(
+                    f"--shape {name}={size} cannot be applied, as the model has no free size '{name}'{fixed}.",
+                    hint="export the model again with that size free, or leave --shape out",
+                )
+            if name not in known:
                 raise UsageError(
                     f"the model has no free size '{name}'.{nearest(name, known)}",
                     hint=f"its free sizes: {', '.join(sizes) or 'none, every size is fixed'}",
