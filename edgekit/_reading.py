@@ -12,7 +12,7 @@ import json
 import math
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgekit.errors import ArtifactError, EdgekitError, UsageError
@@ -70,6 +70,17 @@ def reason(error: Exception) -> str:
     if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError, KeyError, IndexError)):
         return f"it is damaged or cut short ({error or type(error).__name__})"[:200]
     return (str(error) or type(error).__name__)[:200].rstrip(".")
+
+
+def inside(folder: Path, name: str) -> bool:
+    """Return whether `name` is a file's path relative to a folder and, with links followed, inside it."""
+    path = PurePosixPath(name)
+    try:
+        return (
+            not path.is_absolute() and ".." not in path.parts and folder.resolve() in (folder / name).resolve().parents
+        )
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, links in a circle
+        return False
 
 
 def read_bytes(path: Path, what: str, *, most: int, fault: Fault = UsageError, hint: str | None = None) -> bytes:

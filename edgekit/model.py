@@ -42,6 +42,19 @@ class Original(Protocol):
         ...
 
 
+@runtime_checkable
+class OriginalOfParts(Protocol):
+    """An original of several parts, which keeps its own states from call to call; `run` runs its first part."""
+
+    def start(self) -> None:
+        """Forget every state, as before the first call of a sample."""
+        ...
+
+    def run_part(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one part and return its outputs, without those that are states, by the names in its graph."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reference(Record):
     """Which model to load, and what the user allows while loading it."""
@@ -122,6 +135,11 @@ class Part(Record):
                         f"{nearest(tensor, names)}",
                         hint=f"its {kind}s: {', '.join(names) or 'none'}",
                     )
+
+    @property
+    def fed(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a caller feeds: those that are not states."""
+        return tuple(spec for spec in self.inputs if spec.name not in self.reads)
 
 
 @dataclass(frozen=True)
@@ -229,10 +247,16 @@ class Model(Record):
             )
         return self.parts[0]
 
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for: those of the first part, which are not states."""
+        return self.parts[0].fed
+
     def only(self, name: str) -> Model:
         """Return the model of one part, with the states that it reads or writes: a backend builds such models.
 
-        Raises UsageError for a part that the model does not have.
+        Of several parts, each in a folder of its own, it is the model in that folder, which has no assets. Raises
+        UsageError for a part that the model does not have.
         """
         if [part.name for part in self.parts] == [name]:
             return self
@@ -244,7 +268,13 @@ class Model(Record):
                 hint=f"its parts: {', '.join(names) or 'none'}",
             )
         own = {*part.reads.values(), *part.writes.values()}
-        return replace(self, parts=(part,), states=tuple(state for state in self.states if state.name in own))
+        file = PurePosixPath(part.file)
+        return replace(
+            self,
+            parts=(replace(part, file=file.name),),
+            states=tuple(state for state in self.states if state.name in own),
+            folder=self.folder / file.parent,
+        )
 
     @property
     def graph(self) -> Path:

@@ -27,7 +27,7 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 EXAMPLES = {path.name: path.parent for path in sorted(ROOT.glob("tests/examples/*/edgekit_*"))}
 
 LAYERS = (
-    {"_files", "_privacy", "_process", "_reading", "_version", "errors", "progress"},
+    {"_files", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
     {"_record", "_requirement", "_share", "_toml", "embedded"},
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},

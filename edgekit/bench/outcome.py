@@ -13,6 +13,7 @@ from edgekit.data import Sample
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload
 from edgekit.result.measurement import Measurement, Scenario
+from edgekit.runner import Fed, Program
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
@@ -109,9 +110,10 @@ class Entry:
     name: str
     backend: str
     """A registered backend's name, or `package.module:Class`."""
-    payload: Payload
-    feeds: Mapping[str, np.ndarray] | Path
-    """Input name to array, or an npz file of those."""
+    payload: Payload | Program
+    """One graph, or the parts of a model."""
+    feeds: Fed | Path
+    """Input name to array, or an npz file of those; of several parts the calls of one sample."""
     batch: int = 1
     """Samples in the feeds; throughput counts each of them."""
     python: Path | None = None
@@ -119,9 +121,9 @@ class Entry:
     raw: RawSample | None = None
     """The sample to measure from end to end too, if any."""
 
-    def arrays(self) -> Mapping[str, np.ndarray]:
+    def arrays(self) -> Fed:
         """Return the feeds. Raises UsageError when their file cannot be read."""
-        if isinstance(self.feeds, Mapping):
+        if not isinstance(self.feeds, Path):
             return self.feeds
         import numpy as np
 

@@ -12,6 +12,7 @@ Opening it checks every hash and every requirement before anything is loaded; `s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgekit.bundle.requirements import unmet, unmet_by_processor, unmet_require
 from edgekit.bundle.session import BundleSession
 from edgekit.errors import ArtifactError
 from edgekit.plugin import Payload
-from edgekit.runner import Runner
+from edgekit.runner import Program, Runner
 from edgekit.spec import MODEL
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ __all__ = [
 
 REPORT = "report.json"
 
+_CALL = re.compile(rf"{SAMPLES}/(\d+)-(\d+)(?:\.(.+))?\.inputs\.npz$")
+"""The feeds of a call: the sample, its place in the trace, and its part where that is not `model`."""
+
+
+@dataclass(frozen=True)
+class StoredCall:
+    """A call of the original that is stored in the bundle, and its outputs."""
+
+    part: str
+    feeds: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -65,8 +78,15 @@ class Bundle:
     @property
     def payload(self) -> Payload:
         """Return the payload to open. Raises ArtifactError for a bundle of several parts."""
-        bundled = only_part(self.path, self.manifest.parts)
-        return Payload(self.path, bundled.payload, bundled.part, bundled.options)
+        only_part(self.path, self.manifest.parts)
+        return self.program.payloads[0]
+
+    @property
+    def program(self) -> Program:
+        """Return the payload of every part, and the states."""
+        parts = self.manifest.parts
+        payloads = (Payload(self.path, each.payload, each.part, each.options) for each in parts)
+        return Program(tuple(payloads), self.manifest.states)
 
     @property
     def size_mb(self) -> float:
@@ -83,8 +103,9 @@ class Bundle:
         return BundleSession(registry.backend(self.manifest.backend).open(self.payload))
 
     def runner(self) -> Runner:
-        """Load every part and return their runner. Raises what `session` raises."""
-        return Runner({MODEL: self.session()})
+        """Load every part and return their runner. Raises EnvironmentFault or ArtifactError, as `session`."""
+        self.check_finished()
+        return self.program.open(registry.backend(self.manifest.backend))
 
     def check_finished(self) -> None:
         """Raise ArtifactError for a portable bundle, in which nothing can run yet."""
@@ -100,26 +121,47 @@ class Bundle:
 
         assets = self.path / "assets"
         config = tasks.TaskConfig.load(assets) or tasks.TaskConfig(self.manifest.task or "tensor")
-        return tasks.load(config, assets, self.payload.part.inputs)
+        return tasks.load(config, assets, self.program.inputs)
 
     def report(self) -> Report:
-        """Return the report in the bundle, after its hash was compared with the manifest's."""
+        """Return the report in the bundle, after its hash, and those of the latencies that it names, were compared with
+        the manifest's.
+        """
         from edgekit.result.report import Report
 
         integrity.check_file(self.path, self.manifest, REPORT)
         with _reading.guard(f"the report of '{self.path}'", fault=ArtifactError, hint=AGAIN):
-            return Report.load(self.path / REPORT)
+            report = Report.load(self.path / REPORT)
+        for candidate in report.candidates:
+            if candidate.measurement and candidate.measurement.raw_file:
+                integrity.check_file(self.path, self.manifest, candidate.measurement.raw_file)
+        return report
 
     def samples(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """Read the stored samples: feeds, and the original model's outputs on them. Raises ArtifactError for a damaged
-        one, or one without outputs.
+        """Read the stored samples: feeds, and the original model's outputs on them, of every call in order. Raises what
+        `traces` raises.
+        """
+        return [(call.feeds, call.outputs) for trace in self.traces() for call in trace]
+
+    def traces(self) -> list[list[StoredCall]]:
+        """Read the calls of each stored sample in order. Raises ArtifactError for a damaged one, or one without
+        outputs.
         """
 
         def arrays(name: str) -> dict[str, np.ndarray]:
             integrity.check_file(self.path, self.manifest, name)
-            return _reading.read_arrays(self.path / name, "the sample", fault=ArtifactError, hint=AGAIN)
+            read = _reading.read_arrays(self.path / name, "the sample", fault=ArtifactError, hint=AGAIN)
+            if odd := [key for key, array in read.items() if array.dtype.kind in "cmM"]:
+                raise ArtifactError(f"the sample '{name}' holds no numbers: {read[odd[0]].dtype}.", hint=AGAIN)
+            return read
 
-        return [(arrays(name), arrays(integrity.outputs_of(name))) for name in self.manifest.stored_inputs]
+        traces: dict[str, list[tuple[int, StoredCall]]] = {}
+        for name in self.manifest.stored_inputs:
+            match = _CALL.match(name)
+            sample, place, part = (match[1], int(match[2]), match[3]) if match else (name, 0, None)
+            call = StoredCall(part or MODEL, arrays(name), arrays(integrity.outputs_of(name)))
+            traces.setdefault(sample, []).append((place, call))
+        return [[call for _, call in sorted(trace, key=lambda item: item[0])] for trace in traces.values()]
 
 
 def open(path: str | Path, *, check: bool = True) -> Bundle:
@@ -146,9 +188,9 @@ def open(path: str | Path, *, check: bool = True) -> Bundle:
 
 
 def report_of(path: Path) -> Report:
-    """Return the report of a file, or of a bundle's folder. In a bundle its hash, and those of the latencies that it
-    names, are compared with the manifest's. Raises UsageError for what is not a report, ArtifactError for an altered
-    one.
+    """Return the report of a file, or of a bundle's folder as `Bundle.report` does.
+
+    Raises UsageError for what is not a report, ArtifactError for one that was altered in its bundle.
     """
     from edgekit.result.report import Report
 
@@ -156,12 +198,7 @@ def report_of(path: Path) -> Report:
     in_bundle = (folder / MANIFEST).is_file() and (path.is_dir() or path.name == REPORT)
     if not in_bundle:
         return Report.load(path)
-    bundle = open(folder, check=False)
-    report = bundle.report()
-    for candidate in report.candidates:
-        if candidate.measurement and (name := candidate.measurement.raw_file):
-            integrity.check_file(folder, bundle.manifest, name)
-    return report
+    return open(folder, check=False).report()
 
 
 def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
@@ -169,8 +206,7 @@ def only_part(path: Path, parts: Sequence[BundledPart]) -> BundledPart:
     if len(parts) != 1:
         names = ", ".join(bundled.part.name for bundled in parts)
         raise ArtifactError(
-            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}; "
-            "this edgekit runs bundles of one part.",
-            hint="pip install --upgrade edgekit",
+            f"the bundle '{path}' has {len(parts)} parts{f' ({names})' if names else ''}, not one.",
+            hint="run it with `Bundle.runner()`, or with `edgekit run`",
         )
     return parts[0]

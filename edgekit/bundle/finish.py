@@ -157,7 +157,7 @@ def _verify(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress)
     """Verify the compiled payload on the stored samples, in a process of its own: a new engine may crash."""
     with Worker(manifest.backend) as worker:
         worker.load(Bundle(stage, manifest).payload)
-        quality = on_stored_samples(bundle, lambda _, feeds: worker.run(feeds), progress)
+        quality = on_stored_samples(bundle, worker.replay, progress)
         precision = worker.precision()
     report = verify.verification_report(Bundle(bundle.path, manifest), quality, precision)
     report = replace(report, notes=(*report.notes, *manifest.lineage[-1].notes, _note(manifest.lineage[-1])))

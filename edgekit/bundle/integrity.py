@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from edgekit._reading import inside
 from edgekit._record import digest_of_file
 from edgekit.bundle.manifest import AGAIN, INPUTS, MANIFEST, OUTPUTS, RUNS, File, Manifest
 from edgekit.errors import ArtifactError
@@ -72,8 +73,7 @@ def _is_read(name: str) -> bool:
 def _problem(path: Path, file: File) -> str | None:
     name, place = file.path, path / file.path
     try:
-        inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-        if not inside or path.resolve() not in place.resolve().parents:
+        if not inside(path, name):
             return f"'{name}' is outside the bundle"
         if not place.is_file():
             return f"'{name}' is missing"
@@ -82,8 +82,8 @@ def _problem(path: Path, file: File) -> str | None:
             return f"'{name}' has {size} bytes; in the manifest it has {str(file.bytes)[:20]}"
         if digest_of_file(place) != file.sha256:
             return f"'{name}' was altered: its SHA-256 is not the one in the manifest"
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, links in a circle, no permission
-        return f"'{name[:100]}' cannot be read: {getattr(error, 'strerror', None) or error}"
+    except OSError as error:
+        return f"'{name[:100]}' cannot be read: {error.strerror}"
     return None
 
 

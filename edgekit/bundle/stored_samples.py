@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.bundle import stored_checks
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.manifest import AGAIN
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, UsageError, nearest
 from edgekit.evaluation.deviation import Deviation
-from edgekit.evaluation.free_sizes import free_sizes
+from edgekit.evaluation.free_sizes import FIXED, free_sizes
+from edgekit.model import Part
 from edgekit.progress import Progress
 from edgekit.result.report import Quality
-from edgekit.spec import MODEL, check_feeds
+from edgekit.spec import Call, check_feeds
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.tasks.task import Run
+Replay = Callable[[Sequence[Call]], "Sequence[Mapping[str, np.ndarray]]"]
+"""Runs the calls of one sample and returns the outputs of each."""
 
 
-def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
-    """Run the stored samples with `run` and return how much the outputs deviate from the original's.
+def on_stored_samples(bundle: Bundle, replay: Replay, progress: Progress) -> Quality:
+    """Run the stored samples with `replay` and return how much the outputs deviate from the original's.
 
     Raises ArtifactError for a bundle without stored samples, and for samples that do not fit the model.
     """
-    stored = bundle.samples()
+    stored = bundle.traces()
     if not stored:
         raise ArtifactError(
             f"the bundle '{bundle.path}' has no stored samples, so nothing can be compared.", hint=AGAIN
         )
     _check_deviation(bundle)
-    part, exported = bundle.payload.part, exported_quality(bundle)
-    sizes = free_sizes(part, ((_shapes(feeds), _shapes(outputs)) for feeds, outputs in stored))
+    parts, exported = {each.part.name: each.part for each in bundle.manifest.parts}, exported_quality(bundle)
+    sizes = FIXED
+    if len(parts) == 1:
+        calls = ((_shapes(call.feeds), _shapes(call.outputs)) for trace in stored for call in trace)
+        sizes = free_sizes(bundle.payload.part, calls)
     deviation = Deviation()
     with progress.step("verifying the stored samples", len(stored)) as tick:
-        for index, (feeds, outputs) in enumerate(stored):
+        for index, trace in enumerate(stored):
             with _sample_fault(index, bundle):
-                check_feeds(part.inputs, feeds)
-            actual = run(MODEL, feeds)
+                for call in trace:
+                    check_feeds(_part(parts, call.part).fed, call.feeds)
+            actual = replay([(call.part, call.feeds) for call in trace])
             with _sample_fault(index, bundle):
-                deviation.add(outputs, actual, sizes)
+                for call, outputs in zip(trace, actual, strict=True):
+                    deviation.add(call.outputs, outputs, sizes)
             tick()
     return Quality(
         samples=len(stored),
@@ -56,6 +63,12 @@ def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
         checks=stored_checks.checks(deviation, bundle.manifest.deviation, exported),
         reference=exported.reference if exported else "the original model",
     )
+
+
+def _part(parts: Mapping[str, Part], name: str) -> Part:
+    if name not in parts:
+        raise UsageError(f"the model has no part '{name}'.{nearest(name, parts)}", hint=AGAIN)
+    return parts[name]
 
 
 @contextlib.contextmanager

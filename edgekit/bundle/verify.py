@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, catalog, data
 from edgekit._share import share
@@ -14,15 +14,18 @@ from edgekit.bundle import integrity
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.stored_samples import exported_quality, on_stored_samples
+from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, UnsupportedError, UsageError
+from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
-from edgekit.runner import Runner
+from edgekit.runner import Fed, Runner
 from edgekit.target import host
+from edgekit.tasks.text import count_cut
 
 if TYPE_CHECKING:
     from edgekit.plugin import Precision
@@ -73,6 +76,9 @@ def verify(
     if samples is None:
         return replace(report, notes=notes)
     sources = DataSources(samples.source, len(samples), samples.digest, labelled=samples.labelled)
+    cut, limit = count_cut(bundle.task(), samples)
+    if cut:
+        notes = (*notes, f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
     return replace(report, data=sources, notes=(*samples.notes, *notes))
 
 
@@ -99,12 +105,9 @@ def benchmark(
     entries = []
     for bundle in bundles:
         bundle.check_finished()
-        stored = bundle.samples()
-        if not stored:
-            raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        feeds, size = workload.feeds([sample for sample, _ in stored], bundle.payload.part.inputs, str(bundle.path))
+        feeds, size = _fed(bundle, workload)
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
-        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
+        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.program, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
         raise UsageError("a bundle is given twice.", hint="give each bundle once")
     if bench.environment().emulated:  # emulated instructions are slower by factors that differ between kernels
@@ -125,15 +128,30 @@ def benchmark(
     return _report("bench", bundles[0], tuple(candidates), ())
 
 
+def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
+    """Return what to run, from the stored samples, and the number of samples in it."""
+    traces = bundle.traces()
+    if not traces:
+        raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+    if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
+        stored = [call.feeds for trace in traces for call in trace]
+        return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
+    if workload.batch is not None and workload.batch > 1:
+        raise UnsupportedError(
+            f"the bundle '{bundle.path}' has several graphs, which run one sample at a time.", hint="leave out --batch"
+        )
+    return [(call.part, call.feeds) for call in traces[0]], 1
+
+
 def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     """Return the sample, after preparing it once: its faults are raised before anything is measured."""
     from edgekit.tasks import user_input
 
-    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
+    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.program.inputs)
     sample = user_input.sample(task, words)
     next(task.steps(sample), None)
     name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
-    return bench.RawSample(task.config, bundle.path / "assets", bundle.payload.part.inputs, sample, name)
+    return bench.RawSample(task.config, bundle.path / "assets", bundle.program.inputs, sample, name)
 
 
 def _compared(bundle: Bundle, runner: Runner, samples: Samples | None, progress: Progress) -> Quality:
@@ -141,7 +159,7 @@ def _compared(bundle: Bundle, runner: Runner, samples: Samples | None, progress:
     only data can verify.
     """
     if bundle.manifest.stored != 0:
-        return on_stored_samples(bundle, runner.run, progress)
+        return on_stored_samples(bundle, runner.replay, progress)
     original = exported_quality(bundle)
     if samples is None or original is None or original.original_score is None:
         raise UsageError(
@@ -177,8 +195,12 @@ def _on_data(
             hint="give the data that the bundle was exported with"
             + (", or leave out --max-drop" if quality.checks else ""),
         )
-    score, labelled = _score(task, runner, samples, progress)
-    scored = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    unscored = task.metric is None or not samples.labelled
+    if unscored and samples.digest == bundle.report().data.evaluation_digest:
+        return with_finite_outputs(task, runner, samples, quality, progress)
+    score, labels = _score(task, runner, samples, progress)
+    notes = (*quality.notes, *note, *doubts(task.metric, score, labels, "this bundle"))
+    scored = replace(quality, labelled=len(labels), metric=task.metric, score=score, notes=notes)
     if original is None:
         return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
@@ -198,8 +220,8 @@ def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samp
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
 
-def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
-    """Return the metric, and the number of samples with a label: only they count."""
+def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, list[Any]]:
+    """Return the metric, and the labels of the samples that have one: only they count."""
     from edgekit.tasks import drive
 
     data.require_labels(samples, "to verify the metric")
@@ -214,11 +236,11 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
             if sample.label is None:
                 tick()
                 continue
-            inferences = drive(task, sample, runner.run)
+            inferences = drive(task, sample, runner.start())
             predictions.append(task.predict([inference.outputs for inference in inferences]))
             labels.append(task.label(sample.label))
             tick()
-    return task.score(predictions, labels), len(labels)
+    return task.score(predictions, labels), labels
 
 
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit._text import visible
 from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
@@ -124,11 +125,11 @@ def _output(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[
     from edgekit.report.compare import render
 
     if given["junit"]:
-        given["junit"].write_text(formatting.junit(verdicts, strict=given["strict"]), encoding="utf-8")
+        given["junit"].write_text(visible(formatting.junit(verdicts, strict=given["strict"])), encoding="utf-8")
     summary = formatting.markdown(comparison, verdicts)
     to_stdout = str(given["markdown"]) == "-"
     if given["markdown"] and not to_stdout:
-        given["markdown"].write_text(summary, encoding="utf-8")
+        given["markdown"].write_text(visible(summary), encoding="utf-8")
     if given["as_json"]:
         if not _failed(verdicts, given):
             output.emit_json(_facts(comparison, verdicts))

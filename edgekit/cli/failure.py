@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from edgekit._text import visible
 from edgekit.cli.interruption import Terminated
 from edgekit.errors import (
     MOST_TEXT,
@@ -167,7 +168,7 @@ def _line(kind: str, text: str) -> None:
     colour = {"error": "red", "hint": "cyan"}[kind]
     plain = bool(os.environ.get("NO_COLOR"))
     label = f"{kind}:" if plain else click.style(f"{kind}:", fg=colour, bold=True)
-    click.echo(f"{label} {text}", err=True)
+    click.echo(f"{label} {visible(text)}", err=True)
 
 
 def _json(value: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.tabular import KEYS
+from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
 
@@ -64,12 +65,12 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     config, inferred = task_record(project, model, samples)
-    config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
-    task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
+    config = tasks.with_columns(config, model.assets, model.inputs, samples)
+    task = tasks.load(config, model.assets, model.inputs, samples.classes)
     calibration_count = 0
     if calibrated is None:
         calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-    draw = Draw(calibration_count, project.max_samples, project.seed)
+    draw = Draw(calibration_count, project.max_samples, project.seed, "systematic")
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
@@ -81,6 +82,9 @@ def prepare(project: Project, model: Model) -> Evaluation:
         notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
+    cut, limit = count_cut(task, samples)
+    if cut:
+        notes.append(f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(
@@ -155,9 +159,9 @@ def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, model.input_hints) for seed in seeds]
+    feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
+    task = tasks.load(TaskConfig("tensor"), model.assets, model.inputs)
     config, notes = task_record(project, model)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "

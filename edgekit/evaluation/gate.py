@@ -15,6 +15,7 @@ from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
 from edgekit.evaluation import scores
 from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.free_sizes import FIXED, FreeSizes
 from edgekit.evaluation.scores import Scores
 from edgekit.model import Part
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from edgekit.evaluation.reference_outputs import ReferenceOutputs
 
-VERSION = 3
+VERSION = 4
 """Increased when the result of `evaluate` changes, so that cached results of an older version are not used."""
 
 SIZES = "sizes"
@@ -210,6 +211,7 @@ def _quality(
         original_score=original_score,
         score=score,
         drop=None if score is None or original_score is None else original_score - score,
+        notes=doubts(metric, original_score, [labels[index] for index in known]),
         reference=framework,
     )
 

@@ -16,7 +16,7 @@ from edgekit.project import Project
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
-from edgekit.tasks.metrics import METRICS
+from edgekit.tasks.metrics import METRICS, NUMBER_METRICS
 from edgekit.tasks.outputs import check_output, scores_of, width
 from edgekit.tasks.own_metric import is_function, recorded
 
@@ -173,7 +173,7 @@ def _with_names(
             shown = ", ".join(classes.names[:5]) + (", ..." if len(classes.names) > 5 else "")
             notes = (f"the model has no class names: the data's labels in sorted order are used as 0, 1, ...: {shown}",)
         config = replace(config, labels=classes.names)
-    else:
+    elif config.metric not in NUMBER_METRICS and config.problem_type is None:
         notes = classes.check(data)
     if project.positive_class is None:
         return config, notes

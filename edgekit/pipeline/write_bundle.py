@@ -24,6 +24,7 @@ from edgekit.pipeline.plan import Plan
 from edgekit.plugin import Evidence
 from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report
+from edgekit.spec import MODEL
 
 STORED_SAMPLES = 4
 STORED_BYTES = 4_000_000
@@ -118,11 +119,11 @@ def write(
 ) -> Bundle:
     """Write the winner's bundle in one move and open it; `force` replaces one that is there."""
     plan, model, evaluation = export.plan, export.model, export.evaluation
-    compiled, built_part = winner.compiled, winner.compiled.built
+    compiled, parts = winner.compiled, [(each.part, each.built, each.folder) for each in winner.compiled.parts]
     if report.evidence == "measured_on_device":
-        built_part = replace(built_part, evidence=report.evidence)
+        parts = [(part, replace(built, evidence=report.evidence), folder) for part, built, folder in parts]
     with staging.folder(output, force=force) as stage:
-        filled = staging.fill(stage, [(compiled.part, built_part, compiled.folder)], winner.planned.backend)
+        filled = staging.fill(stage, parts, winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
@@ -137,7 +138,7 @@ def write(
             recipe=winner.planned.recipe.name,
             target=plan.target,
             asked=winner.compiled.model.precision,
-            effective=None if plan.mismatches or built_part.portable else winner.effective,
+            effective=None if plan.mismatches or compiled.portable else winner.effective,
             states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
@@ -218,8 +219,9 @@ def _write_samples(folder: Path, reference: ReferenceOutputs) -> None:
             if size > room and index:
                 return
             room -= size
-            np.savez(folder / f"{index}-{step}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
-            np.savez(folder / f"{index}-{step}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
+            name = f"{index}-{step}" + ("" if inference.part == MODEL else f".{inference.part}")
+            np.savez(folder / f"{name}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
+            np.savez(folder / f"{name}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
 
 
 def _write_latencies(stage: Path, built: Sequence[BuiltCandidate]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from edgekit._text import visible
 from edgekit.report import candidates, conditions, figures, layers, noise
 from edgekit.result.report import Report
 
@@ -53,12 +54,12 @@ def render(report: Report) -> str:
             blocks += [f"## {title}", items(entries)]
     if report.notes:
         blocks += ["## Notes", "\n".join(f"- {escape(note)}" for note in report.notes)]
-    return "\n\n".join(blocks) + "\n"
+    return visible("\n\n".join(blocks) + "\n")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
     """Return a table; columns named in `numbers` are aligned to the right."""
-    lines = ["| " + " | ".join(header) + " |"]
+    lines = ["| " + " | ".join(map(escape, header)) + " |"]
     lines.append("|" + "|".join(" ---: " if name in numbers else " --- " for name in header) + "|")
     lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit._record import digest_of, digest_of_file
@@ -34,6 +34,10 @@ _SETTINGS = (
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+    "generation_config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     SENTENCE_MODULES,
@@ -168,6 +172,11 @@ def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     if not isinstance(mapping, dict) or not mapping:
         raise UsageError(f"'{index}' does not list any shards.", hint="copy or download the folder again")
     names = sorted({str(name) for name in mapping.values()})
+    if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+        raise UsageError(
+            f"'{index}' names a shard outside its folder: '{outside[0][:200]}'.",
+            hint="copy the checkpoint again from where it was published; its shards lie beside their index",
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UsageError(

@@ -101,6 +101,12 @@ class HuggingFace:
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
     from edgekit.sources.transformers_model import labels, problem_type
 
-    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.output, problem_type=problem_type(loaded))
+    base = TaskConfig(
+        task=loaded.task,
+        labels=labels(loaded),
+        output=loaded.output,
+        problem_type=problem_type(loaded),
+        generation=loaded.generation,
+    )
     processor = Path(reference.processor) if reference.processor else folder
     return with_processor(base, processor, assets, reference, inputs=loaded.inputs, config=loaded.config)

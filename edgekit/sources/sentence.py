@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgekit._reading import guard, read_json
 from edgekit.errors import UsageError
 from edgekit.frameworks.optimum_config import SENTENCE_OUTPUT
 from edgekit.sources import checkpoint
@@ -82,13 +83,13 @@ def read_head(folder: Path) -> Head | None:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    import json
-
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return sorted((dict(entry) for entry in entries), key=lambda entry: int(entry.get("idx", 0)))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot read '{path}': {error}.", hint="copy or download the folder again") from error
+    with guard(f"the list of modules '{path}'", hint="copy the checkpoint again"):
+        modules = [dict(entry) for entry in read_json(path, "the list of modules")]
+        entries = sorted(modules, key=lambda entry: int(entry.get("idx", 0)))
+        for place in (str(entry.get("path", "")) for entry in entries):
+            if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+                raise ValueError(f"it names a module outside its folder: '{place[:100]}'")
+        return entries
 
 
 def _pooling(path: Path) -> tuple[str, ...]:

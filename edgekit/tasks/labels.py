@@ -73,8 +73,11 @@ class Classes:
     def check(self, data: Sequence[Any]) -> tuple[str, ...]:
         """Return, in words, which labels of the data match a class loosely.
 
-        Raises UsageError for two labels that would be one class.
+        Raises UsageError for two labels that would be one class, and for one that a model with names does not have.
         """
+        if not self.unnamed:
+            for raw in data:
+                self.index(raw)
         loose = {raw: self.index(raw) for raw in data if isinstance(raw, str) and self._loosely(raw)}
         taken = {self.names.index(raw): raw for raw in data if raw in self.names}
         for raw, number in loose.items():

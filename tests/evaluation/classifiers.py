@@ -77,7 +77,7 @@ def perceptron(path: Path, classes: Sequence[int], *, zipped: bool = False) -> P
     return save(path, nodes, outputs, weights, 2)
 
 
-def network(path: Path, ends: Sequence[tuple[str, str]], width: int = 3) -> Path:
+def network(path: Path, ends: Sequence[tuple[str, str]], width: int = 3, inputs: int = 4) -> Path:
     """Write one product with an output for each (operator, name)."""
     nodes = [helper.make_node("MatMul", ["x", "w"], ["z"])]
     nodes += [
@@ -88,7 +88,7 @@ def network(path: Path, ends: Sequence[tuple[str, str]], width: int = 3) -> Path
         value(name, *(kinds.get(op, (TensorProto.FLOAT, width))[:1]), "N", kinds.get(op, (1, width))[1])
         for op, name in ends
     ]
-    return save(path, nodes, outputs, {"w": np.eye(4, width, dtype=np.float32)}, 4)
+    return save(path, nodes, outputs, {"w": np.eye(inputs, width, dtype=np.float32)}, inputs)
 
 
 def evaluated(path: Path, data: str | Path | None, folder: Path, **settings: Any) -> Evaluation:
