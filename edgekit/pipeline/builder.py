@@ -11,7 +11,7 @@ import functools
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from typing import Any
 from edgekit import _requirement, cache, registry
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
-from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError, nearest
+from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Part, Reference
 from edgekit.pipeline import recipe_passes
+from edgekit.pipeline.blame import blamed
 from edgekit.pipeline.plan import Plan, PlannedCandidate
+from edgekit.pipeline.sizes import known_sizes
 from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.plugin import Built, Pass, Payload, Source
 from edgekit.progress import Progress
@@ -148,33 +150,12 @@ class Builder(contextlib.ExitStack):
     def exported(self) -> Model:
         """Return the model's graph in full precision, its free sizes fixed as planned."""
         if self.source_key is None:
-            return self._known_sizes(self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
+            return known_sizes(self.plan, self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
         key = {**self.source_key, "config": self.export_config}
         kind = registry.pass_type("export")
-        return self._known_sizes(self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work)))
-
-    def _known_sizes(self, model: Model) -> Model:
-        """Raise UsageError for a size that the user names and neither the graph nor the target has, and for one that
-        the graph fixes otherwise.
-        """
-        sizes = model.input_hints.free_sizes
-        known = {*(sizes or ()), *self.plan.target.shapes}
-        firsts = {spec.shape[0] for part in model.parts for spec in part.inputs if spec.shape}
-        for name, size in self.plan.project.shapes.items():
-            if sizes is None or name in sizes:
-                continue
-            if name in known and (size == "dynamic" or (name == "batch" and firsts != {size})):
-                fixed = f": it is fixed at {' and '.join(sorted(map(str, firsts)))}" if name == "batch" else ""
-                raise UsageError(
-                    f"--shape {name}={size} cannot be applied, as the model has no free size '{name}'{fixed}.",
-                    hint="export the model again with that size free, or leave --shape out",
-                )
-            if name not in known:
-                raise UsageError(
-                    f"the model has no free size '{name}'.{nearest(name, known)}",
-                    hint=f"its free sizes: {', '.join(sizes) or 'none, every size is fixed'}",
-                )
-        return model
+        return known_sizes(
+            self.plan, self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work))
+        )
 
     def export(self, model: Model, work: Path) -> Model:
         """Export a loaded model, or what passes made of it, into `work`."""
@@ -284,25 +265,6 @@ class Builder(contextlib.ExitStack):
             make(work / "model").save()
 
         return Model.load(self.cached_step(step, key, kind, fill) / "model")
-
-
-@contextlib.contextmanager
-def blamed(name: str) -> Iterator[None]:
-    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
-    trace.
-    """
-    try:
-        yield
-    except EdgekitError:
-        raise
-    except Exception as error:
-        owner = registry.distribution("pass", name)
-        if owner.split()[0] == "edgekit":
-            raise
-        raise BuildError(
-            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
-            hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
-        ) from error
 
 
 def made_by(kind: type) -> Mapping[str, Any]:

@@ -15,7 +15,8 @@ from edgekit import cache, registry
 from edgekit._record import digest_of
 from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.builder import Builder, blamed, made_by
+from edgekit.pipeline.blame import blamed
+from edgekit.pipeline.builder import Builder, made_by
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import Pass, Training

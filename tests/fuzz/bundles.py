@@ -217,7 +217,9 @@ def delete(folder: Path, generator: random.Random, names: list[str]) -> tuple[st
 
 
 def add(folder: Path, generator: random.Random, names: list[str]) -> tuple[str, bool]:
-    name = generator.choice(("x", "model/x.bin", "assets/tokenizer.json", "samples/9-0.inputs.npz", ".hidden", "n" * 250))
+    name = generator.choice(
+        ("x", "model/x.bin", "assets/tokenizer.json", "samples/9-0.inputs.npz", ".hidden", "n" * 250)
+    )
     (folder / name).write_bytes(generator.randbytes(20))
     return name, False
 
@@ -399,7 +401,9 @@ def _edit(file: Path, generator: random.Random, times: int = 1) -> str:
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the holder and the key of every value in a JSON value."""
-    pairs = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    pairs = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
     for key, item in pairs:
         yield value, key
         yield from _places(item)
