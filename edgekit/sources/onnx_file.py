@@ -1,4 +1,4 @@
-"""ONNX files, used as they are: checked and copied, never changed."""
+"""ONNX files: checked and copied; only what no runtime reads is brought into a newer form."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class OnnxFile:
     def digest(self, reference: Reference) -> str | None:
         """Return the SHA-256 over the file, its external data, the processor and the options."""
         require("reading an ONNX file", "onnx")
-        from edgekit.frameworks import onnx_graph, onnx_model
+        from edgekit.frameworks import onnx_external, onnx_graph, onnx_model
 
         path = Path(reference.ref)
         names = onnx_graph.external_files(onnx_model.load(path, weights=False))
-        files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
+        files = [digest_of_file(onnx_external.find(name, path)) for name in names]
         return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
@@ -55,7 +55,7 @@ class OnnxFile:
         self.check(reference)
         _privacy.no_telemetry()
         require("reading an ONNX file", "onnx")
-        from edgekit.frameworks import onnx_graph, onnx_model
+        from edgekit.frameworks import onnx_graph, onnx_model, onnx_normal
         from edgekit.sources.onnx_original import open_original
 
         path = Path(reference.ref)
@@ -65,9 +65,18 @@ class OnnxFile:
                 f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
                 hint="export the model again from a valid checkpoint",
             )
-        onnx_model.check(path)
         graph = workdir / onnx_model.GRAPH_FILE
-        onnx_model.copy_graph(path, graph)
+        plain = onnx_normal.without_weights_as_inputs(proto)
+        if plain is proto:
+            onnx_model.copy_graph(path, graph)
+        else:
+            onnx_model.save(plain, graph)
+        onnx_model.check(graph, given=path)
+        # Native code that a broken graph would crash: after the check.
+        proto = onnx_normal.upgraded(plain)
+        if proto is not plain:
+            onnx_model.save(proto, graph)
+            onnx_model.check(graph, given=path)
         part = onnx_model.part_of(proto)
         _task_config(reference, part.inputs, workdir).save(workdir / ASSETS)
         info = ModelInfo(
