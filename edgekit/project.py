@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgekit import _toml
 from edgekit._record import Record
+from edgekit._share import share
 from edgekit.errors import UsageError
 
 FILE = "edgekit.toml"
@@ -53,7 +54,15 @@ class Project(Record):
     max_samples: int = 2000
     calibration_samples: int = 300
 
-    max_drop: float | None = None
+    output_name: str | None = None
+    """The output that holds the answer; None: the only one that can."""
+    labels: tuple[str, ...] = ()
+    """Names of the model's classes, in the order of its output; empty: the model's own, or the data's."""
+    positive_class: str | None = None
+    """Of two classes, the one that AUC and F1 are of."""
+
+    max_drop: float | str | None = None
+    """The loss of the metric that is allowed: 0.01, "1%" or "1pt" are one point."""
     min_agreement: float | None = None
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
@@ -95,7 +104,8 @@ class Project(Record):
     """What differs for one target: `[targets.jetson] max_drop = 0.02`."""
 
     def __post_init__(self) -> None:
-        _within("max_drop", self.max_drop, 0.0, 1.0)
+        if self.max_drop is not None:
+            share(self.max_drop)
         _within("min_agreement", self.min_agreement, 0.0, 1.0)
         for name in ("max_samples", "calibration_samples"):
             _within(name, getattr(self, name), 1, None)
@@ -104,12 +114,20 @@ class Project(Record):
         _within("search", self.search, 0, None)
         _measurable(self)
         if self.prune is not None and not 0 < self.prune < 1:
-            raise UsageError(f"prune = {self.prune:g} is not possible: it must be between 0 and 1.")
+            raise UsageError(
+                f"prune = {self.prune:g} is not possible: it must be between 0 and 1.",
+                hint="give the share of the multiply-adds to remove, as 0.5",
+            )
         for name, size in self.shapes.items():
             if (isinstance(size, int) and size < 1) or (isinstance(size, str) and size != "dynamic"):
                 raise UsageError(
                     f"the shape {name}={size} is not possible.", hint=f"give a number, as {name}=1, or {name}=dynamic"
                 )
+
+    @property
+    def allowed_drop(self) -> float:
+        """The loss of the metric that is allowed, as a share; one point where none is set."""
+        return DEFAULT_MAX_DROP if self.max_drop is None else share(self.max_drop)
 
     def absolute(self) -> Project:
         """Return the project with absolute paths of everything on disk, so that it can be run from any folder."""
@@ -202,7 +220,10 @@ def _toml_file(path: Path) -> dict[str, Any]:
 def _within(name: str, value: float | None, low: float, high: float | None) -> None:
     if value is not None and not low <= value <= (math.inf if high is None else high):  # true for nan too
         bounds = f"between {low:g} and {high:g}" if high is not None else "positive"
-        raise UsageError(f"{name} = {value:g} is not possible: it must be {bounds}.")
+        raise UsageError(
+            f"{name} = {value:g} is not possible: it must be {bounds}.",
+            hint=f"leave {name} out for its default, or give a number that is {bounds}",
+        )
 
 
 def _measurable(project: Project) -> None:
@@ -253,8 +274,11 @@ data = "./val"
 # split = "test"
 # text_columns = ["sentence"]
 # label_column = "label"
+# labels = ["cat", "dog"]  # the classes in the order of the model's output, where the model has no names
+# positive_class = "dog"   # of two classes, the one that AUC and F1 are of
+# output_name = "probabilities"
 
-# Budgets. max_drop is absolute: 0.01 is one point of accuracy. Missing one fails the export.
+# Budgets. max_drop is absolute: 0.01, "1%" or "1pt" is one point of accuracy. Missing one fails the export.
 max_drop = 0.01
 # min_agreement = 0.99     # without labels: share of samples with the original's top-1 answer
 # max_latency_ms = 5.0     # p50, one inference

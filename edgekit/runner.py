@@ -9,15 +9,54 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import UsageError
+from edgekit._record import Record
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Part, State
-from edgekit.plugin import Precision, Session, Stateful
-from edgekit.spec import Call
+from edgekit.plugin import Backend, LayerTime, Payload, Precision, Session, Stateful
+from edgekit.spec import MODEL, Call, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+Fed = Mapping[str, Any] | Sequence[Call]
+"""What a model is run on: the feeds of one call of the part `model`, or the calls of one sample in order."""
+
+
+def trace_of(fed: Fed) -> Sequence[Call]:
+    """Return the calls of one sample."""
+    return [(MODEL, fed)] if isinstance(fed, Mapping) else fed
+
+
+@dataclass(frozen=True)
+class Program(Record):
+    """The compiled parts of one model, in order, and the states that pass between them."""
+
+    payloads: tuple[Payload, ...]
+    states: tuple[State, ...] = ()
+
+    @classmethod
+    def of(cls, compiled: Payload | Program) -> Program:
+        """Return the program of one payload, or the program that is given."""
+        return compiled if isinstance(compiled, Program) else cls((compiled,))
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for: those of the first part."""
+        return self.payloads[0].part.fed
+
+    def open(self, backend: Backend, *, off_target: bool = False) -> Runner:
+        """Load every part and return their runner; nothing stays open where one of them fails."""
+        sessions: dict[str, Session] = {}
+        with contextlib.ExitStack() as opened:
+            for payload in self.payloads:
+                session = backend.open(replace(payload, off_target=off_target) if off_target else payload)
+                opened.callback(session.close)
+                sessions[payload.part.name] = session
+            opened.pop_all()
+        return Runner(sessions, [payload.part for payload in self.payloads], self.states)
 
 
 class Runner(contextlib.ExitStack):
@@ -47,6 +86,11 @@ class Runner(contextlib.ExitStack):
         """Forget this thread's states, as before the first call of a sample."""
         self._states.clear()
 
+    def start(self) -> Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        """Forget every state and return `run`, for the calls of the next sample."""
+        self.reset()
+        return self.run
+
     def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one part once and return its outputs by name, without those that are states.
 
@@ -65,6 +109,22 @@ class Runner(contextlib.ExitStack):
         for name, state in described.writes.items():
             states[state] = outputs.pop(name)
         return outputs
+
+    def reorder(self, order: Sequence[int], part: str | None = None) -> None:
+        """Take from every state, or from those that `part` writes, the rows `order` of the batch: beams.
+
+        Raises UnsupportedError where a runtime keeps the states itself.
+        """
+        import numpy as np
+
+        states = self._states
+        for name in list(states if part is None else self._parts[part].writes.values()):
+            if not isinstance(states[name], np.ndarray):
+                raise UnsupportedError(
+                    f"the runtime keeps the state '{name}' itself, so beams cannot be reordered.",
+                    hint="export the model for another backend (see `edgekit plugins`)",
+                )
+            states[name] = np.take(states[name], order, axis=0)
 
     def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
         """Run the recorded calls of one sample from fresh states and return the outputs of each."""
@@ -91,6 +151,15 @@ class Runner(contextlib.ExitStack):
             self.replay(trace)
 
         return replay
+
+    def profile(self, trace: Sequence[Call]) -> tuple[LayerTime, ...]:
+        """Return the time of each executed layer. Raises UnsupportedError for more than one call, or one with
+        states.
+        """
+        if len(trace) > 1 or self._stateful(trace[0][0]):
+            raise UnsupportedError("the layers of a model of several graphs, or with states, cannot be timed.")
+        part, feeds = trace[0]
+        return self._session(part).profile(feeds)
 
     @property
     def _states(self) -> MutableMapping[str, Any]:

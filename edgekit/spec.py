@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MODEL = "model"
 """The name of the part of a model that has one."""
 
+ENCODER, DECODER, DECODER_WITH_PAST = "encoder", "decoder", "decoder_with_past"
+"""The parts of a model that generates text from another: the decoder is run once, then the one with past."""
+
 Call = tuple[str, Mapping[str, Any]]
 """One call of a model: the name of a part, and the arrays that it is fed, by input."""
 
@@ -109,7 +112,10 @@ class ShapeRange(Record):
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
-            raise UsageError(f"a shape range needs 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.")
+            raise UsageError(
+                f"a shape range needs 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.",
+                hint="give the sizes in ascending order, from 1",
+            )
 
 
 class FeedCheck:

@@ -27,8 +27,8 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 EXAMPLES = {path.name: path.parent for path in sorted(ROOT.glob("tests/examples/*/edgekit_*"))}
 
 LAYERS = (
-    {"_files", "_privacy", "_process", "_version", "errors", "progress"},
-    {"_record", "_requirement", "_toml", "embedded"},
+    {"_files", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
+    {"_record", "_requirement", "_share", "_toml", "embedded"},
     {"data", "layers", "project", "recipe", "spec"},
     {"model", "target", "tasks"},
     {"_contract", "cache", "frameworks", "plugin", "runtime"},

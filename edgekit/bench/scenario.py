@@ -58,7 +58,10 @@ class Workload(Record):
                     hint=f"add --scenario {scenario}, or leave {option} out",
                 )
             if value is not None and value <= 0:
-                raise UsageError(f"{option} {value:g} is not valid: it must be above 0.")
+                raise UsageError(
+                    f"{option} {value:g} is not valid: it must be above 0.",
+                    hint=f"give a number above 0, or leave {option} out",
+                )
         if self.scenario == "fixed-rate" and self.rate is None:
             raise UsageError(
                 "the scenario 'fixed-rate' needs the rate of arrivals.", hint="add --rate 30 for a camera's 30 a second"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,8 @@ from edgekit._files import remove_leftovers, temporary_path
 from edgekit._process import alive
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
-from edgekit.bundle.bundle import MANIFEST, PAYLOAD, BundledPart, File, Manifest
+from edgekit.bundle import manifest as manifests
+from edgekit.bundle.manifest import MANIFEST, PAYLOAD, BundledPart, File, Manifest
 from edgekit.errors import DeviceError, UsageError
 from edgekit.plugin import Built, Evidence, Part
 
@@ -102,17 +102,15 @@ def _store(source: Path, to: Path, stored: list[Path]) -> None:
 
 
 def seal(stage: Path, manifest: Manifest) -> Manifest:
-    """Add the hash of every file below `stage` that the manifest does not list yet, and write it: the last file of a
-    bundle.
+    """Add the hash of every file below `stage` that the manifest does not list yet, and write it with its own digest:
+    the last file of a bundle.
     """
     listed = {file.path for file in manifest.files}
     paths = sorted(path for path in stage.rglob("*") if path.is_file() and path.name != MANIFEST)
     new = [path for path in paths if path.relative_to(stage).as_posix() not in listed]
     added = [File(path.relative_to(stage).as_posix(), path.stat().st_size, digest_of_file(path)) for path in new]
     files = tuple(sorted((*manifest.files, *added), key=lambda file: file.path))
-    sealed = replace(manifest, files=files)
-    (stage / MANIFEST).write_text(json.dumps(sealed.to_dict(), indent=1) + "\n")
-    return sealed
+    return manifests.write(stage, replace(manifest, files=files))
 
 
 def _check_place(path: Path, *, force: bool) -> None:

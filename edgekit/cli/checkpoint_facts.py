@@ -61,9 +61,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read '{path}': {error}.") from error
+        raise UsageError(f"cannot read '{path}': {error}.", hint="copy or download the folder again") from error
     if not isinstance(data, dict):
-        raise UsageError(f"'{path}' does not hold a JSON object.")
+        raise UsageError(f"'{path}' does not hold a JSON object.", hint="copy or download the folder again")
     return data
 
 

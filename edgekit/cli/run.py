@@ -55,23 +55,27 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
         from edgekit.tasks.task import Inference
 
         opened = open_bundle(bundle)
-        task = user_input.by_position(opened.task(), opened.path / "assets", opened.payload.part.inputs)
+        task = user_input.by_position(opened.task(), opened.path / "assets", opened.program.inputs)
         sample = None if _is_arrays(inputs) else user_input.sample(task, inputs)
         with opened.runner() as runner:
             if sample is None:
+                opened.payload  # noqa: B018  # raises for a bundle of several parts
                 feeds = _arrays(Path(inputs[0]))
                 inferences = [Inference(MODEL, feeds, runner.run(MODEL, feeds))]
             else:
-                inferences = drive(task, sample, runner.run)
+                inferences = drive(task, sample, runner.start())
             model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
             precision = runner.precision.main
     answer = task.answer([inference.outputs for inference in inferences], sample)
+    notes = user_input.notes(task, sample)
     if as_json:
-        output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision})
+        output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision, "notes": list(notes)})
         return
     from edgekit.report import figures
 
     output.emit("\n".join(_lines(answer)))
+    for note in notes:
+        output.emit(f"note: {note}")
     output.emit(f"\nmodel only: {figures.ms(model_ms)} in {precision}")
 
 
@@ -93,7 +97,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with loaded as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
-        raise UsageError(f"the file '{path}' does not exist.") from error
+        raise UsageError(
+            f"the file '{path}' does not exist.",
+            hint="give the path of an .npz file with an array for each input of the graph",
+        ) from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         reason = "it is not an npz archive, or holds Python objects" if isinstance(error, ValueError) else str(error)
         raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error

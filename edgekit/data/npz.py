@@ -89,7 +89,10 @@ class Npz:
             )
         count = next(iter(lengths.values()))
         if count == 0:
-            raise UsageError(f"'{self.source}' holds no samples: its arrays have length 0.")
+            raise UsageError(
+                f"'{self.source}' holds no samples: its arrays have length 0.",
+                hint="write at least one sample into each array",
+            )
         return count
 
 
@@ -130,7 +133,10 @@ class _Member:
         self._file.seek(self._start + index * self._bytes)
         data = self._file.read(self._bytes)
         if len(data) < self._bytes:
-            raise UsageError(f"the array '{self._name}' ends before sample {index}: the archive is truncated.")
+            raise UsageError(
+                f"the array '{self._name}' ends before sample {index}: the archive is truncated.",
+                hint="copy it again, or write it again with numpy.savez",
+            )
         return np.array(np.frombuffer(data, self.dtype).reshape(self.shape[1:]))
 
     def _read_whole(self) -> np.ndarray:

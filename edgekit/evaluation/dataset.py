@@ -6,21 +6,22 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgekit import data, embedded, tasks
 from edgekit.data import DataRef, Draw, Feeds, Samples, TrainingData
+from edgekit.evaluation import unused_options
 from edgekit.evaluation.reference_outputs import SYNTHETIC
+from edgekit.evaluation.task_record import task_record
 from edgekit.model import InputHints, Model
 from edgekit.project import Project
 from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
-from edgekit.tasks.labels import Classes
-from edgekit.tasks.own_metric import is_function, recorded
 from edgekit.tasks.tabular import KEYS
+from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
 
@@ -38,13 +39,14 @@ class Evaluation:
     sources: DataSources
     training: TrainingData | None = None
     synthetic: bool = False
-    named: str | None = None
+    record: TaskConfig | None = None
     """The model's own task, where the samples are synthetic and outputs are compared as tensors."""
     notes: tuple[str, ...] = ()
 
     @property
-    def task_name(self) -> str:
-        return self.named or self.task.config.task
+    def shipped(self) -> TaskConfig:
+        """The record of the task that the bundle answers with."""
+        return self.record or self.task.config
 
     @property
     def feeds(self) -> Feeds | None:
@@ -56,33 +58,33 @@ def prepare(project: Project, model: Model) -> Evaluation:
     """Return the data that the project names, bound to the model's task. Raises UsageError for data that does
     not fit.
     """
-    config = task_config(project, model)
-    evaluated, calibrated = _references(project)
+    evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
     samples = data.load(evaluated)
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
-    own, config = config.labels, _with_class_names(config, samples)
-    config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
-    task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
+    config, inferred = task_record(project, model, samples)
+    config = tasks.with_columns(config, model.assets, model.inputs, samples)
+    task = tasks.load(config, model.assets, model.inputs, samples.classes)
     calibration_count = 0
     if calibrated is None:
         calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-    draw = Draw(calibration_count, project.max_samples, project.seed)
+    draw = Draw(calibration_count, project.max_samples, project.seed, "systematic")
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
         calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
-    notes = [*samples.notes, *data.advise(calibration, samples)]
+    unused_options.refuse(project, task, samples)
+    notes = [*model.info.notes, *inferred, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)
     if training is not None:
         notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
-    if config.labels != own:
-        shown = ", ".join(config.labels[:5]) + (", ..." if len(config.labels) > 5 else "")
-        notes.append(f"the model has no class names: the data's labels in sorted order are used as 0, 1, ...: {shown}")
+    cut, limit = count_cut(task, samples)
+    if cut:
+        notes.append(f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(
@@ -115,23 +117,10 @@ def _training(project: Project, task: Task) -> TrainingData | None:
 def _unused_labels(task: Task) -> str:
     name = task.config.task
     if name == tasks.TENSOR:
-        why = "the meaning of this model's outputs is unknown; name its task, such as --task image-classification"
+        why = "the task is 'tensor'; name another, such as --task image-classification"
     else:
         why = f"the task '{name}' has no metric of its own here"
     return f"the data's labels were not used, and outputs were compared with the original's: {why}"
-
-
-def task_config(project: Project, model: Model) -> TaskConfig:
-    """Return the model's own task record, with the project's settings applied."""
-    config = TaskConfig.load(model.assets) or TaskConfig(project.task or model.task or "tensor")
-    if project.task:
-        config = replace(config, task=project.task)
-    if project.metric:
-        config = replace(config, metric=project.metric)
-        config = recorded(config) if is_function(project.metric) else config
-    if project.text_columns and config.text:
-        config = replace(config, text=replace(config.text, columns=project.text_columns))
-    return config
 
 
 def example_feeds(project: Project) -> dict[str, Any] | None:
@@ -141,7 +130,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     """
     import numpy as np
 
-    evaluated, _ = _references(project)
+    evaluated, _ = references(project)
     if evaluated is None:
         return None
     samples = data.load(evaluated)
@@ -154,17 +143,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
 
 
-def _with_class_names(config: TaskConfig, samples: Samples) -> TaskConfig:
-    """Return the config with the class names of the data where the model has none, so that the bundle has them too."""
-    classes = Classes.of(config.labels, samples.classes)
-    if not classes.from_data or not config.task.endswith("-classification"):
-        return config
-    if config.labels:
-        classes.check_count(len(config.labels))
-    return replace(config, labels=classes.names)
-
-
-def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
+def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
     """Return the references of the evaluation data and of separate calibration data; None where there is none."""
     own = embedded.data_folder(project.model)
     if project.data is None and own is not None:
@@ -180,16 +159,18 @@ def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, model.input_hints) for seed in seeds]
+    feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
+    task = tasks.load(TaskConfig("tensor"), model.assets, model.inputs)
+    config, notes = task_record(project, model)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which does not measure accuracy; give labelled samples with --data"
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
-    named = task_config(project, model).task
-    return Evaluation(task, samples, None, sources, synthetic=True, named=named, notes=(note,))
+    return Evaluation(
+        task, samples, None, sources, synthetic=True, record=config, notes=(*model.info.notes, *notes, note)
+    )
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:

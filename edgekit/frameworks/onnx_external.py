@@ -1,7 +1,7 @@
 """Weights in files beside an ONNX graph: read them, also through links, as the hub's cache has them.
 
-onnx itself refuses links since 1.21: a file from elsewhere could name one that leads out of its folder. Here the names in
-the file are held to its folder, and a link is read, as only its owner can have made it.
+onnx itself refuses links since 1.21: a file from elsewhere could name one that leads out of its folder. Here the names
+in the file are held to its folder, and a link is read: who owns the folder made it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_into(tensors: Any, path: Path) -> None:
             data = opened.read() if length is None else opened.read(length)
         if length is not None and len(data) < length:
             raise UsageError(
-                f"the external data of '{path}' cannot be read: '{location}' ends before the weights of '{tensor.name}'.",
+                f"the external data of '{path}' cannot be read: '{location}' ends before '{tensor.name}' does.",
                 hint="the data file may be truncated; copy it again",
             )
         tensor.raw_data = data

@@ -62,7 +62,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except FileNotFoundError as error:
-        raise UsageError(f"the file '{path}' does not exist.") from error
+        raise UsageError(f"the file '{path}' does not exist.", hint="give the path of an .onnx file") from error
     except (DecodeError, OSError) as error:
         raise UsageError(
             f"'{path}' is not a readable ONNX file: {error}.",
@@ -138,13 +138,15 @@ def _spec(value: Any) -> TensorSpec:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UsageError(
-            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}; edgekit supports tensors only."
+            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}; edgekit supports tensors only.",
+            hint="export the model with tensors in place of it; from scikit-learn with options={'zipmap': False}",
         )
     dtype = DTYPES.get(value.type.tensor_type.elem_type)
     if dtype is None:
         raise UsageError(
             f"'{value.name}' has the ONNX element type {value.type.tensor_type.elem_type}, "
-            "which edgekit does not support."
+            "which edgekit does not support.",
+            hint="export the model with inputs and outputs of f32, f16, int or bool",
         )
     return TensorSpec(value.name, dtype, onnx_shapes.shape_of(value))
 

@@ -14,18 +14,24 @@ WEIGHTS_ALONE = 4
 """The first IR version in which an initializer need not be an input too."""
 
 
-def upgraded(proto: Any) -> Any:
-    """Return a checked model without local functions, of an opset that runtimes have.
+def upgraded(proto: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return a checked model without local functions, of an opset that runtimes have, and what was changed.
 
     The model itself where there is nothing to change. Raises UnsupportedError where onnx cannot raise the opset.
     """
-    if 0 < onnx_graph.opset(proto) < OLDEST_OPSET:
+    notes = []
+    opset = onnx_graph.opset(proto)
+    if 0 < opset < OLDEST_OPSET:
         proto = _newer(proto)
-    return _inlined(proto)
+        notes.append(f"onnx raised the opset from {opset} to {onnx_graph.opset(proto)}")
+    if proto.functions and (inlined := _inlined(proto)) is not None:
+        proto = inlined
+        notes.append("local functions were inlined")
+    return proto, tuple(notes)
 
 
 def without_weights_as_inputs(proto: Any) -> Any:
-    """Return the model, or a copy without initializers among its inputs: what a caller may replace, no runtime folds."""
+    """Return the model, or a copy without initializers among its inputs: no runtime folds what a caller may replace."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
     old = proto.ir_version < WEIGHTS_ALONE and weights
@@ -56,15 +62,13 @@ def _newer(proto: Any) -> Any:
     ) from errors[0]
 
 
-def _inlined(proto: Any) -> Any:
+def _inlined(proto: Any) -> Any | None:
     """Return the model with the nodes of its local functions in place of their calls: OpenVINO reads no functions, and
-    passes change the nodes of the graph alone.
+    passes change the nodes of the graph alone. None where onnx cannot.
     """
-    if not proto.functions:
-        return proto
     from onnx import inliner
 
     try:
         return inliner.inline_local_functions(proto, convert_version=True)
     except Exception:  # a graph above 2 GB, or one that only its own runtime understands: it may run as it is
-        return proto
+        return None

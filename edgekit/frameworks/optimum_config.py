@@ -127,6 +127,26 @@ def exporter_config(module: Any, task: str) -> Any:
     return _one_graph(config_class(config, int_dtype="int64", float_dtype="fp32"), task)
 
 
+def seq2seq_config(module: Any) -> Any:
+    """Return optimum's config with a cache. Raises UnsupportedError for an architecture that it does not export."""
+    from optimum.exporters.onnx import model_configs  # noqa: F401  # registers the architectures
+    from optimum.exporters.tasks import TasksManager
+
+    task = "text2text-generation-with-past"
+    kind = module.config.model_type
+    try:
+        config = TasksManager.get_exporter_config_constructor(
+            "onnx", model_type=kind, task=task, library_name="transformers"
+        )
+    except (KeyError, ValueError) as error:
+        raise UnsupportedError(
+            f"optimum does not export the architecture '{kind}' as an encoder and a decoder with a cache.",
+            problems=[str(error.args[0] if error.args else error)],
+            hint="pass its encoder alone, as package.module:factory",
+        ) from error
+    return config(module.config, int_dtype="int64", float_dtype="fp32", use_past=True)
+
+
 def _one_graph(config: Any, task: str) -> Any:
     """Narrow a config to one self-contained graph: no position ids as input, the pooled vector as output."""
     from optimum.exporters.onnx.config import TextDecoderWithPositionIdsOnnxConfig

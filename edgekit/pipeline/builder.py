@@ -27,6 +27,8 @@ from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.plugin import Built, Pass, Payload, Source
 from edgekit.progress import Progress
+from edgekit.runner import Program
+from edgekit.spec import TensorSpec
 
 OURS = Path(__file__).parent.parent
 HEAVY_ROOMS = ("frameworks", "passes", "sources")
@@ -34,27 +36,52 @@ HEAVY_ROOMS = ("frameworks", "passes", "sources")
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A candidate's payload as the cache holds it, and the typed model it was compiled from."""
+class CompiledPart:
+    """One part of a candidate as the cache holds it."""
 
-    model: Model
+    part: Part
+    """The part as it was compiled."""
     built: Built
     folder: Path
     key: str
 
     @property
-    def part(self) -> Part:
-        """Return the part as it was compiled."""
-        return self.built.part or self.model.part
-
-    @property
     def payload(self) -> Payload:
         return Payload(self.folder, self.built.files, self.part, self.built.options)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A candidate's compiled parts, and the typed model that they were compiled from."""
+
+    model: Model
+    """Its parts may be in different folders; each is compiled already."""
+    parts: tuple[CompiledPart, ...]
+    key: str
+
+    @property
+    def program(self) -> Program:
+        return Program(tuple(each.payload for each in self.parts), self.model.states)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for, as they were compiled."""
+        return self.parts[0].part.fed
+
+    @property
+    def portable(self) -> bool:
+        return any(each.built.portable for each in self.parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the notes of all parts, each once."""
+        return tuple(dict.fromkeys(note for each in self.parts for note in each.built.notes))
 
     @property
     def size_mb(self) -> float:
         """Size of the payload, in MB of 10^6 bytes."""
-        return sum((self.folder / name).stat().st_size for name in self.built.files) / 1e6
+        files = [each.folder / name for each in self.parts for name in each.built.files]
+        return sum(file.stat().st_size for file in files) / 1e6
 
 
 class Builder(contextlib.ExitStack):
@@ -173,14 +200,33 @@ class Builder(contextlib.ExitStack):
         return model
 
     def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Compiled:
-        """Apply the candidate's passes on graphs to `model` and compile the result.
+        """Apply the candidate's passes on graphs to each part of `model` and compile the results.
 
         Raises UnsupportedError, with every problem, or BuildError.
         """
-        return self.compiled(self.with_passes(model, candidate, feeds), candidate)
+        several = len(model.parts) > 1
+        if several:
+            recipe_passes.check_for_parts(candidate.recipe)
+        changed = [self.with_passes(model.only(part.name), candidate, feeds) for part in model.parts]
+        parts = tuple(self.compiled(each, candidate) for each in changed)
+        if several and any(part.built.portable for part in parts):
+            raise UnsupportedError(
+                f"'{candidate.backend}' compiles on the device, and edgekit finishes only models of one graph there.",
+                hint="export it on the device itself, or choose another backend (see `edgekit plugins`)",
+            )
+        typed = replace(changed[0], parts=tuple(each.part for each in changed), states=model.states)
+        if not several:
+            return Compiled(typed, parts, parts[0].key)
+        steps = [
+            replace(step, config={**step.config, "part": each.part.name})
+            for each in changed
+            for step in each.steps[len(model.steps) :]
+        ]
+        typed = replace(typed, steps=(*model.steps, *steps))
+        return Compiled(typed, parts, digest_of([part.key for part in parts]))
 
-    def compiled(self, model: Model, candidate: PlannedCandidate) -> Compiled:
-        """Compile a typed model with the candidate's backend. Raises UnsupportedError or BuildError."""
+    def compiled(self, model: Model, candidate: PlannedCandidate) -> CompiledPart:
+        """Compile a typed model of one part with the candidate's backend. Raises UnsupportedError or BuildError."""
         backend, target = registry.backend(candidate.backend), self.plan.target
         support = backend.supports(model, target)
         if not support.ok:
@@ -212,7 +258,7 @@ class Builder(contextlib.ExitStack):
 
         folder = self._passing.get(key) or cache.fetch(key, "build", make)[0]
         built = Built.from_dict(json.loads((folder / "built.json").read_text()), "built.json")
-        return Compiled(model, built, folder / "payload", key)
+        return CompiledPart(built.part or model.part, built, folder / "payload", key)
 
     def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
         """Return the folder that `make` filled for this key, now or before, by the same code with the same packages."""

@@ -6,10 +6,9 @@ Measuring and choosing among those that were built come after: `run.py`, `select
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit import bench, cache, registry
 from edgekit._record import digest_of
@@ -21,14 +20,10 @@ from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable
 from edgekit.plugin import Precision
-from edgekit.project import DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
+from edgekit.project import DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Mixed, Quality, Repair
-from edgekit.runner import Runner
-from edgekit.spec import MODEL
-
-if TYPE_CHECKING:
-    import numpy as np
+from edgekit.runner import Fed
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class BuiltCandidate:
     def measurement(self) -> Measurement | None:
         return self.outcome.measurement if self.outcome else None
 
-    def entry(self, name: str, feeds: Mapping[str, np.ndarray], batch: int = 1) -> bench.Entry:
-        """Return what the benchmark needs to time it on `feeds`, a batch of so many samples."""
-        return bench.Entry(name, self.planned.backend, self.compiled.payload, feeds, batch)
+    def entry(self, name: str, fed: Fed, batch: int = 1) -> bench.Entry:
+        """Return what the benchmark needs to time it on `fed`, a batch of so many samples."""
+        return bench.Entry(name, self.planned.backend, self.compiled.program, fed, batch)
 
 
 def build_all(export: Export) -> tuple[list[BuiltCandidate], list[Candidate]]:
@@ -98,7 +93,8 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
         return judge(export, changed, export.builder.build(start, changed, export.evaluation.feeds))
 
     first = build_and_judge(planned)
-    if first.quality.ok or planned.baseline or not (mend and export.plan.project.repair) or not repairable(planned):
+    mend = mend and export.plan.project.repair and len(export.model.parts) == 1
+    if first.quality.ok or planned.baseline or not mend or not repairable(planned):
         return [first]
     attempts, repaired = repair(export, planned, start, build_and_judge)
     first = replace(first, repair=attempts)
@@ -109,28 +105,44 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
     """Compare what was compiled with the original, and the result with the gate."""
     project, backend = export.plan.project, registry.backend(planned.backend)
 
+    # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
+    off_target = bool(export.plan.mismatches) or compiled.portable
+
     def check(work: Path) -> None:
-        # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
-        off_target = bool(export.plan.mismatches) or compiled.built.portable
-        with Runner({MODEL: backend.open(replace(compiled.payload, off_target=off_target))}) as runner:
+        with compiled.program.open(backend, off_target=off_target) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
-                runner, evaluation.task, evaluation.samples, export.reference, export.progress, title
+                runner,
+                evaluation.task,
+                evaluation.samples,
+                export.reference,
+                export.progress,
+                title,
+                export.model.part if len(export.model.parts) == 1 else None,
             )
-            judged = {"quality": quality.to_dict(), "effective": runner.precision.to_dict()}
+            precision = runner.precision
+            if off_target:
+                quality = replace(quality, arithmetic=_arithmetic(precision, planned.backend))
+            judged = {"quality": quality.to_dict(), "effective": precision.to_dict()}
         (work / "quality.json").write_text(json.dumps(judged))
 
-    key = digest_of(["quality", gate.VERSION, [compiled.key, *export.data_key]])
+    key = digest_of(["quality", gate.VERSION, off_target, [compiled.key, *export.data_key]])
     folder, _ = cache.fetch(key, "quality", check)
     judged: dict[str, Any] = json.loads((folder / "quality.json").read_text())
     quality = gate.gate(
         Quality.from_dict(judged["quality"]),
         compiled.model.precision,
-        max_drop=DEFAULT_MAX_DROP if project.max_drop is None else project.max_drop,
+        max_drop=project.allowed_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
         retrained=bool(recipe_passes.before_export(planned.recipe)),
     )
     return BuiltCandidate(planned, compiled, quality, Precision.from_dict(judged["effective"]))
+
+
+def _arithmetic(precision: Precision, backend: str) -> str:
+    """Return how a candidate for another machine was computed on this one, in words."""
+    how = precision.emulated or f"in {', '.join(sorted(precision.layers)) or precision.main}"
+    return f"on this machine by {backend}, not on the device: {how}"
 
 
 def _some_int8_passes(built: list[BuiltCandidate]) -> bool:

@@ -75,7 +75,7 @@ def _why_shipped(
     if any(candidate is other for other in compared):
         return why_shipped(candidate, compared, plan.project.objective, beside=baselines)
     why = "; ".join(plan.mismatches) or "measuring was switched off"
-    if candidate.compiled.built.portable and not plan.mismatches:
+    if candidate.compiled.portable and not plan.mismatches:
         why = "its engine is built by `edgekit finish`"
     return f"first in the target's order of those that pass; not measured ({why})"
 
@@ -98,12 +98,12 @@ def _reported(plan: Plan, candidate: BuiltCandidate, status: Any, reason: str) -
         reason=reason,
         asked=candidate.compiled.model.precision,
         # What this machine's kernels do says nothing of another's.
-        effective=None if plan.mismatches or candidate.compiled.built.portable else candidate.effective,
+        effective=None if plan.mismatches or candidate.compiled.portable else candidate.effective,
         size_mb=candidate.compiled.size_mb,
         quality=candidate.quality,
         measurement=candidate.measurement,
         layers=candidate.outcome.layers if candidate.outcome else (),
-        notes=(*candidate.notes, *candidate.compiled.built.notes),
+        notes=(*candidate.notes, *candidate.compiled.notes),
         repair=candidate.repair,
         mixed=candidate.mixed,
     )

@@ -14,7 +14,7 @@ from typing import Any
 from edgekit import bench, registry
 from edgekit._record import digest_of
 from edgekit.errors import EdgekitError
-from edgekit.evaluation.gate import Deviation
+from edgekit.evaluation.deviation import Deviation
 from edgekit.pipeline import bench_inputs, candidates
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.builder import Compiled
@@ -22,11 +22,9 @@ from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.objective import GOALS, TIE, measured, tied
 from edgekit.pipeline.plan import Plan
-from edgekit.plugin import Payload, Tunable
+from edgekit.plugin import Tunable
 from edgekit.project import Objective
 from edgekit.result.report import Tuning, Variant
-from edgekit.runner import Runner
-from edgekit.spec import MODEL
 from edgekit.target import host
 
 DEFAULT = "default"
@@ -73,7 +71,7 @@ def variants(plan: Plan, shipped: BuiltCandidate) -> list[Mapping[str, Any]]:
     backend = registry.backend(shipped.planned.backend)
     if not isinstance(backend, Tunable):
         return []
-    payload = shipped.compiled.payload
+    payload = shipped.compiled.program.payloads[0]
     fixed = plan.target.options.get(shipped.planned.backend, {})
     return [
         change
@@ -107,7 +105,7 @@ def _confirm(export: Export, shipped: BuiltCandidate, best: Variant) -> tuple[Va
         return replace(again, reason=again.reason if again.speed is None else "no gain beyond the noise"), None
     compiled = _compiled(shipped.compiled, best)
     try:
-        if why := _differs(export, shipped, compiled.payload):
+        if why := _differs(export, shipped, compiled):
             return replace(again, reason=why), None
         tuned = candidates.judge(export, shipped.planned, compiled)
     except EdgekitError as error:
@@ -126,15 +124,19 @@ def _timed(
     compiled = shipped.compiled
     batched = shipped.measurement is not None and shipped.measurement.batch > 1  # one fixed batch means none is batched
     objective: Objective = "throughput" if batched else "latency"
-    feeds, batch = bench_inputs.feeds(export, [compiled.part.inputs], objective)
-    payloads = {DEFAULT: compiled.payload, **{str(each): _compiled(compiled, each).payload for each in several}}
-    entries = [bench.Entry(name, shipped.planned.backend, payload, feeds, batch) for name, payload in payloads.items()]
+    feeds, batch = bench_inputs.feeds(export, [compiled.inputs], objective)
+    programs = {DEFAULT: compiled.program, **{str(each): _compiled(compiled, each).program for each in several}}
+    entries = [bench.Entry(name, shipped.planned.backend, program, feeds, batch) for name, program in programs.items()]
     return bench.benchmark(entries, settings, export.progress)
 
 
 def _compiled(compiled: Compiled, variant: Variant) -> Compiled:
-    built = replace(compiled.built, options={**compiled.built.options, **variant.options})
-    return replace(compiled, built=built, key=digest_of([compiled.key, dict(built.options)]))
+    parts = tuple(
+        replace(each, built=replace(each.built, options={**each.built.options, **variant.options}))
+        for each in compiled.parts
+    )
+    options = [dict(each.built.options) for each in parts]
+    return replace(compiled, parts=parts, key=digest_of([compiled.key, *options]))
 
 
 def _compared(variant: Variant, outcome: bench.Outcome, default: bench.Outcome) -> Variant:
@@ -144,21 +146,27 @@ def _compared(variant: Variant, outcome: bench.Outcome, default: bench.Outcome) 
     return replace(variant, speed=speed, reason=NOT_FASTEST if speed > 1 + TIE else "no gain")
 
 
-def _differs(export: Export, shipped: BuiltCandidate, payload: Payload) -> str:
+def _differs(export: Export, shipped: BuiltCandidate, compiled: Compiled) -> str:
     """Return how far the outputs are from those of the default options; empty where it is rounding."""
     backend, deviation = registry.backend(shipped.planned.backend), Deviation()
     with (
-        Runner({MODEL: backend.open(shipped.compiled.payload)}) as default,
-        Runner({MODEL: backend.open(payload)}) as other,
+        shipped.compiled.program.open(backend) as default,
+        compiled.program.open(backend) as other,
     ):
         for index in range(min(SAMPLES, len(export.reference))):
             trace = [inference.call for inference in export.reference[index]]
             for expected, outputs in zip(default.replay(trace), other.replay(trace), strict=True):
                 deviation.add(expected, outputs)
-    limit = max(ROUNDING, shipped.quality.rel_l2)
-    if deviation.rel_l2 <= limit:
-        return ""
-    return f"its outputs are not those of the default options: relative L2 {deviation.rel_l2:.1e}, at most {limit:.1e}"
+    known = shipped.quality.outputs
+    for before, part in zip(known, deviation.parts(known), strict=True):
+        limit = max(ROUNDING, before.rel_l2)
+        if part.rel_l2 > limit or not deviation.finite:
+            where = f" in '{part.name}'" if len(known) > 1 else ""
+            return (
+                f"its outputs are not those of the default options: relative L2 {part.rel_l2:.1e}{where}, "
+                f"at most {limit:.1e}"
+            )
+    return ""
 
 
 def _breaks(plan: Plan, tuned: BuiltCandidate, default: BuiltCandidate) -> str:

@@ -14,7 +14,7 @@ from edgekit import bench, catalog, registry
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
 from edgekit.errors import AccuracyFailure, PerformanceFailure
-from edgekit.evaluation.gate import miss
+from edgekit.evaluation.gate import A_METRIC, SIZES, miss
 from edgekit.evaluation.reference_outputs import ReferenceOutputs
 from edgekit.pipeline import budget, pareto
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -24,6 +24,7 @@ from edgekit.pipeline.plan import Plan
 from edgekit.plugin import Evidence
 from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report
+from edgekit.spec import MODEL
 
 STORED_SAMPLES = 4
 STORED_BYTES = 4_000_000
@@ -44,7 +45,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
     return Report(
         kind="export",
         model=project.model or "live module",
-        task=export.evaluation.task_name,
+        task=export.evaluation.shipped.task,
         target=plan.target.name,
         evidence=evidence,
         environment=bench.environment(_packages(plan)),
@@ -90,9 +91,17 @@ def fail(report: Report, output: Path, plan: Plan) -> NoReturn:
     best = min(judged, key=lambda c: math.inf if c.quality is None else miss(c.quality))
     raise AccuracyFailure(
         f"no candidate keeps the quality asked for; nearest: {best.name} ({best.reason}).",
-        hint="allow more with --max-drop (or --min-agreement without labels), or look at the report",
+        hint=_more(best),
         report=path,
     )
+
+
+def _more(best: Candidate) -> str:
+    """Return what lets the candidate pass that is the nearest to it."""
+    failed = {check.name for check in best.quality.checks if not check.passed} if best.quality else set()
+    if SIZES in failed:
+        return A_METRIC
+    return "allow more with --max-drop (or --min-agreement without labels), or look at the report"
 
 
 def _failed_report(output: Path) -> Path:
@@ -110,16 +119,15 @@ def write(
 ) -> Bundle:
     """Write the winner's bundle in one move and open it; `force` replaces one that is there."""
     plan, model, evaluation = export.plan, export.model, export.evaluation
-    compiled, built_part = winner.compiled, winner.compiled.built
+    compiled, parts = winner.compiled, [(each.part, each.built, each.folder) for each in winner.compiled.parts]
     if report.evidence == "measured_on_device":
-        built_part = replace(built_part, evidence=report.evidence)
+        parts = [(part, replace(built, evidence=report.evidence), folder) for part, built, folder in parts]
     with staging.folder(output, force=force) as stage:
-        filled = staging.fill(stage, [(compiled.part, built_part, compiled.folder)], winner.planned.backend)
+        filled = staging.fill(stage, parts, winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
-        if not evaluation.synthetic:
-            evaluation.task.config.save(stage / "assets")
+        evaluation.shipped.save(stage / "assets")
         _write_samples(stage / SAMPLES, export.reference)
         _write_latencies(stage, built)
         manifest = Manifest(
@@ -130,11 +138,11 @@ def write(
             recipe=winner.planned.recipe.name,
             target=plan.target,
             asked=winner.compiled.model.precision,
-            effective=None if plan.mismatches or built_part.portable else winner.effective,
+            effective=None if plan.mismatches or compiled.portable else winner.effective,
             states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
-            deviation=winner.quality.rel_l2,
+            deviation=winner.quality.rel_l2 if winner.quality.pooled is None else winner.quality.pooled,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **filled,
         )
@@ -211,8 +219,9 @@ def _write_samples(folder: Path, reference: ReferenceOutputs) -> None:
             if size > room and index:
                 return
             room -= size
-            np.savez(folder / f"{index}-{step}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
-            np.savez(folder / f"{index}-{step}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
+            name = f"{index}-{step}" + ("" if inference.part == MODEL else f".{inference.part}")
+            np.savez(folder / f"{name}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
+            np.savez(folder / f"{name}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
 
 
 def _write_latencies(stage: Path, built: Sequence[BuiltCandidate]) -> None:

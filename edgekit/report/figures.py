@@ -176,8 +176,25 @@ def quality(result: Quality) -> str:
 
 def differences(result: Quality) -> str:
     """Return how far the outputs deviate from the original's."""
-    words = f"greatest absolute {result.max_abs:.2e}, relative L2 {result.rel_l2:.2e}, least cosine {result.cosine:.6f}"
+
+    def where(name: str) -> str:
+        return f" in '{clean(name)}'" if name else ""
+
+    words = (
+        f"greatest absolute {result.max_abs:.2e}, relative L2 {result.rel_l2:.2e}{where(result.furthest)}, "
+        f"least cosine {result.cosine:.6f}{where(result.worst)}"
+    )
     return words if result.agreement is None else f"{words}, top-1 agreement {100 * result.agreement:.2f}%"
+
+
+def judged(result: Quality) -> tuple[tuple[str, str], ...]:
+    """Return all that is known of a candidate's quality as (what, words)."""
+    lines = [("quality", quality(result)), ("outputs", differences(result))]
+    lines += [("scores", clean(str(shift))) for shift in result.scores]
+    lines += [("check", ("passed: " if check.passed else "FAILED: ") + clean(check.meaning)) for check in result.checks]
+    lines += [("judged", clean(result.arithmetic))] if result.arithmetic else []
+    lines += [("note", clean(note)) for note in result.notes]
+    return tuple(lines)
 
 
 def footprint(candidate: Candidate) -> str:

@@ -72,7 +72,8 @@ def _cards(report: Report) -> str:
     elif chosen.quality and chosen.quality.agreement is not None:
         cards.append((f"{100 * chosen.quality.agreement:.2f}%", "top-1 agreement"))
     elif chosen.quality:
-        cards.append((f"{chosen.quality.cosine:.5f}", "least cosine to the original"))
+        worst = f", '{figures.clean(chosen.quality.worst)}'" if chosen.quality.worst else ""
+        cards.append((f"{chosen.quality.cosine:.5f}", f"least cosine to the original{worst}"))
     if chosen.size_mb is not None:
         cards.append((figures.mb(chosen.size_mb), f"in {figures.precision(figures.effective(chosen))}"))
     inner = "".join(f'<div class="card"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in cards)
@@ -86,12 +87,7 @@ def _summary(report: Report) -> str:
         entries += [("objective", figures.objective(report))] if report.objective != "latency" else []
         entries += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
-            entries += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
-            entries += [
-                ("check", ("passed: " if check.passed else "FAILED: ") + figures.clean(check.meaning))
-                for check in chosen.quality.checks
-            ]
-            entries += [("note", figures.clean(note)) for note in chosen.quality.notes]
+            entries += figures.judged(chosen.quality)
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
         entries += [("options", options)] if (options := candidates.options(chosen)) else []

@@ -131,12 +131,8 @@ def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
     if speed := figures.speed(report):
         page.entry("speed", speed)
     if chosen.quality:
-        page.entry("quality", figures.quality(chosen.quality))
-        page.entry("outputs", figures.differences(chosen.quality))
-        for check in chosen.quality.checks:
-            page.entry("check", ("passed: " if check.passed else "FAILED: ") + figures.clean(check.meaning))
-        for note in chosen.quality.notes:
-            page.entry("note", figures.clean(note), "yellow")
+        for name, words in figures.judged(chosen.quality):
+            page.entry(name, words, "yellow" if name == "note" else None)
     if footprint := figures.footprint(chosen):
         page.entry("size", footprint)
     page.entry("runs in", figures.running(chosen))

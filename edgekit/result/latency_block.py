@@ -52,7 +52,8 @@ class LatencyBlock(Record):
         if len(self.latencies_ms) != min(self.count, len(SHARES)):
             raise UsageError(
                 f"a block of {self.count} latencies keeps {min(self.count, len(SHARES))} numbers, "
-                f"found {len(self.latencies_ms)}."
+                f"found {len(self.latencies_ms)}.",
+                hint="measure it again: the file was changed",
             )
 
 
@@ -63,4 +64,6 @@ def _numbers(line: str, where: str) -> list[float]:
     try:
         return [float(word) for word in line.split()]
     except ValueError as error:
-        raise UsageError(f"{where}: '{line[:40]}' is not a line of numbers.") from error
+        raise UsageError(
+            f"{where}: '{line[:40]}' is not a line of numbers.", hint="measure it again: the file was changed"
+        ) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.model import Step
@@ -17,6 +18,7 @@ from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
 from edgekit.result.data_sources import DataSources
 from edgekit.result.measurement import Measurement
+from edgekit.result.quality import OutputDeviation, ScoreShift
 from edgekit.target.host import Host
 
 SCHEMA = 1
@@ -57,7 +59,7 @@ class Quality(Record):
     max_abs: float
     rel_l2: float
     cosine: float
-    """The least cosine over samples."""
+    """The least cosine over samples, of the worst output or group of channels."""
     agreement: float | None
     """Share of samples with the same top-1 answer; None for a task without one."""
     metric: str | None = None
@@ -69,6 +71,23 @@ class Quality(Record):
     notes: tuple[str, ...] = ()
     reference: str = ""
     """The framework that computed the original's outputs: `torch 2.13.0`."""
+    worst: str = ""
+    """The output, or the group of channels, that `cosine` is of; empty where it is of all outputs together."""
+    outputs: tuple[OutputDeviation, ...] = ()
+    """Each output, and each group of channels whose magnitudes differ."""
+    scores: tuple[ScoreShift, ...] = ()
+    """How the scores moved, where outputs hold any."""
+    pooled: float | None = None
+    """The relative L2 difference over all outputs together; None in reports of older versions, where `rel_l2` is it."""
+    arithmetic: str = ""
+    """How the outputs were computed where it was not done as on the target; empty where it was."""
+
+    @property
+    def furthest(self) -> str:
+        """Return the name of the output, or the group of channels, that `rel_l2` is of, where it is one of several."""
+        if len(self.outputs) < 2:
+            return ""
+        return max(self.outputs, key=lambda part: part.rel_l2).name
 
     @property
     def ok(self) -> bool:
@@ -245,20 +264,19 @@ class Report(Record):
         """Return the report of a file, or of a bundle's folder. Raises UsageError for what is not a report."""
         if path.is_dir():
             path = path / "report.json"
-        try:
-            data = json.loads(path.read_text())
-        except FileNotFoundError as error:
+        if not path.exists():
             raise UsageError(
                 f"the report '{path}' does not exist.", hint="give a report.json, or the folder of a bundle"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the report '{path}': {error}.") from error
+            )
+        hint = "give a report.json that edgekit wrote, or the folder of a bundle"
+        data = read_json(path, "the report", hint=hint)
         if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
             raise UsageError(
-                f"'{path}' has report schema {data['schema']}, this edgekit reads up to {SCHEMA}.",
+                f"'{path}' has report schema {str(data['schema'])[:20]}, this edgekit reads up to {SCHEMA}.",
                 hint="pip install --upgrade edgekit",
             )
-        return cls.from_dict(data, str(path))
+        with guard(f"the report '{path}'", hint=hint):
+            return cls.from_dict(data, str(path))
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")

@@ -16,6 +16,7 @@ from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConf
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
+    "CLASSIFICATION",
     "GENERIC",
     "OWN",
     "ImageConfig",
@@ -40,6 +41,9 @@ _METRICS = {
     "tabular-classification": "auc",
 }
 """The metric of each classification task where the user names none."""
+
+CLASSIFICATION = tuple(_METRICS)
+"""Tasks with one class for a sample."""
 
 OWN = (
     *_METRICS,
@@ -81,6 +85,25 @@ GENERIC = (
 )
 """Tasks that optimum exports and that have no answer or metric here: outputs are compared, as for `tensor`."""
 
+ALIASES = {
+    "sentiment": "text-classification",
+    "sentimentanalysis": "text-classification",
+    "sequenceclassification": "text-classification",
+    "ner": "token-classification",
+    "embedding": "feature-extraction",
+    "embeddings": "feature-extraction",
+    "translation": "text2text-generation",
+    "summarization": "text2text-generation",
+    "causallm": "text-generation",
+    "llm": "text-generation",
+    "asr": "automatic-speech-recognition",
+    "qa": "question-answering",
+    "vqa": "visual-question-answering",
+    "tabular": "tabular-classification",
+    "regression": "tensor",
+}
+"""Names of tasks elsewhere."""
+
 
 def known() -> tuple[str, ...]:
     """Return the name of every task, sorted."""
@@ -90,7 +113,9 @@ def known() -> tuple[str, ...]:
 def check(name: str) -> str:
     """Return `name` if it is a task's name. Raises UsageError, with the nearest names, for an unknown one."""
     if name.removesuffix("-with-past") not in known():
-        raise UsageError(f"unknown task '{name}'.{nearest(name, known())}", hint=f"known: {', '.join(known())}")
+        raise UsageError(
+            f"unknown task '{name}'.{nearest(name, known(), ALIASES)}", hint=f"known: {', '.join(known())}"
+        )
     return name
 
 
@@ -125,7 +150,8 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         prepare = _preparation(config, assets, inputs)
         if metric in NUMBER_METRICS:
             return Regression(config, prepare, metric)
-        return Classification(config, prepare, Classes.of(config.labels, classes), metric)
+        named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names")
+        return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
     if config.metric is not None:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
+
+SEQ2SEQ = ("translation", "summarization", "text2text-generation")
+"""Tasks from text to text, by an encoder and a decoder."""
 
 ProblemType = Literal["multi-label", "regression", "values"]
 """The meaning of a classifier's outputs where they are not one class of several: any number of classes
@@ -70,16 +74,50 @@ class TabularConfig(Record):
 
 
 @dataclass(frozen=True)
+class Generation(Record):
+    """How a decoder's scores become token ids, by the model's generation_config.json."""
+
+    start: int
+    """The token that the decoder is fed first."""
+    stops: tuple[int, ...] = ()
+    """Tokens that end the text."""
+    max_length: int = 20
+    """The most tokens, the first included."""
+    min_length: int = 0
+    beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: Literal["yes", "no", "never"] = "no"
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    """No group of so many tokens occurs twice; 0 allows it."""
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    """Sequences of tokens that are never completed."""
+    forced_first: int | None = None
+    forced_last: tuple[int, ...] = ()
+    """The token at the greatest length, or one of these."""
+    suppressed: tuple[int, ...] = ()
+    suppressed_first: tuple[int, ...] = ()
+    not_followed: tuple[str, ...] = ()
+    """Settings of generation_config.json that are not among these."""
+    tokenizer: str = TOKENIZER
+    """The file whose vocabulary the ids are of; where it is not that of the source's text, tokens are mapped by it."""
+
+
+@dataclass(frozen=True)
 class TaskConfig(Record):
     """What a task needs on the device besides the graph and the tokenizer file."""
 
     task: str
     labels: tuple[str, ...] = ()
     """Names of the classes, by index."""
+    numbers: Literal["names"] | None = None
+    """`names`: a label that is a number is a class's name, as where classes count from 1; None: it is an index."""
+    positive: str | None = None
+    """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None
     """accuracy, f1, auc, spearman, pearson; None means the task's own."""
     output: str | None = None
-    """The output that holds the answer; None means the first."""
+    """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
@@ -87,6 +125,7 @@ class TaskConfig(Record):
     activation: Literal["logits", "probabilities"] | None = None
     """The form of a classifier's output; None: a single output is a logit, and several are probabilities where they are
     positive and sum to one."""
+    generation: Generation | None = None
     no_preprocessing: str | None = None
     """Why the model's own preprocessing is missing, where it has one without an equivalent here."""
     metric_code: str | None = None
@@ -104,10 +143,9 @@ class TaskConfig(Record):
         path = assets / FILE
         if not path.exists():
             return None
-        try:
-            return cls.from_dict(_current(json.loads(path.read_text())), str(path))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"cannot read '{path}': {error}.") from error
+        data = read_json(path, "the task", fault=ArtifactError)
+        with guard(f"the task '{path}'", fault=ArtifactError):
+            return cls.from_dict(_current(data), str(path))
 
 
 def _current(data: Any) -> Any:

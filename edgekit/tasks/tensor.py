@@ -34,7 +34,10 @@ def fit(value: Any, spec: TensorSpec) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise UsageError(f"the value for input '{spec.name}' is not an array: {error}.") from error
+        raise UsageError(
+            f"the value for input '{spec.name}' is not an array: {error}.",
+            hint="give numbers of one shape for each sample: pad what differs in length",
+        ) from error
     array = _cast(array, spec)
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
@@ -51,7 +54,10 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
     if spec.dtype == "str":
         if array.dtype.kind not in "USO":
-            raise UsageError(f"input '{spec.name}' takes text and was given {array.dtype}.")
+            raise UsageError(
+                f"input '{spec.name}' takes text and was given {array.dtype}.",
+                hint="give an array of text: numpy.array(['...'])",
+            )
         return array.astype(object)
     if spec.dtype == "bf16":
         raise UsageError(
@@ -61,7 +67,10 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if array.dtype == wanted:
         return array
     if array.dtype.kind not in "biuf":
-        raise UsageError(f"input '{spec.name}' takes {wanted} and was given {array.dtype}: {_shown(array)}.")
+        raise UsageError(
+            f"input '{spec.name}' takes {wanted} and was given {array.dtype}: {_shown(array)}.",
+            hint=f"convert the data to {wanted} first",
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(wanted)
     if array.dtype.kind == "f" and wanted.kind == "f":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 IDS = "input_ids"
+
+
+def count_cut(task: Any, samples: Iterable[Sample]) -> tuple[int, int | None]:
+    """Return how many of the samples have texts with more tokens than the model is fed, and that number of tokens."""
+    texts = getattr(getattr(task, "task", task), "prepare", None)  # a metric of the user's own wraps the task
+    if not isinstance(texts, Texts) or texts.limit is None:
+        return 0, None
+    return sum(map(texts.is_cut, samples)), texts.limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +80,20 @@ class Texts:
             }
         )
 
+    @property
+    def limit(self) -> int | None:
+        """The number of tokens at which texts are cut; None where they are not."""
+        return min(filter(None, [self.config.max_length, self.length]), default=None)
+
+    def is_cut(self, sample: Sample) -> bool:
+        """Return whether a text of the sample has more tokens than the model is fed."""
+        if self.limit is None or IDS in sample.fields:
+            return False
+        texts = self.texts(sample)
+        groups = [(text,) for text in texts] if self.separate else [texts]
+        encodings = (self.tokenizer.encode(*(self.config.prefix + text for text in group)) for group in groups)
+        return any(encoding.overflowing for encoding in encodings)
+
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The tokenizer of `assets/tokenizer.json`, with this model's truncation and padding in place of the file's.
@@ -96,11 +118,10 @@ class Texts:
         except Exception as error:  # the package raises a bare Exception
             raise ArtifactError(f"cannot read the tokenizer '{path}': {error}.") from error
         length = self.length
-        limit = min(filter(None, [self.config.max_length, length]), default=None)
-        if limit is None:
+        if self.limit is None:
             tokenizer.no_truncation()
         else:
-            tokenizer.enable_truncation(max_length=limit)
+            tokenizer.enable_truncation(max_length=self.limit)
         if length is None:
             tokenizer.no_padding()
         else:

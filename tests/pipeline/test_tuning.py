@@ -140,8 +140,9 @@ def test_nothing_is_tuned_where_there_is_no_time_or_no_wish(project, tmp_path):
 
 def test_what_is_so_already_is_no_variant(tmp_path):
     shipped = tried(tmp_path, "onnxruntime/fp32")
-    built = replace(shipped.compiled.built, options={"graph_level": "extended", "allow_spinning": True})
-    shipped = replace(shipped, compiled=replace(shipped.compiled, built=built))
+    (part,) = shipped.compiled.parts
+    part = replace(part, built=replace(part.built, options={"graph_level": "extended", "allow_spinning": True}))
+    shipped = replace(shipped, compiled=replace(shipped.compiled, parts=(part,)))
     offered = tuning.variants(plan(), shipped)
     assert {"allow_spinning": False} in offered and {"graph_level": "extended"} not in offered
 

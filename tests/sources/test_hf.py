@@ -119,6 +119,12 @@ def missing_shard(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
 
 
+def outside_shard(folder):
+    shutil.copyfile(folder / "model.safetensors", folder.parent / "outside.safetensors")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
+
+
 def remote_code(folder):
     edit(folder / "config.json", auto_map={"AutoModel": "modeling_mine.MyModel"})
 
@@ -134,6 +140,7 @@ def remote_code(folder):
         (header_only, ["header", "model.safetensors'"], "truncated"),
         (empty, ["model.safetensors'", "not a safetensors file"], "truncated"),
         (pointer, "Git LFS", "git lfs pull"),
+        (outside_shard, ("'../outside.safetensors'",), "shards"),
         (missing_shard, "model-00002-of-00002.safetensors", "again"),
         (remote_code, "modeling_mine.MyModel", "--trust-remote-code"),
     ],

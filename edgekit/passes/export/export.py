@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -11,10 +12,10 @@ from typing import ClassVar
 from edgekit import _requirement
 from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
-from edgekit.errors import BuildError, EdgekitError, UsageError
-from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
+from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
+from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import ASSETS, Model, Part, Step
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import SEQ2SEQ, TaskConfig
 
 OPSET = 18
 """The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
@@ -51,6 +52,8 @@ class Export(Record):
         """Write `model.onnx` and the assets into `workdir`. Raises BuildError with the exporter's reason."""
         start = time.perf_counter()
         onnx_model.copy_assets(model, workdir)
+        if model.format == "torch" and model.task in SEQ2SEQ and model.info.exporter == "optimum":
+            return self._export_parts(model, workdir, start)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
         if model.format == "onnx":
@@ -85,7 +88,14 @@ class Export(Record):
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
         exported = replace(
-            model, format="onnx", parts=(part,), info=info, input_hints=hints, folder=workdir, module=None
+            model,
+            format="onnx",
+            parts=(part,),
+            info=info,
+            input_hints=hints,
+            output_hints=onnx_classifier.output_hints(proto),
+            folder=workdir,
+            module=None,
         )
         step = Step(
             name=self.name,
@@ -98,22 +108,60 @@ class Export(Record):
         )
         return exported.with_step(step)
 
+    def _export_parts(self, model: Model, workdir: Path, start: float) -> Model:
+        """Export a model of an encoder and a decoder."""
+        from edgekit.passes.export import seq2seq
+
+        if self.shapes:
+            raise UnsupportedError(
+                f"the sizes of a model of several graphs stay free; these are given: {', '.join(self.shapes)}.",
+                hint="leave --shape out, or choose a target that takes free sizes, such as host",
+            )
+        with _reported():
+            parts, states = seq2seq.export(model, workdir, self.opset or OPSET)
+        exported = replace(
+            model,
+            format="onnx",
+            parts=parts,
+            states=states,
+            info=replace(model.info, opset=self.opset or OPSET),
+            folder=workdir,
+            module=None,
+        )
+        step = Step(
+            name=self.name,
+            config={**self.to_dict(), "opset": self.opset or OPSET},
+            tools=_requirement.versions(self.packages),
+            before=model.steps[-1].after if model.steps else model.info.source_digest or "",
+            after=exported.digest,
+            seconds=round(time.perf_counter() - start, 3),
+        )
+        return exported.with_step(step)
+
     def _export(self, model: Model, graph: Path) -> tuple[str, ...]:
-        from edgekit.frameworks.quiet import quiet
         from edgekit.passes.export import dynamo, optimum_exporter
 
         route = optimum_exporter if model.info.exporter == "optimum" else dynamo
-        try:
-            with quiet():
-                return (*route.export(model, graph, self.opset or OPSET),)
-        except EdgekitError:
-            raise
-        except Exception as error:  # the tracers pass on whatever the model's code raises
-            raise BuildError(
-                f"the model cannot be exported to ONNX: {_reason(error)}",
-                hint="an operator, a branch on tensor values, or a first dimension that is not a batch may be the "
-                "cause: --input name:dtype[dims] sets which sizes are free, --verbose shows more",
-            ) from error
+        with _reported():
+            return (*route.export(model, graph, self.opset or OPSET),)
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Turn an exporter's exception into BuildError with its reason."""
+    from edgekit.frameworks.quiet import quiet
+
+    try:
+        with quiet():
+            yield
+    except EdgekitError:
+        raise
+    except Exception as error:  # the tracers pass on whatever the model's code raises
+        raise BuildError(
+            f"the model cannot be exported to ONNX: {_reason(error)}",
+            hint="an operator, a branch on tensor values, or a first dimension that is not a batch may be the "
+            "cause: --input name:dtype[dims] sets which sizes are free, --verbose shows more",
+        ) from error
 
 
 def _picture_size(config: TaskConfig | None, part: Part) -> dict[str, int]:

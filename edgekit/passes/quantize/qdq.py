@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.errors import UnsupportedError, UsageError, listed, nearest
 
 FLOAT = 1  # onnx.TensorProto.FLOAT
 
@@ -39,7 +39,7 @@ def choose_nodes(
         if name not in names:
             raise UsageError(
                 f"exclude: the graph has no node '{name}'.{nearest(name, names)}",
-                hint="list the nodes with `edgekit inspect`",
+                hint=f"its nodes: {listed(names)}",
             )
     constants = {tensor.name: tensor for tensor in graph.initializer}
     floats = _float_tensors(graph)

@@ -27,7 +27,10 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"onnxruntime: 'threads' must be at least 1, not {self.threads}.")
+            raise UsageError(
+                f"onnxruntime: 'threads' must be at least 1, not {self.threads}.",
+                hint="leave 'threads' out of the target to use every core",
+            )
         if not self.provider.endswith("ExecutionProvider"):
             raise UsageError(
                 f"onnxruntime: '{self.provider}' is not the name of an execution provider.",

@@ -42,7 +42,7 @@ def _matched(parameters: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str
 
 
 def _name_output(spec: TensorSpec, result: Any) -> None:
-    """Name the tensor that a result returns; where that is an input, return a copy: one tensor has the names of both."""
+    """Name the tensor that a result returns; an input is returned as a copy, as one tensor would have both names."""
     source = result.input_value(0)
     if source.get_node().get_type_name() == "Parameter":
         copy = runtime().opset1.convert(source, source.get_element_type().get_type_name())

@@ -30,9 +30,14 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"openvino: 'threads' must be at least 1, not {self.threads}.")
+            raise UsageError(
+                f"openvino: 'threads' must be at least 1, not {self.threads}.",
+                hint="leave 'threads' out of the target to use every core",
+            )
         if self.streams < 1:
-            raise UsageError(f"openvino: 'streams' must be at least 1, not {self.streams}.")
+            raise UsageError(
+                f"openvino: 'streams' must be at least 1, not {self.streams}.", hint="leave 'streams' out of the target"
+            )
         if not self.device:
             raise UsageError("openvino: 'device' is empty.", hint="the default is CPU")
 
