@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.errors import BuildError
@@ -21,7 +21,7 @@ def restore(converted: Any, part: Part) -> None:
         raise BuildError(f"OpenVINO has {len(results)} outputs, not {', '.join(map(str, part.outputs))}.")
     parameters = _matched(converted.get_parameters(), part.inputs)
     for spec, result in zip(part.outputs, results, strict=True):
-        _name_output(spec, result)
+        _name_output(spec, result, parameters)
     for spec in part.inputs:
         if spec.name not in parameters:
             converted.add_parameters([_parameter(spec)])
@@ -41,10 +41,10 @@ def _matched(parameters: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str
     return by_name if len(by_name) == len(parameters) else {**by_place, **by_name}
 
 
-def _name_output(spec: TensorSpec, result: Any) -> None:
-    """Name the tensor that a result returns; an input is returned as a copy, as one tensor would have both names."""
+def _name_output(spec: TensorSpec, result: Any, inputs: Mapping[str, Any]) -> None:
+    """Name the tensor that a result returns; an input of another name is returned as a copy: its tensor has one name."""
     source = result.input_value(0)
-    if source.get_node().get_type_name() == "Parameter":
+    if source.get_node().get_type_name() == "Parameter" and spec.name not in inputs:
         copy = runtime().opset1.convert(source, source.get_element_type().get_type_name())
         copy.set_friendly_name(f"{spec.name}/copy")
         kept = source.get_names() - {spec.name}
