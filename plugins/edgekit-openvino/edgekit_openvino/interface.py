@@ -14,12 +14,15 @@ def restore(converted: Any, part: Part) -> None:
     """Give a converted model every input and output of `part`, in place; names are those of the ONNX graph.
 
     The conversion drops an input that no operator reads, and an input that is an output too keeps one of its names.
-    Raises BuildError where the outputs are not those of the graph.
+    Raises BuildError where there are others.
     """
-    results = converted.get_results()
-    if len(results) != len(part.outputs):
-        raise BuildError(f"OpenVINO has {len(results)} outputs, not {', '.join(map(str, part.outputs))}.")
-    parameters = _matched(converted.get_parameters(), part.inputs)
+    results, own = converted.get_results(), converted.get_parameters()
+    if len(results) != len(part.outputs) or len(own) > len(part.inputs):
+        raise BuildError(
+            f"OpenVINO made {len(own)} inputs and {len(results)} outputs of a graph with {len(part.inputs)} and"
+            f" {len(part.outputs)}."
+        )
+    parameters = _matched(own, part.inputs)
     for spec, result in zip(part.outputs, results, strict=True):
         _name_output(spec, result, parameters)
     for spec in part.inputs:
@@ -42,7 +45,7 @@ def _matched(parameters: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str
 
 
 def _name_output(spec: TensorSpec, result: Any, inputs: Mapping[str, Any]) -> None:
-    """Name the tensor that a result returns; an input of another name is returned as a copy: its tensor has one name."""
+    """Name the tensor that a result returns; an input of another name is returned as a copy: a tensor has one name."""
     source = result.input_value(0)
     if source.get_node().get_type_name() == "Parameter" and spec.name not in inputs:
         copy = runtime().opset1.convert(source, source.get_element_type().get_type_name())
