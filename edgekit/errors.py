@@ -21,6 +21,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+MOST_TEXT = 580
+"""The most characters of the message of a model that is not supported: it is read in a terminal."""
+MOST_REASONS = 3
+
 
 class EdgekitError(Exception):
     """The base of all errors: what happened (`message`), what to do next (`hint`) and the facts around it
@@ -69,7 +73,9 @@ class EnvironmentFault(EdgekitError):
 
 
 class UnsupportedError(EdgekitError):
-    """This model cannot run on this target with these passes; `problems` lists every reason."""
+    """This model cannot run on this target with these passes; `problems` lists every reason, the message the first
+    three.
+    """
 
     exit_code = 4
 
@@ -77,11 +83,25 @@ class UnsupportedError(EdgekitError):
         self, message: str, *, problems: Iterable[str] = (), hint: str | None = None, **context: object
     ) -> None:
         self.problems = tuple(problems)
-        text = message if not self.problems else message + "".join(f"\n  - {problem}" for problem in self.problems)
-        super().__init__(text, hint=hint, **context)
+        super().__init__(message + _first_reasons(self.problems, MOST_TEXT - len(message)), hint=hint, **context)
 
     def to_dict(self) -> dict[str, object]:
         return {**super().to_dict(), "problems": list(self.problems)}
+
+
+def _first_reasons(problems: tuple[str, ...], room: int) -> str:
+    """Return a line for each of the first reasons, all of them together within `room` characters, and their number."""
+    shown = problems[:MOST_REASONS]
+    more = (
+        f"\n  - and {len(problems) - len(shown)} more: --json lists all of them" if len(problems) > len(shown) else ""
+    )
+    each = (room - len(more)) // len(shown) - len("\n  - ") if shown else 0
+    return "".join(f"\n  - {shortened(' '.join(problem.split()), max(60, each))}" for problem in shown) + more
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text, without what is beyond `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3].rstrip()}..."
 
 
 class AccuracyFailure(EdgekitError):

@@ -23,9 +23,8 @@ def with_finite_outputs(task: Task, runner: Runner, samples: Samples, quality: Q
     faulty = 0
     with progress.step(f"running {samples.source}", len(samples)) as tick:
         for sample in samples:
-            outputs = (
-                array for inference in drive(task, sample, runner.start()) for array in inference.outputs.values()
-            )
+            inferences = drive(task, sample, runner.start())
+            outputs = [array for inference in inferences for array in inference.outputs.values()]
             faulty += not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs)
             tick()
     meaning = f"the outputs are finite on {len(samples) - faulty} of the {len(samples)} samples of the export's data"

@@ -25,6 +25,7 @@ from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
 from edgekit.runner import Fed, Runner
 from edgekit.target import host
+from edgekit.tasks.text import count_cut
 
 if TYPE_CHECKING:
     from edgekit.plugin import Precision
@@ -75,6 +76,9 @@ def verify(
     if samples is None:
         return replace(report, notes=notes)
     sources = DataSources(samples.source, len(samples), samples.digest, labelled=samples.labelled)
+    cut, limit = count_cut(bundle.task(), samples)
+    if cut:
+        notes = (*notes, f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
     return replace(report, data=sources, notes=(*samples.notes, *notes))
 
 

@@ -15,7 +15,16 @@ import click
 
 from edgekit._text import visible
 from edgekit.cli.interruption import Terminated
-from edgekit.errors import BuildError, DeviceError, EdgekitError, UsageError
+from edgekit.errors import (
+    MOST_TEXT,
+    ArtifactError,
+    BuildError,
+    DeviceError,
+    EdgekitError,
+    UnsupportedError,
+    UsageError,
+    shortened,
+)
 
 BUG = 1
 INTERRUPTED = 130
@@ -53,14 +62,13 @@ def handle(error: BaseException, as_json: bool) -> int:
 
 def print_error(error: EdgekitError) -> None:
     """Print an error and its hint on stderr."""
-    _line("error", error.message)
+    most = MOST_TEXT if isinstance(error, UnsupportedError) else len(error.message)
+    _line("error", shortened(error.message, most))
     _line("hint", error.hint or _general_hint(error))
 
 
 def _general_hint(error: EdgekitError) -> str:
     """Return a hint that suits any error of this class, for one without a hint."""
-    from edgekit.errors import ArtifactError, UnsupportedError
-
     if isinstance(error, ArtifactError):
         return "copy or export the bundle again"
     if isinstance(error, UnsupportedError):

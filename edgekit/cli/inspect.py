@@ -64,10 +64,15 @@ def _kind(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())[:6]
         raise UsageError(
             f"'{path}' is neither a bundle nor a Hugging Face folder: it has no manifest.json and no config.json.",
-            hint=f"it holds {', '.join(names)}" if names else "it is empty",
+            hint=f"give a bundle, a checkpoint or a report; this folder holds {', '.join(names) or 'nothing'}",
         )
     if path.suffix == ".json":
         return "report"
+    if path.is_file() and path.suffix not in (".onnx", ".toml"):
+        from edgekit.sources import other_formats
+
+        if error := other_formats.of_file(path):
+            raise error
     return "onnx" if path.suffix == ".onnx" else "target"
 
 
@@ -108,8 +113,8 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "backend": f"{m.backend}, recipe {m.recipe}",
         "target": f"{m.target.name}: {m.target.summary}",
         "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
-        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.inputs))),
-        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.outputs))),
+        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.fed))),
+        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.given)) or "none"),
         "states": ", ".join(f"{state.spec} starts {state.start}" for state in m.states),
         "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
         "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),

@@ -72,12 +72,15 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
                 answer = task.answer([inference.outputs for inference in inferences], sample)
                 model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
             precision = runner.precision.main
+            notes = user_input.notes(task, sample)
     if as_json:
-        output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision})
+        output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision, "notes": list(notes)})
         return
     from edgekit.report import figures
 
     output.emit("\n".join(_lines(answer)))
+    for note in notes:
+        output.emit(f"note: {note}")
     timed = "generating" if isinstance(task, Generating) else "model only"
     output.emit(f"\n{timed}: {figures.ms(model_ms)} in {precision}")
 

@@ -21,6 +21,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.tabular import KEYS
+from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
 
@@ -69,7 +70,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     calibration_count = 0
     if calibrated is None:
         calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-    draw = Draw(calibration_count, project.max_samples, project.seed)
+    draw = Draw(calibration_count, project.max_samples, project.seed, "systematic")
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
@@ -81,6 +82,9 @@ def prepare(project: Project, model: Model) -> Evaluation:
         notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
+    cut, limit = count_cut(task, samples)
+    if cut:
+        notes.append(f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(

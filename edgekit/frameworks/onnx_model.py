@@ -47,6 +47,9 @@ DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/
     16: "bf16",
 }
 
+BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
+"""Bits of an element of each type; a float8 or another that is missing has few of the bytes of a model."""
+
 
 def load(path: Path, *, weights: bool = True) -> Any:
     """Return an ONNX file as an onnx.ModelProto; without `weights`, external data is not loaded.
@@ -91,12 +94,25 @@ def save(proto: Any, path: Path) -> None:
     """Write a model whose weights are in memory: one file, and `<name>.data` beside it above 2 GB."""
     import onnx
 
-    if proto.ByteSize() <= SINGLE_FILE_BYTES:
+    if not is_larger(proto, SINGLE_FILE_BYTES):
         path.write_bytes(proto.SerializeToString())
         return
     location = path.name + ".data"
     (path.parent / location).unlink(missing_ok=True)  # onnx appends to a file that exists
     onnx.save(proto, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=location)
+
+
+def is_larger(proto: Any, limit: int) -> bool:
+    """Return whether a model with its weights takes more than `limit` bytes, which is below 2 GiB.
+
+    The weights are counted first: protobuf cannot count a message that it cannot write (EncodeError above 2 GiB).
+    """
+    weights = sum(
+        math.prod(tensor.dims) * BITS.get(tensor.data_type, 0) // 8
+        for tensor in tensors(proto.graph)
+        if tensor.data_location != 1  # TensorProto.EXTERNAL: in another file
+    )
+    return bool(weights > limit or proto.ByteSize() > limit)
 
 
 def rewrite(proto: Any, path: Path) -> None:

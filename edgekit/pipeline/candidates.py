@@ -105,9 +105,10 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
     """Compare what was compiled with the original, and the result with the gate."""
     project, backend = export.plan.project, registry.backend(planned.backend)
 
+    # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
+    off_target = bool(export.plan.mismatches) or compiled.portable
+
     def check(work: Path) -> None:
-        # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
-        off_target = bool(export.plan.mismatches) or compiled.portable
         with compiled.program.open(backend, off_target=off_target) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
@@ -119,10 +120,13 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
                 title,
                 export.model.part if len(export.model.parts) == 1 else None,
             )
-            judged = {"quality": quality.to_dict(), "effective": runner.precision.to_dict()}
+            precision = runner.precision
+            if off_target:
+                quality = replace(quality, arithmetic=_arithmetic(precision, planned.backend))
+            judged = {"quality": quality.to_dict(), "effective": precision.to_dict()}
         (work / "quality.json").write_text(json.dumps(judged))
 
-    key = digest_of(["quality", gate.VERSION, [compiled.key, *export.data_key]])
+    key = digest_of(["quality", gate.VERSION, off_target, [compiled.key, *export.data_key]])
     folder, _ = cache.fetch(key, "quality", check)
     judged: dict[str, Any] = json.loads((folder / "quality.json").read_text())
     quality = gate.gate(
@@ -133,6 +137,12 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
         retrained=bool(recipe_passes.before_export(planned.recipe)),
     )
     return BuiltCandidate(planned, compiled, quality, Precision.from_dict(judged["effective"]))
+
+
+def _arithmetic(precision: Precision, backend: str) -> str:
+    """Return how a candidate for another machine was computed on this one, in words."""
+    how = precision.emulated or f"in {', '.join(sorted(precision.layers)) or precision.main}"
+    return f"on this machine by {backend}, not on the device: {how}"
 
 
 def _some_int8_passes(built: list[BuiltCandidate]) -> bool:

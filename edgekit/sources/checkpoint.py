@@ -14,6 +14,7 @@ from typing import Any
 from edgekit._record import digest_of, digest_of_file
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Outline, Reference
+from edgekit.sources import other_formats
 
 SAFETENSORS = "model.safetensors"
 BIN = "pytorch_model.bin"
@@ -43,15 +44,6 @@ _SETTINGS = (
 )
 """Files beside the weights that define what the model computes or how its inputs are made."""
 
-_OTHER_FORMATS = {
-    "*.gguf": "GGUF (llama.cpp)",
-    "tf_model.h5": "TensorFlow",
-    "flax_model.msgpack": "Flax",
-    "*.onnx": "ONNX: pass the .onnx file itself",
-    "*.ckpt": "a training checkpoint: save it with save_pretrained",
-    "adapter_config.json": "an adapter (LoRA): merge it into its base model first",
-}
-
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises UsageError, naming the file, where there is none."""
@@ -71,11 +63,13 @@ def check(folder: Path, reference: Reference) -> None:
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise UsageError(
-            f"'{folder}' is not a Hugging Face model: it has no config.json.{_other_format(folder)}",
+        raise other_formats.of_folder(folder) or UsageError(
+            f"'{folder}' is not a Hugging Face model: it has no config.json.",
             hint="pass the folder that holds config.json and the weights, as save_pretrained writes it",
         )
     settings = read_json(config)
+    if error := other_formats.of_folder(folder):
+        raise error
     if (folder / SENTENCE_MODULES).is_file() and "model_type" not in settings:
         raise UsageError(
             f"'{folder}' has its transformer in a subfolder, an old layout of sentence-transformers.",
@@ -95,8 +89,8 @@ def check(folder: Path, reference: Reference) -> None:
         )
     files = weights(folder)
     if not files:
-        raise UsageError(
-            f"'{folder}' has a config.json but no weights.{_other_format(folder)}",
+        raise other_formats.other_weights(folder) or UsageError(
+            f"'{folder}' has a config.json but no weights.",
             hint=f"it should have {SAFETENSORS}, or shards and their index; a partial download or Git LFS lacks them",
         )
     for file in files:
@@ -157,14 +151,6 @@ def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -
             f"'{config}' asks to run the checkpoint's own Python code ({names}), which is not allowed.",
             hint="read that code, then allow it with --trust-remote-code",
         )
-
-
-def _other_format(folder: Path) -> str:
-    for pattern, meaning in _OTHER_FORMATS.items():
-        matches = sorted(folder.glob(pattern))
-        if matches:
-            return f" '{matches[0].name}' is {meaning}."
-    return ""
 
 
 def weights(folder: Path) -> tuple[Path, ...]:

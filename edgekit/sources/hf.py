@@ -10,7 +10,7 @@ from edgekit import _privacy, embedded
 from edgekit._requirement import require
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.model import ASSETS, Examples, Model, Outline, Reference
-from edgekit.sources import checkpoint, hub, sentence
+from edgekit.sources import checkpoint, hub, other_formats, sentence
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
@@ -87,11 +87,8 @@ class HuggingFace:
         if reference.ref.startswith(hub.SCHEME):
             return hub.folder(reference)
         path = Path(reference.ref)
-        if path.is_file():
-            raise UsageError(
-                f"'{path}' has weights without their network.",
-                hint="pass the folder with its config.json, or package.module:factory that loads them",
-            )
+        if path.is_file() and (error := other_formats.of_file(path)):
+            raise error
         if path.is_dir():
             return path
         if reference.ref in embedded.names():

@@ -9,7 +9,7 @@ from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Examples, Model, ModelInfo, Reference
-from edgekit.sources import checkpoint
+from edgekit.sources import checkpoint, other_formats
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
@@ -26,7 +26,7 @@ class OnnxFile:
     gives = "onnx"
 
     def claims(self, ref: str) -> bool:
-        return ref.endswith(".onnx")
+        return ref.endswith(".onnx") and "://" not in ref
 
     def check(self, reference: Reference) -> None:
         """Raise UsageError for a missing or empty file, without reading it."""
@@ -38,6 +38,8 @@ class OnnxFile:
             )
         if path.stat().st_size == 0:
             raise UsageError(f"'{path}' is empty.", hint="copy it again")
+        if error := other_formats.of_content(path):
+            raise error
         check_processor(reference)
 
     def digest(self, reference: Reference) -> str | None:

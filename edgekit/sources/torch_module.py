@@ -15,6 +15,7 @@ from edgekit import _privacy
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Reference
+from edgekit.sources import other_formats
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
@@ -43,6 +44,8 @@ class TorchModule:
     def check(self, reference: Reference) -> None:
         """Raise UsageError for a package that does not exist; the user's code is not run."""
         check_processor(reference)
+        if re.search(r"\.py:", reference.ref) and (error := other_formats.explained(reference.ref)):
+            raise error
         package = reference.ref.partition(":")[0].partition(".")[0]
         with _working_directory_importable():
             if importlib.util.find_spec(package) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +42,14 @@ def read_tokenizer(path: Path) -> Any:
         raise ArtifactError(
             f"cannot read the tokenizer '{path}': {error}.", hint="copy or export the bundle again"
         ) from error
+
+
+def count_cut(task: Any, samples: Iterable[Sample]) -> tuple[int, int | None]:
+    """Return how many of the samples have texts with more tokens than the model is fed, and that number of tokens."""
+    texts = getattr(getattr(task, "task", task), "prepare", None)  # a metric of the user's own wraps the task
+    if not isinstance(texts, Texts) or texts.limit is None:
+        return 0, None
+    return sum(map(texts.is_cut, samples)), texts.limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +116,20 @@ class Texts:
         file = self.config.vocabulary
         return None if file is None else dict(read_tokenizer(self.assets / file).get_vocab())
 
+    @property
+    def limit(self) -> int | None:
+        """The number of tokens at which texts are cut; None where they are not."""
+        return min(filter(None, [self.config.max_length, self.length]), default=None)
+
+    def is_cut(self, sample: Sample) -> bool:
+        """Return whether a text of the sample has more tokens than the model is fed."""
+        if self.limit is None or IDS in sample.fields:
+            return False
+        texts = self.texts(sample)
+        groups = [(text,) for text in texts] if self.separate else [texts]
+        encodings = (self.tokenizer.encode(*(self.config.prefix + text for text in group)) for group in groups)
+        return any(encoding.overflowing for encoding in encodings)
+
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The tokenizer of `assets/tokenizer.json`, with this model's truncation and padding in place of the file's.
@@ -116,11 +138,10 @@ class Texts:
         """
         tokenizer = read_tokenizer(self.assets / TOKENIZER)
         length = self.length
-        limit = min(filter(None, [self.config.max_length, length]), default=None)
-        if limit is None:
+        if self.limit is None:
             tokenizer.no_truncation()
         else:
-            tokenizer.enable_truncation(max_length=limit)
+            tokenizer.enable_truncation(max_length=self.limit)
         if length is None:
             tokenizer.no_padding()
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit import registry
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Reference
+from edgekit.plugin import Payload
 from edgekit.sources.onnx_file import OnnxFile
+from edgekit.target import target
 from edgekit.tasks.config import TaskConfig
 from tests.wording import mentions, raises
 
@@ -65,6 +69,35 @@ def test_external_data_comes_along(tmp_path, load, run_graph):
     data.unlink()
     with raises(UsageError, "model.onnx'", "'weights.bin'", hint="'weights.bin'"):
         load(source, path)
+
+
+@pytest.mark.nightly
+def test_a_graph_above_2_gb_is_read_and_built(tmp_path, load):
+    rows, columns = 1_100_000, 500  # 2.2 GB, of which the disk holds the first rows
+    table = TensorProto(name="table", data_type=TensorProto.FLOAT, dims=[rows, columns])
+    table.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "big.bin"), ("length", str(rows * columns * 4))):
+        table.external_data.add(key=key, value=value)
+    first = np.random.default_rng(0).standard_normal((10, columns)).astype(np.float32)
+    with (tmp_path / "big.bin").open("wb") as file:
+        first.tofile(file)
+        file.truncate(rows * columns * 4)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["y"], "gather")],
+        "big",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", columns])],
+        [table],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = load(OnnxFile(), saved(tmp_path / "big.onnx", helper.make_model(graph, opset_imports=opsets, ir_version=8)))
+    ids = {"ids": np.array([3, rows - 1])}
+    np.testing.assert_array_equal(model.original.run(ids)["y"], [first[3], np.zeros(columns)])
+    (tmp_path / "built").mkdir()
+    backend = registry.backend("onnxruntime")
+    built = backend.build(model, target.load("host"), {}, tmp_path / "built")
+    with closing(backend.open(Payload(tmp_path / "built", built.files, model.part, built.options))) as session:
+        np.testing.assert_array_equal(session.run(ids)["y"], [first[3], np.zeros(columns)])
 
 
 def test_the_precision_is_the_files_own(tmp_path, load):

@@ -88,6 +88,8 @@ def _unfit_reason(node: Any, constants: dict[str, Any], floats: set[str], activa
         return "the weights are not a matrix"
     if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and node.input[2] not in constants:
         return "the bias is not constant"
+    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and len(constants[node.input[2]].dims) != 1:
+        return "the bias differs by row"
     return None
 
 

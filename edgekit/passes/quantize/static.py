@@ -233,6 +233,7 @@ class QuantizeStatic(Record):
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
             quantize_bias=self.quantize_bias,
+            large=prepared.large,
             weights=self._weights(graph, {name: layers[name] for name in choice.nodes if name in layers}),
         )
         if self.levels == "f8":

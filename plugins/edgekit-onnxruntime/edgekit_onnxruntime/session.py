@@ -31,8 +31,9 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def load(model: Path | bytes, options: Options, profile_prefix: str | None = None) -> Any:
-    """Return an InferenceSession whose first provider is that of `options`.
+def load(model: Path | bytes, options: Options, profile_prefix: str | None = None, *, off_target: bool = False) -> Any:
+    """Return an InferenceSession whose first provider is that of `options`; `off_target` computes what another machine
+    would, where this one's integer kernels may saturate.
 
     Raises EnvironmentFault when the provider is not available; the runtime's own exceptions pass through.
     """
@@ -53,6 +54,11 @@ def load(model: Path | bytes, options: Options, profile_prefix: str | None = Non
     # The default, made explicit: products with packed weights round activations to int8 in blocks. In f32 they take 2
     # to 20 times as long (1.32, AVX2), longer than with weights that are not packed.
     settings.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+    if off_target:
+        # Q/DQ pairs are not fused into integer kernels: they round, and products are summed in float. Products that the
+        # graph has in integers take u8 by u8 on x86, whose kernels do not saturate.
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
+        settings.add_session_config_entry("session.x64quantprecision", "1")
     settings.log_severity_level = 4  # its errors are raised as exceptions; printing them too would repeat them
     if profile_prefix is not None:
         settings.enable_profiling = True
@@ -77,6 +83,7 @@ class OnnxRuntimeSession:
         self._options = Options.from_dict(payload.options, "onnxruntime options")
         if payload.off_target:  # every provider computes the same graph
             self._options = replace(self._options, provider=CPU, provider_options={})
+        self._off_target = payload.off_target
         self._main = payload.main
         self._names = [spec.name for spec in payload.part.outputs]
         self._check = FeedCheck(payload.part.inputs)
@@ -139,7 +146,10 @@ class OnnxRuntimeSession:
         """Run the last feeds once under the profiler, and read which kernels ran on which types."""
         if self._precision is None:
             self._open_session()
-            self._precision = kernels.precision(self._profile(self._last or self._made_up_feeds(), runs=1))
+            events = self._profile(self._last or self._made_up_feeds(), runs=1)
+            self._precision = kernels.precision(events)
+            if self._off_target:
+                self._precision = replace(self._precision, emulated=kernels.emulated(events))
         return self._precision
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
@@ -159,7 +169,8 @@ class OnnxRuntimeSession:
 
     def _profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            session = load(self._main, self._options, profile_prefix=str(Path(folder) / "profile"))
+            prefix = str(Path(folder) / "profile")
+            session = load(self._main, self._options, prefix, off_target=self._off_target)
             try:
                 for _ in range(runs):
                     session.run(self._names, dict(feeds))
@@ -195,7 +206,7 @@ class OnnxRuntimeSession:
 def _open(payload: Payload, options: Options) -> Any:
     payload.check()
     try:
-        session = load(payload.main, options)
+        session = load(payload.main, options, off_target=payload.off_target)
     except EdgekitError:
         raise
     except Exception as error:

@@ -28,8 +28,6 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     on_x86 = target.device.arch == "x86_64" and options.on_cpu
     isa, saturation_notes = saturation.requirements(wide_weight if on_x86 else None, target, "OpenVINO", here=here)
     notes += saturation_notes
-    if not here and not is_supported_here(options):
-        notes += (f"checked on this processor in f32: {_arithmetic(options)} is not available here",)
     _check_compiles(converted, options, here=here)
     ir.write(converted, workdir)
     return Built(
@@ -139,10 +137,6 @@ def _name_by_position(converted: Any, proto: Any) -> None:
         name = layer.get_friendly_name()
         if name not in named and re.fullmatch(r"[A-Za-z]+_\d+", name):
             layer.set_friendly_name(f"{layer.get_type_name()}.{position}")
-
-
-def _arithmetic(options: Options) -> str:
-    return f"{options.inference_precision or 'f32'} on the {'processor' if options.on_cpu else options.device}"
 
 
 def _check_compiles(converted: Any, options: Options, *, here: bool) -> None:

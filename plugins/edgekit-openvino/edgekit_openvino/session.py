@@ -30,8 +30,9 @@ def runtime() -> Any:
     return openvino
 
 
-def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
-    """Compile for the device in exactly the arithmetic of `options`; with `timed` each layer's time is counted.
+def compile_model(model: Any, options: Options, *, timed: bool = False, off_target: bool = False) -> Any:
+    """Compile for the device in exactly the arithmetic of `options`; with `timed` each layer's time is counted;
+    `off_target` computes Q/DQ in float.
 
     Raises EnvironmentFault when the device is not here, ArtifactError when it would compute in another type.
     """
@@ -54,6 +55,8 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
             settings["ENABLE_CPU_PINNING"] = options.pinning
         # The default silently quantizes activations that compressed weights multiply, but the model decides precision.
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+        if off_target:  # the integer kernels of this processor may saturate where those of the device do not
+            settings["LP_TRANSFORMS_MODE"] = "NO"
     compiled = core.compile_model(model, options.device, settings)
     effective = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     requested = options.inference_precision or "f32"
@@ -90,11 +93,16 @@ class OpenVinoSession:
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._options = Options.from_dict(payload.options, "openvino options")
-        if payload.off_target and not is_supported_here(self._options):
+        self._rounded: str | None = None
+        """The float type that is emulated: f32 arithmetic, rounded to it."""
+        if payload.off_target:
+            wanted = self._options.inference_precision
+            self._rounded = wanted if wanted in ("bf16", "f16") else None
             self._options = f32_on_cpu(self._options)
+        self._off_target = payload.off_target
         self._main = payload.main
         self._check = FeedCheck(payload.part.inputs)
-        self._compiled: Any = _open(payload, self._options)
+        self._compiled: Any = _open(payload, self._options, self._rounded)
         ports = self._compiled.inputs, self._compiled.outputs
         self._input_ports = [
             (spec.name, _port(payload, spec, place, ports[0])) for place, spec in enumerate(self.inputs)
@@ -155,13 +163,24 @@ class OpenVinoSession:
         """Return the type in which each compiled layer computes, from the executable graph."""
         compiled = self._open_model()
         inference = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        return layers.precision(compiled.get_runtime_model(), inference)
+        precision = layers.precision(compiled.get_runtime_model(), inference)
+        return replace(precision, emulated=self._emulated) if self._off_target else precision
+
+    @property
+    def _emulated(self) -> str:
+        words = []
+        if b'type="FakeQuantize"' in self._main.read_bytes():  # compiled, they are a part of other layers
+            words.append("Q/DQ pairs rounded, and their products were summed in float")
+        if self._rounded:
+            words.append(f"floats were rounded to {self._rounded} after each operator")
+        return "; ".join(words)
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
         """Time each layer in a second compiled model, with counters; medians over ten runs."""
         self._open_model()
         self._check(feeds)
-        compiled = compile_model(_read(self._main), self._options, timed=True)
+        model = _network(self._main, self._rounded)
+        compiled = compile_model(model, self._options, timed=True, off_target=self._off_target)
         request = _Request(compiled.create_infer_request(), self._input_ports, self._tensor)
         request.set_inputs(feeds)
         runs = []
@@ -218,7 +237,7 @@ class _Request:
         return self._request.profiling_info
 
 
-def _open(payload: Payload, options: Options) -> Any:
+def _open(payload: Payload, options: Options, rounded: str | None) -> Any:
     payload.check()
     # OpenVINO offers a file that is not an IR to other formats' frontends, which print to stderr before they refuse it.
     text = payload.main.read_bytes()
@@ -227,7 +246,7 @@ def _open(payload: Payload, options: Options) -> Any:
             f"'{payload.main.name}' is not a complete OpenVINO model.", hint="copy or export the bundle again"
         )
     try:
-        return compile_model(_read(payload.main), options)
+        return compile_model(_network(payload.main, rounded), options, off_target=payload.off_target)
     except EdgekitError:
         raise
     except Exception as error:
@@ -236,6 +255,15 @@ def _open(payload: Payload, options: Options) -> Any:
         raise ArtifactError(
             f"'{payload.main.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
         ) from error
+
+
+def _network(path: Path, rounded: str | None) -> Any:
+    """Return the network at `path`, its floats rounded to the type `rounded` where one is emulated."""
+    if rounded is None:
+        return _read(path)
+    from edgekit_openvino.rounding import with_rounding
+
+    return with_rounding(_read(path), rounded)  # type: ignore[arg-type]  # one of the two types that a session emulates
 
 
 def _read(path: Path) -> Any:
