@@ -166,8 +166,10 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
     feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.inputs)
     config, notes = task_record(project, model)
+    # A model of several parts can only be driven by its own task, which takes ids as well as texts.
+    driven = TaskConfig("tensor") if len(model.parts) == 1 else config
+    task = tasks.load(driven, model.assets, model.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which does not measure accuracy; give labelled samples with --data"

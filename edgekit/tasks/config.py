@@ -73,6 +73,10 @@ class TextConfig(Record):
     pad_id: int = 0
     pad_type_id: int = 0
     pad_side: Literal["left", "right"] = "right"
+    vocabulary: str | None = None
+    """The tokenizer file that gives the ids of tokens, where `tokenizer.json` only splits the text."""
+    unknown: str = "<unk>"
+    """The token of what that vocabulary lacks."""
     prefix: str = ""
     """Written before every text: the prompt that a sentence model was trained with."""
     columns: tuple[str, ...] = ()
