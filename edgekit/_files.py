@@ -87,7 +87,7 @@ def remove_leftovers(folder: Path, prefix: str = "", rescue: Callable[[Path], No
 
 @contextlib.contextmanager
 def shared(path: Path) -> Iterator[None]:
-    """Hold a lock on `path` that many processes can hold, while none has it `alone`."""
+    """Keep a lock on `path` in the block: many processes can have it at once, but none has it `alone` meanwhile."""
     with _opened(path) as descriptor:
         _locked(descriptor, exclusive=False, wait=True)
         yield

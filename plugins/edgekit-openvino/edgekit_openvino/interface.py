@@ -11,7 +11,7 @@ from edgekit_openvino.session import runtime
 
 
 def restore(converted: Any, part: Part) -> None:
-    """Give a converted model every input and output of `part`, in place; names are those of the ONNX graph.
+    """Add to a converted model every input and output of `part` that it lacks; names are those of the ONNX graph.
 
     The conversion drops an input that no operator reads, and an input that is an output too keeps one of its names.
     Raises BuildError where there are others.
