@@ -13,6 +13,7 @@ from typing import NoReturn
 from edgekit import bench, catalog, registry
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
+from edgekit.bundle.manifest import INPUTS, OUTPUTS
 from edgekit.errors import AccuracyFailure, PerformanceFailure
 from edgekit.evaluation.gate import A_METRIC, SIZES, miss
 from edgekit.evaluation.reference_outputs import ReferenceOutputs
@@ -24,7 +25,7 @@ from edgekit.pipeline.plan import Plan
 from edgekit.plugin import Evidence
 from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report
-from edgekit.spec import MODEL
+from edgekit.spec import MODEL, storable
 
 STORED_SAMPLES = 4
 STORED_BYTES = 4_000_000
@@ -220,8 +221,9 @@ def _write_samples(folder: Path, reference: ReferenceOutputs) -> None:
                 return
             room -= size
             name = f"{index}-{step}" + ("" if inference.part == MODEL else f".{inference.part}")
-            np.savez(folder / f"{name}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
-            np.savez(folder / f"{name}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
+            for end, arrays in ((INPUTS, inference.feeds), (OUTPUTS, inference.outputs)):
+                plain = {key: storable(array) for key, array in arrays.items()}
+                np.savez(folder / f"{name}{end}", **plain)  # type: ignore[arg-type]
 
 
 def _write_latencies(stage: Path, built: Sequence[BuiltCandidate]) -> None:
