@@ -218,7 +218,7 @@ def _on_data(
 
 def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
     """Return the samples that the export evaluated on, where the bundle records the draw; with `max_samples` others."""
-    samples = data.load(ref)
+    samples = data.load(replace(ref, inputs=tuple(spec.name for spec in bundle.manifest.inputs)))
     draw = bundle.report().data.evaluation_draw or Draw(0, MAX_SAMPLES, 0)
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
