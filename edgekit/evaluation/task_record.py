@@ -70,12 +70,18 @@ def _inferred(project: Project, config: TaskConfig, model: Model, samples: Sampl
     if why or name is None:
         what = f"the metric '{project.metric}'" if project.metric in METRICS else f"the labels of '{samples.source}'"
         tensor = "" if project.metric else ", or --task tensor to compare the outputs alone"
+        step = "--metric spearman" if _measured(samples) else f"--task {name or 'image-classification'}"
         raise UsageError(
             f"{what} cannot be used: the model's task is not named, and cannot be inferred: "
             f"{why or 'its inputs are not those of a classifier'}.",
-            hint=f"name it with --task {name or 'image-classification'}{tensor}",
+            hint=f"name what is judged with {step}{tensor}",
         )
     return name
+
+
+def _measured(samples: Samples) -> bool:
+    """Return whether the labels are measurements: a classification would refuse them."""
+    return any(isinstance(label, float) and not label.is_integer() for label in samples.labels or ())
 
 
 def _why_not(config: TaskConfig, model: Model, samples: Samples) -> str:
