@@ -288,12 +288,11 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
     manifest = bundle.manifest
     environment = bench.environment(catalog.runtime(manifest.backend).packages)
     mismatches = manifest.target.mismatches(host.probe()) if kind == "bench" else ()
+    notes: tuple[str, ...] = ()
     if environment.emulated and kind == "bench":
-        notes: tuple[str, ...] = (EMULATED,)
+        notes = (EMULATED,)
     elif mismatches:
         notes = (f"measured on this machine, which is not '{manifest.target.name}': {'; '.join(mismatches)}",)
-    else:
-        notes = ()
     here = kind == "bench" and not mismatches and not environment.emulated
     return Report(
         kind=kind,  # type: ignore[arg-type]
@@ -307,4 +306,5 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
         lineage=manifest.lineage,
         failures=failures,
         notes=notes,
+        noisy=any(c.measurement is not None and c.measurement.noise.noisy for c in candidates),
     )

@@ -22,8 +22,7 @@ from edgekit.data import Feeds
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Part, Reference
-from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.blame import blamed
+from edgekit.pipeline import blame, recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.sizes import known_sizes
 from edgekit.pipeline.source import LIVE, reference, source_for
@@ -182,7 +181,7 @@ class Builder(contextlib.ExitStack):
 
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
                 title = f"{instance.name} ({candidate.recipe.name})"
-                with self.progress.step(title) as tick, blamed(instance.name):
+                with self.progress.step(title) as tick, blame.blamed_pass(instance.name):
                     shown = None if given is None else given.with_progress(lambda word: tick(0, word))
                     return instance.apply(start, shown, work)  # type: ignore[no-any-return]
 
@@ -220,7 +219,8 @@ class Builder(contextlib.ExitStack):
     def compiled(self, model: Model, candidate: PlannedCandidate) -> CompiledPart:
         """Compile a typed model of one part with the candidate's backend. Raises UnsupportedError or BuildError."""
         backend, target = registry.backend(candidate.backend), self.plan.target
-        support = backend.supports(model, target)
+        with blame.blamed(candidate.backend, "to check the model"):
+            support = backend.supports(model, target)
         if not support.ok:
             raise UnsupportedError(
                 "; ".join(support.problems),
@@ -240,7 +240,8 @@ class Builder(contextlib.ExitStack):
 
         def make(work: Path) -> Path | None:
             (work / "payload").mkdir()
-            with self.progress.step(f"building {candidate.name}"):
+            title = f"building {candidate.name}"
+            with self.progress.step(title), blame.blamed(candidate.backend, blame.BUILDING):
                 built = backend.build(model, target, options, work / "payload")
             (work / "built.json").write_text(json.dumps(built.to_dict()))
             if built.cacheable:

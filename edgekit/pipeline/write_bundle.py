@@ -13,7 +13,7 @@ from typing import NoReturn
 from edgekit import bench, catalog, registry
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
-from edgekit.errors import AccuracyFailure, PerformanceFailure
+from edgekit.errors import AccuracyFailure, BuildError, PerformanceFailure
 from edgekit.evaluation.gate import A_METRIC, SIZES, miss
 from edgekit.pipeline import budget, bundle_samples, pareto
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -48,6 +48,7 @@ def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
         data=export.evaluation.sources,
         lineage=export.model.steps,
         notes=tuple(notes),
+        noisy=any(c.measurement is not None and c.measurement.noise.noisy for c in candidates),
         failures=() if shipped else tuple(f"{c.name}: {c.reason}" for c in candidates if c.status != "baseline"),
     )
 
@@ -81,20 +82,31 @@ def fail(report: Report, output: Path, plan: Plan) -> NoReturn:
             hint="prune more, or leave out --recipe and --candidate to ship the fastest",
             report=path,
         )
-    judged = [c for c in report.candidates if c.quality is not None and c.status != "baseline"]
+    crashed = [c for c in report.candidates if c.status == "build-failed"]
+    judged = [c for c in report.candidates if c.status == "failed-gate"]
+    if not judged:
+        first = next(c for c in crashed if c.quality is not None)
+        raise BuildError(
+            f"no candidate that keeps the quality could be measured; the first: {first.name} ({first.reason}).",
+            hint="ship what passes the gate without measuring it, with --no-bench, or look at the report",
+            report=path,
+        )
     best = min(judged, key=lambda c: math.inf if c.quality is None else miss(c.quality))
+    also = f"; {crashed[0].name} is not among them: {crashed[0].reason}" if crashed else ""
     raise AccuracyFailure(
-        f"no candidate keeps the quality asked for; nearest: {best.name} ({best.reason}).",
-        hint=_more(best),
+        f"no candidate keeps the quality asked for; nearest: {best.name} ({best.reason}){also}.",
+        hint=_more(best, crashed),
         report=path,
     )
 
 
-def _more(best: Candidate) -> str:
-    """Return what lets the candidate pass that is the nearest to it."""
+def _more(best: Candidate, crashed: Sequence[Candidate]) -> str:
+    """Return what lets a candidate pass: the nearest, or one that could not be run at all."""
     failed = {check.name for check in best.quality.checks if not check.passed} if best.quality else set()
     if SIZES in failed:
         return A_METRIC
+    if crashed:
+        return f"look at the report for what stopped {crashed[0].name}, and leave others out with --candidate"
     return "allow more with --max-drop (or --min-agreement without labels), or look at the report"
 
 
