@@ -71,7 +71,9 @@ def chosen(export: Export, winner: BuiltCandidate) -> BundleSamples:
     quality = winner.quality
     deviation = quality.rel_l2 if quality.pooled is None else quality.pooled
     if asked == NONE:
-        note = "no sample travels in the bundle: only `edgekit verify --data` can check it on a device"
+        scored = quality.original_score is not None
+        how = "only `edgekit verify --data` can check it" if scored else "without labels nothing can check it"
+        note = f"no sample travels in the bundle: {how} on a device"
         return BundleSamples(None, 0, NONE, quality, deviation, note)
     if asked == SYNTHETIC and source != SYNTHETIC:
         return _random(export, winner, deviation)
