@@ -15,8 +15,7 @@ from typing import Any, Literal
 from edgekit import _toml
 from edgekit._record import Record
 from edgekit._share import share
-from edgekit._template import TEMPLATE
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, nearest
 
 FILE = "edgekit.toml"
 
@@ -25,6 +24,9 @@ DEFAULT_MAX_DROP = 0.01
 DEFAULT_MIN_AGREEMENT = 0.99
 """Where there are no labels: the share of samples with the original's top-1 answer, or the least cosine to its output.
 """
+
+SAMPLES = ("none", "synthetic")
+"""What may travel in a bundle in place of samples of the data."""
 
 Objective = Literal["latency", "throughput", "size", "memory"]
 """What the candidates that pass the gate are ranked by."""
@@ -95,6 +97,9 @@ class Project(Record):
     tune: bool = True
     """Measure other runtime options of the shipped candidate, and use those that are faster."""
     seed: int = 0
+    samples: int | str | None = None
+    """What travels in the bundle to prove it on a device: so many evaluation samples (4 where it is not set) with the
+    original's outputs, "none", or "synthetic": random inputs."""
 
     revision: str | None = None
     offline: bool = False
@@ -113,6 +118,7 @@ class Project(Record):
         for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
         _within("search", self.search, 0, None)
+        _storable(self.samples)
         _measurable(self)
         if self.prune is not None and not 0 < self.prune < 1:
             raise UsageError(
@@ -157,13 +163,6 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         data["target"] = overrides["target"]
     project = Project.from_dict(data, where).for_target()
     return Project.from_dict({**project.to_dict(), **overrides}, "the options") if overrides else project
-
-
-def write_template(path: Path) -> None:
-    """Write a commented project file. Raises UsageError where one exists."""
-    if path.exists():
-        raise UsageError(f"'{path}' exists already.", hint="edit it, or remove it first")
-    path.write_text(TEMPLATE)
 
 
 def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
@@ -225,6 +224,17 @@ def _within(name: str, value: float | None, low: float, high: float | None) -> N
             f"{name} = {value:g} is not possible: it must be {bounds}.",
             hint=f"leave {name} out for its default, or give a number that is {bounds}",
         )
+
+
+def _storable(samples: int | str | None) -> None:
+    """Raise UsageError for another number or word than those that say which samples travel in the bundle."""
+    if isinstance(samples, str) and samples not in SAMPLES:
+        raise UsageError(
+            f"samples = '{samples[:60]}' is not possible.{nearest(samples[:60], SAMPLES)}",
+            hint="give a number, as 4, or none or synthetic",
+        )
+    if isinstance(samples, int) and samples < 1:
+        raise UsageError(f"samples = {samples} is not possible: it must be positive.", hint="--samples none")
 
 
 def _measurable(project: Project) -> None:

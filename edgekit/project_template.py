@@ -1,5 +1,11 @@
 """The commented project file that `edgekit init` writes."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import UsageError
+
 TEMPLATE = """\
 # edgekit.toml: the settings of `edgekit export`. Options on the command line override it.
 
@@ -42,6 +48,10 @@ max_drop = 0.01
 # Combinations to try beyond the target's candidates; a search that was stopped continues.
 # search = 30
 
+# Four samples of the data travel in the bundle, with the original's outputs, so that a device can prove it. For data on
+# people: "synthetic" (random inputs), or "none" (then only `verify --data` can check it).
+# samples = "synthetic"
+
 # One recipe instead of the target's candidates (`edgekit recipes` lists them).
 # recipe = "int8-static"
 
@@ -54,3 +64,10 @@ max_drop = 0.01
 # [targets.jetson]
 # max_drop = 0.02
 """
+
+
+def write_template(path: Path) -> None:
+    """Write a commented project file. Raises UsageError where one exists."""
+    if path.exists():
+        raise UsageError(f"'{path}' exists already.", hint="edit it, or remove it first")
+    path.write_text(TEMPLATE)
