@@ -17,7 +17,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
 from edgekit.tasks.metrics import METRICS, NUMBER_METRICS
-from edgekit.tasks.outputs import check_output, scores_of, width
+from edgekit.tasks.outputs import FLOATS, check_output, scores_of, width
 from edgekit.tasks.own_metric import is_function, recorded
 
 BY_RANK = {2: "tabular-classification", 3: "audio-classification", 4: "image-classification"}
@@ -54,7 +54,16 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
     if config.task in tasks.CLASSIFICATION:
         config, more = _classifier(project, config, model, samples)
         notes += more
+    elif config.output is None and config.task in tasks.OWN and config.task != tasks.TENSOR and len(model.parts) == 1:
+        config = replace(config, output=_first_answer(model.part.outputs))
     return config, tuple(notes)
+
+
+def _first_answer(outputs: Sequence[TensorSpec]) -> str | None:
+    """Return the output that answers in place of a first one of integers, which are decisions; None: the first does."""
+    if not outputs or outputs[0].dtype in FLOATS or all(spec.dtype not in FLOATS for spec in outputs):
+        return None
+    return scores_of(outputs).name
 
 
 def _generation_notes(generation: Generation) -> list[str]:
