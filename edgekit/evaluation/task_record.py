@@ -90,11 +90,12 @@ def _inferred(project: Project, config: TaskConfig, model: Model, samples: Sampl
     name = _task_name(config, model.part.inputs)
     if why or name is None:
         what = f"the metric '{project.metric}'" if project.metric in METRICS else f"the labels of '{samples.source}'"
-        tensor = "" if project.metric else "; --task tensor compares the outputs alone"
+        hint = _hint(name or "image-classification", config, samples, model)
+        tensor = "" if project.metric or "--task tensor" in hint else "; --task tensor compares the outputs alone"
         raise UsageError(
             f"{what} cannot be used: the model's task is not named, and cannot be inferred: "
             f"{why or 'its inputs are not those of a classifier'}.",
-            hint=f"{_hint(name or 'image-classification', samples, model)}{tensor}",
+            hint=f"{hint}{tensor}",
         )
     return name
 
@@ -130,14 +131,20 @@ def _why_not(config: TaskConfig, model: Model, samples: Samples) -> str:
     return f"the labels are {_shown(classes)}, and '{spec}' has {count} classes, which count from 0"
 
 
-def _hint(name: str, samples: Samples, model: Model) -> str:
-    """Return what lets the labels be used: a task for classes, a metric for measurements and for arrays."""
+def _hint(name: str, config: TaskConfig, samples: Samples, model: Model) -> str:
+    """Return what lets the labels be used: an output where several may answer, a task for classes, a metric for
+    measurements and for arrays.
+    """
     labels = [label for label in samples.labels or () if label is not None]
     if any(getattr(label, "ndim", 0) or isinstance(label, (list, tuple)) for label in labels):
         return "judge by them with --metric package.module:function"
     if not samples.classes:
         return "for numbers judge by --metric spearman or pearson"
-    if any(width(spec) == 1 for spec in model.part.outputs):
+    try:
+        spec = _scores(config, model)
+    except UsageError as fault:
+        return fault.hint or f"name it with --task {name}"
+    if width(spec) == 1:
         return (
             f"name it with --task {name} for a score of two classes; for values judge by --metric spearman or pearson"
         )

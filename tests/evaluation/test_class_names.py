@@ -203,3 +203,4 @@ def test_scores_between_0_and_1_on_every_sample_are_probabilities(tmp_path: Path
     shares = np.linspace(0.1, 0.9, 16, dtype=np.float32)[:, None]
     assert observed(shares) == "probabilities" and observed(shares * 3) is None and observed(shares - 0.2) is None
     assert observed(shares[:4]) is None and observed(np.full((16, 1), 0.5)) is None
+    assert observed(np.hstack([shares, shares / 2])) is None  # of two, logits as well

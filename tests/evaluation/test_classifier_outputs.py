@@ -135,6 +135,8 @@ def test_what_is_ambiguous_is_refused_with_the_outputs(tmp_path: Path) -> None:
         evaluated(file, data, tmp_path, **CLASSIFIER)
     with raises(UsageError, "first:f32[N,3]", hint="--output-name first"):  # without data `run` would answer wrongly
         evaluated(file, None, tmp_path, **CLASSIFIER)
+    with raises(UsageError, "first:f32[N,3]", hint=["--output-name first", "--task tensor"]):
+        evaluated(file, data, tmp_path)
     assert evaluated(file, data, tmp_path, **CLASSIFIER, output_name="second").task.config.output == "second"
     with raises(UsageError, ("'secnd'", "'second'"), hint="first:f32[N,3]"):
         evaluated(file, data, tmp_path, **CLASSIFIER, output_name="secnd")
