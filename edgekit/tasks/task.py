@@ -13,8 +13,6 @@ from edgekit.tasks.config import TaskConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.runner import Runner
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -84,11 +82,19 @@ class Task(Protocol):
         ...
 
 
+class PartRunner(Protocol):
+    """The runner of a model's parts (`edgekit.runner.Runner`), as far as a task needs it."""
+
+    def reset(self) -> None: ...
+    def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+    def reorder(self, order: Sequence[int], part: str | None = None) -> None: ...
+
+
 @runtime_checkable
 class Generating(Protocol):
     """A task whose answer is generated call by call, in another way than the steps that are recorded."""
 
-    def generated(self, sample: Sample, runner: Runner) -> dict[str, Any]:
+    def generated(self, sample: Sample, runner: PartRunner) -> dict[str, Any]:
         """Return the answer for a person, generated as the model's own settings ask."""
         ...
 
