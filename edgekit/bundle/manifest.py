@@ -154,6 +154,8 @@ def read(path: Path) -> Manifest:
     if not file.is_file():
         problem = "is not a bundle: it has no manifest.json" if path.exists() else "does not exist"
         raise UsageError(f"'{path}' {problem}.", hint="make a bundle with `edgekit export MODEL --output DIR`")
+    if not _reading.inside(path, MANIFEST):
+        raise ArtifactError(f"the manifest '{file}' is a link out of the bundle.", hint=AGAIN)
     data = _reading.read_json(file, "the manifest", fault=ArtifactError, hint=AGAIN)
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:

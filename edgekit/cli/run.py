@@ -19,6 +19,9 @@ from edgekit.cli.group import verb
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgekit.errors import EdgekitError
+    from edgekit.runner import Runner
+
 
 WARMUPS = 2
 TIMED = 5
@@ -71,7 +74,7 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
             else:
                 answer = task.answer([inference.outputs for inference in inferences], sample)
                 model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
-            precision = runner.precision.main
+            precision, fault = _precision(runner)
             notes = user_input.notes(task, sample)
     if as_json:
         output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision, "notes": list(notes)})
@@ -82,7 +85,19 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     for note in notes:
         output.emit(f"note: {note}")
     timed = "generating" if isinstance(task, Generating) else "model only"
-    output.emit(f"\n{timed}: {figures.ms(model_ms)} in {precision}")
+    output.emit(f"\n{timed}: {figures.ms(model_ms)}" + (f" in {precision}" if precision else ""))
+    if fault is not None:
+        output.message(f"warning: the precision is unknown: {fault.message}")
+
+
+def _precision(runner: Runner) -> tuple[str | None, EdgekitError | None]:
+    """Return the precision that ran, or why this machine cannot tell: the answer is right without it."""
+    from edgekit.errors import DeviceError
+
+    try:
+        return runner.precision.main, None
+    except DeviceError as error:
+        return None, error
 
 
 def _is_arrays(inputs: Sequence[str]) -> bool:

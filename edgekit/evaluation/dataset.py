@@ -6,7 +6,7 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
@@ -47,6 +47,11 @@ class Evaluation:
     def shipped(self) -> TaskConfig:
         """The record of the task that the bundle answers with."""
         return self.record or self.task.config
+
+    def with_task(self, task: Task, note: str) -> Evaluation:
+        """Return the evaluation with another record of the same task, which the original's answers showed."""
+        training = self.training and replace(self.training, task=task)
+        return replace(self, task=task, training=training, notes=(*self.notes, note))
 
     @property
     def feeds(self) -> Feeds | None:

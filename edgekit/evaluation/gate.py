@@ -102,7 +102,7 @@ def add_inference(
     except UsageError as error:
         raise BuildError(
             f"the exported graph differs from the original: {error.message}",
-            hint="rewrite the operation that computes it, or give the model as an ONNX file",
+            hint="try another --backend; where all differ, rewrite the operation that computes that output",
         ) from error
 
 

@@ -19,17 +19,17 @@ def chrf(texts: Sequence[str], references: Sequence[str]) -> float:
     for text, reference in zip(texts, references, strict=True):
         ours, theirs = "".join(text.split()), "".join(reference.split())
         for size, counts in enumerate(totals, 1):
-            mine, wanted = _grams(ours, size), _grams(theirs, size)
+            produced, wanted = _grams(ours, size), _grams(theirs, size)
             # Where the reference has none of this size, the text's do not count as wrong.
-            counts[0] += sum(mine.values()) if wanted else 0
+            counts[0] += sum(produced.values()) if wanted else 0
             counts[1] += sum(wanted.values())
-            counts[2] += sum((mine & wanted).values())
+            counts[2] += sum((produced & wanted).values())
     precision = recall = 0.0
     orders = 0
-    for ours_count, theirs_count, common in totals:
-        if ours_count > 0 and theirs_count > 0:
-            precision += common / ours_count
-            recall += common / theirs_count
+    for produced_count, wanted_count, common in totals:
+        if produced_count > 0 and wanted_count > 0:
+            precision += common / produced_count
+            recall += common / wanted_count
             orders += 1
     if not orders or not precision + recall:
         return 0.0

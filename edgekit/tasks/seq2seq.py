@@ -17,11 +17,12 @@ from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
 from edgekit.tasks import decoding
 from edgekit.tasks.chrf import chrf
 from edgekit.tasks.config import Generation, TaskConfig
-from edgekit.tasks.task import PartRunner, Prediction
+from edgekit.tasks.task import Prediction, Stepping
 from edgekit.tasks.text import IDS, Texts, read_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
+
 
 METRIC = "chrf"
 MASK = "encoder_attention_mask"
@@ -63,13 +64,12 @@ class Seq2Seq:
         except StopIteration:
             return
 
-    def generate(self, sample: Sample, runner: PartRunner) -> list[int]:
+    def generate(self, sample: Sample, runner: Stepping) -> list[int]:
         """Return the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
         feeds, search, beams = self.feeds(sample), decoding.search(self.generation), self.generation.beams
-        runner.reset()
-        runner.run(ENCODER, feeds)
+        runner.start()(ENCODER, feeds)
         runner.reorder([0] * beams)
         mask, part = np.repeat(feeds["attention_mask"], beams, axis=0), DECODER
         try:
@@ -121,7 +121,7 @@ class Seq2Seq:
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         return self._answer(str(self.predict(outputs).value))
 
-    def generated(self, sample: Sample, runner: PartRunner) -> dict[str, Any]:
+    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
         return self._answer(self.text(self.generate(sample, runner)))
 
     def _answer(self, text: str) -> dict[str, Any]:

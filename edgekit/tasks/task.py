@@ -82,19 +82,25 @@ class Task(Protocol):
         ...
 
 
-class PartRunner(Protocol):
-    """The runner of a model's parts (`edgekit.runner.Runner`), as far as a task needs it."""
+class Stepping(Protocol):
+    """What a task that generates needs of the runner of a model's parts."""
 
-    def reset(self) -> None: ...
-    def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
-    def reorder(self, order: Sequence[int], part: str | None = None) -> None: ...
+    def start(self) -> Run:
+        """Forget every state, and return `run`."""
+        ...
+
+    def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]: ...
+
+    def reorder(self, order: Sequence[int], part: str | None = None) -> None:
+        """Take the rows of the states by their numbers, of those that `part` reads or of all."""
+        ...
 
 
 @runtime_checkable
 class Generating(Protocol):
     """A task whose answer is generated call by call, in another way than the steps that are recorded."""
 
-    def generated(self, sample: Sample, runner: PartRunner) -> dict[str, Any]:
+    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
         """Return the answer for a person, generated as the model's own settings ask."""
         ...
 
