@@ -118,6 +118,14 @@ class ShapeRange(Record):
             )
 
 
+def storable(array: Any) -> np.ndarray:
+    """Return an array that numpy writes without pickling: texts, which runtimes return as objects, in its own type."""
+    import numpy as np
+
+    value = np.asarray(array)
+    return value.astype(str) if value.dtype == object else value
+
+
 class FeedCheck:
     """`check_feeds` that skips types and shapes which passed before.
 

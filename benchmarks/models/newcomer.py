@@ -106,7 +106,7 @@ def Second():  # a layer's name
     return Layer()
 
 
-def sentiment(folder: Path, *, epochs: int = 40) -> tuple[np.ndarray, np.ndarray, str]:
+def sentiment(folder: Path, *, epochs: int = 400) -> tuple[np.ndarray, np.ndarray, str]:
     """Write a checkpoint with a trained head and two tables; return the probabilities of `positive` on the dev
     sentences, their labels, and the first sentence.
     """

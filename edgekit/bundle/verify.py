@@ -195,8 +195,7 @@ def _on_data(
         what = "nothing can" if max_drop is None else f"a loss of at most {count_of_points(max_drop)} cannot"
         raise UsageError(
             f"{what} be checked: {note[0]}.",
-            hint="give the data that the bundle was exported with"
-            + (", or leave out --max-drop" if quality.checks else ""),
+            hint=_what_can_be_checked(bundle, bool(quality.checks)),
         )
     unscored = task.metric is None or not samples.labelled
     if unscored and samples.digest == bundle.report().data.evaluation_digest:
@@ -218,7 +217,7 @@ def _on_data(
 
 def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
     """Return the samples that the export evaluated on, where the bundle records the draw; with `max_samples` others."""
-    samples = data.load(ref)
+    samples = data.load(replace(ref, inputs=tuple(spec.name for spec in bundle.manifest.inputs)))
     draw = bundle.report().data.evaluation_draw or Draw(0, MAX_SAMPLES, 0)
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
@@ -244,6 +243,14 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
             labels.append(task.label(sample.label))
             tick()
     return task.score(predictions, labels), labels
+
+
+def _what_can_be_checked(bundle: Bundle, stored: bool) -> str:
+    """Return the step that leads to a check: by the original's score, where the export has one, or by samples."""
+    quality = exported_quality(bundle)
+    if quality is not None and quality.original_score is not None:
+        return "give the data that the bundle was exported with" + (", or leave out --max-drop" if stored else "")
+    return "leave out --max-drop, or export again with labelled data" if stored else "export again with labelled data"
 
 
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:

@@ -66,7 +66,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
-    samples = data.load(evaluated)
+    inputs = tuple(spec.name for spec in model.inputs)
+    samples = data.load(replace(evaluated, inputs=inputs))
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     config, inferred = task_record(project, model, samples)
@@ -79,7 +80,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
-        calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
+        calibration = data.load(replace(calibrated, inputs=inputs)).take(project.calibration_samples, project.seed)
     unused_options.refuse(project, task, samples)
     notes = [*model.info.notes, *inferred, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)

@@ -81,11 +81,11 @@ def _inferred(project: Project, config: TaskConfig, model: Model, samples: Sampl
     name = _task_name(config, model.part.inputs)
     if why or name is None:
         what = f"the metric '{project.metric}'" if project.metric in METRICS else f"the labels of '{samples.source}'"
-        tensor = "" if project.metric else ", or --task tensor to compare the outputs alone"
+        tensor = "" if project.metric else "; --task tensor compares the outputs alone"
         raise UsageError(
             f"{what} cannot be used: the model's task is not named, and cannot be inferred: "
             f"{why or 'its inputs are not those of a classifier'}.",
-            hint=f"name it with --task {name or 'image-classification'}{tensor}",
+            hint=f"{_hint(name or 'image-classification', samples, model)}{tensor}",
         )
     return name
 
@@ -119,6 +119,20 @@ def _why_not(config: TaskConfig, model: Model, samples: Samples) -> str:
     if len(numbers) == len(classes) and (0 <= min(numbers) <= max(numbers) < count or _counts_all(classes, count)):
         return ""
     return f"the labels are {_shown(classes)}, and '{spec}' has {count} classes, which count from 0"
+
+
+def _hint(name: str, samples: Samples, model: Model) -> str:
+    """Return what lets the labels be used: a task for classes, a metric for measurements and for arrays."""
+    labels = [label for label in samples.labels or () if label is not None]
+    if any(getattr(label, "ndim", 0) or isinstance(label, (list, tuple)) for label in labels):
+        return "judge by them with --metric package.module:function"
+    if not samples.classes:
+        return "for numbers judge by --metric spearman or pearson"
+    if any(width(spec) == 1 for spec in model.part.outputs):
+        return (
+            f"name it with --task {name} for a score of two classes; for values judge by --metric spearman or pearson"
+        )
+    return f"name it with --task {name}"
 
 
 def _counts_all(classes: Sequence[Any], count: int) -> bool:

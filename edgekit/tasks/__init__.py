@@ -154,7 +154,7 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         prepare = _preparation(config, assets, inputs)
         if metric in NUMBER_METRICS:
             return Regression(config, prepare, metric)
-        named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names")
+        named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names", order=config.order)
         return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)

@@ -147,6 +147,8 @@ class TaskConfig(Record):
     """Names of the classes, by index."""
     numbers: Literal["names"] | None = None
     """`names`: a label that is a number is a class's name, as where classes count from 1; None: it is an index."""
+    order: tuple[str, ...] = ()
+    """What the data calls the classes, by index, where that is neither their names nor their indexes."""
     positive: str | None = None
     """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None

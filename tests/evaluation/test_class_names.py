@@ -80,15 +80,16 @@ def folders(names: list[str], indexes: list[int], path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("own", [(), tuple("abcdefghijkl")])
 @pytest.mark.parametrize("order", ["lexical", "number", "index"])
-def test_the_original_shows_the_order_of_folders_that_are_numbers(tmp_path: Path, order: str) -> None:
+def test_the_original_shows_the_order_of_folders_that_are_numbers(tmp_path: Path, order: str, own: tuple) -> None:
     first = 0 if order == "index" else 1
     numbers = [str(number) for number in range(first, first + 12)]
     places = {name: index for index, name in enumerate(sorted(numbers) if order == "lexical" else numbers)}
     names = numbers * 4
     data = folders(names, [places[name] for name in names], tmp_path / "x.npz")
     file = network(tmp_path / "net.onnx", [("Identity", "y")], width=12, inputs=12)
-    evaluation = evaluated(file, data, tmp_path, task="image-classification")
+    evaluation = evaluated(file, data, tmp_path, task="image-classification", labels=own)
     scores = np.stack([np.asarray(sample.fields["x"]) for sample in evaluation.samples])
 
     class Net:
@@ -97,6 +98,7 @@ def test_the_original_shows_the_order_of_folders_that_are_numbers(tmp_path: Path
     named = ordered(evaluation, Recorded(scores), Net)  # type: ignore[arg-type]
     truths = [named.task.label(label) for label in named.samples.labels or ()]
     assert named.task.score([named.task.predict([{"y": row[None]}]) for row in scores], truths) == 1.0
+    assert named.task.config.labels == own or not own
     facts = {"lexical": "torchvision", "number": "order of numbers", "index": "by index"}
     assert any(mentions(note, facts[order], "1.0000") for note in named.notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper, numpy_helper
 
@@ -164,8 +165,39 @@ def test_labels_of_a_model_without_a_task_are_its_classes(tmp_path: Path) -> Non
 )
 def test_labels_that_cannot_be_used_stop_the_export(tmp_path: Path, labels: list, settings: dict, facts: tuple) -> None:
     file = network(tmp_path / "net.onnx", [("Identity", "y")])
-    with raises(UsageError, *facts, hint="--task"):
+    with raises(UsageError, *facts, hint="--metric spearman" if facts == ("classes",) else "--task"):
         evaluated(file, rows(tmp_path / "rows.csv", labels * 5, 4), tmp_path, **settings)
+
+
+def test_values_are_judged_by_a_correlation(tmp_path: Path) -> None:
+    file = network(tmp_path / "net.onnx", [("Identity", "y")], width=1)
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,c,d,label\n" + "".join(f"{index / 7},0,0,0,{index}\n" for index in range(20)))
+    with raises(UsageError, "one number", hint="--metric spearman"):
+        evaluated(file, data, tmp_path)
+    evaluation = evaluated(file, data, tmp_path, metric="spearman")
+    truths = [evaluation.task.label(label) for label in evaluation.samples.labels or ()]
+    assert evaluation.task.score(predicted(evaluation, file), truths) == pytest.approx(1.0)
+    arrays = tmp_path / "masks.npz"
+    np.savez(arrays, x=np.eye(4, dtype=np.float32), label=np.random.default_rng(0).normal(size=(4, 2, 2)))
+    with raises(UsageError, "labels", hint="--metric package.module:function"):
+        evaluated(file, arrays, tmp_path)
+
+
+def test_a_model_with_an_input_for_each_column_is_a_table(tmp_path: Path) -> None:
+    inputs = [value(name, 1, "N", 1) for name in ("age", "limit")]
+    nodes = [
+        helper.make_node("Concat", ["age", "limit"], ["row"], axis=1),
+        helper.make_node("Softmax", ["row"], ["p"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, [value("p", 1, "N", 2)])
+    onnx.save(helper.make_model(graph, opset_imports=OPSETS, ir_version=8), tmp_path / "columns.onnx")
+    data = tmp_path / "rows.csv"
+    data.write_text("age,limit,label\n" + "3,1,0\n1,2,1\n" * 10)
+    evaluation = evaluated(tmp_path / "columns.onnx", data, tmp_path)
+    truths = [evaluation.task.label(label) for label in evaluation.samples.labels or ()]
+    assert evaluation.task.config.task == "tabular-classification"
+    assert evaluation.task.score(predicted(evaluation, tmp_path / "columns.onnx"), truths) == 1.0
 
 
 @pytest.mark.parametrize(

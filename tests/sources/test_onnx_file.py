@@ -16,6 +16,7 @@ from edgekit import registry
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.model import Reference
 from edgekit.plugin import Payload
+from edgekit.sources import onnx_reference
 from edgekit.sources.onnx_file import OnnxFile
 from edgekit.target import target
 from edgekit.tasks.config import TaskConfig
@@ -171,6 +172,25 @@ def test_local_functions_are_inlined(tmp_path, load):
     mentions(" ".join(model.info.notes), "functions")
     x = np.eye(4, dtype=np.float32)
     np.testing.assert_array_equal(model.original.run({"x": x})["y"], 2 * np.arange(12).reshape(4, 3))
+
+
+def test_an_operator_that_onnxruntime_lacks_runs_by_its_definition_where_the_graph_is_small(
+    tmp_path, load, monkeypatch
+):
+    values = [helper.make_tensor_value_info(name, TensorProto.INT16, ["n"]) for name in ("a", "b", "y")]
+    graph = helper.make_graph([helper.make_node("Max", ["a", "b"], ["y"], "most")], "g", values[:2], values[2:])
+    path = saved(
+        tmp_path / "m.onnx", helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    original = load(OnnxFile(), path).original
+    assert original.framework.startswith("onnx ") and "reference" in original.framework
+    feeds = {"a": np.array([1, 5], np.int16), "b": np.array([3, 2], np.int16)}
+    assert original.run(feeds)["y"].tolist() == [3, 5]
+    with raises(BuildError, "original"):
+        original.run({"a": feeds["a"]})
+    monkeypatch.setattr(onnx_reference, "MOST_NODES", 0)
+    with raises(UnsupportedError, "onnxruntime", "'Max'"):
+        load(OnnxFile(), path)
 
 
 @pytest.mark.nightly

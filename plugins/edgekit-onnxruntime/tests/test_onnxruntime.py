@@ -264,6 +264,32 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
         call()
 
 
+@pytest.mark.parametrize("dtype", [object, "U"])
+def test_texts_run_and_are_bound(dtype, tmp_path):
+    nodes = [
+        helper.make_node(
+            "LabelEncoder",
+            ["x"],
+            ["y"],
+            "words",
+            domain="ai.onnx.ml",
+            keys_strings=["a", "b"],
+            values_int64s=[3, 4],
+            default_int64=9,
+        )
+    ]
+    x, y = value("x", ["N"], TensorProto.STRING), value("y", ["N"], TensorProto.INT64)
+    model = write(tmp_path, nodes, [x], [y], opsets=(("", 17), ("ai.onnx.ml", 2)))
+    words = np.array(["b", "a", "other"], dtype)
+    with session(model, tmp_path) as opened:
+        call = opened.bind({"x": words})
+        assert opened.run({"x": words})["y"].tolist() == [4, 3, 9]
+        call()
+        assert opened.precision.layers
+    with raises(UsageError, "closed"):
+        call()
+
+
 # The probe
 
 

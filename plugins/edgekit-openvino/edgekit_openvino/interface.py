@@ -11,7 +11,7 @@ from edgekit_openvino.session import runtime
 
 
 def restore(converted: Any, part: Part) -> None:
-    """Add to a converted model every input and output of `part` that it lacks; names are those of the ONNX graph.
+    """Add the inputs of `part` that a converted model lacks, and name inputs and outputs as in ONNX, in place.
 
     The conversion drops an input that no operator reads, and an input that is an output too keeps one of its names.
     Raises BuildError where there are others.

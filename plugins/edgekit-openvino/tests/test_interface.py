@@ -9,7 +9,7 @@ import pytest
 from edgekit_openvino import OpenVino
 from onnx import TensorProto, helper
 
-from edgekit.errors import BuildError
+from edgekit.errors import BuildError, UnsupportedError
 from tests import processor_backend
 from tests.processor_graphs import value, write
 from tests.wording import raises
@@ -54,3 +54,20 @@ def test_an_input_that_is_an_output_under_its_own_name_is_refused(tmp_path):
     x, y = value("x", [2, 3]), value("y", [2, 3])
     with raises(BuildError, "OpenVINO"), session(write(tmp_path / "model", graph, [x], [y, x]), tmp_path):
         pass
+
+
+def test_a_rank_that_follows_from_a_size_is_tried_with_fixed_sizes(tmp_path):
+    def branch(kind, *operands):
+        return helper.make_graph([node(kind, ["x", *operands], [kind])], kind, [], [value(kind, None)])
+
+    nodes = [
+        node("Shape", ["x"], ["s"], start=1, end=2),
+        node("Squeeze", ["s"], ["length"]),
+        node("Equal", ["length", "one"], ["single"]),
+        node("If", ["single"], ["h"], "if", then_branch=branch("Squeeze", "axis"), else_branch=branch("Identity")),
+        node("ReduceSum", ["h"], ["y"], keepdims=0),
+    ]
+    weights = [("one", np.array(1, np.int64)), ("axis", np.array([1], np.int64))]
+    model = write(tmp_path / "model", nodes, [value("x", ["batch", "tokens", 4])], [value("y", [])], weights)
+    with raises(UnsupportedError, "OpenVINO", "free", hint="--shape batch=1 --shape tokens=128"):
+        processor_backend.build(OpenVino(), model, tmp_path)
