@@ -132,7 +132,10 @@ def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
     """Return what to run, from the stored samples, and the number of samples in it."""
     traces = bundle.traces()
     if not traces:
-        raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+        raise ArtifactError(
+            f"the bundle '{bundle.path}' has no stored samples to run.",
+            hint="export it again with --samples synthetic, or a number",
+        )
     if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
         stored = [call.feeds for trace in traces for call in trace]
         return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
@@ -278,12 +281,11 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
     manifest = bundle.manifest
     environment = bench.environment(catalog.runtime(manifest.backend).packages)
     mismatches = manifest.target.mismatches(host.probe()) if kind == "bench" else ()
+    notes: tuple[str, ...] = ()
     if environment.emulated and kind == "bench":
-        notes: tuple[str, ...] = (EMULATED,)
+        notes = (EMULATED,)
     elif mismatches:
         notes = (f"measured on this machine, which is not '{manifest.target.name}': {'; '.join(mismatches)}",)
-    else:
-        notes = ()
     here = kind == "bench" and not mismatches and not environment.emulated
     return Report(
         kind=kind,  # type: ignore[arg-type]
@@ -297,4 +299,5 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
         lineage=manifest.lineage,
         failures=failures,
         notes=notes,
+        noisy=any(c.measurement is not None and c.measurement.noise.noisy for c in candidates),
     )

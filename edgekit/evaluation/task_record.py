@@ -14,7 +14,7 @@ from edgekit.errors import UsageError
 from edgekit.model import Model
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
 from edgekit.tasks.metrics import METRICS, NUMBER_METRICS
 from edgekit.tasks.outputs import check_output, scores_of, width
@@ -49,10 +49,22 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
             f"no task is named: the labels are classes of the output '{config.output or _scores(config, model).name}', "
             f"so the model was judged as {config.task} (--task tensor compares outputs alone)"
         )
+    if config.generation is not None:
+        notes += _generation_notes(config.generation)
     if config.task in tasks.CLASSIFICATION:
         config, more = _classifier(project, config, model, samples)
         notes += more
     return config, tuple(notes)
+
+
+def _generation_notes(generation: Generation) -> list[str]:
+    """Return which of the model's settings are not followed, and what the metric is of where it has beams."""
+    notes = []
+    if names := generation.not_followed:
+        notes.append(f"generation_config.json sets {', '.join(names)}, which edgekit does not follow")
+    if generation.beams > 1:
+        notes.append(f"candidates were judged on greedy text; the bundle generates with {generation.beams} beams")
+    return notes
 
 
 def _wants_a_task(project: Project, samples: Samples) -> bool:
@@ -69,11 +81,11 @@ def _inferred(project: Project, config: TaskConfig, model: Model, samples: Sampl
     name = _task_name(config, model.part.inputs)
     if why or name is None:
         what = f"the metric '{project.metric}'" if project.metric in METRICS else f"the labels of '{samples.source}'"
-        tensor = "" if project.metric else ", or --task tensor to compare the outputs alone"
+        tensor = "" if project.metric else "; --task tensor compares the outputs alone"
         raise UsageError(
             f"{what} cannot be used: the model's task is not named, and cannot be inferred: "
             f"{why or 'its inputs are not those of a classifier'}.",
-            hint=f"name it with --task {name or 'image-classification'}{tensor}",
+            hint=f"{_hint(name or 'image-classification', samples, model)}{tensor}",
         )
     return name
 
@@ -107,6 +119,20 @@ def _why_not(config: TaskConfig, model: Model, samples: Samples) -> str:
     if len(numbers) == len(classes) and (0 <= min(numbers) <= max(numbers) < count or _counts_all(classes, count)):
         return ""
     return f"the labels are {_shown(classes)}, and '{spec}' has {count} classes, which count from 0"
+
+
+def _hint(name: str, samples: Samples, model: Model) -> str:
+    """Return what lets the labels be used: a task for classes, a metric for measurements and for arrays."""
+    labels = [label for label in samples.labels or () if label is not None]
+    if any(getattr(label, "ndim", 0) or isinstance(label, (list, tuple)) for label in labels):
+        return "judge by them with --metric package.module:function"
+    if not samples.classes:
+        return "for numbers judge by --metric spearman or pearson"
+    if any(width(spec) == 1 for spec in model.part.outputs):
+        return (
+            f"name it with --task {name} for a score of two classes; for values judge by --metric spearman or pearson"
+        )
+    return f"name it with --task {name}"
 
 
 def _counts_all(classes: Sequence[Any], count: int) -> bool:

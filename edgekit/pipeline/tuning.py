@@ -15,7 +15,7 @@ from edgekit import bench, registry
 from edgekit._record import digest_of
 from edgekit.errors import EdgekitError
 from edgekit.evaluation.deviation import Deviation
-from edgekit.pipeline import bench_inputs, candidates
+from edgekit.pipeline import bench_inputs, blame, candidates
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -148,7 +148,7 @@ def _compared(variant: Variant, outcome: bench.Outcome, default: bench.Outcome) 
 
 def _differs(export: Export, shipped: BuiltCandidate, compiled: Compiled) -> str:
     """Return how far the outputs are from those of the default options; empty where it is rounding."""
-    backend, deviation = registry.backend(shipped.planned.backend), Deviation()
+    backend, deviation = blame.guarded(shipped.planned.backend), Deviation()
     with (
         shipped.compiled.program.open(backend) as default,
         compiled.program.open(backend) as other,

@@ -62,8 +62,10 @@ def has_front(report: Report) -> bool:
     )
 
 
-def row(candidate: Candidate, best_p50: float | None) -> Row:
-    """Return a candidate's cells; its ratio is relative to `best_p50`, in ms."""
+def row(candidate: Candidate, best_p50: float | None, *, prepared: bool = False) -> Row:
+    """Return a candidate's cells; its ratio is relative to `best_p50`, in ms. What ships is only `prepared` where
+    nothing was measured on its device.
+    """
     p50, quality, measured = figures.percentile(candidate, "p50"), candidate.quality, candidate.measurement
     # A tuned candidate was measured again, in another run than the others: their ratios are relative to their own run.
     shipped = p50 is not None and candidate.status == "shipped"
@@ -71,7 +73,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
     agreement = quality.agreement if quality else None
     return Row(
         name=figures.clean(candidate.name),
-        status=STATUS[candidate.status],
+        status="prepared" if prepared and candidate.status == "shipped" else STATUS[candidate.status],
         p50=figures.significant(p50),
         p90=figures.significant(figures.percentile(candidate, "p90")),
         end_to_end=figures.significant(measured.end_to_end.p50_ms if measured and measured.end_to_end else None),
@@ -91,7 +93,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
 def rows(report: Report) -> tuple[Row, ...]:
     """Return every candidate's cells, in the order of `ordered`."""
     best = figures.reference_p50(report)
-    return tuple(row(candidate, best) for candidate in ordered(report))
+    return tuple(row(candidate, best, prepared=figures.prepared(report)) for candidate in ordered(report))
 
 
 def ordered(report: Report) -> tuple[Candidate, ...]:

@@ -6,12 +6,18 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgekit.report import candidates, conditions, figures, layers, noise
+from edgekit.report import candidates, conditions, figures, layers, noise, provenance
 from edgekit.report.candidates import Row
 from edgekit.result.report import Candidate, Report
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
-_STATUS_COLOUR = {"shipped": "green", "failed gate": "red", "over budget": "yellow", "build failed": "red"}
+_STATUS_COLOUR = {
+    "shipped": "green",
+    "prepared": "green",
+    "failed gate": "red",
+    "over budget": "yellow",
+    "build failed": "red",
+}
 _REASON_LEAST = 32
 """Least width of a column of reasons; below it each reason is written under its row."""
 _LAYERS_SHOWN = 15
@@ -232,9 +238,9 @@ def _behind(page: _Page, report: Report) -> None:
         for words, noisy in noise.describe_all(report):
             page.entry("noise", words, "yellow" if noisy else None, indent)
     for title, entries in (
-        ("Environment", figures.environment(report.environment)),
-        ("Data", figures.facts(report)),
-        ("Lineage", figures.lineage(report)),
+        ("Environment", provenance.environment(report.environment)),
+        ("Data", provenance.facts(report)),
+        ("Lineage", provenance.lineage(report)),
     ):
         if entries:
             page.heading(title)

@@ -17,7 +17,7 @@ from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
 from edgekit.result.data_sources import DataSources
-from edgekit.result.measurement import Measurement
+from edgekit.result.measurement import Measurement, Speed
 from edgekit.result.quality import OutputDeviation, ScoreShift
 from edgekit.target.host import Host
 
@@ -218,6 +218,8 @@ class Candidate(Record):
     """Of the shipped candidate, where its backend offers other options."""
     front: bool = False
     """On the Pareto front of latency, size, memory and lost quality: no other measured candidate beats it in all."""
+    behind: Speed | None = None
+    """How many times as fast the shipped one is, before it was tuned; None where the two were not measured together."""
     mixed: Mixed | None = None
     """Of a quantized candidate whose layers were timed in float too, and of the mix of the two."""
 
@@ -241,6 +243,8 @@ class Report(Record):
     data: DataSources = field(default_factory=DataSources)
     lineage: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    noisy: bool = False
+    """Whether other work disturbed the measurements that the report compares."""
     failures: tuple[str, ...] = ()
     """Gates and budgets that were missed; empty where there are none."""
     schema: int = SCHEMA

@@ -41,6 +41,8 @@ def fit(value: Any, spec: TensorSpec) -> np.ndarray:
     array = _cast(array, spec)
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
+    elif array.ndim == 0 and set(spec.shape[1:]) == {1}:  # a cell of a table, for an input that is one column
+        array = array.reshape((1,) * len(spec.shape))
     if array.ndim != len(spec.shape):
         raise UsageError(
             f"the array for input '{spec.name}' has shape {list(array.shape)}, the model takes {spec}.",
