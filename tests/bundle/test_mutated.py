@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.fuzz import bundles
 
 
 def test_a_bundle_that_was_not_mutated_is_accepted(tmp_path: Path) -> None:
-    whole = bundles.whole(tmp_path)
+    whole = shutil.copytree(bundles.whole(tmp_path), tmp_path / "case")
     for use in (bundles.verified, bundles.answered, bundles.shown, bundles.compared, bundles.recipe_read):
         assert use(whole), use.__name__
 
