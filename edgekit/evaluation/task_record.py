@@ -225,9 +225,10 @@ def _with_names(
 def _with_positive(
     positive: str, config: TaskConfig, classes: Classes, data: Sequence[Any], count: int | None
 ) -> TaskConfig:
-    """Return the record with the positive class: of a model with names its metric's; without, it gets the index 1."""
-    own = bool(classes.names) and not classes.from_data
-    names = classes.names if own or classes.from_data else tuple(map(_plain, data))
+    """Return the record with the positive class, which is the metric's; where the order of the classes is a guess, from
+    the data's names, it gets the index 1.
+    """
+    names = classes.names or tuple(map(_plain, data))
     if len(names) != 2 or count not in (None, 2):
         raise UsageError(
             f"--positive-class is for two classes, and there are {len(names) if len(names) != 2 else count}.",
@@ -236,10 +237,9 @@ def _with_positive(
     if positive not in names:
         raise UsageError(f"the class '{positive}' is neither '{names[0]}' nor '{names[1]}'.",
                          hint=f"--positive-class {names[1]}")  # fmt: skip
-    if own:
+    if not classes.from_data:
         return replace(config, positive=positive)
-    other = names[1 - names.index(positive)]
-    return replace(config, labels=(other, positive), numbers="names" if all(map(is_whole, names)) else None)
+    return replace(config, labels=(names[1 - names.index(positive)], positive))
 
 
 def _plain(label: Any) -> str:
