@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import cache, registry, tasks
+from edgekit.bundle.manifest import INPUTS, OUTPUTS
 from edgekit.data import Samples
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.evaluation import gate
@@ -53,9 +54,9 @@ class BundleSamples:
         for index in range(self.count):
             for step, call in enumerate(self.reference[index]):
                 name = f"{index}-{step}" + ("" if call.part == MODEL else f".{call.part}")
-                for end, arrays in (("inputs", call.feeds), ("outputs", call.outputs)):
+                for end, arrays in ((INPUTS, call.feeds), (OUTPUTS, call.outputs)):
                     plain = {key: storable(array) for key, array in arrays.items()}
-                    np.savez(folder / f"{name}.{end}.npz", **plain)  # type: ignore[arg-type]
+                    np.savez(folder / f"{name}{end}", **plain)  # type: ignore[arg-type]
 
 
 def check(export: Export) -> None:
@@ -70,7 +71,9 @@ def chosen(export: Export, winner: BuiltCandidate) -> BundleSamples:
     quality = winner.quality
     deviation = quality.rel_l2 if quality.pooled is None else quality.pooled
     if asked == NONE:
-        note = "no sample travels in the bundle: only `edgekit verify --data` can check it on a device"
+        scored = quality.original_score is not None
+        how = "only `edgekit verify --data` can check it" if scored else "without labels nothing can check it"
+        note = f"no sample travels in the bundle: {how} on a device"
         return BundleSamples(None, 0, NONE, quality, deviation, note)
     if asked == SYNTHETIC and source != SYNTHETIC:
         return _random(export, winner, deviation)

@@ -107,13 +107,16 @@ class _Page:
     def entry(self, name: str, words: str, style: str | None = None, indent: int = 12) -> None:
         """Append `name  words`, the words wrapped beside the name."""
         room = max(20, self.width - indent)
-        wrapped = textwrap.wrap(words, room, break_on_hyphens=False, break_long_words=True) or [""]
         label = f"  {name}".ljust(indent)
+        lead = 0
         if len(f"  {name}") >= indent:
             label = f"  {name} "
-            wrapped = textwrap.wrap(words, max(20, self.width - indent), initial_indent=" " * (len(label) - indent),
-                                    break_on_hyphens=False)  # fmt: skip
-            wrapped = [wrapped[0].lstrip(), *wrapped[1:]] if wrapped else [""]
+            lead = len(label) - indent
+        if lead >= room:  # textwrap does not end where the indent leaves no room
+            self.lines.append(paint(label.rstrip(), style or "dim", self.colour))
+            label, lead = " " * indent, 0
+        wrapped = textwrap.wrap(words, room, initial_indent=" " * lead, break_on_hyphens=False) or [""]
+        wrapped = [wrapped[0].lstrip(), *wrapped[1:]]
         self.lines.append(paint(label, style or "dim", self.colour) + wrapped[0])
         self.lines += [" " * indent + text for text in wrapped[1:]]
 

@@ -16,6 +16,7 @@ from edgekit.errors import UsageError
 from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
+from edgekit.result import bounds
 from edgekit.result.data_sources import DataSources
 from edgekit.result.measurement import Measurement, Speed
 from edgekit.result.quality import OutputDeviation, ScoreShift
@@ -222,6 +223,9 @@ class Candidate(Record):
     """How many times as fast the shipped one is, before it was tuned; None where the two were not measured together."""
     mixed: Mixed | None = None
     """Of a quantized candidate whose layers were timed in float too, and of the mix of the two."""
+
+    def __post_init__(self) -> None:
+        bounds.check("the size in MB", (self.size_mb,))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Classes:
         if not whole:
             raise UsageError(
                 f"the label {raw} is a measurement, not a class.",
-                hint="for similarity or regression give --task sentence-similarity, or --metric spearman or pearson",
+                hint="give --metric spearman or pearson; for the similarity of texts --task sentence-similarity",
             )
         if self.numbers_are_names or str(number) in self.order:
             return self._by_text(str(number))

@@ -66,6 +66,24 @@ def test_channels_of_small_numbers_are_judged_by_themselves(axis: int, name: str
     assert lost.worst == name and lost.cosine < 0.5
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis", "name"),
+    [
+        ((1, 3, 8, 4, 4), 2, "y[:, :, 4:8]"),
+        ((1, 3, 4, 4, 8), 4, "y[:, :, :, :, 4:8]"),
+        ((4, 8, 60), 1, "y[:, 4:8]"),
+        ((1, 4, 4, 8), 3, "y[:, :, :, 4:8]"),
+        ((60, 8), 1, "y[:, 4:8]"),
+    ],
+)
+def test_every_layout_of_a_head_has_its_channels(shape: tuple[int, ...], axis: int, name: str):
+    values = RNG.uniform(0, 1, (*shape[:axis], *shape[axis + 1 :], 8))
+    values[..., :4] *= 640
+    exact, lost = np.moveaxis(values, -1, axis), values.copy()
+    lost[..., 4:] = 0.5
+    assert deviation_of(({"y": exact}, {"y": np.moveaxis(lost, -1, axis)})).worst == name
+
+
 def test_one_score_beside_boxes_is_a_kind_of_its_own():
     exact, _ = boxes_and_scores(classes=1)
     lost = exact.copy()

@@ -316,3 +316,10 @@ def test_noise_is_reported_once(report):
     lines = noise.describe_all(replace(report, candidates=tuple(noisy)))
     assert len(lines) == 2 and lines[0][0].startswith(report.shipped.name)
     assert all(c.name in lines[1][0] for c in noisy if c.status != "shipped")
+
+
+def test_a_name_that_fills_the_line_has_a_line_of_its_own() -> None:
+    """With an indent wider than the page Python's textwrap does not end."""
+    page = text._Page(60, colour=False)
+    page.entry("n" * 200, "the words follow")
+    assert page.lines == ["  " + "n" * 200, " " * 12 + "the words follow"]
