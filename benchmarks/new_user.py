@@ -29,7 +29,7 @@ from suite import tools
 AGREE = 5e-5
 """Half of the last of four digits."""
 
-ANSWERS = 0.05
+ANSWERS = 0.1
 """What int8 may move the probability of one answer."""
 
 

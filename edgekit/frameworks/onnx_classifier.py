@@ -13,6 +13,8 @@ from edgekit.model import OutputHints
 
 ML = "ai.onnx.ml"
 CLASSIFIERS = ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier")
+NAMES_CLASSES = (*CLASSIFIERS, "ZipMap", "ArrayFeatureExtractor")
+"""Operators beside which an output of text is the name of the class; any other is an answer of its own."""
 
 _FLOATS = (1, 10, 11, 16)
 _TEXT = 8
@@ -29,14 +31,15 @@ _DEEPEST = 32
 def without_zipmap(proto: Any) -> tuple[str, ...]:
     """Take each ZipMap that is an output off the graph, in place, and return what was done, in words.
 
-    Its input becomes the output. Outputs of text are taken off too where an output of numbers stays: edgekit compares
-    numbers, and the names of the classes are read from the graph before (`class_names`).
+    Its input becomes the output. A classifier's outputs of text are taken off too where an output of numbers stays:
+    edgekit compares numbers, and the names of the classes are read from the graph before (`class_names`).
     """
     from onnx import TensorProto, helper
 
     graph, notes = proto.graph, []
     producers = _producers(graph)
     known = {value.name: value for value in graph.value_info}
+    classifies = any(node.domain == ML and node.op_type in NAMES_CLASSES for node in graph.node)
     outputs: list[Any] = []
     for value in graph.output:
         node = producers.get(value.name)
@@ -49,7 +52,7 @@ def without_zipmap(proto: Any) -> tuple[str, ...]:
             shape = ["N", len(_class_names(node))]
             outputs.append(known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     numbers = [value for value in outputs if value.type.tensor_type.elem_type != _TEXT]
-    if numbers and len(numbers) < len(outputs):
+    if classifies and numbers and len(numbers) < len(outputs):
         texts = [value.name for value in outputs if value.type.tensor_type.elem_type == _TEXT]
         notes.append(f"the output of text '{', '.join(texts)}' was taken off: the classes have their names")
         outputs = numbers

@@ -30,19 +30,19 @@ def upgraded(proto: Any) -> tuple[Any, tuple[str, ...]]:
     return proto, tuple(notes)
 
 
-def without_weights_as_inputs(proto: Any) -> Any:
-    """Return the model, or a copy without initializers among its inputs: no runtime folds what a caller may replace."""
+def drop_weights_from_inputs(proto: Any) -> bool:
+    """Take the initializers out of the inputs, in place, and return whether there were any: no runtime folds what a
+    caller may replace.
+    """
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
-    old = proto.ir_version < WEIGHTS_ALONE and weights
+    old = proto.ir_version < WEIGHTS_ALONE and bool(weights)
     if len(inputs) == len(proto.graph.input) and not old:
-        return proto
-    changed = type(proto)()
-    changed.CopyFrom(proto)
-    del changed.graph.input[:]
-    changed.graph.input.extend(inputs)
-    changed.ir_version = max(changed.ir_version, WEIGHTS_ALONE)
-    return changed
+        return False
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
+    proto.ir_version = max(proto.ir_version, WEIGHTS_ALONE)
+    return True
 
 
 def _newer(proto: Any) -> Any:

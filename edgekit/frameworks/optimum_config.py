@@ -34,7 +34,7 @@ _SUFFIXES = {
 
 _ENCODER_ALONE = "its encoder alone: pass package.module:factory that returns (encoder, a dict of example inputs)"
 
-_MANY_GRAPHS = ("text2text-generation", "automatic-speech-recognition", "image-to-text", "visual-question-answering")
+_MANY_GRAPHS = ("automatic-speech-recognition", "image-to-text", "visual-question-answering")
 
 
 def tasks() -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def exporter_config(module: Any, task: str) -> Any:
     config = module.config
     if getattr(config, "is_encoder_decoder", False) and task in _MANY_GRAPHS:
         raise UnsupportedError(
-            f"'{task}' needs an encoder and a decoder graph, and edgekit exports models of one graph.",
+            f"'{task}' needs an encoder and a decoder graph, and edgekit exports those of text alone.",
             hint=_ENCODER_ALONE,
         )
     if is_encoder(type(module).__name__):

@@ -95,6 +95,8 @@ class Builder(contextlib.ExitStack):
         self.module = module
         self._loaded: Model | None = None
         self._passing: dict[str, Path] = {}
+        self.part_feeds: dict[str, Mapping[str, Feeds]] = {}
+        """The calibration feeds of each part, by the backend that they were recorded with."""
 
     @functools.cached_property
     def reference(self) -> Reference:
@@ -190,15 +192,20 @@ class Builder(contextlib.ExitStack):
             model = replace(changed, task=model.task, steps=(*model.steps, *changed.steps[len(start.steps) :]))
         return model
 
-    def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Compiled:
+    def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | Mapping[str, Feeds] | None) -> Compiled:
         """Apply the candidate's passes on graphs to each part of `model` and compile the results.
 
-        Raises UnsupportedError, with every problem, or BuildError.
+        `feeds` are those of the only part, or of each part by its name. Raises UnsupportedError, with every problem, or
+        BuildError.
         """
         several = len(model.parts) > 1
-        if several:
-            recipe_passes.check_for_parts(candidate.recipe)
-        changed = [self.with_passes(model.only(part.name), candidate, feeds) for part in model.parts]
+        changed = []
+        for part in model.parts:
+            own = feeds.get(part.name) if isinstance(feeds, Mapping) else feeds
+            typed = self.with_passes(model.only(part.name), candidate, own)
+            # A pass need not know of states: it describes the tensors of its graph.
+            stateful = replace(typed.part, name=part.name, reads=part.reads, writes=part.writes)
+            changed.append(replace(typed, parts=(stateful,), states=model.only(part.name).states))
         parts = tuple(self.compiled(each, candidate) for each in changed)
         if several and any(part.built.portable for part in parts):
             raise UnsupportedError(

@@ -6,15 +6,17 @@ Measuring and choosing among those that were built come after: `run.py`, `select
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit import bench, cache
 from edgekit._record import digest_of
+from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import gate
-from edgekit.pipeline import blame, recipe_passes, torch_passes
+from edgekit.pipeline import blame, part_feeds, recipe_passes, torch_passes
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
@@ -90,8 +92,12 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     """
     start = torch_passes.graph(export, planned)
 
+    feeds: Feeds | Mapping[str, Feeds] | None = export.evaluation.feeds
+    if len(export.model.parts) > 1:
+        feeds = part_feeds.of_parts(export, planned) if recipe_passes.needs_samples(planned.recipe) else None
+
     def build_and_judge(changed: PlannedCandidate) -> BuiltCandidate:
-        return judge(export, changed, export.builder.build(start, changed, export.evaluation.feeds))
+        return judge(export, changed, export.builder.build(start, changed, feeds))
 
     first = build_and_judge(planned)
     mend = mend and export.plan.project.repair and len(export.model.parts) == 1

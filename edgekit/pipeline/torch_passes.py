@@ -13,6 +13,7 @@ from typing import Any
 
 from edgekit import cache, registry
 from edgekit._record import digest_of
+from edgekit.errors import UnsupportedError
 from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.blame import blamed_pass
@@ -27,6 +28,11 @@ def graph(export: Export, planned: PlannedCandidate) -> Model:
     passes = [recipe_passes.configured(step, planned.recipe) for step in recipe_passes.before_export(planned.recipe)]
     if not passes:
         return export.model
+    if len(export.model.parts) > 1:
+        raise UnsupportedError(
+            f"the pass '{passes[0].name}' changes torch modules of one graph; this model has several.",
+            hint="choose a recipe that changes graphs alone, such as int8-dynamic",
+        )
     builder = export.builder
     inputs = [_inputs(instance, export) for instance in passes]
     key = {

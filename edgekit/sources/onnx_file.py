@@ -70,15 +70,14 @@ class OnnxFile:
         graph = workdir / onnx_model.GRAPH_FILE
         classes = onnx_classifier.class_names(proto)
         notes = onnx_classifier.without_zipmap(proto)
-        plain = onnx_normal.without_weights_as_inputs(proto)
-        if plain is proto and not notes:
-            onnx_model.copy_graph(path, graph)
+        if onnx_normal.drop_weights_from_inputs(proto) or notes:
+            onnx_model.save(proto, graph)
         else:
-            onnx_model.save(plain, graph)
+            onnx_model.copy_graph(path, graph)
         onnx_model.check(graph, given=path)
         # After the check: a broken graph would crash onnx's native code.
-        proto, changes = onnx_normal.upgraded(plain)
-        if proto is not plain:
+        proto, changes = onnx_normal.upgraded(proto)
+        if changes:
             onnx_model.save(proto, graph)
             onnx_model.check(graph, given=path)
         part = onnx_model.part_of(proto)

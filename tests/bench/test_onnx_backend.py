@@ -64,9 +64,12 @@ def test_a_wrong_answer_is_a_fault(models):
     case = models.load("relu", models.all_cases(("simple",))["simple/test_single_relu_model"])
     wrong = models.Answer(tuple([outputs[0] + 1] for _, outputs in case.data))
     right = models.Answer(tuple(outputs for _, outputs in case.data))
-    assert models._verdict(case, "onnxruntime", wrong, right).verdict == "fault"
-    assert models._verdict(case, "onnxruntime", models.Answer(refusal="no"), right).verdict == "fault"
+    assert models._verdict(case, "onnxruntime", wrong, [right]).verdict == "fault"
+    assert models._verdict(case, "onnxruntime", models.Answer(refusal="no"), [right]).verdict == "fault"
     assert (
-        models._verdict(case, "onnxruntime", models.Answer(refusal="no"), models.Answer(crash="no")).verdict != "fault"
+        models._verdict(case, "onnxruntime", models.Answer(refusal="no"), [models.Answer(crash="no")]).verdict
+        != "fault"
     )
-    assert models._verdict(case, "onnxruntime", models.Answer(crash="no"), models.Answer(crash="no")).verdict == "fault"
+    assert (
+        models._verdict(case, "onnxruntime", models.Answer(crash="no"), [models.Answer(crash="no")]).verdict == "fault"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +141,21 @@ def test_a_text_is_translated_on_the_command_line(shipped):
 
 def test_the_shipped_bundle_is_verified(shipped):
     assert edgekit.verify(shipped.bundle.path).ok
+
+
+def test_the_device_needs_no_framework(shipped):
+    """In a child process, in which even what is installed here cannot be imported."""
+    program = (
+        "import sys; from edgekit.testing import import_blocker\n"
+        "with import_blocker('torch', 'transformers', 'optimum', 'onnx', 'onnxscript', 'sentencepiece', 'google'):\n"
+        "    from edgekit.cli import cli; cli(['run', sys.argv[1], 'ein hund rennt', '--json'])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(shipped.bundle.path)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    here = CliRunner().invoke(cli, ["run", str(shipped.bundle.path), "ein hund rennt", "--json"])
+    assert json.loads(run.stdout)["answer"] == json.loads(here.output)["answer"]
 
 
 @pytest.mark.parametrize("make", [t5, bart])

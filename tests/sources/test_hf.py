@@ -383,12 +383,12 @@ def test_dense_outputs_have_sizes_of_their_own(tmp_path, load, export, run_graph
     np.testing.assert_allclose(logits, model.original.run(feeds)["logits"], atol=1e-4)
 
 
-def test_models_of_several_graphs_are_refused(tmp_path, load):
+def test_a_decoder_without_a_first_token_is_named(tmp_path, load):
     import transformers
 
     config = transformers.T5Config(d_model=16, d_ff=24, num_layers=1, num_heads=2, d_kv=8, vocab_size=40)
     folder = random_checkpoint(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
-    with raises(UnsupportedError, "'text2text-generation'", ("encoder", "decoder"), hint="package.module:factory"):
+    with raises(UsageError, "token", hint="decoder_start_token_id"):
         load(HuggingFace(), folder)
 
 
