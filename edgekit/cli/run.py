@@ -105,26 +105,15 @@ def _is_arrays(inputs: Sequence[str]) -> bool:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    import zipfile
-
-    import numpy as np
-
+    from edgekit._reading import read_arrays
     from edgekit.errors import UsageError
 
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("a single array")
-        with loaded as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
+    if not path.exists():
         raise UsageError(
             f"the file '{path}' does not exist.",
             hint="give the path of an .npz file with an array for each input of the graph",
-        ) from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = "it is not an npz archive, or holds Python objects" if isinstance(error, ValueError) else str(error)
-        raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error
+        )
+    return read_arrays(path, "the file of arrays", hint="write it with numpy.savez")
 
 
 def _time_ms(call: Callable[[], Any]) -> float:
