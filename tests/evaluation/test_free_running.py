@@ -1,4 +1,4 @@
-"""A task whose calls follow its own choices: agreement counts each choice, and the metric is of a candidate's own text."""
+"""A task whose calls follow its own choices: agreement counts each, and the metric is of a candidate's own text."""
 
 from __future__ import annotations
 
