@@ -112,6 +112,8 @@ class Repair(Record):
     layers_in_float: int
     """How many of them, from the first on, had to stay in float; 0 where no number was enough."""
     attempts: tuple[Attempt, ...]
+    stopped: str = ""
+    """Where the limit of time ended the repair: what would have been tried next."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ class Tuning(Record):
     variants: tuple[Variant, ...]
     before: Measurement
     """With the default options, in one run with the other candidates: ratios to those are computed from it."""
+    noise: tuple[str, ...] = ()
+    """What disturbed the machine while options were compared."""
 
     @property
     def taken(self) -> Variant | None:
