@@ -75,6 +75,8 @@ class Quality(Record):
     """The output, or the group of channels, that `cosine` is of; empty where it is of all outputs together."""
     outputs: tuple[OutputDeviation, ...] = ()
     """Each output, and each group of channels whose magnitudes differ."""
+    unjudged: tuple[str, ...] = ()
+    """Outputs that hold no answers, so that neither the metric nor the agreement judges them."""
     scores: tuple[ScoreShift, ...] = ()
     """How the scores moved, where outputs hold any."""
     pooled: float | None = None
