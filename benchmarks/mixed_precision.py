@@ -62,6 +62,7 @@ def minilm(assets: Path, folder: Path) -> Job:
         "calibration": data / "stsb-en-train.csv",
         "calibration_samples": 50,
         "max_samples": 100,
+        "max_drop": "100%",
         "shapes": {"sequence": 128, "sequence_length": 128},
     }
     return Path(package.origin).parent / "model", options
@@ -110,8 +111,10 @@ MODELS: dict[str, Callable[[Path, Path], Job]] = {
 def report_of(job: Job, folder: Path, seconds: float) -> Report:
     """Export without gates, every candidate measured."""
     model, options = job
-    sizes = {"max_drop": 1.0, "min_agreement": 0.0, "bench_seconds": seconds}
-    bundle = edgekit.export(model, output=folder / "bundle", force=True, progress=Lines(sys.stderr), **sizes, **options)
+    settings = {"min_agreement": 0.0, **options} if "max_drop" not in options else options
+    bundle = edgekit.export(
+        model, output=folder / "bundle", force=True, progress=Lines(sys.stderr), bench_seconds=seconds, **settings
+    )
     return bundle.report
 
 

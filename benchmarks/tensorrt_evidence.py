@@ -35,7 +35,7 @@ CARDS = ("nvidia-rtx:8.6", "nvidia-rtx:8.9", "nvidia-rtx:12.0")
 SAMPLES = {"max_samples": 100, "calibration_samples": 32}
 """Enough to see a graph that answers wrong; `peers.py` judges these models on all of their samples."""
 
-RANDOM = {"max_drop": 1.0, "min_agreement": 0.0, "max_samples": 4, "calibration_samples": 8}
+RANDOM = {"min_agreement": 0.0, "max_samples": 4, "calibration_samples": 8}
 """Random weights have no quality to lose."""
 
 OPTIONS = {

@@ -47,6 +47,8 @@ class Precision(Record):
     """The type in which most of the arithmetic runs: f32, f16, bf16 or i8."""
     layers: Mapping[str, int] = field(default_factory=dict)
     """How many executed layers run in each type; `i4-weights`: in floats, on weights that are stored in i4."""
+    emulated: str = ""
+    """Of a session that is `off_target`: how it computes what its device would, in words, such as `Q/DQ in float`."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Payload(Record):
     """Its inputs, outputs and states; `part.file` is the graph that it was built from, which may be missing here."""
     options: Mapping[str, Any] = field(default_factory=dict)
     off_target: bool = False
-    """Opened on a machine that is not its device, to check its outputs: any arithmetic that computes the graph may run
-    it."""
+    """Opened on a machine that is not its device, to check its outputs: it computes as the device would, Q/DQ in float
+    where this machine's integer sums may saturate and the device's do not, floats rounded to the device's type. Its
+    `Precision.emulated` names what it did."""
 
     @property
     def main(self) -> Path:

@@ -20,6 +20,23 @@ SIGNALS = {
 _PR_SET_PDEATHSIG = 1
 
 
+def python(code: str, *arguments: str) -> list[str]:
+    """Return the command line of a child of this Python that runs `code`, with `arguments` in `sys.argv[1:]`.
+
+    It imports from where this process does and nowhere else. `python -c` would put the working directory first, and run
+    a json.py that lies in it.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str) and entry]
+    start = f"import sys; sys.path[:] = sys.argv[1:{len(path) + 1}]; del sys.argv[1:{len(path) + 1}]\n"
+    return [sys.executable, "-c", start + code, *path, *arguments]
+
+
+def python_module(name: str, *arguments: str) -> list[str]:
+    """Return the command line of a child that runs a module as `python -m` does, but not from the working directory."""
+    code = f"import runpy; sys.argv[0] = {name!r}; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
+    return python(code, *arguments)
+
+
 def signal_of(returncode: int) -> str | None:
     """Return the name of the signal that ended a child of ours; None for one that ended by itself."""
     try:
@@ -40,23 +57,3 @@ def die_with(parent: int | None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:  # it ended before the call of prctl
         raise SystemExit(1)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process with this number runs."""
-    if sys.platform == "win32":  # os.kill sends Ctrl-C there
-        import ctypes
-
-        synchronize, timed_out = 0x100000, 0x102
-        kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(synchronize, False, pid)
-        running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == timed_out
-        kernel.CloseHandle(handle)
-        return running
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -48,12 +48,15 @@ class Record:
         """
         where = where or cls.__name__
         if not isinstance(data, Mapping):
-            raise UsageError(f"{where}: expected a table, found {_shortened(data)}.")
+            raise UsageError(
+                f"{where}: expected a table, found {_shortened(data)}.",
+                hint=f"write it as a table of keys: {', '.join(sorted(_fields(cls)))}",
+            )
         fields = _fields(cls)
         known = f"known keys: {', '.join(sorted(fields))}"
         for key in data:
             if key not in fields:
-                raise UsageError(f"{where}: unknown key '{key}'.{nearest(str(key), fields)}", hint=known)
+                raise UsageError(f"{where}: unknown key '{str(key)[:60]}'.{nearest(str(key), fields)}", hint=known)
         values: dict[str, Any] = {}
         for name, (field, hint) in fields.items():
             if name in data:
@@ -73,7 +76,7 @@ def canonical_json(value: object) -> str:
 
 def digest_of(value: object) -> str:
     """Return the SHA-256 of a plain value's canonical JSON, as hex."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
@@ -130,7 +133,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return _sequence(origin, typing.get_args(hint), value, where)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise UsageError(f"{where}: expected a table, found {_shortened(value)}.")
+            raise UsageError(
+                f"{where}: expected a table, found {_shortened(value)}.",
+                hint=f"write it as a table: [{_key(where)}] and a line for each of its keys",
+            )
         inner = typing.get_args(hint)[1]
         return {str(key): _typed(inner, item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record):
@@ -138,10 +144,17 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, (str, Path)):
         return Path(value)
     if hint is float and not isinstance(value, bool) and (isinstance(value, int) or value in NOT_FINITE):
-        return float(value)
+        return _number(value, where)
     if isinstance(hint, type) and isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
     raise UsageError(f"{where}: expected {_name(hint)}, found {_shortened(value)}.", hint=f"correct '{_key(where)}'")
+
+
+def _number(value: int | str, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UsageError(f"{where}: {_shortened(value)} is too large.", hint=f"correct '{_key(where)}'") from error
 
 
 def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -150,17 +163,22 @@ def _literal(options: tuple[Any, ...], value: Any, where: str) -> Any:
             return option
     words = [str(option) for option in options]
     raise UsageError(
-        f"{where}: '{value}' is not one of {', '.join(words)}.{nearest(str(value), words)}",
+        f"{where}: '{str(value)[:60]}' is not one of {', '.join(words)}.{nearest(str(value)[:60], words)}",
         hint=f"correct '{_key(where)}'",
     )
 
 
 def _sequence(kind: type, args: tuple[Any, ...], value: Any, where: str) -> Any:
     if not isinstance(value, (list, tuple, frozenset)):
-        raise UsageError(f"{where}: expected a list, found {_shortened(value)}.")
+        raise UsageError(
+            f"{where}: expected a list, found {_shortened(value)}.", hint=f"write it in brackets: {_key(where)} = [...]"
+        )
     hints = args if kind is tuple and args[-1] is not Ellipsis else (args[0],) * len(value)
     if len(hints) != len(value):
-        raise UsageError(f"{where}: expected a list of {len(hints)}, found {len(value)} in {_shortened(value)}.")
+        raise UsageError(
+            f"{where}: expected a list of {len(hints)}, found {len(value)} in {_shortened(value)}.",
+            hint=f"give {_key(where)} {len(hints)} values",
+        )
     pairs = enumerate(zip(hints, value, strict=True))
     return kind(_typed(hint, item, f"{where}[{index}]") for index, (hint, item) in pairs)
 
@@ -180,7 +198,10 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     alike = [fault for option, fault in zip(options, faults, strict=True) if _has_form(option, form, value)]
     if len(options) == 1 or len(alike) == 1:
         raise (alike or faults)[0]
-    raise UsageError(f"{where}: expected {' or '.join(map(_name, options))}, found {_shortened(value)}.")
+    raise UsageError(
+        f"{where}: expected {' or '.join(map(_name, options))}, found {_shortened(value)}.",
+        hint=f"correct '{_key(where)}'",
+    )
 
 
 def _has_form(hint: Any, form: Any, value: Any) -> bool:

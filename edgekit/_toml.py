@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit._reading import check_values, guard, read_bytes, reason
 from edgekit.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -15,20 +16,22 @@ else:
     import tomli as tomllib
 
 
+TOML_BYTES = 1 << 24
+
+
 def read(path: Path, what: str, *, hint: str | None = None) -> dict[str, Any]:
     """Return the content of a file; `what` names it in messages. Raises UsageError for one that cannot be opened, with
     `hint`, and for bad TOML.
     """
-    try:
-        with path.open("rb") as file:
-            return dict(tomllib.load(file))
-    except OSError as error:
-        raise UsageError(f"cannot read the {what} '{path}': {error.strerror}.", hint=hint) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"'{path}' is not valid TOML: {error}.",
-            hint='correct that line; text is written in quotes, as key = "text"',
-        ) from error
+    text = read_bytes(path, f"the {what}", most=TOML_BYTES, hint=hint)
+    syntax = 'correct that line; text is written in quotes, as key = "text"'
+    with guard(f"the {what} '{path}'", hint=syntax):
+        try:
+            content = tomllib.loads(text.decode("utf-8-sig"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"'{path}' is not valid TOML: {reason(error)}.", hint=syntax) from error
+        check_values(content)
+        return dict(content)
 
 
 def key(name: str) -> str:

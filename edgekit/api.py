@@ -23,7 +23,7 @@ def export(
     target: str = "host",
     data: str | Path | None = None,
     output: str | Path | None = None,
-    max_drop: float | None = None,
+    max_drop: float | str | None = None,
     force: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -47,7 +47,7 @@ def plan(model: Any = None, *, target: str = "host", data: str | Path | None = N
 
 
 def verify(
-    bundle: str | Path, *, data: str | Path | None = None, max_drop: float | None = None, **options: Any
+    bundle: str | Path, *, data: str | Path | None = None, max_drop: float | str | None = None, **options: Any
 ) -> Report:
     """Compare a bundle's outputs with those of its stored samples, and with the labels of `data`; see `report.ok`."""
     columns = {key: options.pop(key) for key in ("split", "text_columns", "label_column") if key in options}

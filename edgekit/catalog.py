@@ -25,6 +25,29 @@ from edgekit.target.target import Target
 Owned = tuple[str | None, Recipe]
 """A recipe and the backend that brings it; None for a built-in one."""
 
+ALIASES = {
+    "int8": "int8-static",
+    "quantize": "int8-static",
+    "quantized": "int8-static",
+    "ptq": "int8-static",
+    "w8a8": "int8-static",
+    "half": "fp16",
+    "f16": "fp16",
+    "float16": "fp16",
+    "f32": "fp32",
+    "float32": "fp32",
+    "full": "fp32",
+    "none": "fp32",
+    "bfloat16": "bf16",
+    "w8a16": "int8-weights",
+    "w4a16": "int4-weights",
+    "gptq": "int4-weights",
+    "awq": "int4-weights",
+    "smoothquant": "int8-smooth",
+    "prune": "pruned",
+}
+"""Other names of recipes."""
+
 
 def recipe(name: str) -> Recipe:
     """Return the recipe `name`: a built-in one, one of an installed backend, or a TOML file, by its path or by its name
@@ -48,7 +71,7 @@ def recipe(name: str) -> Recipe:
     known = (*_recipes(), *files)
     broken = [each for each in registry.names("backend") if _backend(each) is None]
     raise UsageError(
-        f"unknown recipe '{name}'.{nearest(name, known)}",
+        f"unknown recipe '{name}'.{nearest(name, known, ALIASES)}",
         hint=f"known here: {', '.join(known)}; or give the path of a .toml file"
         + (f"; those of {' and '.join(broken)} are left out (see `edgekit plugins`)" if broken else ""),
     )

@@ -17,8 +17,13 @@ Vendor exceptions are translated where they are raised, with the cause chained.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+MOST_TEXT = 580
+"""The most characters of the message of a model that is not supported: it is read in a terminal."""
+MOST_REASONS = 3
 
 
 class EdgekitError(Exception):
@@ -68,7 +73,9 @@ class EnvironmentFault(EdgekitError):
 
 
 class UnsupportedError(EdgekitError):
-    """This model cannot run on this target with these passes; `problems` lists every reason."""
+    """This model cannot run on this target with these passes; `problems` lists every reason, the message the first
+    three.
+    """
 
     exit_code = 4
 
@@ -76,11 +83,25 @@ class UnsupportedError(EdgekitError):
         self, message: str, *, problems: Iterable[str] = (), hint: str | None = None, **context: object
     ) -> None:
         self.problems = tuple(problems)
-        text = message if not self.problems else message + "".join(f"\n  - {problem}" for problem in self.problems)
-        super().__init__(text, hint=hint, **context)
+        super().__init__(message + _first_reasons(self.problems, MOST_TEXT - len(message)), hint=hint, **context)
 
     def to_dict(self) -> dict[str, object]:
         return {**super().to_dict(), "problems": list(self.problems)}
+
+
+def _first_reasons(problems: tuple[str, ...], room: int) -> str:
+    """Return a line for each of the first reasons, all of them together within `room` characters, and their number."""
+    shown = problems[:MOST_REASONS]
+    more = (
+        f"\n  - and {len(problems) - len(shown)} more: --json lists all of them" if len(problems) > len(shown) else ""
+    )
+    each = (room - len(more)) // len(shown) - len("\n  - ") if shown else 0
+    return "".join(f"\n  - {shortened(' '.join(problem.split()), max(60, each))}" for problem in shown) + more
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text, without what is beyond `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3].rstrip()}..."
 
 
 class AccuracyFailure(EdgekitError):
@@ -119,9 +140,42 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the known words closest to `word`, or the empty string."""
-    close = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
-    if not close:
-        return ""
-    return " Did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Return the names for a message: the first ones, and how many more there are; `none` where there are none."""
+    known = sorted(names) if isinstance(names, (set, frozenset)) else list(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return (", ".join(known[:most]) or "none") + more
+
+
+def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+    """Return ` Did you mean 'x'?` for the known words closest to `word`, or the empty string.
+
+    Closest are: what an alias stands for, names that hold the word or all of its parts, then names of like letters.
+    `aliases` has other names of known words, without punctuation; a number may follow one: `rpi5` is `rpi` and 5.
+    """
+    names = sorted(known)
+    letters = _letters(word)
+    for short, name in sorted((aliases or {}).items(), reverse=True):
+        if letters == short and name in names:
+            return _meant([name])
+        if letters.startswith(short) and letters[len(short) :].isdigit():
+            letters = _letters(name) + letters[len(short) :]
+            break
+    parts = set(_parts(word))
+    holding = [name for name in names if len(letters) > 2 and (letters in _letters(name) or parts <= set(_parts(name)))]
+    close = sorted(holding, key=lambda name: (len(name), name)) or difflib.get_close_matches(
+        word, names, n=3, cutoff=0.5
+    )
+    return _meant(close[:3])
+
+
+def _meant(names: list[str]) -> str:
+    return " Did you mean " + " or ".join(f"'{name}'" for name in names) + "?" if names else ""
+
+
+def _letters(word: str) -> str:
+    return "".join(_parts(word))
+
+
+def _parts(word: str) -> list[str]:
+    return [part for part in re.split(r"[^a-z0-9]+", word.casefold()) if part]

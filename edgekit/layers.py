@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgekit._record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,33 @@ class LayerCost(Record):
     """The node's name in the graph."""
     kind: str
     rel_l2: float
-    """||outputs with this layer quantized - float outputs|| / ||float outputs|| on calibration samples."""
+    """||output with this layer quantized - float output|| / ||float output|| on calibration samples, of the output that
+    changes most; infinite where quantizing the layer makes values that are not finite."""
+
+    @staticmethod
+    def of(name: str, kind: str, changes: Sequence[float], references: Sequence[float]) -> LayerCost:
+        """Return the cost by the sums of squares of each output: of its change, and of its float values."""
+        relative = [
+            math.sqrt(change / reference if reference else change)
+            for change, reference in zip(changes, references, strict=True)
+        ]
+        finite = all(map(math.isfinite, relative))
+        return LayerCost(name, kind, max(relative, default=0.0) if finite else math.inf)
+
+    @staticmethod
+    def change(before: np.ndarray, after: np.ndarray) -> float:
+        """Return the sum of squares of the change of an output: of all that it was, where it has another size."""
+        import numpy as np
+
+        change = after - before if after.shape == before.shape else before
+        return float(np.square(change, dtype=np.float64).sum())
+
+    @staticmethod
+    def ordered(costs: Iterable[LayerCost]) -> tuple[LayerCost, ...]:
+        """Return the costs, the greatest first; one that is not a number is the greatest."""
+        return tuple(
+            sorted(costs, key=lambda cost: (-(math.inf if math.isnan(cost.rel_l2) else cost.rel_l2), cost.name))
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from edgekit._files import replacing
 from edgekit._record import TRANSIENT, Record, digest_of, digest_of_file
@@ -42,6 +42,19 @@ class Original(Protocol):
         ...
 
 
+@runtime_checkable
+class OriginalOfParts(Protocol):
+    """An original of several parts, which keeps its own states from call to call; `run` runs its first part."""
+
+    def start(self) -> None:
+        """Forget every state, as before the first call of a sample."""
+        ...
+
+    def run_part(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one part and return its outputs, without those that are states, by the names in its graph."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reference(Record):
     """Which model to load, and what the user allows while loading it."""
@@ -57,6 +70,25 @@ class Reference(Record):
     offline: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Outline(Record):
+    """What the files of a model say about it before it is loaded, so that data that cannot fit is refused at once."""
+
+    task: str | None = None
+    takes: Literal["texts", "pictures"] | None = None
+    labels: tuple[str, ...] = ()
+    """The names of its classes by index; empty where it does not answer with one class of several."""
+
+
+@runtime_checkable
+class Outlined(Protocol):
+    """A source that reads a model's outline."""
+
+    def outline(self, reference: Reference) -> Outline | None:
+        """Return the outline, without a framework and without a network; None where the files do not show it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +121,10 @@ class Part(Record):
     def __post_init__(self) -> None:
         path = PurePosixPath(self.file)
         if path.is_absolute() or ".." in path.parts or not path.name:
-            raise UsageError(f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.")
+            raise UsageError(
+                f"the file '{self.file}' of part '{self.name}' is not inside the model's folder.",
+                hint="name it relative to that folder, without '..'",
+            )
         for verb, tensors, specs in (("reads", self.reads, self.inputs), ("writes", self.writes, self.outputs)):
             names = [spec.name for spec in specs]
             for tensor in tensors:
@@ -97,8 +132,19 @@ class Part(Record):
                     kind = "input" if verb == "reads" else "output"
                     raise UsageError(
                         f"part '{self.name}' {verb} a state through '{tensor}', which is not one of its {kind}s."
-                        f"{nearest(tensor, names)}"
+                        f"{nearest(tensor, names)}",
+                        hint=f"its {kind}s: {', '.join(names) or 'none'}",
                     )
+
+    @property
+    def fed(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a caller feeds: those that are not states."""
+        return tuple(spec for spec in self.inputs if spec.name not in self.reads)
+
+    @property
+    def given(self) -> tuple[TensorSpec, ...]:
+        """The outputs that a caller gets: those that are not states."""
+        return tuple(spec for spec in self.outputs if spec.name not in self.writes)
 
 
 @dataclass(frozen=True)
@@ -116,7 +162,9 @@ def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
     """Raise UsageError for repeated names, and for a part that reads or writes a state that is not in `states`."""
     for kind, names in (("parts", [part.name for part in parts]), ("states", [state.name for state in states])):
         if len(set(names)) != len(names):
-            raise UsageError(f"two {kind} of the model have the same name: {', '.join(names)}.")
+            raise UsageError(
+                f"two {kind} of the model have the same name: {', '.join(names)}.", hint="give each its own name"
+            )
     known = [state.name for state in states]
     for part in parts:
         for name in (*part.reads.values(), *part.writes.values()):
@@ -142,6 +190,8 @@ class ModelInfo(Record):
     """The digest of the files that it was loaded from; None where it depends on the loaded model."""
     opset: int | None = None
     """The opset of an ONNX graph."""
+    notes: tuple[str, ...] = ()
+    """What the source changed in the model, for the report."""
     trusted: tuple[str, ...] = ()
     """Files that could run code when they were read, and were allowed by the user: `pickle: pytorch_model.bin`."""
 
@@ -161,6 +211,14 @@ class InputHints(Record):
 
 
 @dataclass(frozen=True)
+class OutputHints(Record):
+    """Facts about a model's outputs that its graph shows and their specs do not."""
+
+    probabilities: tuple[str, ...] = ()
+    """The outputs that hold probabilities: they end in a sigmoid or softmax, or in a classifier's own."""
+
+
+@dataclass(frozen=True)
 class Model(Record):
     """A model in `folder`; one of format `torch` is in memory and has no parts yet."""
 
@@ -175,6 +233,7 @@ class Model(Record):
     steps: tuple[Step, ...] = ()
     info: ModelInfo = field(default_factory=ModelInfo)
     input_hints: InputHints = field(default_factory=InputHints)
+    output_hints: OutputHints = field(default_factory=OutputHints)
     folder: Path = field(default=Path(), metadata=TRANSIENT)
     module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
     """The framework's object of a `torch` model, in memory."""
@@ -195,10 +254,16 @@ class Model(Record):
             )
         return self.parts[0]
 
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for: those of the first part, which are not states."""
+        return self.parts[0].fed
+
     def only(self, name: str) -> Model:
         """Return the model of one part, with the states that it reads or writes: a backend builds such models.
 
-        Raises UsageError for a part that the model does not have.
+        Of several parts, each in a folder of its own, it is the model in that folder, which has no assets. Raises
+        UsageError for a part that the model does not have.
         """
         if [part.name for part in self.parts] == [name]:
             return self
@@ -210,7 +275,13 @@ class Model(Record):
                 hint=f"its parts: {', '.join(names) or 'none'}",
             )
         own = {*part.reads.values(), *part.writes.values()}
-        return replace(self, parts=(part,), states=tuple(state for state in self.states if state.name in own))
+        file = PurePosixPath(part.file)
+        return replace(
+            self,
+            parts=(replace(part, file=file.name),),
+            states=tuple(state for state in self.states if state.name in own),
+            folder=self.folder / file.parent,
+        )
 
     @property
     def graph(self) -> Path:

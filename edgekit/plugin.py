@@ -64,7 +64,10 @@ API = 2
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded part, ready to run. The code that opens it closes it."""
+    """A loaded part, ready to run. The code that opens it closes it.
+
+    Threads may share it and its bound calls: each `run` returns the outputs of its own feeds.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -31,6 +31,9 @@ KNOWN_PLUGINS = {
 }
 """Backends of this project, so that the error for a missing one can give the command that installs it."""
 
+ALIASES = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "engine": "tensorrt"}
+"""Other names of those backends."""
+
 KNOWN_PASSES = {"nncf": "edgekit-openvino[build]"}
 KNOWN_RECIPES = {
     "int8-nncf": "edgekit-openvino[build]",
@@ -158,7 +161,7 @@ def _points(kind: str, name: str) -> tuple[EntryPoint, ...]:
     known = ", ".join(sorted(table)) or "none"
     likely = {*table, *KNOWN_PLUGINS} if kind == "backend" else set(table)
     raise UsageError(
-        f"unknown {kind} '{name}'.{nearest(name, likely)}", hint=f"installed: {known} (see `edgekit plugins`)"
+        f"unknown {kind} '{name}'.{nearest(name, likely, ALIASES)}", hint=f"installed: {known} (see `edgekit plugins`)"
     )
 
 

@@ -7,22 +7,63 @@ Where a session keeps states itself (`Stateful`), they stay in the runtime's mem
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import UsageError
+from edgekit._record import Record
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Part, State
-from edgekit.plugin import Precision, Session, Stateful
-from edgekit.spec import Call
+from edgekit.plugin import Backend, LayerTime, Payload, Precision, Session, Stateful
+from edgekit.spec import MODEL, Call, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+Fed = Mapping[str, Any] | Sequence[Call]
+"""What a model is run on: the feeds of one call of the part `model`, or the calls of one sample in order."""
+
+
+def trace_of(fed: Fed) -> Sequence[Call]:
+    """Return the calls of one sample."""
+    return [(MODEL, fed)] if isinstance(fed, Mapping) else fed
+
+
+@dataclass(frozen=True)
+class Program(Record):
+    """The compiled parts of one model, in order, and the states that pass between them."""
+
+    payloads: tuple[Payload, ...]
+    states: tuple[State, ...] = ()
+
+    @classmethod
+    def of(cls, compiled: Payload | Program) -> Program:
+        """Return the program of one payload, or the program that is given."""
+        return compiled if isinstance(compiled, Program) else cls((compiled,))
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for: those of the first part."""
+        return self.payloads[0].part.fed
+
+    def open(self, backend: Backend, *, off_target: bool = False) -> Runner:
+        """Load every part and return their runner; nothing stays open where one of them fails."""
+        sessions: dict[str, Session] = {}
+        with contextlib.ExitStack() as opened:
+            for payload in self.payloads:
+                session = backend.open(replace(payload, off_target=off_target) if off_target else payload)
+                opened.callback(session.close)
+                sessions[payload.part.name] = session
+            opened.pop_all()
+        return Runner(sessions, [payload.part for payload in self.payloads], self.states)
 
 
 class Runner(contextlib.ExitStack):
     """Sessions by the name of their part. As a context manager it closes them.
 
     `parts` describe what the sessions run; a part that is missing there reads and writes no state.
+    Threads may share a runner: each has states of its own, so the calls of a sample are made in one thread.
     """
 
     def __init__(
@@ -34,7 +75,7 @@ class Runner(contextlib.ExitStack):
             self.callback(session.close)
         self._parts = {part.name: part for part in parts}
         self._specs = {state.name: state for state in states}
-        self._states: MutableMapping[str, Any] = {}
+        self._thread = threading.local()
 
     @property
     def precision(self) -> Precision:
@@ -42,8 +83,13 @@ class Runner(contextlib.ExitStack):
         return next(iter(self.sessions.values())).precision
 
     def reset(self) -> None:
-        """Forget every state, as before the first call of a sample."""
+        """Forget this thread's states, as before the first call of a sample."""
         self._states.clear()
+
+    def start(self) -> Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        """Forget every state and return `run`, for the calls of the next sample."""
+        self.reset()
+        return self.run
 
     def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one part once and return its outputs by name, without those that are states.
@@ -53,17 +99,32 @@ class Runner(contextlib.ExitStack):
         session = self._session(part)
         if not self._stateful(part):
             return session.run(feeds)
-        described = self._parts[part]
+        described, states = self._parts[part], self._states
         for state in described.reads.values():
-            if state not in self._states:
-                self._states[state] = self._start(state, part)
+            if state not in states:
+                states[state] = self._start(state, part)
         if isinstance(session, Stateful):
-            return session.step(feeds, self._states)
-        states = {name: self._states[state] for name, state in described.reads.items()}
-        outputs = session.run({**feeds, **states})
+            return session.step(feeds, states)
+        outputs = session.run({**feeds, **{name: states[state] for name, state in described.reads.items()}})
         for name, state in described.writes.items():
-            self._states[state] = outputs.pop(name)
+            states[state] = outputs.pop(name)
         return outputs
+
+    def reorder(self, order: Sequence[int], part: str | None = None) -> None:
+        """Take from every state, or from those that `part` writes, the rows `order` of the batch: beams.
+
+        Raises UnsupportedError where a runtime keeps the states itself.
+        """
+        import numpy as np
+
+        states = self._states
+        for name in list(states if part is None else self._parts[part].writes.values()):
+            if not isinstance(states[name], np.ndarray):
+                raise UnsupportedError(
+                    f"the runtime keeps the state '{name}' itself, so beams cannot be reordered.",
+                    hint="export the model for another backend (see `edgekit plugins`)",
+                )
+            states[name] = np.take(states[name], order, axis=0)
 
     def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
         """Run the recorded calls of one sample from fresh states and return the outputs of each."""
@@ -90,6 +151,24 @@ class Runner(contextlib.ExitStack):
             self.replay(trace)
 
         return replay
+
+    def profile(self, trace: Sequence[Call]) -> tuple[LayerTime, ...]:
+        """Return the time of each executed layer. Raises UnsupportedError for more than one call, or one with
+        states.
+        """
+        if len(trace) > 1 or self._stateful(trace[0][0]):
+            raise UnsupportedError("the layers of a model of several graphs, or with states, cannot be timed.")
+        part, feeds = trace[0]
+        return self._session(part).profile(feeds)
+
+    @property
+    def _states(self) -> MutableMapping[str, Any]:
+        """The states of this thread, by name."""
+        try:
+            states: MutableMapping[str, Any] = self._thread.states
+        except AttributeError:
+            states = self._thread.states = {}
+        return states
 
     def _session(self, part: str) -> Session:
         if part not in self.sessions:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekit import bench, registry
 from edgekit.bundle import staging
-from edgekit.bundle.bundle import BundledPart, Manifest
+from edgekit.bundle.manifest import MANIFEST, BundledPart, Manifest, seal_of
 from edgekit.model import Model, Part
 from edgekit.result.report import Candidate, Report
 from edgekit.spec import TensorSpec
 from edgekit.target import target
 from edgekit.tasks.config import TOKENIZER, ImageConfig, TaskConfig, TextConfig
 
+
+def change_manifest(path: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> None:
+    """Change a bundle's manifest; with `seal` its digest too, so that what is judged is the change itself."""
+    file = path / MANIFEST
+    content = json.loads(file.read_text())
+    change(content)
+    if seal and content.get("seal"):
+        content["seal"] = seal_of(content)
+    file.write_text(json.dumps(content))
+
+
 LABELS = ("dark", "top", "bottom")
 
 
-def pictures(base: Path, *, goal: str = "host", scale: float = 1.0) -> Path:
+def pictures(base: Path, *, goal: str = "host", scale: float = 1.0, zero: bool = False) -> Path:
     """Return a bundle that distinguishes pictures bright at the top from those bright at the bottom, in `base`/out.
 
-    The stored outputs of the original are `scale` times those of the graph.
+    The stored outputs of the original are `scale` times those of the graph, whose weights are 0 with `zero`.
     """
     onnx = pytest.importorskip("onnx")
     weights = np.zeros((64, 3), np.float32)
-    weights[:32, 1] = weights[32:, 2] = 0.1
+    weights[:32, 1] = weights[32:, 2] = 0.0 if zero else 0.1
     node = onnx.helper.make_node
     nodes = [node("Flatten", ["pixel_values"], ["flat"]), node("MatMul", ["flat", "weights"], ["logits"])]
     specs = TensorSpec.parse("pixel_values:f32[1,1,8,8]"), TensorSpec.parse("logits:f32[1,3]")
@@ -106,6 +120,6 @@ def _model(folder: Path, nodes: list, weights: np.ndarray, inputs: tuple[TensorS
         [numpy_helper.from_array(weights, "weights")],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="tests")
-    folder.mkdir()
+    folder.mkdir(parents=True)
     onnx.save(proto, folder / "model.onnx")
     return Model("onnx", (Part("model", "model.onnx", inputs, (output,)),), folder=folder)

@@ -11,6 +11,7 @@ import pytest
 
 from edgekit import errors
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError, nearest
+from tests.wording import mentions
 
 CODES = {
     "UsageError": 2,
@@ -57,6 +58,22 @@ def test_every_problem_is_shown_and_kept() -> None:
     assert str(error) == "it cannot run:\n  - reason 1\n  - reason 2"
     assert error.to_dict()["problems"] == ["reason 1", "reason 2"]
     assert str(UnsupportedError("plain.")) == "plain."
+
+
+def test_a_long_list_of_problems_is_shortened_in_the_message_alone() -> None:
+    problems = tuple(f"backend{n}/recipe: {'a reason that fills a line, and another one ' * 9}" for n in range(12))
+    error = UnsupportedError("nothing can be built for 'jetson'.", problems=problems, hint="try fp32")
+    lines = error.message.splitlines()
+    assert len(error.message) < 600 and len(lines) == 5
+    assert all(line.startswith(f"  - backend{n}/recipe: ") for n, line in enumerate(lines[1:4]))
+    assert mentions(lines[4], "9 more", "--json")
+    assert error.to_dict()["problems"] == list(problems)
+    assert EdgekitError.from_dict(error.to_dict()).to_dict() == error.to_dict()
+
+
+def test_the_room_of_few_problems_is_theirs() -> None:
+    text = "a reason " * 40
+    assert str(UnsupportedError("it cannot run:", problems=[text])) == f"it cannot run:\n  - {text.strip()}"
 
 
 @pytest.mark.parametrize("name", sorted(CODES))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import project
+from edgekit import project, project_template
 from edgekit.errors import UsageError
 from edgekit.project import Project
 from tests.wording import raises
@@ -85,11 +85,11 @@ def test_the_error_for_a_missing_file_gives_the_next_command(here):
 
 
 def test_the_template_is_a_valid_project(here):
-    project.write_template(Path("edgekit.toml"))
+    project_template.write_template(Path("edgekit.toml"))
     loaded = project.load()
     assert (loaded.model, loaded.data, loaded.max_drop) == ("./my-checkpoint", "./val", 0.01)
     with raises(UsageError, "'edgekit.toml'", "exists"):
-        project.write_template(Path("edgekit.toml"))
+        project_template.write_template(Path("edgekit.toml"))
 
 
 def test_a_project_survives_its_toml(here):
@@ -112,6 +112,34 @@ def test_a_latency_budget_needs_a_measurement(here):
     for bad in (float("nan"), -1.0):
         with raises(UsageError, f"max_drop = {bad:g}"):
             Project(max_drop=bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "drop"), [('"1%"', 0.01), ('"0.5 pt"', 0.005), ('"2 points"', 0.02), ('"0.03"', 0.03), ("0.04", 0.04),
+                       ('"100%"', 1.0), ("0", 0.0)],
+)  # fmt: skip
+def test_a_drop_is_written_in_points_or_as_a_share(here, text, drop):
+    (here / "edgekit.toml").write_text(f'model = "m"\nmax_drop = {text}\n')
+    loaded = project.load()
+    assert loaded.allowed_drop == pytest.approx(drop)
+    (here / "again.toml").write_text(project.to_toml(loaded))
+    assert project.load(here / "again.toml").allowed_drop == loaded.allowed_drop
+
+
+@pytest.mark.parametrize(
+    ("value", "facts", "hint"),
+    [
+        (1, ("1 point", "1%", "100 points"), ("1%", "100%")),
+        (0.5, ("0.5 points", "0.5%", "50 points"), ("0.5%", "50%")),
+        ("1", ("1 point", "100 points"), "1%"),
+        (3.0, ("max_drop = 3", "3%"), "1%"),
+        ("250%", ("250%",), "1%"),
+        ("1 apple", ("'1 apple'",), "1%"),
+    ],
+)
+def test_a_drop_that_can_be_read_in_two_ways_is_refused(value, facts, hint):
+    with raises(UsageError, *facts, hint=hint):
+        Project(max_drop=value)
 
 
 def test_paths_that_are_there_become_absolute(here):

@@ -27,9 +27,9 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 EXAMPLES = {path.name: path.parent for path in sorted(ROOT.glob("tests/examples/*/edgekit_*"))}
 
 LAYERS = (
-    {"_files", "_privacy", "_process", "_version", "errors", "progress"},
-    {"_record", "_requirement", "_toml", "embedded"},
-    {"data", "layers", "project", "recipe", "spec"},
+    {"_files", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
+    {"_record", "_requirement", "_share", "_toml", "embedded"},
+    {"data", "layers", "project", "project_template", "recipe", "spec"},
     {"model", "target", "tasks"},
     {"_contract", "cache", "frameworks", "plugin", "runtime"},
     {"registry", "catalog", "result", "runner", "sources", "passes"},

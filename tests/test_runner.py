@@ -10,6 +10,7 @@ from edgekit.model import Part, State
 from edgekit.plugin import Precision, Stateful
 from edgekit.runner import Runner
 from edgekit.spec import TensorSpec
+from edgekit.testing._threads import in_threads
 
 X = TensorSpec("x", "f32", ("N", 2))
 
@@ -133,3 +134,16 @@ def test_what_is_bound_runs_the_whole_trace_once():
         call()
         call()
         assert stateful.calls == 4
+
+
+def test_threads_that_share_a_runner_keep_their_states_apart():
+    with Runner({"decoder": Session(accumulate)}, [DECODER], [PAST]) as runner:
+
+        def work(seed):
+            for _ in range(20):
+                outputs = runner.replay([("decoder", token(seed + step)) for step in range(4)])
+                assert [float(each["y"][0]) for each in outputs] == list(
+                    np.cumsum([seed + step for step in range(4)], dtype=float)
+                )
+
+        in_threads(work)

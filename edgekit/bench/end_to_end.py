@@ -14,13 +14,11 @@ from edgekit.bench.percentile import percentiles_ms
 from edgekit.data import Sample
 from edgekit.result.measurement import EndToEnd
 from edgekit.runner import Runner
-from edgekit.spec import MODEL, TensorSpec
+from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from edgekit.plugin import Session
 
 LEAST_COUNT = 64
 """The repetitions that p90 needs; a slow task may take three times its seconds for them."""
@@ -43,7 +41,7 @@ def plain(raw: RawSample) -> dict[str, Any]:
     }
 
 
-def run(session: Session, raw: Mapping[str, Any], seconds: float, file: Path) -> dict[str, Any]:
+def run(runner: Runner, raw: Mapping[str, Any], seconds: float, file: Path) -> dict[str, Any]:
     """Time the whole way repeatedly for `seconds` and at least 64 times, but for no longer than three times `seconds`.
 
     Files are read each time, from the system's cache. Appends the nanoseconds of preparing, inferring and answering to
@@ -53,17 +51,17 @@ def run(session: Session, raw: Mapping[str, Any], seconds: float, file: Path) ->
     task = tasks.load(TaskConfig.from_dict(raw["task"]), Path(raw["assets"]), inputs)
     fields = {name: Path(field["path"]) if "path" in field else field["value"] for name, field in raw["fields"].items()}
     sample = Sample(fields, None, tuple(raw["text"]))
-    runner = Runner({MODEL: session})
     clock, parts = time.perf_counter_ns, array("q")
 
     def once() -> tuple[int, int, int]:
         began = clock()
         inferring = 0
+        run_part = runner.start()
 
         def timed(part: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             nonlocal inferring
             start = clock()
-            outputs = runner.run(part, feeds)
+            outputs = run_part(part, feeds)
             inferring += clock() - start
             return outputs
 

@@ -13,6 +13,7 @@ from edgekit.data import Sample
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload
 from edgekit.result.measurement import Measurement, Scenario
+from edgekit.runner import Fed, Program
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
@@ -66,15 +67,27 @@ class Settings(Record):
 
     def __post_init__(self) -> None:
         if (self.scenario == "fixed-rate") != (self.rate_per_s is not None):
-            raise UsageError("rate_per_s belongs to the scenario 'fixed-rate', which needs it.")
+            raise UsageError(
+                "rate_per_s belongs to the scenario 'fixed-rate', which needs it.",
+                hint="give scenario='fixed-rate' and rate_per_s=30, or neither",
+            )
         if min(self.streams, self.rate_per_s or 1, self.deadline_ms or 1, self.sample_s or 1) <= 0:
-            raise UsageError("a benchmark needs positive streams, rate_per_s, deadline_ms and sample_s.")
+            raise UsageError(
+                "a benchmark needs positive streams, rate_per_s, deadline_ms and sample_s.", hint="give numbers above 0"
+            )
         if self.streams > 1 and self.scenario != "offline":
-            raise UsageError("more than one stream belongs to the scenario 'offline'.")
+            raise UsageError(
+                "more than one stream belongs to the scenario 'offline'.", hint="give scenario='offline', or streams=1"
+            )
         if min(self.round_ms, self.max_seconds) <= 0 or self.min_count < 1 or self.min_seconds < 0:
-            raise UsageError("a benchmark needs positive round_ms, max_seconds and min_count.")
+            raise UsageError(
+                "a benchmark needs positive round_ms, max_seconds and min_count.", hint="give numbers above 0"
+            )
         if self.min_seconds > self.max_seconds:
-            raise UsageError(f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}).")
+            raise UsageError(
+                f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}).",
+                hint=f"give max_seconds={self.min_seconds:g} or more",
+            )
 
 
 @dataclass(frozen=True)
@@ -97,9 +110,10 @@ class Entry:
     name: str
     backend: str
     """A registered backend's name, or `package.module:Class`."""
-    payload: Payload
-    feeds: Mapping[str, np.ndarray] | Path
-    """Input name to array, or an npz file of those."""
+    payload: Payload | Program
+    """One graph, or the parts of a model."""
+    feeds: Fed | Path
+    """Input name to array, or an npz file of those; of several parts the calls of one sample."""
     batch: int = 1
     """Samples in the feeds; throughput counts each of them."""
     python: Path | None = None
@@ -107,9 +121,9 @@ class Entry:
     raw: RawSample | None = None
     """The sample to measure from end to end too, if any."""
 
-    def arrays(self) -> Mapping[str, np.ndarray]:
+    def arrays(self) -> Fed:
         """Return the feeds. Raises UsageError when their file cannot be read."""
-        if isinstance(self.feeds, Mapping):
+        if not isinstance(self.feeds, Path):
             return self.feeds
         import numpy as np
 
@@ -117,7 +131,9 @@ class Entry:
             with np.load(self.feeds, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except (OSError, ValueError, AttributeError) as error:  # AttributeError: a single .npy has no files
-            raise UsageError(f"cannot read the inputs in '{self.feeds}': {error}.") from error
+            raise UsageError(
+                f"cannot read the inputs in '{self.feeds}': {error}.", hint="write them again with numpy.savez"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgekit._files import remove_leftovers
+from edgekit._files import claimed, remove_leftovers
 from edgekit.bench import worker_fault
 from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
+from edgekit.runner import Fed, Program, trace_of
+from edgekit.spec import MODEL, Call, storable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +47,11 @@ class Worker:
         self._buffer = b""
         # Nothing else removes the folder of a process that was killed.
         remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}.{os.getpid()}.")
-        self._log = Path(self._folder.name) / "log"
-        self.raw_file = Path(self._folder.name) / "latencies.i64"
+        self._claim = contextlib.ExitStack()
+        self._folder = self._claim.enter_context(claimed(Path(tempfile.gettempdir()), PREFIX))
+        self._folder.mkdir(mode=0o700)
+        self._log = self._folder / "log"
+        self.raw_file = self._folder / "latencies.i64"
         """The latencies of every round in order, native int64 nanoseconds."""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,29 +68,30 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 # A runtime's temporary files are removed with our folder, also when the process is killed.
-                env=os.environ | {"TMPDIR": self._folder.name},
+                env=os.environ | {"TMPDIR": str(self._folder)},
                 bufsize=0,
             )
 
-    def open(self, payload: Payload, feeds: Mapping[str, np.ndarray], *, streams: int = 1) -> dict[str, Any]:
+    def open(self, payload: Payload | Program, feeds: Fed, *, streams: int = 1) -> dict[str, Any]:
         """Load the model, bind `feeds` once for each stream and run; return `cold_start`, `shapes` and `threads`."""
+        program = Program.of(payload)
         if self._process is None:
             self.start()
         answer: dict[str, Any] = self._ask(
             "open",
             "loading the model",
             backend=self.backend,
-            payload=_absolute(payload),
+            program=_absolute(program),
             streams=streams,
             **self._write(feeds),
         )
         return answer
 
-    def load(self, payload: Payload) -> None:
+    def load(self, payload: Payload | Program) -> None:
         """Load the model for `run` and `precision` alone: nothing is bound, so nothing can be timed."""
         if self._process is None:
             self.start()
-        self._ask("load", "loading the model", backend=self.backend, payload=_absolute(payload))
+        self._ask("load", "loading the model", backend=self.backend, program=_absolute(Program.of(payload)))
 
     def warm(self, *, min_seconds: float, max_seconds: float) -> dict[str, Any]:
         """Run until the latency is steady; return `count`, `converged`, `seconds` and the last window's `median_ns`."""
@@ -130,7 +136,7 @@ class Worker:
         """
         import numpy as np
 
-        file = Path(self._folder.name) / "end_to_end.i64"
+        file = self._folder / "end_to_end.i64"
         self._ask("end_to_end", "measuring from end to end", file=str(file), raw=raw, seconds=seconds)
         return np.fromfile(file, dtype=np.int64).reshape(-1, 3)
 
@@ -138,7 +144,7 @@ class Worker:
         """Return the precision that really runs, by the runtime."""
         return Precision.from_dict(self._ask("precision", "reporting its precision"))
 
-    def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+    def profile(self, feeds: Fed) -> tuple[LayerTime, ...]:
         """Return the time of each executed layer. Raises UnsupportedError where the backend cannot profile."""
         layers = self._ask("profile", "profiling", **self._write(feeds))
         return tuple(LayerTime.from_dict(layer) for layer in layers)
@@ -150,12 +156,17 @@ class Worker:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once on other feeds and return every output: `Session.run`, in the other process."""
+        return self.replay([(MODEL, feeds)])[0]
+
+    def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
+        """Run the calls of one sample and return the outputs of each: `Runner.replay`, in the other process."""
         import numpy as np
 
-        outputs = Path(self._folder.name) / "outputs.npz"
-        names = self._ask("run", "running", outputs=str(outputs), **self._write(feeds))
+        outputs = self._folder / "outputs.npz"
+        calls = self._ask("replay", "running", outputs=str(outputs), **self._write(trace))
         with np.load(outputs, allow_pickle=False) as arrays:
-            return {name: arrays[str(index)] for index, name in enumerate(names)}
+            values = iter(range(len(arrays.files)))
+            return [{name: arrays[str(next(values))] for name in names} for names in calls]
 
     def pause(self) -> None:
         """Stop the process until `resume`, so that it uses no processor while another is measured.
@@ -187,7 +198,7 @@ class Worker:
                 process.kill()
                 process.wait()
             process.stdout.close()
-        self._folder.cleanup()
+        self._claim.close()
 
     def kill(self) -> None:
         """End the process at once, as after Ctrl-C."""
@@ -206,24 +217,24 @@ class Worker:
         else:
             self.kill()
 
-    def _write(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Write feeds to a file for the process, and return the file and the names for the request.
+    def _write(self, fed: Fed) -> dict[str, Any]:
+        """Write calls to a file for the process, and return the file, the parts and the names for the request.
 
         Names are sent in the request, as an archive cannot have every name.
         """
         import numpy as np
 
-        path = Path(self._folder.name) / "feeds.npz"
+        path = self._folder / "feeds.npz"
         arrays: dict[str, Any] = {}
-        for index, array in enumerate(feeds.values()):
-            value = np.asarray(array)
-            arrays[str(index)] = value.astype(str) if value.dtype == object else value
+        trace = trace_of(fed)
+        for index, array in enumerate(array for _, feeds in trace for array in feeds.values()):
+            arrays[str(index)] = storable(array)
         np.savez(path, **arrays)
-        return {"feeds": str(path), "names": list(feeds)}
+        return {"feeds": str(path), "calls": [[part, list(feeds)] for part, feeds in trace]}
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise UsageError("the measuring process is closed; open a model first.")
+            raise UsageError("the measuring process is closed; open a model first.", hint="call open again")
         return self._process
 
     def _ask(self, command: str, doing: str, **arguments: Any) -> Any:
@@ -277,5 +288,6 @@ class Worker:
         return ""
 
 
-def _absolute(payload: Payload) -> dict[str, Any]:
-    return payload.to_dict() | {"folder": str(payload.folder.absolute())}
+def _absolute(program: Program) -> dict[str, Any]:
+    payloads = tuple(replace(payload, folder=payload.folder.absolute()) for payload in program.payloads)
+    return replace(program, payloads=payloads).to_dict()

@@ -58,7 +58,10 @@ class Workload(Record):
                     hint=f"add --scenario {scenario}, or leave {option} out",
                 )
             if value is not None and value <= 0:
-                raise UsageError(f"{option} {value:g} is not valid: it must be above 0.")
+                raise UsageError(
+                    f"{option} {value:g} is not valid: it must be above 0.",
+                    hint=f"give a number above 0, or leave {option} out",
+                )
         if self.scenario == "fixed-rate" and self.rate is None:
             raise UsageError(
                 "the scenario 'fixed-rate' needs the rate of arrivals.", hint="add --rate 30 for a camera's 30 a second"
@@ -93,7 +96,8 @@ class Workload(Record):
         if self.batch is not None and self.batch > 1 and not free:
             raise UnsupportedError(
                 f"the bundle '{name}' has a fixed batch, and cannot be measured with --batch {self.batch}.",
-                hint="use --streams in place of --batch, or export it with --shape batch=dynamic",
+                hint="use --streams in place of --batch, or export it again with a free batch (--shape batch=dynamic "
+                "frees one that the target fixes)",
             )
         size = self.batch or (BATCH if free and self.scenario == "offline" else 1)
         if size == 1:

@@ -88,7 +88,7 @@ def benchmark(
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"two entries are named '{name}'.")
+            raise UsageError(f"two entries are named '{name}'.", hint="give each bundle once")
     with contextlib.ExitStack() as stack:
         # Pushed one by one, so that an interruption while starting the third ends the first two.
         runs = [_Run(entry, stack.enter_context(Worker(entry.backend, python=entry.python))) for entry in entries]

@@ -25,12 +25,17 @@ from edgekit._privacy import no_telemetry
 from edgekit._process import die_with
 from edgekit.bench import arrivals, usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.spec import storable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.plugin import Backend, Session
+    from edgekit.plugin import Backend
+    from edgekit.runner import Runner
+
+_Names = tuple[str, list[str]]
+"""A part, and the names of its inputs."""
 
 
 def main(parent: int | None = None) -> None:
@@ -68,11 +73,11 @@ class _LoadedModel:
     """The open session and its bound calls; each public method is a command."""
 
     def __init__(self) -> None:
-        self._session: Session
+        self._runner: Runner
         self._calls: list[Callable[[], None]]
 
     def open(
-        self, backend: str, payload: dict[str, Any], feeds: str, names: list[str], streams: int = 1
+        self, backend: str, program: dict[str, Any], feeds: str, calls: list[_Names], streams: int = 1
     ) -> dict[str, Any]:
         """Load the model in this new process, run it once and bind it `streams` times; return each part's milliseconds.
 
@@ -84,40 +89,46 @@ class _LoadedModel:
             began = time.perf_counter_ns()
             import numpy as np
 
-            from edgekit.plugin import Payload, Threaded
+            from edgekit.plugin import Threaded
+            from edgekit.runner import Program
 
             plugin = _backend(backend)
-            record = Payload.from_dict(payload)
+            record = Program.from_dict(program)
             opening = time.perf_counter_ns()
             imported_before = spent()
-            self._session = plugin.open(record)
+            self._runner = record.open(plugin)
             loaded = time.perf_counter_ns()
             imported_in_open = spent() - imported_before
-            arrays = _read(feeds, names)
+            trace = _read(feeds, calls)
             run_began = time.perf_counter_ns()
             imported_before = spent()
-            self._session.run(arrays)
+            self._runner.replay(trace)
             run_ended = time.perf_counter_ns()
             imported_late = spent() - imported_before
         del np
-        self._calls = [self._session.bind(arrays) for _ in range(streams)]
+        if streams > 1 and record.states:
+            raise UnsupportedError(
+                "a model with states runs one sample at a time.", hint="measure it with one stream: leave out --streams"
+            )
+        self._calls = [self._runner.bind(trace) for _ in range(streams)]
         for call in self._calls:
             call()
+        session = next(iter(self._runner.sessions.values()))
         return {
             "cold_start": {
                 "import_ms": (opening - began + imported_in_open + imported_late) / 1e6,
                 "load_ms": (loaded - opening - imported_in_open) / 1e6,
                 "first_inference_ms": (run_ended - run_began - imported_late) / 1e6,
             },
-            "shapes": {name: list(value.shape) for name, value in arrays.items()},
-            "threads": self._session.threads if isinstance(self._session, Threaded) else None,
+            "shapes": {name: list(value.shape) for name, value in trace[0][1].items()},
+            "threads": session.threads if isinstance(session, Threaded) else None,
         }
 
-    def load(self, backend: str, payload: dict[str, Any]) -> None:
+    def load(self, backend: str, program: dict[str, Any]) -> None:
         """Load the model without binding it: for outputs, not for times."""
-        from edgekit.plugin import Payload
+        from edgekit.runner import Program
 
-        self._session = _backend(backend).open(Payload.from_dict(payload))
+        self._runner = Program.from_dict(program).open(_backend(backend))
 
     def warm(self, min_seconds: float, max_seconds: float) -> dict[str, Any]:
         """Run until the latency is steady after `min_seconds`, or until `max_seconds`; see `edgekit.bench.steady`."""
@@ -191,39 +202,39 @@ class _LoadedModel:
 
     def precision(self) -> dict[str, Any]:
         """Return the precision that really runs."""
-        return self._session.precision.to_dict()
+        return self._runner.precision.to_dict()
 
-    def profile(self, feeds: str, names: list[str]) -> list[dict[str, Any]]:
+    def profile(self, feeds: str, calls: list[_Names]) -> list[dict[str, Any]]:
         """Return the time of each executed layer."""
-        return [layer.to_dict() for layer in self._session.profile(_read(feeds, names))]
+        return [layer.to_dict() for layer in self._runner.profile(_read(feeds, calls))]
 
     def memory(self) -> float | None:
         """Return the peak of resident memory of this process so far, in MB of 10^6 bytes."""
         return usage.peak_memory_mb()
 
-    def run(self, feeds: str, names: list[str], outputs: str) -> list[str]:
-        """Run once on the feeds of one file and write the outputs to another; return their names."""
+    def replay(self, feeds: str, calls: list[_Names], outputs: str) -> list[list[str]]:
+        """Run the calls of one file and write their outputs to another; return the names of each call's."""
         import numpy as np
 
-        values = self._session.run(_read(feeds, names))
+        results = self._runner.replay(_read(feeds, calls))
         arrays: Any = {
-            str(index): np.asarray(array, dtype=str) if array.dtype == object else array
-            for index, array in enumerate(values.values())
+            str(index): storable(array)
+            for index, array in enumerate(array for values in results for array in values.values())
         }
         np.savez(outputs, **arrays)
-        return list(values)
+        return [list(values) for values in results]
 
     def end_to_end(self, file: str, raw: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Run from the raw sample to its answer for `seconds`; see `edgekit.bench.end_to_end.run`."""
         from edgekit.bench import end_to_end
 
-        return end_to_end.run(self._session, raw, seconds, Path(file))
+        return end_to_end.run(self._runner, raw, seconds, Path(file))
 
     def close(self) -> None:
-        """Release the session."""
-        session = getattr(self, "_session", None)
-        if session is not None:
-            session.close()
+        """Release the sessions."""
+        runner = getattr(self, "_runner", None)
+        if runner is not None:
+            runner.close()
 
 
 def _backend(name: str) -> Backend:
@@ -236,16 +247,19 @@ def _backend(name: str) -> Backend:
     try:
         backend: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot find the backend '{name}': {error}.") from error
+        raise UsageError(
+            f"cannot find the backend '{name}': {error}.", hint="give it as package.module:attribute"
+        ) from error
     return backend() if isinstance(backend, type) else backend  # type: ignore[no-any-return]  # an import by name
 
 
-def _read(feeds: str, names: list[str]) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz by their real names, which may not be valid inside an archive."""
+def _read(feeds: str, calls: list[_Names]) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Return the calls of an npz with the real names of their arrays, which may not be valid inside an archive."""
     import numpy as np
 
     with np.load(feeds, allow_pickle=False) as arrays:
-        return {name: arrays[str(index)] for index, name in enumerate(names)}
+        count = iter(range(len(arrays.files)))
+        return [(part, {name: arrays[str(next(count))] for name in names}) for part, names in calls]
 
 
 if __name__ == "__main__":

@@ -15,17 +15,12 @@ from edgekit import cache, registry
 from edgekit._record import digest_of
 from edgekit.bench.process import Worker
 from edgekit.bundle import staging, verify
-from edgekit.bundle.bundle import (
-    PAYLOAD,
-    REPORT,
-    Bundle,
-    Manifest,
-    Prepared,
-    check_files,
-    only_part,
-    unmet_requirements,
-)
+from edgekit.bundle.bundle import REPORT, Bundle, only_part
 from edgekit.bundle.bundle import open as open_bundle
+from edgekit.bundle.integrity import PREPARED, check_files
+from edgekit.bundle.manifest import PAYLOAD, Manifest, Prepared
+from edgekit.bundle.requirements import unmet_requirements
+from edgekit.bundle.stored_samples import on_stored_samples
 from edgekit.errors import AccuracyFailure, ArtifactError, BuildError, EnvironmentFault, UsageError
 from edgekit.model import Step
 from edgekit.plugin import Built, Finishable, Payload
@@ -35,9 +30,6 @@ from edgekit.target import host
 
 STEP = "finish"
 """The name of the step in the lineage."""
-
-PREPARED = "prepared"
-"""The folder of a finished bundle with the payload that it was finished from."""
 
 NOTE = "finished on"
 """The beginning of the note in the report; finishing again replaces that note."""
@@ -59,7 +51,7 @@ def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
     if not bundle.samples():
         raise ArtifactError(
             f"the bundle '{path}' has no stored samples, so its outputs could not be verified here.",
-            hint="export it again, with --data",
+            hint="export it again with --samples synthetic, or a number",
         )
     name = bundle.manifest.backend
     key = digest_of([STEP, prepared.digest, registry.distribution("backend", name)])
@@ -165,7 +157,7 @@ def _verify(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress)
     """Verify the compiled payload on the stored samples, in a process of its own: a new engine may crash."""
     with Worker(manifest.backend) as worker:
         worker.load(Bundle(stage, manifest).payload)
-        quality = verify.on_stored_samples(bundle, lambda _, feeds: worker.run(feeds), progress)
+        quality = on_stored_samples(bundle, worker.replay, progress)
         precision = worker.precision()
     report = verify.verification_report(Bundle(bundle.path, manifest), quality, precision)
     report = replace(report, notes=(*report.notes, *manifest.lineage[-1].notes, _note(manifest.lineage[-1])))

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, catalog, data
+from edgekit._share import share
+from edgekit.bundle import integrity
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
+from edgekit.bundle.stored_samples import compared, exported_quality
+from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
-from edgekit.errors import ArtifactError, UsageError
-from edgekit.evaluation.gate import Deviation, count_of_points, points
+from edgekit.errors import ArtifactError, UnsupportedError, UsageError
+from edgekit.evaluation.doubts import doubts
+from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
-from edgekit.runner import Runner
-from edgekit.spec import MODEL
+from edgekit.runner import Fed, Runner
 from edgekit.target import host
+from edgekit.tasks.text import count_cut
 
 if TYPE_CHECKING:
     from edgekit.plugin import Precision
-    from edgekit.tasks.task import Run, Task
-
-STORED = "stored samples"
-"""The name of the check that compares outputs with those in the bundle."""
+    from edgekit.tasks.task import Task
 
 EMULATED = "this machine is emulated: nothing was timed, as emulated times are not those of the device"
 
@@ -39,15 +41,12 @@ MIN_ROUNDS = 20
 SHOWN = 40
 """How many characters of a text a report shows."""
 
-ROUNDING = 1e-3
-"""What another processor's order of sums may add to the deviation that the bundle had at export."""
-
 
 def verify(
     path: str | Path,
     *,
     data: DataRef | None = None,
-    max_drop: float | None = None,
+    max_drop: float | str | None = None,
     max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -58,22 +57,28 @@ def verify(
     with: the same samples are drawn again. Raises UsageError where `max_drop` is given and the original's score on the
     data is unknown.
     """
-    if max_drop is not None and not 0 <= max_drop <= 1:
-        raise UsageError(f"max_drop = {max_drop:g} is not possible: it must be between 0 and 1.")
+    allowed = None if max_drop is None else share(max_drop)
     if max_samples is not None and max_samples < 1:
-        raise UsageError(f"max_samples = {max_samples} is not possible: it must be at least 1.")
+        raise UsageError(
+            f"max_samples = {max_samples} is not possible: it must be at least 1.",
+            hint="leave it out for the number of the export",
+        )
     progress = progress or Silent()
     bundle = open_bundle(path)
     samples = None if data is None else _draw_samples(bundle, data, max_samples)
     with bundle.runner() as runner:
-        quality = on_stored_samples(bundle, runner.run, progress)
+        quality = compared(bundle, runner.replay, progress, with_data=samples is not None)
         if samples is not None:
-            quality = _on_data(bundle, runner, samples, quality, max_drop, progress)
+            quality = _on_data(bundle, runner, samples, quality, allowed, progress)
         report = verification_report(bundle, quality, runner.precision)
+    notes = integrity.notes(bundle.path, bundle.manifest)
     if samples is None:
-        return report
+        return replace(report, notes=notes)
     sources = DataSources(samples.source, len(samples), samples.digest, labelled=samples.labelled)
-    return replace(report, data=sources, notes=samples.notes)
+    cut, limit = count_cut(bundle.task(), samples)
+    if cut:
+        notes = (*notes, f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
+    return replace(report, data=sources, notes=(*samples.notes, *notes))
 
 
 def benchmark(
@@ -99,12 +104,9 @@ def benchmark(
     entries = []
     for bundle in bundles:
         bundle.check_finished()
-        stored = bundle.samples()
-        if not stored:
-            raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
-        feeds, size = workload.feeds([sample for sample, _ in stored], bundle.payload.part.inputs, str(bundle.path))
+        feeds, size = _fed(bundle, workload)
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
-        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.payload, feeds, size, raw=raw))
+        entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.program, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
         raise UsageError("a bundle is given twice.", hint="give each bundle once")
     if bench.environment().emulated:  # emulated instructions are slower by factors that differ between kernels
@@ -125,41 +127,33 @@ def benchmark(
     return _report("bench", bundles[0], tuple(candidates), ())
 
 
+def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
+    """Return what to run, from the stored samples, and the number of samples in it."""
+    traces = bundle.traces()
+    if not traces:
+        raise ArtifactError(
+            f"the bundle '{bundle.path}' has no stored samples to run.",
+            hint="export it again with --samples synthetic, or a number",
+        )
+    if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
+        stored = [call.feeds for trace in traces for call in trace]
+        return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
+    if workload.batch is not None and workload.batch > 1:
+        raise UnsupportedError(
+            f"the bundle '{bundle.path}' has several graphs, which run one sample at a time.", hint="leave out --batch"
+        )
+    return [(call.part, call.feeds) for call in traces[0]], 1
+
+
 def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     """Return the sample, after preparing it once: its faults are raised before anything is measured."""
     from edgekit.tasks import user_input
 
-    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.payload.part.inputs)
+    task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.program.inputs)
     sample = user_input.sample(task, words)
     next(task.steps(sample), None)
     name = " + ".join(word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in words)
-    return bench.RawSample(task.config, bundle.path / "assets", bundle.payload.part.inputs, sample, name)
-
-
-def on_stored_samples(bundle: Bundle, run: Run, progress: Progress) -> Quality:
-    """Run the stored samples with `run` and return how much the outputs deviate from the original's."""
-    stored = bundle.samples()
-    deviation = Deviation()
-    with progress.step("verifying the stored samples", len(stored)) as tick:
-        for feeds, outputs in stored:
-            deviation.add(outputs, run(MODEL, feeds))
-            tick()
-    limit = 2 * bundle.manifest.deviation + ROUNDING
-    meaning = (
-        f"relative L2 {deviation.rel_l2:.2g} to the original's outputs; "
-        f"{bundle.manifest.deviation:.2g} at export, at most {limit:.2g} here"
-    )
-    check = Check(STORED, deviation.rel_l2, limit, deviation.rel_l2 <= limit, meaning)
-    return Quality(
-        samples=len(stored),
-        labelled=0,
-        max_abs=deviation.max_abs,
-        rel_l2=deviation.rel_l2,
-        cosine=deviation.cosine,
-        agreement=None,
-        checks=(check,),
-        reference=original.reference if (original := _exported_quality(bundle)) else "the original model",
-    )
+    return bench.RawSample(task.config, bundle.path / "assets", bundle.program.inputs, sample, name)
 
 
 def _on_data(
@@ -172,13 +166,18 @@ def _on_data(
 ) -> Quality:
     task = bundle.task()
     original, note = _original_score(bundle, samples)
-    if original is None and max_drop is not None:
+    if original is None and (max_drop is not None or not quality.checks):
+        what = "nothing can" if max_drop is None else f"a loss of at most {count_of_points(max_drop)} cannot"
         raise UsageError(
-            f"a loss of at most {max_drop:g} cannot be checked: {note[0]}.",
-            hint="give the data that the bundle was exported with, or leave out --max-drop",
+            f"{what} be checked: {note[0]}.",
+            hint=_what_can_be_checked(bundle, bool(quality.checks)),
         )
-    score, labelled = _score(task, runner, samples, progress)
-    scored = replace(quality, labelled=labelled, metric=task.metric, score=score, notes=(*quality.notes, *note))
+    unscored = task.metric is None or not samples.labelled
+    if unscored and samples.digest == bundle.report().data.evaluation_digest:
+        return with_finite_outputs(task, runner, samples, quality, progress)
+    score, labels = _score(task, runner, samples, progress)
+    notes = (*quality.notes, *note, *doubts(task.metric, score, labels, "this bundle"))
+    scored = replace(quality, labelled=len(labels), metric=task.metric, score=score, notes=notes)
     if original is None:
         return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
@@ -193,38 +192,44 @@ def _on_data(
 
 def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
     """Return the samples that the export evaluated on, where the bundle records the draw; with `max_samples` others."""
-    samples = data.load(ref)
+    samples = data.load(replace(ref, inputs=tuple(spec.name for spec in bundle.manifest.inputs)))
     draw = bundle.report().data.evaluation_draw or Draw(0, MAX_SAMPLES, 0)
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
 
-def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, int]:
-    """Return the metric, and the number of samples with a label: only they count."""
+def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> tuple[float, list[Any]]:
+    """Return the metric, and the labels of the samples that have one: only they count."""
     from edgekit.tasks import drive
 
     data.require_labels(samples, "to verify the metric")
     if task.metric is None:
-        raise UsageError(f"the task '{task.config.task}' has no metric to verify labelled data with.")
+        raise UsageError(
+            f"the task '{task.config.task}' has no metric to verify labelled data with.",
+            hint="leave out --data: the outputs are verified on the stored samples",
+        )
     predictions, labels = [], []
     with progress.step(f"verifying {samples.source}", len(samples)) as tick:
         for sample in samples:
             if sample.label is None:
                 tick()
                 continue
-            inferences = drive(task, sample, runner.run)
+            inferences = drive(task, sample, runner.start())
             predictions.append(task.predict([inference.outputs for inference in inferences]))
             labels.append(task.label(sample.label))
             tick()
-    return task.score(predictions, labels), len(labels)
+    return task.score(predictions, labels), labels
 
 
-def _exported_quality(bundle: Bundle) -> Quality | None:
-    shipped = bundle.report().shipped
-    return shipped.quality if shipped else None
+def _what_can_be_checked(bundle: Bundle, stored: bool) -> str:
+    """Return the step that leads to a check: by the original's score, where the export has one, or by samples."""
+    quality = exported_quality(bundle)
+    if quality is not None and quality.original_score is not None:
+        return "give the data that the bundle was exported with" + (", or leave out --max-drop" if stored else "")
+    return "leave out --max-drop, or export again with labelled data" if stored else "export again with labelled data"
 
 
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
-    quality = _exported_quality(bundle)
+    quality = exported_quality(bundle)
     if quality is None or quality.original_score is None:
         return None, ("the bundle was exported without labels: the original has no score to compare with",)
     if bundle.report().data.evaluation_digest != samples.digest:
@@ -258,12 +263,11 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
     manifest = bundle.manifest
     environment = bench.environment(catalog.runtime(manifest.backend).packages)
     mismatches = manifest.target.mismatches(host.probe()) if kind == "bench" else ()
+    notes: tuple[str, ...] = ()
     if environment.emulated and kind == "bench":
-        notes: tuple[str, ...] = (EMULATED,)
+        notes = (EMULATED,)
     elif mismatches:
         notes = (f"measured on this machine, which is not '{manifest.target.name}': {'; '.join(mismatches)}",)
-    else:
-        notes = ()
     here = kind == "bench" and not mismatches and not environment.emulated
     return Report(
         kind=kind,  # type: ignore[arg-type]
@@ -277,4 +281,5 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
         lineage=manifest.lineage,
         failures=failures,
         notes=notes,
+        noisy=any(c.measurement is not None and c.measurement.noise.noisy for c in candidates),
     )

@@ -17,6 +17,7 @@ FIELDS = {
     "calibration_data": "calibration",
     "text_column": "text_columns",
     "backend": "backends",
+    "budget": "repair_seconds",
     "candidate": "candidates",
     "input": "inputs",
     "shape": "shapes",
@@ -51,6 +52,8 @@ def overrides(ctx: click.Context) -> dict[str, Any]:
         given["model"] = given["model_argument"]
     named = {FIELDS.get(name, name): value for name, value in given.items()}
     values = {field.name: named[field.name] for field in fields(Project) if field.name in named}
+    if "labels" in values:
+        values["labels"] = tuple(name.strip() for name in values["labels"].split(","))
     if "shapes" in values:
         values["shapes"] = dict(_shape(text) for text in values["shapes"])
     return values

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit._text import visible
 from edgekit.cli import options
 from edgekit.cli.group import Option, verb
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--max-regress", cls=Option, metavar="VALUE=PERCENT", multiple=True, group="Budget", unset="no gate",
     help="Fail when VALUE is worse than the baseline's by more than PERCENT of it. VALUE is p50, p90, p95, p99, p99.9, "
-    "mean, throughput, energy, cold-start, memory, size or score; drop is in points. Repeatable.",
+    "mean, throughput, energy, cold-start, memory, size or score; drop=1%, 0.01 or 1pt is one point. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--strict", cls=Option, is_flag=True, group="Budget", unset="off",
@@ -109,10 +110,10 @@ def compare(reports: tuple[Path, ...], **given: Any) -> None:
 
 
 def _read(reports: Sequence[Path], *, alone: bool) -> tuple[Side, ...]:
+    from edgekit.bundle.bundle import report_of
     from edgekit.report.compare import sides
-    from edgekit.result.report import Report
 
-    loaded = [(str(path), Report.load(path)) for path in reports]
+    loaded = [(str(path), report_of(path)) for path in reports]
     folders = {str(path): path if path.is_dir() else path.parent for path in reports}
     return sides(loaded, folders, least=1 if alone else 2)
 
@@ -124,11 +125,11 @@ def _output(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[
     from edgekit.report.compare import render
 
     if given["junit"]:
-        given["junit"].write_text(formatting.junit(verdicts, strict=given["strict"]), encoding="utf-8")
+        given["junit"].write_text(visible(formatting.junit(verdicts, strict=given["strict"])), encoding="utf-8")
     summary = formatting.markdown(comparison, verdicts)
     to_stdout = str(given["markdown"]) == "-"
     if given["markdown"] and not to_stdout:
-        given["markdown"].write_text(summary, encoding="utf-8")
+        given["markdown"].write_text(visible(summary), encoding="utf-8")
     if given["as_json"]:
         if not _failed(verdicts, given):
             output.emit_json(_facts(comparison, verdicts))
@@ -173,9 +174,16 @@ def _check(comparison: Comparison, verdicts: Sequence[Verdict], given: Mapping[s
 
 
 def _limit(text: str) -> tuple[str, float]:
+    from edgekit._share import FORMS, share
     from edgekit.errors import UsageError
 
-    match = re.fullmatch(r"\s*([\w.-]+)\s*=\s*(\d+(?:\.\d+)?)\s*(?:%|points?)?\s*", text)
-    if not match:
-        raise UsageError(f"cannot read the limit '{text}'.", hint="write it as value=percent, for example p90=5%")
-    return match[1], float(match[2]) / 100
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if name == "drop" and equals:
+        # Before `1%`, `0.01` and `1pt` were one point everywhere, `drop=0.3` was 0.3 points here.
+        return name, share(value, name, ambiguous_from=0.05)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:%|points?)?", value)
+    if not match or not re.fullmatch(r"[\w.-]+", name):
+        raise UsageError(
+            f"cannot read the limit '{text}'.", hint=f"write it as value=percent, for example p90=5%; a drop as {FORMS}"
+        )
+    return name, float(match[1]) / 100

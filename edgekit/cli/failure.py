@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from edgekit._text import visible
 from edgekit.cli.interruption import Terminated
-from edgekit.errors import BuildError, DeviceError, EdgekitError, UsageError
+from edgekit.errors import (
+    MOST_TEXT,
+    ArtifactError,
+    BuildError,
+    DeviceError,
+    EdgekitError,
+    UnsupportedError,
+    UsageError,
+    shortened,
+)
 
 BUG = 1
 INTERRUPTED = 130
@@ -53,18 +62,15 @@ def handle(error: BaseException, as_json: bool) -> int:
 
 def print_error(error: EdgekitError) -> None:
     """Print an error and its hint on stderr."""
-    _line("error", error.message)
+    most = MOST_TEXT if isinstance(error, UnsupportedError) else len(error.message)
+    _line("error", shortened(error.message, most))
     _line("hint", error.hint or _general_hint(error))
 
 
 def _general_hint(error: EdgekitError) -> str:
     """Return a hint that suits any error of this class, for one without a hint."""
-    from edgekit.errors import ArtifactError, UnsupportedError
-
     if isinstance(error, ArtifactError):
         return "copy or export the bundle again"
-    if isinstance(error, UsageError):
-        return "`edgekit VERB --help` lists the options of each verb"
     if isinstance(error, UnsupportedError):
         return "choose another --backend, --recipe or --target; `edgekit plugins` and `edgekit targets` list them"
     if isinstance(error, BuildError):
@@ -77,7 +83,9 @@ def translate(error: BaseException) -> EdgekitError | None:
     if isinstance(error, EdgekitError):
         return _deeper(error) if isinstance(error, BuildError) else error
     if isinstance(error, click.ClickException):
-        return _usage(error)
+        from edgekit.cli.mistyped import usage_error
+
+        return usage_error(error)
     if isinstance(error, MemoryError):
         return DeviceError(
             "this machine ran out of memory.",
@@ -95,6 +103,11 @@ def _of_system(error: OSError) -> EdgekitError | None:
             f"the disk is full{where}.",
             hint="free some space (`edgekit cache clear` empties edgekit's cache), or give another --output or "
             "--cache-dir",
+        )
+    if "No usable temporary directory" in str(error):  # Python tried to write a file in each of them
+        return DeviceError(
+            "no folder for temporary files can be written: the disk may be full.",
+            hint="free some space in /tmp, or name a folder on another disk: TMPDIR=/path",
         )
     if error.errno == errno.ENOMEM:
         return translate(MemoryError())
@@ -124,21 +137,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _usage(error: click.ClickException) -> UsageError:
-    from edgekit.errors import nearest
-
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "edgekit"
-    message = error.format_message()
-    if isinstance(error, click.NoSuchOption):
-        known = [name for param in context.command.params for name in param.opts] if context else []
-        message = f"unknown option '{error.option_name}'.{nearest(error.option_name, known)}"
-    elif isinstance(error, click.MissingParameter):
-        match = re.match(r"Missing (.+?)\.(?:\s|$)", message)
-        message = f"the {match[1]} is missing." if match else message
-    return UsageError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
 
 
 def _facts(error: EdgekitError) -> dict[str, Any]:
@@ -175,7 +173,7 @@ def _line(kind: str, text: str) -> None:
     colour = {"error": "red", "hint": "cyan"}[kind]
     plain = bool(os.environ.get("NO_COLOR"))
     label = f"{kind}:" if plain else click.style(f"{kind}:", fg=colour, bold=True)
-    click.echo(f"{label} {text}", err=True)
+    click.echo(f"{label} {visible(text)}", err=True)
 
 
 def _json(value: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import click
 
 from edgekit.cli import failure
 from edgekit.cli.interruption import Interruption
-from edgekit.errors import nearest
+from edgekit.cli.mistyped import UnknownVerb
 
 EXIT_CODES = {
     0: "success",
@@ -124,7 +124,7 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.table and not args[0].startswith("-"):
-            ctx.fail(f"unknown command '{args[0]}'.{nearest(args[0], self.table)}")
+            raise UnknownVerb(args[0], tuple(self.list_commands(ctx)), ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

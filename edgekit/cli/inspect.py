@@ -64,21 +64,26 @@ def _kind(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())[:6]
         raise UsageError(
             f"'{path}' is neither a bundle nor a Hugging Face folder: it has no manifest.json and no config.json.",
-            hint=f"it holds {', '.join(names)}" if names else "it is empty",
+            hint=f"give a bundle, a checkpoint or a report; this folder holds {', '.join(names) or 'nothing'}",
         )
     if path.suffix == ".json":
         return "report"
+    if path.is_file() and path.suffix not in (".onnx", ".toml"):
+        from edgekit.sources import other_formats
+
+        if error := other_formats.of_file(path):
+            raise error
     return "onnx" if path.suffix == ".onnx" else "target"
 
 
 def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
-    from edgekit.bundle import bundle
+    from edgekit.bundle import bundle, integrity, requirements
     from edgekit.cli import output
     from edgekit.cli.report_output import write_files
     from edgekit.errors import ArtifactError
 
     opened = bundle.open(path, check=False)
-    unmet = bundle.unmet_requirements(opened.manifest.requires)
+    unmet = requirements.unmet(opened.manifest)
     try:
         bundle.check_files(path, opened.manifest)
         fault = None
@@ -89,12 +94,14 @@ def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
     if not as_json:
         output.emit(_describe_bundle(opened, unmet, sound=fault is None))
     elif fault is None:
-        output.emit_json({"kind": "bundle", "manifest": opened.manifest.to_dict(), "unmet": list(unmet), "sound": True})
+        output.emit_json({"kind": "bundle", "manifest": opened.manifest.to_dict(), "unmet": list(unmet), "sound": True,
+                          "notes": list(integrity.notes(path, opened.manifest))})  # fmt: skip
     if fault is not None:
         raise fault
 
 
 def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) -> str:
+    from edgekit.bundle import integrity
     from edgekit.report import figures
 
     m = bundle.manifest
@@ -106,14 +113,16 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "backend": f"{m.backend}, recipe {m.recipe}",
         "target": f"{m.target.name}: {m.target.summary}",
         "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
-        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.inputs))),
-        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.outputs))),
+        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.fed))),
+        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.given)) or "none"),
         "states": ", ".join(f"{state.spec} starts {state.start}" for state in m.states),
         "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
         "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),
         "requires": _of_parts(m, lambda each: "; ".join(_requirements(each.requires))) or "nothing",
         "here": "; ".join(problems) or "this machine meets what it requires",
         "files": "intact" if sound else "CHANGED: the integrity check failed",
+        "note": "; ".join(integrity.notes(bundle.path, m)),
+        "samples": _stored_samples(bundle),
         "evidence": figures.EVIDENCE[m.evidence],
         "trusted": ", ".join(m.trusted),
         "versions": ", ".join(f"{name} {version}" for name, version in m.versions.items()),
@@ -131,6 +140,21 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
     return "\n".join(lines)
 
 
+def _stored_samples(bundle: Bundle) -> str:
+    """Return whose samples the bundle holds, in words."""
+    from edgekit.errors import EdgekitError
+
+    count = bundle.manifest.stored
+    if count == 0:
+        return "none: `edgekit verify --data` checks it"
+    try:
+        source = bundle.report().data.stored
+    except EdgekitError:
+        source = None
+    whose = {None: "of the evaluation data", "synthetic": "random inputs"}.get(source, f"of '{source}'")
+    return f"{len(bundle.manifest.stored_inputs) if count is None else count} {whose}, with the original's outputs"
+
+
 def _of_parts(manifest: Manifest, show: Callable[[BundledPart], str]) -> str:
     """Return the words of the only part, or of each part after its name."""
     if len(manifest.parts) == 1:
@@ -143,12 +167,12 @@ def _requirements(requires: Mapping[str, Any]) -> list[str]:
 
 
 def _report(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
+    from edgekit.bundle.bundle import report_of
     from edgekit.cli import output
     from edgekit.cli.report_output import write_files
     from edgekit.report import text
-    from edgekit.result.report import Report
 
-    report = Report.load(path)
+    report = report_of(path)
     write_files(report, report_files, path if path.is_dir() else path.parent)
     if as_json:
         output.emit_json(report.to_dict())

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from edgekit.cli.group import Option
+from edgekit.errors import UsageError
 from edgekit.project import Objective
 from edgekit.result.measurement import Scenario
 
@@ -36,6 +37,11 @@ def _option(*names: str, group: str, unset: str | None = None, **kwargs: Any) ->
     return click.option(*names, cls=Option, group=group, unset=unset, **kwargs)
 
 
+def number_or_word(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Return the value of an option that takes a number or a word."""
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
 def model_options(function: F) -> F:
     """Add the options that name the model and allow or forbid what happens when it is loaded."""
     return _stack(
@@ -45,6 +51,8 @@ def model_options(function: F) -> F:
                      "embedded name such as digits."),
         _option("--task", metavar="TASK", group=_MODEL, unset="inferred from the model",
                 help="The model's task, for example text-classification or image-classification."),
+        _option("--output-name", metavar="NAME", group=_MODEL, unset="the only one that can",
+                help="The output that holds the answer, such as a classifier's scores."),
         _option("--processor", metavar="PATH", group=_MODEL, unset="the model's own files",
                 help="A folder or file with the tokenizer or the image processor."),
         _option("--input", metavar="SPEC", multiple=True, group=_MODEL, unset="read from the model",
@@ -105,15 +113,47 @@ def calibration_options(function: F) -> F:
         _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
                 help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson, or a function "
                 "of your own, package.module:function, called with all outputs and all labels."),
+        _option("--labels", metavar="A,B,C", group=_DATA, unset="the model's own names, or the data's in sorted order",
+                help="The names of the model's classes, in the order of its output."),
+        _option("--positive-class", metavar="NAME", group=_DATA, unset="the second class",
+                help="Of two classes, the one that AUC and F1 are of."),
         _option("--seed", metavar="N", type=int, group=_DATA, unset="0", help="Seed of every draw of samples."),
     )(function)  # fmt: skip
+
+
+class _Drop(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs alone
+    """A loss of a metric: `1%`, `0.01` or `1pt`."""
+
+    name = "drop"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Return a plain number as a float, and another form as it is. Fails for what is neither."""
+        from edgekit._share import FORMS, share
+
+        text = str(value).strip()
+        try:
+            number = float(text)
+        except ValueError:
+            try:
+                share(text)
+            except UsageError:
+                self.fail(f"'{text}' is not a loss: write {FORMS}.", param, ctx)
+            return text
+        if number < 0:
+            self.fail(f"{number} is not in the range x>=0.", param, ctx)
+        return number
+
+
+def drop_option(function: F) -> F:
+    """Add `--max-drop`."""
+    words = "The loss of the metric that is allowed, absolute: 1%, 0.01 or 1pt is one point."
+    return _option("--max-drop", metavar="X", type=_Drop(), group=_BUDGET, unset="1%, one point", help=words)(function)
 
 
 def quality_options(function: F) -> F:
     """Add the options of the accuracy gate."""
     return _stack(
-        _option("--max-drop", metavar="X", type=click.FloatRange(min=0), group=_BUDGET,
-                unset="0.01, one point", help="The loss of the metric that is allowed, absolute."),
+        drop_option,
         _option("--min-agreement", metavar="X", type=click.FloatRange(0, 1), group=_BUDGET,
                 unset="decided by the task",
                 help="Without labels: the share of samples on which the answer must be the original's."),
@@ -150,6 +190,9 @@ def build_options(function: F) -> F:
                 help="The ONNX operator set to export to."),
         _option("--repair/--no-repair", default=True, group=_BUILD, unset="--repair",
                 help="Repair a quantized candidate that misses the gate by leaving its costliest layers in float."),
+        _option("--budget", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), group=_BUILD,
+                unset="no limit",
+                help="The most time for all repairs together; what was found until then counts."),
         _option("--mixed/--no-mixed", default=True, group=_BUILD, unset="--mixed",
                 help="Measure each layer in float and in int8, and try candidates that keep in float the layers that "
                      "int8 does not make faster."),
@@ -161,7 +204,7 @@ def build_options(function: F) -> F:
                      "--train) besides the target's candidates; the best are candidates too. A search that was "
                      "stopped continues."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
-                help="Measure the candidates, or ship the first that passes, unmeasured."),
+                help="Measure the candidates, or ship the most faithful of those expected to be fastest."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",
                 help="The least time to measure each candidate for."),
         _option("--tune/--no-tune", default=True, group=_BENCH, unset="--tune",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 import click
 
+from edgekit._text import json_text, visible
 from edgekit.progress import Progress
 
 
@@ -53,18 +53,18 @@ def cache_at(folder: object) -> Iterator[None]:
 
 
 def emit(text: str) -> None:
-    """Print a result on stdout."""
-    click.echo(text)
+    """Print a result on stdout, without control characters but our own colours."""
+    click.echo(visible(text, colours=colour_wanted()))
 
 
 def message(text: str) -> None:
-    """Print a message on stderr."""
-    click.echo(text, err=True)
+    """Print a message on stderr, without control characters."""
+    click.echo(visible(text), err=True)
 
 
 def emit_json(value: Any) -> None:
     """Print a result on stdout as JSON; NaN and infinities, which JSON does not have, become null."""
-    click.echo(json.dumps(_finite(value), indent=1, ensure_ascii=False))
+    click.echo(json_text(_finite(value)))
 
 
 def colour_wanted() -> bool:

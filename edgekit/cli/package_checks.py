@@ -9,11 +9,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from edgekit import _requirement
+from edgekit._process import python
 from edgekit.cli.finding import Finding
 
 BUILD = "build"
@@ -164,11 +164,15 @@ def optional_packages() -> Iterator[Finding]:
 
 def child(code: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
     """Run `code` in a new Python process and return the JSON it printed after MARK, or None and what went wrong."""
-    command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
     try:
         completed = subprocess.run(
-            command, capture_output=True, text=True, timeout=CHILD_SECONDS, env=environment, check=False
+            python(code, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=CHILD_SECONDS,
+            env=environment,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {CHILD_SECONDS} s"

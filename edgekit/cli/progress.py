@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from edgekit._text import visible
 from edgekit.progress import Progress, Silent, Tick
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Lines:
 
     def _write(self, text: str) -> None:
         elapsed = time.perf_counter() - self._start
-        print(f"[{elapsed:7.1f} s] {'  ' * self._depth.value}{text}", file=self._stream, flush=True)
+        print(f"[{elapsed:7.1f} s] {'  ' * self._depth.value}{visible(text)}", file=self._stream, flush=True)
 
 
 class Live:
@@ -96,13 +97,13 @@ class Live:
     @contextlib.contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Tick]:
         indent = "  " * self._depth.value
-        task = self._display.add_task(indent + title, total=total, detail="", bar=total is not None)
+        task = self._display.add_task(indent + visible(title), total=total, detail="", bar=total is not None)
         start = time.perf_counter()
         self._depth.value += 1
         done = False
 
         def tick(count: int = 1, detail: str = "") -> None:
-            self._display.update(task, advance=count, detail=detail)
+            self._display.update(task, advance=count, detail=visible(detail))
 
         try:
             yield tick
@@ -119,7 +120,7 @@ class Live:
     def _print(self, before: str, text: str, after: str) -> None:
         from rich.markup import escape
 
-        self._display.console.print(f"{before}{escape(text)}{after}", highlight=False)
+        self._display.console.print(f"{before}{escape(visible(text))}{after}", highlight=False)
 
 
 def _has_rich() -> bool:

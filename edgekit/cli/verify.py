@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 )
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @options.data_options
-@click.option(
-    "--max-drop", cls=Option, metavar="X", type=click.FloatRange(min=0), group="Budget", unset="0.01, one point",
-    help="The loss of the metric that is allowed, absolute.",
-)  # fmt: skip
+@options.drop_option
 @options.device_options
 @options.report_option
 @options.output_options
@@ -48,7 +45,10 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
 
     check_files(given["report_files"])
     if given["data"] is None and (stray := sorted(set(command_line.typed(ctx)) & _OF_DATA)):
-        raise UsageError(f"--{stray[0].replace('_', '-')} needs --data, which is not given.")
+        raise UsageError(
+            f"--{stray[0].replace('_', '-')} needs --data, which is not given.",
+            hint="add --data with the samples of the export, or leave the option out",
+        )
     if given["device"]:
         return _verdict(_on_device(ctx, (bundle,), given), bundle, given)
     with output.job(given) as work:
@@ -64,7 +64,7 @@ def verify(ctx: click.Context, /, bundle: Path, **given: Any) -> None:
 
 def _verdict(report: Report, bundle: Path, given: dict[str, Any]) -> None:
     """Print the report of a verification, and raise AccuracyFailure where it failed."""
-    from edgekit.bundle import verify as verification
+    from edgekit.bundle import stored_checks
     from edgekit.errors import AccuracyFailure
 
     if report.ok:
@@ -73,7 +73,7 @@ def _verdict(report: Report, bundle: Path, given: dict[str, Any]) -> None:
     if not given["as_json"]:
         show(report, given, folder=bundle)
     stored = [check for c in report.candidates if c.quality for check in c.quality.checks if not check.passed]
-    broken = any(check.name == verification.STORED for check in stored)
+    broken = any(check.name in (stored_checks.STORED, stored_checks.SIZE) for check in stored)
     raise AccuracyFailure(
         f"the outputs of bundle '{bundle}' differ from the original's: {'; '.join(report.failures)}.",
         hint="copy or export the bundle again; if it still fails on this machine only, report the processor "

@@ -30,7 +30,6 @@ class Columnar:
     ) -> None:
         self.kind = kind
         self.source = str(path)
-        self.notes: tuple[str, ...] = ()
         self._folder = path if path.is_dir() else path.parent
         self._paths = tuple(files)
         pieces: list[_Piece] = [_parquet(file) if kind == "parquet" else _arrow(file) for file in files]
@@ -42,6 +41,7 @@ class Columnar:
         names = self._pieces[0].names
         head = [self._row(index) for index in range(min(HEAD_ROWS, self._ends[-1]))]
         self._columns = find_columns(names, head, data, self.source)
+        self.notes = self._columns.notes
         self.labels: Sequence[Any] | None = self._read_labels()
         self._digest: str | None = None
 
@@ -82,7 +82,10 @@ class Columnar:
         if value == -1:
             return None
         if not 0 <= value < len(names):
-            raise UsageError(f"'{self.source}' has the label {value}, but {len(names)} classes.")
+            raise UsageError(
+                f"'{self.source}' has the label {value}, but {len(names)} classes.",
+                hint=f"give labels from 0 to {len(names) - 1}, or -1 for none",
+            )
         return names[value]
 
 
@@ -115,11 +118,14 @@ def read_dataset(folder: Path, data: DataRef) -> Columnar:
     files = [folder / str(entry["filename"]) for entry in state.get("_data_files", [])]
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
-        raise UsageError(f"'{folder}' is incomplete: {', '.join(missing) or 'it names no data files'} missing.")
+        raise UsageError(
+            f"'{folder}' is incomplete: {', '.join(missing) or 'it names no data files'} missing.",
+            hint="copy the folder again, or save the data set again with save_to_disk",
+        )
     features = _json(folder / "dataset_info.json").get("features") or {}
     rows = Columnar("datasets", folder, files, data, features)
     rows.source = str(top) if folder == top else f"{top} ({folder.name})"
-    rows.notes = notes
+    rows.notes = (*rows.notes, *notes)
     return rows
 
 
@@ -198,7 +204,9 @@ def _parquet(path: Path) -> _Piece:
         # By default pyarrow reads the columns of a whole row group in advance, and a file may be one row group.
         return _Parquet(parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False))
     except (arrow.ArrowException, OSError) as error:
-        raise UsageError(f"'{path}' is not a complete parquet file: {error}.") from error
+        raise UsageError(
+            f"'{path}' is not a complete parquet file: {error}.", hint="copy or download it again"
+        ) from error
 
 
 def _arrow(path: Path) -> _Piece:
@@ -243,6 +251,12 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UsageError(f"'{path.parent}' is not a complete data set: '{path.name}' is missing.") from error
+        raise UsageError(
+            f"'{path.parent}' is not a complete data set: '{path.name}' is missing.",
+            hint="copy the folder again, or save the data set again with save_to_disk",
+        ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot read '{path}': {error}.") from error
+        raise UsageError(
+            f"cannot read '{path}': {error}.",
+            hint="copy the folder again, or save the data set again with save_to_disk",
+        ) from error

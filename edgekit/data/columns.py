@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,27 @@ class Columns:
     text: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
     label: str | None = None
+    unread: tuple[str, ...] = ()
+    """Columns of sentences beside those that were chosen as the text."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return notes on what a reader may expect to be used and is not: a label column, other columns of text."""
+        notes = []
+        taken = {*self.text, *self.pictures, *self.unread}
+        others = [name for name in self.names if name not in taken and name.lower() not in ("id", "idx", "index")]
+        if self.label is None and others and (self.text or self.pictures):
+            notes.append(
+                f"no label column was recognised (there are {', '.join(others[:5])}): name it with --label-column"
+            )
+        if self.unread:
+            read, columns = ", ".join(self.text), [*self.text, *self.unread]
+            options = " ".join(f"--text-column {shlex.quote(name)}" for name in columns[:2])
+            notes.append(
+                f"the text is read from the column {read} alone, and {', '.join(self.unread)} has sentences too: "
+                f"to read a pair give {options}"
+            )
+        return tuple(notes)
 
 
 def is_number(text: str) -> bool:
@@ -112,14 +134,16 @@ def find_columns(
         if name not in pictures and values[name] and all(isinstance(v, str) for v in values[name])
     ]
     label = data.label_column or _label(names, values, words, named)
-    text = data.text_columns or _texts([name for name in words if name != label], values)
+    texts = [name for name in words if name != label]
+    text = data.text_columns or _texts(texts, values)
+    unread = () if data.text_columns else tuple(n for n in texts if n not in text and _sentences(values[n]))
     others = [name for name in names if name != label and name not in words and values[name]]
     if not text and not pictures and not others:
         raise UsageError(
             f"'{where}' has no column to feed a model from.",
             hint=f"its columns: {', '.join(names) or 'none'}; name those that hold the text with --text-column",
         )
-    return Columns(tuple(names), tuple(text), pictures, label)
+    return Columns(tuple(names), tuple(text), pictures, label, unread)
 
 
 def _label(names: Sequence[str], values: Mapping[str, list[Any]], words: Sequence[str], named: bool) -> str | None:

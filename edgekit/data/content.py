@@ -48,7 +48,10 @@ def _add_file(sha: Any, path: Path) -> None:
             while chunk := file.read(1 << 20):
                 sha.update(chunk)
     except OSError as error:
-        raise UsageError(f"cannot read the file '{path}': {error.strerror}.") from error
+        raise UsageError(
+            f"cannot read the file '{path}': {error.strerror}.",
+            hint="correct the path in the data, or remove that sample",
+        ) from error
 
 
 def _add_array(sha: Any, value: Any) -> None:

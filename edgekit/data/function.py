@@ -161,10 +161,14 @@ def imported(ref: str, takes: str) -> Callable[..., Any]:
                 hint=f"run from the folder that holds it (now: {here}), or install it",
             ) from error
         raise UsageError(
-            f"importing '{module_name}' failed: it needs '{error.name}', which is not installed."
+            f"importing '{module_name}' failed: it needs '{error.name}', which is not installed.",
+            hint=f"pip install {error.name}",
         ) from error
     except Exception as error:  # the user's own code runs at import
-        raise UsageError(f"importing '{module_name}' failed: {type(error).__name__}: {error}.") from error
+        raise UsageError(
+            f"importing '{module_name}' failed: {type(error).__name__}: {error}.",
+            hint=f"python -c 'import {module_name}' shows where",
+        ) from error
     function = getattr(module, name, None)
     if function is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.data.folder import ImageFolder, OneImage, is_picture, pictures
 from edgekit.data.picture import SUFFIXES
 from edgekit.data.samples import DataRef, Rows, Samples
-from edgekit.data.split import choose_split, is_split
+from edgekit.data.split import choose_split, is_split, splits_among
 from edgekit.errors import UsageError, nearest
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -18,6 +19,9 @@ READABLE = (
     "an image folder, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
 )
 """What `load` reads, for messages and manuals."""
+
+MOST_NAMED = 5
+"""How many folders a message names."""
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -97,15 +101,16 @@ def _folder(path: Path, data: DataRef) -> Rows:
         return read_dataset(path, data)
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     folders = [child.name for child in children if child.is_dir()]
-    notes: tuple[str, ...] = ()
-    if folders and all(map(is_split, folders)) and next(pictures(path), None) and not any(map(is_picture, children)):
-        name, notes = choose_split(folders, data.split, str(path), train=data.train)
-        return _images(path / name, notes)
+    splits = splits_among(folders)
+    if splits and not any(map(is_picture, children)):
+        return _of_splits(path, folders, splits, data)
     if next(pictures(path), None) is not None:
         if data.split is not None:
-            choose_split([name for name in folders if is_split(name)], data.split, str(path))
-            return _images(path / data.split, ())
-        return _images(path, ())
+            raise UsageError(
+                f"'{path}' has no split '{data.split}': its folders are {', '.join(folders) or 'none'}.",
+                hint="leave out --split, or give the folder above those of the splits",
+            )
+        return _images(path)
     files = [child for child in (*children, *sorted((path / "data").glob("*"))) if child.suffix.lower() in FILES]
     if files:
         return _tables(path, files, data)
@@ -117,8 +122,21 @@ def _folder(path: Path, data: DataRef) -> Rows:
     )
 
 
-def _images(path: Path, notes: tuple[str, ...]) -> Rows:
-    rows = ImageFolder(path, notes)
+def _of_splits(path: Path, folders: list[str], splits: list[str], data: DataRef) -> Rows:
+    """Return the rows of one of the folders of splits. Raises UsageError where none is named and there are others."""
+    if data.split is None and (others := [name for name in folders if name not in splits]):
+        raise UsageError(
+            f"'{path}' has folders of splits ({', '.join(splits)}) beside others ({', '.join(others[:MOST_NAMED])}).",
+            hint=f"choose one: --split {choose_split(splits, None, str(path), train=data.train)[0]}",
+        )
+    name, notes = choose_split(splits, data.split, str(path), train=data.train)
+    rows = _folder(path / name, replace(data, split=None))
+    rows.notes = (*rows.notes, *notes)
+    return rows
+
+
+def _images(path: Path) -> Rows:
+    rows = ImageFolder(path)
     if not len(rows):
         raise UsageError(f"the folder '{path}' holds no images.", hint=f"it reads {', '.join(SUFFIXES)}")
     return rows
@@ -140,7 +158,7 @@ def _tables(path: Path, files: list[Path], data: DataRef) -> Rows:
         from edgekit.data.columnar import read_parquet
 
         rows = read_parquet(path, chosen, data)
-        rows.notes = notes
+        rows.notes = (*rows.notes, *notes)
         return rows
     if len(chosen) > 1:
         raise UsageError(

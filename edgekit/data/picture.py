@@ -45,12 +45,15 @@ def open_picture(value: Any, name: str = "image") -> Image:
         return _decode(io.BytesIO(value), name)
     if hasattr(value, "__array__"):
         return _from_array(value, name)
-    raise UsageError(f"'{name}' is a {type(value).__name__}, not a picture: give a path, bytes or a uint8 array.")
+    raise UsageError(
+        f"'{name}' is a {type(value).__name__}, not a picture: give a path, bytes or a uint8 array.",
+        hint="give the path of a picture, its bytes, or an array of uint8",
+    )
 
 
-def check_pictures(samples: Samples, *, first: UnreadableImage | None = None) -> None:
-    """Decode every picture. Raises UnreadableImage for one that does not open, UsageError with their number for
-    several.
+def check_pictures(samples: Samples, *, first: UnreadableImage | None = None, decode: bool = True) -> None:
+    """Decode every picture, or read its header only. Raises UnreadableImage for one that does not open, UsageError
+    with their number for several.
 
     `first` is raised where all of them open.
     """
@@ -59,7 +62,7 @@ def check_pictures(samples: Samples, *, first: UnreadableImage | None = None) ->
         for name, value in sample.fields.items():
             if isinstance(value, (Path, bytes)):
                 try:
-                    open_picture(value, f"{name} of sample {index}")
+                    _read(value, f"{name} of sample {index}", decode)
                 except UnreadableImage as fault:
                     faults.append(fault)
     if not faults and first is not None:
@@ -76,6 +79,13 @@ def check_pictures(samples: Samples, *, first: UnreadableImage | None = None) ->
         ) from faults[0]
 
 
+def _read(value: Path | bytes, name: str, decode: bool) -> None:
+    if decode:
+        open_picture(value, name)
+    elif isinstance(value, Path):
+        _decode(value, str(value), header_only=True)
+
+
 def _pillow() -> Any:
     try:
         from PIL import Image
@@ -86,12 +96,14 @@ def _pillow() -> Any:
     return Image
 
 
-def _decode(file: Any, name: str) -> Image:
+def _decode(file: Any, name: str, *, header_only: bool = False) -> Image:
     pillow = _pillow()
     from PIL import ImageOps
 
     try:
         with pillow.open(file) as picture:
+            if header_only:
+                return picture  # type: ignore[no-any-return]
             picture.load()
             return ImageOps.exif_transpose(picture)
     except FileNotFoundError as error:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from edgekit._record import Record, digest_of
 from edgekit.data.content import digest_of_content
-from edgekit.data.draw import classes_of, draw
+from edgekit.data.draw import Rule, classes_of, draw
 from edgekit.errors import UsageError
 
 
@@ -33,6 +33,8 @@ class DataRef:
     label_column: str | None = None
     train: bool = False
     """Where there are several splits and none is named, read the one for training."""
+    inputs: tuple[str, ...] = ()
+    """The model's inputs, where they are known: arrays by these names are no labels, whatever they are called."""
 
 
 class Rows(Protocol):
@@ -66,7 +68,10 @@ class Samples:
     ) -> Samples:
         """Return samples of arrays in memory, each a mapping from input name to array."""
         if labels is not None and len(labels) != len(feeds):
-            raise UsageError(f"there are {len(feeds)} samples and {len(labels)} labels.")
+            raise UsageError(
+                f"there are {len(feeds)} samples and {len(labels)} labels.",
+                hint="give one label for each sample, or labels=None",
+            )
         return cls(_InMemory(source, tuple(feeds), labels))
 
     @property
@@ -127,11 +132,11 @@ class Samples:
         for index in range(len(self)):
             yield self[index]
 
-    def take(self, count: int, seed: int = 0) -> Samples:
+    def take(self, count: int, seed: int = 0, rule: Rule = "systematic") -> Samples:
         """Return `count` drawn samples, or all where there are fewer; the classes keep their shares."""
-        return self._pick(draw(count, len(self), seed, self.labels))
+        return self._pick(draw(count, len(self), seed, self.labels, rule=rule))
 
-    def split(self, calibration: int, seed: int = 0) -> tuple[Samples, Samples]:
+    def split(self, calibration: int, seed: int = 0, rule: Rule = "systematic") -> tuple[Samples, Samples]:
         """Return `calibration` drawn samples, and the others. Raises UsageError where no others would be left."""
         size = len(self)
         if calibration >= size:
@@ -139,7 +144,7 @@ class Samples:
                 f"{calibration} calibration samples of {size} in '{self.source}' leave none for evaluation.",
                 hint="ask for fewer, or give separate calibration data",
             )
-        chosen = draw(calibration, size, seed, self.labels)
+        chosen = draw(calibration, size, seed, self.labels, rule=rule)
         taken = set(chosen)
         return self._pick(chosen), self._pick([index for index in range(size) if index not in taken])
 
@@ -156,13 +161,20 @@ class Draw(Record):
     """How many samples are drawn for calibration first and are not evaluated; 0 where calibration has its own data."""
     most: int
     seed: int
+    rule: Rule = "largest"
+    """That of the bundles that do not name theirs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, the rule only where it is not the default: so an earlier report is written as it was."""
+        data = super().to_dict()
+        return data if self.rule != "largest" else {name: value for name, value in data.items() if name != "rule"}
 
     def parts(self, samples: Samples) -> tuple[Samples, Samples]:
         """Return the calibration samples (all, where none are drawn for it) and the evaluation samples."""
         calibration = samples
         if self.calibration and len(samples) > 1:
-            calibration, samples = samples.split(self.calibration, self.seed)
-        return calibration, samples.take(self.most, self.seed)
+            calibration, samples = samples.split(self.calibration, self.seed, self.rule)
+        return calibration, samples.take(self.most, self.seed, self.rule)
 
 
 def require_labels(samples: Samples, purpose: str) -> None:

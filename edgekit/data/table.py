@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data.columns import HEAD_ROWS, Columns, find_columns, has_header, is_number
+from edgekit.data.encoding import BOM, decode, into_copy
+from edgekit.data.quotes import FIELD_LIMIT, allow_long_fields, longest
 from edgekit.data.samples import DataRef, Sample
 from edgekit.errors import UsageError
-
-BOM = b"\xef\xbb\xbf"
 
 
 class Table:
@@ -32,7 +32,7 @@ class Table:
         self._offsets = array("Q")
         self.labels: Sequence[Any] | None = self._index()
         self._options = [self._columns.text, self._columns.label]
-        self.notes: tuple[str, ...] = missing_label_notes(self._columns)
+        self.notes: tuple[str, ...] = self._columns.notes
         self._file: BinaryIO | None = None
         self._digest: str | None = None
 
@@ -72,15 +72,6 @@ class Table:
         return labels if seen else None
 
 
-def missing_label_notes(columns: Columns) -> tuple[str, ...]:
-    """Return a note where a table has text or pictures and other columns, but none with the name of a label."""
-    taken = {*columns.text, *columns.pictures}
-    others = [name for name in columns.names if name not in taken and name.lower() not in ("id", "idx", "index")]
-    if columns.label is not None or not others or not (columns.text or columns.pictures):
-        return ()
-    return (f"no label column was recognised (there are {', '.join(others[:5])}): name it with --label-column",)
-
-
 def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:
     """Return the Sample of a row: its label separate from the fields, paths of pictures relative to `folder`."""
     fields = {name: value for name, value in row.items() if name != columns.label}
@@ -98,6 +89,7 @@ class _Lines:
         self.path = path
         self.offset = 0
         self.number = 0
+        self.ended = False
 
     def __iter__(self) -> Iterator[str]:
         with self.path.open("rb") as file:
@@ -105,20 +97,13 @@ class _Lines:
                 self.offset += len(line)
                 self.number += 1
                 yield decode(line, self.path, self.number)
-
-
-def decode(line: bytes, path: Path, number: int) -> str:
-    try:
-        return line.removeprefix(BOM).decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"'{path}' is not UTF-8 text (line {number}).", hint=f"convert it: iconv -f LATIN1 -t UTF-8 '{path}'"
-        ) from error
+        self.ended = True
 
 
 class _Delimited:
     def __init__(self, path: Path, data: DataRef) -> None:
         self._path = path
+        allow_long_fields()
         first = next(iter(_Lines(path)), "")
         self._dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
         # text/tab-separated-values (IANA) has no quotes; the csv files of a European Excel have semicolons.
@@ -150,10 +135,7 @@ class _Delimited:
             if index == 0 and self._header:
                 continue
             if len(row) != len(self._names):
-                raise UsageError(
-                    f"'{self._path}' line {number} has {len(row)} columns, the first row has {len(self._names)}.",
-                    hint="correct the row; a csv field with a comma or a line break needs quotes",
-                )
+                raise self._ragged(start, end, number, row)
             yield start, end, self._typed(row)
 
     def parse(self, row: bytes) -> dict[str, Any]:
@@ -166,15 +148,66 @@ class _Delimited:
         lines = _Lines(self._path)
         reader = csv.reader(iter(lines), **self._dialect)
         while True:
-            start = lines.offset
+            start, first = lines.offset, lines.number + 1
             try:
                 row = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                raise UsageError(f"'{self._path}' line {lines.number}: {error}.") from error
+                raise self._unreadable(start, lines, first, error) from error
+            if lines.ended:  # the reader asked for another line: the row is not complete
+                raise self._open_quote(start, lines.offset, first, "the end of the file")
             if row:
                 yield start, lines.offset, lines.number, row
+
+    def _ragged(self, start: int, end: int, number: int, row: Sequence[str]) -> UsageError:
+        """Return the error of a row, ending in line `number`, with another number of columns than the first."""
+        text = self._text(start, end)
+        first = number - text.rstrip("\n").count("\n")
+        quote = longest(text, self._dialect["delimiter"]) if self._dialect.get("quoting") is None else None
+        if quote is not None and quote.closes is not None:
+            return UsageError(
+                f"'{self._path}' lines {first} to {number} are one row of {len(row)} columns, the first row has "
+                f"{len(self._names)}: a quote opens in line {first + quote.opens} and closes in line "
+                f"{first + quote.closes}.",
+                hint=f'close the quote in line {first + quote.opens}; write "" for a quote that is part of the text',
+            )
+        return UsageError(
+            f"'{self._path}' line {number} has {len(row)} columns, the first row has {len(self._names)}.",
+            hint="correct the row; a csv field with a comma or a line break needs quotes",
+        )
+
+    def _unreadable(self, start: int, lines: _Lines, first: int, error: csv.Error) -> UsageError:
+        if "field limit" in str(error):
+            return self._open_quote(start, lines.offset, first, f"the next {FIELD_LIMIT:,} characters")
+        if "new-line character" in str(error):
+            return UsageError(
+                f"'{self._path}' line {lines.number} has a carriage return inside a field without quotes.",
+                hint="write its line breaks as newlines, and give the copy: "
+                + into_copy(self._path, r"tr '\r' '\n' <"),
+            )
+        return UsageError(
+            f"'{self._path}' line {lines.number} cannot be read: {error}.",
+            hint="correct the line, or write the table again as jsonl or parquet",
+        )
+
+    def _open_quote(self, start: int, end: int, first: int, until: str) -> UsageError:
+        quote = longest(self._text(start, end), self._dialect["delimiter"])
+        if quote is None:
+            return UsageError(
+                f"'{self._path}' line {first} has a field of more than {FIELD_LIMIT:,} characters.",
+                hint="divide the document into several rows",
+            )
+        number = first + quote.opens
+        return UsageError(
+            f"'{self._path}' line {number}: a quote opens there and does not close before {until}.",
+            hint=f'close the quote in line {number}; write "" for a quote that is part of the text',
+        )
+
+    def _text(self, start: int, end: int) -> str:
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start).removeprefix(BOM).decode()
 
     def _typed(self, row: Sequence[str]) -> dict[str, Any]:
         return {

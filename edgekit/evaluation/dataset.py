@@ -11,16 +11,17 @@ from typing import Any
 
 from edgekit import data, embedded, tasks
 from edgekit.data import DataRef, Draw, Feeds, Samples, TrainingData
+from edgekit.evaluation import unused_options
 from edgekit.evaluation.reference_outputs import SYNTHETIC
+from edgekit.evaluation.task_record import task_record
 from edgekit.model import InputHints, Model
 from edgekit.project import Project
 from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
-from edgekit.tasks.labels import Classes
-from edgekit.tasks.own_metric import is_function, recorded
 from edgekit.tasks.tabular import KEYS
+from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
 
@@ -44,13 +45,19 @@ class Evaluation:
     sources: DataSources
     training: TrainingData | None = None
     synthetic: bool = False
-    named: str | None = None
+    record: TaskConfig | None = None
     """The model's own task, where the samples are synthetic and outputs are compared as tensors."""
     notes: tuple[str, ...] = ()
 
     @property
-    def task_name(self) -> str:
-        return self.named or self.task.config.task
+    def shipped(self) -> TaskConfig:
+        """The record of the task that the bundle answers with."""
+        return self.record or self.task.config
+
+    def with_task(self, task: Task, note: str) -> Evaluation:
+        """Return the evaluation with another record of the same task, which the original's answers showed."""
+        training = self.training and replace(self.training, task=task)
+        return replace(self, task=task, training=training, notes=(*self.notes, note))
 
     @property
     def feeds(self) -> Feeds | None:
@@ -62,34 +69,35 @@ def prepare(project: Project, model: Model) -> Evaluation:
     """Return the data that the project names, bound to the model's task. Raises UsageError for data that does
     not fit.
     """
-    config = task_config(project, model)
-    evaluated, calibrated = _references(project)
+    evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
-    samples = data.load(evaluated)
+    inputs = tuple(spec.name for spec in model.inputs)
+    samples = data.load(replace(evaluated, inputs=inputs))
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
-    own, config = config.labels, _with_class_names(config, samples)
-    config = tasks.with_columns(config, model.assets, model.part.inputs, samples)
-    task = tasks.load(config, model.assets, model.part.inputs, samples.classes)
+    config, inferred = task_record(project, model, samples)
+    config = tasks.with_columns(config, model.assets, model.inputs, samples)
+    task = tasks.load(config, model.assets, model.inputs, samples.classes)
     calibration_count = 0
     if calibrated is None:
         calibration_count = min(project.calibration_samples, max(1, len(samples) // CALIBRATION_SHARE))
-    draw = Draw(calibration_count, project.max_samples, project.seed)
+    draw = Draw(calibration_count, project.max_samples, project.seed, "systematic")
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
-        calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
-    one_pass = [ONE_PASS] if config.task == "text-generation" else []
-    notes = [*one_pass, *samples.notes, *data.advise(calibration, samples)]
+        calibration = data.load(replace(calibrated, inputs=inputs)).take(project.calibration_samples, project.seed)
+    unused_options.refuse(project, task, samples)
+    notes = [*model.info.notes, *_limits(config), *inferred, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)
     if training is not None:
         notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
-    if config.labels != own:
-        shown = ", ".join(config.labels[:5]) + (", ..." if len(config.labels) > 5 else "")
-        notes.append(f"the model has no class names: the data's labels in sorted order are used as 0, 1, ...: {shown}")
+    for kind, drawn in (("evaluation", samples), ("calibration", calibration)):
+        cut, limit = count_cut(task, drawn)
+        if cut:
+            notes.append(f"{cut} of {len(drawn)} {kind} samples have texts that were cut at {limit} tokens")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(
@@ -122,23 +130,10 @@ def _training(project: Project, task: Task) -> TrainingData | None:
 def _unused_labels(task: Task) -> str:
     name = task.config.task
     if name == tasks.TENSOR:
-        why = "the meaning of this model's outputs is unknown; name its task, such as --task image-classification"
+        why = "the task is 'tensor'; name another, such as --task image-classification"
     else:
         why = f"the task '{name}' has no metric of its own here"
     return f"the data's labels were not used, and outputs were compared with the original's: {why}"
-
-
-def task_config(project: Project, model: Model) -> TaskConfig:
-    """Return the model's own task record, with the project's settings applied."""
-    config = TaskConfig.load(model.assets) or TaskConfig(project.task or model.task or "tensor")
-    if project.task:
-        config = replace(config, task=project.task)
-    if project.metric:
-        config = replace(config, metric=project.metric)
-        config = recorded(config) if is_function(project.metric) else config
-    if project.text_columns and config.text:
-        config = replace(config, text=replace(config.text, columns=project.text_columns))
-    return config
 
 
 def example_feeds(project: Project) -> dict[str, Any] | None:
@@ -148,7 +143,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     """
     import numpy as np
 
-    evaluated, _ = _references(project)
+    evaluated, _ = references(project)
     if evaluated is None:
         return None
     samples = data.load(evaluated)
@@ -161,17 +156,7 @@ def example_feeds(project: Project) -> dict[str, Any] | None:
     return {name: array[None] if samples.kind == "npz" else array for name, array in fields.items()}
 
 
-def _with_class_names(config: TaskConfig, samples: Samples) -> TaskConfig:
-    """Return the config with the class names of the data where the model has none, so that the bundle has them too."""
-    classes = Classes.of(config.labels, samples.classes)
-    if not classes.from_data or not config.task.endswith("-classification"):
-        return config
-    if config.labels:
-        classes.check_count(len(config.labels))
-    return replace(config, labels=classes.names)
-
-
-def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
+def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
     """Return the references of the evaluation data and of separate calibration data; None where there is none."""
     own = embedded.data_folder(project.model)
     if project.data is None and own is not None:
@@ -187,17 +172,23 @@ def _references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.part.inputs, seed, model.input_hints) for seed in seeds]
+    feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.part.inputs)
+    config, notes = task_record(project, model)
+    # A model of several parts can only be driven by its own task, which takes ids as well as texts.
+    driven = TaskConfig("tensor") if len(model.parts) == 1 else config
+    task = tasks.load(driven, model.assets, model.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which does not measure accuracy; give labelled samples with --data"
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
-    named = task_config(project, model).task
-    notes = (ONE_PASS, note) if named == "text-generation" else (note,)
-    return Evaluation(task, samples, None, sources, synthetic=True, named=named, notes=notes)
+    notes = (*model.info.notes, *_limits(config), *notes, note)
+    return Evaluation(task, samples, None, sources, synthetic=True, record=config, notes=notes)
+
+
+def _limits(config: TaskConfig) -> tuple[str, ...]:
+    return (ONE_PASS,) if config.task == "text-generation" else ()
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:

@@ -8,23 +8,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit.data import Samples
+from edgekit.data import Sample, Samples
 from edgekit.errors import BuildError, UsageError
+from edgekit.evaluation import scores
+from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.doubts import doubts
+from edgekit.evaluation.free_sizes import FIXED, FreeSizes
+from edgekit.evaluation.scores import Scores
+from edgekit.model import Part
 from edgekit.progress import Progress
+from edgekit.result.quality import OutputDeviation
 from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
-from edgekit.tasks.task import Prediction, Task
+from edgekit.tasks.own_metric import is_function
+from edgekit.tasks.task import Prediction, Task, drive
 
 if TYPE_CHECKING:
     import numpy as np
 
     from edgekit.evaluation.reference_outputs import ReferenceOutputs
 
-VERSION = 2
+VERSION = 4
 """Increased when the result of `evaluate` changes, so that cached results of an older version are not used."""
+
+SIZES = "sizes"
+"""The name of the check that outputs whose size follows the data have the original's size."""
+
+A_METRIC = "give labelled samples, and a metric of your own with --metric package.module:function"
 
 PARITY = {"f32": 1e-3}
 """Greatest relative L2 difference of an artifact of full precision: more means a broken export, not rounding.
@@ -34,80 +47,72 @@ Lower precisions have no such limit: their loss is judged by the metric or by th
 """
 
 
-@dataclass
-class Deviation:
-    """The difference between two sets of outputs, accumulated array by array."""
-
-    max_abs: float = 0.0
-    cosine: float = 1.0
-    finite: bool = True
-    _square: float = 0.0
-    _reference: float = 0.0
-
-    @property
-    def rel_l2(self) -> float:
-        """||candidate - original|| / ||original|| over everything added."""
-        if not self.finite:
-            return math.inf
-        return math.sqrt(self._square / self._reference) if self._reference else math.sqrt(self._square)
-
-    def add(self, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """Add the outputs of one inference. Raises UsageError where names or shapes differ."""
-        import numpy as np
-
-        if set(original) != set(outputs):
-            raise UsageError(f"the outputs are {sorted(outputs)}, the original's are {sorted(original)}.")
-        dot = norm_a = norm_b = 0.0
-        for name, expected in original.items():
-            a, b = np.asarray(expected, dtype=np.float64), np.asarray(outputs[name], dtype=np.float64)
-            if a.shape != b.shape:
-                raise UsageError(f"the output '{name}' has shape {list(b.shape)}, the original's is {list(a.shape)}.")
-            if not np.isfinite(b).all():
-                self.finite = False
-                continue
-            difference = b - a
-            self.max_abs = max(self.max_abs, float(np.abs(difference).max(initial=0.0)))
-            self._square += float((difference**2).sum())
-            square_a = float((a**2).sum())
-            self._reference += square_a
-            dot, norm_a, norm_b = dot + float((a * b).sum()), norm_a + square_a, norm_b + float((b**2).sum())
-        if norm_a and norm_b:
-            self.cosine = min(self.cosine, dot / math.sqrt(norm_a * norm_b))
-        elif norm_a or norm_b:
-            self.cosine = min(self.cosine, 0.0)
-
-
 def evaluate(
-    runner: Runner, task: Task, samples: Samples, reference: ReferenceOutputs, progress: Progress, title: str
+    runner: Runner,
+    task: Task,
+    samples: Samples,
+    reference: ReferenceOutputs,
+    progress: Progress,
+    title: str,
+    part: Part | None = None,
 ) -> Quality:
-    """Replay the original's trace of every sample and return the comparison of the outputs, without checks yet."""
-    deviation = Deviation()
+    """Replay the original's trace of every sample and return the comparison of the outputs, without checks yet.
+
+    `part` describes the original's graph: it decides which outputs may have another size than the original's.
+    """
+    deviation, moved = Deviation(), Scores()
+    sizes = FIXED if part is None else reference.free_sizes(part)
     raw_labels = samples.labels or [None] * len(samples)
-    predictions, truths, labels = [], [], []
+    predictions, truths, labels, answers = [], [], [], []
     with progress.step(title, len(samples)) as tick:
         for index in range(len(samples)):
             trace = reference[index]
             expected = [inference.outputs for inference in trace]
             outputs = runner.replay([inference.call for inference in trace])
             for original, output in zip(expected, outputs, strict=True):
-                add_inference(deviation, original, output)
+                add_inference(deviation, original, output, sizes)
+            deviation.sample_ends()
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
+            moved.add(truths[-1], predictions[-1], expected, outputs)
             labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
+            # What follows other choices than the original's is another text: the metric needs the candidate's own.
+            own = labels[-1] is not None and predictions[-1].choices != truths[-1].choices
+            answers.append(_free(runner, task, samples[index]) if own else predictions[-1])
             tick()
-    return _quality(task, deviation, predictions, truths, labels, reference.framework)
+    quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
+    return replace(
+        quality, scores=moved.shifts() if deviation.finite else (), unjudged=_without_answers(task, quality.outputs)
+    )
 
 
-def add_inference(deviation: Deviation, original: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-    """Add the outputs of one call to `deviation`. Raises BuildError where names or shapes differ: the graph was
-    exported wrongly.
+def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
+    """Return the outputs that hold no answers of the task; a metric of the user's own is given all of them."""
+    names = list(dict.fromkeys(part.output for part in parts))
+    judges_one = (task.compares_top or task.metric is not None) and not is_function(task.config.metric)
+    return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
+
+
+def _free(runner: Runner, task: Task, sample: Sample) -> Prediction:
+    """Return the prediction of calls that follow the candidate's own choices."""
+    return task.predict([inference.outputs for inference in drive(task, sample, runner.start())])
+
+
+def add_inference(
+    deviation: Deviation,
+    original: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    sizes: FreeSizes = FIXED,
+) -> None:
+    """Add the outputs of one call to `deviation`. Raises BuildError where names differ, or the shape of an output whose
+    size does not follow the data: the graph was exported wrongly.
     """
     try:
-        deviation.add(original, outputs)
+        deviation.add(original, outputs, sizes)
     except UsageError as error:
         raise BuildError(
             f"the exported graph differs from the original: {error.message}",
-            hint="rewrite the operation that computes it, or give the model as an ONNX file",
+            hint="try another --backend; where all differ, rewrite the operation that computes that output",
         ) from error
 
 
@@ -123,7 +128,10 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         checks.append(Check("finite", math.inf, 0.0, False, "some outputs are not finite (NaN or infinity)"))
     elif asked in PARITY and not retrained:
         limit = PARITY[asked]
-        meaning = f"relative L2 {quality.rel_l2:.1e} to {quality.reference}, at most {limit:.0e} for an fp32 artifact"
+        meaning = (
+            f"relative L2 {quality.rel_l2:.1e} to {quality.reference}{_in(quality.furthest)}, "
+            f"at most {limit:.0e} for an fp32 artifact"
+        )
         checks.append(Check("parity", quality.rel_l2, limit, quality.rel_l2 <= limit, meaning))
     if quality.drop is not None:
         # A metric is a ratio of counts: 0.97 - 0.96 must not exceed a limit of 0.01 by a rounding error.
@@ -137,11 +145,73 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         passed = quality.agreement >= min_agreement
         meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
+        if worst := _worst_unjudged(quality):
+            checks.append(_cosine(quality, min_agreement, worst))
     else:
-        passed = quality.cosine >= min_agreement
-        meaning = f"least cosine to the original's outputs {quality.cosine:.4f}, at least {min_agreement:g}"
-        checks.append(Check("cosine", quality.cosine, min_agreement, passed, meaning))
-    return replace(quality, checks=tuple(checks), notes=(*quality.notes, *_resolution(quality, max_drop)))
+        resized = [part for part in quality.outputs if part.resized]
+        checks += [_sizes(resized, min_agreement)] if resized else []
+        if all(check.passed for check in checks if check.name == SIZES):
+            checks.append(_cosine(quality, min_agreement))
+    notes = (
+        *_resolution(quality, max_drop),
+        *scores.notes(quality.scores),
+        *_free_sizes(quality),
+        *_beside_the_answers(quality, min_agreement),
+    )
+    return replace(quality, checks=tuple(checks), notes=(*quality.notes, *notes))
+
+
+def _cosine(quality: Quality, least: float, part: OutputDeviation | None = None) -> Check:
+    """Return the check of the worst part of the outputs, or of `part`."""
+    part = part or next((each for each in quality.outputs if each.name == quality.worst), None)
+    cosine = quality.cosine if part is None else part.cosine
+    if part is not None and part.exact:
+        meaning = f"equal values in '{part.name}' {cosine:.2%}, at least {least:.0%}"
+    else:
+        name = part.name if part else ""
+        meaning = f"least cosine to the original's outputs {cosine:.4f}{_in(name)}, at least {least:g}"
+    return Check("cosine", cosine, least, cosine >= least, meaning)
+
+
+def _worst_unjudged(quality: Quality) -> OutputDeviation | None:
+    others = [part for part in quality.outputs if part.output in quality.unjudged]
+    return min(others, key=lambda part: part.cosine, default=None)
+
+
+def _beside_the_answers(quality: Quality, least: float) -> tuple[str, ...]:
+    """Return a note on outputs that lost much while the metric, which does not judge them, held."""
+    worst = None if quality.drop is None else _worst_unjudged(quality)
+    if worst is None or worst.cosine >= least:
+        return ()
+    what = "equal values" if worst.exact else "least cosine to the original's"
+    return (f"{quality.metric} does not judge the output '{worst.name}': {what} {worst.cosine:.4f}",)
+
+
+def _sizes(resized: Sequence[OutputDeviation], least: float) -> Check:
+    """Return the check of outputs whose size follows the data: without a metric they must have the original's size."""
+    worst = max(resized, key=lambda part: part.resized / part.calls)
+    share = 1 - worst.resized / worst.calls
+    meaning = (
+        f"the size of '{worst.output}' follows the data and is the original's in {share:.1%} of {worst.calls} calls, "
+        f"at least {least:.0%}; values of other sizes cannot be compared: {A_METRIC}"
+    )
+    return Check(SIZES, share, least, share >= least, meaning)
+
+
+def _free_sizes(quality: Quality) -> tuple[str, ...]:
+    """Return a note on outputs whose size follows the data: what was compared, and what decides."""
+    free = [part for part in quality.outputs if part.calls]
+    if not free:
+        return ()
+    counts = ", ".join(f"'{part.output}' {part.calls - part.resized} of {part.calls} calls" for part in free)
+    decides = "the metric decides" if quality.drop is not None else f"to judge what they mean, {A_METRIC}"
+    return (
+        f"the size of outputs follows the data, and values were compared where it is the same ({counts}); {decides}",
+    )
+
+
+def _in(name: str) -> str:
+    return f" in '{name}'" if name else ""
 
 
 def miss(quality: Quality) -> float:
@@ -156,11 +226,13 @@ def _quality(
     predictions: Sequence[Prediction],
     truths: Sequence[Prediction],
     labels: Sequence[Any],
+    answers: Sequence[Prediction],
     framework: str,
 ) -> Quality:
     agreement = None
     if task.compares_top and predictions:
-        agreement = sum(_same(a.value, b.value) for a, b in zip(predictions, truths, strict=True)) / len(predictions)
+        same = [alike for a, b in zip(predictions, truths, strict=True) for alike in _alike(a, b)]
+        agreement = sum(same) / len(same)
     known = [index for index, label in enumerate(labels) if label is not None]
     metric, score, original_score = None, None, None
     if known and task.metric is not None:
@@ -168,20 +240,31 @@ def _quality(
         known_labels = [labels[index] for index in known]
         original_score = task.score([truths[index] for index in known], known_labels)
         if deviation.finite:  # the score of outputs that are not finite means nothing
-            score = task.score([predictions[index] for index in known], known_labels)
+            score = task.score([answers[index] for index in known], known_labels)
     return Quality(
         samples=len(predictions),
         labelled=len(known),
         max_abs=deviation.max_abs,
         rel_l2=deviation.rel_l2,
+        pooled=deviation.pooled,
         cosine=deviation.cosine,
+        worst=deviation.worst,
+        outputs=deviation.with_stored(),
         agreement=agreement,
         metric=metric,
         original_score=original_score,
         score=score,
         drop=None if score is None or original_score is None else original_score - score,
+        notes=doubts(metric, original_score, [labels[index] for index in known]),
         reference=framework,
     )
+
+
+def _alike(a: Prediction, b: Prediction) -> list[bool]:
+    """Return whether two predictions of a sample agree, in each choice where it needs several."""
+    if a.choices is None or b.choices is None:
+        return [_same(a.value, b.value)]
+    return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit._record import Record, digest_of, digest_of_file
 from edgekit.data import Sample, Samples, UnreadableImage, check_pictures
 from edgekit.errors import BuildError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
-from edgekit.model import Original
+from edgekit.evaluation import repeatable
+from edgekit.evaluation.free_sizes import FreeSizes, free_sizes
+from edgekit.model import Original, OriginalOfParts, Part
 from edgekit.progress import Progress
 from edgekit.tasks.task import Inference, Task, drive
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 """The source of samples that were generated because no data was given."""
 
-VERSION = 3
+VERSION = 4
 """Increased when `record` writes something else for the same model and samples."""
 
 FEEDS_BYTES = 2_000_000_000
@@ -51,6 +53,7 @@ class RecordedCall(Record):
     shapes: tuple[tuple[int, ...], ...]
     """The shape of each input."""
     outputs: tuple[str, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
 
     @property
     def size(self) -> int:
@@ -99,6 +102,15 @@ class ReferenceOutputs:
             for step, call in enumerate(self.calls[index])
         ]
 
+    def free_sizes(self, part: Part) -> FreeSizes:
+        """Return the outputs of the original, described by `part`, whose size follows the data."""
+        calls = (call for calls in self.calls for call in calls)
+        shapes = (
+            (dict(zip(call.inputs, call.shapes, strict=True)), dict(zip(call.outputs, call.output_shapes, strict=True)))
+            for call in calls
+        )
+        return free_sizes(part, shapes)
+
     def close(self) -> None:
         self._outputs.close()
         self._feeds.close()
@@ -108,7 +120,7 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
     """Run the original on every sample and write its trace below `folder`.
 
     Raises BuildError when the original does not run on a sample or returns values that are not finite; where the
-    samples are synthetic, UsageError instead.
+    samples are synthetic, UsageError instead. Raises UnsupportedError when it answers a sample differently each time.
     """
     recorded: list[list[dict[str, Any]]] = []
     stored, room = 0, FEEDS_BYTES
@@ -119,6 +131,8 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
     ):
         for index, sample in enumerate(samples):
             inferences = _inferences(original, task, sample, index, samples)
+            if index < repeatable.SAMPLES:
+                repeatable.check(original, inferences)
             room -= sum(array.nbytes for inference in inferences for array in inference.feeds.values())
             for step, inference in enumerate(inferences):
                 _write(outputs, f"{index}.{step}", inference.outputs.values())
@@ -132,8 +146,10 @@ def record(original: Original, task: Task, samples: Samples, folder: Path, progr
 
 
 def _described(inference: Inference) -> RecordedCall:
-    shapes = tuple(tuple(array.shape) for array in inference.feeds.values())
-    return RecordedCall(inference.part, tuple(inference.feeds), shapes, tuple(inference.outputs))
+    inputs, outputs = (
+        tuple(tuple(array.shape) for array in arrays.values()) for arrays in (inference.feeds, inference.outputs)
+    )
+    return RecordedCall(inference.part, tuple(inference.feeds), inputs, tuple(inference.outputs), outputs)
 
 
 def _inferences(original: Original, task: Task, sample: Sample, index: int, samples: Samples) -> list[Inference]:
@@ -141,17 +157,21 @@ def _inferences(original: Original, task: Task, sample: Sample, index: int, samp
     error for the first is raised.
     """
     try:
-        return drive(task, sample, lambda part, feeds: _run(original, feeds, index, samples.source))
+        if isinstance(original, OriginalOfParts):
+            original.start()
+        return drive(task, sample, lambda part, feeds: _run(original, part, feeds, index, samples.source))
     except UnreadableImage as fault:
         check_pictures(samples, first=fault)
         raise
 
 
-def _run(original: Original, feeds: Mapping[str, np.ndarray], index: int, source: str) -> dict[str, np.ndarray]:
+def _run(
+    original: Original, part: str, feeds: Mapping[str, np.ndarray], index: int, source: str
+) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        outputs = original.run(feeds)
+        outputs = original.run_part(part, feeds) if isinstance(original, OriginalOfParts) else original.run(feeds)
     except (UnsupportedError, EnvironmentFault):
         raise
     except Exception as error:  # raised by the user's own code or framework: any exception is possible

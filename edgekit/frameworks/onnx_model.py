@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import UsageError
-from edgekit.frameworks import onnx_shapes
+from edgekit.frameworks import onnx_external, onnx_shapes
 from edgekit.frameworks.onnx_graph import external_files, graphs
 from edgekit.model import ASSETS, Model, Part
 from edgekit.spec import TensorSpec
@@ -47,11 +47,14 @@ DTYPES = {  # onnx.TensorProto.DataType: https://github.com/onnx/onnx/blob/main/
     16: "bf16",
 }
 
+BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
+"""Bits of an element of each type; a float8 or another that is missing has few of the bytes of a model."""
+
 
 def load(path: Path, *, weights: bool = True) -> Any:
     """Return an ONNX file as an onnx.ModelProto; without `weights`, external data is not loaded.
 
-    Raises UsageError for a file that is not ONNX, or whose external data is missing (which is named).
+    Raises UsageError for a file that is not ONNX, or whose external data cannot be read (which is named).
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -59,7 +62,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except FileNotFoundError as error:
-        raise UsageError(f"the file '{path}' does not exist.") from error
+        raise UsageError(f"the file '{path}' does not exist.", hint="give the path of an .onnx file") from error
     except (DecodeError, OSError) as error:
         raise UsageError(
             f"'{path}' is not a readable ONNX file: {error}.",
@@ -70,20 +73,9 @@ def load(path: Path, *, weights: bool = True) -> Any:
             f"'{path}' is not an ONNX model: it has no graph.",
             hint="it may be empty, truncated or another kind of file; download or export it again",
         )
-    if weights and external_files(proto):
-        missing = [name for name in external_files(proto) if not (path.parent / name).is_file()]
-        if missing:
-            raise UsageError(
-                f"'{path}' has weights in '{missing[0]}', which is not in its folder.",
-                hint=f"copy '{missing[0]}' into '{path.parent}', or save the model again as one file",
-            )
-        try:
-            onnx.load_external_data_for_model(proto, str(path.parent))
-        except Exception as error:  # onnx raises ValidationError, ValueError or OSError here, by version
-            raise UsageError(
-                f"the external data of '{path}' cannot be read: {error}.",
-                hint="the data file may be truncated; copy it again",
-            ) from error
+    if weights:
+        in_functions = (node for function in proto.functions for node in function.node)
+        onnx_external.read_into([*tensors(proto.graph), *_attribute_tensors(in_functions)], path)
     return proto
 
 
@@ -91,12 +83,25 @@ def save(proto: Any, path: Path) -> None:
     """Write a model whose weights are in memory: one file, and `<name>.data` beside it above 2 GB."""
     import onnx
 
-    if proto.ByteSize() <= SINGLE_FILE_BYTES:
+    if not is_larger(proto, SINGLE_FILE_BYTES):
         path.write_bytes(proto.SerializeToString())
         return
     location = path.name + ".data"
     (path.parent / location).unlink(missing_ok=True)  # onnx appends to a file that exists
     onnx.save(proto, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=location)
+
+
+def is_larger(proto: Any, limit: int) -> bool:
+    """Return whether a model with its weights takes more than `limit` bytes, which is below 2 GiB.
+
+    The weights are counted first: protobuf cannot count a message that it cannot write (EncodeError above 2 GiB).
+    """
+    weights = sum(
+        math.prod(tensor.dims) * BITS.get(tensor.data_type, 0) // 8
+        for tensor in tensors(proto.graph)
+        if tensor.data_location != 1  # TensorProto.EXTERNAL: in another file
+    )
+    return bool(weights > limit or proto.ByteSize() > limit)
 
 
 def rewrite(proto: Any, path: Path) -> None:
@@ -133,13 +138,15 @@ def _spec(value: Any) -> TensorSpec:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UsageError(
-            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}; edgekit supports tensors only."
+            f"'{value.name}' is a {(kind or 'untyped value').replace('_type', '')}; edgekit supports tensors only.",
+            hint="export the model with tensors in place of it; from scikit-learn with options={'zipmap': False}",
         )
     dtype = DTYPES.get(value.type.tensor_type.elem_type)
     if dtype is None:
         raise UsageError(
             f"'{value.name}' has the ONNX element type {value.type.tensor_type.elem_type}, "
-            "which edgekit does not support."
+            "which edgekit does not support.",
+            hint="export the model with inputs and outputs of f32, f16, int or bool",
         )
     return TensorSpec(value.name, dtype, onnx_shapes.shape_of(value))
 
@@ -148,11 +155,15 @@ def tensors(graph: Any) -> Iterator[Any]:
     """Yield every constant tensor: initializers and tensor attributes, nested graphs included."""
     for inner in graphs(graph):
         yield from inner.initializer
-        for node in inner.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+        yield from _attribute_tensors(inner.node)
+
+
+def _attribute_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
 
 
 def precision_of(proto: Any) -> str:
@@ -206,8 +217,8 @@ def _broken(array: Any) -> bool:
     return bool(np.isnan(array).any() or (np.isinf(array).any() and array.size > 1))
 
 
-def check(path: Path) -> None:
-    """Run onnx's checker on a file. Raises UsageError with the first line of its message."""
+def check(path: Path, given: Path) -> None:
+    """Run onnx's checker on a file, made of the `given` one. Raises UsageError with the first line of its message."""
     import onnx
 
     try:
@@ -215,7 +226,7 @@ def check(path: Path) -> None:
     except onnx.checker.ValidationError as error:
         lines = [line.strip().removesuffix(" of node:") for line in str(error).splitlines() if line.strip()]
         raise UsageError(
-            f"'{path}' is not a valid ONNX model: {lines[0] if lines else error}",
+            f"'{given}' is not a valid ONNX model: {lines[0] if lines else error}",
             hint="export it again; a copy may be truncated",
         ) from error
 

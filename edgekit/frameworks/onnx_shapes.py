@@ -24,7 +24,10 @@ def fix_shapes(proto: Any, sizes: Mapping[str, int]) -> tuple[str, ...]:
     wanted: dict[str, int] = {}
     for name, size in sizes.items():
         if size < 1:
-            raise UsageError(f"the size '{name}' must be at least 1, found {size}.")
+            raise UsageError(
+                f"the size '{name}' must be at least 1, found {size}.",
+                hint=f"--shape {name}=1, or --shape {name}=dynamic",
+            )
         wanted |= {alias: size for alias in _names(name) if alias not in sizes}
         wanted[name] = size
     if not free_sizes(proto.graph.input) & wanted.keys():

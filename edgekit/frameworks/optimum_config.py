@@ -20,7 +20,7 @@ PICTURE = {"height": 224, "width": 224}
 
 _ENCODER_ALONE = "its encoder alone: pass package.module:factory that returns (encoder, a dict of example inputs)"
 
-_GENERATES = ("text2text-generation", "automatic-speech-recognition", "image-to-text", "visual-question-answering")
+_GENERATES = ("automatic-speech-recognition", "image-to-text", "visual-question-answering", "text2text-generation")
 
 
 def tasks() -> tuple[str, ...]:
@@ -91,8 +91,7 @@ def exporter_config(module: Any, task: str, examples: Mapping[str, Any] | None =
     generates = task == "image-text-to-text" or (getattr(config, "is_encoder_decoder", False) and task in _GENERATES)
     if generates and not examples:
         raise UnsupportedError(
-            f"'{name}' generates ('{task}') with an encoder and a decoder graph, and edgekit exports models of one "
-            "graph.",
+            f"'{name}' generates ('{task}') with an encoder and a decoder graph, and edgekit exports those of text alone.",
             hint=_ENCODER_ALONE,
         )
     config_class = None
@@ -127,6 +126,26 @@ def _is_partial(class_name: str, model_type: str) -> bool:
     It leaves projections out, takes SAM apart, and has no config for encoders alone.
     """
     return model_type == "sam" or class_name.endswith("WithProjection") or is_encoder(class_name)
+
+
+def seq2seq_config(module: Any) -> Any:
+    """Return optimum's config with a cache. Raises UnsupportedError for an architecture that it does not export."""
+    from optimum.exporters.onnx import model_configs  # noqa: F401  # registers the architectures
+    from optimum.exporters.tasks import TasksManager
+
+    task = "text2text-generation-with-past"
+    kind = module.config.model_type
+    try:
+        config = TasksManager.get_exporter_config_constructor(
+            "onnx", model_type=kind, task=task, library_name="transformers"
+        )
+    except (KeyError, ValueError) as error:
+        raise UnsupportedError(
+            f"optimum does not export the architecture '{kind}' as an encoder and a decoder with a cache.",
+            problems=[str(error.args[0] if error.args else error)],
+            hint="pass its encoder alone, as package.module:factory",
+        ) from error
+    return config(module.config, int_dtype="int64", float_dtype="fp32", use_past=True)
 
 
 def _one_graph(config: Any, task: str) -> Any:

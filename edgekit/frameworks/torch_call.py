@@ -154,7 +154,10 @@ def _parameters_for(specs: Sequence[TensorSpec], names: tuple[str, ...]) -> tupl
     if not names or all(name in names for name in wanted):
         return wanted if names else ()
     if len(wanted) > len(names):
-        raise UsageError(f"{len(wanted)} inputs are described, forward takes {len(names)}: {', '.join(names)}.")
+        raise UsageError(
+            f"{len(wanted)} inputs are described, forward takes {len(names)}: {', '.join(names)}.",
+            hint="give one --input for each argument of forward, in order",
+        )
     return names[: len(wanted)]
 
 
@@ -162,7 +165,10 @@ def _example(spec: TensorSpec) -> Any:
     shape = [dim if isinstance(dim, int) else _EXAMPLE_SIZES.get(dim.lower(), _EXAMPLE_SIZE) for dim in spec.shape]
     dtype = _DTYPES.get(spec.dtype)
     if dtype is None:
-        raise UsageError(f"input '{spec.name}': torch has no element type '{spec.dtype}'.")
+        raise UsageError(
+            f"input '{spec.name}': torch has no element type '{spec.dtype}'.",
+            hint=f"describe it as f32, f16, i64, i32 or bool: --input {spec.name}:f32[...]",
+        )
     if dtype.is_floating_point:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     return torch.zeros(shape, dtype=dtype)
@@ -173,14 +179,18 @@ def _specs(
 ) -> tuple[TensorSpec, ...]:
     if described:
         if len(described) != len(examples):
-            raise UsageError(f"{len(described)} inputs are described, and the examples hold {len(examples)}.")
+            raise UsageError(
+                f"{len(described)} inputs are described, and the examples hold {len(examples)}.",
+                hint="give one --input for each example, or leave --input out",
+            )
         for spec, example in zip(described, examples, strict=True):
             fits = len(spec.shape) == example.dim() and all(
                 isinstance(dim, str) or dim == size for dim, size in zip(spec.shape, example.shape, strict=True)
             )
             if not fits or _DTYPES.get(spec.dtype) != example.dtype:
                 raise UsageError(
-                    f"the example for '{spec.name}' is {_describe_tensor(example)}, but it is described as {spec}."
+                    f"the example for '{spec.name}' is {_describe_tensor(example)}, but it is described as {spec}.",
+                    hint="correct the --input, or leave it out: the examples describe themselves",
                 )
         return tuple(described)
     # The first dimension is the batch where all inputs share it; a lone number or a state of another size has none.
@@ -200,7 +210,10 @@ def _dtype_of(example: Any) -> str:
     name = str(example.dtype).removeprefix("torch.")
     short = SHORT_NAMES.get(name)
     if short is None:
-        raise UsageError(f"an example input has the element type {name}, which edgekit does not support.")
+        raise UsageError(
+            f"an example input has the element type {name}, which edgekit does not support.",
+            hint="convert it first: x.float() or x.long()",
+        )
     return short
 
 

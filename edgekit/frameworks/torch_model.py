@@ -76,7 +76,8 @@ busy process). The rule is fixed, because the number of threads changes the last
 
 
 @contextlib.contextmanager
-def _limited_threads(module: Any) -> Iterator[None]:
+def limited_threads(module: Any) -> Iterator[None]:
+    """Run on one thread a module of up to ONE_THREAD_WEIGHTS."""
     import torch
 
     before = torch.get_num_threads()
@@ -107,11 +108,25 @@ class TorchOriginal:
 
         tensors = to_torch(feeds)
         try:
-            with torch.inference_mode(), _limited_threads(self.module):
+            with torch.inference_mode(), limited_threads(self.module):
                 outputs = self.outputs(tensors)
         except Exception as error:  # the model's own code can raise anything
             raise BuildError(f"the original model does not run: {first_line(error)}") from error
         return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
+
+    def random_operators(self, feeds: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+        """Return the operators that draw random numbers on these feeds, each with its submodule."""
+        from edgekit.frameworks.torch_random import random_operators
+
+        return random_operators(self.module, lambda: self.run(feeds))
+
+    def run_seeded(self, feeds: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """Return the outputs of a run whose random numbers begin at `seed`; torch's own go on as they were."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.run(feeds)
 
     def outputs(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Return the outputs by name, as tensors with their gradients."""

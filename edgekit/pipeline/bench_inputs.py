@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from edgekit import bench
 from edgekit.bench.scenario import BATCH, free_batch
 from edgekit.evaluation.reference_outputs import ReferenceOutputs
 from edgekit.pipeline.export import Export
 from edgekit.project import Objective
+from edgekit.runner import Fed
 from edgekit.spec import TensorSpec
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ROUNDS = 10
 """Rounds that each candidate gets at least: fewer pairs cannot tell a difference from the noise."""
@@ -41,16 +38,19 @@ def with_raw_file(outcome: bench.Outcome) -> bench.Outcome:
 
 def feeds(
     export: Export, inputs: Sequence[Sequence[TensorSpec]], objective: Objective | None = None
-) -> tuple[Mapping[str, np.ndarray], int]:
+) -> tuple[Fed, int]:
     """Return what to feed, and how many samples that is; `inputs` are those of every graph that will be measured.
 
     For throughput a batch of real samples where every graph leaves it free: `BATCH` of those with the shapes of the
     sample of median size, or as many as there are. Else that sample alone. Without `objective` it is the project's.
+    Of a model of several parts it is every call of that sample.
     """
     import numpy as np
 
     reference = export.reference
     sample = representative(reference)
+    if len(export.model.parts) > 1:
+        return [inference.call for inference in reference[sample]], 1
     alone = reference[sample][0].feeds
     throughput = (objective or export.plan.project.objective) == "throughput"
     if not throughput or not all(free_batch(specs) for specs in inputs):

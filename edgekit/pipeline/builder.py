@@ -11,7 +11,7 @@ import functools
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,18 @@ from typing import Any
 from edgekit import _requirement, cache, registry
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
-from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError, nearest
+from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Part, Reference
-from edgekit.pipeline import recipe_passes
+from edgekit.pipeline import blame, recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate
+from edgekit.pipeline.sizes import known_sizes
 from edgekit.pipeline.source import LIVE, reference, source_for
+from edgekit.pipeline.stopwatch import Stopwatch
 from edgekit.plugin import Built, Pass, Payload, Source
 from edgekit.progress import Progress
+from edgekit.runner import Program
+from edgekit.spec import TensorSpec
 
 OURS = Path(__file__).parent.parent
 HEAVY_ROOMS = ("frameworks", "passes", "sources")
@@ -34,27 +38,52 @@ HEAVY_ROOMS = ("frameworks", "passes", "sources")
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A candidate's payload as the cache holds it, and the typed model it was compiled from."""
+class CompiledPart:
+    """One part of a candidate as the cache holds it."""
 
-    model: Model
+    part: Part
+    """The part as it was compiled."""
     built: Built
     folder: Path
     key: str
 
     @property
-    def part(self) -> Part:
-        """Return the part as it was compiled."""
-        return self.built.part or self.model.part
-
-    @property
     def payload(self) -> Payload:
         return Payload(self.folder, self.built.files, self.part, self.built.options)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A candidate's compiled parts, and the typed model that they were compiled from."""
+
+    model: Model
+    """Its parts may be in different folders; each is compiled already."""
+    parts: tuple[CompiledPart, ...]
+    key: str
+
+    @property
+    def program(self) -> Program:
+        return Program(tuple(each.payload for each in self.parts), self.model.states)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample is prepared for, as they were compiled."""
+        return self.parts[0].part.fed
+
+    @property
+    def portable(self) -> bool:
+        return any(each.built.portable for each in self.parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the notes of all parts, each once."""
+        return tuple(dict.fromkeys(note for each in self.parts for note in each.built.notes))
 
     @property
     def size_mb(self) -> float:
         """Size of the payload, in MB of 10^6 bytes."""
-        return sum((self.folder / name).stat().st_size for name in self.built.files) / 1e6
+        files = [each.folder / name for each in self.parts for name in each.built.files]
+        return sum(file.stat().st_size for file in files) / 1e6
 
 
 class Builder(contextlib.ExitStack):
@@ -65,8 +94,11 @@ class Builder(contextlib.ExitStack):
         self.plan = plan
         self.progress = progress
         self.module = module
+        self.repairing = Stopwatch(plan.project.repair_seconds)
         self._loaded: Model | None = None
         self._passing: dict[str, Path] = {}
+        self.part_feeds: dict[str, Mapping[str, Feeds]] = {}
+        """The calibration feeds of each part, by the backend that they were recorded with."""
 
     @functools.cached_property
     def reference(self) -> Reference:
@@ -121,22 +153,12 @@ class Builder(contextlib.ExitStack):
     def exported(self) -> Model:
         """Return the model's graph in full precision, its free sizes fixed as planned."""
         if self.source_key is None:
-            return self._known_sizes(self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
+            return known_sizes(self.plan, self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
         key = {**self.source_key, "config": self.export_config}
         kind = registry.pass_type("export")
-        return self._known_sizes(self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work)))
-
-    def _known_sizes(self, model: Model) -> Model:
-        """Raise UsageError for a size that the user names and neither the graph nor the target has."""
-        sizes = model.input_hints.free_sizes
-        known = {*(sizes or ()), *self.plan.target.shapes}
-        for name in self.plan.project.shapes:
-            if sizes is not None and name not in known:
-                raise UsageError(
-                    f"the model has no free size '{name}'.{nearest(name, known)}",
-                    hint=f"its free sizes: {', '.join(sizes) or 'none, every size is fixed'}",
-                )
-        return model
+        return known_sizes(
+            self.plan, self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work))
+        )
 
     def export(self, model: Model, work: Path) -> Model:
         """Export a loaded model, or what passes made of it, into `work`."""
@@ -163,7 +185,7 @@ class Builder(contextlib.ExitStack):
 
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
                 title = f"{instance.name} ({candidate.recipe.name})"
-                with self.progress.step(title) as tick, blamed(instance.name):
+                with self.progress.step(title) as tick, blame.blamed_pass(instance.name):
                     shown = None if given is None else given.with_progress(lambda word: tick(0, word))
                     return instance.apply(start, shown, work)  # type: ignore[no-any-return]
 
@@ -172,17 +194,42 @@ class Builder(contextlib.ExitStack):
             model = replace(changed, task=model.task, steps=(*model.steps, *changed.steps[len(start.steps) :]))
         return model
 
-    def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | None) -> Compiled:
-        """Apply the candidate's passes on graphs to `model` and compile the result.
+    def build(self, model: Model, candidate: PlannedCandidate, feeds: Feeds | Mapping[str, Feeds] | None) -> Compiled:
+        """Apply the candidate's passes on graphs to each part of `model` and compile the results.
 
-        Raises UnsupportedError, with every problem, or BuildError.
+        `feeds` are those of the only part, or of each part by its name. Raises UnsupportedError, with every problem, or
+        BuildError.
         """
-        return self.compiled(self.with_passes(model, candidate, feeds), candidate)
+        several = len(model.parts) > 1
+        changed = []
+        for part in model.parts:
+            own = feeds.get(part.name) if isinstance(feeds, Mapping) else feeds
+            typed = self.with_passes(model.only(part.name), candidate, own)
+            # A pass need not know of states: it describes the tensors of its graph.
+            stateful = replace(typed.part, name=part.name, reads=part.reads, writes=part.writes)
+            changed.append(replace(typed, parts=(stateful,), states=model.only(part.name).states))
+        parts = tuple(self.compiled(each, candidate) for each in changed)
+        if several and any(part.built.portable for part in parts):
+            raise UnsupportedError(
+                f"'{candidate.backend}' compiles on the device, and edgekit finishes only models of one graph there.",
+                hint="export it on the device itself, or choose another backend (see `edgekit plugins`)",
+            )
+        typed = replace(changed[0], parts=tuple(each.part for each in changed), states=model.states)
+        if not several:
+            return Compiled(typed, parts, parts[0].key)
+        steps = [
+            replace(step, config={**step.config, "part": each.part.name})
+            for each in changed
+            for step in each.steps[len(model.steps) :]
+        ]
+        typed = replace(typed, steps=(*model.steps, *steps))
+        return Compiled(typed, parts, digest_of([part.key for part in parts]))
 
-    def compiled(self, model: Model, candidate: PlannedCandidate) -> Compiled:
-        """Compile a typed model with the candidate's backend. Raises UnsupportedError or BuildError."""
+    def compiled(self, model: Model, candidate: PlannedCandidate) -> CompiledPart:
+        """Compile a typed model of one part with the candidate's backend. Raises UnsupportedError or BuildError."""
         backend, target = registry.backend(candidate.backend), self.plan.target
-        support = backend.supports(model, target)
+        with blame.blamed(candidate.backend, "to check the model"):
+            support = backend.supports(model, target)
         if not support.ok:
             raise UnsupportedError(
                 "; ".join(support.problems),
@@ -202,7 +249,8 @@ class Builder(contextlib.ExitStack):
 
         def make(work: Path) -> Path | None:
             (work / "payload").mkdir()
-            with self.progress.step(f"building {candidate.name}"):
+            title = f"building {candidate.name}"
+            with self.progress.step(title), blame.blamed(candidate.backend, blame.BUILDING):
                 built = backend.build(model, target, options, work / "payload")
             (work / "built.json").write_text(json.dumps(built.to_dict()))
             if built.cacheable:
@@ -212,7 +260,7 @@ class Builder(contextlib.ExitStack):
 
         folder = self._passing.get(key) or cache.fetch(key, "build", make)[0]
         built = Built.from_dict(json.loads((folder / "built.json").read_text()), "built.json")
-        return Compiled(model, built, folder / "payload", key)
+        return CompiledPart(built.part or model.part, built, folder / "payload", key)
 
     def cached_step(self, step: str, key: Mapping[str, Any], kind: type, make: Callable[[Path], None]) -> Path:
         """Return the folder that `make` filled for this key, now or before, by the same code with the same packages."""
@@ -227,25 +275,6 @@ class Builder(contextlib.ExitStack):
             make(work / "model").save()
 
         return Model.load(self.cached_step(step, key, kind, fill) / "model")
-
-
-@contextlib.contextmanager
-def blamed(name: str) -> Iterator[None]:
-    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
-    trace.
-    """
-    try:
-        yield
-    except EdgekitError:
-        raise
-    except Exception as error:
-        owner = registry.distribution("pass", name)
-        if owner.split()[0] == "edgekit":
-            raise
-        raise BuildError(
-            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
-            hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
-        ) from error
 
 
 def made_by(kind: type) -> Mapping[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from edgekit import cache
 from edgekit._record import digest_of
+from edgekit.evaluation.activation import with_observed_activation
+from edgekit.evaluation.class_order import ordered
 from edgekit.evaluation.dataset import Evaluation, prepare
 from edgekit.evaluation.reference_outputs import VERSION, ReferenceOutputs, record
 from edgekit.model import Model
@@ -35,7 +37,9 @@ class Export:
         """Export the original's graph, bind the data to its task, and run the original once on every sample."""
         model = builder.exported()
         evaluation = prepare(plan.project, model)
-        return cls(plan, builder, model, evaluation, _reference(builder, model, evaluation))
+        reference = _reference(builder, model, evaluation)
+        evaluation = ordered(with_observed_activation(evaluation, reference, model), reference, model)
+        return cls(plan, builder, model, evaluation, reference)
 
     @property
     def progress(self) -> Progress:

@@ -8,7 +8,7 @@ the two, and the fastest enters the contest under a name of its own, where the g
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,11 @@ from edgekit.pipeline.repair import before, excluding
 from edgekit.plugin import LayerMap, LayerTime, Mixable
 from edgekit.recipe.recipe import PassConfig
 from edgekit.result.report import LayerChoice, Mixed, MixedTrial
+from edgekit.runner import Fed
 from edgekit.target import host
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 SUFFIX = "-mixed"
 
@@ -65,9 +66,9 @@ def add_mixes(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCand
 
     Nothing is added where the project wants no mixes, or nothing can be measured that counts for the target.
     """
-    if not wanted(export.plan):
+    if not wanted(export.plan) or len(export.model.parts) > 1:
         return list(built)
-    feeds, _ = bench_inputs.feeds(export, [candidate.compiled.part.inputs for candidate in built])
+    feeds, _ = bench_inputs.feeds(export, [candidate.compiled.inputs for candidate in built])
     profiled = [(pair, times) for pair in pairs(built) if (times := _times(export, pair, feeds))]
     best = min((times.pure_ms for _, times in profiled), default=0.0)
     records: dict[str, Mixed] = {}
@@ -114,12 +115,12 @@ def _mixable(planned: PlannedCandidate) -> PassConfig | None:
     return next((step for step in steps if issubclass(registry.pass_type(step.name), Mixable)), None)
 
 
-def _times(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> Times | None:
+def _times(export: Export, pair: _Pair, feeds: Fed) -> Times | None:
     """Profile both of a pair; None where there is one layer only, or a runtime gives no layer times."""
-    layer_map = _layer_map(export, pair)
-    if len(layer_map.layers) < 2:
-        return None
     try:
+        layer_map = _layer_map(export, pair)
+        if len(layer_map.layers) < 2:
+            return None
         in_float, in_int8 = _profiles(export, pair, feeds)
     except EdgekitError as fault:  # what cannot be profiled is still measured and judged as a whole
         export.progress.note(f"{pair.quantized.name}: no layer times: {fault.message}")
@@ -142,7 +143,7 @@ def _layer_map(export: Export, pair: _Pair) -> LayerMap:
     return LayerMap.from_dict(json.loads((folder / "layer_map.json").read_text()))
 
 
-def _profiles(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> tuple[tuple[LayerTime, ...], ...]:
+def _profiles(export: Export, pair: _Pair, feeds: Fed) -> tuple[tuple[LayerTime, ...], ...]:
     """Return the least time of each kernel of both over a few profiles, interleaved in processes of their own.
 
     They are kept as a step: an export that is killed and resumed proposes the same.
@@ -163,7 +164,7 @@ def _profiles(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> t
             workers, taken = (first, second), ([], [])  # type: tuple[bench.Worker, ...], tuple[list[Any], ...]
             with export.progress.step(title, len(both) * ROUNDS) as tick:
                 for worker, candidate in zip(workers, both, strict=True):
-                    worker.open(candidate.compiled.payload, feeds)
+                    worker.open(candidate.compiled.program, feeds)
                     worker.pause()
                 for _ in range(ROUNDS):
                     for worker, profiles in zip(workers, taken, strict=True):
@@ -179,16 +180,14 @@ def _profiles(export: Export, pair: _Pair, feeds: Mapping[str, np.ndarray]) -> t
     return tuple(tuple(LayerTime.from_dict(kernel) for kernel in profile) for profile in profiles)
 
 
-def _contest(
-    export: Export, pair: _Pair, times: Times, feeds: Mapping[str, np.ndarray]
-) -> tuple[Mixed, PlannedCandidate | None]:
+def _contest(export: Export, pair: _Pair, times: Times, feeds: Fed) -> tuple[Mixed, PlannedCandidate | None]:
     """Build what is proposed and measure it beside both pure models; return the fastest where it beats them."""
     mixes = _built_mixes(export, pair, times)
     if not mixes:
         return _nothing(pair, times, "no mix promises to be faster than both"), None
     entries = [candidate.entry(candidate.name, feeds) for candidate in (pair.in_float, pair.quantized)]
     entries += [
-        bench.Entry(f"{mix.name}, {place}", mix.backend, compiled.payload, feeds)
+        bench.Entry(f"{mix.name}, {place}", mix.backend, compiled.program, feeds)
         for place, (mix, compiled) in enumerate(mixes.values())
     ]
     p50_ms = [_p50_ms(outcome) for outcome in bench.benchmark(entries, TRIAL, export.progress)]

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from edgekit import catalog, data, registry
 from edgekit.errors import EnvironmentFault, UsageError
+from edgekit.evaluation import data_check, unused_options
+from edgekit.model import Reference
 from edgekit.pipeline import baselines, pass_defaults, recipe_passes
-from edgekit.pipeline.feasibility import problems, refuse
+from edgekit.pipeline.feasibility import has_data, problems, refuse
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.project import Project
@@ -30,6 +32,8 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     """
     for ref in filter(None, (project.data, project.calibration, project.train)):
         data.check(ref)
+    if not has_data(project):
+        unused_options.refuse_without_data(project)
     target = catalog.target(project.target)
     source = None if live else source_for(reference(project))
     start = "torch" if source is None else source.gives
@@ -39,6 +43,7 @@ def plan(project: Project, *, live: bool = False) -> Plan:
     plan = Plan(project, target, source.scheme if source else LIVE, candidates, _shapes(project, target), mismatches)
     if not plan.possible:
         refuse(plan)
+    data_check.check_data(project, source, reference(project) if source else Reference(LIVE))
     if project.search and mismatches and project.objective != "size":
         raise UsageError(
             f"a search needs measurements, and this machine is not '{target.name}': {'; '.join(mismatches)}.",

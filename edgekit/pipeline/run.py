@@ -15,7 +15,17 @@ from typing import Any
 from edgekit import bench, cache
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import Bundle
-from edgekit.pipeline import bench_inputs, candidates, mixed_precision, search, selection, tuning, write_bundle
+from edgekit.evaluation import data_check
+from edgekit.pipeline import (
+    bench_inputs,
+    bundle_samples,
+    candidates,
+    mixed_precision,
+    search,
+    selection,
+    tuning,
+    write_bundle,
+)
 from edgekit.pipeline.builder import Builder
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
@@ -43,22 +53,28 @@ def run(project: Project, *, force: bool = False, progress: Progress | None = No
     output = Path(project.output or default_output(project))
     staging.check(output, force=force)
     planned = plan(project, live=module is not None)
-    with cache.disk_faults(output, "the export"), Builder(planned, progress, module) as builder:
-        export = Export.start(planned, builder)
-        built, lost = candidates.build_all(export)
-        built = mixed_precision.add_mixes(export, built)
-        built = search.add_trials(export, built)
-        built = measure(export, built)
-        reported, winner = selection.select(planned, built)
-        if winner is not None:
-            tuned, tried = tuning.tune(export, winner)
-            reported = [selection.with_tuning(c, tuned, tried) if c.status == "shipped" else c for c in reported]
-            built, winner = [tuned if candidate is winner else candidate for candidate in built], tuned
-        report = write_bundle.report(export, (*reported, *lost))
-        if winner is None:
-            write_bundle.fail(report, output, planned)
-        bundle = write_bundle.write(export, output, report, winner, built, force=force)
+    data_check.check_metric_code(project)
+    with cache.disk_faults(output, "the export"), cache.in_use(), Builder(planned, progress, module) as builder:
+        bundle = ship(Export.start(planned, builder), output, force=force)
     return Result(bundle.report(), bundle)
+
+
+def ship(export: Export, output: Path, *, force: bool = False) -> Bundle:
+    """Build, judge and measure every candidate, and write the bundle of the best. Raises what `run` raises."""
+    bundle_samples.check(export)
+    built, lost = candidates.build_all(export)
+    built = mixed_precision.add_mixes(export, built)
+    built = search.add_trials(export, built)
+    built = measure(export, built)
+    reported, winner = selection.select(export.plan, built)
+    if winner is not None:
+        tuned, tried = tuning.tune(export, winner)
+        reported = [selection.with_tuning(c, tuned, tried) if c.status == "shipped" else c for c in reported]
+        built, winner = [tuned if candidate is winner else candidate for candidate in built], tuned
+    report = write_bundle.report(export, (*reported, *lost))
+    if winner is None:
+        write_bundle.fail(report, output, export.plan)
+    return write_bundle.write(export, output, report, winner, built, force=force)
 
 
 def default_output(project: Project) -> str:
@@ -71,9 +87,9 @@ def default_output(project: Project) -> str:
 def measure(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandidate]:
     """Time every built candidate interleaved, those that failed the gate too: the user sees what the gate costs."""
     project = export.plan.project
-    if export.plan.mismatches or not project.bench or any(candidate.compiled.built.portable for candidate in built):
+    if export.plan.mismatches or not project.bench or any(candidate.compiled.portable for candidate in built):
         return list(built)  # beside what runs only once it is finished, nothing can be compared
-    feeds, batch = bench_inputs.feeds(export, [candidate.compiled.part.inputs for candidate in built])
+    feeds, batch = bench_inputs.feeds(export, [candidate.compiled.inputs for candidate in built])
     entries = [candidate.entry(candidate.name, feeds, batch) for candidate in built]
     outcomes = bench.benchmark(entries, bench_inputs.settings(project.bench_seconds), export.progress)
     return [

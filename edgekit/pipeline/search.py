@@ -67,7 +67,7 @@ class Search:
                 ["search", VERSION, self.space.to_dict(), self.baseline.compiled.key, project.seed, project.objective],
                 [export.model.digest, export.reference.digest, export.evaluation.samples.digest],
                 [plan.latency_budget_ms, plan.size_budget_mb, plan.memory_budget_mb],
-                [project.max_drop, project.min_agreement, plan.target.to_dict()],
+                [project.allowed_drop, project.min_agreement, plan.target.to_dict()],
                 [data.digest for data in (export.evaluation.feeds, export.evaluation.training) if data is not None],
                 {backend: dict(registry.backend(backend).probe().versions) for backend in self.space.recipes},
                 {name: made_by(registry.pass_type(name)) for name in self.space.passes},
@@ -90,7 +90,7 @@ class Search:
             over = [excess.share for excess in excesses(plan, candidate.compiled.size_mb, None)]
             value = goal.cost(candidate)
             return (BAD if value is None or missed else value), [missed, max(over, default=0.0)]
-        inputs = [candidate.compiled.part.inputs, self.baseline.compiled.part.inputs]
+        inputs = [candidate.compiled.inputs, self.baseline.compiled.inputs]
         feeds, batch = bench_inputs.feeds(self.export, inputs)
         entries = [self.baseline.entry("baseline", feeds, batch), candidate.entry("trial", feeds, batch)]
         baseline, trial = bench.benchmark(entries, TRIAL)
@@ -118,6 +118,10 @@ def add_trials(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCan
 
 def search(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandidate]:
     """Run the trials that are left of those asked for, and return the best that keep the gate and the budgets."""
+    if len(export.model.parts) > 1:
+        raise UnsupportedError(
+            "a search works on models of one graph; this one has several.", hint="leave out --search"
+        )
     calibration = export.evaluation.calibration
     baseline = next((candidate for candidate in built if candidate.quality.ok), built[0])
     space = search_space.space(export.plan, 0 if calibration is None else len(calibration))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgekit import embedded, registry
 from edgekit.errors import UsageError, nearest
 from edgekit.model import Reference
@@ -37,10 +39,17 @@ def source_for(ref: Reference) -> Source:
         if source.claims(ref.ref):
             source.check(ref)
             return source
-    is_path = ref.ref.startswith((".", "/", "~")) or "/" in ref.ref
+    from edgekit.sources import other_formats
+
+    if error := other_formats.explained(ref.ref):
+        raise error
+    if Path(ref.ref).is_file():
+        message = f"the file '{ref.ref}' is not a model of a known kind."
+    elif ref.ref.startswith((".", "/", "~")) or "/" in ref.ref:
+        message = f"the folder or file '{ref.ref}' does not exist."
+    else:
+        message = f"'{ref.ref}' is not a model that edgekit can find.{nearest(ref.ref, embedded.names())}"
     raise UsageError(
-        f"the folder or file '{ref.ref}' does not exist."
-        if is_path
-        else f"'{ref.ref}' is not a model that edgekit can find.{nearest(ref.ref, embedded.names())}",
+        message,
         hint="give a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.bench.percentile import PER_MILLE
-from edgekit.errors import UsageError
+from edgekit.report import plot
 from edgekit.result.latency_block import SHARES, LatencyBlock
 from edgekit.result.measurement import Measurement
 
@@ -118,7 +118,10 @@ def latencies(measured: Measurement, folder: Path | None = None) -> Latencies | 
 
     Raw latencies are read from `folder` and used where there are as many as in the blocks.
     """
-    raw_ms = _raw_ms(folder / measured.raw_file) if folder is not None and measured.raw_file else None
+    import numpy as np
+
+    raw = plot.read_latencies(folder, measured.raw_file)
+    raw_ms = np.array(raw) if raw else None
     if raw_ms is not None and len(raw_ms) == sum(block.count for block in measured.turns):
         return of_raw(raw_ms, measured.turns)
     if measured.turns:
@@ -177,15 +180,3 @@ def _series(
     order = np.argsort(flat, kind="stable")
     block = np.repeat(np.arange(len(values)), [len(part) for part in values])
     return Latencies(flat[order], np.concatenate(weights)[order], block[order], cycles, counts, seconds)
-
-
-def _raw_ms(path: Path) -> np.ndarray | None:
-    """Return raw latencies in ms from a file of nanoseconds, one a line; None without a file."""
-    import numpy as np
-
-    if not path.is_file():
-        return None
-    try:
-        return np.array(path.read_text().split(), dtype=np.int64) / 1e6
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the latencies in '{path}': {error}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit._files import replacing
+from edgekit._text import visible
 from edgekit.errors import UsageError, nearest
 from edgekit.result.report import Report
 
@@ -38,7 +39,7 @@ def write(report: Report, path: Path, *, folder: Path | None = None) -> None:
         if path.suffix == ".json":
             report.save(file)
         else:
-            file.write_text(_render(report, path.suffix, folder), encoding="utf-8")
+            file.write_text(visible(_render(report, path.suffix, folder)), encoding="utf-8")
 
 
 def _render(report: Report, suffix: str, folder: Path | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from edgekit.report import figures
 from edgekit.result.report import LayerChoice, Report
 
@@ -25,7 +27,7 @@ def repairs(report: Report) -> list[tuple[str, list[tuple[str, str, str, str]]]]
         rows = tuple(
             (
                 "float" if place < repair.layers_in_float else "int8",
-                f"{cost.rel_l2:.1e}",
+                f"{cost.rel_l2:.1e}" if math.isfinite(cost.rel_l2) else "not finite",
                 cost.kind,
                 figures.clean(cost.name),
             )

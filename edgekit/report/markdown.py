@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgekit.report import candidates, conditions, figures, layers, noise
+from edgekit._text import visible
+from edgekit.report import candidates, conditions, figures, layers, noise, provenance
 from edgekit.result.report import Report
 
 
@@ -20,12 +21,7 @@ def render(report: Report) -> str:
         summary += [("objective", figures.objective(report))] if report.objective != "latency" else []
         summary += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
-            summary += [("quality", figures.quality(chosen.quality)), ("outputs", figures.differences(chosen.quality))]
-            summary += [
-                ("check", ("passed: " if check.passed else "FAILED: ") + check.meaning)
-                for check in chosen.quality.checks
-            ]
-            summary += [("note", note) for note in chosen.quality.notes]
+            summary += figures.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
         summary += [("options", options)] if (options := candidates.options(chosen)) else []
@@ -50,20 +46,20 @@ def render(report: Report) -> str:
         how = (report.shipped or measured[0]).measurement or measured[0].measurement
         blocks += ["## Measurement", items([("how", figures.measurement(how)), *lines] if how else lines)]
     for title, entries in (
-        ("Environment", figures.environment(report.environment)),
-        ("Data", figures.facts(report)),
-        ("Lineage", figures.lineage(report)),
+        ("Environment", provenance.environment(report.environment)),
+        ("Data", provenance.facts(report)),
+        ("Lineage", provenance.lineage(report)),
     ):
         if entries:
             blocks += [f"## {title}", items(entries)]
     if report.notes:
         blocks += ["## Notes", "\n".join(f"- {escape(note)}" for note in report.notes)]
-    return "\n\n".join(blocks) + "\n"
+    return visible("\n\n".join(blocks) + "\n")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
     """Return a table; columns named in `numbers` are aligned to the right."""
-    lines = ["| " + " | ".join(header) + " |"]
+    lines = ["| " + " | ".join(map(escape, header)) + " |"]
     lines.append("|" + "|".join(" ---: " if name in numbers else " --- " for name in header) + "|")
     lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit._reading import guard, inside, read_text
+from edgekit.errors import UsageError
+
 BINS = 80
 HEIGHT = 44
 """Pixels of a histogram."""
@@ -201,7 +204,9 @@ def _down(y: float) -> float:
 
 def place(value: float, low: float, high: float) -> float:
     """Return the place of a value on the axis, 0 to 1: logarithmic, so that 0.2 ms and 20 ms can both be read."""
-    return math.log(value / low) / math.log(high / low) if high > low > 0 else 0.5
+    if not (high > low > 0 and value > 0):
+        return 0.5
+    return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -235,11 +240,23 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def read_latencies(folder: Path | None, file: str | None) -> list[float]:
-    """Return raw latencies in ms from a file of nanoseconds, .npy or a number a line; empty where there is none."""
-    if folder is None or not file or not (path := folder / file).is_file():
+    """Return raw latencies in ms from a report's file of nanoseconds, .npy or a number a line; empty where there is
+    none. Raises UsageError for one that is damaged or outside the report's folder.
+    """
+    if folder is None or not file:
         return []
+    hint = "give a report with the latencies that were written with it"
+    if not inside(folder, file):
+        raise UsageError(f"the latencies '{file}' are not in the report's folder '{folder}'.", hint=hint)
+    path = folder / file
+    with guard(f"the latencies in '{file[:100]}'", hint=hint):
+        if not path.exists():
+            return []
     if path.suffix == ".npy":
         import numpy as np
 
-        return [float(value) for value in np.load(path, allow_pickle=False) / 1e6]
-    return [float(line) / 1e6 for line in path.read_text().split()]
+        with guard(f"the latencies in '{path}'", hint=hint):
+            return [float(value) for value in np.load(path, allow_pickle=False) / 1e6]
+    text = read_text(path, "the latencies", hint=hint)
+    with guard(f"the latencies in '{path}'", hint=hint):
+        return [int(line) / 1e6 for line in text.split()]

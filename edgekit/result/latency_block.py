@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekit._record import Record
 from edgekit.errors import UsageError
+from edgekit.result import bounds
 
 SHARES = (
     *(0.05, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.05, 0.03, 0.02, 0.02, 0.03, 0.02, 0.01, 0.01),
@@ -49,10 +50,13 @@ class LatencyBlock(Record):
         return super().from_dict(data, where)
 
     def __post_init__(self) -> None:
+        bounds.check("a block's count", (self.count,), least=1)
+        bounds.check("a latency", (self.seconds, *self.latencies_ms, *self.p50_ms, *self.p90_ms), above=True)
         if len(self.latencies_ms) != min(self.count, len(SHARES)):
             raise UsageError(
                 f"a block of {self.count} latencies keeps {min(self.count, len(SHARES))} numbers, "
-                f"found {len(self.latencies_ms)}."
+                f"found {len(self.latencies_ms)}.",
+                hint="measure it again: the file was changed",
             )
 
 
@@ -63,4 +67,6 @@ def _numbers(line: str, where: str) -> list[float]:
     try:
         return [float(word) for word in line.split()]
     except ValueError as error:
-        raise UsageError(f"{where}: '{line[:40]}' is not a line of numbers.") from error
+        raise UsageError(
+            f"{where}: '{line[:40]}' is not a line of numbers.", hint="measure it again: the file was changed"
+        ) from error

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
+from edgekit.result import bounds
 from edgekit.result.data_sources import DataSources
-from edgekit.result.measurement import Measurement
+from edgekit.result.measurement import Measurement, Speed
+from edgekit.result.quality import OutputDeviation, ScoreShift
 from edgekit.target.host import Host
 
 SCHEMA = 1
@@ -57,7 +60,7 @@ class Quality(Record):
     max_abs: float
     rel_l2: float
     cosine: float
-    """The least cosine over samples."""
+    """The least cosine over samples, of the worst output or group of channels."""
     agreement: float | None
     """Share of samples with the same top-1 answer; None for a task without one."""
     metric: str | None = None
@@ -69,6 +72,25 @@ class Quality(Record):
     notes: tuple[str, ...] = ()
     reference: str = ""
     """The framework that computed the original's outputs: `torch 2.13.0`."""
+    worst: str = ""
+    """The output, or the group of channels, that `cosine` is of; empty where it is of all outputs together."""
+    outputs: tuple[OutputDeviation, ...] = ()
+    """Each output, and each group of channels whose magnitudes differ."""
+    unjudged: tuple[str, ...] = ()
+    """Outputs that hold no answers, so that neither the metric nor the agreement judges them."""
+    scores: tuple[ScoreShift, ...] = ()
+    """How the scores moved, where outputs hold any."""
+    pooled: float | None = None
+    """The relative L2 difference over all outputs together; None in reports of older versions, where `rel_l2` is it."""
+    arithmetic: str = ""
+    """How the outputs were computed where it was not done as on the target; empty where it was."""
+
+    @property
+    def furthest(self) -> str:
+        """Return the name of the output, or the group of channels, that `rel_l2` is of, where it is one of several."""
+        if len(self.outputs) < 2:
+            return ""
+        return max(self.outputs, key=lambda part: part.rel_l2).name
 
     @property
     def ok(self) -> bool:
@@ -93,6 +115,8 @@ class Repair(Record):
     layers_in_float: int
     """How many of them, from the first on, had to stay in float; 0 where no number was enough."""
     attempts: tuple[Attempt, ...]
+    stopped: str = ""
+    """Where the limit of time ended the repair: what would have been tried next."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +180,8 @@ class Tuning(Record):
     variants: tuple[Variant, ...]
     before: Measurement
     """With the default options, in one run with the other candidates: ratios to those are computed from it."""
+    noise: tuple[str, ...] = ()
+    """What disturbed the machine while options were compared."""
 
     @property
     def taken(self) -> Variant | None:
@@ -199,8 +225,13 @@ class Candidate(Record):
     """Of the shipped candidate, where its backend offers other options."""
     front: bool = False
     """On the Pareto front of latency, size, memory and lost quality: no other measured candidate beats it in all."""
+    behind: Speed | None = None
+    """How many times as fast the shipped one is, before it was tuned; None where the two were not measured together."""
     mixed: Mixed | None = None
     """Of a quantized candidate whose layers were timed in float too, and of the mix of the two."""
+
+    def __post_init__(self) -> None:
+        bounds.check("the size in MB", (self.size_mb,))
 
 
 @dataclass(frozen=True)
@@ -222,6 +253,8 @@ class Report(Record):
     data: DataSources = field(default_factory=DataSources)
     lineage: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    noisy: bool = False
+    """Whether other work disturbed the measurements that the report compares."""
     failures: tuple[str, ...] = ()
     """Gates and budgets that were missed; empty where there are none."""
     schema: int = SCHEMA
@@ -245,20 +278,19 @@ class Report(Record):
         """Return the report of a file, or of a bundle's folder. Raises UsageError for what is not a report."""
         if path.is_dir():
             path = path / "report.json"
-        try:
-            data = json.loads(path.read_text())
-        except FileNotFoundError as error:
+        if not path.exists():
             raise UsageError(
                 f"the report '{path}' does not exist.", hint="give a report.json, or the folder of a bundle"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the report '{path}': {error}.") from error
+            )
+        hint = "give a report.json that edgekit wrote, or the folder of a bundle"
+        data = read_json(path, "the report", hint=hint)
         if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
             raise UsageError(
-                f"'{path}' has report schema {data['schema']}, this edgekit reads up to {SCHEMA}.",
+                f"'{path}' has report schema {str(data['schema'])[:20]}, this edgekit reads up to {SCHEMA}.",
                 hint="pip install --upgrade edgekit",
             )
-        return cls.from_dict(data, str(path))
+        with guard(f"the report '{path}'", hint=hint):
+            return cls.from_dict(data, str(path))
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")

@@ -7,12 +7,14 @@ Nothing here imports a framework: a safetensors header is JSON behind an 8-byte 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit._record import digest_of, digest_of_file
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.model import Reference
+from edgekit.model import Outline, Reference
+from edgekit.sources import other_formats
 
 SAFETENSORS = "model.safetensors"
 BIN = "pytorch_model.bin"
@@ -32,20 +34,15 @@ _SETTINGS = (
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+    "generation_config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     SENTENCE_MODULES,
 )
 """Files beside the weights that define what the model computes or how its inputs are made."""
-
-_OTHER_FORMATS = {
-    "*.gguf": "GGUF (llama.cpp)",
-    "tf_model.h5": "TensorFlow",
-    "flax_model.msgpack": "Flax",
-    "*.onnx": "ONNX: pass the .onnx file itself",
-    "*.ckpt": "a training checkpoint: save it with save_pretrained",
-    "adapter_config.json": "an adapter (LoRA): merge it into its base model first",
-}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -55,7 +52,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read '{path}': {error}.", hint="the file may be truncated; copy it again") from error
     if not isinstance(data, dict):
-        raise UsageError(f"'{path}' does not hold a JSON object.")
+        raise UsageError(f"'{path}' does not hold a JSON object.", hint="copy or download the file again")
     return data
 
 
@@ -66,11 +63,13 @@ def check(folder: Path, reference: Reference) -> None:
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise UsageError(
-            f"'{folder}' is not a Hugging Face model: it has no config.json.{_other_format(folder)}",
+        raise other_formats.of_folder(folder) or UsageError(
+            f"'{folder}' is not a Hugging Face model: it has no config.json.",
             hint="pass the folder that holds config.json and the weights, as save_pretrained writes it",
         )
     settings = read_json(config)
+    if error := other_formats.of_folder(folder):
+        raise error
     if (folder / SENTENCE_MODULES).is_file() and "model_type" not in settings:
         raise UsageError(
             f"'{folder}' has its transformer in a subfolder, an old layout of sentence-transformers.",
@@ -90,8 +89,8 @@ def check(folder: Path, reference: Reference) -> None:
         )
     files = weights(folder)
     if not files:
-        raise UsageError(
-            f"'{folder}' has a config.json but no weights.{_other_format(folder)}",
+        raise other_formats.other_weights(folder) or UsageError(
+            f"'{folder}' has a config.json but no weights.",
             hint=f"it should have {SAFETENSORS}, or shards and their index; a partial download or Git LFS lacks them",
         )
     for file in files:
@@ -99,6 +98,47 @@ def check(folder: Path, reference: Reference) -> None:
             check_safetensors(file)
         elif file.stat().st_size < 1024 and file.read_bytes().startswith(b"version https://git-lfs"):
             raise _lfs_pointer(file)
+
+
+_TASKS = {
+    "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
+    "ForTokenClassification": "token-classification",
+    "ForAudioClassification": "audio-classification",
+}
+"""The task of a network by the end of its class's name."""
+
+_TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
+
+
+def outline(folder: Path, reference: Reference) -> Outline:
+    """Return what a checkpoint's config and the names of its files say. Raises UsageError where there is none."""
+    settings = read_json(folder / "config.json")
+    names = settings.get("architectures")
+    network = str(names[0]) if isinstance(names, list) and names else ""
+    task = reference.task or next((task for end, task in _TASKS.items() if network.endswith(end)), None)
+    beside = folder if reference.processor is None else Path(reference.processor)
+    with_text = any((beside / name).is_file() for name in _TEXT_FILES)
+    with_pictures = "image" in _processor_kind(beside)
+    takes: Any = "texts" if with_text and not with_pictures else "pictures" if with_pictures and not with_text else None
+    return Outline(task, takes, _class_names(settings, network))
+
+
+def _processor_kind(folder: Path) -> str:
+    file = folder / "preprocessor_config.json"
+    settings = read_json(file) if file.is_file() else {}
+    return f"{settings.get('image_processor_type', '')} {settings.get('feature_extractor_type', '')}".casefold() + (
+        " image" if "image_mean" in settings else ""
+    )
+
+
+def _class_names(settings: Mapping[str, Any], network: str) -> tuple[str, ...]:
+    """Return the names of a classifier's classes; empty for one of several labels at once, or of numbers."""
+    names = settings.get("id2label")
+    single = settings.get("problem_type") in (None, "single_label_classification")
+    if not isinstance(names, dict) or len(names) < 2 or not single or not network.endswith(tuple(_TASKS)):
+        return ()
+    return tuple(str(names[number]) for number in sorted(names, key=lambda key: int(key) if key.isdigit() else 0))
 
 
 def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -> None:
@@ -111,14 +151,6 @@ def _refuse_code(config: Path, settings: dict[str, Any], reference: Reference) -
             f"'{config}' asks to run the checkpoint's own Python code ({names}), which is not allowed.",
             hint="read that code, then allow it with --trust-remote-code",
         )
-
-
-def _other_format(folder: Path) -> str:
-    for pattern, meaning in _OTHER_FORMATS.items():
-        matches = sorted(folder.glob(pattern))
-        if matches:
-            return f" '{matches[0].name}' is {meaning}."
-    return ""
 
 
 def weights(folder: Path) -> tuple[Path, ...]:
@@ -138,8 +170,13 @@ def weights(folder: Path) -> tuple[Path, ...]:
 def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     mapping = read_json(index).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise UsageError(f"'{index}' does not list any shards.")
+        raise UsageError(f"'{index}' does not list any shards.", hint="copy or download the folder again")
     names = sorted({str(name) for name in mapping.values()})
+    if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+        raise UsageError(
+            f"'{index}' names a shard outside its folder: '{outside[0][:200]}'.",
+            hint="copy the checkpoint again from where it was published; its shards lie beside their index",
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UsageError(

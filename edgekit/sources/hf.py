@@ -8,9 +8,9 @@ from typing import Any
 
 from edgekit import _privacy, embedded
 from edgekit._requirement import require
-from edgekit.errors import UsageError
-from edgekit.model import ASSETS, Examples, Model, Reference
-from edgekit.sources import checkpoint, hub, sentence
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.model import ASSETS, Examples, Model, Outline, Reference
+from edgekit.sources import checkpoint, hub, other_formats, sentence
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
@@ -43,6 +43,14 @@ class HuggingFace:
         checkpoint.check(folder, reference)
         if reference.task in (None, "sentence-similarity"):
             sentence.read_head(folder)
+
+    def outline(self, reference: Reference) -> Outline | None:
+        """Return what the folder's config says; of a model of the hub, where it is in the local cache."""
+        try:
+            folder = self._folder(replace(reference, offline=True))
+        except EdgekitError:
+            return None
+        return checkpoint.outline(folder, reference)
 
     def digest(self, reference: Reference) -> str | None:
         """Return the SHA-256 over the files that define the model; fetches a hub model, imports no framework."""
@@ -79,11 +87,8 @@ class HuggingFace:
         if reference.ref.startswith(hub.SCHEME):
             return hub.folder(reference)
         path = Path(reference.ref)
-        if path.is_file():
-            raise UsageError(
-                f"'{path}' has weights without their network.",
-                hint="pass the folder with its config.json, or package.module:factory that loads them",
-            )
+        if path.is_file() and (error := other_formats.of_file(path)):
+            raise error
         if path.is_dir():
             return path
         if reference.ref in embedded.names():
@@ -96,6 +101,12 @@ class HuggingFace:
 def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) -> TaskConfig:
     from edgekit.sources.transformers_model import labels, problem_type
 
-    base = TaskConfig(task=loaded.task, labels=labels(loaded), output=loaded.output, problem_type=problem_type(loaded))
+    base = TaskConfig(
+        task=loaded.task,
+        labels=labels(loaded),
+        output=loaded.output,
+        problem_type=problem_type(loaded),
+        generation=loaded.generation,
+    )
     processor = Path(reference.processor) if reference.processor else folder
     return with_processor(base, processor, assets, reference, inputs=loaded.inputs, config=loaded.config)

@@ -1,4 +1,4 @@
-"""ONNX files, used as they are: checked and copied, never changed."""
+"""ONNX files: checked and copied; only what no runtime reads is brought into a newer form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Examples, Model, ModelInfo, Reference
-from edgekit.sources import checkpoint
+from edgekit.sources import checkpoint, other_formats
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
@@ -26,7 +26,7 @@ class OnnxFile:
     gives = "onnx"
 
     def claims(self, ref: str) -> bool:
-        return ref.endswith(".onnx")
+        return ref.endswith(".onnx") and "://" not in ref
 
     def check(self, reference: Reference) -> None:
         """Raise UsageError for a missing or empty file, without reading it."""
@@ -38,16 +38,18 @@ class OnnxFile:
             )
         if path.stat().st_size == 0:
             raise UsageError(f"'{path}' is empty.", hint="copy it again")
+        if error := other_formats.of_content(path):
+            raise error
         check_processor(reference)
 
     def digest(self, reference: Reference) -> str | None:
         """Return the SHA-256 over the file, its external data, the processor and the options."""
         require("reading an ONNX file", "onnx")
-        from edgekit.frameworks import onnx_graph, onnx_model
+        from edgekit.frameworks import onnx_external, onnx_graph, onnx_model
 
         path = Path(reference.ref)
         names = onnx_graph.external_files(onnx_model.load(path, weights=False))
-        files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
+        files = [digest_of_file(onnx_external.find(name, path)) for name in names]
         return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
@@ -55,7 +57,7 @@ class OnnxFile:
         self.check(reference)
         _privacy.no_telemetry()
         require("reading an ONNX file", "onnx")
-        from edgekit.frameworks import onnx_graph, onnx_model
+        from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_normal
         from edgekit.sources.onnx_original import open_original
 
         path = Path(reference.ref)
@@ -65,15 +67,26 @@ class OnnxFile:
                 f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
                 hint="export the model again from a valid checkpoint",
             )
-        onnx_model.check(path)
         graph = workdir / onnx_model.GRAPH_FILE
-        onnx_model.copy_graph(path, graph)
+        classes = onnx_classifier.class_names(proto)
+        notes = onnx_classifier.without_zipmap(proto)
+        if onnx_normal.drop_weights_from_inputs(proto) or notes:
+            onnx_model.save(proto, graph)
+        else:
+            onnx_model.copy_graph(path, graph)
+        onnx_model.check(graph, given=path)
+        # After the check: a broken graph would crash onnx's native code.
+        proto, changes = onnx_normal.upgraded(proto)
+        if changes:
+            onnx_model.save(proto, graph)
+            onnx_model.check(graph, given=path)
         part = onnx_model.part_of(proto)
-        _task_config(reference, part.inputs, workdir).save(workdir / ASSETS)
+        _task_config(reference, classes, part.inputs, workdir).save(workdir / ASSETS)
         info = ModelInfo(
             architecture=f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
             parameters=onnx_model.parameter_count(proto),
             opset=onnx_graph.opset(proto),
+            notes=(*notes, *changes),
         )
         original = open_original(graph, proto)
         return Model(
@@ -87,8 +100,10 @@ class OnnxFile:
         )
 
 
-def _task_config(reference: Reference, inputs: tuple[TensorSpec, ...], workdir: Path) -> TaskConfig:
-    base = TaskConfig(task=reference.task or TASK)
+def _task_config(
+    reference: Reference, classes: tuple[str, ...], inputs: tuple[TensorSpec, ...], workdir: Path
+) -> TaskConfig:
+    base = TaskConfig(reference.task or TASK, classes, numbers="names" if classes else None)
     if not reference.processor:
         return base
     return with_processor(base, Path(reference.processor), workdir / ASSETS, reference, inputs=inputs)

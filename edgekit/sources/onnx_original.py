@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import _privacy
 from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError
 from edgekit.frameworks import onnx_graph
+from edgekit.sources.onnx_reference import open_reference
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+BOOL = 9  # onnx.TensorProto.DataType
+
+TRAINING_MODE = 2
+"""The place of Dropout's input that switches it on."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,27 @@ class OnnxOriginal:
 
     session: Any
     framework: str
+    path: Path
+    random: tuple[str, ...] = ()
+    """The operators that may draw random numbers, each with its node."""
+
+    def random_operators(self, feeds: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+        return self.random
+
+    def run_seeded(self, feeds: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """Return the outputs of a new session whose random numbers begin at `seed`, exactly as the file says: fusions
+        remove dropout that is in training mode. A file without operators that draw runs as it is.
+        """
+        if not self.random:
+            return self.run(feeds)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        onnxruntime.set_seed(seed)
+        session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        return replace(self, session=session).run(feeds)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return every output by name. Raises BuildError with the runtime's message."""
@@ -33,12 +61,14 @@ class OnnxOriginal:
 
 
 def open_original(path: Path, proto: Any) -> OnnxOriginal:
-    """Return the file opened in onnxruntime; `proto` is its model, for the names of nodes in errors.
+    """Return the file opened in onnxruntime, or, where that lacks an operator of a small graph, in onnx's reference
+    implementation. `proto` is its model, for the names of nodes in errors.
 
-    Raises UnsupportedError for operators that the runtime lacks.
+    Raises UnsupportedError for operators that both lack.
     """
     _privacy.no_telemetry()
     try:
+        import onnx
         import onnxruntime
     except ImportError as error:
         raise EnvironmentFault("running an ONNX file needs onnxruntime.", hint="pip install onnxruntime") from error
@@ -49,8 +79,36 @@ def open_original(path: Path, proto: Any) -> OnnxOriginal:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        random = _random_operators(proto)
+        if not random and (session := open_reference(path, proto)) is not None:
+            return OnnxOriginal(session, f"onnx {onnx.__version__}, its reference implementation", path)
         raise _refusal(error, proto, onnxruntime.__version__) from error
-    return OnnxOriginal(session, f"onnxruntime {onnxruntime.__version__}, the file as it is")
+    framework = f"onnxruntime {onnxruntime.__version__}, the file as it is"
+    return OnnxOriginal(session, framework, path, _random_operators(proto))
+
+
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+
+
+def _random_operators(proto: Any) -> tuple[str, ...]:
+    """Return each operator of the graph that draws random numbers, with its node."""
+    off = {
+        tensor.name
+        for graph in onnx_graph.graphs(proto.graph)
+        for tensor in graph.initializer
+        if tensor.data_type == BOOL and not any(tensor.raw_data) and not any(tensor.int32_data)
+    }
+    drawing = []
+    for node in onnx_graph.nodes(proto):
+        trains = (
+            "Dropout" in node.op_type
+            and len(node.input) > TRAINING_MODE
+            and node.input[TRAINING_MODE] not in {"", *off}
+        )
+        if node.op_type in RANDOM or trains:
+            mode = " in training mode" if trains else ""
+            drawing.append(f"{node.op_type}{mode} (node {onnx_graph.name_of(node)})")
+    return tuple(dict.fromkeys(drawing))
 
 
 def _refusal(error: Exception, proto: Any, version: str) -> UnsupportedError:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgekit._reading import guard, read_json
 from edgekit.errors import UsageError
 from edgekit.frameworks.optimum_config import SENTENCE_OUTPUT
 from edgekit.sources import checkpoint
@@ -82,13 +83,13 @@ def read_head(folder: Path) -> Head | None:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    import json
-
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return sorted((dict(entry) for entry in entries), key=lambda entry: int(entry.get("idx", 0)))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot read '{path}': {error}.") from error
+    with guard(f"the list of modules '{path}'", hint="copy the checkpoint again"):
+        modules = [dict(entry) for entry in read_json(path, "the list of modules")]
+        entries = sorted(modules, key=lambda entry: int(entry.get("idx", 0)))
+        for place in (str(entry.get("path", "")) for entry in entries):
+            if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+                raise ValueError(f"it names a module outside its folder: '{place[:100]}'")
+        return entries
 
 
 def _pooling(path: Path) -> tuple[str, ...]:
@@ -112,11 +113,17 @@ def _dense(folder: Path) -> Dense:
     settings = checkpoint.read_json(folder / "config.json")
     activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
     if activation not in _ACTIVATIONS:
-        raise UsageError(f"'{folder}' uses the activation '{activation}', which edgekit does not support.")
+        raise UsageError(
+            f"'{folder}' uses the activation '{activation}', which edgekit does not support.",
+            hint="export the encoder alone with --task feature-extraction",
+        )
     try:
         sizes = int(settings["in_features"]), int(settings["out_features"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"'{folder / 'config.json'}' lacks in_features or out_features.") from error
+        raise UsageError(
+            f"'{folder / 'config.json'}' lacks in_features or out_features.",
+            hint="save it again with sentence-transformers",
+        ) from error
     return Dense(folder, *sizes, bias=bool(settings.get("bias", True)), activation=activation)
 
 
@@ -182,5 +189,7 @@ def _layers(dense: Dense) -> list[Any]:
             state = torch.load(pickle_file, map_location="cpu", weights_only=True)
         linear.load_state_dict({name.removeprefix("linear."): value.float() for name, value in state.items()})
     except (OSError, RuntimeError, AttributeError, ValueError) as error:
-        raise UsageError(f"the dense layer in '{dense.folder}' cannot be read: {error}.") from error
+        raise UsageError(
+            f"the dense layer in '{dense.folder}' cannot be read: {error}.", hint="copy or download the folder again"
+        ) from error
     return [linear, getattr(torch.nn, dense.activation)()]

@@ -15,6 +15,7 @@ from edgekit import _privacy
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Reference
+from edgekit.sources import other_formats
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks.config import TaskConfig
 
@@ -43,6 +44,8 @@ class TorchModule:
     def check(self, reference: Reference) -> None:
         """Raise UsageError for a package that does not exist; the user's code is not run."""
         check_processor(reference)
+        if re.search(r"\.py:", reference.ref) and (error := other_formats.explained(reference.ref)):
+            raise error
         package = reference.ref.partition(":")[0].partition(".")[0]
         with _working_directory_importable():
             if importlib.util.find_spec(package) is None:
@@ -96,7 +99,7 @@ def load_module(module: Any, reference: Reference, workdir: Path, examples: Exam
     feeds = examples() if examples is not None and example_inputs is None and not reference.inputs else None
     with quiet():
         call = describe(module, reference.inputs, example_inputs, feeds)
-    config = TaskConfig(task=reference.task or TASK, output=call.outputs[0] if call.outputs else None)
+    config = TaskConfig(task=reference.task or TASK, output=call.outputs[0] if len(call.outputs) == 1 else None)
     if reference.processor:
         config = with_processor(config, Path(reference.processor), workdir / ASSETS, reference, inputs=call.specs)
     config.save(workdir / ASSETS)
@@ -169,6 +172,7 @@ def _load_transformers(
         output=loaded.output,
         labels=transformers_model.labels(loaded),
         problem_type=transformers_model.problem_type(loaded),
+        generation=loaded.generation,
     )
     if reference.processor:
         processor = Path(reference.processor)

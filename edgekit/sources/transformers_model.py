@@ -14,9 +14,9 @@ from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import optimum_config
 from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
 from edgekit.model import InputHints, ModelInfo, Original, Reference
-from edgekit.sources import checkpoint, sentence, transformers5
+from edgekit.sources import checkpoint, sentence, seq2seq, transformers5
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import ProblemType
+from edgekit.tasks.config import Generation, ProblemType
 
 TENSOR = "tensor"
 """The task of a class that transformers lists for none: its outputs are compared as they are."""
@@ -39,6 +39,8 @@ class Loaded:
     original: Original
     info: ModelInfo
     input_hints: InputHints
+    generation: Generation | None = None
+    """How a decoder's scores become text."""
 
 
 def load(folder: Path, reference: Reference) -> Loaded:
@@ -54,7 +56,7 @@ def load(folder: Path, reference: Reference) -> Loaded:
     module, missing = _weights(folder, config, task, class_name, reference)
     _refuse_missing(folder, missing, task)
     architecture = type(module).__name__
-    loaded = describe(module if head is None else sentence.append(module, head), task, f"'{folder}'")
+    loaded = describe(module if head is None else sentence.append(module, head), task, f"'{folder}'", reference.task)
     trusted = _trusted(folder, config, reference)
     return replace(loaded, info=replace(loaded.info, architecture=architecture, trusted=trusted))
 
@@ -68,12 +70,16 @@ def from_module(module: Any, reference: Reference, examples: Mapping[str, Any] |
             f"'{type(module).__name__}' does not describe how its token vectors are pooled.",
             hint="pass the folder that sentence-transformers saved, or leave --task out to export the token vectors",
         )
-    return describe(module, task, f"'{type(module).__name__}'", examples)
+    return describe(module, task, f"'{type(module).__name__}'", reference.task, examples)
 
 
-def describe(module: Any, task: str, what: str, examples: Mapping[str, Any] | None = None) -> Loaded:
+def describe(
+    module: Any, task: str, what: str, asked: str | None = None, examples: Mapping[str, Any] | None = None
+) -> Loaded:
     """Check the weights and return how the model is exported and run."""
     refuse_non_finite(module, what)
+    if examples is None and seq2seq.is_seq2seq(module.config, task):
+        return _seq2seq(module, asked)
     _require_padding(module, task, what)
     exporter = optimum_config.exporter_config(module, task, examples)
     hints = InputHints(
@@ -109,6 +115,22 @@ def _require_padding(module: Any, task: str, what: str) -> None:
     )
 
 
+def _seq2seq(module: Any, asked: str | None) -> Loaded:
+    """Return how a model of an encoder and a decoder is exported and run."""
+    optimum_config.seq2seq_config(module)
+    return Loaded(
+        module,
+        module.config,
+        seq2seq.task_name(module.config, asked),
+        seq2seq.INPUTS,
+        "logits",
+        seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
+        ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
+        InputHints(vocabulary_size=getattr(module.config, "vocab_size", None)),
+        seq2seq.generation(module),
+    )
+
+
 def _config(folder: Path, reference: Reference) -> Any:
     path = folder / "config.json"
     settings = checkpoint.read_json(path)
@@ -127,10 +149,14 @@ def _config(folder: Path, reference: Reference) -> Any:
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"transformers does not accept '{path}': {first_line(error)}") from error
+        raise UsageError(
+            f"transformers does not accept '{path}': {first_line(error)}",
+            hint="compare it with the config.json of the model's origin, and correct that value",
+        ) from error
     if lost := transformers5.unread(config):
         raise UsageError(
-            f"'{path}' sets '{lost[0]}', which transformers {transformers.__version__} ignores for '{kind}'."
+            f"'{path}' sets '{lost[0]}', which transformers {transformers.__version__} ignores for '{kind}'.",
+            hint="export it with the transformers that wrote it (transformers_version), and give the .onnx file",
         )
     config._name_or_path = str(folder)
     return config

@@ -13,6 +13,21 @@ from pathlib import Path
 from edgekit.errors import UsageError, nearest
 from edgekit.target import host
 
+ALIASES = {
+    "rpi": "raspberry-pi",
+    "raspi": "raspberry-pi",
+    "cpu": "host",
+    "local": "host",
+    "localhost": "host",
+    "gpu": "nvidia-gpu",
+    "cuda": "nvidia-gpu",
+    "geforce": "nvidia-rtx",
+    "orangepi5": "rk3588",
+    "rock5": "rk3588",
+    "snapdragonx": "snapdragon-x-elite",
+}
+"""Other names of built-in targets; a number may follow."""
+
 
 def folders() -> Iterator[tuple[str, Path]]:
     """Yield the folders of the search path, as (why, folder), in order, each folder once."""
@@ -66,7 +81,7 @@ def find(name: str, places: tuple[tuple[str, Path], ...], besides: Path | None =
     others = {other: path for other, path in names(places).items() if other != name}
     looked = ", ".join(f"{folder} ({why})" for why, folder in places)
     raise UsageError(
-        f"unknown target '{name}'.{nearest(name, others)}",
+        f"unknown target '{name}'.{nearest(name, others, ALIASES)}",
         hint=f"list them with `edgekit targets`; searched: {looked}",
     )
 

@@ -124,7 +124,10 @@ def available() -> dict[str, Path]:
 def _read_target(path: Path, seen: tuple[Path, ...]) -> Target:
     chain = (*seen, path)
     if path.resolve() in {other.resolve() for other in seen}:
-        raise UsageError(f"'extends' is circular: {' -> '.join(map(str, chain))}.")
+        raise UsageError(
+            f"'extends' is circular: {' -> '.join(map(str, chain))}.",
+            hint="let one of these files extend a built-in target, or none",
+        )
     data = _toml.read(path, "target file", hint="list targets with `edgekit targets`")
     if data.setdefault("name", path.stem) != path.stem:
         raise UsageError(
@@ -144,7 +147,10 @@ def _parent(name: object, path: Path) -> Path:
     extends one that shadows it.
     """
     if not isinstance(name, str):
-        raise UsageError(f"{path}: extends: expected the name of a target, found {name!r}.")
+        raise UsageError(
+            f"{path}: extends: expected the name of a target, found {name!r}.",
+            hint='write extends = "host"; `edgekit targets` lists the names',
+        )
     if search_path.is_path(name):
         return path.parent / search_path.expanded(name)
     places = tuple(search_path.folders())

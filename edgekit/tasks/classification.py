@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, listed
 from edgekit.tasks import metrics
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
@@ -53,12 +53,20 @@ class Classification(OnePart):
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         assert self.metric is not None
         beyond = [label for label in labels if predictions and label >= len(predictions[0].scores)]  # type: ignore[arg-type]  # predict sets them
+        if beyond and not self.config.numbers and len(self.classes.names) > len(predictions[0].scores):  # type: ignore[arg-type]
+            raise UsageError(
+                f"the model has {len(predictions[0].scores)} classes, and the data {len(self.classes.names)}: "  # type: ignore[arg-type]
+                f"{listed(self.classes.names)}.",
+                hint="leave out the samples of classes that the model was not trained on, or give the model that was",
+            )
         if beyond:
             raise UsageError(
                 f"the data has the label {beyond[0]}, and the model has {len(predictions[0].scores)} classes.",  # type: ignore[arg-type]
-                hint="classes count from 0; name the label column with --label-column",
+                hint="classes count from 0: where they count from 1, name them with --labels 1,2,3; "
+                "the label column is named with --label-column",
             )
-        return metrics.score(self.metric, predictions, labels)
+        positive = 1 if self.config.positive is None else self.classes.index(self.config.positive)
+        return metrics.score(self.metric, predictions, labels, positive=positive)
 
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         """Return the probabilities, float64 [classes]. Raises UsageError for an output of another shape."""
@@ -73,7 +81,7 @@ class Classification(OnePart):
         ):
             raise UsageError(
                 f"an output of shape {list(array.shape)} does not hold scores of classes, which are [1, classes].",
-                hint="name the output that does in the task's record, or use --task tensor",
+                hint="name the output that does with --output-name, or use --task tensor",
             )
         scores = scores.reshape(-1)
         activation = self.config.activation
@@ -116,7 +124,10 @@ class MultiLabel(OnePart):
         return raw
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        raise UsageError("a model of several labels at once has no metric here: its answers are compared.")
+        raise UsageError(
+            "a model of several labels at once has no metric here: its answers are compared.",
+            hint="leave out --metric, or give a function of your own: --metric package.module:function",
+        )
 
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         import numpy as np

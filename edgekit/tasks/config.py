@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit._reading import guard, read_json
 from edgekit._record import Record
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, UsageError
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
+
+LARGEST_EDGE = 1 << 15
+"""Most pixels of a picture's side that a record may ask for."""
+
+MOST_TOKENS = 1 << 31
+
+SEQ2SEQ = ("translation", "summarization", "text2text-generation")
+"""Tasks from text to text, by an encoder and a decoder."""
 
 ProblemType = Literal["multi-label", "regression", "values"]
 """The meaning of a classifier's outputs where they are not one class of several: any number of classes
@@ -40,6 +49,17 @@ class ImageConfig(Record):
     std: tuple[float, ...] | None = None
     layout: Literal["nchw", "nhwc"] = "nchw"
 
+    def __post_init__(self) -> None:
+        for name, sizes in (("size", self.size), ("crop", self.crop)):
+            if sizes is not None and not (len(sizes) in (1, 2) and all(1 <= size <= LARGEST_EDGE for size in sizes)):
+                raise UsageError(f"{name} is not one or two numbers of pixels from 1 to {LARGEST_EDGE}.")
+        if not 0 <= self.resample <= 5:
+            raise UsageError("resample is not the number of a filter, 0 to 5.")
+        channels = 1 if self.channels == "gray" else 3
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) not in (1, channels):
+                raise UsageError(f"{name} is not one number, or one for each of {channels} channels.")
+
 
 @dataclass(frozen=True)
 class TextConfig(Record):
@@ -53,10 +73,24 @@ class TextConfig(Record):
     pad_id: int = 0
     pad_type_id: int = 0
     pad_side: Literal["left", "right"] = "right"
+    vocabulary: str | None = None
+    """The tokenizer file that gives the ids of tokens, where `tokenizer.json` only splits the text."""
+    unknown: str = "<unk>"
+    """The token of what that vocabulary lacks."""
     prefix: str = ""
     """Written before every text: the prompt that a sentence model was trained with."""
     columns: tuple[str, ...] = ()
     """Columns of a table that hold the text, or the two texts of a pair; empty: chosen by their content."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("max_length", self.max_length, 1),
+            ("pad_to", self.pad_to, 1),
+            ("pad_id", self.pad_id, 0),
+            ("pad_type_id", self.pad_type_id, 0),
+        ):
+            if value is not None and not least <= value < MOST_TOKENS:
+                raise UsageError(f"{name} is not a number from {least} to {MOST_TOKENS - 1}.")
 
 
 @dataclass(frozen=True)
@@ -68,6 +102,41 @@ class TabularConfig(Record):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        counts = {len(values) for values in (self.mean, self.std, self.columns or None) if values and len(values) > 1}
+        if len(counts) > 1:
+            raise UsageError("mean, std and columns do not have one number for each column.")
+
+
+@dataclass(frozen=True)
+class Generation(Record):
+    """How a decoder's scores become token ids, by the model's generation_config.json."""
+
+    start: int
+    """The token that the decoder is fed first."""
+    stops: tuple[int, ...] = ()
+    """Tokens that end the text."""
+    max_length: int = 20
+    """The most tokens, the first included."""
+    min_length: int = 0
+    beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: Literal["yes", "no", "never"] = "no"
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    """No group of so many tokens occurs twice; 0 allows it."""
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    """Sequences of tokens that are never completed."""
+    forced_first: int | None = None
+    forced_last: tuple[int, ...] = ()
+    """The token at the greatest length, or one of these."""
+    suppressed: tuple[int, ...] = ()
+    suppressed_first: tuple[int, ...] = ()
+    not_followed: tuple[str, ...] = ()
+    """Settings of generation_config.json that are not among these."""
+    tokenizer: str = TOKENIZER
+    """The file whose vocabulary the ids are of; where it is not that of the source's text, tokens are mapped by it."""
+
 
 @dataclass(frozen=True)
 class TaskConfig(Record):
@@ -76,10 +145,16 @@ class TaskConfig(Record):
     task: str
     labels: tuple[str, ...] = ()
     """Names of the classes, by index."""
+    numbers: Literal["names"] | None = None
+    """`names`: a label that is a number is a class's name, as where classes count from 1; None: it is an index."""
+    order: tuple[str, ...] = ()
+    """What the data calls the classes, by index, where that is neither their names nor their indexes."""
+    positive: str | None = None
+    """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None
     """accuracy, f1, auc, spearman, pearson; None means the task's own."""
     output: str | None = None
-    """The output that holds the answer; None means the first."""
+    """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
@@ -87,6 +162,7 @@ class TaskConfig(Record):
     activation: Literal["logits", "probabilities"] | None = None
     """The form of a classifier's output; None: a single output is a logit, and several are probabilities where they are
     positive and sum to one."""
+    generation: Generation | None = None
     no_preprocessing: str | None = None
     """Why the model's own preprocessing is missing, where it has one without an equivalent here."""
     metric_code: str | None = None
@@ -104,10 +180,9 @@ class TaskConfig(Record):
         path = assets / FILE
         if not path.exists():
             return None
-        try:
-            return cls.from_dict(_current(json.loads(path.read_text())), str(path))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"cannot read '{path}': {error}.") from error
+        data = read_json(path, "the task", fault=ArtifactError)
+        with guard(f"the task '{path}'", fault=ArtifactError):
+            return cls.from_dict(_current(data), str(path))
 
 
 def _current(data: Any) -> Any:

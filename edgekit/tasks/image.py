@@ -111,7 +111,7 @@ class Pictures:
 
     def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]:
         spec = self._spec()
-        field, value = self._find(sample)
+        field, value = self.find(sample)
         if field == spec.name and _is_prepared(value, spec):
             feeds = {spec.name: fit(value, spec)}
         else:
@@ -132,7 +132,8 @@ class Pictures:
         known = ", ".join(map(str, self.inputs))
         raise UsageError(f"the model has no image input '{self.config.input}'.", hint=f"its inputs: {known}")
 
-    def _find(self, sample: Sample) -> tuple[str, Any]:
+    def find(self, sample: Sample) -> tuple[str, Any]:
+        """Return the name and the value of the field with the picture. Raises UsageError where there is none."""
         spec = self._spec()
         for name in (spec.name, *FIELDS):
             if name in sample.fields:

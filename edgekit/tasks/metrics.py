@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 CLASS_METRICS = ("accuracy", "f1", "f1-macro", "auc")
 NUMBER_METRICS = ("spearman", "pearson")
 METRICS = (*CLASS_METRICS, *NUMBER_METRICS)
+ALIASES = {
+    "acc": "accuracy",
+    "top1": "accuracy",
+    "rocauc": "auc",
+    "auroc": "auc",
+    "f1macro": "f1-macro",
+    "macrof1": "f1-macro",
+}
+"""Names of metrics elsewhere."""
 
 
 def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
@@ -28,31 +37,31 @@ def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
     return float(np.mean(np.asarray(values) == np.asarray(labels)))
 
 
-def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary") -> float:
-    """Return F1 = 2 tp / (2 tp + fp + fn) of class 1 (`binary`), or its mean over the classes that occur (`macro`).
+def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary", positive: int = 1) -> float:
+    """Return F1 = 2 tp / (2 tp + fp + fn) of one class (`binary`), or its mean over the classes that occur (`macro`).
 
-    Raises UsageError for `binary` where class 1 is neither among the labels nor predicted.
+    Raises UsageError for `binary` where the class is neither among the labels nor predicted.
     """
     import numpy as np
 
     _same_length(values, labels)
     predicted, actual = np.asarray(values), np.asarray(labels)
-    classes = [1] if average == "binary" else sorted(set(predicted.tolist()) | set(actual.tolist()))
+    classes = [positive] if average == "binary" else sorted(set(predicted.tolist()) | set(actual.tolist()))
     scores = []
     for number in classes:
         hits = int(np.sum((predicted == number) & (actual == number)))
         total = int(np.sum(predicted == number) + np.sum(actual == number))
         if total == 0:
             raise UsageError(
-                "F1 is undefined: no sample is labelled with class 1 and none was predicted as it.",
+                f"F1 is undefined: no sample is labelled with class {positive} and none was predicted as it.",
                 hint="give samples of both classes, or use --metric accuracy",
             )
         scores.append(2 * hits / total)
     return float(np.mean(scores))
 
 
-def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """Return the area under the ROC curve of class 1's scores: the Mann-Whitney statistic of the ranks, ties count
+def auc(scores: Sequence[float], labels: Sequence[int], *, positive: int = 1) -> float:
+    """Return the area under the ROC curve of a class's scores: the Mann-Whitney statistic of the ranks, ties count
     half.
 
     Raises UsageError unless both classes, 0 and 1, are among the labels.
@@ -60,16 +69,16 @@ def auc(scores: Sequence[float], labels: Sequence[int]) -> float:
     import numpy as np
 
     _same_length(scores, labels)
-    positive = np.asarray(labels) == 1
-    count, others = int(positive.sum()), int((~positive).sum())
+    hits = np.asarray(labels) == positive
+    count, others = int(hits.sum()), int((~hits).sum())
     if not count or not others:
-        only = "1" if count else "0"
+        only = positive if count else 1 - positive
         raise UsageError(
             f"AUC is undefined: all {len(labels)} labelled samples are of class {only}.",
             hint="give samples of both classes, or use --metric accuracy",
         )
     ranks = _ranks(np.asarray(scores, dtype=np.float64))
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+    return float((ranks[hits].sum() - count * (count + 1) / 2) / (count * others))
 
 
 def pearson(values: Sequence[float], labels: Sequence[float]) -> float:
@@ -85,8 +94,11 @@ def spearman(values: Sequence[float], labels: Sequence[float]) -> float:
     return _correlation(_ranks(x), _ranks(y))
 
 
-def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-    """Return the value of a metric, by its name. Raises UsageError where it is undefined for these predictions."""
+def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any], *, positive: int = 1) -> float:
+    """Return the value of a metric, by its name; AUC and F1 are of the class `positive`.
+
+    Raises UsageError where it is undefined for these predictions.
+    """
     values = [prediction.value for prediction in predictions]
     if metric == "accuracy":
         return accuracy(values, labels)
@@ -102,17 +114,21 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any])
         if counts != {2}:
             raise UsageError(
                 f"AUC compares two classes, and the model has {max(counts, default=0)}.",
-                hint="use --metric accuracy or --metric f1",
+                hint="use --metric accuracy or --metric f1-macro",
             )
-        return auc([float(prediction.scores[1]) for prediction in predictions if prediction.scores is not None], labels)
-    return f1(values, labels, average="macro" if metric == "f1-macro" or max(counts, default=2) > 2 else "binary")
+        scores = [float(prediction.scores[positive]) for prediction in predictions if prediction.scores is not None]
+        return auc(scores, labels, positive=positive)
+    average = "macro" if metric == "f1-macro" or max(counts, default=2) > 2 else "binary"
+    return f1(values, labels, average=average, positive=positive)
 
 
 def check_metric(metric: str, known: Sequence[str], task: str) -> str:
     """Return `metric` if the task can compute it. Raises UsageError otherwise."""
     if metric not in known:
         what = f"the task '{task}' has no metric '{metric}'" if metric in METRICS else f"unknown metric '{metric}'"
-        raise UsageError(f"{what}.{nearest(metric, known)}", hint=f"metrics of {task}: {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"{what}.{nearest(metric, known, ALIASES)}", hint=f"metrics of {task}: {', '.join(known) or 'none'}"
+        )
     return metric
 
 
@@ -147,6 +163,8 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _same_length(values: Sequence[Any], labels: Sequence[Any]) -> None:
     if len(values) != len(labels):
-        raise UsageError(f"there are {len(values)} predictions and {len(labels)} labels.")
+        raise UsageError(
+            f"there are {len(values)} predictions and {len(labels)} labels.", hint="give one label for each sample"
+        )
     if not len(values):
         raise UsageError("a metric needs at least one labelled sample.", hint="give labelled data")

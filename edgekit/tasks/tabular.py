@@ -15,6 +15,9 @@ from edgekit.tasks.tensor import Tensors, fit
 if TYPE_CHECKING:
     import numpy as np
 
+SHOWN = 20
+"""How many characters of a text a message shows."""
+
 KEYS = ("id", "index", "idx", "row", "key", "unnamed: 0", "")
 """Names of columns that number the rows: left out where the table has more columns than the model."""
 
@@ -70,20 +73,39 @@ class Numbers:
         if isinstance(width, int) and len(numeric) != width:
             without = tuple(name for name in numeric if name.strip().lower() not in KEYS)
             if len(without) != width:
-                raise UsageError(
-                    f"the model takes {width} numbers and the data has {len(numeric)} columns of numbers: "
-                    f"{', '.join(numeric) or 'none'}.",
-                    hint="remove the columns that are not features, or name the label with --label-column",
-                )
+                raise self._unequal(sample, width, numeric)
             return without
         return numeric
+
+    def _unequal(self, sample: Sample, width: int, numeric: tuple[str, ...]) -> UsageError:
+        """Return the error of a row with another number of numbers than the model takes."""
+        message = (
+            f"the model takes {width} numbers and the data has {len(numeric)} columns of numbers: "
+            f"{', '.join(numeric) or 'none'}."
+        )
+        texts = {name: value for name, value in sample.fields.items() if isinstance(value, str)}
+        if not texts or len(numeric) > width:
+            return UsageError(
+                message, hint="remove the columns that are not features, or name the label with --label-column"
+            )
+        shown = ", ".join(f"'{name}' ({value[:SHOWN]})" for name, value in texts.items())
+        return UsageError(
+            f"{message} Other columns hold text: {shown}.",
+            hint="write the numbers that the model was trained on in their place: one for each value, or a column of "
+            "0 and 1 for each value",
+        )
 
     def _number(self, sample: Sample, name: str) -> float:
         value = sample.fields[name]
         if not _is_number(value):
-            what = "is empty" if value in (None, "") else f"holds '{value}', which is not a number,"
+            if value in (None, ""):
+                raise UsageError(
+                    f"the column '{name}' is empty in a sample.",
+                    hint="fill such cells as in training, or drop the rows",
+                )
             raise UsageError(
-                f"the column '{name}' {what} in a sample.", hint="fill or drop such rows before they reach the model"
+                f"the column '{name}' holds '{str(value)[:SHOWN]}', which is not a number, in a sample.",
+                hint="write the number that the model was trained on in its place, or drop such rows",
             )
         return float(value)
 

@@ -34,10 +34,15 @@ def fit(value: Any, spec: TensorSpec) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise UsageError(f"the value for input '{spec.name}' is not an array: {error}.") from error
+        raise UsageError(
+            f"the value for input '{spec.name}' is not an array: {error}.",
+            hint="give numbers of one shape for each sample: pad what differs in length",
+        ) from error
     array = _cast(array, spec)
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
+    elif array.ndim == 0 and set(spec.shape[1:]) == {1}:  # a cell of a table, for an input that is one column
+        array = array.reshape((1,) * len(spec.shape))
     if array.ndim != len(spec.shape):
         raise UsageError(
             f"the array for input '{spec.name}' has shape {list(array.shape)}, the model takes {spec}.",
@@ -51,7 +56,10 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
     if spec.dtype == "str":
         if array.dtype.kind not in "USO":
-            raise UsageError(f"input '{spec.name}' takes text and was given {array.dtype}.")
+            raise UsageError(
+                f"input '{spec.name}' takes text and was given {array.dtype}.",
+                hint="give an array of text: numpy.array(['...'])",
+            )
         return array.astype(object)
     if spec.dtype == "bf16":
         raise UsageError(
@@ -61,7 +69,10 @@ def _cast(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if array.dtype == wanted:
         return array
     if array.dtype.kind not in "biuf":
-        raise UsageError(f"input '{spec.name}' takes {wanted} and was given {array.dtype}: {_shown(array)}.")
+        raise UsageError(
+            f"input '{spec.name}' takes {wanted} and was given {array.dtype}: {_shown(array)}.",
+            hint=f"convert the data to {wanted} first",
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(wanted)
     if array.dtype.kind == "f" and wanted.kind == "f":
@@ -104,9 +115,12 @@ class Tensors:
         for spec in self.inputs:
             if spec.name not in fields:
                 known = ", ".join(fields) or "nothing"
+                row = len(self.inputs) == 1 and all(isinstance(value, (int, float)) for value in fields.values())
                 raise UsageError(
                     f"the sample has nothing for the input '{spec}'.{nearest(spec.name, fields)}",
-                    hint=f"name the arrays as the inputs; the sample has {known}",
+                    hint=f"for a table of numbers give --task tabular-classification; the columns are {known}"
+                    if row and fields
+                    else f"name the arrays as the inputs; the sample has {known}",
                 )
             value = fields[spec.name]
             if self.why and isinstance(value, (Path, bytes)):

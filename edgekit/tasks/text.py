@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,38 @@ if TYPE_CHECKING:
     import numpy as np
 
 IDS = "input_ids"
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Return the tokenizer of a file. Raises EnvironmentFault where `tokenizers` is missing, ArtifactError where the
+    file is missing or damaged.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EnvironmentFault(
+            "tokenizing text needs the package tokenizers, which is not installed.",
+            hint="pip install 'edgekit[tasks]'",
+        ) from error
+    if not path.is_file():
+        raise ArtifactError(
+            f"the model has no '{path.name}', so its text cannot be tokenized.",
+            hint="export it with --processor FOLDER, or feed token ids (npz with the inputs' names)",
+        )
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises a bare Exception
+        raise ArtifactError(
+            f"cannot read the tokenizer '{path}': {error}.", hint="copy or export the bundle again"
+        ) from error
+
+
+def count_cut(task: Any, samples: Iterable[Sample]) -> tuple[int, int | None]:
+    """Return how many of the samples have texts with more tokens than the model is fed, and that number of tokens."""
+    texts = getattr(getattr(task, "task", task), "prepare", None)  # a metric of the user's own wraps the task
+    if not isinstance(texts, Texts) or texts.limit is None:
+        return 0, None
+    return sum(map(texts.is_cut, samples)), texts.limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +98,37 @@ class Texts:
         encoding = self.tokenizer.encode(*(self.config.prefix + text for text in texts))
         return self._complete(
             {
-                IDS: [encoding.ids],
+                IDS: [self._ids(encoding)],
                 "attention_mask": [encoding.attention_mask],
                 "token_type_ids": [encoding.type_ids],
             }
         )
+
+    def _ids(self, encoding: Any) -> list[int]:
+        """Return the ids of the tokens, by the vocabulary that the model's text and its answer share."""
+        if self._vocabulary is None:
+            return list(encoding.ids)
+        unknown = self._vocabulary[self.config.unknown]
+        return [self._vocabulary.get(token, unknown) for token in encoding.tokens]
+
+    @functools.cached_property
+    def _vocabulary(self) -> dict[str, int] | None:
+        file = self.config.vocabulary
+        return None if file is None else dict(read_tokenizer(self.assets / file).get_vocab())
+
+    @property
+    def limit(self) -> int | None:
+        """The number of tokens at which texts are cut; None where they are not."""
+        return min(filter(None, [self.config.max_length, self.length]), default=None)
+
+    def is_cut(self, sample: Sample) -> bool:
+        """Return whether a text of the sample has more tokens than the model is fed."""
+        if self.limit is None or IDS in sample.fields:
+            return False
+        texts = self.texts(sample)
+        groups = [(text,) for text in texts] if self.separate else [texts]
+        encodings = (self.tokenizer.encode(*(self.config.prefix + text for text in group)) for group in groups)
+        return any(encoding.overflowing for encoding in encodings)
 
     @functools.cached_property
     def tokenizer(self) -> Any:
@@ -78,29 +136,12 @@ class Texts:
 
         Raises EnvironmentFault where `tokenizers` is missing, ArtifactError where the file is missing or damaged.
         """
-        path = self.assets / TOKENIZER
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise EnvironmentFault(
-                "tokenizing text needs the package tokenizers, which is not installed.",
-                hint="pip install 'edgekit[tasks]'",
-            ) from error
-        if not path.is_file():
-            raise ArtifactError(
-                f"the model has no '{TOKENIZER}', so its text cannot be tokenized.",
-                hint="export it with --processor FOLDER, or feed token ids (npz with the inputs' names)",
-            )
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the package raises a bare Exception
-            raise ArtifactError(f"cannot read the tokenizer '{path}': {error}.") from error
+        tokenizer = read_tokenizer(self.assets / TOKENIZER)
         length = self.length
-        limit = min(filter(None, [self.config.max_length, length]), default=None)
-        if limit is None:
+        if self.limit is None:
             tokenizer.no_truncation()
         else:
-            tokenizer.enable_truncation(max_length=limit)
+            tokenizer.enable_truncation(max_length=self.limit)
         if length is None:
             tokenizer.no_padding()
         else:

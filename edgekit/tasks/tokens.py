@@ -40,7 +40,10 @@ class TokenTask(OnePart):
         return raw
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        raise UsageError(f"'{self.config.task}' has no metric: its answers are compared with the original's.")
+        raise UsageError(
+            f"'{self.config.task}' has no metric: its answers are compared with the original's.",
+            hint="leave out --metric, or give a function of your own: --metric package.module:function",
+        )
 
     def logits(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         """Return the logits, [tokens, size]. Raises UsageError for an output of another shape."""
@@ -54,7 +57,10 @@ class TokenTask(OnePart):
 
     def texts(self) -> Texts:
         if not isinstance(self.prepare, Texts):
-            raise UsageError("the model has no tokenizer, so its answer is token numbers only.")
+            raise UsageError(
+                "the model has no tokenizer, so its answer is token numbers only.",
+                hint="export it again with --processor FOLDER, the folder of its tokenizer",
+            )
         return self.prepare
 
 
@@ -90,7 +96,10 @@ class FillMask(TokenTask):
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         """Return the most likely words for each mask in the sample. Raises UsageError where it has none."""
         if sample is None:
-            raise UsageError("the words behind a mask cannot be found without the text.")
+            raise UsageError(
+                "the words behind a mask cannot be found without the text.",
+                hint="give the text in place of arrays: edgekit run BUNDLE 'a text with [MASK]'",
+            )
         tokenizer = self.texts().tokenizer
         masks = {tokenizer.token_to_id(token) for token in MASKS} - {None}
         ids = self.feeds(sample)[0][IDS][0].tolist()

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.data import Sample
+from edgekit.data.load import FILES
 from edgekit.errors import UsageError
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task, load
+from edgekit.tasks.text import count_cut
+
+PEEK = 4096
+"""How many bytes of a file show whether it is text."""
 
 
 def by_position(task: Task, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
@@ -31,7 +36,10 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
     config = task.config
     if config.image is not None:
         if len(inputs) != 1:
-            raise UsageError(f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.")
+            raise UsageError(
+                f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.",
+                hint="run it once for each picture: edgekit run BUNDLE picture.png",
+            )
         path = Path(inputs[0])
         if not path.is_file():
             raise UsageError(
@@ -56,6 +64,12 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
     )
 
 
+def notes(task: Task, given: Sample | None) -> tuple[str, ...]:
+    """Return, in words, that the model does not see all of a sample's text; empty where it does."""
+    cut, limit = (0, None) if given is None else count_cut(task, [given])
+    return (f"the text was cut at {limit} tokens: the model does not see the rest",) if cut else ()
+
+
 def _text(word: str) -> str:
     """Return the text, read from stdin for `-`. Raises UsageError for the name of a file, which the model would take
     for a text.
@@ -69,9 +83,25 @@ def _text(word: str) -> str:
         if Path(word).is_file():
             raise UsageError(
                 f"'{word}' is a file, and this model takes text.",
-                hint=f"to use the text in it: edgekit run BUNDLE - < {word}",
+                hint=f"to use the text in it: edgekit run BUNDLE - < {word}"
+                if _is_plain_text(Path(word))
+                else "give a text in quotes; samples of a file are read by edgekit verify BUNDLE --data FILE",
             )
     return _utf8(word)
+
+
+def _is_plain_text(path: Path) -> bool:
+    """Return whether a file is one text, not a table or another form of data."""
+    if path.suffix.lower() in (*FILES, ".json", ".xlsx", ".xls", ".arrow"):
+        return False
+    try:
+        with path.open("rb") as file:
+            file.read(PEEK).decode()
+    except UnicodeDecodeError as error:
+        return error.start > PEEK - 4  # a character may be cut in two
+    except OSError:
+        return False
+    return True
 
 
 def _utf8(text: str) -> str:

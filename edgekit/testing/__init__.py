@@ -1,4 +1,4 @@
-"""What plugin authors prove their plugins with: conformance classes, a fake plugin in pure numpy, small tools.
+"""Tests for plugin authors: conformance classes, a fake plugin in pure numpy, small tools.
 
     from edgekit.testing import BackendTests, PassTests, SourceTests, TorchPassTests    # inherit them; they need pytest
     from edgekit.testing import import_blocker, install, installed, load_recipe, load_target
@@ -39,7 +39,7 @@ _CLASSES = {"BackendTests": "backend", "PassTests": "passes", "SourceTests": "so
 
 
 def __getattr__(name: str) -> Any:
-    """Import the test classes on use: they need pytest, which a child process that runs the fake plugin may lack."""
+    """Import the test classes on use: they need pytest, which a child process with the fake plugin may not have."""
     if name in _CLASSES:
         from importlib import import_module
 

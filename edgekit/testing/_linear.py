@@ -1,4 +1,4 @@
-"""The tiny model that proves a backend: one linear layer, its right outputs, and the way from it to a session."""
+"""The tiny model that backends are tested with: one linear layer, its correct outputs, and building it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def linear_bias() -> np.ndarray:
 
 
 class LinearModel:
-    """The model, its feeds and the right outputs; a backend's tests override what differs there."""
+    """The model, its feeds and the correct outputs; a backend's tests override what differs."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("x", "f32", ("N", 4)),)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("y", "f32", ("N", 3)),)
     tolerance: ClassVar[float] = 1e-5
     off_target: ClassVar[bool] = False
-    """Whether what was built is opened elsewhere than on its device, where that is not this machine."""
+    """Whether payloads are opened off target: their device is not this machine."""
 
     def model(self, folder: Path) -> Model:
         """Write the linear layer from `inputs` to `outputs` into `folder` (exists, empty), in an accepted format."""
@@ -54,7 +54,7 @@ class LinearModel:
         return {"x": np.random.default_rng(seed).standard_normal((2, 4)).astype(np.float32)}
 
     def expected(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the right outputs, computed by numpy."""
+        """Return the correct outputs, computed by numpy."""
         return {"y": feeds["x"] @ linear_weight() + linear_bias()}
 
     def _empty(self, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """The fake plugin's file format and arithmetic.
 
 The format `numpy-mlp` is one npz file: for each layer `w0` [in, out] and `b0` [out] in float32, or `w0` in int8 with
-its scales `s0` [out]; a ReLU stands between layers.
+its scales `s0` [out]; between layers is a ReLU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def forward(layers: list[Layer], array: np.ndarray, repeat: int = 1) -> np.ndarr
 
 
 def step(layer: Layer, array: np.ndarray) -> np.ndarray:
-    """Multiply and add; with int8 weights in whole numbers, the activations rounded on the fly with one scale."""
+    """Multiply and add; with int8 weights in integers, the activations rounded dynamically with one scale."""
     import numpy
 
     if "s" not in layer:
@@ -46,7 +46,7 @@ def step(layer: Layer, array: np.ndarray) -> np.ndarray:
 
 
 def save(path: Path, layers: Sequence[Layer]) -> None:
-    """Write the layers; numpy.savez records no time, so equal models have equal bytes."""
+    """Write the layers; numpy.savez writes no time, so equal models have equal bytes."""
     import numpy
 
     arrays = {f"{key}{index}": array for index, layer in enumerate(layers) for key, array in layer.items()}
@@ -67,5 +67,5 @@ def load(path: Path) -> list[Layer]:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"'{path.name}' is not a {FORMAT} file: {error}.") from error
     if not layers:
-        raise ArtifactError(f"'{path.name}' holds no layer.")
+        raise ArtifactError(f"'{path.name}' has no layer.")
     return layers

@@ -1,4 +1,4 @@
-"""What a backend may say of itself beside the contract: its runtime, its recipes, the settings of passes."""
+"""Tests of a backend's optional parts: its runtime, its recipes, the settings of passes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from edgekit.testing._linear import LinearModel
 class OptionalParts(LinearModel):
     """Test that the optional parts of a backend keep the contract; those that it leaves out are skipped."""
 
-    def test_its_runtime_can_be_installed_and_recognised(self, backend: Backend) -> None:
+    def test_its_runtime_is_consistent(self, backend: Backend) -> None:
         if not isinstance(backend, WithRuntime):
-            pytest.skip("the backend names no runtime")
+            pytest.skip("the backend has no `runtime`")
         runtime = backend.runtime
         assert runtime.packages and set(runtime.alone) <= set(runtime.packages)
         assert {fault.package for fault in runtime.faults} <= set(runtime.packages)
@@ -26,16 +26,16 @@ class OptionalParts(LinearModel):
             pytest.skip("the backend has no recipes of its own")
         own = {recipe.name: recipe for recipe in backend.recipes}
         assert len(own) == len(backend.recipes)
-        assert not set(own) & set(BUILTIN), "the name of a built-in recipe is taken"
+        assert not set(own) & set(BUILTIN), "a recipe has the name of a built-in one"
         assert set(backend.default_recipes) <= {*own, *BUILTIN}
         for recipe in backend.recipes:
             assert recipe.summary and recipe.precision
             for step in recipe.passes:
                 registry.configured(step, recipe.name)
 
-    def test_the_settings_it_decides_are_those_of_the_passes(self, backend: Backend) -> None:
+    def test_its_settings_of_passes_exist(self, backend: Backend) -> None:
         if not isinstance(backend, WithPassDefaults):
-            pytest.skip("the backend decides no settings of passes")
+            pytest.skip("the backend has no settings of passes")
         for name in registry.names("pass"):
             registry.configured(PassConfig(name, backend.pass_defaults(name, self.target())), backend.name)
         assert backend.pass_defaults("no-such-pass", self.target()) == {}

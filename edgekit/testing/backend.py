@@ -1,4 +1,4 @@
-"""Prove a backend: inherit BackendTests in a pytest module, give it the backend and one tiny model.
+"""Test a backend: inherit BackendTests in a pytest module, with the backend and one tiny model.
 
 class TestMyRuntime(BackendTests):
     runtime = ("myruntime",)
@@ -8,7 +8,7 @@ class TestMyRuntime(BackendTests):
         return MyRuntime()
 
     def model(self, folder):
-        ...  # write the linear layer below in a format that the backend accepts
+        ...  # write the linear layer in a format that the backend accepts
 
 The model is built once for all tests that only read it.
 """
@@ -29,9 +29,10 @@ from edgekit._record import Record, digest_of_file
 from edgekit.errors import ArtifactError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.model import Model
 from edgekit.plugin import API, Backend, Built, Finishable, Payload, Precision, Probe, Session
-from edgekit.testing._child import block, find, in_child
+from edgekit.testing._child import code_for, code_to_block, run_in_child
 from edgekit.testing._linear import linear_bias, linear_weight
 from edgekit.testing._optional import OptionalParts
+from edgekit.testing._threads import SharedSessions
 from edgekit.testing.blocking import FRAMEWORKS
 
 __all__ = ["BackendTests", "linear_bias", "linear_weight"]
@@ -39,24 +40,24 @@ __all__ = ["BackendTests", "linear_bias", "linear_weight"]
 REQUIREMENTS = {"arch", "isa", "isa_any", "packages"}
 
 
-class BackendTests(OptionalParts):
+class BackendTests(OptionalParts, SharedSessions):
     """Test that a backend keeps the contract. Override `backend` and `model`; the rest where the backend differs."""
 
     runtime: ClassVar[tuple[str, ...]] = ()
-    """Import names of the runtime: absent after importing the plugin, and made absent to test how `probe` answers."""
+    """Import names of the runtime: importing the plugin must not load them, and `probe` is tested without them."""
     build_side: ClassVar[tuple[str, ...]] = ()
-    """Import names, beside the frameworks, that the plugin needs to build only: the device side must do without."""
+    """Import names, in addition to the frameworks, that only building needs: the device side must work without them."""
 
     _once: ClassVar[tuple[Path, Model, Built]]
 
     @pytest.fixture
     def backend(self) -> Backend:
         """Return the backend under test."""
-        raise NotImplementedError("give the fixture `backend`")
+        raise NotImplementedError("override the fixture `backend`")
 
     @pytest.fixture
     def work(self, backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Return the folder of the tiny model, `model`, and of what was built of it, `built`: one for the class."""
+        """Return a folder with the tiny model, in `model`, and its payload, in `built`: one for the class."""
         cls = type(self)
         if "_once" not in vars(cls):
             work = tmp_path_factory.mktemp("linear")
@@ -71,17 +72,17 @@ class BackendTests(OptionalParts):
 
     @pytest.fixture
     def built(self, work: Path) -> Built:
-        """Return what was built of it, for tests that only read it."""
+        """Return the result of building it, for tests that only read it."""
         return type(self)._once[2]
 
     @pytest.fixture
     def payload(self, built: Built, tiny: Model, work: Path) -> Payload:
-        """Return it as a bundle holds it, for tests that only read it."""
+        """Return its payload, as in a bundle, for tests that only read it."""
         return Payload(work / "built", built.files, built.part or tiny.part, built.options, self.off_target)
 
-    # What the backend says of itself
+    # Attributes
 
-    def test_face_is_complete(self, backend: Backend) -> None:
+    def test_attributes_are_complete(self, backend: Backend) -> None:
         assert isinstance(backend, Backend)
         assert backend.api == API
         assert backend.name and backend.summary
@@ -103,24 +104,24 @@ class BackendTests(OptionalParts):
 
     def test_importing_and_planning_load_no_runtime(self, backend: Backend, tmp_path: Path) -> None:
         heavy = (*self.runtime, *self.build_side, *FRAMEWORKS)
-        answer = in_child(
+        result = run_in_child(
             tmp_path / "home",
-            f"{find(backend)}\n"
+            f"{code_for(backend)}\n"
             "from edgekit.model import Model\n"
             "from edgekit.target.target import Target\n"
             "backend.supports(Model(sorted(backend.accepts)[0]), Target('t', 'a target'))\n"
             f"print(json.dumps([name for name in {heavy!r} if name in sys.modules]))",
         )
-        assert answer == []
+        assert result == []
 
     def test_probe_without_the_runtime_says_what_to_install(self, backend: Backend, tmp_path: Path) -> None:
         if not self.runtime:
             pytest.skip("the backend has no runtime of its own")
-        answer = in_child(
+        result = run_in_child(
             tmp_path / "home",
-            f"{block(self.runtime)}\n{find(backend)}\nprint(json.dumps(backend.probe().to_dict()))",
+            f"{code_to_block(self.runtime)}\n{code_for(backend)}\nprint(json.dumps(backend.probe().to_dict()))",
         )
-        probe = Probe.from_dict(answer)  # type: ignore[arg-type]  # JSON
+        probe = Probe.from_dict(result)  # type: ignore[arg-type]  # JSON
         assert not probe.available
         assert probe.problems
         assert probe.hint and "install" in probe.hint
@@ -130,9 +131,9 @@ class BackendTests(OptionalParts):
     ) -> None:
         if not self.runtime:
             pytest.skip("the backend has no runtime of its own")
-        answer = in_child(
+        result = run_in_child(
             tmp_path / "home",
-            f"{block(self.runtime)}\n{find(backend)}\n"
+            f"{code_to_block(self.runtime)}\n{code_for(backend)}\n"
             "from edgekit.errors import EnvironmentFault\n"
             "from edgekit.plugin import Payload\n"
             "try:\n"
@@ -140,14 +141,14 @@ class BackendTests(OptionalParts):
             "except EnvironmentFault as error:\n"
             "    print(json.dumps(error.hint))",
         )
-        assert isinstance(answer, str) and "install" in answer
+        assert isinstance(result, str) and "install" in result
 
-    # supports: the core asks, and builds only what is supported
+    # supports: the core calls it, and builds only what is supported
 
     def test_supports_the_tiny_model(self, backend: Backend, tiny: Model) -> None:
         assert backend.supports(tiny, self.target()).problems == ()
 
-    def test_supports_answers_before_the_model_has_parts(self, backend: Backend) -> None:
+    def test_supports_takes_a_model_without_parts(self, backend: Backend) -> None:
         assert backend.supports(Model(sorted(backend.accepts)[0]), self.target()).problems == ()
 
     def test_supports_refuses_an_unknown_format(self, backend: Backend, tiny: Model) -> None:
@@ -180,14 +181,14 @@ class BackendTests(OptionalParts):
             backend.build(self._model(tmp_path), self.target(), {"no_such_option": 1}, self._empty(tmp_path / "built"))
         assert not any((tmp_path / "built").iterdir())
 
-    # finish, of a backend whose engines belong to the device
+    # finish, of a backend whose engines run only on their device
 
     def test_finish_compiles_what_build_prepared(
         self, backend: Backend, built: Built, payload: Payload, tmp_path: Path
     ) -> None:
         if not isinstance(backend, Finishable):
-            pytest.skip("the backend compiles at once")
-        assert built.portable, "what `build` gives is finished on the device"
+            pytest.skip("the backend compiles in `build`")
+        assert built.portable, "a payload that is finished on the device is portable"
         work = self._empty(tmp_path / "finished")
         try:
             finished = backend.finish(payload, self.target(), work)
@@ -220,7 +221,7 @@ class BackendTests(OptionalParts):
         for array in first.values():
             array[...] = 0  # writable
 
-    def test_feeds_may_be_strided_and_stay_as_they_were(self, backend: Backend, payload: Payload) -> None:
+    def test_feeds_may_be_strided_and_do_not_change(self, backend: Backend, payload: Payload) -> None:
         import numpy as np
 
         feeds = {name: np.asfortranarray(array) for name, array in self.feeds().items()}
@@ -261,16 +262,16 @@ class BackendTests(OptionalParts):
             self._assert_close(first.run(self.feeds(1)), self.expected(self.feeds(1)))
             self._assert_close(other.run(self.feeds(2)), self.expected(self.feeds(2)))
 
-    # What really ran
+    # Precision and layer times
 
-    def test_precision_is_asked_of_the_runtime(self, backend: Backend, payload: Payload) -> None:
+    def test_the_runtime_reports_the_precision(self, backend: Backend, payload: Payload) -> None:
         with closing(backend.open(payload)) as session:
             precision = session.precision
         assert isinstance(precision, Precision)
         assert precision.main in {"f32", "f16", "bf16", "i8"}
         assert precision.layers.get(precision.main, 0) > 0
 
-    def test_profile_times_layers_or_says_why_not(self, backend: Backend, payload: Payload) -> None:
+    def test_profile_times_layers_or_is_unsupported(self, backend: Backend, payload: Payload) -> None:
         with closing(backend.open(payload)) as session:
             try:
                 layers = session.profile(self.feeds())
@@ -281,7 +282,7 @@ class BackendTests(OptionalParts):
         assert all(layer.name and layer.kind and layer.precision and layer.time_ms >= 0 for layer in layers)
         assert any(layer.time_ms > 0 for layer in layers)
 
-    # The end, and damage
+    # Closing, and damaged payloads
 
     def test_closed_session_refuses_work(self, backend: Backend, payload: Payload) -> None:
         session = backend.open(payload)
@@ -314,9 +315,9 @@ class BackendTests(OptionalParts):
 
         feeds = self.feeds()
         np.savez(tmp_path / "feeds.npz", **feeds)  # type: ignore[arg-type]  # its stub takes keywords for allow_pickle
-        answer = in_child(
+        result = run_in_child(
             tmp_path / "home",
-            f"{block(FRAMEWORKS + self.build_side)}\n{find(backend)}\n"
+            f"{code_to_block(FRAMEWORKS + self.build_side)}\n{code_for(backend)}\n"
             "from contextlib import closing\n"
             "import numpy as np\n"
             "from edgekit.plugin import Payload\n"
@@ -327,6 +328,6 @@ class BackendTests(OptionalParts):
             "    session.bind(feeds)()\n"
             "print(json.dumps({name: array.tolist() for name, array in outputs.items()}))",
         )
-        assert isinstance(answer, dict)
+        assert isinstance(result, dict)
         expected = self.expected(feeds)
-        self._assert_close({name: np.asarray(v, expected[name].dtype) for name, v in answer.items()}, expected)
+        self._assert_close({name: np.asarray(v, expected[name].dtype) for name, v in result.items()}, expected)

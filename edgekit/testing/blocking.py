@@ -1,4 +1,4 @@
-"""Make packages unimportable, as if they were not installed: the proof that the device side does without them."""
+"""Make packages unimportable, as if they were not installed: to test that the device side works without them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 FRAMEWORKS = ("torch", "transformers", "optimum", "onnx", "onnxscript")
-"""What the device side must do without."""
+"""The packages that the device side must not need."""
 
 
 @contextmanager
 def import_blocker(*names: str) -> Iterator[None]:
-    """Refuse to import these top-level packages inside the block; without names, the frameworks.
+    """Make importing these top-level packages fail inside the block; without names, the frameworks.
 
-    Those that are loaded already are put aside and given back at the end, so that nothing else notices. Modules that
-    hold a reference to them keep it: for proof of a whole program, run it in a child process.
+    Modules of these packages that are already loaded are removed and restored at the end. Other modules keep their
+    references to them: to test a whole program, run it in a child process.
     """
     blocked = frozenset(names or FRAMEWORKS)
-    aside = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in blocked}
+    loaded = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in blocked}
     finder = _Blocker(blocked)
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        sys.modules.update(aside)
+        sys.modules.update(loaded)
 
 
 class _Blocker:

@@ -1,7 +1,7 @@
-"""A whole plugin in pure numpy: a source, a pass and a backend for small multi-layer perceptrons.
+"""A complete plugin in pure numpy: a source, a pass and a backend for small multi-layer perceptrons.
 
-It does real arithmetic on real files and keeps the contract in full, so the pipeline can be tested from end to end
-without a framework or a runtime, and an author can read here what each method owes.
+It does real arithmetic on real files and keeps the whole contract, so the pipeline can be tested from end to end
+without a framework or a runtime; for plugin authors it is an example of each method.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ def write_model(
 
 @dataclass(frozen=True)
 class FakeModel(Record):
-    """What the JSON file behind a `fake:` reference says."""
+    """The content of the JSON file of a `fake:` reference."""
 
     weights: str
-    """An npz file beside it, of the format above."""
+    """An npz file beside it, in the format above."""
     labels: tuple[str, ...]
     features: tuple[str, ...]
-    """Names of the columns that make the input."""
+    """Names of the input's columns."""
 
 
 class FakeOriginal:
-    """The float model as it was given: the truth."""
+    """The float model as it was given: the reference for every candidate."""
 
     def __init__(self, layers: list[Layer]) -> None:
         import numpy
@@ -89,8 +89,9 @@ class FakeSource:
         sizes = layers[0]["w"].shape[0], layers[-1]["w"].shape[1]
         if sizes != (len(described.features), len(described.labels)):
             raise UsageError(
-                f"'{path}' names {len(described.features)} features and {len(described.labels)} labels,"
-                f" its weights have {sizes[0]} and {sizes[1]}."
+                f"'{path}' has {len(described.features)} features and {len(described.labels)} labels,"
+                f" but its weights have {sizes[0]} and {sizes[1]}.",
+                hint="write the weights again with the sizes of model.json",
             )
         inputs = TensorSpec("features", "f32", ("batch", sizes[0]))
         model = write_model(
@@ -113,7 +114,10 @@ class FakeSource:
                 f"cannot read the model '{path}': {error}.", hint="give fake:path/to/model.json"
             ) from error
         if not (path.parent / model.weights).is_file():
-            raise UsageError(f"the weights '{model.weights}' are not beside '{path}'.")
+            raise UsageError(
+                f"the weights '{model.weights}' are not beside '{path}'.",
+                hint="copy the weights beside the model's file",
+            )
         return path, model
 
 
@@ -122,7 +126,7 @@ class FakeSource:
 
 @dataclass(frozen=True)
 class FakeRound(Record):
-    """Round the weights to int8, a scale for each output channel; fewer `bits` lose more, for tests of the gate."""
+    """Round the weights to int8, with a scale for each output channel; with fewer `bits` for tests of the gate."""
 
     name: ClassVar[str] = "fake-round"
     accepts: ClassVar[frozenset[str]] = frozenset({FORMAT})
@@ -137,7 +141,10 @@ class FakeRound(Record):
         import numpy
 
         if not 2 <= self.bits <= 8:
-            raise UsageError(f"fake-round: bits = {self.bits} is not possible: it must be between 2 and 8.")
+            raise UsageError(
+                f"fake-round: bits = {self.bits} is not possible: it must be between 2 and 8.",
+                hint="set bits = 8 in the recipe",
+            )
         started = time.perf_counter()
         save(workdir / model.part.file, [self._round(layer) for layer in load(model.graph)])
         if model.assets.is_dir():
@@ -151,7 +158,7 @@ class FakeRound(Record):
         import numpy
 
         if "s" in layer:
-            raise UnsupportedError("fake-round starts from float weights, these are rounded already.")
+            raise UnsupportedError("fake-round needs float weights; these are already rounded.")
         most = 2 ** (self.bits - 1) - 1
         scale = numpy.maximum(numpy.abs(layer["w"]).max(axis=0), 1e-12).astype(numpy.float32) / most
         return {"w": numpy.rint(layer["w"] / scale).astype(numpy.int8), "b": layer["b"], "s": scale}
@@ -165,7 +172,7 @@ class FakeOptions(Record):
     """Options of the numpy backend."""
 
     repeat: int = 1
-    """Do the arithmetic of each inference this many times: a way to be slower, for tests of the choice."""
+    """How often the arithmetic of each inference is repeated: for tests with slower candidates."""
 
 
 class NumpyBackend:
@@ -185,9 +192,9 @@ class NumpyBackend:
     def supports(self, model: Model, target: Target) -> Support:
         problems = []
         if model.format not in self.accepts:
-            problems.append(f"numpy runs {FORMAT}, the model is '{model.format}'")
+            problems.append(f"numpy runs {FORMAT}, but the model is '{model.format}'")
         if model.precision not in ("f32", "i8-dynamic"):
-            problems.append(f"numpy computes in f32 or i8-dynamic, the model is {model.precision}")
+            problems.append(f"numpy computes in f32 or i8-dynamic, but the model is {model.precision}")
         problems += target.shape_problems(spec for part in model.parts for spec in part.inputs)
         return Support(tuple(problems))
 

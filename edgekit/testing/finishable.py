@@ -1,4 +1,4 @@
-"""A backend whose payload is finished on the device, in pure numpy: the fake that `edgekit finish` is tested with."""
+"""A fake backend in pure numpy whose payload is finished on the device, for tests of `edgekit finish`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class FinishOptions(Record):
     """Options of the backend below."""
 
     damage: float = 0.0
-    """The share by which finishing changes every weight: for tests of the gate on the device."""
+    """The relative error that finishing adds to every weight: for tests of verification on the device."""
     pause_s: float = 0.0
-    """How long finishing takes: for tests of what is left when it is killed."""
+    """How long finishing takes: for tests that kill it."""
 
 
 class PortableNumpy(NumpyBackend):
@@ -55,7 +55,7 @@ class PortableNumpy(NumpyBackend):
             requires={"packages": {"numpy": ">=1.26"}},
             options=chosen.to_dict(),
             evidence="built_on_device",
-            notes=(f"{len(layers)} layers laid out by column",),
+            notes=(f"{len(layers)} layers stored by column",),
         )
 
     def open(self, payload: Payload) -> NumpySession:

@@ -1,4 +1,4 @@
-"""Install tiny distributions for real, as a folder on the path with its metadata, and take them away again."""
+"""Install tiny distributions, as a folder on the path with their metadata, and remove them again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def install(
     *,
     version: str = "1.0",
 ) -> Path:
-    """Write a distribution into `folder` as pip would: its files and a dist-info with these entry points.
+    """Write a distribution into `folder` as pip does: its files and a dist-info with these entry points.
 
     `entry_points` maps a group to names and values, as {"edgekit.backends": {"mine": "my_module:Mine"}}.
     """
@@ -42,12 +42,12 @@ def install(
 
 @contextmanager
 def installed(folder: Path) -> Iterator[None]:
-    """Put a folder of distributions on the path of this process and its children; the registry looks anew."""
+    """Add a folder of distributions to the path of this process and its children, and refresh the registry."""
     before = os.environ.get("PYTHONPATH")
     modules = set(sys.modules)
     sys.path.insert(0, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
-    _look_anew()
+    _refresh()
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ def installed(folder: Path) -> Iterator[None]:
             file = getattr(sys.modules[name], "__file__", None) or ""
             if Path(file).is_relative_to(folder):
                 del sys.modules[name]
-        _look_anew()
+        _refresh()
 
 
 @contextmanager
@@ -80,6 +80,6 @@ def fake_plugin() -> Iterator[None]:
             yield
 
 
-def _look_anew() -> None:
+def _refresh() -> None:
     importlib.invalidate_caches()
     registry.forget()

@@ -1,4 +1,4 @@
-"""Prove a pass on graphs: inherit PassTests in a pytest module, give it the pass and a small model.
+"""Test a pass on graphs: inherit PassTests in a pytest module, with the pass and a small model.
 
 class TestMyPass(PassTests):
     def subject(self):
@@ -27,14 +27,14 @@ from edgekit.model import ASSETS, RECORD_FILE, Model, Step
 from edgekit.plugin import Pass
 
 
-class PassFace:
-    """Test that a pass's attributes and config keep the contract, whatever it works on."""
+class PassAttributeTests:
+    """Test that a pass's attributes and config keep the contract, on graphs and on torch modules."""
 
     def subject(self) -> Any:
         """Return the pass under test, configured."""
-        raise NotImplementedError("give the pass")
+        raise NotImplementedError("return the pass")
 
-    def test_face_is_complete(self) -> None:
+    def test_attributes_are_complete(self) -> None:
         subject = self.subject()
         assert isinstance(subject, Pass)
         assert isinstance(subject, Record)
@@ -44,7 +44,7 @@ class PassFace:
         assert subject.gives
         assert isinstance(subject.needs_samples, bool)
         assert isinstance(subject.packages, tuple)
-        assert all(installed(name) for name in subject.packages), "name distributions, as pip does"
+        assert all(installed(name) for name in subject.packages), "list distributions, by their names on PyPI"
 
     def test_it_cannot_be_changed(self) -> None:
         subject = self.subject()
@@ -66,32 +66,34 @@ class PassFace:
         with pytest.raises(UsageError, match="no_such_setting"):
             type(self.subject()).from_dict({"no_such_setting": 1})
 
-    def _tells_of_itself(self, step: Step, subject: Any) -> None:
+    def _check_step(self, step: Step, subject: Any) -> None:
         """Compare the step that the pass added to the lineage with the pass."""
         assert step.name == subject.name
         assert json.loads(json.dumps(step.config)) == subject.to_dict()
         assert step.tools, "the tools and their versions are part of the lineage"
-        assert set(step.tools) <= {*subject.packages, "numpy"}, "name in `packages` what it uses: they key the cache"
+        assert set(step.tools) <= {*subject.packages, "numpy"}, (
+            "list the packages that it uses in `packages`: they are part of the cache's key"
+        )
         assert step.seconds >= 0
 
 
-class PassTests(PassFace):
+class PassTests(PassAttributeTests):
     """Test that a pass on graphs keeps the contract. Override `subject` and `model`, and `samples` for one that
     calibrates.
     """
 
     repeatable = True
-    """Whether equal inputs give equal bytes; the cache and every digest rest on it."""
+    """Whether equal inputs give equal bytes; the cache and every digest depend on it."""
 
     def model(self, folder: Path) -> Model:
         """Write a model that the pass accepts into `folder` (exists, empty)."""
         raise NotImplementedError("write a small model")
 
     def samples(self) -> Feeds | None:
-        """Return feeds that fit the model, for a pass that needs them."""
+        """Return feeds of the model, for a pass that needs them."""
         return None
 
-    # What it makes
+    # Its result
 
     def test_gives_the_format_it_names(self, tmp_path: Path) -> None:
         result = self._applied(tmp_path)
@@ -124,8 +126,8 @@ class PassTests(PassFace):
         result = subject.apply(model, self.samples(), self._empty(tmp_path / "made"))
         assert result.steps[:-1] == model.steps
         step = result.steps[-1]
-        self._tells_of_itself(step, subject)
-        fresh = dataclasses.replace(result)  # so that the digest is taken of the files as they are now
+        self._check_step(step, subject)
+        fresh = dataclasses.replace(result)  # a copy, whose digest is computed of the files as they are now
         assert (step.before, step.after) == (model.digest, fresh.digest)
 
     def test_the_model_it_gives_can_be_saved_and_loaded(self, tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ class PassTests(PassFace):
 
     def test_equal_inputs_give_equal_bytes(self, tmp_path: Path) -> None:
         if not self.repeatable:
-            pytest.skip("the pass says that it is not repeatable")
+            pytest.skip("`repeatable` is False")
         first = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "one"))
         other = self.subject().apply(self._model(tmp_path), self.samples(), self._empty(tmp_path / "other"))
         assert first.digest == other.digest
@@ -149,7 +151,7 @@ class PassTests(PassFace):
             self.subject().apply(self._model(tmp_path), None, self._empty(tmp_path / "made"))
         assert not any((tmp_path / "made").iterdir())
 
-    # Steps of the tests
+    # Helpers
 
     def _empty(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

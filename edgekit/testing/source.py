@@ -1,11 +1,11 @@
-"""Prove a source: inherit SourceTests in a pytest module, give it the source and references, good and bad.
+"""Test a source: inherit SourceTests in a pytest module, with the source and references, good and bad.
 
 class TestMySource(SourceTests):
     def source(self):
         return MySource()
 
     def reference(self, folder):
-        ...  # write a small model into `folder`, give the Reference to it
+        ...  # write a small model into `folder`, return the Reference to it
 
     def bad_references(self, folder):
         return {"missing": Reference("mine:nothing")}
@@ -25,7 +25,7 @@ from edgekit._requirement import installed
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.model import Model, Reference
 from edgekit.plugin import Source
-from edgekit.testing._child import block, in_child
+from edgekit.testing._child import code_to_block, run_in_child
 from edgekit.testing.blocking import FRAMEWORKS
 
 if TYPE_CHECKING:
@@ -37,28 +37,28 @@ class SourceTests:
 
     def source(self) -> Any:
         """Return the source under test."""
-        raise NotImplementedError("give the source")
+        raise NotImplementedError("return the source")
 
     def reference(self, folder: Path) -> Reference:
         """Write a small model into `folder` (exists, empty) and return the reference to it; equal on every call."""
-        raise NotImplementedError("give a reference")
+        raise NotImplementedError("return a reference")
 
     def bad_references(self, folder: Path) -> dict[str, Reference]:
-        """Return references of this source's form with a fault that `check` can see, by a word for the fault."""
-        raise NotImplementedError("give faulty references")
+        """Return references of this source's form with a fault that `check` finds, by a name of the fault."""
+        raise NotImplementedError("return faulty references")
 
     def feeds(self) -> dict[str, np.ndarray] | None:
         """Return inputs for the original model; None skips running it."""
         return None
 
-    # What the source says of itself
+    # Attributes
 
-    def test_face_is_complete(self) -> None:
+    def test_attributes_are_complete(self) -> None:
         source = self.source()
         assert isinstance(source, Source)
         assert source.scheme and source.scheme == source.scheme.lower()
         assert isinstance(source.packages, tuple)
-        assert all(installed(name) for name in source.packages), "name distributions, as pip does"
+        assert all(installed(name) for name in source.packages), "list distributions, by their names on PyPI"
 
     def test_entry_point_leads_to_it(self) -> None:
         source = self.source()
@@ -73,31 +73,31 @@ class SourceTests:
 
     # Before loading
 
-    def test_check_is_silent_on_a_good_reference(self, tmp_path: Path) -> None:
+    def test_check_accepts_a_good_reference(self, tmp_path: Path) -> None:
         assert self.source().check(self._reference(tmp_path)) is None
 
-    def test_check_tells_every_fault(self, tmp_path: Path) -> None:
+    def test_check_raises_for_every_fault(self, tmp_path: Path) -> None:
         faults = self.bad_references(self._empty(tmp_path / "bad"))
         assert faults
-        for word, reference in faults.items():
+        for fault, reference in faults.items():
             with pytest.raises(UsageError) as caught:
                 self.source().check(reference)
-            assert caught.value.message, word
+            assert caught.value.message, fault
 
     def test_digest_follows_the_reference(self, tmp_path: Path) -> None:
         source, reference = self.source(), self._reference(tmp_path)
         digest = source.digest(reference)
         if digest is None:
-            pytest.skip("the source cannot tell without loading")
+            pytest.skip("the digest is known only after loading")
         assert source.digest(reference) == digest
         assert source.digest(replace(reference, task="another-task")) != digest
 
     def test_checks_need_no_framework(self, tmp_path: Path) -> None:
         reference = self._reference(tmp_path)
         cls = type(self.source())
-        answer = in_child(
+        result = run_in_child(
             tmp_path / "home",
-            f"{block(FRAMEWORKS)}\n"
+            f"{code_to_block(FRAMEWORKS)}\n"
             f"from {cls.__module__} import {cls.__qualname__} as _class\n"
             "from edgekit.model import Reference\n"
             f"reference = Reference.from_dict(json.loads({json.dumps(reference.to_dict())!r}))\n"
@@ -105,7 +105,7 @@ class SourceTests:
             "source.check(reference)\n"
             "print(json.dumps([source.claims(reference.ref), source.digest(reference)]))",
         )
-        assert answer == [True, self.source().digest(reference)]
+        assert result == [True, self.source().digest(reference)]
 
     # Loading
 
@@ -133,7 +133,7 @@ class SourceTests:
 
         feeds = self.feeds()
         if feeds is None:
-            pytest.skip("no feeds are given")
+            pytest.skip("`feeds` returns None")
         original = self._loaded(tmp_path).original
         assert original is not None
         first, second = original.run(feeds), original.run(feeds)
@@ -142,12 +142,12 @@ class SourceTests:
             assert isinstance(array, np.ndarray)
             assert np.array_equal(array, second[name])
 
-    def test_loading_a_faulty_reference_is_our_error(self, tmp_path: Path) -> None:
+    def test_loading_a_faulty_reference_is_an_edgekit_error(self, tmp_path: Path) -> None:
         for reference in self.bad_references(self._empty(tmp_path / "bad")).values():
             with pytest.raises(EdgekitError):
                 self.source().load(reference, self._empty(tmp_path / "work"))
 
-    # Steps of the tests
+    # Helpers
 
     def _empty(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""Prove a pass on the torch module: inherit TorchPassTests in a pytest module, with the pass and a small module.
+"""Test a pass on torch modules: inherit TorchPassTests in a pytest module, with the pass and a small module.
 
 class TestMyPass(TorchPassTests):
     def subject(self):
         return MyPass()
 
     def module(self):
-        return net, example_inputs  # as `package.module:factory` gives them: the same each time
+        return net, example_inputs  # as `package.module:factory` returns them: the same each time
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from edgekit.model import ASSETS, Model, Reference
 from edgekit.plugin import Pruning, Trainable, Training
 from edgekit.progress import Progress, Silent, Tick
 from edgekit.spec import MODEL, Call, TensorSpec
-from edgekit.testing.passes import PassFace
+from edgekit.testing.passes import PassAttributeTests
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class TorchPassTests(PassFace):
-    """Test that a pass on the torch module keeps the contract. Override `subject` and `module`, the others as needed.
+class TorchPassTests(PassAttributeTests):
+    """Test that a pass on torch modules keeps the contract. Override `subject` and `module`, the others as needed.
 
-    Give the pass small settings: those that train are run some ten times.
+    Configure the pass for short runs: one that trains is run about ten times.
     """
 
     resumes = True
-    """Whether a training that was killed goes on from a checkpoint, and does not begin anew."""
+    """Whether a training that was killed continues from a checkpoint, and does not start again."""
 
     def module(self) -> Any:
-        """Return a small module that the pass takes, and its example inputs, (module, inputs); equal on every call."""
-        raise NotImplementedError("give a small module")
+        """Return a small module for the pass, and its example inputs, (module, inputs); equal on every call."""
+        raise NotImplementedError("return a small module")
 
     def unfit(self) -> Any:
-        """Return one, with inputs of the same names, that the pass cannot take; None where it takes every module."""
+        """Return a module with the same input names that the pass does not support; None where it supports all."""
         return None
 
     def feeds(self, inputs: Sequence[TensorSpec]) -> list[dict[str, np.ndarray]]:
-        """Return what to train and calibrate on, each of one sample: here 24 of random numbers."""
+        """Return feeds to train and calibrate on, each of one sample: here 24 of random numbers."""
         import numpy
 
-        dice = numpy.random.default_rng(0)
+        generator = numpy.random.default_rng(0)
         return [
-            {spec.name: dice.standard_normal(spec.resolve({})).astype(spec.numpy_dtype) for spec in inputs}
+            {spec.name: generator.standard_normal(spec.resolve({})).astype(spec.numpy_dtype) for spec in inputs}
             for _ in range(24)
         ]
 
@@ -63,7 +63,7 @@ class TorchPassTests(PassFace):
         """Return the class of each of the feeds; None for a pass that needs none."""
         return None
 
-    # What the pass says of itself
+    # Attributes
 
     def test_it_works_before_the_export(self) -> None:
         subject = self.subject()
@@ -71,7 +71,7 @@ class TorchPassTests(PassFace):
         if self._trains:
             assert isinstance(subject, Trainable)
 
-    # What it makes
+    # Its result
 
     def test_gives_another_module_in_evaluation_mode(self, tmp_path: Path) -> None:
         from edgekit.frameworks import torch_pass
@@ -132,18 +132,18 @@ class TorchPassTests(PassFace):
         result = self._applied(model, tmp_path)
         assert result.steps[:-1] == model.steps
         step = result.steps[-1]
-        self._tells_of_itself(step, subject)
+        self._check_step(step, subject)
         assert (step.before, step.after) == (_digest(model), _digest(result))
 
-    def test_what_prunes_is_smaller(self, tmp_path: Path) -> None:
+    def test_a_pruned_module_is_smaller(self, tmp_path: Path) -> None:
         subject = self.subject()
         if not (isinstance(subject, Pruning) and subject.prunes):
-            pytest.skip("the pass takes nothing away")
+            pytest.skip("the pass does not prune")
         model = self._model(tmp_path)
         before, after = model.info.parameters, self._applied(model, tmp_path).info.parameters
         assert before is not None and after is not None and after < before
 
-    # The same each time
+    # Repeatability
 
     def test_equal_inputs_give_equal_weights(self, tmp_path: Path) -> None:
         import torch
@@ -152,7 +152,7 @@ class TorchPassTests(PassFace):
         for number in range(2):
             place = self._empty(tmp_path / str(number))
             model = self._model(place)
-            torch.manual_seed(number)  # no global random numbers decide
+            torch.manual_seed(number)  # the result must not depend on global random numbers
             results.append(_result(self._applied(model, place)))
         assert results[0] == results[1]
 
@@ -160,16 +160,18 @@ class TorchPassTests(PassFace):
         self._needs_training()
         model, whole = self._model(tmp_path), _Moments(tmp_path / "training", tmp_path / "kept")
         expected = _result(self._applied(model, tmp_path, whole))
-        assert whole.count > 1, "a pass that trains tells how far it is: training.progress"
+        assert whole.count > 1, "a pass that trains reports its progress by training.progress"
         for moment in sorted({whole.count // 2, whole.count}):
             left = tmp_path / "kept" / str(moment)
             again = _Moments(left)
             result = self._apply(model, tmp_path / "work", left, again)
             assert _result(result) == expected, f"killed at moment {moment} of {whole.count}"
         if self.resumes:
-            assert again.count < whole.count, "killed near the end it began anew: keep checkpoints in training.folder"
+            assert again.count < whole.count, (
+                "killed near the end it started again: keep checkpoints in training.folder"
+            )
 
-    # What it refuses
+    # What it does not support
 
     def test_training_data_is_demanded_when_needed(self, tmp_path: Path) -> None:
         self._needs_training()
@@ -183,13 +185,13 @@ class TorchPassTests(PassFace):
         more = (self._training(model, tmp_path / "training", Silent()),) if self._trains else ()
         self._refused(tmp_path, lambda work: self.subject().apply(model, None, work, *more))
 
-    def test_refuses_what_it_cannot_take(self, tmp_path: Path) -> None:
+    def test_refuses_what_it_does_not_support(self, tmp_path: Path) -> None:
         if self.unfit() is None:
-            pytest.skip("the pass takes every module")
+            pytest.skip("the pass supports every module")
         model = self.model(self.unfit(), self._empty(tmp_path / "model"))
         self._refused(tmp_path, lambda work: self._apply(model, work, tmp_path / "training"), EdgekitError)
 
-    # Steps of the tests
+    # Helpers
 
     def model(self, module: Any, folder: Path) -> Model:
         """Load the module as an export does."""
@@ -234,7 +236,7 @@ class TorchPassTests(PassFace):
         work = self._empty(tmp_path / "work")
         with pytest.raises(kind) as refused:
             act(work)
-        assert refused.value.message and refused.value.hint, "say what is wrong, and what to do next (hint=)"
+        assert refused.value.message and refused.value.hint, "give a message, and what to do next (hint=)"
         assert not any(work.iterdir())
 
 
@@ -251,7 +253,7 @@ class _Arrays:
 
 
 class _Moments(Silent):
-    """Count what a training tells, and keep what a kill at each such moment would leave of its folder."""
+    """Count the reports of progress, and at each keep a copy of the training's folder, as a kill would leave it."""
 
     def __init__(self, folder: Path, kept: Path | None = None) -> None:
         self.count = 0
@@ -269,7 +271,7 @@ class _Moments(Silent):
 
 
 def _inputs(model: Model) -> tuple[TensorSpec, ...]:
-    """Return what a plain module takes; nothing of one of transformers, whose author gives the feeds."""
+    """Return the inputs of a plain module; none of one of transformers, for which the author overrides `feeds`."""
     return tuple(getattr(model.module, "specs", ()))
 
 
@@ -285,12 +287,12 @@ def _digest(model: Model) -> str:
 
 
 def _result(model: Model) -> tuple[str, tuple[str, ...]]:
-    """Return all of a pass's result that its inputs decide: the weights' bytes and the notes."""
+    """Return the parts of a pass's result that must be repeatable: the weights' bytes and the notes."""
     return _digest(model), model.steps[-1].notes
 
 
 def _state(model: Model) -> list[object]:
-    """Return all of a module that a pass may not touch."""
+    """Return all of a module that a pass must not change."""
     from edgekit.frameworks import torch_pass
 
     module = torch_pass.module_of(model)

@@ -135,7 +135,8 @@ def test_death_by_a_signal_is_an_error(payload, feeds, what, name, word):
 def test_an_exit_is_an_error(payload, feeds):
     with raises(DeviceError, "exit code 3", "measuring"), Worker(MATMUL) as worker:
         worker.open(payload(), feeds)
-        worker._ask("open", "measuring", backend=MATMUL, payload=_leaving(payload), **worker._write(feeds))
+        program = {"payloads": [_leaving(payload)]}
+        worker._ask("open", "measuring", backend=MATMUL, program=program, **worker._write(feeds))
 
 
 def _leaving(payload) -> dict[str, object]:

@@ -18,6 +18,7 @@ from edgekit.model import Part, State
 from edgekit.plugin import Built
 from edgekit.spec import TensorSpec
 from edgekit.target import target
+from tests.bundles import change_manifest
 from tests.wording import raises
 
 
@@ -45,8 +46,7 @@ def write(path, requires=None, text="payload"):
 
 
 def edit(path, **changes):
-    file = path / "manifest.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    change_manifest(path, lambda manifest: manifest.update(changes))
 
 
 def edit_part(path, **changes):
@@ -206,17 +206,27 @@ def test_each_part_has_its_files_and_options_and_the_weakest_evidence_counts(pai
     assert Manifest.from_dict(json.loads((pair / "manifest.json").read_text())) == manifest
 
 
+def test_a_caller_feeds_and_gets_what_is_not_a_state(pair):
+    manifest = open_bundle(pair).manifest
+    states = {*ENCODER.writes, *DECODER.reads, *DECODER.writes}
+    assert [spec.name for spec in manifest.inputs] == ["x"]
+    assert not states & {spec.name for spec in (*manifest.inputs, *manifest.outputs)}
+
+
 def test_equal_files_are_stored_once(pair):
     encoder, decoder = (pair / "model" / name / "weights.bin" for name in ("encoder", "decoder"))
     assert encoder.samefile(decoder)
     assert open_bundle(pair).size_mb == pytest.approx((len("encoder") + len("decoder") + 700) / 1e6)
 
 
-@pytest.mark.parametrize("use", [lambda b: b.session(), lambda b: b.payload, lambda b: b.runner(), lambda b: b.task()])
-def test_several_parts_are_not_opened_yet(pair, use):
+@pytest.mark.parametrize("use", [lambda b: b.session(), lambda b: b.payload])
+def test_several_parts_are_not_one_session(pair, use):
     with raises(ArtifactError, "2 parts", "encoder, decoder") as caught:
         use(open_bundle(pair))
-    assert caught.value.hint == "pip install --upgrade edgekit"
+    assert "runner()" in caught.value.hint
+    program = open_bundle(pair).program
+    assert [payload.part.name for payload in program.payloads] == ["encoder", "decoder"]
+    assert program.states == STATES
 
 
 def test_what_every_part_requires_is_checked(tmp_path):
@@ -244,7 +254,8 @@ def test_a_part_as_it_was_compiled_stands_in_the_manifest(tmp_path):
 def test_every_part_is_shown(pair):
     shown = CliRunner().invoke(cli, ["inspect", str(pair)]).output
     for words in (
-        "encoder: x:f32[1,2]; decoder: hidden:f32[1,N,8]",
+        "inputs    encoder: x:f32[1,2]",
+        "outputs   encoder: none; decoder: x:f32[1,2]",
         "encoder: threads = 1",
         "hidden:f32[1,N,8] starts written",
     ):

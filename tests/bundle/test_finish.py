@@ -21,6 +21,7 @@ from edgekit.bundle.bundle import open as open_bundle
 from edgekit.errors import AccuracyFailure, ArtifactError, BuildError, DeviceError, EnvironmentFault, UsageError
 from edgekit.target import host
 from edgekit.testing import fake_plugin, install, installed
+from tests.bundles import change_manifest
 from tests.wording import mentions, raises
 
 ELSEWHERE = """
@@ -72,9 +73,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def retarget(path: Path, target: dict) -> None:
-    file = path / "manifest.json"
-    manifest = json.loads(file.read_text())
-    file.write_text(json.dumps({**manifest, "target": {**manifest["target"], **target}}))
+    change_manifest(path, lambda manifest: manifest["target"].update(target))
 
 
 def test_a_portable_bundle_says_what_to_do_before_it_runs():
@@ -194,8 +193,7 @@ def test_a_runtime_that_crashes_or_writes_nothing_leaves_the_bundle_alone(tmp_pa
     folder = install(tmp_path / "site", "edgekit-crashing", points, {"crashing.py": CRASHING})
     path = export()
     with installed(folder):
-        file = path / "manifest.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "backend": backend}))
+        change_manifest(path, lambda manifest: manifest.update(backend=backend))
         before = contents(path)
         with raises(kind, f"'{backend}'", fact):
             finish.finish(path)
@@ -213,8 +211,7 @@ def test_what_is_compiled_already_has_nothing_to_finish():
 
 def test_a_backend_that_cannot_finish_is_told():
     path = export()
-    file = path / "manifest.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "backend": "numpy"}))
+    change_manifest(path, lambda manifest: manifest.update(backend="numpy"))
     with raises(EnvironmentFault, "'numpy'", "edgekit-fake 1.0", hint="pip install --upgrade edgekit-fake"):
         finish.finish(path)
 
@@ -262,9 +259,7 @@ def test_killed_in_between_nothing_is_half_written(how):
     process.communicate(timeout=60)
     assert process.returncode not in (0, 1)
     assert contents(path) == before
-    retried = json.loads((path / "manifest.json").read_text())
-    retried["parts"][0]["options"]["pause_s"] = 0.0
-    (path / "manifest.json").write_text(json.dumps(retried))
+    change_manifest(path, lambda manifest: manifest["parts"][0]["options"].update(pause_s=0.0))
     finish.finish(path)
     assert open_bundle(path).manifest.evidence == "built_on_device"
     assert list(cache.glob("partial/finish.*")) == []
@@ -273,8 +268,9 @@ def test_killed_in_between_nothing_is_half_written(how):
 def test_killed_while_it_is_written_the_old_bundle_stays():
     path = export()
     before = contents(path)
-    leftover = Path(".out.999999999.new")
+    leftover = Path(".out.0123abcd.new")
     leftover.mkdir()
+    Path(".out.0123abcd.lock").touch()
     (leftover / "half").write_text("half")
     assert contents(path) == before
     finish.finish(path)

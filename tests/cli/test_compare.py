@@ -63,6 +63,12 @@ def test_the_exit_code_is_that_of_the_verdict(run, files):
     assert strict.exit_code == 6 and mentions(strict.stderr, ("error:", "p50"), "--run")
 
 
+@pytest.mark.parametrize("limit", ["1%", "0.01", "1pt"])
+def test_a_drop_is_limited_as_in_an_export(run, files, limit):
+    done = run("compare", files["same"], files["old"], "--max-regress", f"drop={limit}", "--json")
+    assert [verdict["allowed"] for verdict in json.loads(done.stdout)["verdicts"]] == [0.01]
+
+
 def test_json_has_the_verdicts(run, files):
     fine = json.loads(run("compare", files["same"], files["old"], "--max-regress", "p50=5%", "--json").stdout)
     assert [verdict["verdict"] for verdict in fine["verdicts"]] == ["not regressed"]
@@ -97,6 +103,8 @@ def test_a_baseline_from_a_report(run, files, tmp_path):
     [
         (("--max-regress", "p50"), "'p50'"),
         (("--max-regress", "p9=5%"), ("'p9'", "'p90'")),
+        (("--max-regress", "drop=1"), ["1 point", "100 points"]),
+        (("--max-regress", "drop=0.3"), ["0.3 points", "0.3%", "30 points"]),
         (("--junit", "x.xml"), ["--junit", "--max-regress"]),
         (("--save-baseline", "base.txt"), "'base.txt'"),
         (("--save-baseline", "nowhere/base.json"), "nowhere"),

@@ -31,7 +31,7 @@ def test_run_takes_arrays(exported, run, tmp_path):
     assert len(answer["top"]) == 3
 
 
-def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
+def test_run_takes_a_text_a_pair_and_stdin(sentences, run, tmp_path):
     answer = json.loads(run("run", sentences, "a man plays", "--json").stdout)["answer"]
     assert answer["dimensions"] == 6
     pair = run("run", sentences, "a man", "a man", "--json")
@@ -44,6 +44,10 @@ def test_run_takes_a_text_a_pair_and_stdin(sentences, run):
     file = run("run", sentences, __file__)
     assert file.exit_code == 2 and mentions(file.stderr, "file", "text", "- <")
     assert run("run", sentences, "long " * 2000, "--json").exit_code == 0
+    table = tmp_path / "texts.csv"
+    table.write_text("text,label\na man plays,1\n")
+    file = run("run", sentences, table)
+    assert file.exit_code == 2 and mentions(file.stderr, "verify", "--data") and "- <" not in file.stderr
     nothing = run("run", sentences, "-", stdin="\n")
     assert nothing.exit_code == 2 and mentions(nothing.stderr, "text", "stdin")
 
@@ -96,6 +100,11 @@ def test_verify_passes_and_fails(exported, run, tmp_path):
     assert json.loads(good.stdout)["failures"] == []
     text = run("verify", exported.path)
     assert text.stdout.startswith("VERIFIED")
+
+
+def test_verify_reads_a_drop_as_an_export_does(exported, run):
+    result = run("verify", exported.path, "--data", "none.npz", "--max-drop", "2")
+    assert result.exit_code == 2 and mentions(result.stderr, "max_drop = 2", "2%")
 
 
 def test_verify_refuses_data_options_without_data(exported, run):

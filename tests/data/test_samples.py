@@ -43,6 +43,22 @@ def test_a_draw_is_the_same_on_every_python():
     assert draw(5, 100, 0) == [3, 37, 52, 62, 74]
 
 
+def test_fewer_samples_than_classes_are_drawn_over_all_of_them():
+    labels = [f"n{index // 50:04}" for index in range(50_000)]  # 1000 classes in the order of their names, as ImageNet
+    drawn = {seed: [int(labels[index][1:]) for index in draw(300, 50_000, seed, labels)] for seed in (0, 1)}
+    for classes in drawn.values():
+        assert len(set(classes)) == 300  # none twice
+        assert 450 < np.mean(classes) < 550 and max(classes) > 950  # the first 300 by name have the mean 149.5
+    assert len(set(drawn[0]) & set(drawn[1])) < 150
+    assert {labels[index] for index in draw(300, 50_000, 0, labels, rule="largest")} == {*labels[: 300 * 50]}
+
+
+def test_a_class_that_is_a_little_larger_is_not_preferred():
+    labels = ["large"] * 11 + [f"c{index}" for index in range(99) for _ in range(10)]
+    got = [sum(labels[index] == "large" for index in draw(30, len(labels), seed, labels)) for seed in range(200)]
+    assert set(got) == {0, 1} and 0.2 < np.mean(got) < 0.45  # its share is 0.33; the largest remainder gave it 1
+
+
 def test_split_is_disjoint_and_whole():
     samples = samples_of([0, 1, 2] * 40)
     calibration, evaluation = samples.split(30, seed=5)

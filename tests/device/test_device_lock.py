@@ -79,6 +79,26 @@ def test_a_folder_that_is_not_edgekits_is_not_changed(place: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["photo.jpg"]
 
 
+@pytest.mark.parametrize("mark", ["", "mine\n"])
+def test_a_file_of_the_right_name_makes_no_folder_edgekits(place: Path, mark: str) -> None:
+    place.mkdir()
+    (place / "edgekit-device").write_text(mark)
+    (place / "photo.jpg").touch()
+    with raises(UsageError, "device'", "local:", hint="EDGEKIT_DEVICE_DIR"), locked(place):
+        pass
+    assert sorted(path.name for path in place.iterdir()) == ["edgekit-device", "photo.jpg"]
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", ".profile", "..odd", "two words"])
+def test_a_folder_with_files_of_the_user_is_not_removed(place: Path, name: str) -> None:
+    with locked(place) as here:
+        (place / name).touch()
+        (place / "env").mkdir()
+        with raises(UsageError, "device'", f"'{name}'"):
+            here.clean()
+    assert {"edgekit-device", "env", name} <= {path.name for path in place.iterdir()}
+
+
 def test_a_late_step_is_ended(place: Path) -> None:
     with locked(place) as here:
         with raises(DeviceError, "'slow'", "1 s", "local:"):

@@ -135,7 +135,7 @@ def test_verify_draws_the_samples_that_the_export_drew(command, place, tmp_path)
         "--no-bench", "-o", out, "--json",
     )  # fmt: skip
     exported = result.report.shipped.quality
-    assert result.report.data.evaluation_draw == Draw(calibration=100, most=300, seed=0)
+    assert result.report.data.evaluation_draw == Draw(calibration=100, most=300, seed=0, rule="systematic")
     verified = command("verify", out, "--data", data, "--max-drop", "0.01")
     assert verified.stdout.startswith("VERIFIED")
     words = " ".join(verified.stdout.split())  # wrapped as wide as the terminal is

@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Path:
 
 EXPORT = (
     "killed_bars:uneven", "--data", "val.npz", "--train", "train.npz", "--metric", "accuracy", "--no-bench",
-    "--task", "image-classification", "--candidate", "onnxruntime/int8-qat", "--max-drop", "0.5",
+    "--task", "image-classification", "--candidate", "onnxruntime/int8-qat", "--max-drop", "50%",
 )  # fmt: skip
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit.data import Samples, load
+from edgekit.data import Sample, Samples, load
 from edgekit.errors import UsageError
 from edgekit.evaluation.dataset import example_feeds, prepare
 from edgekit.model import Model, Part
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks import user_input
+from edgekit.tasks.config import TaskConfig, TextConfig
 from tests.wording import mentions, raises
+
+BERT = Path(__file__).parent.parent / "fixtures" / "transformers5" / "bert"
 
 
 def model(folder: Path, task: str, labels: tuple[str, ...] = ()) -> Model:
@@ -45,7 +50,9 @@ def test_names_that_are_not_as_many_as_the_models_classes_are_refused(tmp_path: 
 
 
 def test_labels_that_no_metric_uses_are_mentioned(tmp_path: Path, rows: str) -> None:
-    notes = prepare(Project(data=rows), model(tmp_path, "tensor")).notes
+    with raises(UsageError, "labels", hint="--task tensor"):  # its outputs do not show what the labels mean
+        prepare(Project(data=rows), model(tmp_path, "tensor"))
+    notes = prepare(Project(data=rows, task="tensor"), model(tmp_path, "tensor")).notes
     assert any(mentions(note, "labels", "--task") for note in notes)
     notes = prepare(Project(data=rows), model(tmp_path, "object-detection")).notes
     assert any(mentions(note, "'object-detection'", "metric") for note in notes)
@@ -73,6 +80,28 @@ def test_samples_are_drawn_again_as_they_were(tmp_path: Path) -> None:
     assert (len(calibration), len(evaluation)) == (2, 5)
     assert evaluation.digest == prepared.sources.evaluation_digest
     assert calibration.digest == prepared.sources.calibration_digest
+
+
+def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
+    ids = TensorSpec.parse("input_ids:i64[N,tokens]")
+    exported = Model(
+        "onnx", (Part("model", "model.onnx", (ids,), (TensorSpec.parse("logits:f32[N,2]"),)),),
+        task="text-classification", folder=tmp_path / "model",
+    )  # fmt: skip
+    text = TextConfig(inputs=("input_ids",), max_length=8)
+    TaskConfig("text-classification", labels=("bad", "good"), text=text).save(exported.assets)
+    shutil.copy(BERT / "tokenizer.json", exported.assets / "tokenizer.json")
+    lines = [f"{'a ' * (9 if index % 4 == 0 else 3)},{('good', 'bad')[index % 2]}" for index in range(40)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    prepared = prepare(Project(data=str(tmp_path / "texts.csv")), exported)
+    cut = sum(len(str(sample.fields["text"]).split()) == 9 for sample in prepared.samples)
+    assert cut and any(mentions(note, f"{cut} of {len(prepared.samples)}", "8 tokens") for note in prepared.notes)
+    # `edgekit run` says the same of one text
+    assert mentions(user_input.notes(prepared.task, Sample({"text": "a " * 9}))[0], "8 tokens")
+    assert not user_input.notes(prepared.task, Sample({"text": "a"}))
+    short = Project(data=str(tmp_path / "texts.csv"), max_samples=5)
+    TaskConfig("text-classification", labels=("bad", "good"), text=replace(text, max_length=64)).save(exported.assets)
+    assert not any("tokens" in note for note in prepare(short, exported).notes)
 
 
 def test_a_row_number_is_not_an_example_feature(tmp_path: Path) -> None:

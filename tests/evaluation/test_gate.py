@@ -9,7 +9,8 @@ import pytest
 
 from edgekit.data import Samples
 from edgekit.errors import BuildError, UsageError
-from edgekit.evaluation.gate import Deviation, add_inference, evaluate, gate
+from edgekit.evaluation.deviation import Deviation
+from edgekit.evaluation.gate import add_inference, evaluate, gate
 from edgekit.evaluation.reference_outputs import ReferenceOutputs, record
 from edgekit.progress import Silent
 from edgekit.result.report import Quality

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit import bench
 from edgekit.model import Model, Part
-from edgekit.pipeline.builder import Compiled
+from edgekit.pipeline.builder import Compiled, CompiledPart
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.plugin import Built, Precision
@@ -53,7 +53,8 @@ def tried(
     place = folder / name.replace("/", "-")
     place.mkdir(parents=True, exist_ok=True)
     (place / "model.bin").write_bytes(b"\0" * bytes_)
-    compiled = Compiled(Model("onnx", (Part("model", "model.onnx", (), ()),)), Built(("model.bin",)), place, name)
+    part = Part("model", "model.onnx", (), ())
+    compiled = Compiled(Model("onnx", (part,)), (CompiledPart(part, Built(("model.bin",)), place, name),), name)
     outcome = None
     if p50_ms is not None:
         medians = 1e6 * p50_ms * (1 + noise * np.linspace(-1, 1, 10))

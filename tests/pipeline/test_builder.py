@@ -10,7 +10,7 @@ import pytest
 
 from edgekit import cache
 from edgekit.model import Model
-from edgekit.pipeline.builder import Builder, Compiled
+from edgekit.pipeline.builder import Builder, CompiledPart
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import Built
 from edgekit.progress import Silent
@@ -46,7 +46,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return repeated
 
 
-def compiled(builder: Builder, model: Model) -> Compiled:
+def compiled(builder: Builder, model: Model) -> CompiledPart:
     return builder.compiled(model, PlannedCandidate("numpy", Recipe("fp32", "as it is")))
 
 

@@ -79,7 +79,12 @@ def test_a_pruned_model_is_gated_and_shipped_with_its_lineage(tmp_path: Path) ->
         "recovery = { epochs = 1 }\n[[passes]]\nname = \"quantize-static\"\n"
     )  # fmt: skip
     result = api.export(
-        "digits", output=tmp_path / "out", candidates=[f"onnxruntime/{recipe}"], train=DATA, bench=False, max_drop=1.0
+        "digits",
+        output=tmp_path / "out",
+        candidates=[f"onnxruntime/{recipe}"],
+        train=DATA,
+        bench=False,
+        max_drop="100%",
     )
     (candidate,) = result.report.candidates
     assert candidate.status == "shipped" and candidate.quality.labelled

@@ -86,8 +86,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 OPTIONS = {
-    "data": "data.npz", "metric": "accuracy", "task": "tabular-classification", "max_drop": 1.0, "bench_seconds": 0.2,
-    "tune": False, "mixed": False,
+    "data": "data.npz", "metric": "accuracy", "task": "tabular-classification", "max_drop": "100%",
+    "bench_seconds": 0.2, "tune": False, "mixed": False,
 }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def export(place: Path, *recipes: str, **options: object):
     settings = {
         "task": "tabular-classification",
         "metric": "accuracy",
-        "max_drop": 1.0,
+        "max_drop": "100%",
         "bench": False,
         "force": True,
         **options,
@@ -185,7 +185,7 @@ def test_a_file_of_a_graph_has_no_module_to_train(place: Path) -> None:
 
 def test_samples_that_train_and_evaluate_are_said(place: Path) -> None:
     result = api.export(
-        "live_nets:net", output=place / "out", data="data.npz", train="data.npz", bench=False, max_drop=1.0,
+        "live_nets:net", output=place / "out", data="data.npz", train="data.npz", bench=False, max_drop="100%",
         task="tabular-classification", metric="accuracy", candidates=["onnxruntime/nudged.toml"],
     )  # fmt: skip
     (note,) = [note for note in result.report.notes if "training samples too" in note]

@@ -119,6 +119,12 @@ def missing_shard(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
 
 
+def outside_shard(folder):
+    shutil.copyfile(folder / "model.safetensors", folder.parent / "outside.safetensors")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
+
+
 def remote_code(folder):
     edit(folder / "config.json", auto_map={"AutoModel": "modeling_mine.MyModel"})
 
@@ -134,6 +140,7 @@ def remote_code(folder):
         (header_only, ["header", "model.safetensors'"], "truncated"),
         (empty, ["model.safetensors'", "not a safetensors file"], "truncated"),
         (pointer, "Git LFS", "git lfs pull"),
+        (outside_shard, ("'../outside.safetensors'",), "shards"),
         (missing_shard, "model-00002-of-00002.safetensors", "again"),
         (remote_code, "modeling_mine.MyModel", "--trust-remote-code"),
     ],
@@ -374,12 +381,12 @@ def test_dense_outputs_have_sizes_of_their_own(tmp_path, load, export, run_graph
     np.testing.assert_allclose(logits, model.original.run(feeds)["logits"], atol=1e-4)
 
 
-def test_models_of_several_graphs_are_refused(tmp_path, load):
+def test_a_decoder_without_a_first_token_is_named(tmp_path, load):
     import transformers
 
     config = transformers.T5Config(d_model=16, d_ff=24, num_layers=1, num_heads=2, d_kv=8, vocab_size=40)
     folder = random_checkpoint(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
-    with raises(UnsupportedError, "'text2text-generation'", ("encoder", "decoder"), hint="package.module:factory"):
+    with raises(UsageError, "token", hint="decoder_start_token_id"):
         load(HuggingFace(), folder)
 
 

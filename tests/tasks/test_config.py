@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.data import Sample
-from edgekit.errors import UsageError
+from edgekit.errors import ArtifactError, UsageError
 from edgekit.spec import TensorSpec
 from edgekit.tasks import TaskConfig, load
 from edgekit.tasks.config import FILE
@@ -70,7 +70,7 @@ def test_each_of_the_old_facts_is_a_field(facts: dict[str, str], fields: dict[st
 
 def test_a_problem_type_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"task": "image-classification", "problem_type": "multi-lable"}))
-    with raises(UsageError, ("'multi-lable'", "'multi-label'")):
+    with raises(ArtifactError, ("'multi-lable'", "'multi-label'")):
         TaskConfig.load(tmp_path)
 
 

@@ -157,7 +157,7 @@ def failed(pytester: pytest.Pytester, code: str, only: str | None) -> set[str]:
             "    pass",
             "test_closed_session_refuses_work",
         ),
-        ("pass", "    api = 99", "test_face_is_complete"),
+        ("pass", "    api = 99", "test_attributes_are_complete"),
         (
             "pass",
             "    def supports(self, model, target):\n        return super().supports(model, target).__class__()",

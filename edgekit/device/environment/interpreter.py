@@ -17,6 +17,7 @@ NEEDED = ("zipfile", "zlib", "ctypes", "json", "hashlib", "subprocess", "importl
 
 _PROGRAM = """
 import os, sys
+sys.path[:] = [entry for entry in sys.path if entry]  # a json.py in the working directory is not Python's
 def write(key, value): print(key + "=" + str(value).replace(chr(10), " "))
 write("path", os.path.realpath(sys.executable))
 write("version", "%d.%d.%d" % sys.version_info[:3])

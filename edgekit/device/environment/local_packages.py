@@ -10,13 +10,13 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from edgekit._process import python_module
 from edgekit._requirement import normal
 from edgekit.errors import BuildError, EnvironmentFault
 
@@ -86,10 +86,10 @@ def _built(name: str, source: Path, folder: Path) -> Path:
     backend = _build_backend(source)
     isolation = ["--no-build-isolation"] if backend and find_spec(backend.partition(".")[0]) else []
     with tempfile.TemporaryDirectory(dir=folder) as site:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", *isolation]
+        words = ["install", "-q", "--disable-pip-version-check", "--no-deps", *isolation]
         # pip takes a folder named like `edgekit-openvino` for NAME-VERSION, and would keep its wheel for later builds.
-        command += ["--no-cache-dir", "--no-compile", "--target", site, str(source)]
-        done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+        words += ["--no-cache-dir", "--no-compile", "--target", site, str(source)]
+        done = subprocess.run(python_module("pip", *words), cwd=source, capture_output=True, text=True)
         copies = split(Path(site), folder)
     if done.returncode or len(copies) != 1:
         raise BuildError(

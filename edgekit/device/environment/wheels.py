@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import cache, catalog, registry
+from edgekit._process import python_module
 from edgekit._record import digest_of
 from edgekit._requirement import installed, normal, read
 from edgekit.bundle.bundle import Bundle
@@ -212,11 +213,11 @@ def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
     abi = (
         ["--abi", f"cp{''.join(map(str, interpreter.numbers))}t", "--abi", "none"] if interpreter.free_threaded else []
     )
-    command = [
-        sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
+    words = [
+        verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
         "--implementation", "cp", "--python-version", interpreter.short, *platforms, *abi, *arguments,
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(python_module("pip", *words), capture_output=True, text=True)
     if done.returncode == 0:
         return done.stdout
     if "No module named pip" in done.stderr:
@@ -233,7 +234,7 @@ def _pip(verb: str, arguments: Sequence[str], interpreter: Interpreter) -> str:
         raise NoWheel(match[1], versions)
     raise EnvironmentFault(
         f"pip could not install the packages for the device: {done.stderr.strip()[-800:]}",
-        hint=f"try `{' '.join(command[2:7])} ...` by hand",
+        hint=f"try `pip {' '.join(words[:4])} ...` by hand",
     )
 
 

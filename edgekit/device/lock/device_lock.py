@@ -22,7 +22,7 @@ from typing import IO
 
 from edgekit.device import copy_errors, copy_folder
 from edgekit.device.lock.lock_owner import LockOwner
-from edgekit.device.lock.script import ACQUIRE, CLEAN, COMMON, EXTEND, EXTENDED, RELEASE, STEP
+from edgekit.device.lock.script import ACQUIRE, CLEAN, COMMON, EXTEND, EXTENDED, OWN, RELEASE, STEP
 from edgekit.device.transport import Completed, Transport
 from edgekit.errors import DeviceError, UsageError
 
@@ -37,6 +37,9 @@ IDLE_S = 300
 
 SLOW_BYTES_S = 100_000
 """The slowest link that a copy is planned for: 100 kB/s."""
+
+FOREIGN = 3
+"""The exit code of `CLEAN` for a folder that is not edgekit's alone."""
 
 SHORT_S = 60
 """Time limit of the small commands around the steps."""
@@ -60,6 +63,7 @@ class DeviceLock:
         self._boot = ""
         self._folder = ""
         self._until = 0.0
+        self._pushed: set[str] = set()
         self.sent = 0
         """Bytes of files that were pushed."""
 
@@ -134,7 +138,7 @@ class DeviceLock:
 
     def push(self, source: Path, name: str, *, timeout_s: float = 600) -> str:
         """Copy a file into the folder under `name`, and return its path there."""
-        to = self.path(name)
+        to = self._new(name)
         self._extend(source.stat().st_size, timeout_s)
         self.transport.push(source, to, timeout_s=timeout_s)
         self.sent += source.stat().st_size
@@ -146,10 +150,14 @@ class DeviceLock:
         Files that are there with the same SHA-256 are not sent again; files that `source` lacks are removed. `packed`
         is for a device that has gzip.
         """
-        to = self.path(name)
+        to = self._new(name)
         self._extend(sum(path.stat().st_size for path in source.rglob("*") if path.is_file()), timeout_s)
         self.sent += copy_folder.push(self.transport, source, to, timeout_s=timeout_s, packed=packed)
         return to
+
+    def _new(self, name: str) -> str:
+        self._pushed.add(name.partition("/")[0])
+        return self.path(name)
 
     def push_bundle(self, source: Path, *, timeout_s: float = 600) -> str:
         """Copy a bundle into the folder, and return its path there."""
@@ -164,8 +172,16 @@ class DeviceLock:
         self._sh('rm -rf -- "$1"', self.path(name))
 
     def clean(self) -> None:
-        """Remove the whole folder from the device, with the lock: nothing of edgekit's stays there."""
-        done = self._sh(CLEAN, self.folder)
+        """Remove the whole folder from the device, with the lock: nothing of edgekit's stays there.
+
+        Raises UsageError, before anything is removed, for a folder that holds what edgekit did not put there.
+        """
+        done = self._sh(COMMON + CLEAN, self.folder, *OWN, *sorted(self._pushed))
+        if done.returncode == FOREIGN:
+            raise UsageError(
+                f"'{self.folder}' on {self.transport.address} was not removed: {copy_errors.last_line(done)}.",
+                hint="move what is yours elsewhere, or remove the folder by hand",
+            )
         if done.returncode:
             raise DeviceError(
                 f"'{self.folder}' on {self.transport.address} could not be removed: {copy_errors.last_line(done)}.",

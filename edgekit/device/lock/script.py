@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-COMMON = r"""
+MARK = "edgekit's folder for runs on this device; edgekit removes it with --clean"
+"""The content of `edgekit-device`: a file of that name alone makes no folder edgekit's."""
+
+COMMON = (
+    f"""
+marked() {{ read -r mark <edgekit-device && [ "$mark" = "{MARK}" ]; }} 2>/dev/null
+"""
+    + r"""
 started() { s=$(cat "/proc/$1/stat" 2>/dev/null) && set -- ${s##*) } && echo "${20}"; }
 now() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
 boot=$(cat /proc/sys/kernel/random/boot_id)
 lease() { printf '%s %s %s\n%s\n' "$1" "$boot" "$(($(now) + $2))" "$3" >lease.new && mv -f lease.new lease; }
 """
+)
 
 ACQUIRE = r"""
 folder=$1 token=$2 idle=$3 self=$4 steal=$5
 mkdir -p -- "$folder" && cd -- "$folder" || exit 1
-if [ ! -e edgekit-device ]; then
-  [ -z "$(ls -A)" ] || { echo foreign; exit 0; }
-  echo "edgekit's folder for runs on this device; edgekit removes it with --clean" >edgekit-device || exit 1
-fi
+if [ -z "$(ls -A)" ]; then echo "MARK" >edgekit-device || exit 1; fi
+marked || { sleep 1; marked; } || { echo foreign; exit 0; }  # another run may be writing it just now
 for tool in flock timeout setsid sha256sum tar find df; do
   command -v $tool >/dev/null || { echo "missing $tool"; exit 0; }
 done
@@ -38,7 +44,7 @@ mkdir -p jobs && for job in jobs/*; do
 done
 find . -name '*.edgekit-part' -exec rm -rf -- {} + 2>/dev/null
 printf 'acquired %s %s\n' "$boot" "$(pwd -P)"
-"""
+""".replace("MARK", MARK)
 
 EXTEND = r"""
 folder=$1 token=$2 lease_s=$3 since=$4 self=$5; shift 5
@@ -87,8 +93,18 @@ read -r owner _ <lease 2>/dev/null && [ "$owner" = "$2" ] && rm -f lease
 exit 0
 """
 
+OWN = ("edgekit-device", "lease", "lease.new", "jobs", "bundles", "kept", "env", "packages", "wheels", "tmp")
+"""The names in the folder that edgekit writes; `wheels` is of an earlier version."""
+
 CLEAN = r"""
-cd -- "$1" 2>/dev/null || exit 0
-[ -e edgekit-device ] || exit 3
-cd .. && rm -rf -- "$1"
+folder=$1; shift
+cd -- "$folder" 2>/dev/null || exit 0
+marked || { echo "it is not marked as edgekit's" >&2; exit 3; }
+for entry in * .[!.]* ..?*; do
+  [ -e "$entry" ] || [ -L "$entry" ] || continue
+  case $entry in *.edgekit-part) continue ;; esac
+  for own; do [ "$entry" = "$own" ] && continue 2; done
+  echo "it holds '$entry', which is not edgekit's" >&2; exit 3
+done
+cd .. && rm -rf -- "$folder"
 """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -11,11 +12,11 @@ from typing import ClassVar
 from edgekit import _requirement
 from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
-from edgekit.errors import BuildError, EdgekitError, UsageError
-from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
+from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
+from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import ASSETS, Model, Part, Step
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import SEQ2SEQ, TaskConfig
 
 OPSET = 18
 """The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
@@ -62,6 +63,8 @@ class Export(Record):
         """Write `model.onnx` and the assets into `workdir`. Raises BuildError with the exporter's reason."""
         start = time.perf_counter()
         onnx_model.copy_assets(model, workdir)
+        if model.format == "torch" and model.task in SEQ2SEQ and model.info.exporter == "optimum":
+            return self._export_parts(model, workdir, start)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
         config = TaskConfig.load(workdir / ASSETS)
@@ -101,6 +104,7 @@ class Export(Record):
             parts=(part,),
             info=info,
             input_hints=hints,
+            output_hints=onnx_classifier.output_hints(proto),
             folder=workdir,
             module=None,
             examples=None,
@@ -116,25 +120,65 @@ class Export(Record):
         )
         return exported.with_step(step)
 
+    def _export_parts(self, model: Model, workdir: Path, start: float) -> Model:
+        """Export a model of an encoder and a decoder."""
+        from edgekit.passes.export import seq2seq
+
+        # The batch stays free too: each row is a beam.
+        if given := [name for name, size in self.shapes.items() if (name, size) != ("batch", 1)]:
+            raise UnsupportedError(
+                f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
+                hint="leave --shape out, or choose a target that takes free sizes, such as host",
+            )
+        with _reported(_TRANSFORMERS_HINT):
+            parts, states = seq2seq.export(model, workdir, self.opset or OPSET)
+        exported = replace(
+            model,
+            format="onnx",
+            parts=parts,
+            states=states,
+            info=replace(model.info, opset=self.opset or OPSET),
+            folder=workdir,
+            module=None,
+        )
+        step = Step(
+            name=self.name,
+            config={**self.to_dict(), "opset": self.opset or OPSET},
+            tools=_requirement.versions(self.packages),
+            before=model.steps[-1].after if model.steps else model.info.source_digest or "",
+            after=exported.digest,
+            seconds=round(time.perf_counter() - start, 3),
+        )
+        return exported.with_step(step)
+
     def _export(self, model: Model, graph: Path, config: TaskConfig | None) -> tuple[str, ...]:
-        from edgekit.frameworks.quiet import quiet
         from edgekit.passes.export import dynamo, optimum_exporter
 
         opset = self.opset or OPSET
-        try:
-            with quiet():
-                if model.info.exporter != "optimum":
-                    return dynamo.export(model, graph, opset)
-                return optimum_exporter.export(
-                    model, graph, opset, lambda inputs: {**_picture_size(config, inputs), **self.shapes}
-                )
-        except EdgekitError:
-            raise
-        except Exception as error:  # the tracers pass on whatever the model's code raises
-            raise BuildError(
-                f"the model cannot be exported to ONNX: {_reason(error)}",
-                hint=_TRANSFORMERS_HINT if model.info.exporter == "optimum" else _MODULE_HINT,
-            ) from error
+        if model.info.exporter != "optimum":
+            with _reported(_MODULE_HINT):
+                return dynamo.export(model, graph, opset)
+        with _reported(_TRANSFORMERS_HINT):
+            return optimum_exporter.export(
+                model, graph, opset, lambda inputs: {**_picture_size(config, inputs), **self.shapes}
+            )
+
+
+@contextlib.contextmanager
+def _reported(hint: str) -> Iterator[None]:
+    """Turn an exporter's exception into BuildError with its reason."""
+    from edgekit.frameworks.quiet import quiet
+
+    try:
+        with quiet():
+            yield
+    except EdgekitError:
+        raise
+    except Exception as error:  # the tracers pass on whatever the model's code raises
+        raise BuildError(
+            f"the model cannot be exported to ONNX: {_reason(error)}",
+            hint=hint,
+        ) from error
 
 
 def _picture_size(config: TaskConfig | None, inputs: Sequence[TensorSpec]) -> dict[str, int]:

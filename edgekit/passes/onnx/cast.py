@@ -10,7 +10,7 @@ from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import BuildError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_graph
-from edgekit.frameworks.onnx_model import copy_graph, load, save
+from edgekit.frameworks.onnx_model import copy_graph, is_larger, load, save
 from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
@@ -85,7 +85,7 @@ class Cast(Record):
             proto = raise_opset(proto, SCALES_IN_HALF)
         _lift_constants(proto.graph)
         try:
-            proto = infer_types(proto, target.parent, large=proto.ByteSize() > LARGE_BYTES)
+            proto = infer_types(proto, target.parent, large=is_larger(proto, LARGE_BYTES))
         except Exception as error:  # onnx's inference raises errors of its own
             raise BuildError(f"onnx cannot infer the types in '{source.name}': {error}") from error
         kinds = {node.op_type for node in proto.graph.node}

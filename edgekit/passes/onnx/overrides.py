@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
 from edgekit._record import Record
-from edgekit.errors import UsageError, nearest
+from edgekit.errors import UsageError, listed, nearest
 
 L = TypeVar("L", bound=Record)
 L_co = TypeVar("L_co", bound=Record, covariant=True)
@@ -70,7 +70,7 @@ def by_node(
         if name not in kinds:
             raise UsageError(
                 f"{pass_name}: the graph has no node '{name}'.{nearest(name, kinds)}",
-                hint="list the nodes with `edgekit inspect`",
+                hint=f"its nodes: {listed(kinds)}",
             )
         if kinds[name] not in known:
             raise UsageError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -10,10 +12,13 @@ from typing import Any
 
 from edgekit.errors import BuildError, UnsupportedError
 from edgekit.frameworks import onnx_graph
-from edgekit.frameworks.onnx_model import QUANTIZED, load, save
+from edgekit.frameworks.onnx_model import QUANTIZED, load, rename, save
 
 LARGE_BYTES = 1_500_000_000
 """Above this a graph goes through files with its weights in a file of their own: a protobuf message ends at 2 GiB."""
+
+ADDED = ("_quantized", "_scale", "_zero_point", "_QuantizeLinear_Output", "_DequantizeLinear_Output")
+"""What onnxruntime's quantizers append to a tensor's name for what they add: they do not look whether it is free."""
 
 SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 
@@ -55,7 +60,9 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
     if note:
         notes.append(note)
     _name_nodes(proto.graph)
+    rename(proto, _names_in_the_way(proto.graph))
     _copy_shared_weights(proto.graph)
+    _flatten_biases(proto.graph)
     proto = infer_types(proto, folder, large=large)
     mark = proto.metadata_props.add()
     mark.key, mark.value = INFERRED, "onnxruntime.quant"
@@ -147,9 +154,30 @@ def _rename_new_constants(graph: Any, before: Any) -> None:
 def _name_nodes(graph: Any) -> None:
     """Make the nodes' names unique: quantizers find nodes by name."""
     seen: Counter[str] = Counter(node.name for node in graph.node)
+    taken = set(seen)
     for index, node in enumerate(graph.node):
         if not node.name or seen[node.name] > 1:
-            node.name = f"{node.name or node.op_type}_{index}"
+            node.name = _free_name(f"{node.name or node.op_type}_{index}", taken)
+
+
+def _names_in_the_way(graph: Any) -> dict[str, str]:
+    """Return new names for the tensors that are called as a quantizer will call what it adds to another tensor."""
+    inner = [name for node in graph.node for name in node.output] + [tensor.name for tensor in graph.initializer]
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    taken = {*inner, *fixed}
+    return {
+        name: _free_name(f"{name}_renamed", taken)
+        for name in dict.fromkeys(inner)
+        if name not in fixed and any(name.removesuffix(end) in taken - {name} for end in ADDED)
+    }
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    """Return the name, with a number where it is taken, and take it."""
+    numbered = (f"{wanted}_{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain([wanted], numbered) if name not in taken)
+    taken.add(name)
+    return name
 
 
 def _copy_shared_weights(graph: Any) -> None:
@@ -169,6 +197,23 @@ def _copy_shared_weights(graph: Any) -> None:
                 copy.name = f"{name}_of_{node.name}"
                 node.input[index] = copy.name
                 readers[name] -= 1
+
+
+def _flatten_biases(graph: Any) -> None:
+    """Reshape the constant bias of a Gemm to one axis where all rows have the same: quantizers take no other."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Gemm" or len(node.input) < 3 or not {*node.input[1:]} <= constants.keys():
+            continue
+        weight, bias = (constants[name] for name in node.input[1:])
+        transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+        columns = weight.dims[0 if transposed else 1]
+        if list(bias.dims) != [columns] and math.prod(bias.dims[:-1]) == 1:
+            row = np.broadcast_to(numpy_helper.to_array(bias).reshape(-1), (columns,))
+            bias.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(row), bias.name))
 
 
 def infer_types(proto: Any, folder: Path, *, large: bool) -> Any:

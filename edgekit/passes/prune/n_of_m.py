@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit._record import Record
-from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.errors import UnsupportedError, UsageError, listed, nearest
 from edgekit.frameworks.onnx_model import load, save
 from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.model import Model
@@ -74,7 +74,10 @@ class PruneNM(Record):
         names = {node.name for node in graph.node}
         for name in self.exclude:
             if name not in names:
-                raise UsageError(f"exclude: the graph has no node '{name}'.{nearest(name, names)}")
+                raise UsageError(
+                    f"exclude: the graph has no node '{name}'.{nearest(name, names)}",
+                    hint=f"its nodes: {listed(names)}",
+                )
         axes = self._axes(graph)
         sparse, skipped = 0, Counter[str]()
         for tensor in graph.initializer:

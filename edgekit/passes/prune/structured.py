@@ -58,10 +58,16 @@ class Prune(Record):
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
-            raise UsageError(f"prune: ratio = {self.ratio:g} is not possible: it must be between 0 and 1.")
+            raise UsageError(
+                f"prune: ratio = {self.ratio:g} is not possible: it must be between 0 and 1.",
+                hint="give the share to remove: ratio = 0.5",
+            )
         for name in ("round_to", "steps", "samples"):
             if getattr(self, name) < 1:
-                raise UsageError(f"prune: {name} = {getattr(self, name)} is not possible: it must be at least 1.")
+                raise UsageError(
+                    f"prune: {name} = {getattr(self, name)} is not possible: it must be at least 1.",
+                    hint=f"set {name} = 1 or more in the recipe, or leave it out",
+                )
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path, training: Training | None = None) -> Model:
         """Return the smaller, recovered module; a run that was killed continues from its last checkpoint.

@@ -94,6 +94,7 @@ class QuantizeDynamic(Record):
             ranges=None,
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
+            large=prepared.large,
         )
         drop_unread_constants(proto.graph)
         forget_inference(proto)

@@ -7,7 +7,6 @@ does not grow with their number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,22 +60,21 @@ def layer_costs(
     del switched, graph
     wanted = {value.name for value in session.get_inputs()}
     names = [value.name for value in session.get_outputs() if value.type in ("tensor(float)", "tensor(double)")]
-    changes, reference = np.zeros(len(switched_layers)), 0.0
+    changes, references = np.zeros((len(switched_layers), len(names))), np.zeros(len(names))
     for number, feed in enumerate(feeds):
         inputs = {name: value for name, value in feed.items() if name in wanted}
         try:
             exact = session.run(names, inputs)
-            reference += _square(exact)
+            references += [LayerCost.change(array, 0 * array) for array in exact]
             for index, layer in enumerate(switched_layers):
                 changed = session.run(names, {**inputs, layer.switch: np.array(True), **layer.weights})
-                changes[index] += _square([a - b for a, b in zip(changed, exact, strict=True)])
+                changes[index] += [LayerCost.change(*pair) for pair in zip(exact, changed, strict=True)]
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise BuildError(f"calibration sample {number} does not run: {error}") from error
-    costs = [
-        LayerCost(layer.name, layer.kind, math.sqrt(change / reference) if reference else math.sqrt(change))
-        for layer, change in zip(switched_layers, changes, strict=True)
-    ]
-    return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
+    return LayerCost.ordered(
+        LayerCost.of(layer.name, layer.kind, change, references.tolist())
+        for layer, change in zip(switched_layers, changes.tolist(), strict=True)
+    )
 
 
 def weight_costs(float_graph: Any, quantized: Any, layers: Collection[str]) -> tuple[LayerCost, ...]:
@@ -93,13 +91,7 @@ def weight_costs(float_graph: Any, quantized: Any, layers: Collection[str]) -> t
             exact = numpy_helper.to_array(constants[weights[node.name]])
             change = np.linalg.norm(dequantized(pair, constants) - exact) / max(float(np.linalg.norm(exact)), 1e-30)
             costs.append(LayerCost(node.name, node.op_type, float(change)))
-    return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
-
-
-def _square(arrays: Iterable[np.ndarray]) -> float:
-    import numpy as np
-
-    return float(sum(np.square(array, dtype=np.float64).sum() for array in arrays))
+    return LayerCost.ordered(costs)
 
 
 def _switched(float_graph: Any, quantized: Any, layers: Collection[str]) -> tuple[Any, tuple[_Layer, ...]]:

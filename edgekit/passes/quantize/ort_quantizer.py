@@ -29,11 +29,13 @@ def quantize(
     reduce_range: bool,
     quantize_bias: bool = True,
     weights: Mapping[str, Mapping[str, Any]] | None = None,
+    large: bool = False,
 ) -> Any:
     """Quantize the named nodes of `file` by ORTQuantizer, into `folder`, and return the onnx.ModelProto.
 
     With `ranges` (lowest and highest of each activation) it is static in Q/DQ form, without them dynamic. `weights`
-    has what differs for a constant: `axis` (of its scales; without `axis` it has a single one), `reduce_range`.
+    has what differs for a constant: `axis` (of its scales; without `axis` it has a single one), `reduce_range`. A
+    `large` graph is too large for one protobuf message.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantizationMode, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -67,7 +69,11 @@ def quantize(
         # Without a config it would look for a config.json beside the file, and on the hub.
         with _extra_options(extra) if static else contextlib.nullcontext():
             ORTQuantizer(file, PretrainedConfig()).quantize(
-                config, folder, file_suffix=None, calibration_tensors_range=tensors_range
+                config,
+                folder,
+                file_suffix=None,
+                calibration_tensors_range=tensors_range,
+                use_external_data_format=large,
             )
         return load(folder / file.name)
     except EdgekitError:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.errors import UnsupportedError, UsageError, listed, nearest
 
 FLOAT = 1  # onnx.TensorProto.FLOAT
 
@@ -39,7 +39,7 @@ def choose_nodes(
         if name not in names:
             raise UsageError(
                 f"exclude: the graph has no node '{name}'.{nearest(name, names)}",
-                hint="list the nodes with `edgekit inspect`",
+                hint=f"its nodes: {listed(names)}",
             )
     constants = {tensor.name: tensor for tensor in graph.initializer}
     floats = _float_tensors(graph)
@@ -88,6 +88,8 @@ def _unfit_reason(node: Any, constants: dict[str, Any], floats: set[str], activa
         return "the weights are not a matrix"
     if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and node.input[2] not in constants:
         return "the bias is not constant"
+    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and len(constants[node.input[2]].dims) != 1:
+        return "the bias differs by row"
     return None
 
 
@@ -186,6 +188,6 @@ def _replace(names: Any, old: str, new: str) -> None:
 def drop_unread_constants(graph: Any) -> None:
     """Remove the constants that no node reads any more."""
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    for place in reversed(range(len(graph.initializer))):  # in place: a copy of 2 GB is too large for protobuf
+        if graph.initializer[place].name not in used:
+            del graph.initializer[place]

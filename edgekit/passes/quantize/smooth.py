@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgekit._privacy import no_telemetry
 from edgekit._record import Record
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError, UsageError, listed, nearest
 from edgekit.frameworks.onnx_model import save
 from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.frameworks.quiet import quiet
@@ -62,9 +62,15 @@ class Smooth(Record):
 
     def __post_init__(self) -> None:
         if self.alpha != "auto" and not 0 <= self.alpha <= 1:
-            raise UsageError(f"smooth: alpha must be between 0 and 1, or 'auto', found {self.alpha}.")
+            raise UsageError(
+                f"smooth: alpha must be between 0 and 1, or 'auto', found {self.alpha}.",
+                hint='set alpha = 0.5 or alpha = "auto" in the recipe',
+            )
         if self.samples is not None and self.samples < 1:
-            raise UsageError(f"smooth: samples must be at least 1, found {self.samples}.")
+            raise UsageError(
+                f"smooth: samples must be at least 1, found {self.samples}.",
+                hint="leave samples out of the recipe, or set a number above 0",
+            )
 
     def apply(self, model: Model, samples: Feeds | None, workdir: Path) -> Model:
         """Write the smoothed model into `workdir`.
@@ -103,7 +109,8 @@ class Smooth(Record):
         for name in self.exclude:
             if name not in names:
                 raise UsageError(
-                    f"exclude: the graph has no node '{name}'.", hint="list the nodes with `edgekit inspect`"
+                    f"exclude: the graph has no node '{name}'.{nearest(name, names)}",
+                    hint=f"its nodes: {listed(names)}",
                 )
         activations = [
             activation

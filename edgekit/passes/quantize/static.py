@@ -125,7 +125,10 @@ class QuantizeStatic(Record):
                 hint="with levels = 'f8', set activations = 's8' and symmetric_activations = true too",
             )
         if self.samples is not None and self.samples < 1:
-            raise UsageError(f"quantize-static: samples must be at least 1, found {self.samples}.")
+            raise UsageError(
+                f"quantize-static: samples must be at least 1, found {self.samples}.",
+                hint="leave samples out of the recipe, or set a number above 0",
+            )
 
     @property
     def precision(self) -> str:
@@ -230,6 +233,7 @@ class QuantizeStatic(Record):
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
             quantize_bias=self.quantize_bias,
+            large=prepared.large,
             weights=self._weights(graph, {name: layers[name] for name in choice.nodes if name in layers}),
         )
         if self.levels == "f8":
@@ -293,4 +297,7 @@ class QuantizeStatic(Record):
 
 def _check_percentile(percent: float | None) -> None:
     if percent is not None and not 50 < percent <= 100:
-        raise UsageError(f"quantize-static: percentile must be above 50 and at most 100, found {percent}.")
+        raise UsageError(
+            f"quantize-static: percentile must be above 50 and at most 100, found {percent}.",
+            hint="set 99.99, for example, in the recipe",
+        )

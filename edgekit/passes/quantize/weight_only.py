@@ -96,7 +96,10 @@ class WeightOnly(Record):
     def __post_init__(self) -> None:
         _check_block(self.block)
         if self.least_elements < 0:
-            raise UsageError(f"weight-only: least_elements must be at least 0, found {self.least_elements}.")
+            raise UsageError(
+                f"weight-only: least_elements must be at least 0, found {self.least_elements}.",
+                hint="set least_elements = 0 in the recipe to pack every layer",
+            )
         check_operators(self.overrides, OPERATORS, self.name)
 
     @property
@@ -208,4 +211,7 @@ def _fitting(layer: WeightLayer, rows: int) -> WeightLayer:
 
 def _check_block(block: builtins.int | None) -> None:
     if block is not None and (block < LEAST_BLOCK or block & (block - 1)):
-        raise UsageError(f"weight-only: block must be a power of two of at least {LEAST_BLOCK}, found {block}.")
+        raise UsageError(
+            f"weight-only: block must be a power of two of at least {LEAST_BLOCK}, found {block}.",
+            hint=f"set block = {LEAST_BLOCK}, or twice that, in the recipe",
+        )

@@ -34,10 +34,19 @@ class Recovery(Record):
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)} is not possible: it must be at least 1.")
+                raise UsageError(
+                    f"{name} = {getattr(self, name)} is not possible: it must be at least 1.",
+                    hint=f"leave {name} out of the recipe, or set a number above 0",
+                )
         for name in ("learning_rate", "temperature"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} = {getattr(self, name)} is not possible: it must be positive.")
+                raise UsageError(
+                    f"{name} = {getattr(self, name)} is not possible: it must be positive.",
+                    hint=f"leave {name} out of the recipe, or set a number above 0",
+                )
         for name, most in (("warmup", 1.0), ("label_weight", 1.0), ("shift", 0.5), ("weight_decay", math.inf)):
             if not 0 <= getattr(self, name) <= most:
-                raise UsageError(f"{name} = {getattr(self, name)} is not possible: it must be from 0 to {most:g}.")
+                raise UsageError(
+                    f"{name} = {getattr(self, name)} is not possible: it must be from 0 to {most:g}.",
+                    hint=f"leave {name} out of the recipe, or set a number from 0 to {most:g}",
+                )

@@ -84,6 +84,17 @@ def events(file: Path) -> list[dict[str, Any]]:
     return [event for event in kernels if event["args"]["op_name"] not in CONTAINERS]
 
 
+def emulated(events: Iterable[Mapping[str, Any]]) -> str:
+    """Return how a session for another machine computed what that machine does in narrow types, in words."""
+    kinds = {event["args"]["op_name"] for event in events}
+    words = []
+    if "DequantizeLinear" in kinds:
+        words.append("Q/DQ pairs rounded, and their products were summed in float")
+    if kinds & INTEGER:
+        words.append("integer products were summed in 32 bits")
+    return "; ".join(words)
+
+
 def precision(events: Iterable[Mapping[str, Any]]) -> Precision:
     """Count kernels by type; the main type is the one in which most convolutions and matrix products ran."""
     layers: Counter[str] = Counter()

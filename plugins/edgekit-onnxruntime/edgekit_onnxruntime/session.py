@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +31,9 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def load(model: Path | bytes, options: Options, profile_prefix: str | None = None) -> Any:
-    """Return an InferenceSession whose first provider is that of `options`.
+def load(model: Path | bytes, options: Options, profile_prefix: str | None = None, *, off_target: bool = False) -> Any:
+    """Return an InferenceSession whose first provider is that of `options`; `off_target` computes what another machine
+    would, where this one's integer kernels may saturate.
 
     Raises EnvironmentFault when the provider is not available; the runtime's own exceptions pass through.
     """
@@ -52,6 +54,11 @@ def load(model: Path | bytes, options: Options, profile_prefix: str | None = Non
     # The default, made explicit: products with packed weights round activations to int8 in blocks. In f32 they take 2
     # to 20 times as long (1.32, AVX2), longer than with weights that are not packed.
     settings.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+    if off_target:
+        # Q/DQ pairs are not fused into integer kernels: they round, and products are summed in float. Products that the
+        # graph has in integers take u8 by u8 on x86, whose kernels do not saturate.
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
+        settings.add_session_config_entry("session.x64quantprecision", "1")
     settings.log_severity_level = 4  # its errors are raised as exceptions; printing them too would repeat them
     if profile_prefix is not None:
         settings.enable_profiling = True
@@ -76,6 +83,7 @@ class OnnxRuntimeSession:
         self._options = Options.from_dict(payload.options, "onnxruntime options")
         if payload.off_target:  # every provider computes the same graph
             self._options = replace(self._options, provider=CPU, provider_options={})
+        self._off_target = payload.off_target
         self._main = payload.main
         self._names = [spec.name for spec in payload.part.outputs]
         self._check = FeedCheck(payload.part.inputs)
@@ -95,13 +103,17 @@ class OnnxRuntimeSession:
         return dict(zip(self._names, outputs, strict=True))
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs."""
+        """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs; threads that
+        share the call take turns. Texts cannot be bound: they are passed at each call.
+        """
         import numpy as np
 
         session = self._open_session()
         outputs = self.run(
             feeds
         )  # for the shapes of the outputs, and so that faults are raised before anything is timed
+        if any(spec.dtype == "str" for spec in self.inputs):
+            return self._bind_texts({name: np.array(array) for name, array in feeds.items()})
         ort_value = runtime().OrtValue
         binding = session.io_binding()
         # A bound value only borrows the array's memory, and the binding does not keep it: `bound` keeps our copies.
@@ -115,13 +127,23 @@ class OnnxRuntimeSession:
                 binding.bind_ortvalue_output(spec.name, buffer)
             else:
                 binding.bind_output(spec.name)
-        call = session.run_with_iobinding
+        call, turn = session.run_with_iobinding, threading.Lock()
 
         def bound() -> None:
             if self._session is None:
                 values.clear()
                 raise _closed()
-            call(binding)
+            with turn:
+                call(binding)
+
+        return bound
+
+    def _bind_texts(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        run = self._open_session().run
+
+        def bound() -> None:
+            self._open_session()
+            run(self._names, feeds)
 
         return bound
 
@@ -135,7 +157,10 @@ class OnnxRuntimeSession:
         """Run the last feeds once under the profiler, and read which kernels ran on which types."""
         if self._precision is None:
             self._open_session()
-            self._precision = kernels.precision(self._profile(self._last or self._made_up_feeds(), runs=1))
+            events = self._profile(self._last or self._made_up_feeds(), runs=1)
+            self._precision = kernels.precision(events)
+            if self._off_target:
+                self._precision = replace(self._precision, emulated=kernels.emulated(events))
         return self._precision
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
@@ -155,7 +180,8 @@ class OnnxRuntimeSession:
 
     def _profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            session = load(self._main, self._options, profile_prefix=str(Path(folder) / "profile"))
+            prefix = str(Path(folder) / "profile")
+            session = load(self._main, self._options, prefix, off_target=self._off_target)
             try:
                 for _ in range(runs):
                     session.run(self._names, dict(feeds))
@@ -163,7 +189,15 @@ class OnnxRuntimeSession:
                 raise _run_fault(error) from error
             finally:
                 file = Path(session.end_profiling())
-            return kernels.events(file)
+            try:
+                return kernels.events(file)
+            except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+                # The runtime reports no write that failed: the file ends where the disk was full.
+                raise DeviceError(
+                    f"the disk of '{tempfile.gettempdir()}' is full, or its files are limited in size: ONNX Runtime "
+                    "could not write there which kernels ran.",
+                    hint="free some space there, or name a folder on another disk: TMPDIR=/path",
+                ) from error
 
     def _made_up_feeds(self) -> dict[str, np.ndarray]:
         """Return inputs that the graph accepts: the kernels, and so the precision, depend on types, not on values."""
@@ -191,7 +225,7 @@ class OnnxRuntimeSession:
 def _open(payload: Payload, options: Options) -> Any:
     payload.check()
     try:
-        session = load(payload.main, options)
+        session = load(payload.main, options, off_target=payload.off_target)
     except EdgekitError:
         raise
     except Exception as error:

@@ -264,6 +264,32 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
         call()
 
 
+@pytest.mark.parametrize("dtype", [object, "U"])
+def test_texts_run_and_are_bound(dtype, tmp_path):
+    nodes = [
+        helper.make_node(
+            "LabelEncoder",
+            ["x"],
+            ["y"],
+            "words",
+            domain="ai.onnx.ml",
+            keys_strings=["a", "b"],
+            values_int64s=[3, 4],
+            default_int64=9,
+        )
+    ]
+    x, y = value("x", ["N"], TensorProto.STRING), value("y", ["N"], TensorProto.INT64)
+    model = write(tmp_path, nodes, [x], [y], opsets=(("", 17), ("ai.onnx.ml", 2)))
+    words = np.array(["b", "a", "other"], dtype)
+    with session(model, tmp_path) as opened:
+        call = opened.bind({"x": words})
+        assert opened.run({"x": words})["y"].tolist() == [4, 3, 9]
+        call()
+        assert opened.precision.layers
+    with raises(UsageError, "closed"):
+        call()
+
+
 # The probe
 
 
@@ -281,3 +307,57 @@ def test_probe_finds_the_release_that_crashes_on_old_arm_cores(monkeypatch):
     probe = OnnxRuntime().probe()
     assert not probe.available
     assert "1.21.0" in probe.problems[0]
+
+
+# For another machine
+
+
+def saturating_net(folder):
+    """Write x:f32[N,64] times int8 weights; return it, its input, its output, and the output where the sums of two
+    products saturate at 16 bits, as on processors without VNNI.
+    """
+    rng = np.random.default_rng(5)
+    x, weights = rng.integers(180, 256, (4, 64)), rng.integers(60, 128, (64, 8))
+    pairs = (x[:, :, None] * weights).reshape(4, 32, 2, 8).sum(2)
+    model = write(
+        folder,
+        [
+            helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["xq"], "q"),
+            helper.make_node("DequantizeLinear", ["xq", "sx", "zx"], ["xd"], "dq"),
+            helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["wd"], "dqw"),
+            helper.make_node("MatMul", ["xd", "wd"], ["m"], "product"),
+            helper.make_node("QuantizeLinear", ["m", "sy", "zx"], ["mq"], "qm"),
+            helper.make_node("DequantizeLinear", ["mq", "sy", "zx"], ["y"], "dqm"),
+        ],
+        [value("x", ["N", 64])],
+        [value("y", ["N", 8])],
+        [
+            ("w", weights.astype(np.int8)),
+            ("zw", np.int8(0)),
+            ("zx", np.uint8(0)),
+            ("sx", np.float32(0.01)),
+            ("sw", np.float32(0.01)),
+            ("sy", np.float32(1.0)),
+        ],
+        precision="i8",
+    )
+    exact, saturated = (1e-4 * sums.sum(1) for sums in (pairs, pairs.clip(-32768, 32767)))
+    return model, (0.01 * x).astype(np.float32), exact, saturated
+
+
+def test_products_for_another_machine_are_summed_in_float(tmp_path):
+    model, x, exact, saturated = saturating_net(tmp_path / "model")
+    assert difference(saturated, exact) > 0.02, "kernels that saturate are far off"
+    target = host_target(arch="aarch64", isa=("neon", "dotprod"))
+    built = processor_backend.build(OnnxRuntime(), model, tmp_path, target)
+    payload = Payload(tmp_path / "built", built.files, model.part, built.options, off_target=True)
+    with closing(OnnxRuntime().open(payload)) as opened:
+        # An output is rounded to whole numbers.
+        assert np.abs(opened.run({"x": x})["y"] - exact).max() <= 0.51
+        assert "Q/DQ" in opened.precision.emulated
+        kinds = {layer.kind for layer in opened.profile({"x": x})}
+    assert "QLinearMatMul" not in kinds and "MatMul" in kinds, "no integer kernel of this processor took part"
+    with closing(OnnxRuntime().open(replace(payload, off_target=False))) as here:
+        here.run({"x": x})
+        assert here.precision.emulated == ""
+        assert "QLinearMatMul" in {layer.kind for layer in here.profile({"x": x})}

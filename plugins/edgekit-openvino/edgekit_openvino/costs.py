@@ -6,7 +6,6 @@ the outputs when the quantizers that it reads are switched on. So one compiled m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,7 @@ def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[
     request = compile_model(model, Options()).create_infer_request()
     outputs = [index for index, port in enumerate(model.outputs) if port.get_element_type().is_real()]
     off = {name: np.array(False) for name in switches.values()}
-    changes, reference = dict.fromkeys(layers, 0.0), 0.0
+    changes, references = {name: np.zeros(len(outputs)) for name in layers}, np.zeros(len(outputs))
 
     def run(inputs: Mapping[str, np.ndarray], on: Sequence[str]) -> list[np.ndarray]:
         results = request.infer({**inputs, **off, **dict.fromkeys(on, np.array(True))}, share_inputs=False)
@@ -61,17 +60,15 @@ def layer_costs(model: Any, feeds: Iterable[Mapping[str, np.ndarray]]) -> tuple[
         inputs = {name: array for name, array in feed.items() if name in names}
         try:
             exact = run(inputs, ())
-            reference += sum(float(np.square(array).sum()) for array in exact)
+            references += [LayerCost.change(array, 0 * array) for array in exact]
             for name, (_, quantizers) in layers.items():
                 changed = run(inputs, [switches[quantizer] for quantizer in quantizers])
-                changes[name] += sum(float(np.square(a - b).sum()) for a, b in zip(changed, exact, strict=True))
+                changes[name] += [LayerCost.change(*pair) for pair in zip(exact, changed, strict=True)]
         except Exception as error:  # OpenVINO raises RuntimeError for every fault
             raise BuildError(f"calibration sample {number} does not run: {error}") from error
-    costs = [
-        LayerCost(name, kind, math.sqrt(changes[name] / reference) if reference else math.sqrt(changes[name]))
-        for name, (kind, _) in layers.items()
-    ]
-    return tuple(sorted(costs, key=lambda cost: (-cost.rel_l2, cost.name)))
+    return LayerCost.ordered(
+        LayerCost.of(name, kind, changes[name].tolist(), references.tolist()) for name, (kind, _) in layers.items()
+    )
 
 
 def _quantized_layers(quantizers: Sequence[Any]) -> dict[str, tuple[str, list[str]]]:

@@ -37,6 +37,12 @@ class NncfConfig(Record):
 
     def __post_init__(self) -> None:
         if self.smoothing is not None and self.smoothing > 1:
-            raise UsageError(f"nncf: 'smoothing' must be at most 1, not {self.smoothing:g}.")
+            raise UsageError(
+                f"nncf: 'smoothing' must be at most 1, not {self.smoothing:g}.",
+                hint="set smoothing = 0.95 in the recipe, or below 0 for none",
+            )
         if self.samples is not None and self.samples < 1:
-            raise UsageError(f"nncf: 'samples' must be at least 1, not {self.samples}.")
+            raise UsageError(
+                f"nncf: 'samples' must be at least 1, not {self.samples}.",
+                hint="leave samples out of the recipe, or set a number above 0",
+            )

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.errors import UnsupportedError, UsageError, listed, nearest
 from edgekit.plugin import ASSETS, Feeds, LayerCost, Model, Part, Step, cached_step, package_versions
 from edgekit_openvino.nncf_config import NncfConfig
 
@@ -146,6 +146,6 @@ def _ignored(model: Any, exclude: Collection[str]) -> list[str]:
         if name not in friendly_names:
             raise UsageError(
                 f"exclude: the graph has no node '{name}'.{nearest(name, friendly_names)}",
-                hint="list the nodes with `edgekit inspect`",
+                hint=f"its nodes: {listed(friendly_names)}",
             )
     return sorted({friendly for name in exclude for friendly in friendly_names[name]})

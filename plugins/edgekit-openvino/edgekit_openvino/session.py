@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,9 @@ def runtime() -> Any:
     return openvino
 
 
-def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
-    """Compile for the device in exactly the arithmetic of `options`; with `timed` each layer's time is counted.
+def compile_model(model: Any, options: Options, *, timed: bool = False, off_target: bool = False) -> Any:
+    """Compile for the device in exactly the arithmetic of `options`; with `timed` each layer's time is counted;
+    `off_target` computes Q/DQ in float.
 
     Raises EnvironmentFault when the device is not here, ArtifactError when it would compute in another type.
     """
@@ -53,6 +55,8 @@ def compile_model(model: Any, options: Options, *, timed: bool = False) -> Any:
             settings["ENABLE_CPU_PINNING"] = options.pinning
         # The default silently quantizes activations that compressed weights multiply, but the model decides precision.
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+        if off_target:  # the integer kernels of this processor may saturate where those of the device do not
+            settings["LP_TRANSFORMS_MODE"] = "NO"
     compiled = core.compile_model(model, options.device, settings)
     effective = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     requested = options.inference_precision or "f32"
@@ -89,11 +93,16 @@ class OpenVinoSession:
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         self._options = Options.from_dict(payload.options, "openvino options")
-        if payload.off_target and not is_supported_here(self._options):
+        self._rounded: str | None = None
+        """The float type that is emulated: f32 arithmetic, rounded to it."""
+        if payload.off_target:
+            wanted = self._options.inference_precision
+            self._rounded = wanted if wanted in ("bf16", "f16") else None
             self._options = f32_on_cpu(self._options)
+        self._off_target = payload.off_target
         self._main = payload.main
         self._check = FeedCheck(payload.part.inputs)
-        self._compiled: Any = _open(payload, self._options)
+        self._compiled: Any = _open(payload, self._options, self._rounded)
         ports = self._compiled.inputs, self._compiled.outputs
         self._input_ports = [
             (spec.name, _port(payload, spec, place, ports[0])) for place, spec in enumerate(self.inputs)
@@ -101,33 +110,34 @@ class OpenVinoSession:
         self._output_ports = [
             (spec.name, _port(payload, spec, place, ports[1])) for place, spec in enumerate(self.outputs)
         ]
-        self._request: Any = self._compiled.create_infer_request()
-        self._buffers: dict[str, np.ndarray] = {}
         self._tensor = runtime().Tensor
+        self._idle = [self._request()]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; the outputs belong to the caller."""
-        request = self._request
-        if request is None:
-            raise _closed()
+        idle = self._idle
         self._check(feeds)
-        self._set_inputs(request, feeds, self._buffers)
         try:
+            request = idle.pop()  # of this call alone: another thread takes another
+        except IndexError:
+            request = self._request()
+        try:
+            request.set_inputs(feeds)
             # The results are copies, in the order of the compiled model's outputs.
             results = tuple(request.infer().values())
         except Exception as error:
             raise _run_fault(error) from error
+        finally:
+            idle.append(request)
         return {name: results[port] for name, port in self._output_ports}
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
-        """Return a call on a request of its own, whose input tensors are set."""
-        if self._compiled is None:
-            raise _closed()
+        """Return a call on a request of its own, whose input tensors are set; threads that share it take turns."""
+        self._open_model()
         self._check(feeds)
-        request = self._compiled.create_infer_request()
-        buffers: dict[str, np.ndarray] = {}
-        self._set_inputs(request, feeds, buffers)
-        infer = request.infer
+        request = self._request()
+        request.set_inputs(feeds)
+        infer, turn = request.infer, threading.Lock()
         try:
             infer(share_outputs=True)  # faults are raised before anything is timed
         except Exception as error:
@@ -135,65 +145,99 @@ class OpenVinoSession:
 
         def bound() -> None:
             if self._compiled is None:
-                buffers.clear()
+                request.forget_inputs()
                 raise _closed()
-            infer(share_outputs=True)
+            with turn:
+                infer(share_outputs=True)
 
         return bound
 
     @property
     def threads(self) -> int | None:
         """Return how many threads an inference uses; None where the device is not a processor."""
-        if self._compiled is None:
-            raise _closed()
-        return int(self._compiled.get_property("INFERENCE_NUM_THREADS")) if self._options.on_cpu else None
+        compiled = self._open_model()
+        return int(compiled.get_property("INFERENCE_NUM_THREADS")) if self._options.on_cpu else None
 
     @property
     def precision(self) -> Precision:
         """Return the type in which each compiled layer computes, from the executable graph."""
-        if self._compiled is None:
-            raise _closed()
-        inference = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        return layers.precision(self._compiled.get_runtime_model(), inference)
+        compiled = self._open_model()
+        inference = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        precision = layers.precision(compiled.get_runtime_model(), inference)
+        return replace(precision, emulated=self._emulated) if self._off_target else precision
+
+    @property
+    def _emulated(self) -> str:
+        words = []
+        if b'type="FakeQuantize"' in self._main.read_bytes():  # compiled, they are a part of other layers
+            words.append("Q/DQ pairs rounded, and their products were summed in float")
+        if self._rounded:
+            words.append(f"floats were rounded to {self._rounded} after each operator")
+        return "; ".join(words)
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
         """Time each layer in a second compiled model, with counters; medians over ten runs."""
-        if self._compiled is None:
-            raise _closed()
+        self._open_model()
         self._check(feeds)
-        compiled = compile_model(_read(self._main), self._options, timed=True)
-        request = compiled.create_infer_request()
-        buffers: dict[str, np.ndarray] = {}
-        self._set_inputs(request, feeds, buffers)
+        model = _network(self._main, self._rounded)
+        compiled = compile_model(model, self._options, timed=True, off_target=self._off_target)
+        request = _Request(compiled.create_infer_request(), self._input_ports, self._tensor)
+        request.set_inputs(feeds)
         runs = []
         try:
             for _ in range(WARMUP_RUNS + PROFILED_RUNS):
                 request.infer(share_outputs=True)
-                runs.append(request.profiling_info)
+                runs.append(request.profile())
         except Exception as error:
             raise _run_fault(error) from error
         return layers.layer_times(runs[WARMUP_RUNS:], compiled.get_runtime_model())
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
-        self._request = None
         self._compiled = None
-        self._buffers.clear()
+        self._idle = []  # a call that runs in another thread returns its request to the list that it took it from
 
-    def _set_inputs(self, request: Any, feeds: Mapping[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
+    def _open_model(self) -> Any:
+        compiled = self._compiled
+        if compiled is None:
+            raise _closed()
+        return compiled
+
+    def _request(self) -> _Request:
+        return _Request(self._open_model().create_infer_request(), self._input_ports, self._tensor)
+
+
+class _Request:
+    """An inference request with the memory of its inputs, for one call at a time."""
+
+    def __init__(self, request: Any, ports: Sequence[tuple[str, int]], tensor: Any) -> None:
+        self.infer = request.infer
+        self._request = request
+        self._ports = ports
+        self._tensor = tensor
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def set_inputs(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Copy the feeds into memory shared with the request: a new tensor costs more than copying a small one."""
         import numpy as np
 
-        for name, port in self._input_ports:
+        for name, port in self._ports:
             array = feeds[name]
-            buffer = buffers.get(name)
+            buffer = self._buffers.get(name)
             if buffer is None or buffer.shape != array.shape:
-                buffer = buffers[name] = np.empty(array.shape, array.dtype)
-                request.set_input_tensor(port, self._tensor(buffer, shared_memory=True))
+                buffer = self._buffers[name] = np.empty(array.shape, array.dtype)
+                self._request.set_input_tensor(port, self._tensor(buffer, shared_memory=True))
             np.copyto(buffer, array)
 
+    def forget_inputs(self) -> None:
+        self._buffers.clear()
 
-def _open(payload: Payload, options: Options) -> Any:
+    def profile(self) -> Any:
+        """Return the times of the last inference's layers."""
+        return self._request.profiling_info
+
+
+def _open(payload: Payload, options: Options, rounded: str | None) -> Any:
     payload.check()
     # OpenVINO offers a file that is not an IR to other formats' frontends, which print to stderr before they refuse it.
     text = payload.main.read_bytes()
@@ -202,7 +246,7 @@ def _open(payload: Payload, options: Options) -> Any:
             f"'{payload.main.name}' is not a complete OpenVINO model.", hint="copy or export the bundle again"
         )
     try:
-        return compile_model(_read(payload.main), options)
+        return compile_model(_network(payload.main, rounded), options, off_target=payload.off_target)
     except EdgekitError:
         raise
     except Exception as error:
@@ -211,6 +255,15 @@ def _open(payload: Payload, options: Options) -> Any:
         raise ArtifactError(
             f"'{payload.main.name}' cannot be loaded: {error}", hint="copy or export the bundle again"
         ) from error
+
+
+def _network(path: Path, rounded: str | None) -> Any:
+    """Return the network at `path`, its floats rounded to the type `rounded` where one is emulated."""
+    if rounded is None:
+        return _read(path)
+    from edgekit_openvino.rounding import with_rounding
+
+    return with_rounding(_read(path), rounded)  # type: ignore[arg-type]  # one of the two types that a session emulates
 
 
 def _read(path: Path) -> Any:

@@ -297,10 +297,10 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
     fed = CONV_X.copy()
     with session(model, tmp_path) as opened:
         call = opened.bind({"x": fed})
-        tensor = dict(zip(call.__code__.co_freevars, call.__closure__, strict=True))["buffers"].cell_contents["x"]
+        request = dict(zip(call.__code__.co_freevars, call.__closure__, strict=True))["request"].cell_contents
         fed[:] = 0
         call()
-        assert np.array_equal(tensor, CONV_X)
+        assert np.array_equal(request._buffers["x"], CONV_X)
 
 
 # The probe

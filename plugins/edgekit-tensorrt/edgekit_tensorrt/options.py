@@ -28,10 +28,19 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise UsageError(f"tensorrt: 'workspace_mb' must be at least 1, not {self.workspace_mb}.")
+            raise UsageError(
+                f"tensorrt: 'workspace_mb' must be at least 1, not {self.workspace_mb}.",
+                hint="leave 'workspace_mb' out of the target for the whole memory",
+            )
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
-            raise UsageError(f"tensorrt: 'optimization_level' must be 0 to 5, not {self.optimization_level}.")
+            raise UsageError(
+                f"tensorrt: 'optimization_level' must be 0 to 5, not {self.optimization_level}.",
+                hint="leave 'optimization_level' out of the target for TensorRT's own",
+            )
         if self.dla_core is not None and self.dla_core < 0:
-            raise UsageError(f"tensorrt: 'dla_core' must be 0 or more, not {self.dla_core}.")
+            raise UsageError(
+                f"tensorrt: 'dla_core' must be 0 or more, not {self.dla_core}.",
+                hint="set dla_core = 0, or leave it out for the GPU",
+            )
         if self.dla_core is not None and self.runtime == "rtx":
             raise UsageError("tensorrt: TensorRT for RTX has no deep learning accelerator.", hint="remove 'dla_core'")

@@ -8,7 +8,9 @@ steps are one CUDA graph with one launch, instead of a launch for each kernel.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, UnsupportedError, UsageError
@@ -40,6 +42,9 @@ class TensorRtSession:
         self._trt = trt or runtime.module(kind)
         _check_board(payload, kind, str(self._trt.__version__), self._cuda)
         self._closed = False
+        # One stream and one context for each binding: threads take turns, as their work would on the GPU.
+        self._turn = threading.RLock()
+        self._thread = threading.local()
         self._bound: list[Binding] = []
         self._stream = 0
         self._records: list[tuple[str, str]] = []
@@ -63,32 +68,34 @@ class TensorRtSession:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; the outputs belong to the caller."""
-        self._check_open()
         check_feeds(self.inputs, feeds)
         sizes = {name: tuple(array.shape) for name, array in feeds.items()}
-        if self._run_binding is None or self._run_binding.sizes != sizes:
-            if self._run_binding is not None:
-                self._run_binding.free()
-                self._run_binding = None
-            self._run_binding = self._binding(feeds)
-        self._run_binding.set_inputs(feeds)
-        self._run_binding.infer()
-        return {name: array.copy() for name, array in self._run_binding.outputs.items()}
+        with self._in_turn():
+            if self._run_binding is None or self._run_binding.sizes != sizes:
+                if self._run_binding is not None:
+                    self._run_binding.free()
+                    self._run_binding = None
+                self._run_binding = self._binding(feeds)
+            self._run_binding.set_inputs(feeds)
+            self._run_binding.infer()
+            return {name: array.copy() for name, array in self._run_binding.outputs.items()}
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Return a call on buffers of its own: copy in, run, copy out, wait; as a CUDA graph where possible."""
-        self._check_open()
         check_feeds(self.inputs, feeds)
-        binding = self._binding(feeds)
-        self._bound.append(binding)
-        binding.set_inputs(feeds)
-        binding.infer()  # faults are raised before anything is timed, and a capture needs a run before it
-        call = binding.as_graph() or binding.infer
+        with self._in_turn():
+            binding = self._binding(feeds)
+            self._bound.append(binding)
+            binding.set_inputs(feeds)
+            binding.infer()  # faults are raised before anything is timed, and a capture needs a run before it
+            call = binding.as_graph() or binding.infer
+        turn, thread = self._turn, self._thread
 
         def bound() -> None:
-            if self._closed:
-                raise _closed()
-            call()
+            with turn:
+                if self._closed or not hasattr(thread, "has_context"):
+                    self._enter()
+                call()
 
         return bound
 
@@ -100,8 +107,8 @@ class TensorRtSession:
     @property
     def precision(self) -> Precision:
         """Return the types in which the layers compute, from the engine inspector."""
-        self._check_open()
-        effective = precision(engine_layers.read(self._information()))
+        with self._in_turn():
+            effective = precision(engine_layers.read(self._information()))
         if effective is None:
             raise UnsupportedError(
                 "the engine does not report its layers' types: it was built without detailed profiling verbosity.",
@@ -111,22 +118,10 @@ class TensorRtSession:
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
         """Time each layer by TensorRT's profiler: medians over ten runs, which the profiler slows down."""
-        self._check_open()
         check_feeds(self.inputs, feeds)
-        times: dict[str, list[float]] = {}
-        binding = self._binding(feeds)
-        try:
-            binding.set_inputs(feeds)
-            for _ in range(WARMUP_RUNS):
-                binding.infer()
-            binding.context.profiler = _profiler(self._trt, times)
-            for _ in range(PROFILED_RUNS):
-                binding.infer()
-        finally:
-            binding.free()
-        if not times:
-            raise UnsupportedError("TensorRT's profiler reported no layer.")
-        known = {layer.name: layer for layer in engine_layers.read(self._information())}
+        with self._in_turn():
+            times = self._profile(feeds)
+            known = {layer.name: layer for layer in engine_layers.read(self._information())}
         return tuple(
             LayerTime(
                 name=name,
@@ -139,9 +134,13 @@ class TensorRtSession:
 
     def close(self) -> None:
         """Release all GPU resources, users before what they use; safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._turn:
+            if not self._closed:
+                self._cuda.retain_context()  # the thread that closes need not be the one that opened
+                self._closed = True
+                self._release()
+
+    def _release(self) -> None:
         for binding in [*self._bound, *filter(None, [getattr(self, "_run_binding", None)])]:
             binding.free()
         self._run_binding = None
@@ -160,6 +159,23 @@ class TensorRtSession:
         loaded = LoadedEngine(self._trt, self._engine, self._cuda, self._stream, self._errors)
         return Binding(loaded, context, {name: tuple(array.shape) for name, array in feeds.items()})
 
+    def _profile(self, feeds: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+        """Return the milliseconds of each layer's runs under the profiler."""
+        times: dict[str, list[float]] = {}
+        binding = self._binding(feeds)
+        try:
+            binding.set_inputs(feeds)
+            for _ in range(WARMUP_RUNS):
+                binding.infer()
+            binding.context.profiler = _profiler(self._trt, times)
+            for _ in range(PROFILED_RUNS):
+                binding.infer()
+        finally:
+            binding.free()
+        if not times:
+            raise UnsupportedError("TensorRT's profiler reported no layer.")
+        return times
+
     def _information(self) -> str:
         context = self._run_binding.context if self._run_binding else None
         return engine_builder.engine_information(self._trt, self._engine, context)
@@ -175,9 +191,18 @@ class TensorRtSession:
                 hint="export the bundle again",
             )
 
-    def _check_open(self) -> None:
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Keep other threads out, with the GPU's context current in this one. Raises UsageError where it is closed."""
+        with self._turn:
+            self._enter()
+            yield
+
+    def _enter(self) -> None:
         if self._closed:
             raise _closed()
+        self._cuda.retain_context()
+        self._thread.has_context = True
 
     def _errors(self) -> str:
         errors = [message for severity, message in self._records if severity in engine_builder.ERRORS]

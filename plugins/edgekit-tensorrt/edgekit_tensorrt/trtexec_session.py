@@ -7,6 +7,7 @@ is built. Outputs are text with six digits.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ class TrtexecSession:
         self._layers = payload.main.with_name(LAYERS)
         self._binary = binary or trtexec.find()
         gpu = driver or cuda.driver()
+        self._turn = threading.Lock()  # calls write files of the same names
         self._work: tempfile.TemporaryDirectory[str] | None = tempfile.TemporaryDirectory(prefix="edgekit-trtexec.")
         try:
             version = trtexec.version_of(trtexec.read_help(self._binary, self._folder / "help.log"))
@@ -57,16 +59,17 @@ class TrtexecSession:
         """Run once, in a process of its own; the outputs belong to the caller."""
         import numpy as np
 
-        folder = self._folder
         check_feeds(self.inputs, feeds)
-        files = {}
-        for index, spec in enumerate(self.inputs):
-            files[spec.name] = folder / f"{index}.input"
-            np.ascontiguousarray(feeds[spec.name]).tofile(files[spec.name])
-        outputs = folder / "outputs.json"
-        argv = trtexec.outputs_argv(self._binary, self._engine, self._sizes(feeds), files, outputs)
-        trtexec.run(argv, folder / "run.log", timeout_s=RUN_SECONDS, activity="running the engine", partial=(outputs,))
-        return trtexec.read_outputs(outputs, {spec.name: _dtype(spec) for spec in self.outputs})
+        with self._turn:
+            folder = self._folder
+            files = {}
+            for index, spec in enumerate(self.inputs):
+                files[spec.name] = folder / f"{index}.input"
+                np.ascontiguousarray(feeds[spec.name]).tofile(files[spec.name])
+            outputs, log = folder / "outputs.json", folder / "run.log"
+            argv = trtexec.outputs_argv(self._binary, self._engine, self._sizes(feeds), files, outputs)
+            trtexec.run(argv, log, timeout_s=RUN_SECONDS, activity="running the engine", partial=(outputs,))
+            return trtexec.read_outputs(outputs, {spec.name: _dtype(spec) for spec in self.outputs})
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Raise UnsupportedError: most of the time of such a call is the start of a process."""
@@ -79,16 +82,18 @@ class TrtexecSession:
     def profile(self, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
         """Return the medians of trtexec's profile, which it takes on random inputs."""
         self._check(feeds)
-        times = self._folder / "profile.json"
-        argv = trtexec.profile_argv(self._binary, self._engine, self._sizes(feeds), times)
-        trtexec.run(argv, self._folder / "run.log", timeout_s=RUN_SECONDS, activity="profiling", partial=(times,))
-        return trtexec.read_profile(times, self._compiled_layers())
+        with self._turn:
+            times, log = self._folder / "profile.json", self._folder / "run.log"
+            argv = trtexec.profile_argv(self._binary, self._engine, self._sizes(feeds), times)
+            trtexec.run(argv, log, timeout_s=RUN_SECONDS, activity="profiling", partial=(times,))
+            return trtexec.read_profile(times, self._compiled_layers())
 
     def close(self) -> None:
         """Remove the files; safe to call twice."""
-        work, self._work = self._work, None
-        if work is not None:
-            work.cleanup()
+        with self._turn:
+            work, self._work = self._work, None
+            if work is not None:
+                work.cleanup()
 
     @property
     def _folder(self) -> Path:

@@ -51,7 +51,7 @@ class TestContract(BackendTests):
         onnx.save(proto, str(folder / "model.onnx"))
         return Model("onnx", (Part("model", "model.onnx", self.inputs, self.outputs),), folder=folder)
 
-    def test_precision_is_asked_of_the_runtime(self, backend: TensorRT, payload: Payload) -> None:
+    def test_the_runtime_reports_the_precision(self, backend: TensorRT, payload: Payload) -> None:
         """Without an engine no layer's type is known, so none is reported."""
         with closing(backend.open(payload)) as session:
             assert (session.precision.main, dict(session.precision.layers)) == ("f32", {})

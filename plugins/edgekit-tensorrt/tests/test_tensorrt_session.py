@@ -21,6 +21,7 @@ from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, Unsuppo
 from edgekit.model import Part
 from edgekit.plugin import Payload, digest_of_file
 from edgekit.spec import TensorSpec
+from edgekit.testing._threads import THREADS, in_threads
 from tests.wording import raises
 
 spec = importlib.util.spec_from_file_location("gpu_stub", Path(__file__).with_name("gpu_stub.py"))
@@ -66,6 +67,24 @@ def test_outputs_are_right_at_every_size_and_belong_to_the_caller(tmp_path):
             np.testing.assert_allclose(session.run(inputs)["y"], inputs["x"] @ WEIGHTS, rtol=1e-6)
         np.testing.assert_allclose(first["y"], feeds(2)["x"] @ WEIGHTS, rtol=1e-6)
         first["y"][...] = 0
+
+
+def test_threads_take_turns_each_with_the_context_current(tmp_path):
+    driver = gpu.Driver()
+    with closing(opened(tmp_path, driver)) as session:
+        shared = session.bind(feeds(2))
+        before = driver.calls.count("cuCtxSetCurrent")
+
+        def work(seed):
+            shared()
+            for rows in (1, 8, 2) * 10:
+                inputs = feeds(rows, seed)
+                np.testing.assert_allclose(session.run(inputs)["y"], inputs["x"] @ WEIGHTS, rtol=1e-6)
+                shared()
+
+        in_threads(work)
+        assert driver.calls.count("cuCtxSetCurrent") >= before + THREADS
+    assert driver.streams == driver.contexts == 0 and not driver.memory
 
 
 def test_feeds_in_any_layout_are_copied(tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests import bundles
 from tests.wording import Fact
 
 from .case import BUNDLE, OUTPUT, case, export, prepared
@@ -19,10 +20,7 @@ _VERIFY = ("verify", BUNDLE)
 
 
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    path = folder / BUNDLE / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
+    bundles.change_manifest(folder / BUNDLE, change)
 
 
 def change_requires(folder: Path, **requires: Any) -> None:
@@ -78,7 +76,7 @@ def _(folder: Path) -> None:
 @prepared(
     "a bundle from a newer edgekit",
     8,
-    ["'bundle'", ("schema 99", "2")],
+    ["'bundle'", ("schema 99", "3")],
     "pip install --upgrade edgekit",
     *_VERIFY,
     bundle=True,

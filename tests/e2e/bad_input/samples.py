@@ -65,7 +65,7 @@ def _(folder: Path) -> None:
 @prepared(
     "pictures that do not open",
     2,
-    [re.compile(r"\b\d of \d\b"), "'val'", ("'val/0.png'", "'val/2.png'")],
+    [re.compile(r"\b5 of 10\b"), "'val'", ("'val/0.png'", "'val/2.png'")],
     "remove",
     *_ARGV,
 )
@@ -155,7 +155,7 @@ def _(folder: Path) -> None:
     (folder / "val.csv").write_text("text,label\ngood,1\nbad,0\n")
 
 
-@prepared("no such split", 2, ("'tset'", "'test'"), "test, train", *_ARGV, "--split", "tset")
+@prepared("no such split", 2, ("'tset'", "'test'"), ("--split test", "--split train"), *_ARGV, "--split", "tset")
 def _(folder: Path) -> None:
     pictures(folder / "val" / "test", ("1", "2"))
     pictures(folder / "val" / "train", ("1", "2"))

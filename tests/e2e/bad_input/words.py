@@ -8,8 +8,8 @@ from .case import OUTPUT, case, prepared
 
 _DIGITS = ("export", "digits", "--output", OUTPUT, "--no-bench")
 
-case("no such verb", 2, ("'exprt'", "'export'"), "edgekit --help", "exprt", "digits")
-case("no such option", 2, ("'--targt'", "'--target'"), "edgekit export --help", *_DIGITS, "--targt", "host")
+case("no such verb", 2, ("'exprt'", "'export'"), "export, init", "exprt", "digits")
+case("no such option", 2, ("'--targt'", "'--target'"), "--target NAME", *_DIGITS, "--targt", "host")
 case("no model", 2, "model", ["edgekit export ./my-checkpoint", "edgekit.toml"], "export", "--output", OUTPUT)
 case("no such model", 2, ("'digts'", "'digits'"), "hf:org/name", "export", "digts", "--output", OUTPUT)
 case("no such folder", 2, "'./checkpoint'", "hf:org/name", "export", "./checkpoint", "--output", OUTPUT)
@@ -62,8 +62,8 @@ case(
     *("--recipe", "int8-dynamic", "--backend", "onnxruntime"),
 )
 case("no such metric", 2, ("'acuracy'", "'accuracy'"), ["f1-macro", "auc"], *_DIGITS, "--metric", "acuracy")
-case("a budget below zero", 2, ("'--max-drop'", "-1.0"), "edgekit export --help", *_DIGITS, "--max-drop", "-1")
-case("a budget that is not a number", 2, "max_drop = nan", "edgekit VERB --help", *_DIGITS, "--max-drop", "nan")
+case("a budget below zero", 2, ("'--max-drop'", "-1.0"), "--max-drop X", *_DIGITS, "--max-drop", "-1")
+case("a budget that is not a number", 2, "max_drop = nan", "1%, 0.01 or 1pt", *_DIGITS, "--max-drop", "nan")
 case(
     "a budget that nothing checks",
     2,
@@ -76,9 +76,7 @@ case(
 case("a shape that is not a number", 2, "'batch=two'", "name=size", *_DIGITS, "--shape", "batch=two")
 case("a shape the model lacks", 2, ("'bacth'", "'batch'"), "batch", *_DIGITS, "--shape", "bacth=1")
 case("pruning without training data", 2, "prune = 0.5", "--train DIR", *_DIGITS, "--prune", "0.5")
-case(
-    "a share to prune beyond all", 2, ("'--prune'", "1.5", "0<x<1"), "edgekit export --help", *_DIGITS, "--prune", "1.5"
-)
+case("a share to prune beyond all", 2, ("'--prune'", "1.5", "0<x<1"), "--prune RATIO", *_DIGITS, "--prune", "1.5")
 case(
     "training for int8 without training data",
     2,
@@ -91,7 +89,7 @@ case(
     "no such objective",
     2,
     ("'--objective'", "'speed'", "'latency'"),
-    "edgekit export --help",
+    "--objective NAME",
     *_DIGITS,
     "--objective",
     "speed",
@@ -124,7 +122,11 @@ def _(folder: Path) -> None:
 
 
 @prepared(
-    "a value of the wrong type in edgekit.toml", 2, ["edgekit.toml", ("max_drop", "'little'")], "'max_drop'", "export"
+    "a value of the wrong type in edgekit.toml",
+    2,
+    ["edgekit.toml", ("max_drop", "'little'")],
+    "1%, 0.01 or 1pt",
+    "export",
 )
 def _(folder: Path) -> None:
     (folder / "edgekit.toml").write_text('model = "digits"\nmax_drop = "little"\n')

@@ -1,4 +1,4 @@
-"""An edgekit pass on the torch module in one file: clip outlying weights, train the biases to make up for it."""
+"""An edgekit pass on torch modules in one file: clip outlying weights, then train the biases to compensate."""
 
 import copy
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.plugin import Record
+from edgekit.plugin import Record, replacing
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Clip(Record):
         from edgekit.frameworks import torch_pass
 
         if training is None or not len(training.data):
-            raise UsageError("'clip' needs training data, and there is none.", hint="give samples with --train")
+            raise UsageError("'clip' needs training data; none is given.", hint="give samples with --train")
         started = time.perf_counter()
-        module = copy.deepcopy(torch_pass.module_of(model))  # the given one is left alone
+        module = copy.deepcopy(torch_pass.module_of(model))  # the given one does not change
         layers = [part for part in module.modules() if isinstance(part, torch.nn.Linear) and part.bias is not None]
         if not layers:
-            raise UnsupportedError("the model has no Linear layer with a bias.", hint="take a recipe without 'clip'")
+            raise UnsupportedError("the model has no Linear layer with a bias.", hint="use a recipe without 'clip'")
         for layer in layers:
             limit = self.sigmas * float(layer.weight.detach().std())
             layer.weight.data.clamp_(-limit, limit)
@@ -61,34 +61,33 @@ class Clip(Record):
         from edgekit.frameworks import torch_pass
 
         data, size = training.data, 32 if torch_pass.takes_batches(model) else 1
-        file = training.folder / "clip.checkpoint"  # what lies there is this very training's
-        begin = self._load(file, biases) if file.exists() else 0
+        file = training.folder / "clip.checkpoint"  # the folder belongs to this training alone
+        first = self._load(file, biases) if file.exists() else 0
         with training.progress.step("training the biases", self.epochs) as tick:
-            tick(begin)
-            for epoch in range(begin, self.epochs):
-                dice = torch.Generator().manual_seed(training.seed + epoch)  # the seed and the epoch alone decide
-                for some in torch.randperm(len(data), generator=dice).split(size):
-                    inputs = {name: torch.from_numpy(array) for name, array in data.batch(some.tolist()).items()}
+            tick(first)
+            for epoch in range(first, self.epochs):
+                generator = torch.Generator().manual_seed(training.seed + epoch)  # only seed and epoch decide
+                for batch in torch.randperm(len(data), generator=generator).split(size):
+                    inputs = {name: torch.from_numpy(array) for name, array in data.batch(batch.tolist()).items()}
                     with torch.no_grad():
-                        wanted = torch_pass.outputs(training.teacher, inputs)
+                        targets = torch_pass.outputs(training.teacher, inputs)
                     outputs = torch_pass.outputs(model, inputs)
-                    loss = sum(torch.nn.functional.mse_loss(outputs[name], wanted[name]) for name in wanted)
-                    for bias, slope in zip(biases, torch.autograd.grad(loss, biases), strict=True):
-                        bias.data -= self.rate * slope
+                    loss = sum(torch.nn.functional.mse_loss(outputs[name], targets[name]) for name in targets)
+                    for bias, gradient in zip(biases, torch.autograd.grad(loss, biases), strict=True):
+                        bias.data -= self.rate * gradient
                 self._save(file, biases, epoch + 1)
                 tick(1, f"loss {float(loss.detach()):.3g}")
 
     def _save(self, file, biases, epochs):
         import torch
 
-        aside = file.with_suffix(".new")  # whole or not at all: a kill leaves the one before
-        torch.save({"biases": [bias.data for bias in biases], "epochs": epochs}, aside)
-        aside.replace(file)
+        with replacing(file) as new:  # a kill leaves the checkpoint before
+            torch.save({"biases": [bias.data for bias in biases], "epochs": epochs}, new)
 
     def _load(self, file, biases):
         import torch
 
-        kept = torch.load(file, weights_only=True)
-        for bias, value in zip(biases, kept["biases"], strict=True):
+        checkpoint = torch.load(file, weights_only=True)
+        for bias, value in zip(biases, checkpoint["biases"], strict=True):
             bias.data.copy_(value)
-        return kept["epochs"]
+        return checkpoint["epochs"]

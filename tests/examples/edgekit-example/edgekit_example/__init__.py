@@ -12,7 +12,7 @@ class Linear:
 
     @dataclass(frozen=True)
     class options(Record):
-        """None yet; from_dict refuses the unknown ones."""
+        """No options; from_dict raises UsageError for unknown ones."""
 
     def probe(self):
         return Probe(True, {"numpy": version("numpy")}, devices=("CPU",))
@@ -31,7 +31,7 @@ class Linear:
         try:
             with payload.main.open("rb") as file:
                 return LinearSession(payload.part, dict(numpy.load(file)))
-        except Exception as error:  # whatever a runtime raises becomes ours, with the cause chained
+        except Exception as error:  # the runtime's exception becomes edgekit's, with the cause chained
             raise ArtifactError(f"'{payload.main}' is not a linear model: {error}.") from error
 
 

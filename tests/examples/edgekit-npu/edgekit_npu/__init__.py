@@ -1,4 +1,4 @@
-"""An edgekit backend for a made-up NPU that multiplies s8 by s8, without zero points. ONNX Runtime stands in for it."""
+"""An edgekit backend for a made-up NPU that multiplies s8 by s8, without zero points. ONNX Runtime simulates it."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ class Npu:
             return Probe(False, problems=(error.message,), hint=error.hint)
 
     def supports(self, model, target):
-        problems = [f"the NPU has no {word}" for word in model.precision.split("+") if word not in ("f32", "i8")]
+        problems = [f"the NPU has no {name}" for name in model.precision.split("+") if name not in ("f32", "i8")]
         if model.format not in self.accepts:
             problems.append(f"the NPU's compiler cannot read '{model.format}'")
         elif model.parts:
@@ -84,7 +84,7 @@ def _onnxruntime():
     try:
         import onnxruntime  # the runtime is imported on use, never at the top
     except ImportError as error:
-        raise EnvironmentFault(f"onnxruntime does not import: {error}.", hint="pip install onnxruntime") from error
+        raise EnvironmentFault(f"onnxruntime cannot be imported: {error}.", hint="pip install onnxruntime") from error
     return onnxruntime
 
 

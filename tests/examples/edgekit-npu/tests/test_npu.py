@@ -2,7 +2,7 @@ import pytest
 from edgekit_npu import Npu
 from onnx import helper, numpy_helper, save
 
-from edgekit.model import Model, Part
+from edgekit.plugin import Model, Part
 from edgekit.testing import BackendTests
 from edgekit.testing.backend import linear_bias, linear_weight
 
