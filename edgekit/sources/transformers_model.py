@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,10 +102,11 @@ def describe(
 
 def _require_padding(module: Any, task: str, what: str) -> None:
     """Raise UsageError for a classifier that answers from its last token and cannot tell it from padding."""
-    config = module.config
-    if task != "text-classification" or getattr(config, "pad_token_id", 0) is not None:
+    config = module.config.get_text_config()
+    if task != "text-classification" or getattr(config, "pad_token_id", None) is not None:
         return
-    if not any(name in type(module).__name__ for name in ("GPT", "ForSequenceClassification")):
+    # Only the code shows it: encoders have such classes too, which answer from their first token.
+    if "Cannot handle batch sizes > 1 if no padding token" not in inspect.getsource(type(module).forward):
         return
     end = getattr(config, "eos_token_id", None)
     number = end if isinstance(end, int) else 0
