@@ -49,7 +49,11 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     log = arguments.work / "architectures.jsonl"
     done = {(row["type"], row["class"]): row for row in read(log)}
-    items = [item for item in tiny_checkpoints.classes(arguments.every_class) if not arguments.only or item[0] in arguments.only]
+    items = [
+        item
+        for item in tiny_checkpoints.classes(arguments.every_class)
+        if not arguments.only or item[0] in arguments.only
+    ]
     waiting = [
         item for item in items
         if arguments.only or item[:2] not in done

@@ -50,9 +50,7 @@ def attempt(model: Any, output: Path, class_name: str, **options: Any) -> dict[s
     from edgekit.frameworks.torch_model import first_line
 
     try:
-        result = api.export(
-            model, output=output, candidates=("onnxruntime/fp32",), bench=False, force=True, **options
-        )
+        result = api.export(model, output=output, candidates=("onnxruntime/fp32",), bench=False, force=True, **options)
     except EdgekitError as error:
         if type(error).exit_code == 1:
             return {"result": "FAULT", "reason": f"{type(error).__name__}: {error}"[:400]}
@@ -159,11 +157,11 @@ def next_step(row: dict[str, Any], folder: Path, class_name: str) -> dict[str, A
         step, tried = match[0], attempt(checkpoint, out, class_name, task=match[1])
     elif "pad_token_id" in hint:
         step, tried = "pad_token_id in config.json", attempt(with_pad(checkpoint), out, class_name)
-    elif inputs := re.findall(r"--input (\S+:\S+\])", hint):
+    elif inputs := re.findall(r"--input (\w+:(?:f32|i64)\S+\])", hint):
         step = " ".join(f"--input {text}" for text in inputs)
         tried = attempt(checkpoint, out, class_name, inputs=tuple(inputs))
     elif "package.module:factory" in hint:
-        step, tried = "package.module:factory", attempt(factory(folder, class_name), out, class_name)
+        step, tried = "package.module:factory", attempt(factory(folder, class_name, hint), out, class_name)
     else:
         return {"tried": "", "came": "no step that a script can take"}
     circle = tried["result"] != "exports" and tried.get("reason", "")[:60] == row["reason"][:60]
@@ -178,12 +176,24 @@ def with_pad(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def factory(folder: Path, class_name: str) -> str:
-    """Write a module whose function returns the same transformers model, as a user would do at once."""
+def factory(folder: Path, class_name: str, hint: str) -> str:
+    """Write a module whose function returns what the hint asks for, and return its reference.
+
+    It is the model, or (its encoder, example inputs).
+    """
     name = f"sweep_{folder.name.lower().replace('-', '_')}"
+    result = "model"
+    if "(encoder" in hint:
+        result = "examples(model.get_encoder())"
+    elif "(module" in hint:
+        result = "examples(model)"
     (folder / f"{name}.py").write_text(
-        f"import transformers\n\n\ndef load():\n"
-        f"    return transformers.{class_name}.from_pretrained({str(folder / 'checkpoint')!r}).eval()\n"
+        "import transformers\nfrom edgekit.frameworks import traced_config\n\n\n"
+        "def examples(part):\n"
+        "    return part, traced_config.describe(part).generate_dummy_inputs()\n\n\n"
+        "def load():\n"
+        f"    model = transformers.{class_name}.from_pretrained({str(folder / 'checkpoint')!r}).eval()\n"
+        f"    return {result}\n"
     )
     sys.path.insert(0, str(folder))
     return f"{name}:load"

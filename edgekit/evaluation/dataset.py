@@ -25,6 +25,12 @@ from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
 
+ONE_PASS = (
+    "this causal model is exported as one pass without a cache: it gives the scores of the next token, and cannot "
+    "generate text"
+)
+"""A limit that the report and `edgekit run` state, until models of several calls are exported."""
+
 CALIBRATION_SHARE = 5
 """Where one data set serves both, one sample in this many is for calibration, and no more than the project asks for."""
 
@@ -82,7 +88,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if calibrated is not None:
         calibration = data.load(replace(calibrated, inputs=inputs)).take(project.calibration_samples, project.seed)
     unused_options.refuse(project, task, samples)
-    notes = [*model.info.notes, *inferred, *samples.notes, *data.advise(calibration, samples)]
+    one_pass = [ONE_PASS] if config.task == "text-generation" else []
+    notes = [*model.info.notes, *one_pass, *inferred, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)
     if training is not None:
         notes += data.advise_training(training.samples, samples)
@@ -177,9 +184,9 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
         "which does not measure accuracy; give labelled samples with --data"
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
-    return Evaluation(
-        task, samples, None, sources, synthetic=True, record=config, notes=(*model.info.notes, *notes, note)
-    )
+    one_pass = (ONE_PASS,) if config.task == "text-generation" else ()
+    notes = (*model.info.notes, *one_pass, *notes, note)
+    return Evaluation(task, samples, None, sources, synthetic=True, record=config, notes=notes)
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:
@@ -200,6 +207,8 @@ def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints)
         elif spec.name in hints.integer_ranges:
             low, high = hints.integer_ranges[spec.name]
             feeds[spec.name] = generator.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
+        elif spec.name == "bbox":  # left, top, right, bottom: no side ends before it begins
+            feeds[spec.name] = np.sort(generator.integers(0, tokens, shape)).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)
         elif "type" in spec.name:
