@@ -88,6 +88,8 @@ class Project(Record):
     """Fine-tune under int8's rounding, on `train`, where no int8 candidate passes the gate, not even after repair."""
     repair: bool = True
     """Where a candidate misses the gate: leave in float the layers whose quantization costs the most quality."""
+    repair_seconds: float | None = None
+    """The most time for all repairs together; what was found until then counts."""
     mixed: bool = True
     """Where candidates are measured: leave in float the layers that int8 does not make faster."""
     bench: bool = True
@@ -115,7 +117,7 @@ class Project(Record):
         _within("min_agreement", self.min_agreement, 0.0, 1.0)
         for name in ("max_samples", "calibration_samples"):
             _within(name, getattr(self, name), 1, None)
-        for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds"):
+        for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds", "repair_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
         _within("search", self.search, 0, None)
         _storable(self.samples)

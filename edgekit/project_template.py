@@ -52,6 +52,9 @@ max_drop = 0.01
 # people: "synthetic" (random inputs), or "none" (then only `verify --data` can check it).
 # samples = "synthetic"
 
+# The most time for repairs, which leave the costliest layers of int8 candidates in float.
+# repair_seconds = 300
+
 # One recipe instead of the target's candidates (`edgekit recipes` lists them).
 # recipe = "int8-static"
 

@@ -23,6 +23,7 @@ from edgekit.progress import Progress
 from edgekit.result.quality import OutputDeviation
 from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
+from edgekit.tasks.own_metric import is_function
 from edgekit.tasks.task import Prediction, Task, drive
 
 if TYPE_CHECKING:
@@ -80,7 +81,16 @@ def evaluate(
             answers.append(_free(runner, task, samples[index]) if own else predictions[-1])
             tick()
     quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
-    return replace(quality, scores=moved.shifts() if deviation.finite else ())
+    return replace(
+        quality, scores=moved.shifts() if deviation.finite else (), unjudged=_without_answers(task, quality.outputs)
+    )
+
+
+def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
+    """Return the outputs that hold no answers of the task; a metric of the user's own is given all of them."""
+    names = list(dict.fromkeys(part.output for part in parts))
+    judges_one = (task.compares_top or task.metric is not None) and not is_function(task.config.metric)
+    return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
 
 
 def _free(runner: Runner, task: Task, sample: Sample) -> Prediction:
@@ -135,22 +145,46 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         passed = quality.agreement >= min_agreement
         meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
+        if worst := _worst_unjudged(quality):
+            checks.append(_cosine(quality, min_agreement, worst))
     else:
         resized = [part for part in quality.outputs if part.resized]
         checks += [_sizes(resized, min_agreement)] if resized else []
         if all(check.passed for check in checks if check.name == SIZES):
             checks.append(_cosine(quality, min_agreement))
-    notes = (*_resolution(quality, max_drop), *scores.notes(quality.scores), *_free_sizes(quality))
+    notes = (
+        *_resolution(quality, max_drop),
+        *scores.notes(quality.scores),
+        *_free_sizes(quality),
+        *_beside_the_answers(quality, min_agreement),
+    )
     return replace(quality, checks=tuple(checks), notes=(*quality.notes, *notes))
 
 
-def _cosine(quality: Quality, least: float) -> Check:
-    worst = next((part for part in quality.outputs if part.name == quality.worst), None)
-    if worst is not None and worst.exact:
-        meaning = f"equal values in '{worst.name}' {worst.cosine:.2%}, at least {least:.0%}"
+def _cosine(quality: Quality, least: float, part: OutputDeviation | None = None) -> Check:
+    """Return the check of the worst part of the outputs, or of `part`."""
+    part = part or next((each for each in quality.outputs if each.name == quality.worst), None)
+    cosine = quality.cosine if part is None else part.cosine
+    if part is not None and part.exact:
+        meaning = f"equal values in '{part.name}' {cosine:.2%}, at least {least:.0%}"
     else:
-        meaning = f"least cosine to the original's outputs {quality.cosine:.4f}{_in(quality.worst)}, at least {least:g}"
-    return Check("cosine", quality.cosine, least, quality.cosine >= least, meaning)
+        name = part.name if part else ""
+        meaning = f"least cosine to the original's outputs {cosine:.4f}{_in(name)}, at least {least:g}"
+    return Check("cosine", cosine, least, cosine >= least, meaning)
+
+
+def _worst_unjudged(quality: Quality) -> OutputDeviation | None:
+    others = [part for part in quality.outputs if part.output in quality.unjudged]
+    return min(others, key=lambda part: part.cosine, default=None)
+
+
+def _beside_the_answers(quality: Quality, least: float) -> tuple[str, ...]:
+    """Return a note on outputs that lost much while the metric, which does not judge them, held."""
+    worst = None if quality.drop is None else _worst_unjudged(quality)
+    if worst is None or worst.cosine >= least:
+        return ()
+    what = "equal values" if worst.exact else "least cosine to the original's"
+    return (f"{quality.metric} does not judge the output '{worst.name}': {what} {worst.cosine:.4f}",)
 
 
 def _sizes(resized: Sequence[OutputDeviation], least: float) -> Check:

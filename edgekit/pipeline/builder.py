@@ -26,6 +26,7 @@ from edgekit.pipeline import blame, recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.sizes import known_sizes
 from edgekit.pipeline.source import LIVE, reference, source_for
+from edgekit.pipeline.stopwatch import Stopwatch
 from edgekit.plugin import Built, Pass, Payload, Source
 from edgekit.progress import Progress
 from edgekit.runner import Program
@@ -93,6 +94,7 @@ class Builder(contextlib.ExitStack):
         self.plan = plan
         self.progress = progress
         self.module = module
+        self.repairing = Stopwatch(plan.project.repair_seconds)
         self._loaded: Model | None = None
         self._passing: dict[str, Path] = {}
         self.part_feeds: dict[str, Mapping[str, Feeds]] = {}

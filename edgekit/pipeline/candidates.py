@@ -21,6 +21,7 @@ from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable
+from edgekit.pipeline.stopwatch import Stopwatch
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
@@ -99,12 +100,14 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     def build_and_judge(changed: PlannedCandidate) -> BuiltCandidate:
         return judge(export, changed, export.builder.build(start, changed, feeds))
 
-    first = build_and_judge(planned)
+    watch = Stopwatch()
+    with watch.running():
+        first = build_and_judge(planned)
     mend = mend and export.plan.project.repair and len(export.model.parts) == 1
     if first.quality.ok or planned.baseline or not mend or not repairable(planned):
         return [first]
     try:
-        attempts, repaired = repair(export, planned, start, build_and_judge)
+        attempts, repaired = repair(export, planned, start, build_and_judge, watch.spent_s)
     except (UnsupportedError, BuildError) as fault:  # the candidate stays, as it is
         return [replace(first, notes=(*first.notes, f"it could not be repaired: {_reason(fault)}"))]
     first = replace(first, repair=attempts)

@@ -111,10 +111,11 @@ def _why_shipped(
 def _after_repair(candidate: BuiltCandidate) -> str:
     """Return what became of a candidate that missed the gate and could leave layers in float."""
     assert candidate.repair is not None
+    stopped = f"; {candidate.repair.stopped}" if candidate.repair.stopped else ""
     left, layers = candidate.repair.layers_in_float, len(candidate.repair.costs)
     if left:
-        return f"; it passes with {left} of {layers} layers in float, as {candidate.name}{SUFFIX}"
-    return f"; no number of its {layers} layers in float was enough" if layers > 1 else ""
+        return f"; it passes with {left} of {layers} layers in float, as {candidate.name}{SUFFIX}{stopped}"
+    return stopped or (f"; no number of its {layers} layers in float was enough" if layers > 1 else "")
 
 
 def _reported(plan: Plan, candidate: BuiltCandidate, status: Any, reason: str) -> Candidate:

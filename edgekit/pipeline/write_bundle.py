@@ -107,7 +107,13 @@ def _more(best: Candidate, crashed: Sequence[Candidate]) -> str:
         return A_METRIC
     if crashed:
         return f"look at the report for what stopped {crashed[0].name}, and leave others out with --candidate"
-    return "allow more with --max-drop (or --min-agreement without labels), or look at the report"
+    if failed & {"parity", "finite"}:  # no limit of the user's applies
+        return "look at the report, and try another runtime with --backend or another precision with --recipe"
+    if best.repair and best.repair.stopped:
+        return "give the repair more time with --budget SECONDS, or look at the report"
+    if failed & {"agreement", "cosine"}:
+        return "allow more with --min-agreement, give labelled samples with --data, or look at the report"
+    return "allow more with --max-drop, or look at the report"
 
 
 def _failed_report(output: Path) -> Path:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edgekit.report import figures
-from edgekit.result.report import Candidate, Report
+from edgekit.result.report import Candidate, Report, Variant
 
 STATUS = {
     "shipped": "shipped",
@@ -111,10 +111,16 @@ def options(candidate: Candidate) -> str | None:
     tuning = candidate.tuning
     if tuning is None:
         return None
-    others = ", ".join(
-        f"{figures.clean(str(other))} {figures.ratio(other.speed)}" for other in tuning.variants if not other.taken
-    )
+    noise = f"; compared on a NOISY machine: {figures.clean('; '.join(tuning.noise))}" if tuning.noise else ""
+    others = [variant for variant in tuning.variants if not variant.taken]
     if tuning.taken is None:
-        return f"the default; no other is faster: {others}"
+        return f"the default; no other proved faster: {', '.join(map(_with_reason, others))}{noise}"
     gain = f"{figures.clean(str(tuning.taken))} ({figures.ratio(tuning.taken.speed)} as fast as the default)"
-    return f"{gain}; others: {others}" if others else gain
+    listed = ", ".join(f"{figures.clean(str(other))} {figures.ratio(other.speed)}" for other in others)
+    return (f"{gain}; others: {listed}" if others else gain) + noise
+
+
+def _with_reason(variant: Variant) -> str:
+    """Return a variant that was not taken with its speed, and why not where that speed is a gain."""
+    words = f"{figures.clean(str(variant))} {figures.ratio(variant.speed)}"
+    return f"{words} ({figures.clean(variant.reason)})" if variant.speed is None or variant.speed > 1 else words

@@ -76,6 +76,8 @@ class Quality(Record):
     """The output, or the group of channels, that `cosine` is of; empty where it is of all outputs together."""
     outputs: tuple[OutputDeviation, ...] = ()
     """Each output, and each group of channels whose magnitudes differ."""
+    unjudged: tuple[str, ...] = ()
+    """Outputs that hold no answers, so that neither the metric nor the agreement judges them."""
     scores: tuple[ScoreShift, ...] = ()
     """How the scores moved, where outputs hold any."""
     pooled: float | None = None
@@ -113,6 +115,8 @@ class Repair(Record):
     layers_in_float: int
     """How many of them, from the first on, had to stay in float; 0 where no number was enough."""
     attempts: tuple[Attempt, ...]
+    stopped: str = ""
+    """Where the limit of time ended the repair: what would have been tried next."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,8 @@ class Tuning(Record):
     variants: tuple[Variant, ...]
     before: Measurement
     """With the default options, in one run with the other candidates: ratios to those are computed from it."""
+    noise: tuple[str, ...] = ()
+    """What disturbed the machine while options were compared."""
 
     @property
     def taken(self) -> Variant | None:
