@@ -88,9 +88,10 @@ def prepare(project: Project, model: Model) -> Evaluation:
         notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
-    cut, limit = count_cut(task, samples)
-    if cut:
-        notes.append(f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
+    for kind, drawn in (("evaluation", samples), ("calibration", calibration)):
+        cut, limit = count_cut(task, drawn)
+        if cut:
+            notes.append(f"{cut} of {len(drawn)} {kind} samples have texts that were cut at {limit} tokens")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(

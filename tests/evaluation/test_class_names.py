@@ -159,6 +159,19 @@ def test_the_positive_class_of_a_model_with_names_is_its_metrics(tmp_path: Path)
         evaluated(file, data, tmp_path, task="tabular-classification", positive_class="well")
 
 
+def test_a_number_is_positive_where_it_is(tmp_path: Path) -> None:
+    file = linear(tmp_path / "net.onnx", [0, 1])
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,label\n" + "2,0,0\n0,1,1\n3,0,0\n1,2,1\n" * 8)
+    for name in ("0", "1"):
+        found = evaluated(file, data, tmp_path, task="tabular-classification", positive_class=name)
+        truths = [found.task.label(label) for label in found.samples.labels or ()]
+        assert found.task.score(predicted(found, file), truths) == 1.0
+    found = evaluated(file, data, tmp_path, task="tabular-classification", labels=["1", "0"])
+    truths = [found.task.label(label) for label in found.samples.labels or ()]
+    assert found.task.score(predicted(found, file), truths) == 0.0
+
+
 def test_names_and_classes_that_do_not_fit_are_refused(swapped: tuple[Path, Path], tmp_path: Path) -> None:
     file, data = swapped
     with raises(UsageError, "--labels", "3 classes", "2"):
@@ -203,3 +216,4 @@ def test_scores_between_0_and_1_on_every_sample_are_probabilities(tmp_path: Path
     shares = np.linspace(0.1, 0.9, 16, dtype=np.float32)[:, None]
     assert observed(shares) == "probabilities" and observed(shares * 3) is None and observed(shares - 0.2) is None
     assert observed(shares[:4]) is None and observed(np.full((16, 1), 0.5)) is None
+    assert observed(np.hstack([shares, shares / 2])) is None  # of two, logits as well

@@ -135,6 +135,8 @@ def test_what_is_ambiguous_is_refused_with_the_outputs(tmp_path: Path) -> None:
         evaluated(file, data, tmp_path, **CLASSIFIER)
     with raises(UsageError, "first:f32[N,3]", hint="--output-name first"):  # without data `run` would answer wrongly
         evaluated(file, None, tmp_path, **CLASSIFIER)
+    with raises(UsageError, "first:f32[N,3]", hint=["--output-name first", "--task tensor"]):
+        evaluated(file, data, tmp_path)
     assert evaluated(file, data, tmp_path, **CLASSIFIER, output_name="second").task.config.output == "second"
     with raises(UsageError, ("'secnd'", "'second'"), hint="first:f32[N,3]"):
         evaluated(file, data, tmp_path, **CLASSIFIER, output_name="secnd")
@@ -167,6 +169,29 @@ def test_labels_that_cannot_be_used_stop_the_export(tmp_path: Path, labels: list
     file = network(tmp_path / "net.onnx", [("Identity", "y")])
     with raises(UsageError, *facts, hint="--metric spearman" if facts == ("classes",) else "--task"):
         evaluated(file, rows(tmp_path / "rows.csv", labels * 5, 4), tmp_path, **settings)
+
+
+def test_integers_answer_no_other_task_either(tmp_path: Path) -> None:
+    file = network(tmp_path / "net.onnx", [("ArgMax", "best"), ("Identity", "embedding")])
+    data = tmp_path / "x.npz"
+    np.savez(data, x=np.eye(4, dtype=np.float32))
+    assert evaluated(file, data, tmp_path, task="feature-extraction").task.config.output == "embedding"
+
+
+def test_the_data_of_an_export_without_a_metric_can_be_verified(tmp_path: Path) -> None:
+    file = network(tmp_path / "net.onnx", [("Identity", "y")])
+    data, other = tmp_path / "rows.npz", tmp_path / "other.npz"
+    np.savez(data, x=np.eye(4, dtype=np.float32)[[0, 1, 2, 0]], y=np.array([0, 1, 2, 0]))
+    np.savez(other, x=np.eye(4, dtype=np.float32), y=np.array([0, 1, 2, 2]))
+    settings = {"bench": False, "recipe": "fp32", "backends": ["onnxruntime"], "task": "tensor"}
+    bundle = edgekit.export(file, data=data, output=tmp_path / "out", **settings).bundle
+    report = edgekit.verify(bundle.path, data=data)
+    quality = report.candidates[0].quality
+    assert report.ok and quality is not None
+    assert any(mentions(check.meaning, "finite", "3 of the 3 samples") for check in quality.checks)
+    assert any(mentions(note, "'tensor'", "no metric") for note in quality.notes)
+    with raises(UsageError, "'tensor'", "metric"):
+        edgekit.verify(bundle.path, data=other)
 
 
 def test_values_are_judged_by_a_correlation(tmp_path: Path) -> None:

@@ -70,6 +70,26 @@ def bart():
     return seeded(BartForConditionalGeneration(config))
 
 
+RELATIVES = {
+    "MBart": "translation",
+    "M2M100": "translation",
+    "Pegasus": "summarization",
+    "BigBirdPegasus": "summarization",
+    "BlenderbotSmall": "text2text-generation",
+}
+
+
+def relative(name):
+    """Return a network of BART's relatives."""
+    import transformers
+
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 64}
+    full = {"attention_type": "original_full"} if name == "BigBirdPegasus" else {}
+    config = getattr(transformers, f"{name}Config")(vocab_size=60, decoder_start_token_id=2, **sizes, **heads, **full)
+    return seeded(getattr(transformers, f"{name}ForConditionalGeneration")(config))
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = Path(shutil.copytree(FILES, tmp_path_factory.mktemp("marian") / "checkpoint"))
@@ -158,9 +178,19 @@ def test_the_device_needs_no_framework(shipped):
     assert json.loads(run.stdout)["answer"] == json.loads(here.output)["answer"]
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", RELATIVES)
+def test_relatives_generate_the_same_ids(name, tmp_path):
+    assert generates_the_same_ids(relative(name), tmp_path) == RELATIVES[name]
+
+
 @pytest.mark.parametrize("make", [t5, bart])
 def test_other_families_generate_the_same_ids(make, tmp_path):
-    module = make()
+    assert generates_the_same_ids(make(), tmp_path) == "text2text-generation"
+
+
+def generates_the_same_ids(module, tmp_path):
+    """Compare with transformers, and return the task."""
     work = tmp_path / "model"
     work.mkdir()
     loaded = InMemoryModule(module).load(Reference("live"), tmp_path)
@@ -172,6 +202,7 @@ def test_other_families_generate_the_same_ids(make, tmp_path):
     feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample).items()}
     with Program(payloads, model.states).open(OnnxRuntime()) as runner:
         assert task.generate(sample, runner) == ids(module, feeds)
+    return task.config.task
 
 
 def test_sizes_stay_free(checkpoint, tmp_path):
