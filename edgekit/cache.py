@@ -3,7 +3,8 @@ step at most.
 
 An entry is a folder that is written under a temporary name and renamed into place, with the hash of every file in it;
 an entry that does not match its hashes is removed and built again. Two exports that need the same step at once wait
-for each other on a file lock, which the kernel releases when a process dies.
+for each other on a file lock, which the kernel releases when a process dies: in whatever container or, where the file
+system carries locks, host it ran. A process keeps what it has fetched: until it ends, `clear` leaves that in place.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import glob
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit._files import remove_leftovers
+from edgekit import _in_use
+from edgekit._files import remove, remove_leftovers, temporary_folder
 from edgekit._record import Record, digest_of_file
 from edgekit.errors import BuildError, DeviceError, UsageError
 from edgekit.target import host
 
 _RECORD = "entry.json"
+_USES = "uses"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def fetch(key: str, step: str, make: Callable[[Path], Path | None]) -> tuple[Pat
     with disk_faults(root, "the cache"):
         final.parent.mkdir(parents=True, exist_ok=True)
         with _lock(root / "locks" / key):
+            _in_use.mark(root / _USES, key)
             if _is_intact(final):
                 return final, True
             shutil.rmtree(final, ignore_errors=True)
@@ -87,14 +91,12 @@ def workdir(step: str) -> Iterator[Path]:
     first.
     """
     root = folder() / "work"
-    with disk_faults(root, "the cache"):
-        root.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(root)
-        work = Path(tempfile.mkdtemp(prefix=f"{step}.{os.getpid()}.", dir=root))
-    try:
+    with contextlib.ExitStack() as stack:
+        with disk_faults(root, "the cache"):
+            root.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(root)
+            work = stack.enter_context(temporary_folder(root, step))
         yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -106,7 +108,7 @@ def partial(key: str, step: str) -> Iterator[Path]:
     """
     root = folder()
     with disk_faults(root, "the cache"), _lock(root / "locks" / key):
-        place = root / "partial" / f"{step}.{key}"
+        place = _partial(key, step)
         place.mkdir(parents=True, exist_ok=True)
         yield place
 
@@ -117,14 +119,15 @@ def usage() -> tuple[Entry, ...]:
 
 
 def clear() -> int:
-    """Remove every entry and return the number of bytes freed. Steps that a process is working on stay."""
-    freed = 0
-    for entry in _steps():
-        shutil.rmtree(folder() / "steps" / entry.key[:2] / entry.key, ignore_errors=True)
-        freed += entry.bytes
-    freed += sum(entry.bytes for entry in _partials() if _remove_idle(entry))
-    if (folder() / "work").is_dir():
-        remove_leftovers(folder() / "work")
+    """Remove every entry and return the number of bytes freed. What a running process uses or works on stays."""
+    root = folder()
+    freed = sum(entry.bytes for entry in _steps() if _remove_idle(entry, root / "steps" / entry.key[:2] / entry.key))
+    freed += sum(entry.bytes for entry in _partials() if _remove_idle(entry, _partial(entry.key, entry.step)))
+    if (root / "work").is_dir():
+        remove_leftovers(root / "work")
+        for path in (root / "work").iterdir():  # an earlier edgekit left folders without a lock
+            if not any((root / "work").glob(f"{glob.escape(path.stem)}.lock")):
+                remove(path)
     return freed
 
 
@@ -185,13 +188,21 @@ def _partials() -> Iterator[Entry]:
         yield Entry(key, step, modified.isoformat(timespec="seconds"), {}, size)
 
 
-def _remove_idle(entry: Entry) -> bool:
-    """Remove the folder of an unfinished step unless a process works in it; return whether it was removed."""
+def _partial(key: str, step: str) -> Path:
+    return folder() / "partial" / f"{step}.{key}"
+
+
+def _remove_idle(entry: Entry, place: Path) -> bool:
+    """Remove the folder of an entry unless a process uses it or works in it; return whether it was removed."""
     from filelock import FileLock, Timeout
 
+    lock = folder() / "locks" / entry.key
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder() / "locks" / entry.key, blocking=False):
-            shutil.rmtree(folder() / "partial" / f"{entry.step}.{entry.key}", ignore_errors=True)
+        with FileLock(lock, blocking=False):
+            if entry.key in _in_use.of_others(folder() / _USES):
+                return False
+            shutil.rmtree(place, ignore_errors=True)
     except Timeout:
         return False
     return True
