@@ -12,10 +12,8 @@ import errno
 import glob
 import hashlib
 import os
-import secrets
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 NAME_BYTES = 200

@@ -24,9 +24,6 @@ from edgekit.bundle.manifest import MANIFEST, PAYLOAD, BundledPart, File, Manife
 from edgekit.errors import DeviceError, UsageError
 from edgekit.plugin import Built, Evidence, Part
 
-_NEW, _OLD = ".new", ".old"
-"""The suffixes, of a claimed name, of the folder that is being written and of the one that it displaces."""
-
 
 def check(path: Path, *, force: bool) -> None:
     """Raise, before any work, UsageError or DeviceError for an output that exists or cannot be written. With `force` an
