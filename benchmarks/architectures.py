@@ -1,9 +1,9 @@
 """Export a small random checkpoint of every model type of transformers, and hold each graph against torch.
 
 Each one goes the way of a user's checkpoint: `edgekit export FOLDER --candidate onnxruntime/fp32 --no-bench`. What is
-shipped is run again here, beside the class that the checkpoint names, on two batches and lengths. What is refused has to
-name a next step: the script takes it, and records what came. One worker process at a time, within limits of time and
-memory; a line of JSON a model, so that a second call goes on where the first ended.
+shipped is run again here, beside the class that the checkpoint names, on two batches and lengths. What is refused has
+to name a next step: the script takes it, and records what came. One worker process at a time, within limits of time
+and memory; a line of JSON a model, so that a second call goes on where the first ended.
 
     python benchmarks/architectures.py --work /tmp/architectures --results benchmarks/results
 """

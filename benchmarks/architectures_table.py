@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ def write(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write architectures.md and architectures.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    rows = [{key: _portable(value) for key, value in row.items()} for row in rows]
     record = {"environment": environment, "rows": rows}
     (folder / "architectures.json").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "architectures.md").write_text(render(rows, environment))
@@ -29,7 +31,7 @@ def render(rows: list[dict[str, Any]], environment: dict[str, str]) -> str:
     lines = [
         "# Small random checkpoints of every model type",
         "",
-        f"`python benchmarks/architectures.py`; {', '.join(f'{name} {number}' for name, number in environment.items())}.",
+        f"`python benchmarks/architectures.py`; {', '.join(map(' '.join, environment.items()))}.",
         "",
         f"{len(tried)} checkpoints: {counts['exports']} export and agree with torch, {counts['refused']} are refused "
         f"({helped} of them export after the next step that the refusal names; {circles} of the steps lead to the same "
@@ -52,6 +54,11 @@ def render(rows: list[dict[str, Any]], environment: dict[str, str]) -> str:
         ]
         lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _portable(value: Any) -> Any:
+    """Return a message without the folders of the machine that wrote it."""
+    return re.sub(r"/(?:tmp|root|home|work|__w)/(?:[\w.\-]+/)*", "", value) if isinstance(value, str) else value
 
 
 def _cell(text: str) -> str:

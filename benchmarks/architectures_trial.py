@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 import tiny_checkpoints
 
 TOLERANCE = 1e-3

@@ -63,7 +63,8 @@ _NUMBERS = {
          "max_seq_len", "max_sequence_length"), 64),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk"), 2),
-    "num_queries": 8, "num_pos_feats": 16, "head_dim": 8, "attention_head_size": 8, "d_kv": 8, "q_lora_rank": 16, "kv_lora_rank": 16,
+    "num_queries": 8, "num_pos_feats": 16, "head_dim": 8, "attention_head_size": 8, "d_kv": 8,
+    "q_lora_rank": 16, "kv_lora_rank": 16,
     "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "rotary_dim": 4, "encoder_layerdrop": 0.0,
     "layerdrop": 0.0, "num_mel_bins": 16, "image_size": 64, "max_position": 64, "entity_vocab_size": 20,
     "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "num_labels": 3, "vocab_size_or_config": _WORDS,
@@ -163,7 +164,7 @@ def small(default: Any, model_type: str | None = None) -> dict[str, Any]:
         value = getattr(default, name, None)
         if isinstance(value, PretrainedConfig):
             arguments[name] = {**small(value, value.model_type), "model_type": value.model_type}
-        elif name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool) or name == "num_labels":
+        elif (name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool)) or name == "num_labels":
             arguments[name] = _NUMBERS[name]
         elif name in _TOKENS and isinstance(value, int):
             arguments[name] = min(value, 2)

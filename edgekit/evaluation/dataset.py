@@ -88,8 +88,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if calibrated is not None:
         calibration = data.load(replace(calibrated, inputs=inputs)).take(project.calibration_samples, project.seed)
     unused_options.refuse(project, task, samples)
-    one_pass = [ONE_PASS] if config.task == "text-generation" else []
-    notes = [*model.info.notes, *one_pass, *inferred, *samples.notes, *data.advise(calibration, samples)]
+    notes = [*model.info.notes, *_limits(config), *inferred, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)
     if training is not None:
         notes += data.advise_training(training.samples, samples)
@@ -184,9 +183,12 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
         "which does not measure accuracy; give labelled samples with --data"
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
-    one_pass = (ONE_PASS,) if config.task == "text-generation" else ()
-    notes = (*model.info.notes, *one_pass, *notes, note)
+    notes = (*model.info.notes, *_limits(config), *notes, note)
     return Evaluation(task, samples, None, sources, synthetic=True, record=config, notes=notes)
+
+
+def _limits(config: TaskConfig) -> tuple[str, ...]:
+    return (ONE_PASS,) if config.task == "text-generation" else ()
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:

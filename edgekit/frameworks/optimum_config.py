@@ -20,7 +20,7 @@ PICTURE = {"height": 224, "width": 224}
 
 _ENCODER_ALONE = "its encoder alone: pass package.module:factory that returns (encoder, a dict of example inputs)"
 
-_GENERATES = ("automatic-speech-recognition", "image-to-text", "visual-question-answering")
+_GENERATES = ("automatic-speech-recognition", "image-to-text", "visual-question-answering", "text2text-generation")
 
 
 def tasks() -> tuple[str, ...]:
@@ -91,8 +91,7 @@ def exporter_config(module: Any, task: str, examples: Mapping[str, Any] | None =
     generates = task == "image-text-to-text" or (getattr(config, "is_encoder_decoder", False) and task in _GENERATES)
     if generates and not examples:
         raise UnsupportedError(
-            f"'{name}' generates ('{task}') with an encoder and a decoder graph, and edgekit exports those of text "
-            "alone.",
+            f"'{name}' generates ('{task}') with an encoder and a decoder graph; edgekit exports those of text alone.",
             hint=_ENCODER_ALONE,
         )
     config_class = None
@@ -141,11 +140,11 @@ def seq2seq_config(module: Any) -> Any:
             "onnx", model_type=kind, task=task, library_name="transformers"
         )
         return config(module.config, int_dtype="int64", float_dtype="fp32", use_past=True)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:  # the second for a decoder in it that has no cache
         raise UnsupportedError(
             f"optimum does not export '{type(module).__name__}' ('{kind}') as an encoder and a decoder with a cache.",
             problems=[str(error.args[0] if error.args else error)],
-            hint="pass its encoder alone, as package.module:factory",
+            hint=_ENCODER_ALONE,
         ) from error
 
 

@@ -78,7 +78,7 @@ def describe(
 ) -> Loaded:
     """Check the weights and return how the model is exported and run."""
     refuse_non_finite(module, what)
-    if seq2seq.is_seq2seq(module.config, task) and not examples:
+    if examples is None and seq2seq.is_seq2seq(module.config, task):
         return _seq2seq(module, asked)
     _require_padding(module, task, what)
     exporter = optimum_config.exporter_config(module, task, examples)
@@ -99,22 +99,6 @@ def describe(
     )
 
 
-def _seq2seq(module: Any, asked: str | None) -> Loaded:
-    """Return how a model of an encoder and a decoder is exported and run."""
-    optimum_config.seq2seq_config(module)
-    return Loaded(
-        module,
-        module.config,
-        seq2seq.task_name(module.config, asked),
-        seq2seq.INPUTS,
-        "logits",
-        seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
-        ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
-        InputHints(vocabulary_size=getattr(module.config, "vocab_size", None)),
-        seq2seq.generation(module),
-    )
-
-
 def _require_padding(module: Any, task: str, what: str) -> None:
     """Raise UsageError for a classifier that answers from its last token and cannot tell it from padding."""
     config = module.config
@@ -128,6 +112,22 @@ def _require_padding(module: Any, task: str, what: str) -> None:
         f"{what} answers from the last token that is not padding, and its config has no pad_token_id: texts of other "
         "lengths could not be classified together.",
         hint=f'set it in config.json, as "pad_token_id": {number}: the number that the tokenizer pads with',
+    )
+
+
+def _seq2seq(module: Any, asked: str | None) -> Loaded:
+    """Return how a model of an encoder and a decoder is exported and run."""
+    optimum_config.seq2seq_config(module)
+    return Loaded(
+        module,
+        module.config,
+        seq2seq.task_name(module.config, asked),
+        seq2seq.INPUTS,
+        "logits",
+        seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
+        ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
+        InputHints(vocabulary_size=getattr(module.config, "vocab_size", None)),
+        seq2seq.generation(module),
     )
 
 

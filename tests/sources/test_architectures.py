@@ -120,7 +120,7 @@ def test_a_composite_of_encoder_and_decoder_is_refused_and_its_encoder_is_export
     import torch
     import transformers
 
-    with raises(UnsupportedError, "'EncoderDecoderModel'", hint="package.module:factory"):
+    with raises(UnsupportedError, "'encoder-decoder'", hint="package.module:factory"):
         load(HuggingFace(), translator)
     encoder = transformers.EncoderDecoderModel.from_pretrained(translator).get_encoder().eval()
     examples = {name: torch.from_numpy(array) for name, array in IDS.items()}

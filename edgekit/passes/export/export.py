@@ -166,7 +166,7 @@ class Export(Record):
 
 @contextlib.contextmanager
 def _reported(hint: str) -> Iterator[None]:
-    """Turn an exporter's exception into BuildError with its reason and `hint`."""
+    """Turn an exporter's exception into BuildError with its reason."""
     from edgekit.frameworks.quiet import quiet
 
     try:
