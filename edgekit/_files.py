@@ -1,158 +1,123 @@
 """Files and folders that are written under a temporary name and renamed into place: whole or not at all.
 
-What a process writes meanwhile has a random name that it claims with a lock on a file beside it. The kernel releases
-the lock when the process ends, however it ends, so another process, of another container or host that shares the
-folder too, recognises what a killed one left. A process id would not do: every container has its own process 1.
+A temporary name is `PREFIX.TOKEN.*` with a random token. Its owner holds a lock on `PREFIX.TOKEN.lock` in the same
+folder, which the kernel releases when the owner ends: so the leftovers of a killed process are recognised and removed
+from another container too, where process ids mean nothing, and from another host where the file system carries locks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
-import secrets
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-LOCK = ".lock"
-_RANDOM_BYTES = 4
+NAME_BYTES = 200
+"""A longer name is cut in its temporary name, which has 22 bytes more: file systems allow 255."""
 
-MOST_BYTES = 180
-"""Longer names are cut in temporary names, which add some 30 bytes: most file systems allow 255."""
+_TOKEN = "[0-9a-f]" * 16
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+"""The file system supports no locks: then nothing is locked there, and nothing is taken for a leftover."""
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, prefix: str) -> Iterator[Path]:
-    """Yield a path in `folder`, `PREFIX.RANDOM`, that is this process's alone; nothing is there yet.
+def claimed(folder: Path, prefix: str) -> Iterator[str]:
+    """Yield a name `PREFIX.TOKEN` in `folder`: `remove_leftovers` keeps what begins with it during the block."""
+    from filelock import FileLock, Timeout
 
-    After the block what has that name, alone or with a suffix, is removed. Raises OSError where `folder` cannot be
-    written.
-    """
     while True:
-        base = folder / f"{prefix}.{secrets.token_hex(_RANDOM_BYTES)}"
-        lock = base.with_name(base.name + LOCK)
-        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o644)
-        if _locked(descriptor) is not False and _is_there(lock, descriptor):
+        name = f"{prefix}.{os.urandom(8).hex()}"
+        path = folder / f"{name}.lock"
+        lock = FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:  # another process took the new file for a leftover, before it was locked
+            continue
+        except (NotImplementedError, OSError) as error:
+            if not _without_locks(error):
+                raise
+        if path.exists():
             break
-        os.close(descriptor)  # another process saw it before it was locked, and took it for a leftover
+        lock.release()
     try:
-        yield base
+        yield name
     finally:
-        _remove(base)
-        _release(lock, descriptor)
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def abandoned(folder: Path, prefix: str | None = None) -> Iterator[str]:
+    """Yield each name `PREFIX.TOKEN` that a process claimed before it was killed; then remove what begins with it.
+
+    Without `prefix` these are all names in the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    for path in sorted(folder.glob(f"{'*' if prefix is None else glob.escape(prefix)}.{_TOKEN}.lock")):
+        name = path.name.removesuffix(".lock")
+        lock = FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except (Timeout, NotImplementedError, OSError):  # in use, or another user's
+            continue
+        try:
+            yield name
+            for leftover in folder.glob(f"{glob.escape(name)}.*"):
+                if leftover != path:
+                    remove(leftover)
+            path.unlink(missing_ok=True)
+        finally:
+            lock.release()
+
+
+def remove_leftovers(folder: Path, prefix: str | None = None) -> None:
+    """Remove the files and folders with `claimed` names in `folder` whose process has ended: a killed run left them."""
+    for _ in abandoned(folder, prefix):
+        pass
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, as far as the file system allows."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def hidden(path: Path) -> str:
+    """Return the prefix of the temporary names of `path`, which is shorter than a long name."""
+    if len(os.fsencode(path.name)) <= NAME_BYTES:
+        return f".{path.name}"
+    return f".{path.name[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}"
+
+
+@contextlib.contextmanager
+def temporary_folder(folder: Path, prefix: str) -> Iterator[Path]:
+    """Yield a new folder in `folder`, for this user alone; it is removed at the end of the block."""
+    with claimed(folder, prefix) as name:
+        path = folder / f"{name}.d"
+        path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            remove(path)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield the file to write; it is renamed to `path` at the end of the block, unless the block raises."""
-    prefix = hidden(path)
-    remove_leftovers(path.parent, prefix)
-    with claimed(path.parent, prefix) as base:
-        part = base.with_name(f"{base.name}.new")
-        yield part
-        part.replace(path)
-
-
-def hidden(path: Path) -> str:
-    """Return the beginning of the temporary names of `path`; that of a long name ends with a digest of it."""
-    name = os.fsencode(path.name)
-    if len(name) <= MOST_BYTES:
-        return f".{path.name}"
-    start = os.fsdecode(name[: MOST_BYTES - 20]).encode("utf-8", "replace").decode("utf-8", "replace")
-    return f".{start}-{hashlib.sha256(name).hexdigest()[:12]}"
-
-
-def remove_leftovers(folder: Path, prefix: str = "", rescue: Callable[[Path], None] | None = None) -> None:
-    """Remove what processes that have ended claimed in `folder` under names that begin with `prefix`.
-
-    `rescue` is called with each claimed path first, and may move what was written there elsewhere.
-    """
-    for lock in folder.glob(f"{glob.escape(prefix) or '*'}.{'[0-9a-f]' * 2 * _RANDOM_BYTES}{LOCK}"):
+    remove_leftovers(path.parent, hidden(path))
+    with claimed(path.parent, hidden(path)) as name:
+        part = path.with_name(f"{name}.new")
         try:
-            descriptor = os.open(lock, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-        except OSError:
-            continue  # removed meanwhile, or another user's
-        if _locked(descriptor) and _is_there(lock, descriptor):
-            base = lock.with_name(lock.name.removesuffix(LOCK))
-            if rescue is not None:
-                rescue(base)
-            _remove(base)
-            _release(lock, descriptor)
-        else:
-            os.close(descriptor)
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Keep a lock on `path` in the block: many processes can have it at once, but none has it `alone` meanwhile."""
-    with _opened(path) as descriptor:
-        _locked(descriptor, exclusive=False, wait=True)
-        yield
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[bool]:
-    """Yield whether this process alone has the lock on `path`; it holds it in the block."""
-    with _opened(path) as descriptor:
-        yield _locked(descriptor) is not False
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o644)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int, *, exclusive: bool = True, wait: bool = False) -> bool | None:
-    """Lock an open file and return whether that succeeded; None on a file system without locks, where nothing can be
-    known of other processes.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return False if sys.platform == "win32" else None
-    return True
-
-
-def _is_there(path: Path, descriptor: int) -> bool:
-    """Return whether the open file still has this name."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except OSError:
-        return False
-
-
-def _release(lock: Path, descriptor: int) -> None:
-    if sys.platform == "win32":  # an open file cannot be removed there
-        os.close(descriptor)
-        lock.unlink(missing_ok=True)
-        return
-    lock.unlink(missing_ok=True)
-    os.close(descriptor)
-
-
-def _remove(base: Path) -> None:
-    for path in (base, *base.parent.glob(f"{glob.escape(base.name)}.*")):
-        if path.name.endswith(LOCK):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def _without_locks(error: Exception) -> bool:
+    return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in _NO_LOCKS)

@@ -1,4 +1,4 @@
-"""Processes of this machine: whether one runs, how a child ends with its parent, and which signal ended it."""
+"""Processes of this machine: how a child ends with its parent, and which signal ended it."""
 
 from __future__ import annotations
 

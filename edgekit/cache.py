@@ -3,7 +3,8 @@ step at most.
 
 An entry is a folder that is written under a temporary name and renamed into place, with the hash of every file in it;
 an entry that does not match its hashes is removed and built again. Two exports that need the same step at once wait
-for each other on a file lock, which the kernel releases when a process dies.
+for each other on a file lock, which the kernel releases when a process dies: in whatever container or, where the file
+system carries locks, host it ran. A process keeps what it has fetched: until it ends, `clear` leaves that in place.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import glob
 import json
 import os
 import shutil
@@ -18,13 +20,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit._files import alone, claimed, remove_leftovers, shared
+from edgekit import _in_use
+from edgekit._files import remove, remove_leftovers, temporary_folder
 from edgekit._record import Record, digest_of_file
 from edgekit.errors import BuildError, DeviceError, UsageError
 from edgekit.target import host
 
 _RECORD = "entry.json"
-_IN_USE = "in-use"
+_USES = "uses"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def fetch(key: str, step: str, make: Callable[[Path], Path | None]) -> tuple[Pat
     with disk_faults(root, "the cache"):
         final.parent.mkdir(parents=True, exist_ok=True)
         with _lock(root / "locks" / key):
+            _in_use.mark(root / _USES, key)
             if _is_intact(final):
                 return final, True
             shutil.rmtree(final, ignore_errors=True)
@@ -87,23 +91,12 @@ def workdir(step: str) -> Iterator[Path]:
     first.
     """
     root = folder() / "work"
-    with disk_faults(root, "the cache"):
-        root.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(root)
-        claim = contextlib.ExitStack()
-        work = claim.enter_context(claimed(root, step))
-        work.mkdir()
-    with claim:
-        yield work
-
-
-@contextlib.contextmanager
-def in_use() -> Iterator[None]:
-    """Keep the entries of the cache while the block runs: `clear` removes none meanwhile, in no process."""
     with contextlib.ExitStack() as stack:
-        with disk_faults(folder(), "the cache"):
-            stack.enter_context(shared(folder() / _IN_USE))
-        yield
+        with disk_faults(root, "the cache"):
+            root.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(root)
+            work = stack.enter_context(temporary_folder(root, step))
+        yield work
 
 
 @contextlib.contextmanager
@@ -115,7 +108,7 @@ def partial(key: str, step: str) -> Iterator[Path]:
     """
     root = folder()
     with disk_faults(root, "the cache"), _lock(root / "locks" / key):
-        place = root / "partial" / f"{step}.{key}"
+        place = _partial(key, step)
         place.mkdir(parents=True, exist_ok=True)
         yield place
 
@@ -126,28 +119,15 @@ def usage() -> tuple[Entry, ...]:
 
 
 def clear() -> int:
-    """Remove every entry and return the number of bytes freed. Unfinished steps that a process is working on stay.
-
-    Raises UsageError while an export runs, which reads the entries.
-    """
-    if not folder().is_dir():
-        return 0
-    with alone(folder() / _IN_USE) as idle:
-        if not idle:
-            raise UsageError(
-                f"an export is using the cache '{folder()}'.", hint="run `edgekit cache clear` when it has ended"
-            )
-        return _clear()
-
-
-def _clear() -> int:
-    freed = 0
-    for entry in _steps():
-        shutil.rmtree(folder() / "steps" / entry.key[:2] / entry.key, ignore_errors=True)
-        freed += entry.bytes
-    freed += sum(entry.bytes for entry in _partials() if _remove_idle(entry))
-    if (folder() / "work").is_dir():
-        remove_leftovers(folder() / "work")
+    """Remove every entry and return the number of bytes freed. What a running process uses or works on stays."""
+    root = folder()
+    freed = sum(entry.bytes for entry in _steps() if _remove_idle(entry, root / "steps" / entry.key[:2] / entry.key))
+    freed += sum(entry.bytes for entry in _partials() if _remove_idle(entry, _partial(entry.key, entry.step)))
+    if (root / "work").is_dir():
+        remove_leftovers(root / "work")
+        for path in (root / "work").iterdir():  # an earlier edgekit left folders without a lock
+            if not any((root / "work").glob(f"{glob.escape(path.stem)}.lock")):
+                remove(path)
     return freed
 
 
@@ -208,13 +188,21 @@ def _partials() -> Iterator[Entry]:
         yield Entry(key, step, modified.isoformat(timespec="seconds"), {}, size)
 
 
-def _remove_idle(entry: Entry) -> bool:
-    """Remove the folder of an unfinished step unless a process works in it; return whether it was removed."""
+def _partial(key: str, step: str) -> Path:
+    return folder() / "partial" / f"{step}.{key}"
+
+
+def _remove_idle(entry: Entry, place: Path) -> bool:
+    """Remove the folder of an entry unless a process uses it or works in it; return whether it was removed."""
     from filelock import FileLock, Timeout
 
+    lock = folder() / "locks" / entry.key
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder() / "locks" / entry.key, blocking=False):
-            shutil.rmtree(folder() / "partial" / f"{entry.step}.{entry.key}", ignore_errors=True)
+        with FileLock(lock, blocking=False):
+            if entry.key in _in_use.of_others(folder() / _USES):
+                return False
+            shutil.rmtree(place, ignore_errors=True)
     except Timeout:
         return False
     return True

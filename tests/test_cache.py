@@ -76,7 +76,7 @@ def test_leftovers_of_a_killed_run_are_collected():
     cache.fetch("ad", "step", die)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
-    assert len(list((cache.folder() / "work").iterdir())) == 2, "the half and its lock"
+    assert len(list((cache.folder() / "work").glob("*.d"))) == 1
     cache.fetch("ad", "step", write("whole"))
     assert not list((cache.folder() / "work").iterdir())
 
@@ -105,21 +105,33 @@ def test_usage_and_clear():
     assert cache.usage() == ()
 
 
-def test_nothing_is_cleared_under_an_export():
-    cache.fetch("af", "first", write("12345"))
+def test_clear_leaves_what_another_process_uses():
     code = """
+    import sys
     from edgekit import cache
-    from edgekit.errors import UsageError
-    try:
-        cache.clear()
-    except UsageError as error:
-        print(error.hint)
+    def make(work):
+        (work / "file").write_text("12345")
+    folder, _ = cache.fetch("af", "used", make)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print((folder / "file").read_text(), flush=True)
     """
-    with cache.in_use():
-        clearing = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
-        assert "edgekit cache clear" in clearing.stdout, clearing
-        assert len(cache.usage()) == 1
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    cache.fetch("b0", "idle", write("1234567"))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout and user.stdout.readline() == "ready\n"
+        assert cache.clear() == 7
+        assert [entry.step for entry in cache.usage()] == ["used"]
+        assert user.communicate("\n")[0] == "12345\n"
     assert cache.clear() == 5
+    assert cache.usage() == ()
+
+
+def test_clear_removes_work_folders_that_no_process_holds():
+    with cache.workdir("held") as work:
+        (work.parent / "old.999999999.x").mkdir()
+        cache.clear()
+        assert work.is_dir() and not (work.parent / "old.999999999.x").exists()
 
 
 def test_a_full_disk_and_a_read_only_one_are_reported():

@@ -27,7 +27,7 @@ PLUGINS = {path.name: path.parent for path in sorted(ROOT.glob("plugins/*/edgeki
 EXAMPLES = {path.name: path.parent for path in sorted(ROOT.glob("tests/examples/*/edgekit_*"))}
 
 LAYERS = (
-    {"_files", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
+    {"_files", "_in_use", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
     {"_record", "_requirement", "_share", "_toml", "embedded"},
     {"data", "layers", "project", "project_template", "recipe", "spec"},
     {"model", "target", "tasks"},
@@ -59,7 +59,7 @@ ROOMS = {
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
-    "filelock": {"cache"},
+    "filelock": {"_files", "cache"},
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},
     "packaging": {"_requirement"},

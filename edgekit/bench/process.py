@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgekit._files import claimed, remove_leftovers
+from edgekit._files import remove_leftovers, temporary_folder
 from edgekit.bench import worker_fault
 from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, EdgekitError, UsageError
@@ -48,8 +48,7 @@ class Worker:
         # Nothing else removes the folder of a process that was killed.
         remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
         self._claim = contextlib.ExitStack()
-        self._folder = self._claim.enter_context(claimed(Path(tempfile.gettempdir()), PREFIX))
-        self._folder.mkdir(mode=0o700)
+        self._folder = self._claim.enter_context(temporary_folder(Path(tempfile.gettempdir()), PREFIX))
         self._log = self._folder / "log"
         self.raw_file = self._folder / "latencies.i64"
         """The latencies of every round in order, native int64 nanoseconds."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgekit import cache, registry
-from edgekit._files import claimed, hidden, remove_leftovers
+from edgekit._files import abandoned, claimed, hidden, remove
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
 from edgekit.bundle import manifest as manifests
@@ -24,23 +24,21 @@ from edgekit.bundle.manifest import MANIFEST, PAYLOAD, BundledPart, File, Manife
 from edgekit.errors import DeviceError, UsageError
 from edgekit.plugin import Built, Evidence, Part
 
-_NEW, _OLD = ".new", ".old"
-"""The suffixes, of a claimed name, of the folder that is being written and of the one that it displaces."""
-
 
 def check(path: Path, *, force: bool) -> None:
     """Raise, before any work, UsageError or DeviceError for an output that exists or cannot be written. With `force` an
     existing bundle is allowed, nothing else.
     """
     try:
-        _check_place(path, force=force)
-        _try_write(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = _place(path)
+        _check_place(place, force=force)
+        _try_write(place)
+    except (OSError, RuntimeError) as error:  # a circle of links is a RuntimeError before Python 3.13
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DeviceError(
                 f"the disk is full: '{path}' cannot be written.", hint="free some space, or choose another --output"
             ) from error
-        reason = error.strerror or str(error)
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UsageError(f"cannot write '{path}': {reason}.", hint="choose another folder with --output") from error
 
 
@@ -51,13 +49,18 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     It replaces a folder with files only with `force`; then also one that was created while the block ran.
     """
     with cache.disk_faults(path, "the bundle"):
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(path)
-        with claimed(path.absolute().parent, hidden(path)) as base:
-            stage = base.with_name(base.name + _NEW)
+        place = _place(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(place)
+        with claimed(place.parent, hidden(place)) as name:
+            stage, old = place.with_name(f"{name}.new"), place.with_name(f"{name}.old")
             stage.mkdir()
-            yield stage
-            _take_place(stage, path, base.with_name(base.name + _OLD) if force else None)
+            try:
+                yield stage
+                _take_place(stage, place, old if force else None)
+            finally:
+                remove(stage)
+                remove(old)
 
 
 def fill(stage: Path, compiled: Sequence[tuple[Part, Built, Path]], backend: str) -> dict[str, Any]:
@@ -111,6 +114,20 @@ def seal(stage: Path, manifest: Manifest) -> Manifest:
     return manifests.write(stage, replace(manifest, files=files))
 
 
+def _place(path: Path) -> Path:
+    """Return the folder that an output names, with links followed. Raises UsageError for one that cannot be replaced:
+    the working folder or one that holds it.
+    """
+    place = path.resolve()
+    here = Path.cwd()
+    if place == here or place in here.parents:
+        raise UsageError(
+            f"the output '{path}' is the working folder, or holds it: a bundle replaces its folder as a whole.",
+            hint=f"give a folder in it, as --output {Path(os.path.relpath(place, here)) / 'bundle'}",
+        )
+    return place
+
+
 def _check_place(path: Path, *, force: bool) -> None:
     if path.exists() and not path.is_dir():
         raise UsageError(f"the output '{path}' exists and is a file.", hint="choose another folder with --output")
@@ -134,8 +151,12 @@ def _try_write(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is not a folder")
     if not os.access(parent, os.W_OK):
         raise PermissionError(errno.EACCES, f"'{parent}' is not writable")
-    with claimed(parent, hidden(path)) as trial:
+    with claimed(parent, hidden(path)) as name:
+        trial = parent / f"{name}.new"
         trial.mkdir()
+        trial.rmdir()
+    if len(os.fsencode(path.name)) > os.pathconf(parent, "PC_NAME_MAX"):
+        raise OSError(errno.ENAMETOOLONG, "the name is too long")
 
 
 def _take_place(stage: Path, path: Path, old: Path | None) -> None:
@@ -162,10 +183,7 @@ def _take_place(stage: Path, path: Path, old: Path | None) -> None:
 
 def _clear_leftovers(path: Path) -> None:
     """Remove the files that a killed run left beside the output; first move a displaced older bundle back."""
-
-    def move_back(base: Path) -> None:
-        old = base.with_name(base.name + _OLD)
-        if not path.exists() and old.exists():
+    for name in abandoned(path.parent, hidden(path)):
+        old = path.with_name(f"{name}.old")
+        if old.exists() and not path.exists():
             old.rename(path)
-
-    remove_leftovers(path.absolute().parent, hidden(path), move_back)

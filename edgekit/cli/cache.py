@@ -71,5 +71,7 @@ def _list() -> tuple[str, Mapping[str, Any]]:
 def _clear() -> tuple[str, Mapping[str, Any]]:
     from edgekit import cache as steps
 
-    freed = steps.clear()
-    return f"freed {freed / 1e6:.1f} MB", {"path": str(steps.folder()), "freed_bytes": freed}
+    freed, stay = steps.clear(), len(steps.usage())
+    words = f"; {stay} in use by running processes {'stays' if stay == 1 else 'stay'}" if stay else ""
+    facts = {"path": str(steps.folder()), "freed_bytes": freed, "in_use": stay}
+    return f"freed {freed / 1e6:.1f} MB{words}", facts

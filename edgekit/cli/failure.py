@@ -121,7 +121,31 @@ def _of_system(error: OSError) -> EdgekitError | None:
             f"permission to use '{error.filename}' is denied.",
             hint="give an --output or --cache-dir that you may write, or correct the permissions",
         )
+    return _of_place(error)
+
+
+def _of_place(error: OSError) -> EdgekitError | None:
+    """Return the error for a name that the file system refuses, a limit of the system, or a vanished working folder."""
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        reason = "is too long for the file system" if error.errno == errno.ENAMETOOLONG else "is a link to itself"
+        return UsageError(f"the path '{error.filename}' {reason}.", hint="give another path")
+    if error.errno == errno.EFBIG:
+        return DeviceError(
+            "a file grew beyond the limit on the size of files.", hint="raise the limit: `ulimit -f unlimited`"
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return DeviceError("too many files are open.", hint="raise the limit: `ulimit -n 4096`")
+    if error.errno == errno.ENOENT and _working_folder_is_gone():
+        return UsageError("the working folder was removed.", hint="change to a folder that exists: cd ~")
     return None
+
+
+def _working_folder_is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109  # pathlib is slow to import
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _deeper(error: BuildError) -> EdgekitError:

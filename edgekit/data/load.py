@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from edgekit._reading import guard
 from edgekit.data.folder import ImageFolder, OneImage, is_picture, pictures
 from edgekit.data.picture import SUFFIXES
 from edgekit.data.samples import DataRef, Rows, Samples
@@ -38,7 +39,8 @@ def load(data: DataRef | str) -> Samples:
     path = Path(data.ref).expanduser()
     if not path.exists():
         return Samples(_function(data))
-    return Samples(_folder(path, data) if path.is_dir() else _file(path, data))
+    with guard(f"the data '{path}'", hint="copy it again, or write it again with the tool that made it"):
+        return Samples(_folder(path, data) if path.is_dir() else _file(path, data))
 
 
 def check(ref: str) -> None:
@@ -73,6 +75,8 @@ def _function(data: DataRef) -> Rows:
 
 def _file(path: Path, data: DataRef) -> Rows:
     suffix = path.suffix.lower()
+    if not path.is_file():
+        raise UsageError(f"'{path}' is not a regular file: it may never end.", hint="copy its content into a file")
     if path.stat().st_size == 0:
         raise UsageError(f"'{path}' is empty.", hint=f"give {READABLE}")
     if suffix == ".npz":

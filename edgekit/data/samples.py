@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edgekit._reading import guard
 from edgekit._record import Record, digest_of
 from edgekit.data.content import digest_of_content
 from edgekit.data.draw import Rule, classes_of, draw
@@ -126,7 +127,11 @@ class Samples:
         if not -size <= index < size:
             raise IndexError(f"sample {index} of {size}")
         index %= size
-        return self._rows[index if self._indexes is None else self._indexes[index]]
+        row = index if self._indexes is None else self._indexes[index]
+        if self._rows.kind == "function":  # an error in the user's own code keeps its trace
+            return self._rows[row]
+        with guard(f"sample {row} of '{self.source}'", hint="correct or remove that sample, or copy the data again"):
+            return self._rows[row]
 
     def __iter__(self) -> Iterator[Sample]:
         for index in range(len(self)):

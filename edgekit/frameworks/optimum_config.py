@@ -142,7 +142,7 @@ def seq2seq_config(module: Any) -> Any:
         return config(module.config, int_dtype="int64", float_dtype="fp32", use_past=True)
     except (KeyError, ValueError) as error:  # the second for a decoder in it that has no cache
         raise UnsupportedError(
-            f"optimum does not export the architecture '{kind}' as an encoder and a decoder with a cache.",
+            f"optimum does not export '{type(module).__name__}' ('{kind}') as an encoder and a decoder with a cache.",
             problems=[str(error.args[0] if error.args else error)],
             hint=_ENCODER_ALONE,
         ) from error

@@ -54,7 +54,7 @@ def run(project: Project, *, force: bool = False, progress: Progress | None = No
     staging.check(output, force=force)
     planned = plan(project, live=module is not None)
     data_check.check_metric_code(project)
-    with cache.disk_faults(output, "the export"), cache.in_use(), Builder(planned, progress, module) as builder:
+    with cache.disk_faults(output, "the export"), Builder(planned, progress, module) as builder:
         bundle = ship(Export.start(planned, builder), output, force=force)
     return Result(bundle.report(), bundle)
 

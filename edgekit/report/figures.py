@@ -214,6 +214,8 @@ def quality(result: Quality) -> str:
 
 def differences(result: Quality) -> str:
     """Return how far the outputs deviate from the original's."""
+    if result.samples == 0:
+        return "not compared: there are no samples of them"
 
     def where(name: str) -> str:
         return f" in '{clean(name)}'" if name else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_a_killed_write_is_cleared_by_the_next(tmp_path):
         os.kill(os.getpid(), 9)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
-    assert len(names(tmp_path)) == 2, "the half and its lock"
+    assert len(list(tmp_path.glob(".b.*.new"))) == 1
     write(tmp_path / "b")
     assert names(tmp_path) == ["b"]
 
@@ -59,3 +60,34 @@ def test_outputs_that_exist(tmp_path):
         staging.check(tmp_path / "mine", force=True)
     with raises(UsageError, "thesis.txt'", "file", hint="--output"):
         staging.check(tmp_path / "mine" / "thesis.txt", force=True)
+
+
+@pytest.mark.parametrize("output", [".", "new/..", "..", "/", "link"])
+def test_the_working_folder_is_not_replaced(output, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "here")
+    with raises(UsageError, f"'{output}'", hint="--output"):
+        staging.check(Path(output), force=True)
+
+
+def test_a_link_to_a_folder_keeps_its_place(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "b")
+    for force in (False, True):
+        staging.check(tmp_path / "link", force=force)
+        with staging.folder(tmp_path / "link", force=force) as stage:
+            (stage / MANIFEST).write_text(str(force))
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "disk" / "b" / MANIFEST).read_text() == "True"
+    assert names(tmp_path / "disk") == ["b"]
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with raises(UsageError, "round'", hint="--output"):
+        staging.check(tmp_path / "round", force=False)
+
+
+def test_long_names(tmp_path):
+    staging.check(tmp_path / ("n" * 255), force=False)
+    assert names(tmp_path) == [] and write(tmp_path / ("n" * 255)).is_dir()
+    for name in ("n" * 256, "deep/" + "é" * 128, "n" * 5000):
+        with raises(UsageError, name, hint="--output"):
+            staging.check(tmp_path / name, force=False)
