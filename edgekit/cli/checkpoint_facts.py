@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections import Counter
@@ -10,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit._reading import guard, parse_json, read_json
 from edgekit._record import Record
 from edgekit.errors import UsageError
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+MOST_DIMS = 64
+"""Most dims of a tensor that are read; the formats' own tensors have up to eight."""
+
 _PROCESSORS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "preprocessor_config.json",
                "processor_config.json", "modules.json")  # fmt: skip
 
@@ -58,10 +61,7 @@ def read(folder: Path) -> CheckpointFacts:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read '{path}': {error}.", hint="copy or download the folder again") from error
+    data = read_json(path, "the file", not_finite=True, hint="copy or download the folder again")
     if not isinstance(data, dict):
         raise UsageError(f"'{path}' does not hold a JSON object.", hint="copy or download the folder again")
     return data
@@ -69,22 +69,24 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _tensors(path: Path) -> Counter[str]:
     """Return the number of parameters by type from a safetensors header: eight bytes of length, then JSON."""
-    try:
+    with guard(f"the safetensors file '{path}'", hint="download or save it again"):
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             if size > path.stat().st_size:
                 raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(size))
+            header = parse_json(file.read(size).decode())
         counts: Counter[str] = Counter()
         longest = 0
         for name, entry in header.items():
             if name != "__metadata__":
-                counts[str(entry["dtype"]).lower()] += math.prod(entry["shape"])
+                counts[str(entry["dtype"]).lower()] += _size(name, entry["shape"])
                 longest = max(longest, entry["data_offsets"][1])
         if 8 + size + longest > path.stat().st_size:
             raise ValueError("the file is cut off")
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise UsageError(
-            f"'{path}' is not a valid safetensors file: {error}.", hint="download or save it again"
-        ) from error
     return counts
+
+
+def _size(name: str, shape: list[int]) -> int:
+    if len(shape) > MOST_DIMS:  # their product alone would take hours
+        raise ValueError(f"'{name[:40]}' has {len(shape):,} dims, and at most {MOST_DIMS} are read")
+    return math.prod(map(int, shape))

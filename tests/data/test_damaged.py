@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.cli import failure
+from edgekit.cli import checkpoint_facts, failure
 from edgekit.data import load
 from edgekit.errors import DeviceError, EdgekitError, UsageError
 from tests.wording import raises
@@ -71,3 +71,22 @@ def test_limits_and_names_of_the_system_are_no_bugs(tmp_path: Path, monkeypatch:
     with pytest.raises(FileNotFoundError) as vanished:
         Path.cwd()
     assert isinstance(failure.translate(vanished.value), UsageError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        b"\xff\xfe",
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": ["x", "y"]}}',
+        b'{"a": {"dtype": "F32", "shape": ' + str([2] * 300_000).encode() + b', "data_offsets": [0, 0]}}',
+    ],
+)
+def test_a_safetensors_header_of_no_sense_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content)
+    with raises(UsageError, "a.safetensors", hint="again"):
+        checkpoint_facts.read(tmp_path)
+    (tmp_path / "config.json").write_bytes(DEEP)
+    with raises(UsageError, "config.json", hint="again"):
+        checkpoint_facts.read(tmp_path)
