@@ -22,7 +22,7 @@ def share(value: float | str, name: str = "max_drop", *, ambiguous_from: float =
     """
     match = _FORM.fullmatch(value) if isinstance(value, str) else None
     if isinstance(value, str) and match is None:
-        raise UsageError(f"cannot read {name} = '{value}'.", hint=f"write {FORMS}")
+        raise UsageError(f"cannot read {name} = '{value}'.", hint=f"correct '{name}': {FORMS}")
     number = float(match["number"] if match else value)
     in_points = match is not None and match["unit"] is not None
     if in_points:
@@ -32,7 +32,7 @@ def share(value: float | str, name: str = "max_drop", *, ambiguous_from: float =
         raise UsageError(
             f"{name} = {value if in_points else f'{number:g}'} is not possible: it must be between 0 and 1, "
             f"or 0% and 100%{points if number > 1 else ''}.",
-            hint=f"write {FORMS}",
+            hint=f"write {FORMS}, or leave {name} out",
         )
     if not in_points and number >= ambiguous_from:
         raise UsageError(

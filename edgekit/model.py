@@ -141,6 +141,11 @@ class Part(Record):
         """The inputs that a caller feeds: those that are not states."""
         return tuple(spec for spec in self.inputs if spec.name not in self.reads)
 
+    @property
+    def given(self) -> tuple[TensorSpec, ...]:
+        """The outputs that a caller gets: those that are not states."""
+        return tuple(spec for spec in self.outputs if spec.name not in self.writes)
+
 
 @dataclass(frozen=True)
 class State(Record):
@@ -232,6 +237,8 @@ class Model(Record):
     folder: Path = field(default=Path(), metadata=TRANSIENT)
     module: Any = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
     """The framework's object of a `torch` model, in memory."""
+    examples: Mapping[str, Any] | None = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
+    """The inputs that the user gave with a transformers model, by argument name."""
     original: Original | None = field(default=None, metadata=TRANSIENT, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ SHORT = {
     TensorProto.INT32: "i32",
     TensorProto.INT64: "i64",
     TensorProto.BOOL: "bool",
+    TensorProto.STRING: "str",
 }
 CONV_X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
 

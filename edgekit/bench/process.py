@@ -23,7 +23,7 @@ from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
 from edgekit.runner import Fed, Program, trace_of
-from edgekit.spec import MODEL, Call
+from edgekit.spec import MODEL, Call, storable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,8 +227,7 @@ class Worker:
         arrays: dict[str, Any] = {}
         trace = trace_of(fed)
         for index, array in enumerate(array for _, feeds in trace for array in feeds.values()):
-            value = np.asarray(array)
-            arrays[str(index)] = value.astype(str) if value.dtype == object else value
+            arrays[str(index)] = storable(array)
         np.savez(path, **arrays)
         return {"feeds": str(path), "calls": [[part, list(feeds)] for part, feeds in trace]}
 

@@ -26,6 +26,7 @@ from edgekit._process import die_with
 from edgekit.bench import arrivals, usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.spec import storable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,7 +218,7 @@ class _LoadedModel:
 
         results = self._runner.replay(_read(feeds, calls))
         arrays: Any = {
-            str(index): np.asarray(array, dtype=str) if array.dtype == object else array
+            str(index): storable(array)
             for index, array in enumerate(array for values in results for array in values.values())
         }
         np.savez(outputs, **arrays)

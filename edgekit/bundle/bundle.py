@@ -12,8 +12,9 @@ Opening it checks every hash and every requirement before anything is loaded; `s
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from edgekit.bundle.integrity import check_files
 from edgekit.bundle.manifest import AGAIN, MANIFEST, PAYLOAD, RUNS, SAMPLES, BundledPart, File, Manifest, Prepared
 from edgekit.bundle.requirements import unmet, unmet_by_processor, unmet_requirements
 from edgekit.bundle.session import BundleSession
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, UsageError
 from edgekit.plugin import Payload
 from edgekit.runner import Program, Runner
 from edgekit.spec import MODEL
@@ -100,12 +101,22 @@ class Bundle:
         Raises EnvironmentFault when its backend is missing, ArtifactError for a portable bundle.
         """
         self.check_finished()
-        return BundleSession(registry.backend(self.manifest.backend).open(self.payload))
+        with self._opening():
+            return BundleSession(registry.backend(self.manifest.backend).open(self.payload))
 
     def runner(self) -> Runner:
         """Load every part and return their runner. Raises EnvironmentFault or ArtifactError, as `session`."""
         self.check_finished()
-        return self.program.open(registry.backend(self.manifest.backend))
+        with self._opening():
+            return self.program.open(registry.backend(self.manifest.backend))
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Turn UsageError, of options that the backend refuses, into ArtifactError: they are the bundle's."""
+        try:
+            yield
+        except UsageError as error:
+            raise ArtifactError(f"the bundle '{self.path}' cannot be opened: {error.message}", hint=AGAIN) from error
 
     def check_finished(self) -> None:
         """Raise ArtifactError for a portable bundle, in which nothing can run yet."""

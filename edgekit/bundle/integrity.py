@@ -27,6 +27,8 @@ def check_files(path: Path, manifest: Manifest) -> None:
     problems = []
     for bundled in (*manifest.parts, *prepared):
         problems += [f"the manifest lists '{name}' without its hash" for name in bundled.payload if name not in listed]
+        if not bundled.part.outputs:
+            problems.append(f"the manifest lists no outputs of the part '{bundled.part.name}'")
         if not bundled.payload:
             problems.append(f"the manifest lists no files of the part '{bundled.part.name}'")
     problems += [problem for file in manifest.files if (problem := _problem(path, file))]

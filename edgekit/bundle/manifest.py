@@ -115,12 +115,12 @@ class Manifest(Record):
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Return what a caller feeds: the inputs of every part that are not states."""
-        return tuple(spec for each in self.parts for spec in each.part.inputs if spec.name not in each.part.reads)
+        return tuple(spec for each in self.parts for spec in each.part.fed)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Return what a caller gets: the outputs of every part that are not states."""
-        return tuple(spec for each in self.parts for spec in each.part.outputs if spec.name not in each.part.writes)
+        return tuple(spec for each in self.parts for spec in each.part.given)
 
     @property
     def requires(self) -> tuple[Mapping[str, Any], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,37 @@ if TYPE_CHECKING:
 
 Replay = Callable[[Sequence[Call]], "Sequence[Mapping[str, np.ndarray]]"]
 """Runs the calls of one sample and returns the outputs of each."""
+
+
+def compared(bundle: Bundle, replay: Replay, progress: Progress, *, with_data: bool) -> Quality:
+    """Return the comparison with the stored samples; without checks for a bundle that only data can verify: it stores
+    none on purpose, or its outputs on them were as far from the original's as zeros are.
+    """
+    if bundle.manifest.stored == 0:
+        why = "stores no samples"
+    elif with_data and bundle.manifest.deviation >= 1:
+        why = "stores samples on which its outputs are nothing like the original's"
+    else:
+        return on_stored_samples(bundle, replay, progress)
+    original = exported_quality(bundle)
+    if not with_data or original is None or original.original_score is None:
+        raise UsageError(
+            f"the bundle '{bundle.path}' {why}, so only labelled data can verify it.", hint=_with_data(bundle)
+        )
+    return Quality(
+        samples=0,
+        labelled=0,
+        max_abs=math.nan,
+        rel_l2=math.nan,
+        cosine=math.nan,
+        agreement=None,
+        notes=(f"the bundle {why}: no outputs were compared",),
+        reference=original.reference,
+    )
+
+
+def _with_data(bundle: Bundle) -> str:
+    return f"edgekit verify {bundle.path} --data DATA, with the data that it was exported with"
 
 
 def on_stored_samples(bundle: Bundle, replay: Replay, progress: Progress) -> Quality:
@@ -93,7 +125,7 @@ def _check_deviation(bundle: Bundle) -> None:
         raise ArtifactError(
             f"the deviation {deviation:g} in the manifest of '{bundle.path}' is not possible: it must be between 0 and "
             "1, as outputs that are all zero have 1.",
-            hint="export it again",
+            hint=_with_data(bundle) if deviation >= 1 else "export it again",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from edgekit._share import share
 from edgekit.bundle import integrity
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
-from edgekit.bundle.stored_samples import exported_quality, on_stored_samples
+from edgekit.bundle.stored_samples import compared, exported_quality
 from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
 from edgekit.errors import ArtifactError, UnsupportedError, UsageError
@@ -68,7 +67,7 @@ def verify(
     bundle = open_bundle(path)
     samples = None if data is None else _draw_samples(bundle, data, max_samples)
     with bundle.runner() as runner:
-        quality = _compared(bundle, runner, samples, progress)
+        quality = compared(bundle, runner.replay, progress, with_data=samples is not None)
         if samples is not None:
             quality = _on_data(bundle, runner, samples, quality, allowed, progress)
         report = verification_report(bundle, quality, runner.precision)
@@ -132,7 +131,10 @@ def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
     """Return what to run, from the stored samples, and the number of samples in it."""
     traces = bundle.traces()
     if not traces:
-        raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+        raise ArtifactError(
+            f"the bundle '{bundle.path}' has no stored samples to run.",
+            hint="export it again with --samples synthetic, or a number",
+        )
     if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
         stored = [call.feeds for trace in traces for call in trace]
         return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
@@ -154,30 +156,6 @@ def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:
     return bench.RawSample(task.config, bundle.path / "assets", bundle.program.inputs, sample, name)
 
 
-def _compared(bundle: Bundle, runner: Runner, samples: Samples | None, progress: Progress) -> Quality:
-    """Return the comparison with the stored samples; without checks for a bundle that stores none on purpose, which
-    only data can verify.
-    """
-    if bundle.manifest.stored != 0:
-        return on_stored_samples(bundle, runner.replay, progress)
-    original = exported_quality(bundle)
-    if samples is None or original is None or original.original_score is None:
-        raise UsageError(
-            f"the bundle '{bundle.path}' stores no samples, so only labelled data can verify it.",
-            hint=f"edgekit verify {bundle.path} --data DATA, with the data that it was exported with",
-        )
-    return Quality(
-        samples=0,
-        labelled=0,
-        max_abs=math.nan,
-        rel_l2=math.nan,
-        cosine=math.nan,
-        agreement=None,
-        notes=("the bundle stores no samples to compare outputs with",),
-        reference=original.reference,
-    )
-
-
 def _on_data(
     bundle: Bundle,
     runner: Runner,
@@ -192,8 +170,7 @@ def _on_data(
         what = "nothing can" if max_drop is None else f"a loss of at most {count_of_points(max_drop)} cannot"
         raise UsageError(
             f"{what} be checked: {note[0]}.",
-            hint="give the data that the bundle was exported with"
-            + (", or leave out --max-drop" if quality.checks else ""),
+            hint=_what_can_be_checked(bundle, bool(quality.checks)),
         )
     unscored = task.metric is None or not samples.labelled
     if unscored and samples.digest == bundle.report().data.evaluation_digest:
@@ -215,7 +192,7 @@ def _on_data(
 
 def _draw_samples(bundle: Bundle, ref: DataRef, max_samples: int | None) -> Samples:
     """Return the samples that the export evaluated on, where the bundle records the draw; with `max_samples` others."""
-    samples = data.load(ref)
+    samples = data.load(replace(ref, inputs=tuple(spec.name for spec in bundle.manifest.inputs)))
     draw = bundle.report().data.evaluation_draw or Draw(0, MAX_SAMPLES, 0)
     return replace(draw, most=max_samples or draw.most).parts(samples)[1]
 
@@ -241,6 +218,14 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
             labels.append(task.label(sample.label))
             tick()
     return task.score(predictions, labels), labels
+
+
+def _what_can_be_checked(bundle: Bundle, stored: bool) -> str:
+    """Return the step that leads to a check: by the original's score, where the export has one, or by samples."""
+    quality = exported_quality(bundle)
+    if quality is not None and quality.original_score is not None:
+        return "give the data that the bundle was exported with" + (", or leave out --max-drop" if stored else "")
+    return "leave out --max-drop, or export again with labelled data" if stored else "export again with labelled data"
 
 
 def _original_score(bundle: Bundle, samples: Samples) -> tuple[float | None, tuple[str, ...]]:
@@ -278,12 +263,11 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
     manifest = bundle.manifest
     environment = bench.environment(catalog.runtime(manifest.backend).packages)
     mismatches = manifest.target.mismatches(host.probe()) if kind == "bench" else ()
+    notes: tuple[str, ...] = ()
     if environment.emulated and kind == "bench":
-        notes: tuple[str, ...] = (EMULATED,)
+        notes = (EMULATED,)
     elif mismatches:
         notes = (f"measured on this machine, which is not '{manifest.target.name}': {'; '.join(mismatches)}",)
-    else:
-        notes = ()
     here = kind == "bench" and not mismatches and not environment.emulated
     return Report(
         kind=kind,  # type: ignore[arg-type]
@@ -297,4 +281,5 @@ def _report(kind: str, bundle: Bundle, candidates: tuple[Candidate, ...], failur
         lineage=manifest.lineage,
         failures=failures,
         notes=notes,
+        noisy=any(c.measurement is not None and c.measurement.noise.noisy for c in candidates),
     )

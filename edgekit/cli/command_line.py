@@ -17,6 +17,7 @@ FIELDS = {
     "calibration_data": "calibration",
     "text_column": "text_columns",
     "backend": "backends",
+    "budget": "repair_seconds",
     "candidate": "candidates",
     "input": "inputs",
     "shape": "shapes",

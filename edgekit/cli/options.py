@@ -37,6 +37,11 @@ def _option(*names: str, group: str, unset: str | None = None, **kwargs: Any) ->
     return click.option(*names, cls=Option, group=group, unset=unset, **kwargs)
 
 
+def number_or_word(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Return the value of an option that takes a number or a word."""
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
 def model_options(function: F) -> F:
     """Add the options that name the model and allow or forbid what happens when it is loaded."""
     return _stack(
@@ -185,6 +190,9 @@ def build_options(function: F) -> F:
                 help="The ONNX operator set to export to."),
         _option("--repair/--no-repair", default=True, group=_BUILD, unset="--repair",
                 help="Repair a quantized candidate that misses the gate by leaving its costliest layers in float."),
+        _option("--budget", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), group=_BUILD,
+                unset="no limit",
+                help="The most time for all repairs together; what was found until then counts."),
         _option("--mixed/--no-mixed", default=True, group=_BUILD, unset="--mixed",
                 help="Measure each layer in float and in int8, and try candidates that keep in float the layers that "
                      "int8 does not make faster."),
@@ -196,7 +204,7 @@ def build_options(function: F) -> F:
                      "--train) besides the target's candidates; the best are candidates too. A search that was "
                      "stopped continues."),
         _option("--bench/--no-bench", default=True, group=_BENCH, unset="--bench",
-                help="Measure the candidates, or ship the first that passes, unmeasured."),
+                help="Measure the candidates, or ship the most faithful of those expected to be fastest."),
         _option("--bench-seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), group=_BENCH, unset="2.0",
                 help="The least time to measure each candidate for."),
         _option("--tune/--no-tune", default=True, group=_BENCH, unset="--tune",

@@ -5,6 +5,7 @@ It imports only what a device has: edgekit, one plugin, numpy, and Pillow or tok
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,24 +54,33 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 
     with output.job({}):
         from edgekit.bundle.bundle import open as open_bundle
+        from edgekit.errors import UsageError
         from edgekit.spec import MODEL
         from edgekit.tasks import drive, user_input
-        from edgekit.tasks.task import Inference
+        from edgekit.tasks.task import Generating, Inference
 
         opened = open_bundle(bundle)
         task = user_input.by_position(opened.task(), opened.path / "assets", opened.program.inputs)
         sample = None if _is_arrays(inputs) else user_input.sample(task, inputs)
+        if sample is None and len(opened.manifest.parts) > 1:
+            raise UsageError(
+                f"the bundle '{bundle}' has several graphs, and arrays are the inputs of one.",
+                hint="give what its task takes, such as a text",
+            )
         with opened.runner() as runner:
             if sample is None:
-                opened.payload  # noqa: B018  # raises for a bundle of several parts
                 feeds = _arrays(Path(inputs[0]))
                 inferences = [Inference(MODEL, feeds, runner.run(MODEL, feeds))]
-            else:
+            elif not isinstance(task, Generating):
                 inferences = drive(task, sample, runner.start())
-            model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
+            if sample is not None and isinstance(task, Generating):
+                generate = functools.partial(task.generated, sample, runner)
+                answer, model_ms = generate(), _time_ms(generate)
+            else:
+                answer = task.answer([inference.outputs for inference in inferences], sample)
+                model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
             precision, fault = _precision(runner)
-    answer = task.answer([inference.outputs for inference in inferences], sample)
-    notes = user_input.notes(task, sample)
+            notes = user_input.notes(task, sample)
     if as_json:
         output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision, "notes": list(notes)})
         return
@@ -79,7 +89,8 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     output.emit("\n".join(_lines(answer)))
     for note in notes:
         output.emit(f"note: {note}")
-    output.emit(f"\nmodel only: {figures.ms(model_ms)}" + (f" in {precision}" if precision else ""))
+    timed = "generating" if isinstance(task, Generating) else "model only"
+    output.emit(f"\n{timed}: {figures.ms(model_ms)}" + (f" in {precision}" if precision else ""))
     if fault is not None:
         output.message(f"warning: the precision is unknown: {fault.message}")
 
@@ -99,29 +110,18 @@ def _is_arrays(inputs: Sequence[str]) -> bool:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    import zipfile
-
-    import numpy as np
-
+    from edgekit._reading import read_arrays
     from edgekit.errors import UsageError
 
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("a single array")
-        with loaded as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
+    if not path.exists():
         raise UsageError(
             f"the file '{path}' does not exist.",
             hint="give the path of an .npz file with an array for each input of the graph",
-        ) from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = "it is not an npz archive, or holds Python objects" if isinstance(error, ValueError) else str(error)
-        raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error
+        )
+    return read_arrays(path, "the file of arrays", hint="write it with numpy.savez")
 
 
-def _time_ms(call: Callable[[], None]) -> float:
+def _time_ms(call: Callable[[], Any]) -> float:
     """Return the median time of a few runs of a bound call, after a few to warm up."""
     for _ in range(WARMUPS):
         call()

@@ -41,7 +41,7 @@ class Npz:
         if not members:
             raise UsageError(f"'{path}' holds no arrays.", hint="write arrays by input name with numpy.savez")
         self._members, self.notes = _of_split(members, data, path)
-        self._label = self._find_label(data.label_column)
+        self._label = self._find_label(data)
         self._count = self._length()
         self.labels: Sequence[Any] | None = None
         if self._label is not None:
@@ -61,7 +61,8 @@ class Npz:
             self._digest = digest_of_file(self._path)
         return digest_of([self._digest, sorted(self._members), self._label, indexes])
 
-    def _find_label(self, asked: str | None) -> str | None:
+    def _find_label(self, data: DataRef) -> str | None:
+        asked = data.label_column
         if asked is not None:
             if asked not in self._members:
                 known = ", ".join(self._members)
@@ -72,7 +73,7 @@ class Npz:
             return asked
         if len(self._members) < 2:
             return None
-        lower = {name.lower(): name for name in self._members}
+        lower = {name.lower(): name for name in self._members if name not in data.inputs}
         return next((lower[name] for name in LABELS if name in lower), None)
 
     def _length(self) -> int:

@@ -34,6 +34,8 @@ class DataRef:
     label_column: str | None = None
     train: bool = False
     """Where there are several splits and none is named, read the one for training."""
+    inputs: tuple[str, ...] = ()
+    """The model's inputs, where they are known: arrays by these names are no labels, whatever they are called."""
 
 
 class Rows(Protocol):

@@ -44,15 +44,14 @@ class Channels:
 
 
 def add(axes: dict[int, Channels], original: np.ndarray, squares: Sequence[np.ndarray], *, first: bool) -> None:
-    """Add one call to the sums along the axes that may hold channels: the first one longer than 1, and the last.
+    """Add one call to the sums along the axes that may hold channels.
 
     An axis whose size changes between calls holds no channels and is dropped.
     """
     import numpy as np
 
     shape = original.shape
-    candidates = {axis for axis in (next((i for i, size in enumerate(shape) if size > 1), 0), len(shape) - 1) if shape}
-    for axis in sorted(candidates) if first else list(axes):
+    for axis in _possible(shape) if first else list(axes):
         if axis >= len(shape) or not 1 < shape[axis] <= MOST or (not first and axes[axis].size != shape[axis]):
             axes.pop(axis, None)
             continue
@@ -65,6 +64,17 @@ def add(axes: dict[int, Channels], original: np.ndarray, squares: Sequence[np.nd
             peak = np.maximum(old.peak, peak)
         values = math.prod(shape[place] for place in others) + (old.count if old else 0)
         axes[axis] = Channels(reduced, peak, values)
+
+
+def _possible(shape: Sequence[int]) -> list[int]:
+    """Return the axes that may hold channels: the first one longer than 1, the one after the batch, the last, and of a
+    grid of anchors (batch, anchor, channel, height, width) the third. Rows and columns of a picture are none.
+    """
+    dims = len(shape)
+    if not dims:
+        return []
+    longer = next((axis for axis, size in enumerate(shape) if size > 1), 0)
+    return sorted({longer, min(1, dims - 1), dims - 1, *([2] if dims >= 5 else [])})
 
 
 def groups(axes: Mapping[int, Channels], noise: float) -> tuple[int | None, list[np.ndarray]]:

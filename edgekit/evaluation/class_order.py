@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from edgekit import tasks
 from edgekit.evaluation.dataset import Evaluation
@@ -23,7 +24,10 @@ def ordered(evaluation: Evaluation, reference: ReferenceOutputs, model: Model) -
     was a choice.
     """
     task, samples = evaluation.task, evaluation.samples
-    if not isinstance(task, Classification) or not task.classes.unnamed or not samples.labels:
+    if not isinstance(task, Classification) or not samples.labels:
+        return evaluation
+    named = not task.classes.unnamed
+    if named and not task.classes.numbered(samples.classes):
         return evaluation
     labels = [label for label in samples.classes if not isinstance(label, str) or is_whole(label)]
     if not labels or len(labels) < len(samples.classes):
@@ -31,13 +35,12 @@ def ordered(evaluation: Evaluation, reference: ReferenceOutputs, model: Model) -
     known = [index for index, label in enumerate(samples.labels) if label is not None]
     predictions = [task.predict(reference.outputs(index)) for index in known]
     count = len(predictions[0].scores) if predictions and predictions[0].scores is not None else 0
-    texts = [str(label).strip() if isinstance(label, str) else str(int(label)) for label in labels]
+    texts = [_text(label) for label in labels]
     orders = _orders(texts, count, from_text=isinstance(labels[0], str))
     if len(orders) < 2 and not (orders and "by index" not in orders):
         return evaluation
     answers = [prediction.value for prediction in predictions]
-    truths = [str(samples.labels[index]).strip() for index in known]
-    truths = [text if is_whole(text) else str(int(float(text))) for text in truths]
+    truths = [_text(samples.labels[index]) for index in known]
     scores = {name: accuracy(answers, [places[text] for text in truths]) for name, places in orders.items()}
     best = max(scores, key=lambda name: scores[name])  # of equal ones the first, which is by index where it is possible
     others = ", ".join(f"{score:.4f} {name}" for name, score in scores.items() if name != best)
@@ -47,10 +50,12 @@ def ordered(evaluation: Evaluation, reference: ReferenceOutputs, model: Model) -
     if best == "by index":
         return replace(evaluation, notes=(*evaluation.notes, note)) if scores[best] else evaluation
     names = tuple(sorted(orders[best], key=lambda text: orders[best][text]))
-    config = replace(task.config, labels=names, numbers="names")
-    named = tasks.load(config, model.assets, model.part.inputs)
-    training = evaluation.training and replace(evaluation.training, task=named)
-    return replace(evaluation, task=named, training=training, notes=(*evaluation.notes, note))
+    config = replace(task.config, order=names) if named else replace(task.config, labels=names, numbers="names")
+    return evaluation.with_task(tasks.load(config, model.assets, model.part.inputs), note)
+
+
+def _text(label: Any) -> str:
+    return label.strip() if isinstance(label, str) else str(int(label))
 
 
 def _orders(texts: Sequence[str], count: int, *, from_text: bool) -> dict[str, dict[str, int]]:

@@ -95,7 +95,8 @@ def _check_labels(project: Project, outline: Outline, samples: Samples) -> None:
     if project.labels:  # the user names the classes: they are compared with the graph once it is there
         return
     classes = Classes.of(outline.labels, samples.classes)
-    if classes.unnamed and all(is_whole(str(label)) for label in samples.classes):
+    whole = all(is_whole(str(label)) for label in samples.classes)
+    if (classes.unnamed and whole) or classes.numbered(samples.classes):
         return  # the original's own answers show how numbers are meant (class_order.py)
     if classes.from_data:
         classes.check_count(len(outline.labels))

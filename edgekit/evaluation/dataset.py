@@ -6,7 +6,7 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
@@ -24,6 +24,12 @@ from edgekit.tasks.tabular import KEYS
 from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
+
+ONE_PASS = (
+    "this causal model is exported as one pass without a cache: it gives the scores of the next token, and cannot "
+    "generate text"
+)
+"""A limit that the report and `edgekit run` state, until models of several calls are exported."""
 
 CALIBRATION_SHARE = 5
 """Where one data set serves both, one sample in this many is for calibration, and no more than the project asks for."""
@@ -48,6 +54,11 @@ class Evaluation:
         """The record of the task that the bundle answers with."""
         return self.record or self.task.config
 
+    def with_task(self, task: Task, note: str) -> Evaluation:
+        """Return the evaluation with another record of the same task, which the original's answers showed."""
+        training = self.training and replace(self.training, task=task)
+        return replace(self, task=task, training=training, notes=(*self.notes, note))
+
     @property
     def feeds(self) -> Feeds | None:
         """The calibration feeds; None without data."""
@@ -61,7 +72,8 @@ def prepare(project: Project, model: Model) -> Evaluation:
     evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
-    samples = data.load(evaluated)
+    inputs = tuple(spec.name for spec in model.inputs)
+    samples = data.load(replace(evaluated, inputs=inputs))
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     config, inferred = task_record(project, model, samples)
@@ -74,17 +86,18 @@ def prepare(project: Project, model: Model) -> Evaluation:
     available = len(samples) - calibration_count
     calibration, samples = draw.parts(samples)
     if calibrated is not None:
-        calibration = data.load(calibrated).take(project.calibration_samples, project.seed)
+        calibration = data.load(replace(calibrated, inputs=inputs)).take(project.calibration_samples, project.seed)
     unused_options.refuse(project, task, samples)
-    notes = [*model.info.notes, *inferred, *samples.notes, *data.advise(calibration, samples)]
+    notes = [*model.info.notes, *_limits(config), *inferred, *samples.notes, *data.advise(calibration, samples)]
     training = _training(project, task)
     if training is not None:
         notes += data.advise_training(training.samples, samples)
     if len(samples) < available:
         notes.append(f"{len(samples)} of {available} samples were evaluated (--max-samples)")
-    cut, limit = count_cut(task, samples)
-    if cut:
-        notes.append(f"{cut} of {len(samples)} samples have texts that were cut at {limit} tokens")
+    for kind, drawn in (("evaluation", samples), ("calibration", calibration)):
+        cut, limit = count_cut(task, drawn)
+        if cut:
+            notes.append(f"{cut} of {len(drawn)} {kind} samples have texts that were cut at {limit} tokens")
     if samples.labelled and task.metric is None:
         notes.append(_unused_labels(task))
     sources = DataSources(
@@ -161,16 +174,21 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
     feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.inputs)
     config, notes = task_record(project, model)
+    # A model of several parts can only be driven by its own task, which takes ids as well as texts.
+    driven = TaskConfig("tensor") if len(model.parts) == 1 else config
+    task = tasks.load(driven, model.assets, model.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which does not measure accuracy; give labelled samples with --data"
     )
     sources = DataSources(SYNTHETIC, SYNTHETIC_SAMPLES, samples.digest)
-    return Evaluation(
-        task, samples, None, sources, synthetic=True, record=config, notes=(*model.info.notes, *notes, note)
-    )
+    notes = (*model.info.notes, *_limits(config), *notes, note)
+    return Evaluation(task, samples, None, sources, synthetic=True, record=config, notes=notes)
+
+
+def _limits(config: TaskConfig) -> tuple[str, ...]:
+    return (ONE_PASS,) if config.task == "text-generation" else ()
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:
@@ -191,6 +209,8 @@ def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints)
         elif spec.name in hints.integer_ranges:
             low, high = hints.integer_ranges[spec.name]
             feeds[spec.name] = generator.integers(low, high, shape, endpoint=True).astype(spec.numpy_dtype)
+        elif spec.name == "bbox":  # left, top, right, bottom: no side ends before it begins
+            feeds[spec.name] = np.sort(generator.integers(0, tokens, shape)).astype(spec.numpy_dtype)
         elif "mask" in spec.name or spec.dtype == "bool":
             feeds[spec.name] = np.ones(shape, spec.numpy_dtype)
         elif "type" in spec.name:

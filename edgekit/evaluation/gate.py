@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit.data import Samples
+from edgekit.data import Sample, Samples
 from edgekit.errors import BuildError, UsageError
 from edgekit.evaluation import scores
 from edgekit.evaluation.deviation import Deviation
@@ -23,7 +23,8 @@ from edgekit.progress import Progress
 from edgekit.result.quality import OutputDeviation
 from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
-from edgekit.tasks.task import Prediction, Task
+from edgekit.tasks.own_metric import is_function
+from edgekit.tasks.task import Prediction, Task, drive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ def evaluate(
     deviation, moved = Deviation(), Scores()
     sizes = FIXED if part is None else reference.free_sizes(part)
     raw_labels = samples.labels or [None] * len(samples)
-    predictions, truths, labels = [], [], []
+    predictions, truths, labels, answers = [], [], [], []
     with progress.step(title, len(samples)) as tick:
         for index in range(len(samples)):
             trace = reference[index]
@@ -75,9 +76,26 @@ def evaluate(
             truths.append(task.predict(expected))
             moved.add(truths[-1], predictions[-1], expected, outputs)
             labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
+            # What follows other choices than the original's is another text: the metric needs the candidate's own.
+            own = labels[-1] is not None and predictions[-1].choices != truths[-1].choices
+            answers.append(_free(runner, task, samples[index]) if own else predictions[-1])
             tick()
-    quality = _quality(task, deviation, predictions, truths, labels, reference.framework)
-    return replace(quality, scores=moved.shifts() if deviation.finite else ())
+    quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
+    return replace(
+        quality, scores=moved.shifts() if deviation.finite else (), unjudged=_without_answers(task, quality.outputs)
+    )
+
+
+def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
+    """Return the outputs that hold no answers of the task; a metric of the user's own is given all of them."""
+    names = list(dict.fromkeys(part.output for part in parts))
+    judges_one = (task.compares_top or task.metric is not None) and not is_function(task.config.metric)
+    return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
+
+
+def _free(runner: Runner, task: Task, sample: Sample) -> Prediction:
+    """Return the prediction of calls that follow the candidate's own choices."""
+    return task.predict([inference.outputs for inference in drive(task, sample, runner.start())])
 
 
 def add_inference(
@@ -94,7 +112,7 @@ def add_inference(
     except UsageError as error:
         raise BuildError(
             f"the exported graph differs from the original: {error.message}",
-            hint="rewrite the operation that computes it, or give the model as an ONNX file",
+            hint="try another --backend; where all differ, rewrite the operation that computes that output",
         ) from error
 
 
@@ -127,22 +145,46 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         passed = quality.agreement >= min_agreement
         meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
+        if worst := _worst_unjudged(quality):
+            checks.append(_cosine(quality, min_agreement, worst))
     else:
         resized = [part for part in quality.outputs if part.resized]
         checks += [_sizes(resized, min_agreement)] if resized else []
         if all(check.passed for check in checks if check.name == SIZES):
             checks.append(_cosine(quality, min_agreement))
-    notes = (*_resolution(quality, max_drop), *scores.notes(quality.scores), *_free_sizes(quality))
+    notes = (
+        *_resolution(quality, max_drop),
+        *scores.notes(quality.scores),
+        *_free_sizes(quality),
+        *_beside_the_answers(quality, min_agreement),
+    )
     return replace(quality, checks=tuple(checks), notes=(*quality.notes, *notes))
 
 
-def _cosine(quality: Quality, least: float) -> Check:
-    worst = next((part for part in quality.outputs if part.name == quality.worst), None)
-    if worst is not None and worst.exact:
-        meaning = f"equal values in '{worst.name}' {worst.cosine:.2%}, at least {least:.0%}"
+def _cosine(quality: Quality, least: float, part: OutputDeviation | None = None) -> Check:
+    """Return the check of the worst part of the outputs, or of `part`."""
+    part = part or next((each for each in quality.outputs if each.name == quality.worst), None)
+    cosine = quality.cosine if part is None else part.cosine
+    if part is not None and part.exact:
+        meaning = f"equal values in '{part.name}' {cosine:.2%}, at least {least:.0%}"
     else:
-        meaning = f"least cosine to the original's outputs {quality.cosine:.4f}{_in(quality.worst)}, at least {least:g}"
-    return Check("cosine", quality.cosine, least, quality.cosine >= least, meaning)
+        name = part.name if part else ""
+        meaning = f"least cosine to the original's outputs {cosine:.4f}{_in(name)}, at least {least:g}"
+    return Check("cosine", cosine, least, cosine >= least, meaning)
+
+
+def _worst_unjudged(quality: Quality) -> OutputDeviation | None:
+    others = [part for part in quality.outputs if part.output in quality.unjudged]
+    return min(others, key=lambda part: part.cosine, default=None)
+
+
+def _beside_the_answers(quality: Quality, least: float) -> tuple[str, ...]:
+    """Return a note on outputs that lost much while the metric, which does not judge them, held."""
+    worst = None if quality.drop is None else _worst_unjudged(quality)
+    if worst is None or worst.cosine >= least:
+        return ()
+    what = "equal values" if worst.exact else "least cosine to the original's"
+    return (f"{quality.metric} does not judge the output '{worst.name}': {what} {worst.cosine:.4f}",)
 
 
 def _sizes(resized: Sequence[OutputDeviation], least: float) -> Check:
@@ -184,11 +226,13 @@ def _quality(
     predictions: Sequence[Prediction],
     truths: Sequence[Prediction],
     labels: Sequence[Any],
+    answers: Sequence[Prediction],
     framework: str,
 ) -> Quality:
     agreement = None
     if task.compares_top and predictions:
-        agreement = sum(_same(a.value, b.value) for a, b in zip(predictions, truths, strict=True)) / len(predictions)
+        same = [alike for a, b in zip(predictions, truths, strict=True) for alike in _alike(a, b)]
+        agreement = sum(same) / len(same)
     known = [index for index, label in enumerate(labels) if label is not None]
     metric, score, original_score = None, None, None
     if known and task.metric is not None:
@@ -196,7 +240,7 @@ def _quality(
         known_labels = [labels[index] for index in known]
         original_score = task.score([truths[index] for index in known], known_labels)
         if deviation.finite:  # the score of outputs that are not finite means nothing
-            score = task.score([predictions[index] for index in known], known_labels)
+            score = task.score([answers[index] for index in known], known_labels)
     return Quality(
         samples=len(predictions),
         labelled=len(known),
@@ -214,6 +258,13 @@ def _quality(
         notes=doubts(metric, original_score, [labels[index] for index in known]),
         reference=framework,
     )
+
+
+def _alike(a: Prediction, b: Prediction) -> list[bool]:
+    """Return whether two predictions of a sample agree, in each choice where it needs several."""
+    if a.choices is None or b.choices is None:
+        return [_same(a.value, b.value)]
+    return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -14,10 +14,10 @@ from edgekit.errors import UsageError
 from edgekit.model import Model
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
 from edgekit.tasks.metrics import METRICS, NUMBER_METRICS
-from edgekit.tasks.outputs import check_output, scores_of, width
+from edgekit.tasks.outputs import FLOATS, check_output, scores_of, width
 from edgekit.tasks.own_metric import is_function, recorded
 
 BY_RANK = {2: "tabular-classification", 3: "audio-classification", 4: "image-classification"}
@@ -49,10 +49,31 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
             f"no task is named: the labels are classes of the output '{config.output or _scores(config, model).name}', "
             f"so the model was judged as {config.task} (--task tensor compares outputs alone)"
         )
+    if config.generation is not None:
+        notes += _generation_notes(config.generation)
     if config.task in tasks.CLASSIFICATION:
         config, more = _classifier(project, config, model, samples)
         notes += more
+    elif config.output is None and config.task in tasks.OWN and config.task != tasks.TENSOR and len(model.parts) == 1:
+        config = replace(config, output=_first_answer(model.part.outputs))
     return config, tuple(notes)
+
+
+def _first_answer(outputs: Sequence[TensorSpec]) -> str | None:
+    """Return the output that answers in place of a first one of integers, which are decisions; None: the first does."""
+    if not outputs or outputs[0].dtype in FLOATS or all(spec.dtype not in FLOATS for spec in outputs):
+        return None
+    return scores_of(outputs).name
+
+
+def _generation_notes(generation: Generation) -> list[str]:
+    """Return which of the model's settings are not followed, and what the metric is of where it has beams."""
+    notes = []
+    if names := generation.not_followed:
+        notes.append(f"generation_config.json sets {', '.join(names)}, which edgekit does not follow")
+    if generation.beams > 1:
+        notes.append(f"candidates were judged on greedy text; the bundle generates with {generation.beams} beams")
+    return notes
 
 
 def _wants_a_task(project: Project, samples: Samples) -> bool:
@@ -69,11 +90,12 @@ def _inferred(project: Project, config: TaskConfig, model: Model, samples: Sampl
     name = _task_name(config, model.part.inputs)
     if why or name is None:
         what = f"the metric '{project.metric}'" if project.metric in METRICS else f"the labels of '{samples.source}'"
-        tensor = "" if project.metric else ", or --task tensor to compare the outputs alone"
+        hint = _hint(name or "image-classification", config, samples, model)
+        tensor = "" if project.metric or "--task tensor" in hint else "; --task tensor compares the outputs alone"
         raise UsageError(
             f"{what} cannot be used: the model's task is not named, and cannot be inferred: "
             f"{why or 'its inputs are not those of a classifier'}.",
-            hint=f"name it with --task {name or 'image-classification'}{tensor}",
+            hint=f"{hint}{tensor}",
         )
     return name
 
@@ -107,6 +129,26 @@ def _why_not(config: TaskConfig, model: Model, samples: Samples) -> str:
     if len(numbers) == len(classes) and (0 <= min(numbers) <= max(numbers) < count or _counts_all(classes, count)):
         return ""
     return f"the labels are {_shown(classes)}, and '{spec}' has {count} classes, which count from 0"
+
+
+def _hint(name: str, config: TaskConfig, samples: Samples, model: Model) -> str:
+    """Return what lets the labels be used: an output where several may answer, a task for classes, a metric for
+    measurements and for arrays.
+    """
+    labels = [label for label in samples.labels or () if label is not None]
+    if any(getattr(label, "ndim", 0) or isinstance(label, (list, tuple)) for label in labels):
+        return "judge by them with --metric package.module:function"
+    if not samples.classes:
+        return "for numbers judge by --metric spearman or pearson"
+    try:
+        spec = _scores(config, model)
+    except UsageError as fault:
+        return fault.hint or f"name it with --task {name}"
+    if width(spec) == 1:
+        return (
+            f"name it with --task {name} for a score of two classes; for values judge by --metric spearman or pearson"
+        )
+    return f"name it with --task {name}"
 
 
 def _counts_all(classes: Sequence[Any], count: int) -> bool:
@@ -183,9 +225,10 @@ def _with_names(
 def _with_positive(
     positive: str, config: TaskConfig, classes: Classes, data: Sequence[Any], count: int | None
 ) -> TaskConfig:
-    """Return the record with the positive class: of a model with names its metric's; without, it gets the index 1."""
-    own = bool(classes.names) and not classes.from_data
-    names = classes.names if own or classes.from_data else tuple(map(_plain, data))
+    """Return the record with the positive class, which is the metric's; where the order of the classes is a guess, from
+    the data's names, it gets the index 1.
+    """
+    names = classes.names or tuple(map(_plain, data))
     if len(names) != 2 or count not in (None, 2):
         raise UsageError(
             f"--positive-class is for two classes, and there are {len(names) if len(names) != 2 else count}.",
@@ -194,10 +237,9 @@ def _with_positive(
     if positive not in names:
         raise UsageError(f"the class '{positive}' is neither '{names[0]}' nor '{names[1]}'.",
                          hint=f"--positive-class {names[1]}")  # fmt: skip
-    if own:
+    if not classes.from_data:
         return replace(config, positive=positive)
-    other = names[1 - names.index(positive)]
-    return replace(config, labels=(other, positive), numbers="names" if all(map(is_whole, names)) else None)
+    return replace(config, labels=(names[1 - names.index(positive)], positive))
 
 
 def _plain(label: Any) -> str:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgekit.errors import UnsupportedError, UsageError, nearest
+from edgekit.frameworks import class_task
 from edgekit.frameworks.torch_model import first_line
 from edgekit.spec import SHORT_NAMES, TensorSpec
 
 SENTENCE = "sentence-similarity"
 SENTENCE_OUTPUT = "sentence_embedding"
-_ENCODER = "feature-extraction"
 
-_OVERRIDES = {"clip": "zero-shot-image-classification", "segformer": "semantic-segmentation"}
-"""Model types for which optimum 2.1 infers a task that its own exporter does not support."""
-
-_PICTURE = 224
+PICTURE = {"height": 224, "width": 224}
 """Height and width of an example picture for a model that takes any size."""
-
-_SUFFIXES = {
-    "ForImageClassification": "image-classification",
-    "ForImageClassificationWithTeacher": "image-classification",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForMaskedLM": "fill-mask",
-    "ForCausalLM": "text-generation",
-    "ForSemanticSegmentation": "semantic-segmentation",
-    "ForObjectDetection": "object-detection",
-    "Model": _ENCODER,
-}
 
 _ENCODER_ALONE = "its encoder alone: pass package.module:factory that returns (encoder, a dict of example inputs)"
 
-_MANY_GRAPHS = ("text2text-generation", "automatic-speech-recognition", "image-to-text", "visual-question-answering")
+_GENERATES = ("automatic-speech-recognition", "image-to-text", "visual-question-answering", "text2text-generation")
 
 
 def tasks() -> tuple[str, ...]:
@@ -57,20 +43,17 @@ def canonical(task: str) -> str:
 
 
 def infer_task(class_name: str, model_type: str) -> str | None:
-    """Return the task of a transformers class, given by name, as `BertForMaskedLM`; None where optimum has none."""
+    """Return the task of a transformers class, given by name, as `BertForMaskedLM`; None where it has none."""
     import transformers
     from optimum.exporters.tasks import TasksManager
 
-    if model_type in _OVERRIDES:
-        return _OVERRIDES[model_type]
+    if task := class_task.infer_task(class_name, model_type):
+        return task
     kind = getattr(transformers, class_name, None)
-    if kind is None:
-        return None
     try:
-        return str(TasksManager.infer_task_from_model(kind))
+        return None if kind is None else str(TasksManager.infer_task_from_model(kind))
     except (ValueError, KeyError):
-        # optimum misses types with several classes (DeiT), and base classes outside its mapping (`XModel`).
-        return next((task for end, task in _SUFFIXES.items() if class_name.endswith(end)), None)
+        return None
 
 
 def is_encoder(class_name: str) -> bool:
@@ -80,51 +63,69 @@ def is_encoder(class_name: str) -> bool:
 
 def auto_class(task: str, model_type: str, class_name: str | None) -> Any:
     """Return the transformers class that loads a model for a task."""
+    import transformers
     from optimum.exporters.tasks import TasksManager
 
+    if class_name:  # the class that saved the checkpoint: some tasks have several, as speech with and without CTC
+        return getattr(transformers, class_name)
     try:
-        # The class that saved the checkpoint comes first: some tasks have several, as speech with and without CTC.
-        return TasksManager.get_model_class_for_task(
-            _of_optimum(task), model_type=model_type, model_class_name=class_name
-        )
+        return TasksManager.get_model_class_for_task(_of_optimum(task), model_type=model_type)
     except (KeyError, AttributeError, ValueError) as error:
         raise UnsupportedError(f"transformers has no model class for the task '{task}'.") from error
 
 
 def _of_optimum(task: str) -> str:
-    return _ENCODER if task == SENTENCE else task
+    return class_task.ENCODER if task == SENTENCE else task
 
 
-def exporter_config(module: Any, task: str) -> Any:
-    """Return optimum's OnnxConfig of a loaded model; its `inputs` and `outputs` map names to their free sizes.
+def exporter_config(module: Any, task: str, examples: Mapping[str, Any] | None = None) -> Any:
+    """Return the OnnxConfig of a loaded model, optimum's or one that is traced from the module; its `inputs` and
+    `outputs` map names to their free sizes. `examples` are the user's own inputs.
 
-    Raises UnsupportedError for an architecture or task that optimum does not export as one graph.
+    Raises UnsupportedError for a model that is not one graph, or whose inputs are not known.
     """
     from optimum.exporters.onnx import model_configs  # noqa: F401  # registers the architectures
     from optimum.exporters.tasks import TasksManager
 
-    config = module.config
-    if getattr(config, "is_encoder_decoder", False) and task in _MANY_GRAPHS:
+    config, name = module.config, type(module).__name__
+    generates = task == "image-text-to-text" or (getattr(config, "is_encoder_decoder", False) and task in _GENERATES)
+    if generates and not examples:
         raise UnsupportedError(
-            f"'{task}' needs an encoder and a decoder graph, and edgekit exports models of one graph.",
+            f"'{name}' generates ('{task}') with an encoder and a decoder graph; edgekit exports those of text alone.",
             hint=_ENCODER_ALONE,
         )
-    if is_encoder(type(module).__name__):
-        raise UnsupportedError(
-            f"optimum exports '{config.model_type}' only with its decoder, and '{type(module).__name__}' has none.",
-            hint=_ENCODER_ALONE,
-        )
+    config_class = None
+    if not generates and not _is_partial(name, config.model_type):
+        with contextlib.suppress(KeyError, ValueError):
+            config_class = TasksManager.get_exporter_config_constructor(
+                "onnx", model_type=config.model_type, task=_of_optimum(task), library_name="transformers"
+            )
+    narrowed = None
+    if config_class is not None:
+        narrowed = _one_graph(config_class(config, int_dtype="int64", float_dtype="fp32"), task)
+    if narrowed is not None and _fits(module, narrowed):
+        return narrowed
+    from edgekit.frameworks import traced_config
+
+    return traced_config.describe(module, examples)
+
+
+def _fits(module: Any, config: Any) -> bool:
+    """Return whether optimum makes example inputs for a model, and its forward takes them."""
     try:
-        config_class = TasksManager.get_exporter_config_constructor(
-            "onnx", model_type=config.model_type, task=_of_optimum(task), library_name="transformers"
-        )
-    except (KeyError, ValueError) as error:
-        raise UnsupportedError(
-            f"optimum does not export the architecture '{config.model_type}' for the task '{task}'.",
-            problems=[str(error.args[0] if error.args else error)],
-            hint="choose another --task, or pass the model as package.module:factory",
-        ) from error
-    return _one_graph(config_class(config, int_dtype="int64", float_dtype="fp32"), task)
+        names = set(_examples(config))
+    except UnsupportedError:
+        return False
+    parameters = inspect.signature(module.forward).parameters
+    return names <= set(parameters) or any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+
+
+def _is_partial(class_name: str, model_type: str) -> bool:
+    """Return whether optimum's config of a type describes less than a class computes, or other inputs than it takes.
+
+    It leaves projections out, takes SAM apart, and has no config for encoders alone.
+    """
+    return model_type == "sam" or class_name.endswith("WithProjection") or is_encoder(class_name)
 
 
 def seq2seq_config(module: Any) -> Any:
@@ -138,13 +139,13 @@ def seq2seq_config(module: Any) -> Any:
         config = TasksManager.get_exporter_config_constructor(
             "onnx", model_type=kind, task=task, library_name="transformers"
         )
-    except (KeyError, ValueError) as error:
+        return config(module.config, int_dtype="int64", float_dtype="fp32", use_past=True)
+    except (KeyError, ValueError) as error:  # the second for a decoder in it that has no cache
         raise UnsupportedError(
-            f"optimum does not export the architecture '{kind}' as an encoder and a decoder with a cache.",
+            f"optimum does not export '{type(module).__name__}' ('{kind}') as an encoder and a decoder with a cache.",
             problems=[str(error.args[0] if error.args else error)],
-            hint="pass its encoder alone, as package.module:factory",
+            hint=_ENCODER_ALONE,
         ) from error
-    return config(module.config, int_dtype="int64", float_dtype="fp32", use_past=True)
 
 
 def _one_graph(config: Any, task: str) -> Any:
@@ -154,6 +155,8 @@ def _one_graph(config: Any, task: str) -> Any:
     drop = "position_ids" if isinstance(config, TextDecoderWithPositionIdsOnnxConfig) else None
 
     class Narrowed(type(config)):  # type: ignore[misc]  # mypy cannot know a class that is found at run time
+        traced = False
+
         @property
         def inputs(self) -> Mapping[str, Mapping[int, str]]:
             # Without a cache the model counts positions itself; as an input they would only be one more to feed.
@@ -200,7 +203,7 @@ def example_sizes(config: Any) -> dict[str, int]:
 def _examples(config: Any) -> Mapping[str, Any]:
     try:
         # Where the config has no picture size, optimum takes 64, which is too small for a meaningful time.
-        return dict(config.generate_dummy_inputs(framework="np", height=_PICTURE, width=_PICTURE))
+        return dict(config.generate_dummy_inputs(framework="np", **PICTURE))
     except Exception as error:  # optimum reads more settings for some architectures, and fails where they are missing
         raise UnsupportedError(
             f"optimum cannot make example inputs for the architecture '{config._config.model_type}': "
@@ -209,7 +212,12 @@ def _examples(config: Any) -> Mapping[str, Any]:
         ) from error
 
 
-def output_names(config: Any) -> dict[str, str]:
-    """Return the graph's output names by the model's own."""
+def reader(config: Any) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that turns a module's result into tensors by the graph's names."""
+    if config.traced:
+        from edgekit.frameworks import traced_config
+
+        return traced_config.named
     back = {graph: own for own, graph in config.torch_to_onnx_output_map.items()}
-    return {back.get(name, name): name for name in config.outputs}
+    names = {name: back.get(name, name) for name in config.outputs}
+    return lambda result: {graph: result[own] for graph, own in names.items()}

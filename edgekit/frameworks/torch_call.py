@@ -77,6 +77,16 @@ def describe(
     return _checked_call(module, specs, parameters, examples, described=bool(reference_inputs))
 
 
+def by_name(module: Any, reference_inputs: Sequence[TensorSpec], example_inputs: Any) -> dict[str, Any]:
+    """Return the example inputs, or examples of the inputs described, by the names of forward's arguments."""
+    names = parameter_names(module)
+    if example_inputs is not None:
+        parameters, examples = _from_example_inputs(module, example_inputs, names)
+    else:
+        parameters, examples = _parameters_for(reference_inputs, names), tuple(map(_example, reference_inputs))
+    return dict(zip(parameters, examples, strict=True))
+
+
 def parameter_names(module: Any) -> tuple[str, ...]:
     """Return the parameters of forward that take a tensor by position or by name; empty where it takes *args.
 

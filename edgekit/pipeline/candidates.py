@@ -6,19 +6,22 @@ Measuring and choosing among those that were built come after: `run.py`, `select
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import bench, cache, registry
+from edgekit import bench, cache
 from edgekit._record import digest_of
+from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import gate
-from edgekit.pipeline import recipe_passes, torch_passes
+from edgekit.pipeline import blame, part_feeds, recipe_passes, torch_passes
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable
+from edgekit.pipeline.stopwatch import Stopwatch
 from edgekit.plugin import Precision
 from edgekit.project import DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
@@ -78,7 +81,8 @@ def build_all(export: Export) -> tuple[list[BuiltCandidate], list[Candidate]]:
             lost.append(_lost(planned, status, _reason(fault)))
             export.progress.note(f"{planned.name}: {_reason(fault)}")
     if all(candidate.planned.baseline for candidate in built):  # a baseline cannot be shipped
-        raise _nothing_built(export, lost, faults)
+        reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
+        raise blame.none_left(export.plan.target.name, reasons, faults)
     return built, lost
 
 
@@ -89,27 +93,36 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     """
     start = torch_passes.graph(export, planned)
 
-    def build_and_judge(changed: PlannedCandidate) -> BuiltCandidate:
-        return judge(export, changed, export.builder.build(start, changed, export.evaluation.feeds))
+    feeds: Feeds | Mapping[str, Feeds] | None = export.evaluation.feeds
+    if len(export.model.parts) > 1:
+        feeds = part_feeds.of_parts(export, planned) if recipe_passes.needs_samples(planned.recipe) else None
 
-    first = build_and_judge(planned)
+    def build_and_judge(changed: PlannedCandidate) -> BuiltCandidate:
+        return judge(export, changed, export.builder.build(start, changed, feeds))
+
+    watch = Stopwatch()
+    with watch.running():
+        first = build_and_judge(planned)
     mend = mend and export.plan.project.repair and len(export.model.parts) == 1
     if first.quality.ok or planned.baseline or not mend or not repairable(planned):
         return [first]
-    attempts, repaired = repair(export, planned, start, build_and_judge)
+    try:
+        attempts, repaired = repair(export, planned, start, build_and_judge, watch.spent_s)
+    except (UnsupportedError, BuildError) as fault:  # the candidate stays, as it is
+        return [replace(first, notes=(*first.notes, f"it could not be repaired: {_reason(fault)}"))]
     first = replace(first, repair=attempts)
     return [first] if repaired is None else [first, replace(repaired, repair=attempts)]
 
 
 def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> BuiltCandidate:
     """Compare what was compiled with the original, and the result with the gate."""
-    project, backend = export.plan.project, registry.backend(planned.backend)
+    project = export.plan.project
 
     # What is portable has no engine yet, on its own device neither: the graph is judged, as it is elsewhere.
     off_target = bool(export.plan.mismatches) or compiled.portable
 
     def check(work: Path) -> None:
-        with compiled.program.open(backend, off_target=off_target) as runner:
+        with compiled.program.open(blame.guarded(planned.backend), off_target=off_target) as runner:
             evaluation, title = export.evaluation, f"verifying {planned.name}"
             quality = gate.evaluate(
                 runner,
@@ -148,18 +161,6 @@ def _arithmetic(precision: Precision, backend: str) -> str:
 def _some_int8_passes(built: list[BuiltCandidate]) -> bool:
     asked = [candidate for candidate in built if not (candidate.planned.baseline or candidate.planned.fallback)]
     return any(candidate.quality.ok and candidate.planned.recipe.precision.startswith("i8") for candidate in asked)
-
-
-def _nothing_built(export: Export, lost: list[Candidate], faults: list[EdgekitError]) -> EdgekitError:
-    failed = [fault for fault in faults if isinstance(fault, BuildError)]
-    if failed:
-        return failed[0]
-    reasons = [f"{candidate.name}: {candidate.reason}" for candidate in lost]
-    # The last candidate is the plainest: what would mend it mends the others as well.
-    hint = next((fault.hint for fault in reversed(faults) if fault.hint), None)
-    error = UnsupportedError(f"nothing can be built for '{export.plan.target.name}'.", problems=reasons, hint=hint)
-    error.__cause__ = faults[0] if faults else None
-    return error
 
 
 def _reason(fault: EdgekitError) -> str:

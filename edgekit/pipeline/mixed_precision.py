@@ -117,10 +117,10 @@ def _mixable(planned: PlannedCandidate) -> PassConfig | None:
 
 def _times(export: Export, pair: _Pair, feeds: Fed) -> Times | None:
     """Profile both of a pair; None where there is one layer only, or a runtime gives no layer times."""
-    layer_map = _layer_map(export, pair)
-    if len(layer_map.layers) < 2:
-        return None
     try:
+        layer_map = _layer_map(export, pair)
+        if len(layer_map.layers) < 2:
+            return None
         in_float, in_int8 = _profiles(export, pair, feeds)
     except EdgekitError as fault:  # what cannot be profiled is still measured and judged as a whole
         export.progress.note(f"{pair.quantized.name}: no layer times: {fault.message}")

@@ -71,7 +71,25 @@ def best(passing: Sequence[BuiltCandidate], objective: Objective) -> BuiltCandid
     ties = [candidate for candidate in passing if candidate is first or tied(candidate, first, objective)]
     if not goal.timed and (timed := measured(ties, "latency")):
         return best(timed, "latency")
-    return min(ties, key=lambda candidate: (max(candidate.quality.drop or 0.0, 0.0), candidate.quality.rel_l2))
+    return faithful(ties)
+
+
+def expected_fastest(passing: Sequence[BuiltCandidate]) -> list[BuiltCandidate]:
+    """Return, where nothing was measured, those that are as fast as the first in the target's order by what is known:
+    of the same runtime in the same arithmetic, with as many layers left in float.
+    """
+    return [candidate for candidate in passing if _kind(candidate) == _kind(passing[0])]
+
+
+def _kind(candidate: BuiltCandidate) -> tuple[str, str, int]:
+    recipe = candidate.planned.recipe
+    in_float = candidate.repair.layers_in_float if candidate.repair and candidate.quality.ok else 0
+    return candidate.planned.backend, recipe.precision.partition("+")[0], in_float
+
+
+def faithful(candidates: Sequence[BuiltCandidate]) -> BuiltCandidate:
+    """Return the candidate that loses least: by the metric, then by how far its outputs are from the original's."""
+    return min(candidates, key=lambda candidate: (max(candidate.quality.drop or 0.0, 0.0), candidate.quality.rel_l2))
 
 
 def tied(candidate: BuiltCandidate, first: BuiltCandidate, objective: Objective) -> bool:
@@ -123,6 +141,8 @@ def why_lost(candidate: BuiltCandidate, winner: BuiltCandidate, objective: Objec
     goal, name = GOALS[objective], winner.planned.name
     mine, best_cost = goal.cost(candidate), goal.cost(winner)
     if mine is None or best_cost is None:
+        if _kind(candidate) == _kind(winner):
+            return f"not measured; {name} is expected to be as fast, and is closer to the original"
         return f"{name} comes first in the target's order"
     ratio = mine / best_cost if best_cost else 1.0
     if goal.timed:

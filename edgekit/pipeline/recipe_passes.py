@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from edgekit import registry
 from edgekit._requirement import installed
-from edgekit.errors import EnvironmentFault, UnsupportedError
+from edgekit.errors import EnvironmentFault
 from edgekit.plugin import Pass, Pruning, Trainable, WithInstall
 from edgekit.recipe.recipe import PassConfig, Recipe
 
@@ -110,16 +110,6 @@ def prunes(recipe: Recipe) -> bool:
 def without_pruning(recipe: Recipe) -> tuple[PassConfig, ...]:
     """Return what a recipe that prunes does to graphs beside that."""
     return tuple(step for step in after_export(recipe) if not _prunes(step, recipe))
-
-
-def check_for_parts(recipe: Recipe) -> None:
-    """Raise UnsupportedError for a recipe that cannot be applied to a model of several parts."""
-    for step in recipe.passes:
-        if configured(step, recipe).needs_samples:
-            raise UnsupportedError(
-                f"the pass '{step.name}' calibrates on samples, and a model of several graphs has none for each.",
-                hint="choose a recipe that needs no calibration, such as int8-dynamic",
-            )
 
 
 def _prunes(step: PassConfig, recipe: Recipe) -> bool:

@@ -7,6 +7,7 @@ passed, then the least number between the last miss and the first pass. Every tr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
+from edgekit.pipeline.stopwatch import Stopwatch
 from edgekit.plugin import LayerCost, Repairable
 from edgekit.recipe.recipe import PassConfig
 from edgekit.result.report import Attempt, Quality, Repair
@@ -43,31 +45,77 @@ def repairable(planned: PlannedCandidate) -> PassConfig | None:
     return None
 
 
+class _OutOfTime(Exception):
+    """The next trial would take longer than the limit leaves."""
+
+
 def repair(
-    export: Export, planned: PlannedCandidate, model: Model, build_and_judge: Callable[[PlannedCandidate], J]
+    export: Export,
+    planned: PlannedCandidate,
+    model: Model,
+    build_and_judge: Callable[[PlannedCandidate], J],
+    trial_s: float = 0.0,
 ) -> tuple[Repair, J | None]:
     """Return what was tried, and the repaired candidate that leaves fewest layers in float, or None.
 
-    `model` is the graph that the candidate's passes start from.
+    `model` is the graph that the candidate's passes start from. A trial is expected to take `trial_s`, as building and
+    judging the candidate did. Where the project's limit of time ends the repair, the best until then counts.
     """
-    step = repairable(planned)
+    watch = export.builder.repairing
+    with watch.running():
+        if not watch.leaves(trial_s):
+            return Repair((), 0, (), stopped=_stopped(watch, "its layers' costs would be measured")), None
+        return _repair(export, planned, model, build_and_judge, trial_s)
+
+
+def _repair(
+    export: Export,
+    planned: PlannedCandidate,
+    model: Model,
+    build_and_judge: Callable[[PlannedCandidate], J],
+    trial_s: float,
+) -> tuple[Repair, J | None]:
+    step, watch = repairable(planned), export.builder.repairing
     assert step is not None
     costs = layer_costs(export, planned, step, model)
     attempts: list[Attempt] = []
     tried: dict[int, J] = {}
+    seconds: list[float] = []
+    trials = most_trials(len(costs))
+    export.progress.note(f"{planned.name}: a repair takes at most {trials} trials, about {trials * trial_s:.0f} s")
 
     def passes(count: int) -> bool:
+        if not watch.leaves(max(seconds, default=trial_s)):
+            raise _OutOfTime(f"{count} of {len(costs)} layers in float would be tried")
         export.progress.note(f"{planned.name}: trying {count} of {len(costs)} layers in float")
+        started = watch.spent_s
         try:
             names = [cost.name for cost in costs[:count]]
             tried[count] = build_and_judge(excluding(planned, step, names, SUFFIX))
         except (UnsupportedError, BuildError):
             return False
+        finally:
+            seconds.append(watch.spent_s - started)
         attempts.append(_attempt(count, tried[count].quality))
         return tried[count].quality.ok
 
-    least = least_passing(len(costs), passes)
-    return Repair(costs, least or 0, tuple(attempts)), tried[least] if least else None
+    stopped = ""
+    try:
+        least = least_passing(len(costs), passes)
+    except _OutOfTime as reason:
+        stopped = _stopped(watch, str(reason))
+        export.progress.note(f"{planned.name}: {stopped}")
+        least = min((count for count, candidate in tried.items() if candidate.quality.ok), default=None)
+    return Repair(costs, least or 0, tuple(attempts), stopped), tried[least] if least else None
+
+
+def _stopped(watch: Stopwatch, next_: str) -> str:
+    return f"the repair stopped at the limit of {watch.limit_s:g} s (--budget); next, {next_}"
+
+
+def most_trials(layers: int) -> int:
+    """Return how many trials `least_passing` needs at most."""
+    return 0 if layers < 2 else math.ceil(2 * math.log2(layers)) + 1
 
 
 def least_passing(layers: int, passes: Callable[[int], bool]) -> int | None:

@@ -15,7 +15,7 @@ from edgekit import bench, registry
 from edgekit._record import digest_of
 from edgekit.errors import EdgekitError
 from edgekit.evaluation.deviation import Deviation
-from edgekit.pipeline import bench_inputs, candidates
+from edgekit.pipeline import bench_inputs, blame, candidates
 from edgekit.pipeline.budget import excesses
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.candidates import BuiltCandidate
@@ -33,6 +33,10 @@ LOOK_S = 0.25
 """Timed seconds of a variant in the first look at all of them; so many are tried as make up the time of a candidate."""
 
 NOT_FASTEST = "faster, but not the fastest of those tried"
+UNCONFIRMED = "faster in a short look, not measured at length"
+
+CONFIRMED = 2
+"""So many of the fastest in the short look are measured at length, one after the other, until one is confirmed."""
 
 SAMPLES = 8
 """Samples on which outputs must be those of the default options."""
@@ -54,14 +58,23 @@ def tune(export: Export, shipped: BuiltCandidate) -> tuple[BuiltCandidate, Tunin
     changes = variants(export.plan, shipped)[: int(project.bench_seconds / LOOK_S)]
     if not changes:
         return shipped, None
-    looked = _look(export, shipped, changes)
+    looked, noise = _look(export, shipped, changes)
     gains = [variant for variant in looked if variant.speed is not None and variant.speed > 1 + TIE]
-    if not gains:
-        return shipped, Tuning(tuple(looked), shipped.measurement)
-    best = max(gains, key=lambda variant: variant.speed or 0.0)
-    confirmed, tuned = _confirm(export, shipped, best)
-    tries = tuple(confirmed if variant is best else variant for variant in looked)
-    return tuned or shipped, Tuning(tries, shipped.measurement)
+    tries = {str(variant): variant for variant in looked}
+    tuned: BuiltCandidate | None = None
+    # The short look is easily wrong about which is the best: where that one fails, the next is measured at length too.
+    for variant in sorted(gains, key=lambda variant: -(variant.speed or 0.0))[:CONFIRMED]:
+        confirmed, tuned, more = _confirm(export, shipped, variant)
+        tries[str(variant)] = confirmed
+        noise = tuple(dict.fromkeys((*noise, *more)))
+        if tuned is not None:
+            break
+    if tuned is None:
+        left = [variant for variant in tries.values() if variant.reason == NOT_FASTEST]
+        tries |= {str(variant): replace(variant, reason=UNCONFIRMED) for variant in left}
+    if noise:
+        export.progress.note(f"tuning {shipped.name}: the machine is busy: {'; '.join(noise)}")
+    return tuned or shipped, Tuning(tuple(tries.values()), shipped.measurement, noise)
 
 
 def variants(plan: Plan, shipped: BuiltCandidate) -> list[Mapping[str, Any]]:
@@ -80,8 +93,10 @@ def variants(plan: Plan, shipped: BuiltCandidate) -> list[Mapping[str, Any]]:
     ]
 
 
-def _look(export: Export, shipped: BuiltCandidate, changes: Sequence[Mapping[str, Any]]) -> list[Variant]:
-    """Measure every variant briefly beside the default options."""
+def _look(
+    export: Export, shipped: BuiltCandidate, changes: Sequence[Mapping[str, Any]]
+) -> tuple[list[Variant], tuple[str, ...]]:
+    """Measure every variant briefly beside the default options; return them, and what disturbed the machine."""
     tries = [Variant(dict(change), None, "") for change in changes]
     export.progress.note(f"tuning {shipped.name}: {'; '.join(map(str, tries))}")
     settings = bench.Settings(
@@ -93,13 +108,32 @@ def _look(export: Export, shipped: BuiltCandidate, changes: Sequence[Mapping[str
         warmup_max_seconds=1.0,
     )
     default, *outcomes = _timed(export, shipped, tries, settings)
-    return [_compared(variant, outcome, default) for variant, outcome in zip(tries, outcomes, strict=True)]
+    looked = [_compared(variant, outcome, default) for variant, outcome in zip(tries, outcomes, strict=True)]
+    return looked, _noise([default, *outcomes])
 
 
-def _confirm(export: Export, shipped: BuiltCandidate, best: Variant) -> tuple[Variant, BuiltCandidate | None]:
-    """Measure the best variant at length, and return it as a candidate where it keeps what it promised."""
+def _noise(outcomes: Sequence[bench.Outcome]) -> tuple[str, ...]:
+    """Return what other work did to the machine while it measured, each reason once."""
+    runs = [outcome.measurement.noise for outcome in outcomes if outcome.measurement]
+    worst = max(runs, key=lambda noise: noise.foreign_cpu_share or 0.0, default=None)
+    noisy = next((noise for noise in runs if noise.noisy), None)
+    if worst is not None and worst.noisy:
+        return worst.reasons
+    return noisy.reasons if noisy else ()
+
+
+def _confirm(
+    export: Export, shipped: BuiltCandidate, best: Variant
+) -> tuple[Variant, BuiltCandidate | None, tuple[str, ...]]:
+    """Measure a variant at length; return it as a candidate where it keeps what it promised, and the noise."""
     settings = bench_inputs.settings(export.plan.project.bench_seconds)
     default, outcome = _timed(export, shipped, [best], settings)
+    return *_confirmed(export, shipped, best, default, outcome), _noise([default, outcome])
+
+
+def _confirmed(
+    export: Export, shipped: BuiltCandidate, best: Variant, default: bench.Outcome, outcome: bench.Outcome
+) -> tuple[Variant, BuiltCandidate | None]:
     again = _compared(best, outcome, default)
     if again.speed is None or again.speed <= 1 + TIE or bench.faster(outcome, default).verdict != "faster":
         return replace(again, reason=again.reason if again.speed is None else "no gain beyond the noise"), None
@@ -148,7 +182,7 @@ def _compared(variant: Variant, outcome: bench.Outcome, default: bench.Outcome) 
 
 def _differs(export: Export, shipped: BuiltCandidate, compiled: Compiled) -> str:
     """Return how far the outputs are from those of the default options; empty where it is rounding."""
-    backend, deviation = registry.backend(shipped.planned.backend), Deviation()
+    backend, deviation = blame.guarded(shipped.planned.backend), Deviation()
     with (
         shipped.compiled.program.open(backend) as default,
         compiled.program.open(backend) as other,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edgekit.report import figures
-from edgekit.result.report import Candidate, Report
+from edgekit.result.report import Candidate, Report, Variant
 
 STATUS = {
     "shipped": "shipped",
@@ -62,8 +62,10 @@ def has_front(report: Report) -> bool:
     )
 
 
-def row(candidate: Candidate, best_p50: float | None) -> Row:
-    """Return a candidate's cells; its ratio is relative to `best_p50`, in ms."""
+def row(candidate: Candidate, best_p50: float | None, *, prepared: bool = False) -> Row:
+    """Return a candidate's cells; its ratio is relative to `best_p50`, in ms. What ships is only `prepared` where
+    nothing was measured on its device.
+    """
     p50, quality, measured = figures.percentile(candidate, "p50"), candidate.quality, candidate.measurement
     # A tuned candidate was measured again, in another run than the others: their ratios are relative to their own run.
     shipped = p50 is not None and candidate.status == "shipped"
@@ -71,7 +73,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
     agreement = quality.agreement if quality else None
     return Row(
         name=figures.clean(candidate.name),
-        status=STATUS[candidate.status],
+        status="prepared" if prepared and candidate.status == "shipped" else STATUS[candidate.status],
         p50=figures.significant(p50),
         p90=figures.significant(figures.percentile(candidate, "p90")),
         end_to_end=figures.significant(measured.end_to_end.p50_ms if measured and measured.end_to_end else None),
@@ -91,7 +93,7 @@ def row(candidate: Candidate, best_p50: float | None) -> Row:
 def rows(report: Report) -> tuple[Row, ...]:
     """Return every candidate's cells, in the order of `ordered`."""
     best = figures.reference_p50(report)
-    return tuple(row(candidate, best) for candidate in ordered(report))
+    return tuple(row(candidate, best, prepared=figures.prepared(report)) for candidate in ordered(report))
 
 
 def ordered(report: Report) -> tuple[Candidate, ...]:
@@ -109,10 +111,16 @@ def options(candidate: Candidate) -> str | None:
     tuning = candidate.tuning
     if tuning is None:
         return None
-    others = ", ".join(
-        f"{figures.clean(str(other))} {figures.ratio(other.speed)}" for other in tuning.variants if not other.taken
-    )
+    noise = f"; compared on a NOISY machine: {figures.clean('; '.join(tuning.noise))}" if tuning.noise else ""
+    others = [variant for variant in tuning.variants if not variant.taken]
     if tuning.taken is None:
-        return f"the default; no other is faster: {others}"
+        return f"the default; no other proved faster: {', '.join(map(_with_reason, others))}{noise}"
     gain = f"{figures.clean(str(tuning.taken))} ({figures.ratio(tuning.taken.speed)} as fast as the default)"
-    return f"{gain}; others: {others}" if others else gain
+    listed = ", ".join(f"{figures.clean(str(other))} {figures.ratio(other.speed)}" for other in others)
+    return (f"{gain}; others: {listed}" if others else gain) + noise
+
+
+def _with_reason(variant: Variant) -> str:
+    """Return a variant that was not taken with its speed, and why not where that speed is a gain."""
+    words = f"{figures.clean(str(variant))} {figures.ratio(variant.speed)}"
+    return f"{words} ({figures.clean(variant.reason)})" if variant.speed is None or variant.speed > 1 else words

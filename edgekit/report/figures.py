@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from edgekit.plugin import Precision
 from edgekit.result.measurement import Measurement
-from edgekit.result.report import Candidate, Environment, Quality, Report
+from edgekit.result.report import Candidate, Quality, Report
 
 NONE = "-"
 
@@ -106,6 +105,22 @@ def objective(report: Report) -> str:
 def verdict(report: Report) -> tuple[str, str]:
     """Return the verdict of a report in a word or two, and the rest of its first line."""
     subject = f"{clean(report.model)} for {clean(report.target)}"
+    word, words = _verdict(report, subject)
+    return word, f"{words}; {NOISY}" if noisy(report) else words
+
+
+NOISY = "on a NOISY machine, times are uncertain"
+
+
+def noisy(report: Report) -> bool:
+    """Return whether other work disturbed what the report says of times: the mark in its JSON, or of an older report
+    any measurement that was disturbed.
+    """
+    runs = [candidate.measurement for candidate in report.candidates if candidate.measurement]
+    return report.noisy or any(run.noise.noisy for run in runs)
+
+
+def _verdict(report: Report, subject: str) -> tuple[str, str]:
     if report.kind == "bench":
         count = sum(candidate.measurement is not None for candidate in report.candidates)
         where = "" if report.evidence == "measured_on_device" else "another machine than "
@@ -122,7 +137,17 @@ def verdict(report: Report) -> tuple[str, str]:
         return "FAILED", f"{subject}: " + ("nothing was shipped" if report.shipped is None else "a budget was missed")
     if report.shipped is None:
         return "NOTHING SHIPPED", subject
-    return "SHIPPED", f"{clean(report.shipped.name)}: {subject}"
+    return (PREPARED if prepared(report) else "SHIPPED"), f"{clean(report.shipped.name)}: {subject}"
+
+
+PREPARED = "PREPARED, not measured"
+
+
+def prepared(report: Report) -> bool:
+    """Return whether an export is for a device elsewhere: there it is measured whether another candidate is faster."""
+    shipped = report.shipped
+    elsewhere = report.kind == "export" and report.evidence in ("parsed", "aot_compiled")
+    return elsewhere and shipped is not None and shipped.measurement is None
 
 
 def speed(report: Report) -> str | None:
@@ -143,8 +168,21 @@ def speed(report: Report) -> str | None:
     for other in report.candidates:
         theirs = percentile(other, "p50")
         if other.recipe == "fp32" and other is not shipped and reference and theirs is not None:
-            parts.append(f"{ratio(theirs / reference)} as fast as {clean(other.name)} ({ms(theirs)})")
+            faster = gain(report, other, theirs / reference)
+            parts.append(f"{faster} as fast as {clean(other.name)} ({ms(theirs)})")
     return "; ".join(parts)
+
+
+def gain(report: Report, other: Candidate, factor: float) -> str:
+    """Return how many times as fast as another candidate the shipped one is, with the interval where it was measured;
+    on a noisy machine never without.
+    """
+    behind = other.behind
+    tuned = report.shipped.tuning.taken if report.shipped and report.shipped.tuning else None
+    if behind is None:
+        return f"{ratio(factor)}{' (interval unknown)' if noisy(report) else ''}"
+    times = tuned.speed if tuned and tuned.speed else 1.0
+    return f"{ratio(factor)} ({ratio(times * behind.low)} to {ratio(times * behind.high)})"
 
 
 def _full_precision(report: Report, shipped: Candidate) -> str:
@@ -176,6 +214,8 @@ def quality(result: Quality) -> str:
 
 def differences(result: Quality) -> str:
     """Return how far the outputs deviate from the original's."""
+    if result.samples == 0:
+        return "not compared: there are no samples of them"
 
     def where(name: str) -> str:
         return f" in '{clean(name)}'" if name else ""
@@ -238,49 +278,6 @@ def measurement(measured: Measurement) -> str:
     parts += [f"{measured.threads} threads"] if measured.threads else []
     parts += [shapes] if shapes else []
     return "; ".join(parts)
-
-
-def environment(recorded: Environment) -> tuple[tuple[str, str], ...]:
-    """Return the machine and software as (what, words)."""
-    host = recorded.host
-    memory = f", {host.memory_mb} MB" if host.memory_mb else ""
-    machine = f"{clean(host.cpu or 'unknown processor')}, {host.cores} cores{memory}" + (
-        ", virtual" if host.virtual else ""
-    )
-    lines = [
-        ("machine", machine + (f", {clean(host.board)}" if host.board else "")),
-        ("arch", f"{host.arch}: {', '.join(host.isa) or 'no known extensions'}"),
-        ("system", f"{host.os} {host.kernel}, {host.libc or 'unknown libc'}, Python {host.python}"),
-        ("packages", ", ".join(f"{name} {version}" for name, version in recorded.packages.items())),
-    ]
-    lines += [("governor", recorded.governor)] if recorded.governor else []
-    lines += [("EMULATED", "times of an emulated machine are not those of the device")] if recorded.emulated else []
-    lines += [("created", recorded.created)] if recorded.created else []
-    return tuple((name, words) for name, words in lines if words)
-
-
-def facts(report: Report) -> tuple[tuple[str, str], ...]:
-    """Return the facts about the data as (what, words)."""
-    return tuple((clean(str(name)), _fact(value)) for name, value in report.data.to_dict().items())
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
-        return value[:12]  # enough to distinguish two digests; the JSON has all of it
-    if isinstance(value, Mapping):
-        return ", ".join(f"{clean(str(name))} {_fact(item)}" for name, item in value.items())
-    return clean(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
-
-
-def lineage(report: Report) -> tuple[tuple[str, str], ...]:
-    """Return the steps that made the artifact as (step, words)."""
-    steps = []
-    for step in report.lineage:
-        config = ", ".join(f"{name}={value}" for name, value in step.config.items())
-        tools = ", ".join(f"{name} {version}" for name, version in step.tools.items())
-        words = [f"{significant(step.seconds)} s", config, tools, *step.notes]
-        steps.append((clean(step.name), clean("; ".join(word for word in words if word))))
-    return tuple(steps)
 
 
 def metric_name(candidates: Sequence[Candidate]) -> str:

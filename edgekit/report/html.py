@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, conditions, figures, layers, noise, plot, timeline, tradeoff
+from edgekit.report import candidates, conditions, figures, layers, noise, plot, provenance, timeline, tradeoff
 from edgekit.result.report import Candidate, Report
 
 _REPAIR = ("stays in", "relative L2", "kind", "layer")
@@ -31,10 +31,10 @@ def render(report: Report, folder: Path | None = None) -> str:
         *(_section(title, _profile(rows)) for title, rows in layers.profiles(report)),
         _distributions(report, folder),
         _section("Over time", timeline.render(report)),
-        _section("Environment", _definitions(figures.environment(report.environment))),
+        _section("Environment", _definitions(provenance.environment(report.environment))),
         _section("Noise", _definitions(_noise(report))),
-        _section("Data", _definitions(figures.facts(report))),
-        _section("Lineage", _list("ol", (f"<b>{escape(n)}</b> {escape(w)}" for n, w in figures.lineage(report)))),
+        _section("Data", _definitions(provenance.facts(report))),
+        _section("Lineage", _list("ol", (f"<b>{escape(n)}</b> {escape(w)}" for n, w in provenance.lineage(report)))),
         _section("Notes", _list("ul", (escape(figures.clean(note)) for note in report.notes))),
     ]
     style = Path(__file__).with_name("page.css").read_text()
@@ -57,10 +57,14 @@ def _cards(report: Report) -> str:
     p50 = figures.percentile(chosen, "p50")
     if p50 is not None and chosen.measurement:
         cards.append((figures.ms(p50), "latency, p50"))
-        baselines = [other for c in report.candidates if c.recipe == "fp32" and (other := figures.percentile(c, "p50"))]
+        baselines = [
+            (time, c) for c in report.candidates if c.recipe == "fp32" and (time := figures.percentile(c, "p50"))
+        ]
         if baselines and chosen.recipe != "fp32":
-            reference = figures.reference_p50(report) or p50
-            cards.append((figures.ratio(min(baselines) / reference), "as fast as the fastest fp32"))
+            time, fastest = min(baselines, key=lambda pair: pair[0])
+            gain = figures.gain(report, fastest, time / (figures.reference_p50(report) or p50))
+            mark = ", on a NOISY machine" if figures.noisy(report) else ""
+            cards.append((gain, f"as fast as the fastest fp32{mark}"))
         cards.append(
             (
                 f"{figures.significant(chosen.measurement.throughput_per_s)}/s",
@@ -131,7 +135,7 @@ def _candidates(report: Report) -> str:
 
 
 def _candidate(report: Report, candidate: Candidate, longest: float, metric: str) -> str:
-    row = candidates.row(candidate, figures.reference_p50(report))
+    row = candidates.row(candidate, figures.reference_p50(report), prepared=figures.prepared(report))
     bad = candidate.status not in ("shipped", "passed", "baseline")
     kind = "shipped" if candidate.status == "shipped" else "bad" if bad else ""
     p50, p90 = figures.percentile(candidate, "p50"), figures.percentile(candidate, "p90")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgekit._text import visible
-from edgekit.report import candidates, conditions, figures, layers, noise
+from edgekit.report import candidates, conditions, figures, layers, noise, provenance
 from edgekit.result.report import Report
 
 
@@ -46,9 +46,9 @@ def render(report: Report) -> str:
         how = (report.shipped or measured[0]).measurement or measured[0].measurement
         blocks += ["## Measurement", items([("how", figures.measurement(how)), *lines] if how else lines)]
     for title, entries in (
-        ("Environment", figures.environment(report.environment)),
-        ("Data", figures.facts(report)),
-        ("Lineage", figures.lineage(report)),
+        ("Environment", provenance.environment(report.environment)),
+        ("Data", provenance.facts(report)),
+        ("Lineage", provenance.lineage(report)),
     ):
         if entries:
             blocks += [f"## {title}", items(entries)]

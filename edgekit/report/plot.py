@@ -204,7 +204,9 @@ def _down(y: float) -> float:
 
 def place(value: float, low: float, high: float) -> float:
     """Return the place of a value on the axis, 0 to 1: logarithmic, so that 0.2 ms and 20 ms can both be read."""
-    return math.log(value / low) / math.log(high / low) if high > low > 0 else 0.5
+    if not (high > low > 0 and value > 0):
+        return 0.5
+    return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -247,8 +249,9 @@ def read_latencies(folder: Path | None, file: str | None) -> list[float]:
     if not inside(folder, file):
         raise UsageError(f"the latencies '{file}' are not in the report's folder '{folder}'.", hint=hint)
     path = folder / file
-    if not path.exists():
-        return []
+    with guard(f"the latencies in '{file[:100]}'", hint=hint):
+        if not path.exists():
+            return []
     if path.suffix == ".npy":
         import numpy as np
 

@@ -6,12 +6,18 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgekit.report import candidates, conditions, figures, layers, noise
+from edgekit.report import candidates, conditions, figures, layers, noise, provenance
 from edgekit.report.candidates import Row
 from edgekit.result.report import Candidate, Report
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
-_STATUS_COLOUR = {"shipped": "green", "failed gate": "red", "over budget": "yellow", "build failed": "red"}
+_STATUS_COLOUR = {
+    "shipped": "green",
+    "prepared": "green",
+    "failed gate": "red",
+    "over budget": "yellow",
+    "build failed": "red",
+}
 _REASON_LEAST = 32
 """Least width of a column of reasons; below it each reason is written under its row."""
 _LAYERS_SHOWN = 15
@@ -101,13 +107,16 @@ class _Page:
     def entry(self, name: str, words: str, style: str | None = None, indent: int = 12) -> None:
         """Append `name  words`, the words wrapped beside the name."""
         room = max(20, self.width - indent)
-        wrapped = textwrap.wrap(words, room, break_on_hyphens=False, break_long_words=True) or [""]
         label = f"  {name}".ljust(indent)
+        lead = 0
         if len(f"  {name}") >= indent:
             label = f"  {name} "
-            wrapped = textwrap.wrap(words, max(20, self.width - indent), initial_indent=" " * (len(label) - indent),
-                                    break_on_hyphens=False)  # fmt: skip
-            wrapped = [wrapped[0].lstrip(), *wrapped[1:]] if wrapped else [""]
+            lead = len(label) - indent
+        if lead >= room:  # textwrap does not end where the indent leaves no room
+            self.lines.append(paint(label.rstrip(), style or "dim", self.colour))
+            label, lead = " " * indent, 0
+        wrapped = textwrap.wrap(words, room, initial_indent=" " * lead, break_on_hyphens=False) or [""]
+        wrapped = [wrapped[0].lstrip(), *wrapped[1:]]
         self.lines.append(paint(label, style or "dim", self.colour) + wrapped[0])
         self.lines += [" " * indent + text for text in wrapped[1:]]
 
@@ -232,9 +241,9 @@ def _behind(page: _Page, report: Report) -> None:
         for words, noisy in noise.describe_all(report):
             page.entry("noise", words, "yellow" if noisy else None, indent)
     for title, entries in (
-        ("Environment", figures.environment(report.environment)),
-        ("Data", figures.facts(report)),
-        ("Lineage", figures.lineage(report)),
+        ("Environment", provenance.environment(report.environment)),
+        ("Data", provenance.facts(report)),
+        ("Lineage", provenance.lineage(report)),
     ):
         if entries:
             page.heading(title)

@@ -238,3 +238,13 @@ class Measurement(Record):
     def p50_ms(self) -> float:
         """The median, or the mean of a run too short for a median."""
         return self.percentiles_ms.get("p50", self.mean_ms)
+
+
+@dataclass(frozen=True)
+class Speed(Record):
+    """How many times as fast as another candidate the shipped one is, measured interleaved."""
+
+    ratio: float
+    low: float
+    high: float
+    """The 95 % confidence interval of `ratio`."""

@@ -16,8 +16,9 @@ from edgekit.errors import UsageError
 from edgekit.model import Step
 from edgekit.plugin import Evidence, LayerCost, LayerTime, Precision
 from edgekit.project import Objective
+from edgekit.result import bounds
 from edgekit.result.data_sources import DataSources
-from edgekit.result.measurement import Measurement
+from edgekit.result.measurement import Measurement, Speed
 from edgekit.result.quality import OutputDeviation, ScoreShift
 from edgekit.target.host import Host
 
@@ -75,6 +76,8 @@ class Quality(Record):
     """The output, or the group of channels, that `cosine` is of; empty where it is of all outputs together."""
     outputs: tuple[OutputDeviation, ...] = ()
     """Each output, and each group of channels whose magnitudes differ."""
+    unjudged: tuple[str, ...] = ()
+    """Outputs that hold no answers, so that neither the metric nor the agreement judges them."""
     scores: tuple[ScoreShift, ...] = ()
     """How the scores moved, where outputs hold any."""
     pooled: float | None = None
@@ -112,6 +115,8 @@ class Repair(Record):
     layers_in_float: int
     """How many of them, from the first on, had to stay in float; 0 where no number was enough."""
     attempts: tuple[Attempt, ...]
+    stopped: str = ""
+    """Where the limit of time ended the repair: what would have been tried next."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,8 @@ class Tuning(Record):
     variants: tuple[Variant, ...]
     before: Measurement
     """With the default options, in one run with the other candidates: ratios to those are computed from it."""
+    noise: tuple[str, ...] = ()
+    """What disturbed the machine while options were compared."""
 
     @property
     def taken(self) -> Variant | None:
@@ -218,8 +225,13 @@ class Candidate(Record):
     """Of the shipped candidate, where its backend offers other options."""
     front: bool = False
     """On the Pareto front of latency, size, memory and lost quality: no other measured candidate beats it in all."""
+    behind: Speed | None = None
+    """How many times as fast the shipped one is, before it was tuned; None where the two were not measured together."""
     mixed: Mixed | None = None
     """Of a quantized candidate whose layers were timed in float too, and of the mix of the two."""
+
+    def __post_init__(self) -> None:
+        bounds.check("the size in MB", (self.size_mb,))
 
 
 @dataclass(frozen=True)
@@ -241,6 +253,8 @@ class Report(Record):
     data: DataSources = field(default_factory=DataSources)
     lineage: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    noisy: bool = False
+    """Whether other work disturbed the measurements that the report compares."""
     failures: tuple[str, ...] = ()
     """Gates and budgets that were missed; empty where there are none."""
     schema: int = SCHEMA

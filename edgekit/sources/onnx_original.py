@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import _privacy
 from edgekit.errors import BuildError, EnvironmentFault, UnsupportedError
 from edgekit.frameworks import onnx_graph
+from edgekit.sources.onnx_reference import open_reference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,12 +61,14 @@ class OnnxOriginal:
 
 
 def open_original(path: Path, proto: Any) -> OnnxOriginal:
-    """Return the file opened in onnxruntime; `proto` is its model, for the names of nodes in errors.
+    """Return the file opened in onnxruntime, or, where that lacks an operator of a small graph, in onnx's reference
+    implementation. `proto` is its model, for the names of nodes in errors.
 
-    Raises UnsupportedError for operators that the runtime lacks.
+    Raises UnsupportedError for operators that both lack.
     """
     _privacy.no_telemetry()
     try:
+        import onnx
         import onnxruntime
     except ImportError as error:
         raise EnvironmentFault("running an ONNX file needs onnxruntime.", hint="pip install onnxruntime") from error
@@ -76,6 +79,9 @@ def open_original(path: Path, proto: Any) -> OnnxOriginal:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        random = _random_operators(proto)
+        if not random and (session := open_reference(path, proto)) is not None:
+            return OnnxOriginal(session, f"onnx {onnx.__version__}, its reference implementation", path)
         raise _refusal(error, proto, onnxruntime.__version__) from error
     framework = f"onnxruntime {onnxruntime.__version__}, the file as it is"
     return OnnxOriginal(session, framework, path, _random_operators(proto))

@@ -94,7 +94,7 @@ def load_module(module: Any, reference: Reference, workdir: Path, examples: Exam
     with quiet():
         module = _in_eval_mode(module)
         if _is_transformers(module) and not _is_part(module, reference, example_inputs):
-            return _load_transformers(module, reference, workdir)
+            return _load_transformers(module, reference, workdir, _examples_by_name(module, reference, example_inputs))
         refuse_non_finite(module, f"'{type(module).__name__}'")
     feeds = examples() if examples is not None and example_inputs is None and not reference.inputs else None
     with quiet():
@@ -151,16 +151,28 @@ def _is_part(module: Any, reference: Reference, example_inputs: Any) -> bool:
     return optimum_config.is_encoder(name) or optimum_config.infer_task(name, module.config.model_type) is None
 
 
-def _load_transformers(module: Any, reference: Reference, workdir: Path) -> Model:
+def _examples_by_name(module: Any, reference: Reference, example_inputs: Any) -> dict[str, Any] | None:
+    """Return the inputs that the user gives with a transformers module, or describes, by argument name."""
+    from edgekit.frameworks.torch_call import by_name
+
+    if example_inputs is None and not reference.inputs:
+        return None
+    return by_name(module, reference.inputs, example_inputs)
+
+
+def _load_transformers(
+    module: Any, reference: Reference, workdir: Path, examples: dict[str, Any] | None = None
+) -> Model:
     """Load a transformers model as its checkpoint would be loaded: optimum has its inputs."""
     from edgekit.sources import transformers_model
 
-    loaded = transformers_model.from_module(module, reference)
+    loaded = transformers_model.from_module(module, reference, examples)
     config = TaskConfig(
         task=loaded.task,
         output=loaded.output,
         labels=transformers_model.labels(loaded),
         problem_type=transformers_model.problem_type(loaded),
+        generation=loaded.generation,
     )
     if reference.processor:
         processor = Path(reference.processor)
@@ -175,6 +187,7 @@ def _load_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
         input_hints=loaded.input_hints,
         folder=workdir,
         module=loaded.module,
+        examples=examples,
         original=loaded.original,
     )
 

@@ -116,7 +116,10 @@ def _flat(rope: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict
 
 def unread(config: Any) -> tuple[str, ...]:
     """Return the mapped settings that the configuration's class does not read, so that they would have no effect."""
-    defaults = type(config)()
+    try:
+        defaults = type(config)()
+    except (TypeError, ValueError, KeyError, AttributeError):  # a composite configuration has no default parts
+        return ()
     watched = ("rope_theta", "rope_scaling", "partial_rotary_factor", "rope_local_base_freq", "rotary_emb_base")
     return tuple(name for name in watched if getattr(config, name, None) is not None and not hasattr(defaults, name))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from edgekit.model import InputHints, ModelInfo, Original, Reference
 from edgekit.sources import checkpoint, sentence, seq2seq, transformers5
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import Generation, ProblemType
+
+TENSOR = "tensor"
+"""The task of a class that transformers lists for none: its outputs are compared as they are."""
 
 _EAGER = ("bart", "musicgen", "whisper")
 """Model types whose fused attention optimum cannot trace (optimum.exporters.onnx.constants)."""
@@ -58,43 +61,57 @@ def load(folder: Path, reference: Reference) -> Loaded:
     return replace(loaded, info=replace(loaded.info, architecture=architecture, trusted=trusted))
 
 
-def from_module(module: Any, reference: Reference) -> Loaded:
-    """Describe a transformers model that the caller holds. Raises UsageError where its task is unknown."""
+def from_module(module: Any, reference: Reference, examples: Mapping[str, Any] | None = None) -> Loaded:
+    """Describe a transformers model that the caller holds; `examples` are inputs that it takes, by name."""
     inferred = optimum_config.infer_task(type(module).__name__, module.config.model_type)
-    task = optimum_config.canonical(reference.task) if reference.task else inferred
-    if task is None or task == optimum_config.SENTENCE:
+    task = optimum_config.canonical(reference.task) if reference.task else inferred or TENSOR
+    if task == optimum_config.SENTENCE:
         raise UsageError(
-            f"the task of '{type(module).__name__}' cannot be inferred.",
-            hint="name it, as task='image-classification'; return a part of a model with inputs: (module, inputs)",
+            f"'{type(module).__name__}' does not describe how its token vectors are pooled.",
+            hint="pass the folder that sentence-transformers saved, or leave --task out to export the token vectors",
         )
-    return describe(module, task, f"'{type(module).__name__}'", reference.task)
+    return describe(module, task, f"'{type(module).__name__}'", reference.task, examples)
 
 
-def describe(module: Any, task: str, what: str, asked: str | None = None) -> Loaded:
+def describe(
+    module: Any, task: str, what: str, asked: str | None = None, examples: Mapping[str, Any] | None = None
+) -> Loaded:
     """Check the weights and return how the model is exported and run."""
     refuse_non_finite(module, what)
-    if seq2seq.is_seq2seq(module.config, task):
+    if examples is None and seq2seq.is_seq2seq(module.config, task):
         return _seq2seq(module, asked)
-    exporter = optimum_config.exporter_config(module, task)
-    names = optimum_config.output_names(exporter)
+    _require_padding(module, task, what)
+    exporter = optimum_config.exporter_config(module, task, examples)
     hints = InputHints(
         example_sizes=optimum_config.example_sizes(exporter),
         vocabulary_size=getattr(module.config, "vocab_size", None),
+        integer_ranges=exporter.integer_ranges if exporter.traced else {},
     )
-
-    def read(result: Any) -> dict[str, Any]:
-        return {graph: result[own] for own, graph in names.items()}
-
-    original = TorchOriginal(module, versions("torch", "transformers"), read)
     return Loaded(
         module,
         module.config,
         task,
         optimum_config.input_specs(exporter),
         next(iter(exporter.outputs), None),
-        original,
+        TorchOriginal(module, versions("torch", "transformers"), optimum_config.reader(exporter)),
         ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
         hints,
+    )
+
+
+def _require_padding(module: Any, task: str, what: str) -> None:
+    """Raise UsageError for a classifier that answers from its last token and cannot tell it from padding."""
+    config = module.config
+    if task != "text-classification" or getattr(config, "pad_token_id", 0) is not None:
+        return
+    if not any(name in type(module).__name__ for name in ("GPT", "ForSequenceClassification")):
+        return
+    end = getattr(config, "eos_token_id", None)
+    number = end if isinstance(end, int) else 0
+    raise UsageError(
+        f"{what} answers from the last token that is not padding, and its config has no pad_token_id: texts of other "
+        "lengths could not be classified together.",
+        hint=f'set it in config.json, as "pad_token_id": {number}: the number that the tokenizer pads with',
     )
 
 
@@ -155,6 +172,8 @@ def _task(folder: Path, config: Any, reference: Reference) -> tuple[str, str | N
         task = optimum_config.canonical(reference.task)
         is_same_task = inferred is not None and optimum_config.canonical(inferred) == task
         return task, class_name if is_same_task else None
+    if inferred is None and class_name and hasattr(transformers, class_name):
+        return TENSOR, class_name
     if inferred is None:
         raise UsageError(
             f"the task of '{folder}' cannot be inferred from its class '{class_name}'.",

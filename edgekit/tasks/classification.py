@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, listed
 from edgekit.tasks import metrics
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.labels import Classes
@@ -53,6 +53,12 @@ class Classification(OnePart):
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         assert self.metric is not None
         beyond = [label for label in labels if predictions and label >= len(predictions[0].scores)]  # type: ignore[arg-type]  # predict sets them
+        if beyond and not self.config.numbers and len(self.classes.names) > len(predictions[0].scores):  # type: ignore[arg-type]
+            raise UsageError(
+                f"the model has {len(predictions[0].scores)} classes, and the data {len(self.classes.names)}: "  # type: ignore[arg-type]
+                f"{listed(self.classes.names)}.",
+                hint="leave out the samples of classes that the model was not trained on, or give the model that was",
+            )
         if beyond:
             raise UsageError(
                 f"the data has the label {beyond[0]}, and the model has {len(predictions[0].scores)} classes.",  # type: ignore[arg-type]

@@ -73,6 +73,10 @@ class TextConfig(Record):
     pad_id: int = 0
     pad_type_id: int = 0
     pad_side: Literal["left", "right"] = "right"
+    vocabulary: str | None = None
+    """The tokenizer file that gives the ids of tokens, where `tokenizer.json` only splits the text."""
+    unknown: str = "<unk>"
+    """The token of what that vocabulary lacks."""
     prefix: str = ""
     """Written before every text: the prompt that a sentence model was trained with."""
     columns: tuple[str, ...] = ()
@@ -143,6 +147,8 @@ class TaskConfig(Record):
     """Names of the classes, by index."""
     numbers: Literal["names"] | None = None
     """`names`: a label that is a number is a class's name, as where classes count from 1; None: it is an index."""
+    order: tuple[str, ...] = ()
+    """What the data calls the classes, by index, where that is neither their names nor their indexes."""
     positive: str | None = None
     """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None

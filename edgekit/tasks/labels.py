@@ -24,16 +24,26 @@ class Classes:
     numbers_are_names: bool = False
     """A label that is a number is a class's name, as where classes count from 1; else it is an index."""
 
+    order: tuple[str, ...] = ()
+    """What the data calls the classes, by index, where that is neither their names nor their indexes."""
+
     @property
     def unnamed(self) -> bool:
         """Whether the model's classes have no names: none at all, or placeholders."""
         return all(map(_PLACEHOLDER.fullmatch, self.names))
 
     @classmethod
-    def of(cls, model: Sequence[str], data: Sequence[Any] = (), *, numbers_are_names: bool = False) -> Classes:
+    def of(
+        cls,
+        model: Sequence[str],
+        data: Sequence[Any] = (),
+        *,
+        numbers_are_names: bool = False,
+        order: tuple[str, ...] = (),
+    ) -> Classes:
         """Return the classes with the model's names where it has any, else with the data's in sorted order."""
         if any(not _PLACEHOLDER.fullmatch(name) for name in model):
-            return cls(tuple(model), numbers_are_names=numbers_are_names)
+            return cls(tuple(model), numbers_are_names=numbers_are_names, order=order)
         texts = [name for name in data if isinstance(name, str)]
         if texts and len(texts) == len(data) and not all(map(is_whole, texts)):
             return cls(tuple(sorted(texts)), from_data=True)
@@ -64,9 +74,9 @@ class Classes:
         if not whole:
             raise UsageError(
                 f"the label {raw} is a measurement, not a class.",
-                hint="for similarity or regression give --task sentence-similarity, or --metric spearman or pearson",
+                hint="give --metric spearman or pearson; for the similarity of texts --task sentence-similarity",
             )
-        if self.numbers_are_names:
+        if self.numbers_are_names or str(number) in self.order:
             return self._by_text(str(number))
         return self._in_range(number, raw)
 
@@ -75,7 +85,7 @@ class Classes:
 
         Raises UsageError for two labels that would be one class, and for one that a model with names does not have.
         """
-        if not self.unnamed:
+        if not self.unnamed and not self.numbered(data):
             for raw in data:
                 self.index(raw)
         loose = {raw: self.index(raw) for raw in data if isinstance(raw, str) and self._loosely(raw)}
@@ -96,7 +106,14 @@ class Classes:
     def _loosely(self, raw: str) -> bool:
         return raw not in self.names and any(_plain(name) == _plain(raw) for name in self.names)
 
+    def numbered(self, data: Sequence[Any]) -> bool:
+        """Return whether the data's labels are as many numbers as there are classes, whose order only answers show."""
+        texts = [raw for raw in data if isinstance(raw, str) and is_whole(raw) and raw not in self.names]
+        return len(texts) == len(data) == len(self.names)
+
     def _by_text(self, raw: str) -> int:
+        if raw.strip() in self.order:
+            return self.order.index(raw.strip())
         if raw in self.names:
             return self.names.index(raw)
         alike = [number for number, name in enumerate(self.names) if _plain(name) == _plain(raw)]

@@ -41,6 +41,8 @@ def fit(value: Any, spec: TensorSpec) -> np.ndarray:
     array = _cast(array, spec)
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
+    elif array.ndim == 0 and set(spec.shape[1:]) == {1}:  # a cell of a table, for an input that is one column
+        array = array.reshape((1,) * len(spec.shape))
     if array.ndim != len(spec.shape):
         raise UsageError(
             f"the array for input '{spec.name}' has shape {list(array.shape)}, the model takes {spec}.",
@@ -113,9 +115,12 @@ class Tensors:
         for spec in self.inputs:
             if spec.name not in fields:
                 known = ", ".join(fields) or "nothing"
+                row = len(self.inputs) == 1 and all(isinstance(value, (int, float)) for value in fields.values())
                 raise UsageError(
                     f"the sample has nothing for the input '{spec}'.{nearest(spec.name, fields)}",
-                    hint=f"name the arrays as the inputs; the sample has {known}",
+                    hint=f"for a table of numbers give --task tabular-classification; the columns are {known}"
+                    if row and fields
+                    else f"name the arrays as the inputs; the sample has {known}",
                 )
             value = fields[spec.name]
             if self.why and isinstance(value, (Path, bytes)):

@@ -112,6 +112,9 @@ class FillMask(TokenTask):
         return {"masks": filled}
 
 
+ONE_PASS = "one pass without a cache: it gives the next token, and cannot generate text"
+
+
 class TextGeneration(TokenTask):
     """The next token of a causal model without a cache."""
 
@@ -122,9 +125,10 @@ class TextGeneration(TokenTask):
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         best = list(_top(self.logits(outputs)[-1]))
         if not isinstance(self.prepare, Texts) or (sample is not None and IDS in sample.fields):
-            return {"next": best[0][0], "top": [{"token": token, "score": score} for token, score in best]}
+            top = [{"token": token, "score": score} for token, score in best]
+            return {"next": best[0][0], "top": top, "note": ONE_PASS}
         candidates = [_candidate(self.prepare.tokenizer, *pair) for pair in best]
-        return {"next": candidates[0]["text"], "top": candidates}
+        return {"next": candidates[0]["text"], "top": candidates, "note": ONE_PASS}
 
 
 def _top(logits: np.ndarray) -> list[tuple[int, float]]:

@@ -137,3 +137,21 @@ def test_a_report_names_no_latencies_outside_its_folder(place: str, tmp_path: Pa
         )
         assert shown.exit_code == 2 and mentions(shown.output, f"'{place}'"), shown.output
         assert "root:" not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("header", "config"),
+    [
+        ({"w": {"dtype": "F32", "shape": [9] * 300_000, "data_offsets": [0, 4]}}, {}),
+        ({"w": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 4]}}, {}),
+        ({"w": 1}, {}),
+        ({}, {"architectures": 7}),
+        ({}, [1]),
+    ],
+)
+def test_a_checkpoint_that_is_nonsense_is_the_users(header: dict, config: object, tmp_path: Path) -> None:
+    content = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + b"\0" * 4)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shown = CliRunner().invoke(cli, ["inspect", str(tmp_path)])
+    assert shown.exit_code == 2 and "again" in shown.output, shown.output

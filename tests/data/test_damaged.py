@@ -88,6 +88,7 @@ def test_a_safetensors_header_of_no_sense_is_refused(content: bytes, tmp_path: P
     (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content)
     with raises(UsageError, "a.safetensors", hint="again"):
         checkpoint_facts.read(tmp_path)
+    (tmp_path / "a.safetensors").unlink()
     (tmp_path / "config.json").write_bytes(DEEP)
     with raises(UsageError, "config.json", hint="again"):
         checkpoint_facts.read(tmp_path)

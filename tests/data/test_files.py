@@ -111,6 +111,18 @@ def test_npz_by_input_name(tmp_path, save):
         assert sample.fields["rate"] == 16000 and sample.label == y[index]
 
 
+@pytest.mark.parametrize("name", ["label", "y", "Target"])
+def test_an_array_that_is_called_as_an_input_is_no_label(tmp_path, name):
+    path, arrays = tmp_path / "a.npz", {"x": np.eye(3), name: np.arange(3)}
+    np.savez(path, **arrays)
+    assert load(str(path)).labelled
+    samples = load(DataRef(str(path), inputs=("x", name)))
+    assert not samples.labelled and set(samples[1].fields) == {"x", name}
+    np.savez(path, **arrays, labels=np.array([4, 5, 6]))
+    samples = load(DataRef(str(path), inputs=("x", name)))
+    assert samples[1].label == 5 and set(samples[1].fields) == {"x", name}
+
+
 def test_bad_npz(tmp_path):
     np.savez(tmp_path / "ragged.npz", a=np.zeros((3, 2)), b=np.zeros((4, 2)))
     with raises(UsageError, "ragged.npz'", ("a[3, 2]", "b[4, 2]")):

@@ -10,8 +10,11 @@ import pytest
 import edgekit
 from edgekit.data import load
 from edgekit.errors import UsageError
+from edgekit.evaluation.activation import with_observed_activation
 from edgekit.evaluation.class_order import ordered
 from edgekit.evaluation.doubts import doubts
+from edgekit.model import Model, Part
+from edgekit.spec import TensorSpec
 from edgekit.tasks import metrics
 from edgekit.tasks.labels import Classes
 from tests.evaluation.classifiers import evaluated, linear, network, predicted
@@ -63,6 +66,9 @@ class Recorded:
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = scores
 
+    def __len__(self) -> int:
+        return len(self.scores)
+
     def outputs(self, index: int) -> list[dict[str, np.ndarray]]:
         return [{"y": self.scores[index : index + 1]}]
 
@@ -74,15 +80,16 @@ def folders(names: list[str], indexes: list[int], path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("own", [(), tuple("abcdefghijkl")])
 @pytest.mark.parametrize("order", ["lexical", "number", "index"])
-def test_the_original_shows_the_order_of_folders_that_are_numbers(tmp_path: Path, order: str) -> None:
+def test_the_original_shows_the_order_of_folders_that_are_numbers(tmp_path: Path, order: str, own: tuple) -> None:
     first = 0 if order == "index" else 1
     numbers = [str(number) for number in range(first, first + 12)]
     places = {name: index for index, name in enumerate(sorted(numbers) if order == "lexical" else numbers)}
     names = numbers * 4
     data = folders(names, [places[name] for name in names], tmp_path / "x.npz")
     file = network(tmp_path / "net.onnx", [("Identity", "y")], width=12, inputs=12)
-    evaluation = evaluated(file, data, tmp_path, task="image-classification")
+    evaluation = evaluated(file, data, tmp_path, task="image-classification", labels=own)
     scores = np.stack([np.asarray(sample.fields["x"]) for sample in evaluation.samples])
 
     class Net:
@@ -91,6 +98,7 @@ def test_the_original_shows_the_order_of_folders_that_are_numbers(tmp_path: Path
     named = ordered(evaluation, Recorded(scores), Net)  # type: ignore[arg-type]
     truths = [named.task.label(label) for label in named.samples.labels or ()]
     assert named.task.score([named.task.predict([{"y": row[None]}]) for row in scores], truths) == 1.0
+    assert named.task.config.labels == own or not own
     facts = {"lexical": "torchvision", "number": "order of numbers", "index": "by index"}
     assert any(mentions(note, facts[order], "1.0000") for note in named.notes)
 
@@ -151,6 +159,19 @@ def test_the_positive_class_of_a_model_with_names_is_its_metrics(tmp_path: Path)
         evaluated(file, data, tmp_path, task="tabular-classification", positive_class="well")
 
 
+def test_a_number_is_positive_where_it_is(tmp_path: Path) -> None:
+    file = linear(tmp_path / "net.onnx", [0, 1])
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,label\n" + "2,0,0\n0,1,1\n3,0,0\n1,2,1\n" * 8)
+    for name in ("0", "1"):
+        found = evaluated(file, data, tmp_path, task="tabular-classification", positive_class=name)
+        truths = [found.task.label(label) for label in found.samples.labels or ()]
+        assert found.task.score(predicted(found, file), truths) == 1.0
+    found = evaluated(file, data, tmp_path, task="tabular-classification", labels=["1", "0"])
+    truths = [found.task.label(label) for label in found.samples.labels or ()]
+    assert found.task.score(predicted(found, file), truths) == 0.0
+
+
 def test_names_and_classes_that_do_not_fit_are_refused(swapped: tuple[Path, Path], tmp_path: Path) -> None:
     file, data = swapped
     with raises(UsageError, "--labels", "3 classes", "2"):
@@ -177,3 +198,22 @@ def test_labels_by_folder_are_read_as_text(tmp_path: Path) -> None:
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "set" / name / "x.png")
     assert load(str(tmp_path / "set")).classes == ("A", "a")
+
+
+def test_scores_between_0_and_1_on_every_sample_are_probabilities(tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,label\n" + "1,0,0\n0,1,1\n" * 10)
+    evaluation = evaluated(
+        network(tmp_path / "net.onnx", [("Identity", "y")], width=1, inputs=2), data, tmp_path,
+        task="tabular-classification",
+    )  # fmt: skip
+    model = Model("onnx", folder=tmp_path, parts=(Part("model", "x", (TensorSpec("x", "f32", ("N", 2)),), ()),))
+
+    def observed(scores: np.ndarray) -> str | None:
+        recorded = Recorded(scores)
+        return with_observed_activation(evaluation, recorded, model).task.config.activation  # type: ignore[arg-type]
+
+    shares = np.linspace(0.1, 0.9, 16, dtype=np.float32)[:, None]
+    assert observed(shares) == "probabilities" and observed(shares * 3) is None and observed(shares - 0.2) is None
+    assert observed(shares[:4]) is None and observed(np.full((16, 1), 0.5)) is None
+    assert observed(np.hstack([shares, shares / 2])) is None  # of two, logits as well

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 import edgekit
 from edgekit.data import Sample
 from edgekit.errors import UsageError
-from tests.evaluation.classifiers import evaluated, linear, network, perceptron, predicted
+from edgekit.frameworks.onnx_classifier import output_hints
+from tests.evaluation.classifiers import OPSETS, evaluated, linear, network, perceptron, predicted, value
 from tests.wording import mentions, raises
 
 CLASSIFIER = {"task": "tabular-classification"}
@@ -87,6 +90,37 @@ def test_the_end_of_the_graph_shows_whether_it_gives_probabilities(tmp_path: Pat
     assert evaluated(file, data, tmp_path, **CLASSIFIER).task.config.activation == activation
 
 
+@pytest.mark.parametrize(
+    ("nodes", "activation"),
+    [
+        ([("Softmax", {"axis": 1}), ("Slice", ["from", "to", "axis"])], "probabilities"),
+        ([("Sigmoid", {}), ("Gather", ["axis"])], "probabilities"),
+        ([("LogSoftmax", {"axis": 1}), ("Exp", {})], "probabilities"),
+        ([("LogSoftmax", {"axis": 1})], None),
+        ([("Sigmoid", {}), ("Mul", ["unit"]), ("Identity", {})], "probabilities"),
+        ([("Sigmoid", {}), ("Mul", ["twice"])], None),
+        ([("Exp", {})], None),
+        ([("Sigmoid", {}), ("Log", {})], None),
+    ],
+)
+def test_probabilities_are_seen_behind_what_chooses_them(nodes: list, activation: str | None) -> None:
+    weights = {
+        "from": np.array([1]), "to": np.array([2]), "axis": np.array([1]),
+        "unit": np.array([1.0], np.float32), "twice": np.array([2.0], np.float32),
+    }  # fmt: skip
+    name, made = "x", []
+    for index, (op, more) in enumerate(nodes):
+        inputs, attributes = (more, {}) if isinstance(more, list) else ([], more)
+        made.append(helper.make_node(op, [name, *inputs], [f"y{index}"], **attributes))
+        name = f"y{index}"
+    graph = helper.make_graph(
+        made, "g", [value("x", 1, "N", 3)], [value(name, 1, "N", "C")],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    hints = output_hints(helper.make_model(graph, opset_imports=OPSETS))
+    assert hints.probabilities == ((name,) if activation else ())
+
+
 def test_one_probability_is_not_put_through_a_sigmoid(tmp_path: Path) -> None:
     file = network(tmp_path / "net.onnx", [("Sigmoid", "p")], width=1)
     evaluation = evaluated(file, rows(tmp_path / "rows.csv", [0, 1] * 8, 4), tmp_path, **CLASSIFIER)
@@ -101,6 +135,8 @@ def test_what_is_ambiguous_is_refused_with_the_outputs(tmp_path: Path) -> None:
         evaluated(file, data, tmp_path, **CLASSIFIER)
     with raises(UsageError, "first:f32[N,3]", hint="--output-name first"):  # without data `run` would answer wrongly
         evaluated(file, None, tmp_path, **CLASSIFIER)
+    with raises(UsageError, "first:f32[N,3]", hint=["--output-name first", "--task tensor"]):
+        evaluated(file, data, tmp_path)
     assert evaluated(file, data, tmp_path, **CLASSIFIER, output_name="second").task.config.output == "second"
     with raises(UsageError, ("'secnd'", "'second'"), hint="first:f32[N,3]"):
         evaluated(file, data, tmp_path, **CLASSIFIER, output_name="secnd")
@@ -131,8 +167,62 @@ def test_labels_of_a_model_without_a_task_are_its_classes(tmp_path: Path) -> Non
 )
 def test_labels_that_cannot_be_used_stop_the_export(tmp_path: Path, labels: list, settings: dict, facts: tuple) -> None:
     file = network(tmp_path / "net.onnx", [("Identity", "y")])
-    with raises(UsageError, *facts, hint="--task"):
+    with raises(UsageError, *facts, hint="--metric spearman" if facts == ("classes",) else "--task"):
         evaluated(file, rows(tmp_path / "rows.csv", labels * 5, 4), tmp_path, **settings)
+
+
+def test_integers_answer_no_other_task_either(tmp_path: Path) -> None:
+    file = network(tmp_path / "net.onnx", [("ArgMax", "best"), ("Identity", "embedding")])
+    data = tmp_path / "x.npz"
+    np.savez(data, x=np.eye(4, dtype=np.float32))
+    assert evaluated(file, data, tmp_path, task="feature-extraction").task.config.output == "embedding"
+
+
+def test_the_data_of_an_export_without_a_metric_can_be_verified(tmp_path: Path) -> None:
+    file = network(tmp_path / "net.onnx", [("Identity", "y")])
+    data, other = tmp_path / "rows.npz", tmp_path / "other.npz"
+    np.savez(data, x=np.eye(4, dtype=np.float32)[[0, 1, 2, 0]], y=np.array([0, 1, 2, 0]))
+    np.savez(other, x=np.eye(4, dtype=np.float32), y=np.array([0, 1, 2, 2]))
+    settings = {"bench": False, "recipe": "fp32", "backends": ["onnxruntime"], "task": "tensor"}
+    bundle = edgekit.export(file, data=data, output=tmp_path / "out", **settings).bundle
+    report = edgekit.verify(bundle.path, data=data)
+    quality = report.candidates[0].quality
+    assert report.ok and quality is not None
+    assert any(mentions(check.meaning, "finite", "3 of the 3 samples") for check in quality.checks)
+    assert any(mentions(note, "'tensor'", "no metric") for note in quality.notes)
+    with raises(UsageError, "'tensor'", "metric"):
+        edgekit.verify(bundle.path, data=other)
+
+
+def test_values_are_judged_by_a_correlation(tmp_path: Path) -> None:
+    file = network(tmp_path / "net.onnx", [("Identity", "y")], width=1)
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,c,d,label\n" + "".join(f"{index / 7},0,0,0,{index}\n" for index in range(20)))
+    with raises(UsageError, "one number", hint="--metric spearman"):
+        evaluated(file, data, tmp_path)
+    evaluation = evaluated(file, data, tmp_path, metric="spearman")
+    truths = [evaluation.task.label(label) for label in evaluation.samples.labels or ()]
+    assert evaluation.task.score(predicted(evaluation, file), truths) == pytest.approx(1.0)
+    arrays = tmp_path / "masks.npz"
+    np.savez(arrays, x=np.eye(4, dtype=np.float32), label=np.random.default_rng(0).normal(size=(4, 2, 2)))
+    with raises(UsageError, "labels", hint="--metric package.module:function"):
+        evaluated(file, arrays, tmp_path)
+
+
+def test_a_model_with_an_input_for_each_column_is_a_table(tmp_path: Path) -> None:
+    inputs = [value(name, 1, "N", 1) for name in ("age", "limit")]
+    nodes = [
+        helper.make_node("Concat", ["age", "limit"], ["row"], axis=1),
+        helper.make_node("Softmax", ["row"], ["p"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, [value("p", 1, "N", 2)])
+    onnx.save(helper.make_model(graph, opset_imports=OPSETS, ir_version=8), tmp_path / "columns.onnx")
+    data = tmp_path / "rows.csv"
+    data.write_text("age,limit,label\n" + "3,1,0\n1,2,1\n" * 10)
+    evaluation = evaluated(tmp_path / "columns.onnx", data, tmp_path)
+    truths = [evaluation.task.label(label) for label in evaluation.samples.labels or ()]
+    assert evaluation.task.config.task == "tabular-classification"
+    assert evaluation.task.score(predicted(evaluation, tmp_path / "columns.onnx"), truths) == 1.0
 
 
 @pytest.mark.parametrize(

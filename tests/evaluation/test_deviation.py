@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.bundle import stored_checks
+from edgekit.data import Samples
 from edgekit.errors import UsageError
 from edgekit.evaluation import scores
 from edgekit.evaluation.deviation import Deviation
 from edgekit.evaluation.free_sizes import FreeSizes, free_sizes
-from edgekit.evaluation.gate import gate
+from edgekit.evaluation.gate import evaluate, gate
+from edgekit.evaluation.reference_outputs import ReferenceOutputs, record
 from edgekit.evaluation.scores import Scores
 from edgekit.model import Part
+from edgekit.progress import Silent
 from edgekit.result.quality import ANSWERS, OutputDeviation
 from edgekit.result.report import Quality
-from edgekit.spec import TensorSpec
+from edgekit.runner import Runner
+from edgekit.spec import MODEL, TensorSpec
+from edgekit.tasks import TaskConfig, load
 from edgekit.tasks.task import Prediction
 from tests.wording import mentions, raises
 
@@ -64,6 +70,24 @@ def test_channels_of_small_numbers_are_judged_by_themselves(axis: int, name: str
     assert kept.cosine > 0.99, "int8 with a scale for each kind keeps both"
     lost = deviation_of(*(({"y": exact}, {"y": rounded(exact, 640 / 127)}) for exact, _ in pairs))
     assert lost.worst == name and lost.cosine < 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "name"),
+    [
+        ((1, 3, 8, 4, 4), 2, "y[:, :, 4:8]"),
+        ((1, 3, 4, 4, 8), 4, "y[:, :, :, :, 4:8]"),
+        ((4, 8, 60), 1, "y[:, 4:8]"),
+        ((1, 4, 4, 8), 3, "y[:, :, :, 4:8]"),
+        ((60, 8), 1, "y[:, 4:8]"),
+    ],
+)
+def test_every_layout_of_a_head_has_its_channels(shape: tuple[int, ...], axis: int, name: str):
+    values = RNG.uniform(0, 1, (*shape[:axis], *shape[axis + 1 :], 8))
+    values[..., :4] *= 640
+    exact, lost = np.moveaxis(values, -1, axis), values.copy()
+    lost[..., 4:] = 0.5
+    assert deviation_of(({"y": exact}, {"y": np.moveaxis(lost, -1, axis)})).worst == name
 
 
 def test_one_score_beside_boxes_is_a_kind_of_its_own():
@@ -179,6 +203,40 @@ def test_without_a_metric_other_sizes_fail_and_the_message_names_the_metric():
     assert judged.ok and mentions(*judged.notes, "'boxes'", "7 of 10", "metric decides")
 
 
+def test_outputs_beside_the_answers_are_judged_too():
+    parts = (OutputDeviation("logits", 0.3, 0.95), OutputDeviation("embedding", 0.8, 0.6))
+    measured = Quality(50, 0, 1.0, 0.8, 0.6, 1.0, worst="embedding", outputs=parts, unjudged=("embedding",))
+    agreement, cosine = gate(measured, "i8", max_drop=0.01, min_agreement=0.99).checks
+    assert agreement.passed and not cosine.passed and mentions(cosine.meaning, "'embedding'", "0.6000")
+    scored = replace(measured, labelled=50, metric="accuracy", original_score=0.9, score=0.9, drop=0.0)
+    judged = gate(scored, "i8", max_drop=0.01, min_agreement=0.99)
+    assert judged.ok and mentions(judged.notes[-1], "accuracy", "'embedding'", "0.6000")
+
+
+def test_which_outputs_hold_no_answers_follows_from_the_task(tmp_path):
+    x = TensorSpec("x", "f32", ("N", 4))
+    rows = [{"x": np.eye(4, dtype=np.float32)[[k]]} for k in range(4)]
+    classifier, raw = (load(TaskConfig(name), tmp_path, [x]) for name in ("image-classification", "tensor"))
+
+    class Model:
+        framework = "numpy"
+
+        def run(self, feeds):
+            return {"logits": feeds["x"], "embedding": 2 * feeds["x"]}
+
+        def close(self):
+            pass
+
+    for task, expected in ((classifier, ("embedding",)), (raw, ())):
+        folder = tmp_path / task.config.task
+        folder.mkdir()
+        samples = Samples.from_feeds(rows)
+        record(Model(), task, samples, folder, Silent())
+        with Runner({MODEL: Model()}) as runner:
+            reference = ReferenceOutputs(folder, task, samples)
+            assert evaluate(runner, task, samples, reference, Silent(), "").unjudged == expected
+
+
 def answer(*probabilities: float) -> Prediction:
     return Prediction(int(np.argmax(probabilities)), np.array(probabilities))
 
@@ -208,3 +266,17 @@ def test_outputs_that_are_not_scores_have_none():
         array = np.full((1, 4), value, np.float32)
         moved.add(Prediction(None), Prediction(None), [{"y": array}], [{"y": array}])
     assert moved.shifts() == ()
+
+
+def test_a_device_is_held_to_each_output_that_was_compared_at_export():
+    boxes, found = RNG.uniform(0, 640, (1, 9, 4)), RNG.uniform(0, 1, (1, 9, 3))
+    exact = {"boxes": boxes.astype(np.float32), "scores": found.astype(np.float32)}
+    exported = deviation_of((exact, exact))
+    quality = Quality(1, 0, 0.0, 0.0, 1.0, None, outputs=exported.with_stored())
+    broken = deviation_of((exact, {**exact, "scores": exact["scores"][:, ::-1]}))
+    assert broken.pooled < 1e-2, "over all outputs together it would pass"
+    (check,) = stored_checks.checks(broken, 5e-3, quality)
+    assert not check.passed and mentions(check.meaning, "'scores'")
+    (old,) = stored_checks.checks(broken, 5e-3, replace(quality, outputs=()))
+    assert old.passed, "the report of an older edgekit has one number for all"
+    assert stored_checks.checks(exported, 0.0, quality)[0].passed

@@ -324,7 +324,7 @@ class TestSettings:
         assert node.input[1] == "w2"
 
     def test_an_unknown_excluded_node_is_named(self, model: Model, tmp_path: Path) -> None:
-        with raises(UsageError, ("'secnd'", "'second'"), hint="edgekit inspect"):
+        with raises(UsageError, ("'secnd'", "'second'"), hint="first"):
             QuantizeStatic(exclude=("secnd",)).apply(model, rows(), work(tmp_path / "out"))
 
     def test_operators_that_lose_accuracy_are_refused(self) -> None:

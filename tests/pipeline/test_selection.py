@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgekit.pipeline.selection import select
+from edgekit.result.report import Repair
 from edgekit.target.target import Limits
 from tests.pipeline.choosing import plan, tried
 from tests.wording import mentions
@@ -95,3 +98,23 @@ def test_nothing_that_passes_is_nothing_shipped(tmp_path, fared):
     outcomes, winner = fared(plan(max_size_mb=1e-6), [tried(tmp_path, "a/int8"), tried(tmp_path, "b/x", passed=False)])
     assert winner is None
     assert {name: status for name, (status, _) in outcomes.items()} == {"a/int8": "over-budget", "b/x": "failed-gate"}
+
+
+def test_where_nothing_is_measured_the_most_faithful_of_the_expected_fastest_is_prepared(tmp_path, fared):
+    def int8(name: str, drop: float, **recipe: object):
+        candidate = tried(tmp_path, name, None, drop=drop)
+        recipe = replace(candidate.planned.recipe, **{"precision": "i8", **recipe})
+        return replace(candidate, planned=replace(candidate.planned, recipe=recipe))
+
+    first, second = int8("a/int8", 0.0065), int8("a/int8-bf16", 0.0008, precision="i8+bf16")
+    exact, other = tried(tmp_path, "a/fp32", None), int8("b/int8", 0.0)
+    outcomes, winner = fared(plan(bench=False), [first, second, exact, other])
+    assert winner == "a/int8-bf16", "not the first, and no slower arithmetic or second runtime"
+    assert mentions(outcomes["a/int8-bf16"][1], "closest", "not measured")
+    assert mentions(outcomes["a/int8"][1], "a/int8-bf16", "closer") and "order" in outcomes["b/int8"][1]
+
+
+def test_a_repaired_candidate_is_not_as_fast_as_one_that_needs_no_repair(tmp_path, fared):
+    whole, repaired = tried(tmp_path, "a/int8", None, drop=0.005), tried(tmp_path, "a/int8-mse-repaired", None)
+    repaired = replace(repaired, repair=Repair((), 3, ()))
+    assert fared(plan(bench=False), [whole, repaired])[1] == "a/int8"

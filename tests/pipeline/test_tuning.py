@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,9 +12,10 @@ from edgekit import registry
 from edgekit.pipeline import tuning
 from edgekit.pipeline.export import Export
 from edgekit.plugin import Part, Payload, Tunable
+from edgekit.result.measurement import Noise
 from edgekit.result.report import Report, Tuning, Variant
 from edgekit.testing import fake_plugin, install, installed
-from tests.pipeline.choosing import measurement, plan, tried
+from tests.pipeline.choosing import candidate, measurement, plan, tried
 from tests.testing.test_fake_export import model as model  # a fixture
 from tests.wording import mentions
 
@@ -67,6 +69,7 @@ class Slow(NumpyBackend):
 ONE = {"repeat": 1}
 WRONG = {"repeat": 1, "wrong": True}
 SLOWER = {"repeat": 900}
+QUICK = {"repeat": 20}
 
 
 @pytest.fixture
@@ -107,6 +110,37 @@ def test_faster_options_that_compute_something_else_are_not_taken(export):
     (wrong,) = result.report.shipped.tuning.variants
     assert not wrong.taken and mentions(wrong.reason, "outputs", "default")
     assert result.bundle.payload.options["repeat"] == 300
+
+
+def test_where_the_fastest_fails_the_next_is_measured_at_length(export):
+    result = export(WRONG, QUICK)
+    wrong, quick = result.report.shipped.tuning.variants
+    assert not wrong.taken and mentions(wrong.reason, "outputs")
+    assert quick.taken and quick.speed > 2 and result.bundle.payload.options["repeat"] == QUICK["repeat"]
+
+
+def test_options_that_are_not_taken_do_not_contradict_the_line():
+    from edgekit.report import candidates as rows
+
+    tries = (
+        Variant({"threads": 1}, 2.38, "no gain beyond the noise"),
+        Variant({"spin": False}, 1.5, tuning.UNCONFIRMED),
+        Variant({"threads": 2}, 0.8, "no gain"),
+    )
+    shipped = candidate("a/fp32", "shipped")
+    line = rows.options(replace(shipped, tuning=Tuning(tries, measurement())))
+    assert mentions(line, "default", "2.38x (no gain beyond the noise)", "1.50x (faster in a short look")
+    assert "is faster" not in line and "NOISY" not in line
+    busy = Tuning(tries, measurement(), noise=("other processes took 71% of the processors",))
+    assert mentions(rows.options(replace(shipped, tuning=busy)), "NOISY", "71%")
+    assert Tuning.from_dict(busy.to_dict()) == busy
+
+
+def test_what_disturbs_the_machine_while_options_are_compared_is_kept():
+    quiet, busy = measurement(), replace(measurement(), noise=Noise(True, ("others took 71%",), 0.71))
+    outcomes = [SimpleNamespace(measurement=each) for each in (quiet, None, busy)]
+    assert tuning._noise(outcomes) == ("others took 71%",)
+    assert tuning._noise(outcomes[:2]) == ()
 
 
 def test_what_the_target_sets_is_left_alone(export, tmp_path):

@@ -16,6 +16,7 @@ from edgekit.pipeline import pareto
 from edgekit.plugin import LayerTime
 from edgekit.report import candidates, figures, html, markdown, noise, plot, text
 from edgekit.result.data_sources import DataSources
+from edgekit.result.measurement import Noise, Speed
 from edgekit.result.report import Report
 from tests.wording import mentions
 
@@ -32,6 +33,38 @@ def plain(words: str) -> str:
 def failed(report: Report) -> Report:
     lost = tuple(replace(c, status="failed-gate", reason="too much was lost") for c in report.candidates)
     return replace(report, candidates=lost, failures=("openvino/bf16: too much was lost",))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_never_measured_on_its_device_is_prepared_and_not_shipped(form, report):
+    shipped = replace(report.shipped, measurement=None)
+    others = tuple(c for c in report.candidates if c.status != "shipped")
+    elsewhere = replace(report, evidence="parsed", candidates=(shipped, *others))
+    page = plain(FORMS[form](elsewhere))
+    assert "prepared, not measured" in page.lower() and "SHIPPED" not in page
+    assert figures.verdict(replace(elsewhere, evidence="built_on_device"))[0] == "SHIPPED", "--no-bench on the device"
+    assert figures.verdict(report)[0] == "SHIPPED"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_noisy_machine_is_in_the_headline_and_each_gain_has_its_interval(form, report):
+    quiet = replace(report, noisy=False, candidates=tuple(_with_noise(c, noisy=False) for c in report.candidates))
+    assert "NOISY machine" not in plain(FORMS[form](quiet))
+    behind = Speed(3.3, 2.1, 4.4)
+    shipped, *others = (_with_noise(c, noisy=True) for c in report.candidates)
+    noisy = replace(report, noisy=True, candidates=(shipped, *(replace(c, behind=behind) for c in others)))
+    page = plain(FORMS[form](noisy))
+    assert mentions(page, "NOISY machine", "3.24x (2.10x to 4.40x) as fast as openvino/fp32")
+    assert "NOISY machine" in figures.verdict(noisy)[1]
+    assert Report.from_dict(noisy.to_dict()).noisy, "the JSON carries the same mark"
+    without = replace(noisy, candidates=(shipped, *others))
+    assert "3.24x (interval unknown) as fast as" in plain(FORMS[form](without)), "of a report without intervals"
+
+
+def _with_noise(candidate, *, noisy):
+    if candidate.measurement is None:
+        return candidate
+    return replace(candidate, measurement=replace(candidate.measurement, noise=Noise(noisy)))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -283,3 +316,10 @@ def test_noise_is_reported_once(report):
     lines = noise.describe_all(replace(report, candidates=tuple(noisy)))
     assert len(lines) == 2 and lines[0][0].startswith(report.shipped.name)
     assert all(c.name in lines[1][0] for c in noisy if c.status != "shipped")
+
+
+def test_a_name_that_fills_the_line_has_a_line_of_its_own() -> None:
+    """With an indent wider than the page Python's textwrap does not end."""
+    page = text._Page(60, colour=False)
+    page.entry("n" * 200, "the words follow")
+    assert page.lines == ["  " + "n" * 200, " " * 12 + "the words follow"]

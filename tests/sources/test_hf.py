@@ -342,18 +342,16 @@ def random_checkpoint(folder: Path, model) -> Path:
     return folder
 
 
-def test_an_architecture_whose_examples_need_a_processor_names_it(tmp_path, load):
+def test_an_architecture_whose_examples_optimum_cannot_make_is_traced(tmp_path, load, export, run_graph):
     import transformers
 
     sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**sizes))
-    folder = random_checkpoint(tmp_path / "dinov2", model)
-    with raises(UnsupportedError, "'dinov2'", hint="package.module:factory") as caught:
-        load(HuggingFace(), folder)
-    assert "preprocessor_config.json" in caught.value.hint
-    settings = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 28}, "crop_size": 28}
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    assert load(HuggingFace(), folder).task == "image-classification"
+    loaded = load(HuggingFace(), random_checkpoint(tmp_path / "dinov2", model))
+    exported = export(loaded)
+    assert exported.task == "image-classification"
+    feeds = {"pixel_values": np.random.default_rng(0).standard_normal((3, 3, 28, 28), np.float32)}
+    np.testing.assert_allclose(run_graph(exported, feeds)["logits"], loaded.original.run(feeds)["logits"], atol=1e-4)
 
 
 def test_a_task_that_optimum_does_not_infer_follows_from_the_class(tmp_path, load):
@@ -383,12 +381,12 @@ def test_dense_outputs_have_sizes_of_their_own(tmp_path, load, export, run_graph
     np.testing.assert_allclose(logits, model.original.run(feeds)["logits"], atol=1e-4)
 
 
-def test_models_of_several_graphs_are_refused(tmp_path, load):
+def test_a_decoder_without_a_first_token_is_named(tmp_path, load):
     import transformers
 
     config = transformers.T5Config(d_model=16, d_ff=24, num_layers=1, num_heads=2, d_kv=8, vocab_size=40)
     folder = random_checkpoint(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
-    with raises(UnsupportedError, "'text2text-generation'", ("encoder", "decoder"), hint="package.module:factory"):
+    with raises(UsageError, "token", hint="decoder_start_token_id"):
         load(HuggingFace(), folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,10 +15,21 @@ from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import ASSETS, Model, Part, Step
+from edgekit.spec import TensorSpec
 from edgekit.tasks.config import SEQ2SEQ, TaskConfig
 
 OPSET = 18
 """The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
+
+_MODULE_HINT = (
+    "an operator, a branch on tensor values, or a first dimension that is not a batch may be the cause: --input "
+    "name:dtype[dims] sets which sizes are free, --verbose shows more"
+)
+
+_TRANSFORMERS_HINT = (
+    "its code has a branch or an operator that cannot be traced (--verbose shows where): wrap it in an nn.Module of "
+    "your own whose forward avoids it, and pass package.module:factory that returns it with example inputs"
+)
 
 OPSETS = range(17, 23)
 """What optimum 2.1 and torch 2.13 both write."""
@@ -56,18 +67,18 @@ class Export(Record):
             return self._export_parts(model, workdir, start)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
+        config = TaskConfig.load(workdir / ASSETS)
         if model.format == "onnx":
             onnx_model.copy_graph(model.graph, graph)
             before = model.digest
         else:
             loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
             before = model.steps[-1].after if model.steps else loaded
-            notes = self._export(model, graph)
+            notes = self._export(model, graph, config)
         proto = onnx_model.load(graph, weights=False)
-        config = TaskConfig.load(workdir / ASSETS)
         part = onnx_model.part_of(proto)
         hints = replace(model.input_hints, free_sizes=onnx_shapes.known_sizes(proto))
-        fixed = onnx_shapes.fix_shapes(proto, {**_picture_size(config, part), **self.shapes})
+        fixed = onnx_shapes.fix_shapes(proto, {**_picture_size(config, part.inputs), **self.shapes})
         if fixed:
             onnx_model.rewrite(proto, graph)
             part = onnx_model.part_of(proto)
@@ -96,6 +107,7 @@ class Export(Record):
             output_hints=onnx_classifier.output_hints(proto),
             folder=workdir,
             module=None,
+            examples=None,
         )
         step = Step(
             name=self.name,
@@ -112,12 +124,13 @@ class Export(Record):
         """Export a model of an encoder and a decoder."""
         from edgekit.passes.export import seq2seq
 
-        if self.shapes:
+        # The batch stays free too: each row is a beam.
+        if given := [name for name, size in self.shapes.items() if (name, size) != ("batch", 1)]:
             raise UnsupportedError(
-                f"the sizes of a model of several graphs stay free; these are given: {', '.join(self.shapes)}.",
+                f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
-        with _reported():
+        with _reported(_TRANSFORMERS_HINT):
             parts, states = seq2seq.export(model, workdir, self.opset or OPSET)
         exported = replace(
             model,
@@ -138,16 +151,21 @@ class Export(Record):
         )
         return exported.with_step(step)
 
-    def _export(self, model: Model, graph: Path) -> tuple[str, ...]:
+    def _export(self, model: Model, graph: Path, config: TaskConfig | None) -> tuple[str, ...]:
         from edgekit.passes.export import dynamo, optimum_exporter
 
-        route = optimum_exporter if model.info.exporter == "optimum" else dynamo
-        with _reported():
-            return (*route.export(model, graph, self.opset or OPSET),)
+        opset = self.opset or OPSET
+        if model.info.exporter != "optimum":
+            with _reported(_MODULE_HINT):
+                return dynamo.export(model, graph, opset)
+        with _reported(_TRANSFORMERS_HINT):
+            return optimum_exporter.export(
+                model, graph, opset, lambda inputs: {**_picture_size(config, inputs), **self.shapes}
+            )
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[None]:
+def _reported(hint: str) -> Iterator[None]:
     """Turn an exporter's exception into BuildError with its reason."""
     from edgekit.frameworks.quiet import quiet
 
@@ -159,16 +177,15 @@ def _reported() -> Iterator[None]:
     except Exception as error:  # the tracers pass on whatever the model's code raises
         raise BuildError(
             f"the model cannot be exported to ONNX: {_reason(error)}",
-            hint="an operator, a branch on tensor values, or a first dimension that is not a batch may be the "
-            "cause: --input name:dtype[dims] sets which sizes are free, --verbose shows more",
+            hint=hint,
         ) from error
 
 
-def _picture_size(config: TaskConfig | None, part: Part) -> dict[str, int]:
+def _picture_size(config: TaskConfig | None, inputs: Sequence[TensorSpec]) -> dict[str, int]:
     """Return the sizes of an image input's free dimensions where preprocessing gives every picture one size."""
     image = config.image if config is not None else None
     size = image and (image.crop or (image.size if image.resize == "exact" else None))
-    spec = next((spec for spec in part.inputs if image and spec.name == image.input), None)
+    spec = next((spec for spec in inputs if image and spec.name == image.input), None)
     if not image or not size or spec is None or len(spec.shape) != 4:
         return {}
     channels = 1 if image.channels == "gray" else 3

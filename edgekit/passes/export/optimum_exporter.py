@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError
-from edgekit.frameworks import onnx_model
+from edgekit.frameworks import onnx_model, onnx_shapes
 from edgekit.model import Model
+from edgekit.spec import TensorSpec
 
 _FIXED_SIZES = ("num_channels", "num_labels", "num_classes", "num_queries")
 """Names of optimum for sizes that the weights fix."""
+
+_TRACED = ("height", "width", "sequence_length", "audio_sequence_length", "nb_max_frames")
+"""Sizes of example inputs that optimum takes by these names."""
 
 _COMMON_SIZES = ("batch_size", "sequence_length")
 """Names that mean the same size wherever they occur, so that most models need no run."""
 
 
-def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
-    """Write `graph` and return notes. Instead of optimum's validation, verify compares outputs on the user's data."""
+def export(
+    model: Model, graph: Path, opset: int, sizes: Callable[[Sequence[TensorSpec]], Mapping[str, int]]
+) -> tuple[str, ...]:
+    """Write `graph` and return notes; `sizes` returns the free sizes that will be fixed, with which it is traced.
+
+    Instead of optimum's validation, verify compares outputs on the user's data; here the graph is run with free sizes
+    other than the traced ones, and UnsupportedError names those that the graph is not valid for.
+    """
     import torch
     from optimum.exporters.onnx.convert import export as export_one
 
     from edgekit.frameworks import optimum_config
+    from edgekit.passes.export import free_sizes
 
-    config = optimum_config.exporter_config(model.module, model.task or "feature-extraction")
+    config = optimum_config.exporter_config(model.module, model.task or "feature-extraction", model.examples)
+    fixed = sizes(optimum_config.input_specs(config))
+    fixed = {**fixed, **{onnx_shapes.ALIASES.get(name, name): size for name, size in fixed.items()}}
+    traced = ("batch_size", *_TRACED) if config.traced else _TRACED
+    known = {**optimum_config.PICTURE, **{name: size for name, size in fixed.items() if name in traced}}
     # optimum's own fix of free sizes starts an onnxruntime session on every export: a second copy of the weights.
     with torch.no_grad():
-        export_one(model.module, config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
-    _correct_sizes(model, graph, config)
+        export_one(
+            model.module, config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True, input_shapes=known
+        )
+    _correct_sizes(model, graph, config, known)
+    free_sizes.check(model, graph, config.generate_dummy_inputs(framework="np", **known), fixed)
     return ()
 
 
-def _correct_sizes(model: Model, graph: Path, config: Any) -> None:
+def _correct_sizes(model: Model, graph: Path, config: Any, known: Mapping[str, int]) -> None:
     """Fix the sizes that only have a free size's name, and rename those that share a name and differ.
 
     The tracer marks as free what it cannot infer, optimum what the weights fix (`num_labels`), and optimum gives a
@@ -40,7 +58,7 @@ def _correct_sizes(model: Model, graph: Path, config: Any) -> None:
     """
     proto = onnx_model.load(graph, weights=False)
     before = onnx_model.part_of(proto)
-    feeds = config.generate_dummy_inputs(framework="np")
+    feeds = config.generate_dummy_inputs(framework="np", **known)
     declared = {name for sizes in (*config.inputs.values(), *config.outputs.values()) for name in sizes.values()}
     sizes: dict[str, int] = {}
     for value in proto.graph.input:

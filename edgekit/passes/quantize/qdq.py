@@ -188,6 +188,6 @@ def _replace(names: Any, old: str, new: str) -> None:
 def drop_unread_constants(graph: Any) -> None:
     """Remove the constants that no node reads any more."""
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    for place in reversed(range(len(graph.initializer))):  # in place: a copy of 2 GB is too large for protobuf
+        if graph.initializer[place].name not in used:
+            del graph.initializer[place]

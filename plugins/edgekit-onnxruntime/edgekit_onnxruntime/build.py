@@ -33,7 +33,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         requires={**_requires(proto, target, options), **isa},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",
-        notes=(*_notes(model, target), *notes),
+        notes=(*_notes(model, target), *graph.slow(proto), *notes),
     )
 
 

@@ -12,6 +12,10 @@ from edgekit.plugin import Record
 CPU = "CPUExecutionProvider"
 
 
+MOST_THREADS = 1024
+"""More than any board has processors; a runtime starts as many as it is asked for, and a hundred thousand never end."""
+
+
 @dataclass(frozen=True)
 class Options(Record):
     """Runtime options; an unknown key in a target or recipe is an error."""
@@ -26,9 +30,9 @@ class Options(Record):
     provider_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UsageError(
-                f"onnxruntime: 'threads' must be at least 1, not {self.threads}.",
+                f"onnxruntime: 'threads' must be at least 1 and at most {MOST_THREADS}, not {str(self.threads)[:20]}.",
                 hint="leave 'threads' out of the target to use every core",
             )
         if not self.provider.endswith("ExecutionProvider"):

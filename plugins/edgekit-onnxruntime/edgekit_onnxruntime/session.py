@@ -104,7 +104,7 @@ class OnnxRuntimeSession:
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs; threads that
-        share the call take turns.
+        share the call take turns. Texts cannot be bound: they are passed at each call.
         """
         import numpy as np
 
@@ -112,6 +112,8 @@ class OnnxRuntimeSession:
         outputs = self.run(
             feeds
         )  # for the shapes of the outputs, and so that faults are raised before anything is timed
+        if any(spec.dtype == "str" for spec in self.inputs):
+            return self._bind_texts({name: np.array(array) for name, array in feeds.items()})
         ort_value = runtime().OrtValue
         binding = session.io_binding()
         # A bound value only borrows the array's memory, and the binding does not keep it: `bound` keeps our copies.
@@ -133,6 +135,15 @@ class OnnxRuntimeSession:
                 raise _closed()
             with turn:
                 call(binding)
+
+        return bound
+
+    def _bind_texts(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        run = self._open_session().run
+
+        def bound() -> None:
+            self._open_session()
+            run(self._names, feeds)
 
         return bound
 

@@ -88,12 +88,16 @@ def test_support_lists_every_problem_at_once():
     ]
 
 
-def test_dynamic_int8_convolutions_are_refused_with_the_reason(tmp_path):
-    model, _ = conv_net(tmp_path / "float")
-    quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"))
-    support = OnnxRuntime().supports(replace(model, folder=tmp_path, precision="i8-dynamic"), host_target())
-    assert "conv_quant" in support.problems[0]
-    assert "slower" in support.problems[0]
+def test_dynamic_int8_convolutions_run_with_a_note_that_they_are_slow(tmp_path):
+    model, weights = conv_net(tmp_path / "float")
+    quantize_dynamic(str(model.graph), str(tmp_path / "model.onnx"), reduce_range=SATURATES)
+    model = replace(model, folder=tmp_path, precision="i8-dynamic")
+    built = build(model, tmp_path)
+    assert "conv_quant" in built.notes[0]
+    assert "slower" in built.notes[0]
+    payload = Payload(tmp_path / "built", built.files, model.part, built.options)
+    with closing(OnnxRuntime().open(payload)) as opened:
+        assert 1e-6 < difference(opened.run({"x": CONV_X})["y"], conv_expected(CONV_X, weights)) < 0.1
 
 
 def test_dynamic_int8_products_run_in_int8(tmp_path):
@@ -261,6 +265,32 @@ def test_a_bound_call_keeps_its_own_copy_of_the_feeds(tmp_path):
     with session(model, tmp_path) as opened:
         call = opened.bind({"ids": fed})
         fed[:] = 7  # would be out of the table's bounds
+        call()
+
+
+@pytest.mark.parametrize("dtype", [object, "U"])
+def test_texts_run_and_are_bound(dtype, tmp_path):
+    nodes = [
+        helper.make_node(
+            "LabelEncoder",
+            ["x"],
+            ["y"],
+            "words",
+            domain="ai.onnx.ml",
+            keys_strings=["a", "b"],
+            values_int64s=[3, 4],
+            default_int64=9,
+        )
+    ]
+    x, y = value("x", ["N"], TensorProto.STRING), value("y", ["N"], TensorProto.INT64)
+    model = write(tmp_path, nodes, [x], [y], opsets=(("", 17), ("ai.onnx.ml", 2)))
+    words = np.array(["b", "a", "other"], dtype)
+    with session(model, tmp_path) as opened:
+        call = opened.bind({"x": words})
+        assert opened.run({"x": words})["y"].tolist() == [4, 3, 9]
+        call()
+        assert opened.precision.layers
+    with raises(UsageError, "closed"):
         call()
 
 

@@ -9,12 +9,16 @@ from typing import Any, Literal
 
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_graph, saturation
-from edgekit.plugin import Built, Model, Target, probe_host
-from edgekit_openvino import BF16, graph, ir
+from edgekit.plugin import Built, Model, Part, Target, probe_host
+from edgekit_openvino import BF16, graph, interface, ir
 from edgekit_openvino.options import Options
 from edgekit_openvino.session import compile_model, f32_on_cpu, is_supported_here, runtime
 
 Float = Literal["f32", "bf16", "f16"]
+
+BATCH = ("batch", "batch_size", "N", "n")
+TRIED_SIZES = (128, 32, 224, 16)
+"""Lengths of texts and pictures that are tried where a model does not compile with free sizes."""
 
 
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
@@ -28,7 +32,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     on_x86 = target.device.arch == "x86_64" and options.on_cpu
     isa, saturation_notes = saturation.requirements(wide_weight if on_x86 else None, target, "OpenVINO", here=here)
     notes += saturation_notes
-    _check_compiles(converted, options, here=here)
+    _check_compiles(converted, model.part, options, here=here)
     ir.write(converted, workdir)
     return Built(
         files=ir.FILES,
@@ -115,14 +119,7 @@ def convert(model: Model, proto: Any) -> Any:
                 hint="replace these operators in the model, or choose another backend (see `edgekit plugins`)",
             ) from error
         raise BuildError(f"OpenVINO cannot convert '{model.graph.name}':\n{_last_lines(error)}") from error
-    for specs, ports in ((model.part.inputs, converted.inputs), (model.part.outputs, converted.outputs)):
-        if len(specs) != len(ports):
-            raise BuildError(
-                f"OpenVINO made {len(ports)} tensors of {', '.join(map(str, specs))}: {', '.join(map(str, ports))}."
-            )
-        for index, spec in enumerate(specs):
-            if not any(spec.name in port.get_names() for port in ports):
-                ports[index].get_tensor().add_names({spec.name})
+    interface.restore(converted, model.part)
     _name_by_position(converted, proto)
     return converted
 
@@ -139,7 +136,7 @@ def _name_by_position(converted: Any, proto: Any) -> None:
             layer.set_friendly_name(f"{layer.get_type_name()}.{position}")
 
 
-def _check_compiles(converted: Any, options: Options, *, here: bool) -> None:
+def _check_compiles(converted: Any, part: Part, options: Options, *, here: bool) -> None:
     """Compile, as the device will; for another machine in f32 where this processor does not have its arithmetic."""
     if not here and not is_supported_here(options):
         options = f32_on_cpu(options)
@@ -148,7 +145,32 @@ def _check_compiles(converted: Any, options: Options, *, here: bool) -> None:
     except EdgekitError:
         raise
     except Exception as error:
-        raise BuildError(f"OpenVINO cannot compile the model for {options.device}:\n{_last_lines(error)}") from error
+        message = f"OpenVINO cannot compile the model for {options.device}:\n{_last_lines(error)}"
+        if sizes := _sizes_that_compile(converted, part, options):
+            shapes = " ".join(f"--shape {name}={size}" for name, size in sizes.items())
+            raise UnsupportedError(
+                f"with free sizes {message}",
+                hint=f"fix the sizes: with `{shapes}` it compiles; with other sizes it may too",
+            ) from error
+        raise BuildError(message) from error
+
+
+def _sizes_that_compile(converted: Any, part: Part, options: Options) -> dict[str, int] | None:
+    """Return numbers for the free sizes with which the model compiles; None where there are none.
+
+    A tensor whose rank follows from a size, as in DeBERTa, has a rank only where the size is fixed.
+    """
+    free = list(dict.fromkeys(size for spec in part.inputs for size in spec.shape if isinstance(size, str)))
+    for length in TRIED_SIZES if free else ():
+        sizes = {name: 1 if name in BATCH else length for name in free}
+        fixed = converted.clone()
+        try:
+            fixed.reshape({spec.name: list(spec.resolve(sizes)) for spec in part.inputs})
+            compile_model(fixed, options)
+        except Exception:  # whatever it lacks: the next size may do
+            continue
+        return sizes
+    return None
 
 
 def _last_lines(error: Exception) -> str:

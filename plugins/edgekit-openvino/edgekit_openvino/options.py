@@ -12,6 +12,10 @@ TELEMETRY = "openvino_telemetry"
 """The module that sends telemetry. openvino and nncf have no switch but CI=true; without the module they use a stub."""
 
 
+MOST_THREADS = 1024
+"""More than any board has processors; a runtime starts as many as it is asked for, and a hundred thousand never end."""
+
+
 @dataclass(frozen=True)
 class Options(Record):
     """Runtime options; an unknown key in a target or recipe is an error."""
@@ -29,14 +33,15 @@ class Options(Record):
     """Type of the arithmetic that is not int8. The build sets it by the model: OpenVINO would choose silently."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UsageError(
-                f"openvino: 'threads' must be at least 1, not {self.threads}.",
+                f"openvino: 'threads' must be at least 1 and at most {MOST_THREADS}, not {str(self.threads)[:20]}.",
                 hint="leave 'threads' out of the target to use every core",
             )
-        if self.streams < 1:
+        if not 1 <= self.streams <= MOST_THREADS:
             raise UsageError(
-                f"openvino: 'streams' must be at least 1, not {self.streams}.", hint="leave 'streams' out of the target"
+                f"openvino: 'streams' must be at least 1 and at most {MOST_THREADS}, not {self.streams:.6g}.",
+                hint="leave 'streams' out of the target",
             )
         if not self.device:
             raise UsageError("openvino: 'device' is empty.", hint="the default is CPU")

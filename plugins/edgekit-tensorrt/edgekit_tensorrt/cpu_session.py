@@ -35,8 +35,13 @@ class CpuSession:
     @property
     def precision(self) -> Precision:
         """Return the precision that was requested: only the device can report what an engine's layers run in."""
-        main = self._plan.precision.partition("+")[0]
-        return Precision(main if main in ("f32", "f16", "bf16", "i8") else "f32")
+        kinds = self._plan.precision.split("+")
+        words = []
+        if any(kind.startswith(("i8", "i4", "f8", "f4")) for kind in kinds):
+            words.append("Q/DQ pairs rounded, and their products were summed in float")
+        words += [f"operators were rounded to {kind} after f32 sums" for kind in kinds if kind in ("f16", "bf16")]
+        main = kinds[0] if kinds[0] in ("f32", "f16", "bf16", "i8") else "f32"
+        return Precision(main, emulated="; ".join(words))
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; the outputs belong to the caller."""
