@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit._reading import guard
 from edgekit._record import Record
 from edgekit._requirement import require
 from edgekit.frameworks import onnx_model
@@ -38,6 +39,10 @@ class OnnxFacts(Record):
     """Files beside this one that hold weights."""
 
 
+MOST_DIMS = 64
+"""Most dims of a tensor that are read; the runtimes take fewer."""
+
+
 def read(path: Path) -> OnnxFacts:
     """Return the facts of the ONNX file `path`.
 
@@ -45,12 +50,19 @@ def read(path: Path) -> OnnxFacts:
     """
     require("reading an ONNX file", "onnx")
     proto = onnx_model.load(path, weights=False)
+    with guard(f"the ONNX file '{path}'", hint="it may be damaged: download or export it again"):
+        return _facts(proto)
+
+
+def _facts(proto: Any) -> OnnxFacts:
     graph = proto.graph
     initialized = {weight.name for weight in graph.initializer}
     operators = Counter(_operator(node) for inner in graphs(graph) for node in inner.node)
     types: Counter[str] = Counter()
     tensors = list(onnx_model.tensors(graph))
     for tensor in tensors:
+        if len(tensor.dims) > MOST_DIMS:  # their product alone would take hours
+            raise ValueError(f"'{tensor.name[:40]}' has {len(tensor.dims):,} dims, and at most {MOST_DIMS} are read")
         types[_dtype(tensor.data_type)] += math.prod(tensor.dims)
     return OnnxFacts(
         producer=f"{proto.producer_name} {proto.producer_version}".strip() or "unknown",

@@ -57,13 +57,14 @@ def load(path: Path, *, weights: bool = True) -> Any:
     Raises UsageError for a file that is not ONNX, or whose external data cannot be read (which is named).
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except FileNotFoundError as error:
         raise UsageError(f"the file '{path}' does not exist.", hint="give the path of an .onnx file") from error
-    except (DecodeError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # DecodeError, OSError, and for some damage ValueError or UnicodeDecodeError
         raise UsageError(
             f"'{path}' is not a readable ONNX file: {error}.",
             hint="it may be truncated: compare its size with the original's, download or export it again",

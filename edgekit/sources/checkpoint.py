@@ -6,11 +6,11 @@ Nothing here imports a framework: a safetensors header is JSON behind an 8-byte 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgekit import _reading
 from edgekit._record import digest_of, digest_of_file
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Outline, Reference
@@ -47,10 +47,7 @@ _SETTINGS = (
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises UsageError, naming the file, where there is none."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read '{path}': {error}.", hint="the file may be truncated; copy it again") from error
+    data = _reading.read_json(path, "the file", not_finite=True, hint="the file may be truncated; copy it again")
     if not isinstance(data, dict):
         raise UsageError(f"'{path}' does not hold a JSON object.", hint="copy or download the file again")
     return data
@@ -198,13 +195,9 @@ def check_safetensors(path: Path) -> None:
             raise UsageError(f"'{path}' is not a safetensors file.", hint="it may be truncated; copy it again")
         file.seek(8)
         text = file.read(length)
-    try:
-        header = json.loads(text)
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"the header of '{path}' cannot be read.", hint="the file may be truncated; copy it again"
-        ) from error
+    with _reading.guard(f"the header of '{path}'", hint="the file may be truncated; copy it again"):
+        header = _reading.parse_json(text.decode())
+        end = max((int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"), default=0)
     if size < 8 + length + end:
         raise UsageError(
             f"'{path}' is truncated: it has {size:,} bytes, its header states {8 + length + end:,}.",

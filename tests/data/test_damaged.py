@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.cli import failure
+from edgekit.cli import checkpoint_facts, failure
 from edgekit.data import load
 from edgekit.errors import DeviceError, EdgekitError, UsageError
+from edgekit.frameworks import onnx_facts
 from tests.wording import raises
 
 DEEP = b"[" * 100_000
@@ -71,3 +72,46 @@ def test_limits_and_names_of_the_system_are_no_bugs(tmp_path: Path, monkeypatch:
     with pytest.raises(FileNotFoundError) as vanished:
         Path.cwd()
     assert isinstance(failure.translate(vanished.value), UsageError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        b"\xff\xfe",
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": ["x", "y"]}}',
+        b'{"a": {"dtype": "F32", "shape": ' + str([2] * 300_000).encode() + b', "data_offsets": [0, 0]}}',
+    ],
+)
+def test_a_safetensors_header_of_no_sense_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content)
+    with raises(UsageError, "a.safetensors", hint="again"):
+        checkpoint_facts.read(tmp_path)
+    (tmp_path / "a.safetensors").unlink()
+    (tmp_path / "config.json").write_bytes(DEEP)
+    with raises(UsageError, "config.json", hint="again"):
+        checkpoint_facts.read(tmp_path)
+
+
+def test_mutated_onnx_files_are_read_or_refused(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    value = [onnx.helper.make_tensor_value_info(name, 1, ["b", 4]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+    content = onnx.helper.make_model(graph).SerializeToString()
+    generator = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        changed = bytearray(content)
+        changed[generator.randrange(len(changed))] = generator.randrange(256)
+        (tmp_path / "a.onnx").write_bytes(changed)
+        try:
+            onnx_facts.read(tmp_path / "a.onnx")
+        except UsageError as error:
+            assert "a.onnx" in error.message
+            refused += 1
+    assert refused
+    graph.initializer.append(onnx.TensorProto(name="w", data_type=1, dims=[2] * 300_000))
+    (tmp_path / "a.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with raises(UsageError, "a.onnx", "dims", hint="again"):
+        onnx_facts.read(tmp_path / "a.onnx")
