@@ -137,10 +137,14 @@ def _verdict(report: Report, subject: str) -> tuple[str, str]:
         return "FAILED", f"{subject}: " + ("nothing was shipped" if report.shipped is None else "a budget was missed")
     if report.shipped is None:
         return "NOTHING SHIPPED", subject
-    return (PREPARED if prepared(report) else "SHIPPED"), f"{clean(report.shipped.name)}: {subject}"
+    limit = f" ({ONE_PASS})" if report.task == "text-generation" else ""
+    return (PREPARED if prepared(report) else "SHIPPED"), f"{clean(report.shipped.name)}: {subject}{limit}"
 
 
 PREPARED = "PREPARED, not measured"
+
+ONE_PASS = "one pass without a cache: it cannot generate text"
+"""What a causal model is that was exported as one graph."""
 
 
 def prepared(report: Report) -> bool:

@@ -33,10 +33,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.save(model, tmp_path / f"{name}.onnx")
     rows = [f"{a},{b}" for a in range(4) for b in range(4)]
+    colours = ("red", "green", "blue")
     tables = {
         "plain": [("a,b", ""), *((row, "") for row in rows)],
         "measured": [("a,b,target", ""), *((row, f",{number + 0.5}") for number, row in enumerate(rows))],
-        "three": [("a,b,label", ""), *((row, f",{'red green blue'.split()[n % 3]}") for n, row in enumerate(rows))],
+        "three": [("a,b,label", ""), *((row, f",{colours[n % 3]}") for n, row in enumerate(rows))],
     }
     for name, lines in tables.items():
         (tmp_path / f"{name}.csv").write_text("".join(f"{row}{label}\n" for row, label in lines))

@@ -47,6 +47,13 @@ def test_what_was_never_measured_on_its_device_is_prepared_and_not_shipped(form,
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_the_headline_states_that_one_pass_of_a_causal_model_cannot_generate(form, report):
+    assert "cannot generate" not in plain(FORMS[form](report))
+    assert "cannot generate text" in plain(FORMS[form](replace(report, task="text-generation")))
+    assert "cannot generate text" in figures.verdict(replace(report, task="text-generation"))[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_noisy_machine_is_in_the_headline_and_each_gain_has_its_interval(form, report):
     quiet = replace(report, noisy=False, candidates=tuple(_with_noise(c, noisy=False) for c in report.candidates))
     assert "NOISY machine" not in plain(FORMS[form](quiet))
