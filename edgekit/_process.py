@@ -57,23 +57,3 @@ def die_with(parent: int | None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:  # it ended before the call of prctl
         raise SystemExit(1)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process with this number runs."""
-    if sys.platform == "win32":  # os.kill sends Ctrl-C there
-        import ctypes
-
-        synchronize, timed_out = 0x100000, 0x102
-        kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(synchronize, False, pid)
-        running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == timed_out
-        kernel.CloseHandle(handle)
-        return running
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -14,17 +14,17 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit._files import remove_leftovers
+from edgekit._files import alone, claimed, remove_leftovers, shared
 from edgekit._record import Record, digest_of_file
 from edgekit.errors import BuildError, DeviceError, UsageError
 from edgekit.target import host
 
 _RECORD = "entry.json"
+_IN_USE = "in-use"
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,20 @@ def workdir(step: str) -> Iterator[Path]:
     with disk_faults(root, "the cache"):
         root.mkdir(parents=True, exist_ok=True)
         remove_leftovers(root)
-        work = Path(tempfile.mkdtemp(prefix=f"{step}.{os.getpid()}.", dir=root))
-    try:
+        claim = contextlib.ExitStack()
+        work = claim.enter_context(claimed(root, step))
+        work.mkdir()
+    with claim:
         yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """Keep the entries of the cache while the block runs: `clear` removes none meanwhile, in no process."""
+    with contextlib.ExitStack() as stack:
+        with disk_faults(folder(), "the cache"):
+            stack.enter_context(shared(folder() / _IN_USE))
+        yield
 
 
 @contextlib.contextmanager
@@ -117,7 +126,21 @@ def usage() -> tuple[Entry, ...]:
 
 
 def clear() -> int:
-    """Remove every entry and return the number of bytes freed. Steps that a process is working on stay."""
+    """Remove every entry and return the number of bytes freed. Unfinished steps that a process is working on stay.
+
+    Raises UsageError while an export runs, which reads the entries.
+    """
+    if not folder().is_dir():
+        return 0
+    with alone(folder() / _IN_USE) as idle:
+        if not idle:
+            raise UsageError(
+                f"an export is using the cache '{folder()}'.", hint="run `edgekit cache clear` when it has ended"
+            )
+        return _clear()
+
+
+def _clear() -> int:
     freed = 0
     for entry in _steps():
         shutil.rmtree(folder() / "steps" / entry.key[:2] / entry.key, ignore_errors=True)

@@ -141,6 +141,11 @@ class Part(Record):
         """The inputs that a caller feeds: those that are not states."""
         return tuple(spec for spec in self.inputs if spec.name not in self.reads)
 
+    @property
+    def given(self) -> tuple[TensorSpec, ...]:
+        """The outputs that a caller gets: those that are not states."""
+        return tuple(spec for spec in self.outputs if spec.name not in self.writes)
+
 
 @dataclass(frozen=True)
 class State(Record):

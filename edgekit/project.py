@@ -15,7 +15,7 @@ from typing import Any, Literal
 from edgekit import _toml
 from edgekit._record import Record
 from edgekit._share import share
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, nearest
 
 FILE = "edgekit.toml"
 
@@ -24,6 +24,9 @@ DEFAULT_MAX_DROP = 0.01
 DEFAULT_MIN_AGREEMENT = 0.99
 """Where there are no labels: the share of samples with the original's top-1 answer, or the least cosine to its output.
 """
+
+SAMPLES = ("none", "synthetic")
+"""What may travel in a bundle in place of samples of the data."""
 
 Objective = Literal["latency", "throughput", "size", "memory"]
 """What the candidates that pass the gate are ranked by."""
@@ -96,6 +99,9 @@ class Project(Record):
     tune: bool = True
     """Measure other runtime options of the shipped candidate, and use those that are faster."""
     seed: int = 0
+    samples: int | str | None = None
+    """What travels in the bundle to prove it on a device: so many evaluation samples (4 where it is not set) with the
+    original's outputs, "none", or "synthetic": random inputs."""
 
     revision: str | None = None
     offline: bool = False
@@ -114,6 +120,7 @@ class Project(Record):
         for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds", "repair_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
         _within("search", self.search, 0, None)
+        _storable(self.samples)
         _measurable(self)
         if self.prune is not None and not 0 < self.prune < 1:
             raise UsageError(
@@ -158,13 +165,6 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         data["target"] = overrides["target"]
     project = Project.from_dict(data, where).for_target()
     return Project.from_dict({**project.to_dict(), **overrides}, "the options") if overrides else project
-
-
-def write_template(path: Path) -> None:
-    """Write a commented project file. Raises UsageError where one exists."""
-    if path.exists():
-        raise UsageError(f"'{path}' exists already.", hint="edit it, or remove it first")
-    path.write_text(TEMPLATE)
 
 
 def to_toml(project: Project, comments: Mapping[str, str] | None = None) -> str:
@@ -228,6 +228,17 @@ def _within(name: str, value: float | None, low: float, high: float | None) -> N
         )
 
 
+def _storable(samples: int | str | None) -> None:
+    """Raise UsageError for another number or word than those that say which samples travel in the bundle."""
+    if isinstance(samples, str) and samples not in SAMPLES:
+        raise UsageError(
+            f"samples = '{samples[:60]}' is not possible.{nearest(samples[:60], SAMPLES)}",
+            hint="give a number, as 4, or none or synthetic",
+        )
+    if isinstance(samples, int) and samples < 1:
+        raise UsageError(f"samples = {samples} is not possible: it must be positive.", hint="--samples none")
+
+
 def _measurable(project: Project) -> None:
     """Raise UsageError where a budget or the objective asks for what is not measured."""
     if project.bench:
@@ -249,62 +260,3 @@ def _measurable(project: Project) -> None:
             f"the objective {project.objective} cannot be evaluated: nothing is measured.",
             hint="leave out --no-bench (bench = false), or the objective",
         )
-
-
-TEMPLATE = """\
-# edgekit.toml: the settings of `edgekit export`. Options on the command line override it.
-
-# The model: a Hugging Face folder, hf:org/name, a .onnx file, package.module:factory, or an embedded model.
-model = "./my-checkpoint"
-
-# The task is read from the model where it can be; the error for a wrong name lists the known ones.
-# task = "image-classification"
-
-# Where the model will run: `host` is this machine; `edgekit targets` lists the others.
-target = "host"
-
-# Where the bundle goes.
-# output = "out/my-checkpoint"
-
-# Labelled samples of your own: an image folder, csv, tsv, jsonl, parquet, npz, a `datasets` folder, or
-# package.module:function. They decide what may be shipped. Without `calibration`, some of them calibrate int8, and
-# candidates are evaluated on the others.
-data = "./val"
-# calibration = "./calibration"
-# train = "./train"        # for recipes that train: what pruning loses is recovered on it
-# prune = 0.5              # try the recipes without this share of the multiply-adds too
-# split = "test"
-# text_columns = ["sentence"]
-# label_column = "label"
-# labels = ["cat", "dog"]  # the classes in the order of the model's output, where the model has no names
-# positive_class = "dog"   # of two classes, the one that AUC and F1 are of
-# output_name = "probabilities"
-
-# Budgets. max_drop is absolute: 0.01, "1%" or "1pt" is one point of accuracy. Missing one fails the export.
-max_drop = 0.01
-# min_agreement = 0.99     # without labels: share of samples with the original's top-1 answer
-# max_latency_ms = 5.0     # p50, one inference
-# max_size_mb = 25.0
-# max_memory_mb = 300.0    # at peak, the interpreter and the runtime included
-
-# What the candidates within the budgets are ranked by: latency, throughput (samples per second, in batches), size or
-# memory. objective = "latency"
-
-# Combinations to try beyond the target's candidates; a search that was stopped continues.
-# search = 30
-
-# The most time for repairs, which leave the costliest layers of int8 candidates in float.
-# repair_seconds = 300
-
-# One recipe instead of the target's candidates (`edgekit recipes` lists them).
-# recipe = "int8-static"
-
-# Fix or free sizes of the graph.
-# [shapes]
-# batch = 1
-# sequence = 128
-
-# Settings for one target.
-# [targets.jetson]
-# max_drop = 0.02
-"""

@@ -147,6 +147,7 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) ->
     """Raise UsageError, naming every fault, unless `feeds` holds exactly `specs` with their types and shapes."""
     problems: list[str] = []
     batch: int | None = None
+    later: TensorSpec | None = None  # an input whose dimension of one sample is not its first, as time before batch
     expected = {spec.name: spec for spec in specs}
     for name in feeds:
         if name not in expected:
@@ -167,6 +168,8 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) ->
             continue
         if shape and shape[0] == 1 and isinstance(spec.shape[0], int) and shape[1:] and spec.shape[0] > 1:
             batch = spec.shape[0]
+        if shape[:1] == (1,) and spec.shape[0] != 1 and 1 in spec.shape[1:]:
+            later = spec
         for given, wanted in zip(shape, spec.shape, strict=True):
             if isinstance(wanted, int) and given != wanted:
                 problems.append(f"input '{name}' has shape {list(shape)}, the model takes {spec}")
@@ -180,7 +183,9 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) ->
         hint = "the model takes " + ", ".join(str(spec) for spec in specs)
         if batch is not None:
             hint = (
-                f"the model takes {batch} samples at once and was given one: give arrays of {batch}, or leave the "
-                "batch free with --shape batch=dynamic"
+                f"the model fixes {batch} samples at once and was given one: give arrays of {batch}, in an npz for "
+                f"--data [n, {batch}, ...]; or export the model again with a free batch"
             )
+        elif later is not None:
+            hint += f"; in an npz for --data '{later.name}' has the samples before its {len(later.shape)} dimensions"
         raise UsageError(f"the inputs do not fit the model:{lines}", hint=hint)

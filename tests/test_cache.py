@@ -76,7 +76,7 @@ def test_leftovers_of_a_killed_run_are_collected():
     cache.fetch("ad", "step", die)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
-    assert len(list((cache.folder() / "work").iterdir())) == 1
+    assert len(list((cache.folder() / "work").iterdir())) == 2, "the half and its lock"
     cache.fetch("ad", "step", write("whole"))
     assert not list((cache.folder() / "work").iterdir())
 
@@ -103,6 +103,23 @@ def test_usage_and_clear():
     assert [(entry.step, entry.bytes) for entry in cache.usage()] == [("first", 5), ("second", 7)]
     assert cache.clear() == 12
     assert cache.usage() == ()
+
+
+def test_nothing_is_cleared_under_an_export():
+    cache.fetch("af", "first", write("12345"))
+    code = """
+    from edgekit import cache
+    from edgekit.errors import UsageError
+    try:
+        cache.clear()
+    except UsageError as error:
+        print(error.hint)
+    """
+    with cache.in_use():
+        clearing = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+        assert "edgekit cache clear" in clearing.stdout, clearing
+        assert len(cache.usage()) == 1
+    assert cache.clear() == 5
 
 
 def test_a_full_disk_and_a_read_only_one_are_reported():

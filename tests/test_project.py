@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import project
+from edgekit import project, project_template
 from edgekit.errors import UsageError
 from edgekit.project import Project
 from tests.wording import raises
@@ -85,11 +85,11 @@ def test_the_error_for_a_missing_file_gives_the_next_command(here):
 
 
 def test_the_template_is_a_valid_project(here):
-    project.write_template(Path("edgekit.toml"))
+    project_template.write_template(Path("edgekit.toml"))
     loaded = project.load()
     assert (loaded.model, loaded.data, loaded.max_drop) == ("./my-checkpoint", "./val", 0.01)
     with raises(UsageError, "'edgekit.toml'", "exists"):
-        project.write_template(Path("edgekit.toml"))
+        project_template.write_template(Path("edgekit.toml"))
 
 
 def test_a_project_survives_its_toml(here):

@@ -29,7 +29,7 @@ EXAMPLES = {path.name: path.parent for path in sorted(ROOT.glob("tests/examples/
 LAYERS = (
     {"_files", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
     {"_record", "_requirement", "_share", "_toml", "embedded"},
-    {"data", "layers", "project", "recipe", "spec"},
+    {"data", "layers", "project", "project_template", "recipe", "spec"},
     {"model", "target", "tasks"},
     {"_contract", "cache", "frameworks", "plugin", "runtime"},
     {"registry", "catalog", "result", "runner", "sources", "passes"},

@@ -112,7 +112,17 @@ def test_the_error_for_one_sample_of_a_fixed_batch_gives_the_options() -> None:
     spec = TensorSpec("x", "f32", (4, 3))
     with pytest.raises(UsageError) as caught:
         check_feeds((spec,), {"x": np.zeros((1, 3), "float32")})
-    assert mentions(caught.value.hint, "4 samples", "batch=dynamic")
+    assert mentions(caught.value.hint, "4 samples", "[n, 4, ...]", "export the model again")
+    assert "--shape" not in caught.value.hint  # the size may be fixed in a file, where no option frees it
+
+
+def test_an_axis_of_time_before_the_batch_is_explained():
+    spec = TensorSpec.parse("x:f32[time,1,12]")
+    with raises(UsageError, "[1, 20, 12]", hint=("x:f32[time,1,12]", "before its 3 dimensions")):
+        check_feeds([spec], {"x": np.zeros((1, 20, 12), np.float32)})
+    with raises(UsageError, "[1, 13]") as caught:
+        check_feeds([TensorSpec.parse("x:f32[N,12]")], {"x": np.zeros((1, 13), np.float32)})
+    assert "before" not in caught.value.hint
 
 
 def test_feeds_like_those_that_passed_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:

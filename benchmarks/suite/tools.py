@@ -22,6 +22,7 @@ COMMON = ("torch==2.13.0", "transformers==4.57.6", "numpy==2.4.6")
 
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "olive": ("olive-ai==0.13.0", "onnxruntime==1.32.0", "onnx==1.23.2", "datasets==5.0.1", *COMMON),
+    "sklearn": ("scikit-learn==1.9.1", "skl2onnx==1.20.0", "onnx==1.23.2"),
     "executorch": ("executorch==1.4.1", "torchao==0.18.0", "safetensors==0.8.0", *COMMON),
 }
 """Virtual environments below the work folder, by name, and what pip is asked for; `olive optimize` imports datasets,

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgekit._files import remove_leftovers
+from edgekit._files import claimed, remove_leftovers
 from edgekit.bench import worker_fault
 from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, EdgekitError, UsageError
@@ -47,9 +47,11 @@ class Worker:
         self._buffer = b""
         # Nothing else removes the folder of a process that was killed.
         remove_leftovers(Path(tempfile.gettempdir()), PREFIX)
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}.{os.getpid()}.")
-        self._log = Path(self._folder.name) / "log"
-        self.raw_file = Path(self._folder.name) / "latencies.i64"
+        self._claim = contextlib.ExitStack()
+        self._folder = self._claim.enter_context(claimed(Path(tempfile.gettempdir()), PREFIX))
+        self._folder.mkdir(mode=0o700)
+        self._log = self._folder / "log"
+        self.raw_file = self._folder / "latencies.i64"
         """The latencies of every round in order, native int64 nanoseconds."""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +68,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 # A runtime's temporary files are removed with our folder, also when the process is killed.
-                env=os.environ | {"TMPDIR": self._folder.name},
+                env=os.environ | {"TMPDIR": str(self._folder)},
                 bufsize=0,
             )
 
@@ -134,7 +136,7 @@ class Worker:
         """
         import numpy as np
 
-        file = Path(self._folder.name) / "end_to_end.i64"
+        file = self._folder / "end_to_end.i64"
         self._ask("end_to_end", "measuring from end to end", file=str(file), raw=raw, seconds=seconds)
         return np.fromfile(file, dtype=np.int64).reshape(-1, 3)
 
@@ -160,7 +162,7 @@ class Worker:
         """Run the calls of one sample and return the outputs of each: `Runner.replay`, in the other process."""
         import numpy as np
 
-        outputs = Path(self._folder.name) / "outputs.npz"
+        outputs = self._folder / "outputs.npz"
         calls = self._ask("replay", "running", outputs=str(outputs), **self._write(trace))
         with np.load(outputs, allow_pickle=False) as arrays:
             values = iter(range(len(arrays.files)))
@@ -196,7 +198,7 @@ class Worker:
                 process.kill()
                 process.wait()
             process.stdout.close()
-        self._folder.cleanup()
+        self._claim.close()
 
     def kill(self) -> None:
         """End the process at once, as after Ctrl-C."""
@@ -222,7 +224,7 @@ class Worker:
         """
         import numpy as np
 
-        path = Path(self._folder.name) / "feeds.npz"
+        path = self._folder / "feeds.npz"
         arrays: dict[str, Any] = {}
         trace = trace_of(fed)
         for index, array in enumerate(array for _, feeds in trace for array in feeds.values()):

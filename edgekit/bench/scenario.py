@@ -96,7 +96,8 @@ class Workload(Record):
         if self.batch is not None and self.batch > 1 and not free:
             raise UnsupportedError(
                 f"the bundle '{name}' has a fixed batch, and cannot be measured with --batch {self.batch}.",
-                hint="use --streams in place of --batch, or export it with --shape batch=dynamic",
+                hint="use --streams in place of --batch, or export it again with a free batch (--shape batch=dynamic "
+                "frees one that the target fixes)",
             )
         size = self.batch or (BATCH if free and self.scenario == "offline" else 1)
         if size == 1:

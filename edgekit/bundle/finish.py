@@ -51,7 +51,7 @@ def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
     if not bundle.samples():
         raise ArtifactError(
             f"the bundle '{path}' has no stored samples, so its outputs could not be verified here.",
-            hint="export it again, with --data",
+            hint="export it again with --samples synthetic, or a number",
         )
     name = bundle.manifest.backend
     key = digest_of([STEP, prepared.digest, registry.distribution("backend", name)])

@@ -115,12 +115,12 @@ class Manifest(Record):
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Return what a caller feeds: the inputs of every part that are not states."""
-        return tuple(spec for each in self.parts for spec in each.part.inputs if spec.name not in each.part.reads)
+        return tuple(spec for each in self.parts for spec in each.part.fed)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Return what a caller gets: the outputs of every part that are not states."""
-        return tuple(spec for each in self.parts for spec in each.part.outputs if spec.name not in each.part.writes)
+        return tuple(spec for each in self.parts for spec in each.part.given)
 
     @property
     def requires(self) -> tuple[Mapping[str, Any], ...]:
@@ -154,6 +154,8 @@ def read(path: Path) -> Manifest:
     if not file.is_file():
         problem = "is not a bundle: it has no manifest.json" if path.exists() else "does not exist"
         raise UsageError(f"'{path}' {problem}.", hint="make a bundle with `edgekit export MODEL --output DIR`")
+    if not _reading.inside(path, MANIFEST):
+        raise ArtifactError(f"the manifest '{file}' is a link out of the bundle.", hint=AGAIN)
     data = _reading.read_json(file, "the manifest", fault=ArtifactError, hint=AGAIN)
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:

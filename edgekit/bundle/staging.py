@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgekit import cache, registry
-from edgekit._files import remove_leftovers, temporary_path
-from edgekit._process import alive
+from edgekit._files import claimed, hidden, remove_leftovers
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
 from edgekit.bundle import manifest as manifests
 from edgekit.bundle.manifest import MANIFEST, PAYLOAD, BundledPart, File, Manifest
 from edgekit.errors import DeviceError, UsageError
 from edgekit.plugin import Built, Evidence, Part
+
+_NEW, _OLD = ".new", ".old"
+"""The suffixes, of a claimed name, of the folder that is being written and of the one that it displaces."""
 
 
 def check(path: Path, *, force: bool) -> None:
@@ -51,15 +53,11 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     with cache.disk_faults(path, "the bundle"):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path)
-        stage = temporary_path(path)
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        stage.mkdir()
-        try:
+        with claimed(path.absolute().parent, hidden(path)) as base:
+            stage = base.with_name(base.name + _NEW)
+            stage.mkdir()
             yield stage
-            _take_place(stage, path, old if force else None)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            _take_place(stage, path, base.with_name(base.name + _OLD) if force else None)
 
 
 def fill(stage: Path, compiled: Sequence[tuple[Part, Built, Path]], backend: str) -> dict[str, Any]:
@@ -136,9 +134,8 @@ def _try_write(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is not a folder")
     if not os.access(parent, os.W_OK):
         raise PermissionError(errno.EACCES, f"'{parent}' is not writable")
-    trial = temporary_path(parent / path.name)
-    trial.mkdir()
-    trial.rmdir()
+    with claimed(parent, hidden(path)) as trial:
+        trial.mkdir()
 
 
 def _take_place(stage: Path, path: Path, old: Path | None) -> None:
@@ -165,8 +162,10 @@ def _take_place(stage: Path, path: Path, old: Path | None) -> None:
 
 def _clear_leftovers(path: Path) -> None:
     """Remove the files that a killed run left beside the output; first move a displaced older bundle back."""
-    for old in path.absolute().parent.glob(f".{path.name}.*.old"):
-        pid = old.name.rsplit(".", 2)[1]
-        if not path.exists() and pid.isdigit() and not alive(int(pid)):
+
+    def move_back(base: Path) -> None:
+        old = base.with_name(base.name + _OLD)
+        if not path.exists() and old.exists():
             old.rename(path)
-    remove_leftovers(path.absolute().parent, f".{path.name}.")
+
+    remove_leftovers(path.absolute().parent, hidden(path), move_back)

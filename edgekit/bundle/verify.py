@@ -132,7 +132,10 @@ def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
     """Return what to run, from the stored samples, and the number of samples in it."""
     traces = bundle.traces()
     if not traces:
-        raise ArtifactError(f"the bundle '{bundle.path}' has no stored samples to run.", hint="export it again")
+        raise ArtifactError(
+            f"the bundle '{bundle.path}' has no stored samples to run.",
+            hint="export it again with --samples synthetic, or a number",
+        )
     if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
         stored = [call.feeds for trace in traces for call in trace]
         return workload.feeds(stored, bundle.program.inputs, str(bundle.path))

@@ -79,6 +79,11 @@ EXAMPLES = (
     "-o", "--output", cls=Option, metavar="DIR", group="Output", unset="decided by the model and target",
     help="The folder of the bundle.",
 )  # fmt: skip
+@click.option(
+    "--samples", cls=Option, metavar="N|none|synthetic", group="Output", unset="4", callback=options.number_or_word,
+    help="The evaluation samples that travel in the bundle, by which a device proves it: the first N, random inputs, "
+    "or none. Choose synthetic or none for data on people.",
+)  # fmt: skip
 @click.option("--force", cls=Option, is_flag=True, group="Output", unset="off", help="Replace the bundle at --output.")
 @click.option(
     "--dry-run", cls=Option, is_flag=True, group="Output", unset="off",

@@ -104,6 +104,11 @@ def _of_system(error: OSError) -> EdgekitError | None:
             hint="free some space (`edgekit cache clear` empties edgekit's cache), or give another --output or "
             "--cache-dir",
         )
+    if "No usable temporary directory" in str(error):  # Python tried to write a file in each of them
+        return DeviceError(
+            "no folder for temporary files can be written: the disk may be full.",
+            hint="free some space in /tmp, or name a folder on another disk: TMPDIR=/path",
+        )
     if error.errno == errno.ENOMEM:
         return translate(MemoryError())
     if error.errno == errno.EROFS:

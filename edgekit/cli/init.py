@@ -24,13 +24,13 @@ from edgekit.cli.group import verb
 @click.argument("file", metavar="[FILE]", default="edgekit.toml", type=click.Path(dir_okay=False, path_type=Path))
 @options.json_option
 def init(file: Path, as_json: bool) -> None:
-    from edgekit import project
+    from edgekit import project_template
     from edgekit.cli import output
     from edgekit.errors import UsageError
 
     if not file.absolute().parent.is_dir():
         raise UsageError(f"the folder '{file.parent}' does not exist.", hint=f"create it: mkdir -p {file.parent}")
-    project.write_template(file)
+    project_template.write_template(file)
     if as_json:
         output.emit_json({"written": str(file)})
     else:

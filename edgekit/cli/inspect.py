@@ -113,8 +113,8 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "backend": f"{m.backend}, recipe {m.recipe}",
         "target": f"{m.target.name}: {m.target.summary}",
         "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
-        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.inputs))),
-        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.outputs))),
+        "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.fed))),
+        "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.given)) or "none"),
         "states": ", ".join(f"{state.spec} starts {state.start}" for state in m.states),
         "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
         "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),
@@ -122,6 +122,7 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "here": "; ".join(problems) or "this machine meets what it requires",
         "files": "intact" if sound else "CHANGED: the integrity check failed",
         "note": "; ".join(integrity.notes(bundle.path, m)),
+        "samples": _stored_samples(bundle),
         "evidence": figures.EVIDENCE[m.evidence],
         "trusted": ", ".join(m.trusted),
         "versions": ", ".join(f"{name} {version}" for name, version in m.versions.items()),
@@ -137,6 +138,21 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
     lines += ["", "files"]
     lines += [f"  {file.bytes:>12,}  {file.sha256[:12]}  {figures.clean(file.path)}" for file in m.files]
     return "\n".join(lines)
+
+
+def _stored_samples(bundle: Bundle) -> str:
+    """Return whose samples the bundle holds, in words."""
+    from edgekit.errors import EdgekitError
+
+    count = bundle.manifest.stored
+    if count == 0:
+        return "none: `edgekit verify --data` checks it"
+    try:
+        source = bundle.report().data.stored
+    except EdgekitError:
+        source = None
+    whose = {None: "of the evaluation data", "synthetic": "random inputs"}.get(source, f"of '{source}'")
+    return f"{len(bundle.manifest.stored_inputs) if count is None else count} {whose}, with the original's outputs"
 
 
 def _of_parts(manifest: Manifest, show: Callable[[BundledPart], str]) -> str:

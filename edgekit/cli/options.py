@@ -37,6 +37,11 @@ def _option(*names: str, group: str, unset: str | None = None, **kwargs: Any) ->
     return click.option(*names, cls=Option, group=group, unset=unset, **kwargs)
 
 
+def number_or_word(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Return the value of an option that takes a number or a word."""
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
 def model_options(function: F) -> F:
     """Add the options that name the model and allow or forbid what happens when it is loaded."""
     return _stack(

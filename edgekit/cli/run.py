@@ -5,6 +5,7 @@ It imports only what a device has: edgekit, one plugin, numpy, and Pillow or tok
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from edgekit.cli.group import verb
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgekit.errors import EdgekitError
+    from edgekit.runner import Runner
 
 
 WARMUPS = 2
@@ -52,7 +56,7 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
         from edgekit.bundle.bundle import open as open_bundle
         from edgekit.spec import MODEL
         from edgekit.tasks import drive, user_input
-        from edgekit.tasks.task import Inference
+        from edgekit.tasks.task import Generating, Inference
 
         opened = open_bundle(bundle)
         task = user_input.by_position(opened.task(), opened.path / "assets", opened.program.inputs)
@@ -62,12 +66,16 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
                 opened.payload  # noqa: B018  # raises for a bundle of several parts
                 feeds = _arrays(Path(inputs[0]))
                 inferences = [Inference(MODEL, feeds, runner.run(MODEL, feeds))]
-            else:
+            elif not isinstance(task, Generating):
                 inferences = drive(task, sample, runner.start())
-            model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
-            precision = runner.precision.main
-    answer = task.answer([inference.outputs for inference in inferences], sample)
-    notes = user_input.notes(task, sample)
+            if sample is not None and isinstance(task, Generating):
+                generate = functools.partial(task.generated, sample, runner)
+                answer, model_ms = generate(), _time_ms(generate)
+            else:
+                answer = task.answer([inference.outputs for inference in inferences], sample)
+                model_ms = _time_ms(runner.bind([inference.call for inference in inferences]))
+            precision, fault = _precision(runner)
+            notes = user_input.notes(task, sample)
     if as_json:
         output.emit_json({"answer": answer, "model_ms": model_ms, "precision": precision, "notes": list(notes)})
         return
@@ -76,7 +84,20 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     output.emit("\n".join(_lines(answer)))
     for note in notes:
         output.emit(f"note: {note}")
-    output.emit(f"\nmodel only: {figures.ms(model_ms)} in {precision}")
+    timed = "generating" if isinstance(task, Generating) else "model only"
+    output.emit(f"\n{timed}: {figures.ms(model_ms)}" + (f" in {precision}" if precision else ""))
+    if fault is not None:
+        output.message(f"warning: the precision is unknown: {fault.message}")
+
+
+def _precision(runner: Runner) -> tuple[str | None, EdgekitError | None]:
+    """Return the precision that ran, or why this machine cannot tell: the answer is right without it."""
+    from edgekit.errors import DeviceError
+
+    try:
+        return runner.precision.main, None
+    except DeviceError as error:
+        return None, error
 
 
 def _is_arrays(inputs: Sequence[str]) -> bool:
@@ -106,7 +127,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"cannot read the arrays of '{path}': {reason}.", hint="write it with numpy.savez") from error
 
 
-def _time_ms(call: Callable[[], None]) -> float:
+def _time_ms(call: Callable[[], Any]) -> float:
     """Return the median time of a few runs of a bound call, after a few to warm up."""
     for _ in range(WARMUPS):
         call()

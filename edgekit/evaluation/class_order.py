@@ -48,9 +48,7 @@ def ordered(evaluation: Evaluation, reference: ReferenceOutputs, model: Model) -
         return replace(evaluation, notes=(*evaluation.notes, note)) if scores[best] else evaluation
     names = tuple(sorted(orders[best], key=lambda text: orders[best][text]))
     config = replace(task.config, labels=names, numbers="names")
-    named = tasks.load(config, model.assets, model.part.inputs)
-    training = evaluation.training and replace(evaluation.training, task=named)
-    return replace(evaluation, task=named, training=training, notes=(*evaluation.notes, note))
+    return evaluation.with_task(tasks.load(config, model.assets, model.part.inputs), note)
 
 
 def _orders(texts: Sequence[str], count: int, *, from_text: bool) -> dict[str, dict[str, int]]:

@@ -6,7 +6,7 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
@@ -47,6 +47,11 @@ class Evaluation:
     def shipped(self) -> TaskConfig:
         """The record of the task that the bundle answers with."""
         return self.record or self.task.config
+
+    def with_task(self, task: Task, note: str) -> Evaluation:
+        """Return the evaluation with another record of the same task, which the original's answers showed."""
+        training = self.training and replace(self.training, task=task)
+        return replace(self, task=task, training=training, notes=(*self.notes, note))
 
     @property
     def feeds(self) -> Feeds | None:
@@ -161,8 +166,10 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
     feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
-    task = tasks.load(TaskConfig("tensor"), model.assets, model.inputs)
     config, notes = task_record(project, model)
+    # A model of several parts can only be driven by its own task, which takes ids as well as texts.
+    driven = TaskConfig("tensor") if len(model.parts) == 1 else config
+    task = tasks.load(driven, model.assets, model.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
         "which does not measure accuracy; give labelled samples with --data"

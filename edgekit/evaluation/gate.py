@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit.data import Samples
+from edgekit.data import Sample, Samples
 from edgekit.errors import BuildError, UsageError
 from edgekit.evaluation import scores
 from edgekit.evaluation.deviation import Deviation
@@ -24,7 +24,7 @@ from edgekit.result.quality import OutputDeviation
 from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
 from edgekit.tasks.own_metric import is_function
-from edgekit.tasks.task import Prediction, Task
+from edgekit.tasks.task import Prediction, Task, drive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def evaluate(
     deviation, moved = Deviation(), Scores()
     sizes = FIXED if part is None else reference.free_sizes(part)
     raw_labels = samples.labels or [None] * len(samples)
-    predictions, truths, labels = [], [], []
+    predictions, truths, labels, answers = [], [], [], []
     with progress.step(title, len(samples)) as tick:
         for index in range(len(samples)):
             trace = reference[index]
@@ -76,11 +76,13 @@ def evaluate(
             truths.append(task.predict(expected))
             moved.add(truths[-1], predictions[-1], expected, outputs)
             labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
+            # What follows other choices than the original's is another text: the metric needs the candidate's own.
+            own = labels[-1] is not None and predictions[-1].choices != truths[-1].choices
+            answers.append(_free(runner, task, samples[index]) if own else predictions[-1])
             tick()
-    quality = _quality(task, deviation, predictions, truths, labels, reference.framework)
-    return replace(
-        quality, scores=moved.shifts() if deviation.finite else (), unjudged=_without_answers(task, quality.outputs)
-    )
+    quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
+    shifts, unjudged = moved.shifts() if deviation.finite else (), _without_answers(task, quality.outputs)
+    return replace(quality, scores=shifts, unjudged=unjudged)
 
 
 def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
@@ -88,6 +90,11 @@ def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str,
     names = list(dict.fromkeys(part.output for part in parts))
     judges_one = (task.compares_top or task.metric is not None) and not is_function(task.config.metric)
     return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
+
+
+def _free(runner: Runner, task: Task, sample: Sample) -> Prediction:
+    """Return the prediction of calls that follow the candidate's own choices."""
+    return task.predict([inference.outputs for inference in drive(task, sample, runner.start())])
 
 
 def add_inference(
@@ -104,7 +111,7 @@ def add_inference(
     except UsageError as error:
         raise BuildError(
             f"the exported graph differs from the original: {error.message}",
-            hint="rewrite the operation that computes it, or give the model as an ONNX file",
+            hint="try another --backend; where all differ, rewrite the operation that computes that output",
         ) from error
 
 
@@ -218,11 +225,13 @@ def _quality(
     predictions: Sequence[Prediction],
     truths: Sequence[Prediction],
     labels: Sequence[Any],
+    answers: Sequence[Prediction],
     framework: str,
 ) -> Quality:
     agreement = None
     if task.compares_top and predictions:
-        agreement = sum(_same(a.value, b.value) for a, b in zip(predictions, truths, strict=True)) / len(predictions)
+        same = [alike for a, b in zip(predictions, truths, strict=True) for alike in _alike(a, b)]
+        agreement = sum(same) / len(same)
     known = [index for index, label in enumerate(labels) if label is not None]
     metric, score, original_score = None, None, None
     if known and task.metric is not None:
@@ -230,7 +239,7 @@ def _quality(
         known_labels = [labels[index] for index in known]
         original_score = task.score([truths[index] for index in known], known_labels)
         if deviation.finite:  # the score of outputs that are not finite means nothing
-            score = task.score([predictions[index] for index in known], known_labels)
+            score = task.score([answers[index] for index in known], known_labels)
     return Quality(
         samples=len(predictions),
         labelled=len(known),
@@ -248,6 +257,13 @@ def _quality(
         notes=doubts(metric, original_score, [labels[index] for index in known]),
         reference=framework,
     )
+
+
+def _alike(a: Prediction, b: Prediction) -> list[bool]:
+    """Return whether two predictions of a sample agree, in each choice where it needs several."""
+    if a.choices is None or b.choices is None:
+        return [_same(a.value, b.value)]
+    return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]
 
 
 def _same(a: Any, b: Any) -> bool:

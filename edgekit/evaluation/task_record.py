@@ -14,7 +14,7 @@ from edgekit.errors import UsageError
 from edgekit.model import Model
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
 from edgekit.tasks.metrics import METRICS, NUMBER_METRICS
 from edgekit.tasks.outputs import check_output, scores_of, width
@@ -49,10 +49,22 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
             f"no task is named: the labels are classes of the output '{config.output or _scores(config, model).name}', "
             f"so the model was judged as {config.task} (--task tensor compares outputs alone)"
         )
+    if config.generation is not None:
+        notes += _generation_notes(config.generation)
     if config.task in tasks.CLASSIFICATION:
         config, more = _classifier(project, config, model, samples)
         notes += more
     return config, tuple(notes)
+
+
+def _generation_notes(generation: Generation) -> list[str]:
+    """Return which of the model's settings are not followed, and what the metric is of where it has beams."""
+    notes = []
+    if names := generation.not_followed:
+        notes.append(f"generation_config.json sets {', '.join(names)}, which edgekit does not follow")
+    if generation.beams > 1:
+        notes.append(f"candidates were judged on greedy text; the bundle generates with {generation.beams} beams")
+    return notes
 
 
 def _wants_a_task(project: Project, samples: Samples) -> bool:

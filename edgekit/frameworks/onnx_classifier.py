@@ -16,8 +16,11 @@ CLASSIFIERS = ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier")
 
 _FLOATS = (1, 10, 11, 16)
 _TEXT = 8
-_PASSES_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")
+_PASSES_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout", "Clip")
 """Operators that change the form of values, not the values."""
+
+_CHOOSES = ("Slice", "Gather", "GatherElements", "Split", "Transpose", "ArrayFeatureExtractor")
+"""Operators that choose some of the values, or move them."""
 
 _DEEPEST = 32
 """How many operators back from an output are read."""
@@ -85,7 +88,7 @@ def class_names(proto: Any) -> tuple[str, ...]:
 
 def _class_names(node: Any) -> tuple[str, ...]:
     for attribute in node.attribute:
-        if attribute.name in ("classlabels_strings",) and attribute.strings:
+        if attribute.name == "classlabels_strings" and attribute.strings:
             return tuple(name.decode("utf-8", "replace") for name in attribute.strings)
         if attribute.name in ("classlabels_int64s", "classlabels_ints") and attribute.ints:
             return tuple(map(str, attribute.ints))
@@ -120,7 +123,9 @@ def _is_probability(name: str, producers: dict[str, Any], constants: dict[str, A
     node = _source(name, producers)
     if node is None or depth > _DEEPEST:
         return False
-    again = [name for name in node.input if name not in constants]
+    if node.op_type in _CHOOSES:
+        return node.input[0] not in constants and _is_probability(node.input[0], producers, constants, depth + 1)
+    again = [name for name in node.input if name and name not in constants]
     if node.domain == ML:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type in CLASSIFIERS:
@@ -129,11 +134,17 @@ def _is_probability(name: str, producers: dict[str, Any], constants: dict[str, A
         if node.op_type == "Normalizer":  # to shares of the sum: L1 of what is not negative
             return "norm" in attributes and attributes["norm"].s == b"L1"
         return False
-    if node.op_type in ("Sigmoid", "Softmax"):
+    if node.op_type in ("Sigmoid", "Softmax", "HardSigmoid"):
         return True
+    if node.op_type == "Exp":
+        before = _source(node.input[0], producers)
+        return before is not None and before.op_type == "LogSoftmax"
     if node.op_type == "Sub" and len(again) == 1 and node.input[0] in constants:  # 1 - p
         return _is_one(constants[node.input[0]]) and _is_probability(again[0], producers, constants, depth + 1)
-    if node.op_type == "Concat" and again:
+    if node.op_type == "Mul" and len(again) == 1:  # by one, as LightGBM's converter writes it
+        factor = next(name for name in node.input if name in constants)
+        return _is_one(constants[factor]) and _is_probability(again[0], producers, constants, depth + 1)
+    if node.op_type in ("Concat", "Mean", "Max", "Min", "ReduceMean") and again:  # an ensemble's mean, too
         return all(_is_probability(name, producers, constants, depth + 1) for name in again)
     return False
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import UsageError
-from edgekit.frameworks import onnx_shapes
+from edgekit.frameworks import onnx_external, onnx_shapes
 from edgekit.frameworks.onnx_graph import external_files, graphs
 from edgekit.model import ASSETS, Model, Part
 from edgekit.spec import TensorSpec
@@ -54,7 +54,7 @@ BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12:
 def load(path: Path, *, weights: bool = True) -> Any:
     """Return an ONNX file as an onnx.ModelProto; without `weights`, external data is not loaded.
 
-    Raises UsageError for a file that is not ONNX, or whose external data is missing (which is named).
+    Raises UsageError for a file that is not ONNX, or whose external data cannot be read (which is named).
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -73,20 +73,9 @@ def load(path: Path, *, weights: bool = True) -> Any:
             f"'{path}' is not an ONNX model: it has no graph.",
             hint="it may be empty, truncated or another kind of file; download or export it again",
         )
-    if weights and external_files(proto):
-        missing = [name for name in external_files(proto) if not (path.parent / name).is_file()]
-        if missing:
-            raise UsageError(
-                f"'{path}' has weights in '{missing[0]}', which is not in its folder.",
-                hint=f"copy '{missing[0]}' into '{path.parent}', or save the model again as one file",
-            )
-        try:
-            onnx.load_external_data_for_model(proto, str(path.parent))
-        except Exception as error:  # onnx raises ValidationError, ValueError or OSError here, by version
-            raise UsageError(
-                f"the external data of '{path}' cannot be read: {error}.",
-                hint="the data file may be truncated; copy it again",
-            ) from error
+    if weights:
+        in_functions = (node for function in proto.functions for node in function.node)
+        onnx_external.read_into([*tensors(proto.graph), *_attribute_tensors(in_functions)], path)
     return proto
 
 
@@ -166,11 +155,15 @@ def tensors(graph: Any) -> Iterator[Any]:
     """Yield every constant tensor: initializers and tensor attributes, nested graphs included."""
     for inner in graphs(graph):
         yield from inner.initializer
-        for node in inner.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+        yield from _attribute_tensors(inner.node)
+
+
+def _attribute_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
 
 
 def precision_of(proto: Any) -> str:
@@ -224,8 +217,8 @@ def _broken(array: Any) -> bool:
     return bool(np.isnan(array).any() or (np.isinf(array).any() and array.size > 1))
 
 
-def check(path: Path) -> None:
-    """Run onnx's checker on a file. Raises UsageError with the first line of its message."""
+def check(path: Path, given: Path) -> None:
+    """Run onnx's checker on a file, made of the `given` one. Raises UsageError with the first line of its message."""
     import onnx
 
     try:
@@ -233,7 +226,7 @@ def check(path: Path) -> None:
     except onnx.checker.ValidationError as error:
         lines = [line.strip().removesuffix(" of node:") for line in str(error).splitlines() if line.strip()]
         raise UsageError(
-            f"'{path}' is not a valid ONNX model: {lines[0] if lines else error}",
+            f"'{given}' is not a valid ONNX model: {lines[0] if lines else error}",
             hint="export it again; a copy may be truncated",
         ) from error
 

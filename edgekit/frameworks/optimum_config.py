@@ -67,10 +67,12 @@ def infer_task(class_name: str, model_type: str) -> str | None:
     if kind is None:
         return None
     try:
-        return str(TasksManager.infer_task_from_model(kind))
+        task = str(TasksManager.infer_task_from_model(kind))
     except (ValueError, KeyError):
         # optimum misses types with several classes (DeiT), and base classes outside its mapping (`XModel`).
         return next((task for end, task in _SUFFIXES.items() if class_name.endswith(end)), None)
+    # The class is listed for both tasks where a model was trained to fill in text, as BART.
+    return "text2text-generation" if task == "fill-mask" and class_name.endswith("ForConditionalGeneration") else task
 
 
 def is_encoder(class_name: str) -> bool:

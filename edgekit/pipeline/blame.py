@@ -1,4 +1,6 @@
-"""What a backend raises, whatever it is, costs the candidate that it happens to, and not the export."""
+"""What a backend raises, whatever it is, costs the candidate that it happens to, and not the export; a pass that breaks
+is named with the package that brings it.
+"""
 
 from __future__ import annotations
 
@@ -128,3 +130,22 @@ def none_left(target: str, reasons: Sequence[str], faults: Sequence[EdgekitError
         error = UnsupportedError(f"nothing can be built for '{target}'.", problems=reasons, hint=hint)
     error.__cause__ = faults[0] if faults else None
     return error
+
+
+@contextlib.contextmanager
+def blamed_pass(name: str) -> Iterator[None]:
+    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
+    trace.
+    """
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except Exception as error:
+        owner = registry.distribution("pass", name)
+        if owner.split()[0] == "edgekit":
+            raise
+        raise BuildError(
+            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
+            hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
+        ) from error

@@ -11,7 +11,7 @@ import functools
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from typing import Any
 from edgekit import _requirement, cache, registry
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data import Feeds
-from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError, nearest
+from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.evaluation.dataset import example_feeds
 from edgekit.model import Model, Original, Part, Reference
 from edgekit.pipeline import blame, recipe_passes
 from edgekit.pipeline.plan import Plan, PlannedCandidate
+from edgekit.pipeline.sizes import known_sizes
 from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.pipeline.stopwatch import Stopwatch
 from edgekit.plugin import Built, Pass, Payload, Source
@@ -150,22 +151,12 @@ class Builder(contextlib.ExitStack):
     def exported(self) -> Model:
         """Return the model's graph in full precision, its free sizes fixed as planned."""
         if self.source_key is None:
-            return self._known_sizes(self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
+            return known_sizes(self.plan, self.export(self.loaded(), self.enter_context(cache.workdir("export"))))
         key = {**self.source_key, "config": self.export_config}
         kind = registry.pass_type("export")
-        return self._known_sizes(self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work)))
-
-    def _known_sizes(self, model: Model) -> Model:
-        """Raise UsageError for a size that the user names and neither the graph nor the target has."""
-        sizes = model.input_hints.free_sizes
-        known = {*(sizes or ()), *self.plan.target.shapes}
-        for name in self.plan.project.shapes:
-            if sizes is not None and name not in known:
-                raise UsageError(
-                    f"the model has no free size '{name}'.{nearest(name, known)}",
-                    hint=f"its free sizes: {', '.join(sizes) or 'none, every size is fixed'}",
-                )
-        return model
+        return known_sizes(
+            self.plan, self.cached_model("export", key, kind, lambda work: self.export(self.loaded(), work))
+        )
 
     def export(self, model: Model, work: Path) -> Model:
         """Export a loaded model, or what passes made of it, into `work`."""
@@ -192,7 +183,7 @@ class Builder(contextlib.ExitStack):
 
             def apply(work: Path, instance: Any = instance, start: Model = start, given: Feeds | None = given) -> Model:
                 title = f"{instance.name} ({candidate.recipe.name})"
-                with self.progress.step(title) as tick, blamed(instance.name):
+                with self.progress.step(title) as tick, blame.blamed_pass(instance.name):
                     shown = None if given is None else given.with_progress(lambda word: tick(0, word))
                     return instance.apply(start, shown, work)  # type: ignore[no-any-return]
 
@@ -277,25 +268,6 @@ class Builder(contextlib.ExitStack):
             make(work / "model").save()
 
         return Model.load(self.cached_step(step, key, kind, fill) / "model")
-
-
-@contextlib.contextmanager
-def blamed(name: str) -> Iterator[None]:
-    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
-    trace.
-    """
-    try:
-        yield
-    except EdgekitError:
-        raise
-    except Exception as error:
-        owner = registry.distribution("pass", name)
-        if owner.split()[0] == "edgekit":
-            raise
-        raise BuildError(
-            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
-            hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
-        ) from error
 
 
 def made_by(kind: type) -> Mapping[str, Any]:

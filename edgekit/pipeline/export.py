@@ -11,6 +11,7 @@ from typing import Any
 
 from edgekit import cache
 from edgekit._record import digest_of
+from edgekit.evaluation.activation import with_observed_activation
 from edgekit.evaluation.class_order import ordered
 from edgekit.evaluation.dataset import Evaluation, prepare
 from edgekit.evaluation.reference_outputs import VERSION, ReferenceOutputs, record
@@ -37,7 +38,8 @@ class Export:
         model = builder.exported()
         evaluation = prepare(plan.project, model)
         reference = _reference(builder, model, evaluation)
-        return cls(plan, builder, model, ordered(evaluation, reference, model), reference)
+        evaluation = ordered(with_observed_activation(evaluation, reference, model), reference, model)
+        return cls(plan, builder, model, evaluation, reference)
 
     @property
     def progress(self) -> Progress:

@@ -16,7 +16,16 @@ from edgekit import bench, cache
 from edgekit.bundle import staging
 from edgekit.bundle.bundle import Bundle
 from edgekit.evaluation import data_check
-from edgekit.pipeline import bench_inputs, candidates, mixed_precision, search, selection, tuning, write_bundle
+from edgekit.pipeline import (
+    bench_inputs,
+    bundle_samples,
+    candidates,
+    mixed_precision,
+    search,
+    selection,
+    tuning,
+    write_bundle,
+)
 from edgekit.pipeline.builder import Builder
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
@@ -45,13 +54,14 @@ def run(project: Project, *, force: bool = False, progress: Progress | None = No
     staging.check(output, force=force)
     planned = plan(project, live=module is not None)
     data_check.check_metric_code(project)
-    with cache.disk_faults(output, "the export"), Builder(planned, progress, module) as builder:
+    with cache.disk_faults(output, "the export"), cache.in_use(), Builder(planned, progress, module) as builder:
         bundle = ship(Export.start(planned, builder), output, force=force)
     return Result(bundle.report(), bundle)
 
 
 def ship(export: Export, output: Path, *, force: bool = False) -> Bundle:
     """Build, judge and measure every candidate, and write the bundle of the best. Raises what `run` raises."""
+    bundle_samples.check(export)
     built, lost = candidates.build_all(export)
     built = mixed_precision.add_mixes(export, built)
     built = search.add_trials(export, built)

@@ -9,7 +9,6 @@ from edgekit.errors import UsageError, nearest
 from edgekit.model import Reference
 from edgekit.plugin import Source
 from edgekit.project import Project
-from edgekit.sources import other_formats
 from edgekit.spec import TensorSpec
 
 LIVE = "live"
@@ -40,6 +39,8 @@ def source_for(ref: Reference) -> Source:
         if source.claims(ref.ref):
             source.check(ref)
             return source
+    from edgekit.sources import other_formats
+
     if error := other_formats.explained(ref.ref):
         raise error
     if Path(ref.ref).is_file():

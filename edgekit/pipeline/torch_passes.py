@@ -15,7 +15,8 @@ from edgekit import cache, registry
 from edgekit._record import digest_of
 from edgekit.model import Model
 from edgekit.pipeline import recipe_passes
-from edgekit.pipeline.builder import Builder, blamed, made_by
+from edgekit.pipeline.blame import blamed_pass
+from edgekit.pipeline.builder import Builder, made_by
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import Pass, Training
@@ -67,13 +68,13 @@ def _applied(export: Export, module: Model, instance: Any, key: Mapping[str, Any
         work = stack.enter_context(cache.workdir(instance.name))
         if not recipe_passes.trains(instance):
             stack.enter_context(export.progress.step(f"{instance.name} ({planned.recipe.name})"))
-            stack.enter_context(blamed(instance.name))
+            stack.enter_context(blamed_pass(instance.name))
             return instance.apply(module, samples, work)  # type: ignore[no-any-return]
         assert evaluation.training is not None, "a plan without training data leaves out what trains"
         folder = stack.enter_context(cache.partial(digest_of(dict(key)), instance.name))
         seed = export.plan.project.seed
         training = Training(evaluation.training, builder.loaded(), folder, export.progress, seed)
-        stack.enter_context(blamed(instance.name))
+        stack.enter_context(blamed_pass(instance.name))
         return instance.apply(module, samples, work, training)  # type: ignore[no-any-return]
 
 

@@ -15,8 +15,7 @@ from edgekit.bundle import staging
 from edgekit.bundle.bundle import REPORT, SAMPLES, Bundle, Manifest, open
 from edgekit.errors import AccuracyFailure, BuildError, PerformanceFailure
 from edgekit.evaluation.gate import A_METRIC, SIZES, miss
-from edgekit.evaluation.reference_outputs import ReferenceOutputs
-from edgekit.pipeline import budget, pareto
+from edgekit.pipeline import budget, bundle_samples, pareto
 from edgekit.pipeline.candidates import BuiltCandidate
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.feasibility import absence
@@ -24,11 +23,6 @@ from edgekit.pipeline.plan import Plan
 from edgekit.plugin import Evidence
 from edgekit.recipe import toml_file
 from edgekit.result.report import Candidate, Report
-from edgekit.spec import MODEL
-
-STORED_SAMPLES = 4
-STORED_BYTES = 4_000_000
-"""Samples travel with the bundle so that the device can prove itself; more than this would outweigh small models."""
 
 
 def report(export: Export, candidates: tuple[Candidate, ...]) -> Report:
@@ -140,13 +134,15 @@ def write(
     compiled, parts = winner.compiled, [(each.part, each.built, each.folder) for each in winner.compiled.parts]
     if report.evidence == "measured_on_device":
         parts = [(part, replace(built, evidence=report.evidence), folder) for part, built, folder in parts]
+    stored = bundle_samples.chosen(export, winner)
+    report = _with_stored(report, stored)
     with staging.folder(output, force=force) as stage:
         filled = staging.fill(stage, parts, winner.planned.backend)
         if model.assets.is_dir():
             shutil.copytree(model.assets, stage / "assets")
         # What was evaluated is what the device does: the model's own record with what the project and the data added.
         evaluation.shipped.save(stage / "assets")
-        _write_samples(stage / SAMPLES, export.reference)
+        stored.write(stage / SAMPLES)
         _write_latencies(stage, built)
         manifest = Manifest(
             name=output.name,
@@ -160,7 +156,7 @@ def write(
             states=compiled.model.states,
             lineage=winner.compiled.model.steps,
             trusted=model.info.trusted,
-            deviation=winner.quality.rel_l2 if winner.quality.pooled is None else winner.quality.pooled,
+            deviation=stored.deviation,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **filled,
         )
@@ -176,6 +172,18 @@ def write(
     for stale in (failed, failed.with_suffix(".md")):  # of an export to this place that failed before
         stale.unlink(missing_ok=True)
     return open(output, check=False)
+
+
+def _with_stored(report: Report, stored: bundle_samples.BundleSamples) -> Report:
+    """Return the report with whose samples travel, and what they are compared with on a device."""
+    return replace(
+        report,
+        data=replace(report.data, stored=stored.source, stored_samples=stored.count),
+        notes=(*report.notes, stored.note),
+        candidates=tuple(
+            replace(each, quality=stored.quality) if each.status == "shipped" else each for each in report.candidates
+        ),
+    )
 
 
 def _packages(plan: Plan) -> set[str]:
@@ -223,23 +231,6 @@ def _candidate_notes(candidates: Sequence[Candidate]) -> list[str]:
             notes += [note for note in candidate.quality.notes if note not in notes]
         notes += [f"{candidate.name}: {note}" for note in candidate.notes]
     return notes
-
-
-def _write_samples(folder: Path, reference: ReferenceOutputs) -> None:
-    """Store the trace of the first samples."""
-    import numpy as np
-
-    folder.mkdir()
-    room = STORED_BYTES
-    for index in range(min(STORED_SAMPLES, len(reference))):
-        for step, inference in enumerate(reference[index]):
-            size = sum(array.nbytes for array in (*inference.feeds.values(), *inference.outputs.values()))
-            if size > room and index:
-                return
-            room -= size
-            name = f"{index}-{step}" + ("" if inference.part == MODEL else f".{inference.part}")
-            np.savez(folder / f"{name}.inputs.npz", **inference.feeds)  # type: ignore[arg-type]
-            np.savez(folder / f"{name}.outputs.npz", **inference.outputs)  # type: ignore[arg-type]
 
 
 def _write_latencies(stage: Path, built: Sequence[BuiltCandidate]) -> None:

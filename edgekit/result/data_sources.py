@@ -28,6 +28,9 @@ class DataSources(Record):
     """Whether any evaluation sample has a label."""
     training: str | None = None
     training_samples: int | None = None
+    stored: str | None = None
+    """The data set whose samples travel in the bundle, `synthetic`, or `none`."""
+    stored_samples: int | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
     """Keys that another version wrote; they are shown and written unchanged."""
 

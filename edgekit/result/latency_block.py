@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekit._record import Record
 from edgekit.errors import UsageError
+from edgekit.result import bounds
 
 SHARES = (
     *(0.05, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.05, 0.03, 0.02, 0.02, 0.03, 0.02, 0.01, 0.01),
@@ -49,6 +50,8 @@ class LatencyBlock(Record):
         return super().from_dict(data, where)
 
     def __post_init__(self) -> None:
+        bounds.check("a block's count", (self.count,), least=1)
+        bounds.check("a latency", (self.seconds, *self.latencies_ms, *self.p50_ms, *self.p90_ms), above=True)
         if len(self.latencies_ms) != min(self.count, len(SHARES)):
             raise UsageError(
                 f"a block of {self.count} latencies keeps {min(self.count, len(SHARES))} numbers, "

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgekit._record import Record
+from edgekit.errors import UsageError
 from edgekit.plugin import Precision
+from edgekit.result import bounds
 from edgekit.result.latency_block import LatencyBlock
 
 Scenario = Literal["single-stream", "offline", "fixed-rate", "sustained"]
@@ -83,6 +85,13 @@ class Sensors(Record):
     """Share of one processor that reading the sensors took, 0 to 1."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Facts that do not change in a run, such as the power mode."""
+
+    def __post_init__(self) -> None:
+        if any(len(series.values) != len(self.times_s) for series in self.series):
+            raise UsageError(f"a sensor does not have {len(self.times_s)} readings, one for each time.")
+        bounds.check("the time of a reading", self.times_s, least=-bounds.MOST)
+        for series in self.series:
+            bounds.check(f"a reading of '{series.name[:60]}'", series.values, least=-bounds.MOST)
 
     def of(self, quantity: Quantity) -> tuple[Series, ...]:
         return tuple(series for series in self.series if series.quantity == quantity)
@@ -217,6 +226,13 @@ class Measurement(Record):
     """Where a raw sample was given: measured separately, after the model-only latencies."""
     turns: tuple[LatencyBlock, ...] = ()
     """The latencies' distribution in each block of the measurement, in the order in which the blocks ran."""
+
+    def __post_init__(self) -> None:
+        bounds.check("a latency", (self.mean_ms, *self.percentiles_ms.values()), above=True)
+        bounds.check("the throughput", (self.throughput_per_s,), above=True)
+        bounds.check("a count", (self.count, self.warmup_count))
+        bounds.check("the number of samples or of streams", (self.batch, self.streams), least=1)
+        bounds.check("the memory, the energy or the time", (self.peak_memory_mb, self.energy_j, self.seconds))
 
     @property
     def p50_ms(self) -> float:

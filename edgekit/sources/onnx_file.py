@@ -1,4 +1,4 @@
-"""ONNX files, used as they are: checked and copied, never changed."""
+"""ONNX files: checked and copied; only what no runtime reads is brought into a newer form."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class OnnxFile:
     def digest(self, reference: Reference) -> str | None:
         """Return the SHA-256 over the file, its external data, the processor and the options."""
         require("reading an ONNX file", "onnx")
-        from edgekit.frameworks import onnx_graph, onnx_model
+        from edgekit.frameworks import onnx_external, onnx_graph, onnx_model
 
         path = Path(reference.ref)
         names = onnx_graph.external_files(onnx_model.load(path, weights=False))
-        files = [digest_of_file(path.parent / name) for name in names if (path.parent / name).is_file()]
+        files = [digest_of_file(onnx_external.find(name, path)) for name in names]
         return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
@@ -57,7 +57,7 @@ class OnnxFile:
         self.check(reference)
         _privacy.no_telemetry()
         require("reading an ONNX file", "onnx")
-        from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model
+        from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_normal
         from edgekit.sources.onnx_original import open_original
 
         path = Path(reference.ref)
@@ -67,20 +67,27 @@ class OnnxFile:
                 f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
                 hint="export the model again from a valid checkpoint",
             )
-        onnx_model.check(path)
         graph = workdir / onnx_model.GRAPH_FILE
         classes = onnx_classifier.class_names(proto)
-        if notes := onnx_classifier.without_zipmap(proto):
-            onnx_model.save(proto, graph)
-        else:
+        notes = onnx_classifier.without_zipmap(proto)
+        plain = onnx_normal.without_weights_as_inputs(proto)
+        if plain is proto and not notes:
             onnx_model.copy_graph(path, graph)
+        else:
+            onnx_model.save(plain, graph)
+        onnx_model.check(graph, given=path)
+        # After the check: a broken graph would crash onnx's native code.
+        proto, changes = onnx_normal.upgraded(plain)
+        if proto is not plain:
+            onnx_model.save(proto, graph)
+            onnx_model.check(graph, given=path)
         part = onnx_model.part_of(proto)
         _task_config(reference, classes, part.inputs, workdir).save(workdir / ASSETS)
         info = ModelInfo(
             architecture=f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
             parameters=onnx_model.parameter_count(proto),
             opset=onnx_graph.opset(proto),
-            notes=notes,
+            notes=(*notes, *changes),
         )
         original = open_original(graph, proto)
         return Model(

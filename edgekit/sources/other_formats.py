@@ -106,7 +106,7 @@ def explained(ref: str) -> UsageError | None:
         and path.suffix.lower() not in _known_suffixes()
     ):
         return UsageError(
-            f"there is no folder '{ref}' here.", hint=f"for the model of that name on the hub give hf:{ref}"
+            f"the folder '{ref}' does not exist here.", hint=f"for the model of that name on the hub give hf:{ref}"
         )
     return None
 

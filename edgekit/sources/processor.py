@@ -68,9 +68,13 @@ def with_processor(
 def _with_text(
     base: TaskConfig, path: Path, assets: Path, reference: Reference, inputs: Sequence[TensorSpec], config: Any
 ) -> TaskConfig:
-    from edgekit.sources import tokenizer
+    from edgekit.sources import marian_tokenizer, tokenizer
 
     folder = path if path.is_dir() else path.parent
+    if marian_tokenizer.is_marian(folder):
+        text = marian_tokenizer.write(folder, assets, config)
+        generation = base.generation and replace(base.generation, tokenizer=marian_tokenizer.VOCABULARY)
+        return replace(base, text=text, generation=generation)
     if not tokenizer.has_tokenizer(folder):
         return replace(base, no_preprocessing=f"no tokenizer is in '{folder.name}'")
     names = [spec.name for spec in inputs]

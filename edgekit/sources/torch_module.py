@@ -161,6 +161,7 @@ def _load_transformers(module: Any, reference: Reference, workdir: Path) -> Mode
         output=loaded.output,
         labels=transformers_model.labels(loaded),
         problem_type=transformers_model.problem_type(loaded),
+        generation=loaded.generation,
     )
     if reference.processor:
         processor = Path(reference.processor)

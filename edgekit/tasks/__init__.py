@@ -12,7 +12,7 @@ from typing import Any
 from edgekit.data import Samples
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
+from edgekit.tasks.config import SEQ2SEQ, TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
@@ -52,6 +52,7 @@ OWN = (
     "fill-mask",
     "token-classification",
     "text-generation",
+    *SEQ2SEQ,
     TENSOR,
 )
 """Tasks with pre- and postprocessing of their own."""
@@ -77,7 +78,6 @@ GENERIC = (
     "semantic-segmentation",
     "text-to-audio",
     "text-to-image",
-    "text2text-generation",
     "time-series-forecasting",
     "visual-question-answering",
     "zero-shot-image-classification",
@@ -130,6 +130,10 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     from edgekit.tasks.own_metric import OwnMetric, is_function
 
     if is_function(config.metric):
+        if config.task in SEQ2SEQ:
+            raise UsageError(
+                f"the task '{config.task}' is judged by chrf, and not by a function.", hint="leave --metric out"
+            )
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     task = check(config.task)
     if task in _METRICS:
@@ -154,6 +158,13 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
+    if task in SEQ2SEQ and config.generation is not None:
+        from edgekit.tasks.seq2seq import METRIC, Seq2Seq
+        from edgekit.tasks.text import Texts
+
+        if config.metric is not None:
+            check_metric(config.metric, (METRIC,), task)
+        return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs))
     if config.metric is not None:
         check_metric(config.metric, (), task)
     if task in ("token-classification", "fill-mask", "text-generation"):

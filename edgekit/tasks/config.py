@@ -13,10 +13,15 @@ from typing import Any, Literal
 
 from edgekit._reading import guard, read_json
 from edgekit._record import Record
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, UsageError
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
+
+LARGEST_EDGE = 1 << 15
+"""Most pixels of a picture's side that a record may ask for."""
+
+MOST_TOKENS = 1 << 31
 
 SEQ2SEQ = ("translation", "summarization", "text2text-generation")
 """Tasks from text to text, by an encoder and a decoder."""
@@ -44,6 +49,17 @@ class ImageConfig(Record):
     std: tuple[float, ...] | None = None
     layout: Literal["nchw", "nhwc"] = "nchw"
 
+    def __post_init__(self) -> None:
+        for name, sizes in (("size", self.size), ("crop", self.crop)):
+            if sizes is not None and not (len(sizes) in (1, 2) and all(1 <= size <= LARGEST_EDGE for size in sizes)):
+                raise UsageError(f"{name} is not one or two numbers of pixels from 1 to {LARGEST_EDGE}.")
+        if not 0 <= self.resample <= 5:
+            raise UsageError("resample is not the number of a filter, 0 to 5.")
+        channels = 1 if self.channels == "gray" else 3
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) not in (1, channels):
+                raise UsageError(f"{name} is not one number, or one for each of {channels} channels.")
+
 
 @dataclass(frozen=True)
 class TextConfig(Record):
@@ -57,10 +73,24 @@ class TextConfig(Record):
     pad_id: int = 0
     pad_type_id: int = 0
     pad_side: Literal["left", "right"] = "right"
+    vocabulary: str | None = None
+    """The tokenizer file that gives the ids of tokens, where `tokenizer.json` only splits the text."""
+    unknown: str = "<unk>"
+    """The token of what that vocabulary lacks."""
     prefix: str = ""
     """Written before every text: the prompt that a sentence model was trained with."""
     columns: tuple[str, ...] = ()
     """Columns of a table that hold the text, or the two texts of a pair; empty: chosen by their content."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("max_length", self.max_length, 1),
+            ("pad_to", self.pad_to, 1),
+            ("pad_id", self.pad_id, 0),
+            ("pad_type_id", self.pad_type_id, 0),
+        ):
+            if value is not None and not least <= value < MOST_TOKENS:
+                raise UsageError(f"{name} is not a number from {least} to {MOST_TOKENS - 1}.")
 
 
 @dataclass(frozen=True)
@@ -71,6 +101,11 @@ class TabularConfig(Record):
     columns: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(values) for values in (self.mean, self.std, self.columns or None) if values and len(values) > 1}
+        if len(counts) > 1:
+            raise UsageError("mean, std and columns do not have one number for each column.")
 
 
 @dataclass(frozen=True)

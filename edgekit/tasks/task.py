@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgekit.data import Problem, Sample
 from edgekit.spec import MODEL, Call
@@ -24,6 +24,9 @@ class Prediction:
     """Class probabilities, for metrics that rank."""
     outputs: Mapping[str, np.ndarray] | None = None
     """The outputs themselves, for a metric of the user's own."""
+    choices: tuple[int, ...] | None = None
+    """The choice of each call, where a sample needs several and each depends on the one before: agreement counts them,
+    and a metric needs calls that follow the model's own choices."""
 
 
 class Preparation(Protocol):
@@ -76,6 +79,29 @@ class Task(Protocol):
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         """Return the metric's value. Raises UsageError where it is undefined, as AUC on one class."""
+        ...
+
+
+class Stepping(Protocol):
+    """What a task that generates needs of the runner of a model's parts."""
+
+    def start(self) -> Run:
+        """Forget every state, and return `run`."""
+        ...
+
+    def run(self, part: str, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]: ...
+
+    def reorder(self, order: Sequence[int], part: str | None = None) -> None:
+        """Take the rows of the states by their numbers, of those that `part` reads or of all."""
+        ...
+
+
+@runtime_checkable
+class Generating(Protocol):
+    """A task whose answer is generated call by call, in another way than the steps that are recorded."""
+
+    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
+        """Return the answer for a person, generated as the model's own settings ask."""
         ...
 
 

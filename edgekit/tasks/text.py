@@ -20,6 +20,30 @@ if TYPE_CHECKING:
 IDS = "input_ids"
 
 
+def read_tokenizer(path: Path) -> Any:
+    """Return the tokenizer of a file. Raises EnvironmentFault where `tokenizers` is missing, ArtifactError where the
+    file is missing or damaged.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EnvironmentFault(
+            "tokenizing text needs the package tokenizers, which is not installed.",
+            hint="pip install 'edgekit[tasks]'",
+        ) from error
+    if not path.is_file():
+        raise ArtifactError(
+            f"the model has no '{path.name}', so its text cannot be tokenized.",
+            hint="export it with --processor FOLDER, or feed token ids (npz with the inputs' names)",
+        )
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises a bare Exception
+        raise ArtifactError(
+            f"cannot read the tokenizer '{path}': {error}.", hint="copy or export the bundle again"
+        ) from error
+
+
 def count_cut(task: Any, samples: Iterable[Sample]) -> tuple[int, int | None]:
     """Return how many of the samples have texts with more tokens than the model is fed, and that number of tokens."""
     texts = getattr(getattr(task, "task", task), "prepare", None)  # a metric of the user's own wraps the task
@@ -74,11 +98,23 @@ class Texts:
         encoding = self.tokenizer.encode(*(self.config.prefix + text for text in texts))
         return self._complete(
             {
-                IDS: [encoding.ids],
+                IDS: [self._ids(encoding)],
                 "attention_mask": [encoding.attention_mask],
                 "token_type_ids": [encoding.type_ids],
             }
         )
+
+    def _ids(self, encoding: Any) -> list[int]:
+        """Return the ids of the tokens, by the vocabulary that the model's text and its answer share."""
+        if self._vocabulary is None:
+            return list(encoding.ids)
+        unknown = self._vocabulary[self.config.unknown]
+        return [self._vocabulary.get(token, unknown) for token in encoding.tokens]
+
+    @functools.cached_property
+    def _vocabulary(self) -> dict[str, int] | None:
+        file = self.config.vocabulary
+        return None if file is None else dict(read_tokenizer(self.assets / file).get_vocab())
 
     @property
     def limit(self) -> int | None:
@@ -100,23 +136,7 @@ class Texts:
 
         Raises EnvironmentFault where `tokenizers` is missing, ArtifactError where the file is missing or damaged.
         """
-        path = self.assets / TOKENIZER
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise EnvironmentFault(
-                "tokenizing text needs the package tokenizers, which is not installed.",
-                hint="pip install 'edgekit[tasks]'",
-            ) from error
-        if not path.is_file():
-            raise ArtifactError(
-                f"the model has no '{TOKENIZER}', so its text cannot be tokenized.",
-                hint="export it with --processor FOLDER, or feed token ids (npz with the inputs' names)",
-            )
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the package raises a bare Exception
-            raise ArtifactError(f"cannot read the tokenizer '{path}': {error}.") from error
+        tokenizer = read_tokenizer(self.assets / TOKENIZER)
         length = self.length
         if self.limit is None:
             tokenizer.no_truncation()

@@ -254,7 +254,8 @@ def test_a_part_as_it_was_compiled_stands_in_the_manifest(tmp_path):
 def test_every_part_is_shown(pair):
     shown = CliRunner().invoke(cli, ["inspect", str(pair)]).output
     for words in (
-        "encoder: x:f32[1,2]; decoder: hidden:f32[1,N,8]",
+        "inputs    encoder: x:f32[1,2]",
+        "outputs   encoder: none; decoder: x:f32[1,2]",
         "encoder: threads = 1",
         "hidden:f32[1,N,8] starts written",
     ):

@@ -268,8 +268,9 @@ def test_killed_in_between_nothing_is_half_written(how):
 def test_killed_while_it_is_written_the_old_bundle_stays():
     path = export()
     before = contents(path)
-    leftover = Path(".out.999999999.new")
+    leftover = Path(".out.0123abcd.new")
     leftover.mkdir()
+    Path(".out.0123abcd.lock").touch()
     (leftover / "half").write_text("half")
     assert contents(path) == before
     finish.finish(path)

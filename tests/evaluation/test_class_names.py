@@ -10,8 +10,11 @@ import pytest
 import edgekit
 from edgekit.data import load
 from edgekit.errors import UsageError
+from edgekit.evaluation.activation import with_observed_activation
 from edgekit.evaluation.class_order import ordered
 from edgekit.evaluation.doubts import doubts
+from edgekit.model import Model, Part
+from edgekit.spec import TensorSpec
 from edgekit.tasks import metrics
 from edgekit.tasks.labels import Classes
 from tests.evaluation.classifiers import evaluated, linear, network, predicted
@@ -62,6 +65,9 @@ class Recorded:
 
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = scores
+
+    def __len__(self) -> int:
+        return len(self.scores)
 
     def outputs(self, index: int) -> list[dict[str, np.ndarray]]:
         return [{"y": self.scores[index : index + 1]}]
@@ -177,3 +183,21 @@ def test_labels_by_folder_are_read_as_text(tmp_path: Path) -> None:
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "set" / name / "x.png")
     assert load(str(tmp_path / "set")).classes == ("A", "a")
+
+
+def test_scores_between_0_and_1_on_every_sample_are_probabilities(tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,label\n" + "1,0,0\n0,1,1\n" * 10)
+    evaluation = evaluated(
+        network(tmp_path / "net.onnx", [("Identity", "y")], width=1, inputs=2), data, tmp_path,
+        task="tabular-classification",
+    )  # fmt: skip
+    model = Model("onnx", folder=tmp_path, parts=(Part("model", "x", (TensorSpec("x", "f32", ("N", 2)),), ()),))
+
+    def observed(scores: np.ndarray) -> str | None:
+        recorded = Recorded(scores)
+        return with_observed_activation(evaluation, recorded, model).task.config.activation  # type: ignore[arg-type]
+
+    shares = np.linspace(0.1, 0.9, 16, dtype=np.float32)[:, None]
+    assert observed(shares) == "probabilities" and observed(shares * 3) is None and observed(shares - 0.2) is None
+    assert observed(shares[:4]) is None and observed(np.full((16, 1), 0.5)) is None

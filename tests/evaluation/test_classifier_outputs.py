@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 import edgekit
 from edgekit.data import Sample
 from edgekit.errors import UsageError
-from tests.evaluation.classifiers import evaluated, linear, network, perceptron, predicted
+from edgekit.frameworks.onnx_classifier import output_hints
+from tests.evaluation.classifiers import OPSETS, evaluated, linear, network, perceptron, predicted, value
 from tests.wording import mentions, raises
 
 CLASSIFIER = {"task": "tabular-classification"}
@@ -85,6 +87,37 @@ def test_the_end_of_the_graph_shows_whether_it_gives_probabilities(tmp_path: Pat
     file = network(tmp_path / "net.onnx", [(end, "y")])
     data = rows(tmp_path / "rows.csv", [0, 1, 2] * 5, 4)
     assert evaluated(file, data, tmp_path, **CLASSIFIER).task.config.activation == activation
+
+
+@pytest.mark.parametrize(
+    ("nodes", "activation"),
+    [
+        ([("Softmax", {"axis": 1}), ("Slice", ["from", "to", "axis"])], "probabilities"),
+        ([("Sigmoid", {}), ("Gather", ["axis"])], "probabilities"),
+        ([("LogSoftmax", {"axis": 1}), ("Exp", {})], "probabilities"),
+        ([("LogSoftmax", {"axis": 1})], None),
+        ([("Sigmoid", {}), ("Mul", ["unit"]), ("Identity", {})], "probabilities"),
+        ([("Sigmoid", {}), ("Mul", ["twice"])], None),
+        ([("Exp", {})], None),
+        ([("Sigmoid", {}), ("Log", {})], None),
+    ],
+)
+def test_probabilities_are_seen_behind_what_chooses_them(nodes: list, activation: str | None) -> None:
+    weights = {
+        "from": np.array([1]), "to": np.array([2]), "axis": np.array([1]),
+        "unit": np.array([1.0], np.float32), "twice": np.array([2.0], np.float32),
+    }  # fmt: skip
+    name, made = "x", []
+    for index, (op, more) in enumerate(nodes):
+        inputs, attributes = (more, {}) if isinstance(more, list) else ([], more)
+        made.append(helper.make_node(op, [name, *inputs], [f"y{index}"], **attributes))
+        name = f"y{index}"
+    graph = helper.make_graph(
+        made, "g", [value("x", 1, "N", 3)], [value(name, 1, "N", "C")],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    hints = output_hints(helper.make_model(graph, opset_imports=OPSETS))
+    assert hints.probabilities == ((name,) if activation else ())
 
 
 def test_one_probability_is_not_put_through_a_sigmoid(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ would be shown as a trace, and an altered bundle that is accepted would break th
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 import os
@@ -34,7 +35,9 @@ from tests.bundles import pictures
 LIMIT_S = 20.0
 """Seconds after which a case counts as hanging; the slowest takes a tenth of one on an idle machine."""
 
-RECIPE = """name = "fp32"
+REPORT = Path(__file__).parent.parent / "fixtures" / "reports" / "minilm.json"
+
+RECIPE = """name = "own"
 summary = "full precision"
 """
 
@@ -65,13 +68,18 @@ ODD: tuple[Any, ...] = (
 """Values of every type and of no sense, to be put in place of another."""
 
 
+NO_SENSE = (
+    b"", b"{}", b"[]", b"null", b"[" * 100_000, b"{" * 100_000, b'{"a":' * 3000, b"\xff\xfe", b"\x00" * 100,
+    b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18, b"\x93NUMPY", b"9" * 10_000, b'"\\ud800"', b"[[" * 40 + b"]]" * 40,
+    b"a = [" * 2000,
+)  # fmt: skip
+"""Contents of files of another kind, or of none."""
+
+
 def cases(seed: int, work: Path) -> Iterator[Case]:
     """Yield mutated bundles without end, each in `work`/case; the same seed gives the same bundles."""
     generator = random.Random(seed)
-    base = pictures(work / "base")
-    (base / "recipe.toml").write_text(RECIPE)
-    rewrite(base, lambda content: content["files"].append({"path": "recipe.toml", "bytes": 0, "sha256": ""}))
-    relist(base)
+    base = whole(work)
     (work / "outside").mkdir()
     (work / "outside" / "secret.txt").write_text("1\n2\n")
     names = [path.relative_to(base).as_posix() for path in sorted(base.rglob("*")) if path.is_file()]
@@ -83,6 +91,22 @@ def cases(seed: int, work: Path) -> Iterator[Case]:
         words, sealed = mutate(folder, generator, names)
         altered = not sealed and differs(base, folder, names)
         yield Case(f"{number}: {mutate.__name__} {words}", folder, altered)
+
+
+def whole(work: Path) -> Path:
+    """Return a bundle that nothing is wrong with: of a small graph, with the report and the recipe of an export."""
+    base = pictures(work / "base")
+    (base / "recipe.toml").write_text(RECIPE)
+    shutil.copyfile(REPORT, base / "report.json")  # of a whole export: it has measurements, layers and a tuning
+    added = ["recipe.toml"]
+    for candidate in json.loads(REPORT.read_text())["candidates"]:
+        if name := (candidate.get("measurement") or {}).get("raw_file"):
+            (base / name).parent.mkdir(exist_ok=True)
+            (base / name).write_text("".join(f"{1000 + number}\n" for number in range(100)))
+            added.append(name)
+    rewrite(base, lambda content: content["files"].extend({"path": name, "bytes": 0, "sha256": ""} for name in added))
+    relist(base)
+    return base
 
 
 def judge(case: Case) -> list[str]:
@@ -128,7 +152,7 @@ def shown(folder: Path) -> bool:
 
 
 def compared(folder: Path) -> bool:
-    return _command("compare", folder, folder.parent / "base", "--max-regress", "size=5%")
+    return _command("compare", folder, folder.parent / "base" / "out", "--max-regress", "size=5%")
 
 
 def finished(folder: Path) -> bool:
@@ -217,7 +241,9 @@ def delete(folder: Path, generator: random.Random, names: list[str]) -> tuple[st
 
 
 def add(folder: Path, generator: random.Random, names: list[str]) -> tuple[str, bool]:
-    name = generator.choice(("x", "model/x.bin", "assets/tokenizer.json", "samples/9-0.inputs.npz", ".hidden", "n" * 250))
+    name = generator.choice(
+        ("x", "model/x.bin", "assets/tokenizer.json", "samples/9-0.inputs.npz", ".hidden", "n" * 250)
+    )
     (folder / name).write_bytes(generator.randbytes(20))
     return name, False
 
@@ -245,10 +271,7 @@ def replace_kind(folder: Path, generator: random.Random, names: list[str]) -> tu
 def other_content(folder: Path, generator: random.Random, names: list[str]) -> tuple[str, bool]:
     """Put content without sense in place of a file's, with its hash where it is not run."""
     name = generator.choice([name for name in names if not name.startswith("model/")])
-    content = generator.choice(
-        (b"", b"{}", b"[]", b"null", b"[" * 100_000, b"{" * 100_000, b'{"a":' * 3000, b"\xff\xfe", b"\x00" * 100, b"PK\x03\x04",
-         b"PK\x05\x06" + b"\x00" * 18, b"\x93NUMPY", b"9" * 10_000, b'"\\ud800"', b"[[" * 40 + b"]]" * 40, b"a = [" * 2000)
-    )  # fmt: skip
+    content = generator.choice(NO_SENSE)
     (folder / name).write_bytes(content)
     if name != MANIFEST:
         relist(folder)
@@ -379,27 +402,50 @@ def _edit(file: Path, generator: random.Random, times: int = 1) -> str:
         if not places:
             break
         holder, key = generator.choice(places)
-        how = generator.choice(("odd", "odd", "odd", "remove", "rename", "add", "exchange"))
-        if how == "remove":
+        how = generator.choice(("odd", "odd", "like", "like", "like", "remove", "rename", "add", "exchange"))
+        if how == "like":
+            holder[key] = _like(holder[key], generator)
+        elif how == "remove":
             del holder[key]
         elif how == "rename" and isinstance(holder, dict):
             holder[generator.choice(("x", "", "é" * 40, f"{key}s"))] = holder.pop(key)
         elif how == "add" and isinstance(holder, dict):
-            holder[generator.choice(("x", "schema", "../x", "y" * 3000))] = generator.choice(ODD)
+            holder[generator.choice(("x", "schema", "../x", "y" * 3000))] = copy.deepcopy(generator.choice(ODD))
         elif how == "exchange":
             other, place = generator.choice(places)
             with contextlib.suppress(KeyError, IndexError):
                 holder[key] = json.loads(json.dumps(other[place]))
         else:
-            holder[key] = generator.choice(ODD)
+            holder[key] = copy.deepcopy(generator.choice(ODD))
         words.append(f"{how} {str(key)[:40]}")
     file.write_text(json.dumps(content))
     return ", ".join(words)
 
 
+def _like(value: Any, generator: random.Random) -> Any:
+    """Return an odd value of the same type, which a check of types alone lets pass."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return generator.choice((0, 1, -1, 7, 10**6, 2**31, 2**63, 10**30))
+    if isinstance(value, float):
+        return generator.choice(
+            (0.0, -0.0, -1.0, 1.0, 1e-300, 5e-324, 1e300, 1e308, -1e308, 10**30, "nan", "inf", "-inf")
+        )
+    if isinstance(value, str):
+        return generator.choice(("", " ", "x", "\n", "é" * 200, value[:-1], value + value, "1 2 3", "nan", "\u202e"))
+    if isinstance(value, list):
+        return generator.choice(([], value[:1], value[::-1], value * 2, value[:-1]))
+    if isinstance(value, dict):
+        return dict(list(value.items())[: generator.randrange(len(value) + 1)])
+    return value
+
+
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the holder and the key of every value in a JSON value."""
-    pairs = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    pairs = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
     for key, item in pairs:
         yield value, key
         yield from _places(item)

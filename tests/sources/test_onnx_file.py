@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -69,6 +70,107 @@ def test_external_data_comes_along(tmp_path, load, run_graph):
     data.unlink()
     with raises(UsageError, "model.onnx'", "'weights.bin'", hint="'weights.bin'"):
         load(source, path)
+
+
+@pytest.mark.parametrize("kind", ["symbolic link", "hard link", "link to the model", "folder below"])
+def test_external_data_behind_links_is_read(tmp_path, load, kind):
+    store = tmp_path / "store"
+    (store / "below").mkdir(parents=True)
+    location = "below/weights.bin" if kind == "folder below" else "weights.bin"
+    path = saved(store / "model.onnx", linear(), save_as_external_data=True, location=location, size_threshold=0)
+    data = store / location
+    if kind == "symbolic link":  # as the hub's cache
+        (tmp_path / "blobs").mkdir()
+        for file in (path, data):
+            file.rename(tmp_path / "blobs" / file.name)
+            file.symlink_to(Path("..") / "blobs" / file.name)
+    elif kind == "hard link":
+        os.link(data, store / "again.bin")
+    elif kind == "link to the model":
+        (tmp_path / "mine.onnx").symlink_to(path)
+        path = tmp_path / "mine.onnx"
+    x = np.eye(4, dtype=np.float32)
+    assert OnnxFile().digest(Reference(ref=str(path)))
+    np.testing.assert_array_equal(load(OnnxFile(), path).original.run({"x": x})["y"], np.arange(12).reshape(4, 3))
+
+
+@pytest.mark.parametrize("location", ["../outside.bin", "{folder}/outside.bin", "below/../../outside.bin"])
+def test_external_data_outside_the_folder_is_not_read(tmp_path, load, location):
+    (tmp_path / "mine" / "below").mkdir(parents=True)
+    path = saved(tmp_path / "mine" / "model.onnx", linear(), save_as_external_data=True, location="w", size_threshold=0)
+    (tmp_path / "mine" / "w").rename(tmp_path / "outside.bin")
+    proto = onnx.load(path, load_external_data=False)
+    name = location.format(folder=tmp_path)
+    next(entry for entry in proto.graph.initializer[0].external_data if entry.key == "location").value = name
+    path.write_bytes(proto.SerializeToString())
+    with raises(UsageError, f"'{name}'", "outside"):
+        load(OnnxFile(), path)
+
+
+@pytest.mark.parametrize(("key", "value", "fact"), [("offset", "-4", "'-4'"), ("length", "9999", "'w.bin'")])
+def test_external_data_that_does_not_fit_is_refused(tmp_path, load, key, value, fact):
+    path = saved(tmp_path / "model.onnx", linear(), save_as_external_data=True, location="w.bin", size_threshold=0)
+    proto = onnx.load(path, load_external_data=False)
+    next(entry for entry in proto.graph.initializer[0].external_data if entry.key == key).value = value
+    path.write_bytes(proto.SerializeToString())
+    with raises(UsageError, fact, "external data"):
+        load(OnnxFile(), path)
+
+
+@pytest.mark.parametrize("ir_version", [3, 4])
+def test_weights_are_taken_out_of_the_inputs(tmp_path, load, run_graph, ir_version):
+    proto = linear()
+    proto.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 3]))
+    proto.ir_version = ir_version
+    del proto.opset_import[:]
+    proto.opset_import.extend([helper.make_opsetid("", 8)])
+    model = load(OnnxFile(), saved(tmp_path / "old.onnx", proto))
+    assert [spec.name for spec in model.part.inputs] == ["x"]
+    assert [value.name for value in onnx.load(model.graph).graph.input] == ["x"]
+    x = {"x": np.eye(4, dtype=np.float32)}
+    np.testing.assert_array_equal(run_graph(model, x)["y"], np.arange(12).reshape(4, 3))
+
+
+def test_an_opset_before_7_is_raised(tmp_path, load):
+    rng = np.random.default_rng(0)
+    weight, bias = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"], broadcast=1),
+        helper.make_node("PRelu", ["h", "s"], ["y"]),
+    ]
+    arrays = {"w": weight, "b": bias, "s": np.full(1, 0.25, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 6)], ir_version=3)
+    model = load(OnnxFile(), saved(tmp_path / "old.onnx", proto))
+    assert model.info.opset >= 7
+    mentions(" ".join(model.info.notes), "6", "7")
+    x = rng.standard_normal((2, 4)).astype(np.float32)
+    expected = x @ weight + bias
+    expected = np.where(expected < 0, 0.25 * expected, expected)
+    np.testing.assert_allclose(model.original.run({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_local_functions_are_inlined(tmp_path, load):
+    double = helper.make_function(
+        "mine", "Twice", ["v"], ["o"], [helper.make_node("Add", ["v", "v"], ["o"])], [helper.make_opsetid("", 18)]
+    )
+    proto = linear()
+    proto.graph.node[0].output[0] = "h"
+    proto.graph.node.append(helper.make_node("Twice", ["h"], ["y"], domain="mine"))
+    proto.opset_import.append(helper.make_opsetid("mine", 1))
+    proto.functions.append(double)
+    model = load(OnnxFile(), saved(tmp_path / "functions.onnx", proto))
+    inlined = onnx.load(model.graph)
+    assert not inlined.functions and [node.op_type for node in inlined.graph.node] == ["MatMul", "Add"]
+    mentions(" ".join(model.info.notes), "functions")
+    x = np.eye(4, dtype=np.float32)
+    np.testing.assert_array_equal(model.original.run({"x": x})["y"], 2 * np.arange(12).reshape(4, 3))
 
 
 @pytest.mark.nightly

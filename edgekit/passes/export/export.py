@@ -112,9 +112,10 @@ class Export(Record):
         """Export a model of an encoder and a decoder."""
         from edgekit.passes.export import seq2seq
 
-        if self.shapes:
+        # The batch stays free too: each row is a beam.
+        if given := [name for name, size in self.shapes.items() if (name, size) != ("batch", 1)]:
             raise UnsupportedError(
-                f"the sizes of a model of several graphs stay free; these are given: {', '.join(self.shapes)}.",
+                f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
         with _reported():

@@ -6,9 +6,13 @@ Optimum's splitters give them. Between them pass states: the encoder's `hidden`,
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
@@ -33,11 +37,26 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
         part = _OPTIMUM[name]
         (workdir / part).mkdir()
         graph = workdir / part / onnx_model.GRAPH_FILE
-        with torch.no_grad():
+        with torch.no_grad(), _config_kept(module):
             export_one(module, part_config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
         proto = onnx_model.load(graph, weights=False)
         parts.append(_with_states(onnx_model.part_of(proto, name=part, file=f"{part}/{onnx_model.GRAPH_FILE}")))
     return _described(parts)
+
+
+@contextlib.contextmanager
+def _config_kept(module: Any) -> Iterator[None]:
+    """Restore the configs of the module and of its parts: optimum sets values for the tracer, and the original is run
+    after it.
+    """
+    configs = {id(each.config): each.config for each in module.modules() if hasattr(each, "config")}
+    before = {key: copy.deepcopy(config.__dict__) for key, config in configs.items()}
+    try:
+        yield
+    finally:
+        for key, config in configs.items():
+            config.__dict__.clear()
+            config.__dict__.update(before[key])
 
 
 def _with_states(part: Part) -> Part:

@@ -200,7 +200,7 @@ def _copy_shared_weights(graph: Any) -> None:
 
 
 def _flatten_biases(graph: Any) -> None:
-    """Give the constant bias of each Gemm one axis where it is the same for every row: quantizers take no other."""
+    """Reshape the constant bias of each Gemm to one axis where it is the same for every row: quantizers take no other."""
     import numpy as np
     from onnx import numpy_helper
 

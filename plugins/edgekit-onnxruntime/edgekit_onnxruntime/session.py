@@ -178,7 +178,15 @@ class OnnxRuntimeSession:
                 raise _run_fault(error) from error
             finally:
                 file = Path(session.end_profiling())
-            return kernels.events(file)
+            try:
+                return kernels.events(file)
+            except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+                # The runtime reports no write that failed: the file ends where the disk was full.
+                raise DeviceError(
+                    f"the disk of '{tempfile.gettempdir()}' is full, or its files are limited in size: ONNX Runtime "
+                    "could not write there which kernels ran.",
+                    hint="free some space there, or name a folder on another disk: TMPDIR=/path",
+                ) from error
 
     def _made_up_feeds(self) -> dict[str, np.ndarray]:
         """Return inputs that the graph accepts: the kernels, and so the precision, depend on types, not on values."""

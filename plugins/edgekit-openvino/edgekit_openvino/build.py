@@ -10,7 +10,7 @@ from typing import Any, Literal
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_graph, saturation
 from edgekit.plugin import Built, Model, Target, probe_host
-from edgekit_openvino import BF16, graph, ir
+from edgekit_openvino import BF16, graph, interface, ir
 from edgekit_openvino.options import Options
 from edgekit_openvino.session import compile_model, f32_on_cpu, is_supported_here, runtime
 
@@ -115,14 +115,7 @@ def convert(model: Model, proto: Any) -> Any:
                 hint="replace these operators in the model, or choose another backend (see `edgekit plugins`)",
             ) from error
         raise BuildError(f"OpenVINO cannot convert '{model.graph.name}':\n{_last_lines(error)}") from error
-    for specs, ports in ((model.part.inputs, converted.inputs), (model.part.outputs, converted.outputs)):
-        if len(specs) != len(ports):
-            raise BuildError(
-                f"OpenVINO made {len(ports)} tensors of {', '.join(map(str, specs))}: {', '.join(map(str, ports))}."
-            )
-        for index, spec in enumerate(specs):
-            if not any(spec.name in port.get_names() for port in ports):
-                ports[index].get_tensor().add_names({spec.name})
+    interface.restore(converted, model.part)
     _name_by_position(converted, proto)
     return converted
 

@@ -6,7 +6,7 @@ import importlib
 
 from .case import CASES, Case
 
-for _name in ("words", "models", "graphs", "modules", "samples", "bundles", "disks"):
+for _name in ("words", "models", "graphs", "modules", "samples", "tables", "elsewhere", "bundles", "disks"):
     importlib.import_module(f"{__name__}.{_name}")
 
 __all__ = ["CASES", "Case"]

@@ -59,6 +59,11 @@ def _(folder: Path) -> None:
 
 @prepared("a file that is not ONNX", 2, ["'net.onnx'", "ONNX"], "truncated", *_ARGV)
 def _(folder: Path) -> None:
+    (folder / "net.onnx").write_text("404: not found\n" * 9)
+
+
+@prepared("a web page in place of an ONNX file", 2, ["'net.onnx'", "web page"], "download the file", *_ARGV)
+def _(folder: Path) -> None:
     (folder / "net.onnx").write_text("<html>404: not found</html>")
 
 

@@ -63,7 +63,7 @@ case(
 )
 case("no such metric", 2, ("'acuracy'", "'accuracy'"), ["f1-macro", "auc"], *_DIGITS, "--metric", "acuracy")
 case("a budget below zero", 2, ("'--max-drop'", "-1.0"), "--max-drop X", *_DIGITS, "--max-drop", "-1")
-case("a budget that is not a number", 2, "max_drop = nan", "leave max_drop out", *_DIGITS, "--max-drop", "nan")
+case("a budget that is not a number", 2, "max_drop = nan", "1%, 0.01 or 1pt", *_DIGITS, "--max-drop", "nan")
 case(
     "a budget that nothing checks",
     2,
@@ -122,7 +122,11 @@ def _(folder: Path) -> None:
 
 
 @prepared(
-    "a value of the wrong type in edgekit.toml", 2, ["edgekit.toml", ("max_drop", "'little'")], "'max_drop'", "export"
+    "a value of the wrong type in edgekit.toml",
+    2,
+    ["edgekit.toml", ("max_drop", "'little'")],
+    "1%, 0.01 or 1pt",
+    "export",
 )
 def _(folder: Path) -> None:
     (folder / "edgekit.toml").write_text('model = "digits"\nmax_drop = "little"\n')

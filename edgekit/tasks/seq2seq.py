@@ -1,0 +1,141 @@
+"""Tasks from text to text, by an encoder and a decoder: translation, summarisation.
+
+The recorded steps are those of greedy search, each a call of the decoder: a candidate that replays them is compared at
+every token. For a user the text is generated as the model's generation_config.json asks, with beams where it does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgekit.data import Problem, Sample
+from edgekit.errors import UsageError
+from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
+from edgekit.tasks import decoding
+from edgekit.tasks.chrf import chrf
+from edgekit.tasks.config import Generation, TaskConfig
+from edgekit.tasks.task import Prediction, Stepping
+from edgekit.tasks.text import IDS, Texts, read_tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+METRIC = "chrf"
+MASK = "encoder_attention_mask"
+
+
+@dataclass(frozen=True, eq=False)
+class Seq2Seq:
+    """Text from text."""
+
+    problem: ClassVar[Problem] = "outputs"
+    compares_top: ClassVar[bool] = True
+
+    config: TaskConfig
+    prepare: Texts
+    metric: str | None = METRIC
+
+    @property
+    def generation(self) -> Generation:
+        if self.config.generation is None:
+            raise UsageError(
+                f"the task '{self.config.task}' needs a model that generates, and this one does not state how.",
+                hint="export an encoder-decoder model of transformers, or give another --task",
+            )
+        return self.config.generation
+
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
+        """Yield the encoder's call, and those of the decoder by greedy search."""
+        import numpy as np
+
+        feeds = self.feeds(sample)
+        yield ENCODER, feeds
+        search, part = decoding.greedy(self.generation), DECODER
+        try:
+            step = next(search)
+            while True:
+                ids = np.array([step.tokens], np.int64)
+                outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
+                step, part = search.send(_last(outputs)), DECODER_WITH_PAST
+        except StopIteration:
+            return
+
+    def generate(self, sample: Sample, runner: Stepping) -> list[int]:
+        """Return the ids that the model generates for a sample, with its own number of beams."""
+        import numpy as np
+
+        feeds, search, beams = self.feeds(sample), decoding.search(self.generation), self.generation.beams
+        runner.start()(ENCODER, feeds)
+        runner.reorder([0] * beams)
+        mask, part = np.repeat(feeds["attention_mask"], beams, axis=0), DECODER
+        try:
+            step = next(search)
+            while True:
+                if step.order is not None:
+                    runner.reorder(step.order, part)
+                    part = DECODER_WITH_PAST
+                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64)[:, None], MASK: mask})
+                if beams == 1:
+                    part = DECODER_WITH_PAST
+                step = search.send(_last(outputs))
+        except StopIteration as end:
+            ids: list[int] = end.value
+            return ids
+
+    def feeds(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Return the encoder's inputs. Raises UsageError for a sample of two texts."""
+        if IDS not in sample.fields and len(self.prepare.texts(sample)) > 1:
+            raise UsageError(
+                f"the task '{self.config.task}' takes one text, two are given.",
+                hint="name its column with --text-column",
+            )
+        (feeds,) = self.prepare(sample)
+        return feeds
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        """Return the text that greedy search takes from the outputs, and its tokens."""
+        settings, scores = self.generation, [_last(each)[0] for each in outputs[1:]]
+        ids = [settings.start]
+        for each in scores:
+            ids.append(decoding.choose(settings, ids, each))
+        return Prediction(self.text(ids[1:]), choices=tuple(ids[1:]))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, without special tokens; the ids themselves where the model has no tokenizer."""
+        tokenizer = self.target
+        if tokenizer is None:
+            return " ".join(map(str, ids))
+        text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text.strip()
+
+    @functools.cached_property
+    def target(self) -> Any:
+        """The tokenizer of the generated text, None for a model that has none."""
+        path = self.prepare.assets / self.generation.tokenizer
+        return read_tokenizer(path) if path.is_file() else None
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        return self._answer(str(self.predict(outputs).value))
+
+    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
+        return self._answer(self.text(self.generate(sample, runner)))
+
+    def _answer(self, text: str) -> dict[str, Any]:
+        return {"translation" if self.config.task == "translation" else "text": text}
+
+    def label(self, raw: Any) -> str:
+        return str(raw)
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        """Return chrF of the texts, between 0 and 1."""
+        return chrf([str(prediction.value) for prediction in predictions], labels)
+
+
+def _last(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the scores of the last token, [hypotheses, vocabulary]."""
+    scores: np.ndarray = outputs["logits"][:, -1]
+    return scores
