@@ -94,7 +94,7 @@ def test_other_names_or_shapes_are_refused():
 
 
 def test_a_graph_with_other_outputs_was_exported_wrongly():
-    with raises(BuildError, "'a'", "[1, 1]", "[1]", hint="ONNX file"):
+    with raises(BuildError, "'a'", "[1, 1]", "[1]", hint="--backend"):
         add_inference(Deviation(), {"a": np.ones(1)}, {"a": np.ones((1, 1))})
 
 
