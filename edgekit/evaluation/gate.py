@@ -81,9 +81,8 @@ def evaluate(
             answers.append(_free(runner, task, samples[index]) if own else predictions[-1])
             tick()
     quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
-    return replace(
-        quality, scores=moved.shifts() if deviation.finite else (), unjudged=_without_answers(task, quality.outputs)
-    )
+    shifts, unjudged = moved.shifts() if deviation.finite else (), _without_answers(task, quality.outputs)
+    return replace(quality, scores=shifts, unjudged=unjudged)
 
 
 def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
