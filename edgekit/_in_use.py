@@ -41,7 +41,7 @@ class _List:
         self.path = folder / f"{stack.enter_context(claimed(folder, _PREFIX))}{_KEYS}"
         stack.callback(self.path.unlink, missing_ok=True)
         self._keys: set[str] = set()
-        weakref.finalize(self, _end, stack, os.getpid())
+        weakref.finalize(self, _end, stack, folder, os.getpid())
 
     def add(self, key: str) -> None:
         if key in self._keys and self.path.exists():
@@ -51,10 +51,11 @@ class _List:
         self._keys.add(key)
 
 
-def _end(stack: contextlib.ExitStack, owner: int) -> None:
+def _end(stack: contextlib.ExitStack, folder: Path, owner: int) -> None:
     if os.getpid() == owner:  # not in a child that was forked
         with contextlib.suppress(OSError):
             stack.close()
+            folder.rmdir()  # where no other process has a list in it
 
 
 @functools.lru_cache(maxsize=1)

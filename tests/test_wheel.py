@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import email
-import importlib.util
+import importlib.machinery
 import json
 import os
 import subprocess
@@ -122,7 +122,8 @@ def alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def link(package: str, folder: Path) -> None:
     """Link a package of this environment into a folder, with the libraries that a wheel keeps beside it."""
-    spec = importlib.util.find_spec(package)
+    # Not importlib.util: setuptools' own finder would replace distutils, which another test may have imported.
+    spec = importlib.machinery.PathFinder.find_spec(package)
     assert spec is not None and spec.origin is not None
     home = Path(spec.origin).parent
     folder.mkdir(exist_ok=True)

@@ -31,7 +31,7 @@ def check(path: Path, *, force: bool) -> None:
     """
     try:
         place = _place(path)
-        _check_place(place, force=force)
+        _check_place(place, path, force=force)
         _try_write(place)
     except (OSError, RuntimeError) as error:  # a circle of links is a RuntimeError before Python 3.13
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -57,7 +57,7 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
             stage.mkdir()
             try:
                 yield stage
-                _take_place(stage, place, old if force else None)
+                _take_place(stage, place, old if force else None, path)
             finally:
                 remove(stage)
                 remove(old)
@@ -128,11 +128,12 @@ def _place(path: Path) -> Path:
     return place
 
 
-def _check_place(path: Path, *, force: bool) -> None:
-    if path.exists() and not path.is_dir():
+def _check_place(place: Path, path: Path, *, force: bool) -> None:
+    """Raise UsageError where something at `place` stays; `path` is its name in the user's words."""
+    if place.exists() and not place.is_dir():
         raise UsageError(f"the output '{path}' exists and is a file.", hint="choose another folder with --output")
-    if path.exists() and any(path.iterdir()):
-        if not (path / MANIFEST).exists():
+    if place.exists() and any(place.iterdir()):
+        if not (place / MANIFEST).exists():
             raise UsageError(
                 f"the output '{path}' exists and is not a bundle.", hint="choose another folder with --output"
             )
@@ -159,7 +160,7 @@ def _try_write(path: Path) -> None:
         raise OSError(errno.ENAMETOOLONG, "the name is too long")
 
 
-def _take_place(stage: Path, path: Path, old: Path | None) -> None:
+def _take_place(stage: Path, path: Path, old: Path | None, shown: Path) -> None:
     """Rename `stage` to `path`, after moving an older bundle to `old`; without `old` replace only an empty folder."""
     while True:
         if old is not None:
@@ -175,7 +176,7 @@ def _take_place(stage: Path, path: Path, old: Path | None) -> None:
                 raise
             if old is None:
                 raise UsageError(
-                    f"the output '{path}' was created by another export while this one ran.",
+                    f"the output '{shown}' was created by another export while this one ran.",
                     hint="choose another --output, or replace it with --force; the steps are cached",
                 ) from error
             shutil.rmtree(old, ignore_errors=True)  # another export with --force was faster; this one replaces it

@@ -78,4 +78,4 @@ def _difference(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray
     except UsageError:
         return next((name for name in before if before[name].shape != after[name].shape), ""), math.inf
     worst = max(deviation.parts(), key=lambda part: part.rel_l2, default=None)
-    return ("", 0.0) if worst is None else (worst.name, worst.rel_l2)
+    return ("", 0.0) if worst is None else (worst.output, worst.rel_l2)

@@ -18,4 +18,7 @@ def check(what: str, values: Iterable[float | None], *, least: float = 0.0, abov
         if value is None:
             continue
         if not least <= value <= MOST or (above and value == least):
-            raise UsageError(f"{what} has the value {str(value)[:20]}, which cannot be measured.")
+            raise UsageError(
+                f"{what} has the value {str(value)[:20]}, which cannot be measured.",
+                hint="copy the report again, or measure again with `edgekit bench`",
+            )

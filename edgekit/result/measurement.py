@@ -88,7 +88,10 @@ class Sensors(Record):
 
     def __post_init__(self) -> None:
         if any(len(series.values) != len(self.times_s) for series in self.series):
-            raise UsageError(f"a sensor does not have {len(self.times_s)} readings, one for each time.")
+            raise UsageError(
+                f"a sensor does not have {len(self.times_s)} readings, one for each time.",
+                hint="copy the report again, or measure again with `edgekit bench`",
+            )
         bounds.check("the time of a reading", self.times_s, least=-bounds.MOST)
         for series in self.series:
             bounds.check(f"a reading of '{series.name[:60]}'", series.values, least=-bounds.MOST)

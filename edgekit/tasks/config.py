@@ -18,6 +18,8 @@ from edgekit.errors import ArtifactError, UsageError
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
 
+_AGAIN = "correct the checkpoint's preprocessing files, or copy the bundle again"
+
 LARGEST_EDGE = 1 << 15
 """Most pixels of a picture's side that a record may ask for."""
 
@@ -52,13 +54,13 @@ class ImageConfig(Record):
     def __post_init__(self) -> None:
         for name, sizes in (("size", self.size), ("crop", self.crop)):
             if sizes is not None and not (len(sizes) in (1, 2) and all(1 <= size <= LARGEST_EDGE for size in sizes)):
-                raise UsageError(f"{name} is not one or two numbers of pixels from 1 to {LARGEST_EDGE}.")
+                raise UsageError(f"{name} is not one or two numbers of pixels from 1 to {LARGEST_EDGE}.", hint=_AGAIN)
         if not 0 <= self.resample <= 5:
-            raise UsageError("resample is not the number of a filter, 0 to 5.")
+            raise UsageError("resample is not the number of a filter, 0 to 5.", hint=_AGAIN)
         channels = 1 if self.channels == "gray" else 3
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, channels):
-                raise UsageError(f"{name} is not one number, or one for each of {channels} channels.")
+                raise UsageError(f"{name} is not one number, or one for each of {channels} channels.", hint=_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class TextConfig(Record):
             ("pad_type_id", self.pad_type_id, 0),
         ):
             if value is not None and not least <= value < MOST_TOKENS:
-                raise UsageError(f"{name} is not a number from {least} to {MOST_TOKENS - 1}.")
+                raise UsageError(f"{name} is not a number from {least} to {MOST_TOKENS - 1}.", hint=_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class TabularConfig(Record):
     def __post_init__(self) -> None:
         counts = {len(values) for values in (self.mean, self.std, self.columns or None) if values and len(values) > 1}
         if len(counts) > 1:
-            raise UsageError("mean, std and columns do not have one number for each column.")
+            raise UsageError("mean, std and columns do not have one number for each column.", hint=_AGAIN)
 
 
 @dataclass(frozen=True)

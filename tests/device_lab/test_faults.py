@@ -168,7 +168,7 @@ def test_a_board_that_reboots_in_a_step(spare: EmulatedBoard) -> None:
 def test_a_board_that_reboots_between_push_and_step(spare: EmulatedBoard, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with connect(spare.address) as transport, DeviceLock(transport) as lock:
-        lock.push(tmp_path / "file", "file")
+        lock.push(tmp_path / "file", "kept/file")
         spare.reboot()
         with contextlib.suppress(DeviceError):  # the first command after it may find the connection gone
             transport.run(["true"], timeout_s=30)

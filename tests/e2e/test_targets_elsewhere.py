@@ -41,8 +41,9 @@ def test_nothing_is_measured_and_no_precision_is_claimed(board):
         assert candidate.effective is None
         assert candidate.quality.labelled == 500
     assert "not measured" in report.shipped.reason
-    (note,) = report.notes
+    note, samples = report.notes
     assert "aarch64" in note and "edgekit bench" in note
+    assert "travel in the bundle" in samples
     assert "measure" not in board.finished.stderr
     manifest = Manifest.from_dict(json_of(board, "manifest.json"))
     assert manifest.effective is None

@@ -246,5 +246,5 @@ class TestRefusals:
 
     def test_an_unknown_node(self, make_graph: Any, make_model: Any, tmp_path: Path) -> None:
         model = make_model(block(make_graph), tmp_path / "in")
-        with raises(UsageError, "'gatte'", hint="edgekit inspect"):
+        with raises(UsageError, "'gatte'", hint=("its nodes:", "gate")):
             Smooth(exclude=("gatte",)).apply(model, sequences(2), work(tmp_path / "out"))

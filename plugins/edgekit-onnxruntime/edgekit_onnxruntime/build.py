@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import shutil
 from pathlib import Path
@@ -67,9 +68,10 @@ def _check_loads(path: Path, proto: Any, options: Options) -> None:
         ir_version = re.search(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)", message)
         if match := version or ir_version:
             kind = "opset" if version else "IR version"
+            installed = importlib.metadata.version("onnxruntime")
             raise UnsupportedError(
-                f"the graph has {kind} {match[1]}; the installed ONNX Runtime reads up to {match[2]}.",
-                hint=f"export with a lower {kind}, or pip install --upgrade onnxruntime",
+                f"the graph has {kind} {match[1]}; onnxruntime {installed} reads up to {match[2]}.",
+                hint=f"export with {kind} {match[2]} or lower, or pip install --upgrade onnxruntime",
             ) from error
         if graph.reports_missing_kernel(message):
             problems = graph.missing_kernels(proto, lambda data: _load_error(data, options)) or [_last_lines(message)]

@@ -206,7 +206,7 @@ def test_settings_out_of_range_are_named(setting, value):
 
 def test_an_unknown_layer_is_named_with_the_one_that_was_meant(tmp_path):
     model = residual_net(tmp_path / "model")
-    with raises(UsageError, ("'/frist/Conv'", "'/first/Conv'"), hint="edgekit inspect"):
+    with raises(UsageError, ("'/frist/Conv'", "'/first/Conv'"), hint="its nodes:"):
         quantized(model, tmp_path / "int8", exclude=("/frist/Conv",))
     assert not any((tmp_path / "int8").iterdir())
 
