@@ -81,7 +81,7 @@ def _check(error: BaseException, kind: type[BaseException], facts: tuple[Fact, .
 
 # What a machine, a moment or another project writes into a message, and the word that stands for it in the file.
 _VOLATILE = {
-    r"([:,]) (?:Expecting|Invalid control character|Illegal trailing comma|Unterminated string)\b.*?(\.?)$": r"\1 <json>\2",
+    r"([:,]) (?:Expecting|Invalid control|Illegal trailing|Unterminated string)\b.*?(\.?)$": r"\1 <json>\2",
     r"(\w(?:Error|Node)): .+?((?: \(\w+\.py, line \d+\))?\.?)$": r"\1: <reason>\2",
     r"\b\d+\.\d+\.\d+(?:\w|[+.-]\w+)*": "<version>",
     r"(?<![,\[\d])\b\d{1,3}(?:,\d{3})+\b(?![,\]])|\b\d{4,}\b": "<number>",
