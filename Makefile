@@ -4,12 +4,16 @@ BIN := .venv/bin
 # More arguments for pytest: make test ARGS="-k bundle -x"
 ARGS ?=
 
-.PHONY: help demo test test-all wording setup lint format lock clean
+COUNT ?= 10000
+SEED ?= 0
+
+.PHONY: help demo test test-all fuzz wording setup lint format lock clean
 
 help:
 	@echo "make demo      set up, then export the embedded model for this machine and read a picture with the bundle"
 	@echo "make test      set up, then run the tests (ARGS=... goes to pytest)"
 	@echo "make test-all  the same with the tests that are marked nightly"
+	@echo "make fuzz      mutated inputs and faults of the machine, by chance (COUNT=10000 SEED=0)"
 	@echo "make wording   write tests/fixtures/wording.txt again, after a message was reworded"
 	@echo "make setup     make or update .venv (PYTHON=python3.11 chooses the interpreter)"
 	@echo "make lint      ruff and mypy"
@@ -35,6 +39,10 @@ test test-all:
 	[ $$first -eq 5 ] && exit $$second; [ $$first -ne 0 ] && exit $$first; [ $$second -eq 5 ] || exit $$second
 
 test-all: NIGHTLY := --nightly
+
+fuzz:
+	@$(PYTHON) .ci/setup.py --tests
+	$(BIN)/python -m tests.fuzz --count $(COUNT) --seed $(SEED) $(ARGS)
 
 wording:
 	@$(PYTHON) .ci/setup.py --tests

@@ -16,7 +16,7 @@ import shutil
 import signal
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +79,29 @@ NO_SENSE = (
 def cases(seed: int, work: Path) -> Iterator[Case]:
     """Yield mutated bundles without end, each in `work`/case; the same seed gives the same bundles."""
     generator = random.Random(seed)
-    base = whole(work)
+    base = prepared(work)
+    for number in itertools.count():
+        mutated = case(generator, work, base)
+        yield replace(mutated, name=f"{number}: {mutated.name}")
+
+
+def prepared(work: Path) -> Path:
+    """Return the whole bundle, beside a file that links of mutated ones lead to."""
     (work / "outside").mkdir()
     (work / "outside" / "secret.txt").write_text("1\n2\n")
+    return whole(work)
+
+
+def case(generator: random.Random, work: Path, base: Path) -> Case:
+    """Return a mutated copy of the bundle `base`, in `work`/case."""
     names = [path.relative_to(base).as_posix() for path in sorted(base.rglob("*")) if path.is_file()]
-    for number in itertools.count():
-        folder = work / "case"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(base, folder)
-        mutate = generator.choice(MUTATIONS)
-        words, sealed = mutate(folder, generator, names)
-        altered = not sealed and differs(base, folder, names)
-        yield Case(f"{number}: {mutate.__name__} {words}", folder, altered)
+    folder = work / "case"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(base, folder)
+    mutate = generator.choice(MUTATIONS)
+    words, sealed = mutate(folder, generator, names)
+    altered = not sealed and differs(base, folder, names)
+    return Case(f"{mutate.__name__} {words}", folder, altered)
 
 
 def whole(work: Path) -> Path:
@@ -148,25 +159,25 @@ def answered(folder: Path) -> bool:
 
 
 def shown(folder: Path) -> bool:
-    return _command("inspect", folder, "--report", folder.parent / "page.html")
+    return command("inspect", folder, "--report", folder.parent / "page.html")
 
 
 def compared(folder: Path) -> bool:
-    return _command("compare", folder, folder.parent / "base" / "out", "--max-regress", "size=5%")
+    return command("compare", folder, folder.parent / "base" / "out", "--max-regress", "size=5%")
 
 
 def finished(folder: Path) -> bool:
-    return _command("finish", folder)
+    return command("finish", folder)
 
 
 def recipe_read(folder: Path) -> bool:
-    return _command("recipes", folder / "recipe.toml")
+    return command("recipes", folder / "recipe.toml")
 
 
 USES: tuple[Callable[[Path], bool], ...] = (verified, answered, shown, compared, finished, recipe_read)
 
 
-def _command(*words: object) -> bool:
+def command(*words: object) -> bool:
     """Run a command in this process. Raises the error that would be shown with a trace."""
     result = CliRunner().invoke(cli, [*map(str, words)])
     if result.exit_code == 1:
@@ -279,11 +290,11 @@ def other_content(folder: Path, generator: random.Random, names: list[str]) -> t
 
 
 def edit_manifest(folder: Path, generator: random.Random, names: list[str]) -> tuple[str, bool]:
-    return _edit(folder / MANIFEST, generator), False
+    return edit(folder / MANIFEST, generator), False
 
 
 def edit_sealed_manifest(folder: Path, generator: random.Random, names: list[str]) -> tuple[str, bool]:
-    words = _edit(folder / MANIFEST, generator, times=generator.choice((1, 1, 3)))
+    words = edit(folder / MANIFEST, generator, times=generator.choice((1, 1, 3)))
     with contextlib.suppress(ValueError, RecursionError):
         rewrite(folder, lambda content: None)
     return words, True
@@ -297,12 +308,12 @@ def edit_earlier_manifest(folder: Path, generator: random.Random, names: list[st
         del content["seal"], content["stored"]
 
     rewrite(folder, earlier)
-    return _edit(folder / MANIFEST, generator), True
+    return edit(folder / MANIFEST, generator), True
 
 
 def edit_record(folder: Path, generator: random.Random, names: list[str]) -> tuple[str, bool]:
     name = generator.choice(("report.json", "assets/task.json"))
-    words = _edit(folder / name, generator, times=generator.choice((1, 1, 3)))
+    words = edit(folder / name, generator, times=generator.choice((1, 1, 3)))
     relist(folder)
     return f"{name} {words}", True
 
@@ -393,7 +404,7 @@ def differs(base: Path, folder: Path, names: list[str]) -> bool:
     return False
 
 
-def _edit(file: Path, generator: random.Random, times: int = 1) -> str:
+def edit(file: Path, generator: random.Random, times: int = 1) -> str:
     """Put an odd value in a random place of a JSON file, or remove, double or rename a key."""
     content = json.loads(file.read_text())
     words = []
