@@ -6,11 +6,13 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
 from edgekit.data import DataRef, Draw, Feeds, Samples, TrainingData
+from edgekit.errors import UsageError
 from edgekit.evaluation import unused_options
 from edgekit.evaluation.reference_outputs import SYNTHETIC
 from edgekit.evaluation.task_record import task_record
@@ -24,6 +26,9 @@ from edgekit.tasks.tabular import KEYS
 from edgekit.tasks.text import count_cut
 
 SYNTHETIC_SAMPLES = 8
+
+MOST_VALUES = 1 << 28
+"""Values of one random input: 1 GB of single precision."""
 
 ONE_PASS = (
     "this causal model is exported as one pass without a cache: it gives the scores of the next token, and cannot "
@@ -204,6 +209,11 @@ def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints)
     for spec in specs:
         sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(hints.example_sizes)
         shape = spec.resolve(sizes)
+        if math.prod(shape) > MOST_VALUES:
+            raise UsageError(
+                f"no data was given, and a random input '{spec}' has {math.prod(shape):.1e} values.",
+                hint="give samples with --data, or smaller sizes with --shape NAME=SIZE",
+            )
         if spec.dtype in ("f64", "f32", "f16"):
             feeds[spec.name] = generator.standard_normal(shape).astype(spec.numpy_dtype)
         elif spec.name in hints.integer_ranges:

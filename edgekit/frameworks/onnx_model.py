@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit._reading import reason
 from edgekit.errors import UsageError
 from edgekit.frameworks import onnx_external, onnx_shapes
 from edgekit.frameworks.onnx_graph import external_files, graphs
@@ -229,6 +230,10 @@ def check(path: Path, given: Path) -> None:
         raise UsageError(
             f"'{given}' is not a valid ONNX model: {lines[0] if lines else error}",
             hint="export it again; a copy may be truncated",
+        ) from error
+    except Exception as error:  # the checker's own message may not be text, where names in the file are not
+        raise UsageError(
+            f"'{given}' is not a valid ONNX model: {reason(error)}.", hint="export it again; a copy may be truncated"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit import _privacy
+from edgekit._reading import guard
 from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
@@ -62,7 +63,9 @@ class OnnxFile:
 
         path = Path(reference.ref)
         proto = onnx_model.load(path)
-        if broken := onnx_model.non_finite(proto):
+        with guard(f"the weights of '{path}'", hint="export the model again; a copy may be truncated"):
+            broken = onnx_model.non_finite(proto)
+        if broken:
             raise UsageError(
                 f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
                 hint="export the model again from a valid checkpoint",

@@ -56,6 +56,22 @@ def test_the_file_is_copied_byte_for_byte_and_run_as_it_is(tmp_path, load):
         model.original.run({"x": x[:, :2]})
 
 
+def test_weights_that_do_not_have_their_shape_are_refused(tmp_path, load):
+    proto = linear()
+    proto.graph.initializer[0].raw_data = proto.graph.initializer[0].raw_data[:-2]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    with raises(UsageError, "model.onnx'", "weights", hint="again"):
+        load(OnnxFile(), path)
+
+
+def test_an_operator_whose_name_is_not_text_is_refused(tmp_path, load):
+    content = linear().SerializeToString().replace(b"MatMul", b"\xd6\x8f\xff\xfe\xfd\xfc")
+    (tmp_path / "model.onnx").write_bytes(content)
+    with raises(UsageError, "model.onnx'", hint="again"):
+        load(OnnxFile(), tmp_path / "model.onnx")
+
+
 def test_external_data_comes_along(tmp_path, load, run_graph):
     path = tmp_path / "model.onnx"
     saved(path, linear(), save_as_external_data=True, location="weights.bin", size_threshold=0)

@@ -94,6 +94,11 @@ def test_tensor_answers_and_metric():
         task.score([], [])
 
 
+def test_random_inputs_have_a_limit():
+    with raises(UsageError, "'x:f32[100000,100000,100]'", hint="--data"):
+        synthetic_feeds((TensorSpec.parse("x:f32[100000,100000,100]"),), 0, InputHints())
+
+
 def test_synthetic_feeds_pass_unchanged():
     feeds = {"x": np.ones((1, 2), np.float32)}
     (sample,) = Samples.from_feeds([feeds])
