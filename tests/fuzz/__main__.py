@@ -2,7 +2,7 @@
 
 Inputs of every kind are drawn by the seed and judged: an exception that is not an error of edgekit's is a trace, a
 process that dies is a crash, 20 seconds are a hang, and an altered bundle that passes is altered. Then the machine
-fails: exports are killed, disks fill up, and several exports share a cache. The exit code is 1 where anything was found.
+fails: exports are killed, disks fill up, and several share a cache. The exit code is 1 where anything was found.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Faults of the machine under whole exports: kills, full disks, and one cache for several of them.
 
-Each export is a process of its own, of a small ONNX file. Whatever happens, nothing half written lies beside the output,
-a bundle that is there verifies, and the next export works.
+Each export is a process of its own, of a small ONNX file. Whatever happens, nothing half written lies beside the
+output, a bundle that is there verifies, and the next export works.
 """
 
 from __future__ import annotations
