@@ -6,11 +6,13 @@ says so: they show that the artifact computes what the original does, and nothin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit import data, embedded, tasks
 from edgekit.data import DataRef, Draw, Feeds, Samples, TrainingData
+from edgekit.errors import UsageError
 from edgekit.evaluation import unused_options
 from edgekit.evaluation.reference_outputs import SYNTHETIC
 from edgekit.evaluation.task_record import task_record
@@ -22,6 +24,9 @@ from edgekit.tasks import Task
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.tabular import KEYS
 from edgekit.tasks.text import count_cut
+
+MOST_VALUES = 1 << 40
+"""Most values of a synthetic input: more than any memory holds."""
 
 SYNTHETIC_SAMPLES = 8
 
@@ -204,6 +209,11 @@ def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints)
     for spec in specs:
         sizes = {str(dim): _size(str(dim)) for dim in spec.shape} | dict(hints.example_sizes)
         shape = spec.resolve(sizes)
+        if math.prod(shape) > MOST_VALUES:
+            raise UsageError(
+                f"the input '{spec.name}' of shape {list(shape)} is too large for any machine.",
+                hint="give the model's true sizes when exporting it",
+            )
         if spec.dtype in ("f64", "f32", "f16"):
             feeds[spec.name] = generator.standard_normal(shape).astype(spec.numpy_dtype)
         elif spec.name in hints.integer_ranges:

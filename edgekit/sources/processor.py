@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekit._reading import guard
 from edgekit.errors import UsageError
 from edgekit.model import Reference
 from edgekit.sources import checkpoint, image_processor
@@ -48,9 +49,10 @@ def with_processor(
     if spec is None:
         return replace(base, no_preprocessing="no input of the graph takes pictures (four dimensions)")
     settings = checkpoint.read_json(file)
-    image, reason = image_processor.image_config(
-        settings, model_type=getattr(config, "model_type", None), input_name=spec.name
-    )
+    with guard(f"the image processor '{file}'", hint="compare it with the one of the model's origin, and correct it"):
+        image, reason = image_processor.image_config(
+            settings, model_type=getattr(config, "model_type", None), input_name=spec.name
+        )
     if image is None:
         return replace(base, no_preprocessing=reason)
     channels_last = spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3)

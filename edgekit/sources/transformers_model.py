@@ -150,9 +150,7 @@ def _config(folder: Path, reference: Reference) -> Any:
         )
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
-        names = config.architectures or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError("its architectures are not a list of names")
+        "".join((config.architectures or [])[:1])  # raises TypeError for what is not a list of names
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"transformers does not accept '{path}': {first_line(error)}",
