@@ -86,6 +86,8 @@ class Bundle:
     def program(self) -> Program:
         """Return the payload of every part, and the states."""
         parts = self.manifest.parts
+        if not parts:
+            raise ArtifactError(f"the bundle '{self.path}' has no part, so nothing in it runs.", hint=AGAIN)
         payloads = (Payload(self.path, each.payload, each.part, each.options) for each in parts)
         return Program(tuple(payloads), self.manifest.states)
 

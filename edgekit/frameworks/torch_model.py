@@ -28,6 +28,10 @@ def refuse_non_finite(module: Any, what: str) -> None:
 
     with torch.no_grad():
         for name, tensor in module.named_parameters():
+            if tensor.is_meta:
+                raise UsageError(
+                    f"the weights of {what} lack '{name}'.", hint="download the file again; it may be damaged"
+                )
             # The sum is finite only if every element is; when it is not, check each: large values may overflow.
             if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
                 raise _broken(name, tensor, what)

@@ -231,3 +231,17 @@ def processor_digest(reference: Reference) -> dict[str, str]:
     path = Path(reference.processor)
     files = [path] if path.is_file() else [path / name for name in _SETTINGS if (path / name).is_file()]
     return {file.name: digest_of_file(file) for file in files}
+
+
+MOST_LAYERS = 10_000
+"""Layers of one kind; the deepest public models have a few hundred."""
+
+
+def check_sizes(settings: Mapping[str, Any], path: Path) -> None:
+    """Raise UsageError for a config with so many layers that making the network would not end."""
+    for name, value in settings.items():
+        if name.endswith(("layers", "n_layer", "depth")) and isinstance(value, int) and value > MOST_LAYERS:
+            raise UsageError(
+                f"'{path}' sets {name} to {str(value)[:20]}, and at most {MOST_LAYERS:,} are made.",
+                hint="compare it with the config.json of the model's origin, and correct that value",
+            )

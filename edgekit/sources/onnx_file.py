@@ -62,28 +62,27 @@ class OnnxFile:
         from edgekit.sources.onnx_original import open_original
 
         path = Path(reference.ref)
-        proto = onnx_model.load(path)
-        with guard(f"the weights of '{path}'", hint="export the model again; a copy may be truncated"):
-            broken = onnx_model.non_finite(proto)
-        if broken:
-            raise UsageError(
-                f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
-                hint="export the model again from a valid checkpoint",
-            )
         graph = workdir / onnx_model.GRAPH_FILE
-        classes = onnx_classifier.class_names(proto)
-        notes = onnx_classifier.without_zipmap(proto)
-        if onnx_normal.drop_weights_from_inputs(proto) or notes:
-            onnx_model.save(proto, graph)
-        else:
-            onnx_model.copy_graph(path, graph)
-        onnx_model.check(graph, given=path)
-        # After the check: a broken graph would crash onnx's native code.
-        proto, changes = onnx_normal.upgraded(proto)
-        if changes:
-            onnx_model.save(proto, graph)
+        with guard(f"the ONNX file '{path}'", hint="export it again; a copy may be damaged"):
+            proto = onnx_model.load(path)
+            if broken := onnx_model.non_finite(proto):
+                raise UsageError(
+                    f"the weights of '{path}' are invalid: '{broken}' has values that are NaN or infinite.",
+                    hint="export the model again from a valid checkpoint",
+                )
+            classes = onnx_classifier.class_names(proto)
+            notes = onnx_classifier.without_zipmap(proto)
+            if onnx_normal.drop_weights_from_inputs(proto) or notes:
+                onnx_model.save(proto, graph)
+            else:
+                onnx_model.copy_graph(path, graph)
             onnx_model.check(graph, given=path)
-        part = onnx_model.part_of(proto)
+            # After the check: a broken graph would crash onnx's native code.
+            proto, changes = onnx_normal.upgraded(proto)
+            if changes:
+                onnx_model.save(proto, graph)
+                onnx_model.check(graph, given=path)
+            part = onnx_model.part_of(proto)
         _task_config(reference, classes, part.inputs, workdir).save(workdir / ASSETS)
         info = ModelInfo(
             architecture=f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),

@@ -49,7 +49,7 @@ def with_processor(
     if spec is None:
         return replace(base, no_preprocessing="no input of the graph takes pictures (four dimensions)")
     settings = checkpoint.read_json(file)
-    with guard(f"the file '{file}'", hint="correct it, or copy it from the checkpoint again"):
+    with guard(f"the image processor '{file}'", hint="compare it with the one of the model's origin, and correct it"):
         image, reason = image_processor.image_config(
             settings, model_type=getattr(config, "model_type", None), input_name=spec.name
         )

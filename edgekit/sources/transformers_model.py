@@ -143,13 +143,15 @@ def _config(folder: Path, reference: Reference) -> Any:
         raise UsageError(f"'{path}' has no model_type.", hint="is it the config.json of a transformers model?")
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    if kind not in CONFIG_MAPPING:
+    checkpoint.check_sizes(settings, path)
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise UsageError(
             f"'{path}' is of the model type '{kind}', which transformers {transformers.__version__} does not support.",
             hint="pass the model as an ONNX file, or as package.module:factory",
         )
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
+        "".join((config.architectures or [])[:1])  # raises TypeError for what is not a list of names
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"transformers does not accept '{path}': {first_line(error)}",

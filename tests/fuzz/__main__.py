@@ -2,7 +2,7 @@
 
 Inputs of every kind are drawn by the seed and judged: an exception that is not an error of edgekit's is a trace, a
 process that dies is a crash, 20 seconds are a hang, and an altered bundle that passes is altered. Then the machine
-fails: exports are killed, disks fill up, and several exports share a cache. The exit code is 1 where anything was found.
+fails: exports are killed, disks fill up, and several share a cache. The exit code is 1 where anything was found.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def _write(output: Path, outcomes: list[Outcomes], seed: int) -> None:
     }  # fmt: skip
     output.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     words = sorted({word for each in outcomes for word in each.counts})
+    rows = [(each.kind, each.inputs, *(each.counts[word] for word in words)) for each in outcomes]
     lines = [
         "# What mutated inputs and a failing machine end in",
         "",
@@ -98,10 +99,10 @@ def _write(output: Path, outcomes: list[Outcomes], seed: int) -> None:
         "",
         f"| kind | run | {' | '.join(words)} |",
         "| --- | ---: |" + " ---: |" * len(words),
-        *(f"| {each.kind} | {each.inputs} | {' | '.join(str(each.counts[word]) for word in words)} |" for each in outcomes),
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
         "",
-        "`accepted` and `refused` (with an error that says why) are what an input may end in; `missed` is a kill that came "
-        "after the end. Everything else is a fault.",
+        "`accepted` and `refused` (with an error that says why) are what an input may end in; `missed` is a kill that "
+        "came after the end. Everything else is a fault.",
     ]  # fmt: skip
     for each in outcomes:
         lines += [""] if each.faults else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -84,10 +85,8 @@ def _edit_header(file: Path, generator: random.Random) -> None:
     size = int.from_bytes(content[:8], "little")
     header = file.with_suffix(".header")
     header.write_bytes(content[8 : 8 + size])
-    try:
+    with contextlib.suppress(ValueError, RecursionError):  # an earlier mutation damaged it
         bundles.edit(header, generator)
-    except (ValueError, RecursionError):  # an earlier mutation damaged it
-        pass
     edited = header.read_bytes()
     header.unlink()
     length = len(edited) if generator.random() < 0.9 else generator.choice((0, 1, 2**40, 2**63, size // 2))

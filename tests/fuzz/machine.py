@@ -1,7 +1,7 @@
 """Faults of the machine under whole exports: kills, full disks, and one cache for several of them.
 
-Each export is a process of its own, of a small ONNX file. Whatever happens, nothing half written lies beside the output,
-a bundle that is there verifies, and the next export works.
+Each export is a process of its own, of a small ONNX file. Whatever happens, nothing half written lies beside the
+output, a bundle that is there verifies, and the next export works.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def kills(count: int, seed: int, folder: Path) -> Outcomes:
                 os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         outcomes.counts["missed" if missed else "killed"] += 1
-        if words := _left(folder):
+        if words := _broken(folder):  # hidden leftovers beside it stay until the next export
             outcomes.add("broken", words, case)
         if number % 5 == 4 or number == count - 1:  # a next run for every five kills
             _expect(outcomes, folder, model, case)
@@ -167,12 +167,15 @@ def _judge(outcomes: Outcomes, process: subprocess.Popen[str], case: str, may_fa
 
 def _left(folder: Path, place: str = "place") -> str:
     """Return what is half written in the output's folder or its bundle, in words."""
+    others = sorted(path.name for path in (folder / place).iterdir() if path.name != "out")
+    return f"beside the output lie {', '.join(others)}" if others else _broken(folder, place)
+
+
+def _broken(folder: Path, place: str = "place") -> str:
+    """Return what is wrong with the bundle at the output, in words; empty where it is whole, or is not there."""
     from edgekit.bundle import bundle
     from edgekit.errors import EdgekitError
 
-    others = sorted(path.name for path in (folder / place).iterdir() if path.name != "out")
-    if others:
-        return f"beside the output lie {', '.join(others)}"
     if (folder / place / "out").exists():
         try:
             bundle.open(folder / place / "out")

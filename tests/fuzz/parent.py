@@ -67,7 +67,7 @@ def _one_worker(
             return _follow(Lines(worker), kind, first, outcomes, until, folder / "stderr")
         finally:
             worker.kill()
-            worker.wait()
+            worker.communicate()
 
 
 def _follow(lines: Lines, kind: str, first: int, outcomes: Outcomes, until: float | None, errors: Path) -> int:

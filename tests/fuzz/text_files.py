@@ -39,7 +39,12 @@ targets = { host = { max_drop = 0.02, shapes = { batch = 2 } } }
 
 RECIPE = """summary = "own"
 precision = "int8"
-passes = [{ name = "quantize-static", config = { method = "minmax", per_channel = true }, operators = { Conv = { skip = true } }, nodes = { "a/b" = { skip = true } } }]
+
+[[passes]]
+name = "quantize-static"
+config = { method = "minmax", per_channel = true }
+operators = { Conv = { skip = true } }
+nodes = { "a/b" = { skip = true } }
 """
 
 

@@ -16,6 +16,7 @@ import pytest
 from edgekit import tasks
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Reference
+from edgekit.sources.checkpoint import check_sizes
 from edgekit.sources.hf import HuggingFace
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
@@ -50,6 +51,11 @@ def test_embedded_model_comes_with_labels_and_processing(load, export, run_graph
     assert str(exported.part.inputs[0]) == "pixel_values:f32[batch_size,3,64,64]"
     feeds = {"pixel_values": np.random.default_rng(0).standard_normal((3, 3, 64, 64), np.float32)}
     np.testing.assert_allclose(run_graph(exported, feeds)["logits"], model.original.run(feeds)["logits"], atol=1e-4)
+
+
+def test_a_number_of_layers_without_end_is_refused(tmp_path):
+    with raises(UsageError, "num_hidden_layers", "config.json'", hint="origin"):
+        check_sizes({"num_hidden_layers": 10**30}, tmp_path / "config.json")
 
 
 def test_text_model_brings_tokenizer_and_limit(load):
