@@ -233,15 +233,16 @@ def processor_digest(reference: Reference) -> dict[str, str]:
     return {file.name: digest_of_file(file) for file in files}
 
 
-MOST_LAYERS = 10_000
-"""Layers of one kind; the deepest public models have a few hundred."""
+MOST = {("layers", "n_layer", "depth"): 10_000, ("_size",): 10_000_000}
+"""The greatest value of config.json's keys by their ends: public models have some hundred layers and a million tokens."""
 
 
 def check_sizes(settings: Mapping[str, Any], path: Path) -> None:
-    """Raise UsageError for a config with so many layers that making the network would not end."""
+    """Raise UsageError for a config so large that making the network would not end."""
     for name, value in settings.items():
-        if name.endswith(("layers", "n_layer", "depth")) and isinstance(value, int) and value > MOST_LAYERS:
+        most = next((most for ends, most in MOST.items() if name.endswith(ends)), None)
+        if most is not None and isinstance(value, int) and value > most:
             raise UsageError(
-                f"'{path}' sets {name} to {str(value)[:20]}, and at most {MOST_LAYERS:,} are made.",
+                f"'{path}' sets {name} to {str(value)[:20]}; at most {most:,} is supported.",
                 hint="compare it with the config.json of the model's origin, and correct that value",
             )

@@ -53,9 +53,10 @@ def test_embedded_model_comes_with_labels_and_processing(load, export, run_graph
     np.testing.assert_allclose(run_graph(exported, feeds)["logits"], model.original.run(feeds)["logits"], atol=1e-4)
 
 
-def test_a_number_of_layers_without_end_is_refused(tmp_path):
-    with raises(UsageError, "num_hidden_layers", "config.json'", hint="origin"):
-        check_sizes({"num_hidden_layers": 10**30}, tmp_path / "config.json")
+@pytest.mark.parametrize("name", ["num_hidden_layers", "type_vocab_size"])
+def test_a_network_without_end_is_refused(tmp_path, name):
+    with raises(UsageError, name, "config.json'", hint="origin"):
+        check_sizes({name: 10**30}, tmp_path / "config.json")
 
 
 def test_text_model_brings_tokenizer_and_limit(load):
