@@ -234,7 +234,7 @@ def processor_digest(reference: Reference) -> dict[str, str]:
 
 
 MOST = {("layers", "n_layer", "depth"): 10_000, ("_size",): 10_000_000}
-"""The greatest value of config.json's keys by their ends: public models have some hundred layers and a million tokens."""
+"""The greatest values of config.json's keys, by their ends: public models have some hundred layers and 1e6 tokens."""
 
 
 def check_sizes(settings: Mapping[str, Any], path: Path) -> None:
