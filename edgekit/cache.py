@@ -154,6 +154,8 @@ def disk_faults(path: Path, what: str) -> Iterator[None]:
 
 
 def _full(error: BaseException | None) -> bool:
+    if isinstance(error, shutil.Error):  # of a folder that was copied: it has its reasons as text alone
+        return any(f"[Errno {number}]" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

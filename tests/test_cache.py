@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -137,6 +138,8 @@ def test_clear_removes_work_folders_that_no_process_holds():
 def test_a_full_disk_and_a_read_only_one_are_reported():
     with raises(DeviceError, "full", "'x'", hint="edgekit cache clear"), cache.disk_faults(Path("x"), "the bundle"):
         raise OSError(errno.ENOSPC, "No space left on device", "x/model.onnx")
+    with raises(DeviceError, "full", "'x'"), cache.disk_faults(Path("x"), "the bundle"):
+        raise shutil.Error([("a", "x/a", "[Errno 28] No space left on device: 'x/a'")])
     with raises(UsageError, "'x'", "read-only", hint="--cache-dir"), cache.disk_faults(Path("x"), "the bundle"):
         raise OSError(errno.EROFS, "Read-only file system", "x")
 
