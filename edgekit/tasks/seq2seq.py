@@ -58,7 +58,7 @@ class Seq2Seq:
         try:
             step = next(search)
             while True:
-                ids = np.array([step.tokens], np.int64)
+                ids = np.array(step.tokens, np.int64)
                 outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
                 step, part = search.send(_last(outputs)), DECODER_WITH_PAST
         except StopIteration:
@@ -68,20 +68,19 @@ class Seq2Seq:
         """Return the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
-        feeds, search, beams = self.feeds(sample), decoding.search(self.generation), self.generation.beams
+        feeds, search, part = self.feeds(sample), decoding.search(self.generation), DECODER
+        mask = feeds["attention_mask"]
         runner.start()(ENCODER, feeds)
-        runner.reorder([0] * beams)
-        mask, part = np.repeat(feeds["attention_mask"], beams, axis=0), DECODER
         try:
             step = next(search)
             while True:
-                if step.order is not None:
-                    runner.reorder(step.order, part)
-                    part = DECODER_WITH_PAST
-                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64)[:, None], MASK: mask})
-                if beams == 1:
-                    part = DECODER_WITH_PAST
+                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64), MASK: mask})
                 step = search.send(_last(outputs))
+                if step.order is not None:
+                    # After the first call the states of the encoder have one row too; then they are alike.
+                    runner.reorder(step.order, None if part == DECODER else DECODER_WITH_PAST)
+                    mask = np.repeat(mask[:1], len(step.order), axis=0)
+                part = DECODER_WITH_PAST
         except StopIteration as end:
             ids: list[int] = end.value
             return ids
