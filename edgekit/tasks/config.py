@@ -122,8 +122,12 @@ class Generation(Record):
     """The most tokens, those of the prompt (or the first) included."""
     min_length: int = 0
     max_new: int | None = None
-    """The most tokens after the prompt; where it is given, `max_length` is the model's own limit."""
+    """The most tokens after the prompt, in place of `max_length`."""
     min_new: int | None = None
+    context: int | None = None
+    """The most tokens that the model has positions for; None without a limit."""
+    vocabulary: int | None = None
+    """The number of tokens that the model knows."""
     beams: int = 1
     sampled: bool = False
     """Whether tokens are drawn by their probabilities, and not taken by them."""
@@ -154,7 +158,8 @@ class Generation(Record):
 
     def longest(self, prompt: int) -> int:
         """Return the most tokens, the `prompt` included."""
-        return self.max_length if self.max_new is None else min(self.max_length, prompt + self.max_new)
+        most = self.max_length if self.max_new is None else prompt + self.max_new
+        return most if self.context is None else min(most, self.context)
 
     def shortest(self, prompt: int) -> int:
         """Return the number of tokens, the `prompt` included, before which no stop id follows."""

@@ -38,7 +38,7 @@ Search = Generator[Feed, "np.ndarray", list[int]]
 
 
 def search(settings: Generation, prompt: Sequence[int] = (), *, seed: int = 0) -> Search:
-    """Return the search that the settings ask for, from the start token where there is no prompt.
+    """Return the search that the settings ask for, from the start token where no prompt is given.
 
     With `sampled` each `seed` gives a text of its own, the same at each run.
     """

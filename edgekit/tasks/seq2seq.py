@@ -15,6 +15,7 @@ from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
 from edgekit.tasks import decoding
+from edgekit.tasks.causal import last
 from edgekit.tasks.chrf import chrf
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Stepping
@@ -60,7 +61,7 @@ class Seq2Seq:
             while True:
                 ids = np.array(step.tokens, np.int64)
                 outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
-                step, part = search.send(_last(outputs)), DECODER_WITH_PAST
+                step, part = search.send(last(outputs)), DECODER_WITH_PAST
         except StopIteration:
             return
 
@@ -75,7 +76,7 @@ class Seq2Seq:
             step = next(search)
             while True:
                 outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64), MASK: mask})
-                step = search.send(_last(outputs))
+                step = search.send(last(outputs))
                 if step.order is not None:
                     # After the first call the states of the encoder have one row too; then they are alike.
                     runner.reorder(step.order, None if part == DECODER else DECODER_WITH_PAST)
@@ -97,7 +98,7 @@ class Seq2Seq:
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Return the text that greedy search takes from the outputs, and its tokens."""
-        settings, scores = self.generation, [_last(each)[0] for each in outputs[1:]]
+        settings, scores = self.generation, [last(each)[0] for each in outputs[1:]]
         ids = [settings.start]
         for each in scores:
             ids.append(decoding.choose(settings, ids, each))
@@ -132,9 +133,3 @@ class Seq2Seq:
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         """Return chrF of the texts, between 0 and 1."""
         return chrf([str(prediction.value) for prediction in predictions], labels)
-
-
-def _last(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the scores of the last token, [hypotheses, vocabulary]."""
-    scores: np.ndarray = outputs["logits"][:, -1]
-    return scores
