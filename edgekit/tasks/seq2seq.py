@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
-from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
+from edgekit.spec import DECODER, ENCODER, Call
 from edgekit.tasks import decoding
 from edgekit.tasks.causal import last
 from edgekit.tasks.chrf import chrf
@@ -55,13 +55,13 @@ class Seq2Seq:
 
         feeds = self.feeds(sample)
         yield ENCODER, feeds
-        search, part = decoding.greedy(self.generation), DECODER
+        search = decoding.greedy(self.generation)
         try:
             step = next(search)
             while True:
                 ids = np.array(step.tokens, np.int64)
-                outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
-                step, part = search.send(last(outputs)), DECODER_WITH_PAST
+                outputs = yield DECODER, {IDS: ids, MASK: feeds["attention_mask"]}
+                step = search.send(last(outputs))
         except StopIteration:
             return
 
@@ -69,19 +69,18 @@ class Seq2Seq:
         """Return the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
-        feeds, search, part = self.feeds(sample), decoding.search(self.generation), DECODER
-        mask = feeds["attention_mask"]
+        feeds, search = self.feeds(sample), decoding.search(self.generation)
+        mask, changed = feeds["attention_mask"], None
         runner.start()(ENCODER, feeds)
         try:
             step = next(search)
             while True:
-                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64), MASK: mask})
+                outputs = runner.run(DECODER, {IDS: np.array(step.tokens, np.int64), MASK: mask})
                 step = search.send(last(outputs))
                 if step.order is not None:
-                    # After the first call the states of the encoder have one row too; then they are alike.
-                    runner.reorder(step.order, None if part == DECODER else DECODER_WITH_PAST)
-                    mask = np.repeat(mask[:1], len(step.order), axis=0)
-                part = DECODER_WITH_PAST
+                    # After the first call those that the encoder wrote have one row too; then their rows are alike.
+                    runner.reorder(step.order, changed)
+                    mask, changed = np.repeat(mask[:1], len(step.order), axis=0), DECODER
         except StopIteration as end:
             ids: list[int] = end.value
             return ids
