@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
-from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
+from edgekit.spec import DECODER, ENCODER, Call
 from edgekit.tasks import decoding
 from edgekit.tasks.causal import last
 from edgekit.tasks.chrf import chrf
@@ -56,13 +56,13 @@ class Seq2Seq:
 
         feeds = self.feeds(sample)
         yield ENCODER, feeds
-        search, part = decoding.greedy(self.generation), DECODER
+        search = decoding.greedy(self.generation)
         try:
             step = next(search)
             while True:
                 ids = np.array(step.tokens, np.int64)
-                outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
-                step, part = search.send(last(outputs)), DECODER_WITH_PAST
+                outputs = yield DECODER, {IDS: ids, MASK: feeds["attention_mask"]}
+                step = search.send(last(outputs))
         except StopIteration:
             return
 
@@ -70,21 +70,19 @@ class Seq2Seq:
         """Yield the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
-        feeds, part = self.feeds(sample), DECODER
+        feeds = self.feeds(sample)
         mask = feeds["attention_mask"]
+        changed: str | None = None
         runner.start()(ENCODER, feeds)
 
         def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
-            nonlocal part
-            outputs = runner.run(part, {IDS: np.array(tokens, np.int64), MASK: mask})
-            part = DECODER_WITH_PAST
-            return last(outputs)
+            return last(runner.run(DECODER, {IDS: np.array(tokens, np.int64), MASK: mask}))
 
         def reorder(order: Sequence[int]) -> None:
-            nonlocal mask
+            nonlocal mask, changed
             # After the first call the states of the encoder have one row too; then their rows are alike.
-            runner.reorder(order, None if len(mask) < len(order) else DECODER_WITH_PAST)
-            mask = np.repeat(mask[:1], len(order), axis=0)
+            runner.reorder(order, changed)
+            mask, changed = np.repeat(mask[:1], len(order), axis=0), DECODER
 
         yield from decoding.stream(decoding.search(self.generation, seed=seed), scores_of, reorder)
 
