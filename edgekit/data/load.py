@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit._reading import guard
+from edgekit._reading import check_regular, guard
 from edgekit.data.folder import ImageFolder, OneImage, is_picture, pictures
 from edgekit.data.picture import SUFFIXES
 from edgekit.data.samples import DataRef, Rows, Samples
@@ -75,8 +75,7 @@ def _function(data: DataRef) -> Rows:
 
 def _file(path: Path, data: DataRef) -> Rows:
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise UsageError(f"'{path}' is not a regular file: it may never end.", hint="copy its content into a file")
+    check_regular(path)
     if path.stat().st_size == 0:
         raise UsageError(f"'{path}' is empty.", hint=f"give {READABLE}")
     if suffix == ".npz":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit import embedded, registry
+from edgekit._reading import check_regular
 from edgekit.errors import UsageError, nearest
 from edgekit.model import Reference
 from edgekit.plugin import Source
@@ -35,6 +36,7 @@ def reference(project: Project) -> Reference:
 
 def source_for(ref: Reference) -> Source:
     """Return the source that claims a reference, its obvious faults checked."""
+    check_regular(Path(ref.ref))
     for source in registry.sources():
         if source.claims(ref.ref):
             source.check(ref)

@@ -58,6 +58,8 @@ def check(folder: Path, reference: Reference) -> None:
 
     Raises UnsupportedError for one that is quantized already.
     """
+    for file in sorted(folder.iterdir()):
+        _reading.check_regular(file)
     config = folder / "config.json"
     if not config.is_file():
         raise other_formats.of_folder(folder) or UsageError(
