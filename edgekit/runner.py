@@ -43,6 +43,11 @@ class Program(Record):
         return compiled if isinstance(compiled, Program) else cls((compiled,))
 
     @property
+    def is_single(self) -> bool:
+        """Whether it is one graph without states, so that one call answers."""
+        return len(self.payloads) == 1 and not self.states
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that a sample is prepared for: those of the first part."""
         return self.payloads[0].part.fed

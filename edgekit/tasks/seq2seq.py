@@ -7,7 +7,7 @@ every token. For a user the text is generated as the model's generation_config.j
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,6 +35,7 @@ class Seq2Seq:
 
     problem: ClassVar[Problem] = "outputs"
     compares_top: ClassVar[bool] = True
+    continues: ClassVar[bool] = False
 
     config: TaskConfig
     prepare: Texts
@@ -65,25 +66,25 @@ class Seq2Seq:
         except StopIteration:
             return
 
-    def generate(self, sample: Sample, runner: Stepping) -> list[int]:
-        """Return the ids that the model generates for a sample, with its own number of beams."""
+    def stream(self, sample: Sample, runner: Stepping, *, seed: int = 0) -> Iterator[int]:
+        """Yield the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
-        feeds, search = self.feeds(sample), decoding.search(self.generation)
-        mask, changed = feeds["attention_mask"], None
+        feeds = self.feeds(sample)
+        mask = feeds["attention_mask"]
+        changed: str | None = None
         runner.start()(ENCODER, feeds)
-        try:
-            step = next(search)
-            while True:
-                outputs = runner.run(DECODER, {IDS: np.array(step.tokens, np.int64), MASK: mask})
-                step = search.send(last(outputs))
-                if step.order is not None:
-                    # After the first call those that the encoder wrote have one row too; then their rows are alike.
-                    runner.reorder(step.order, changed)
-                    mask, changed = np.repeat(mask[:1], len(step.order), axis=0), DECODER
-        except StopIteration as end:
-            ids: list[int] = end.value
-            return ids
+
+        def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
+            return last(runner.run(DECODER, {IDS: np.array(tokens, np.int64), MASK: mask}))
+
+        def reorder(order: Sequence[int]) -> None:
+            nonlocal mask, changed
+            # After the first call the states of the encoder have one row too; then their rows are alike.
+            runner.reorder(order, changed)
+            mask, changed = np.repeat(mask[:1], len(order), axis=0), DECODER
+
+        yield from decoding.stream(decoding.search(self.generation, seed=seed), scores_of, reorder)
 
     def feeds(self, sample: Sample) -> dict[str, np.ndarray]:
         """Return the encoder's inputs. Raises UsageError for a sample of two texts."""
@@ -120,8 +121,8 @@ class Seq2Seq:
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         return self._answer(str(self.predict(outputs).value))
 
-    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
-        return self._answer(self.text(self.generate(sample, runner)))
+    def generated(self, ids: Sequence[int]) -> dict[str, Any]:
+        return self._answer(self.text(ids))
 
     def _answer(self, text: str) -> dict[str, Any]:
         return {"translation" if self.config.task == "translation" else "text": text}

@@ -142,7 +142,7 @@ def test_greedy_and_beam_ids_are_those_of_transformers(shipped, checkpoint):
             assert list(task.predict([each.outputs for each in inferences]).choices) == ids(
                 module, feeds, num_beams=1, encoder_no_repeat_ngram_size=0
             )
-            assert task.generate(sample, runner) == ids(module, feeds, encoder_no_repeat_ngram_size=0)
+            assert list(task.stream(sample, runner)) == ids(module, feeds, encoder_no_repeat_ngram_size=0)
 
 
 def ids(module, feeds, **options):
@@ -201,7 +201,7 @@ def generates_the_same_ids(module, tmp_path):
     sample = Sample({"input_ids": source, "attention_mask": np.ones_like(source)})
     feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample).items()}
     with Program(payloads, model.states).open(OnnxRuntime()) as runner:
-        assert task.generate(sample, runner) == ids(module, feeds)
+        assert list(task.stream(sample, runner)) == ids(module, feeds)
     return task.config.task
 
 
