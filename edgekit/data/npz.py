@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zipfile
 from collections.abc import Sequence
@@ -36,8 +37,11 @@ class Npz:
         self._path = path
         self._digest: str | None = None
         try:
-            archive = zipfile.ZipFile(path)
-            members = {name.removesuffix(".npy"): _Member(archive, name, path) for name in sorted(archive.namelist())}
+            with contextlib.ExitStack() as opened:
+                archive = opened.enter_context(zipfile.ZipFile(path))
+                names = sorted(archive.namelist())
+                members = {name.removesuffix(".npy"): _Member(archive, name, path, opened) for name in names}
+                opened.pop_all()
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise UsageError(
                 f"'{path}' is not a complete npz archive: {error}.", hint="write it again with numpy.savez"
@@ -104,12 +108,12 @@ class Npz:
 class _Member:
     """An array in the archive, read one row at a time."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path, opened: contextlib.ExitStack) -> None:
         from numpy.lib import format as npy
 
         self._archive = archive
         self._name = name
-        self._file = archive.open(name)
+        self._file = opened.enter_context(archive.open(name))
         try:
             version = npy.read_magic(self._file)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
