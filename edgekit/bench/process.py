@@ -139,6 +139,14 @@ class Worker:
         self._ask("end_to_end", "measuring from end to end", file=str(file), raw=raw, seconds=seconds)
         return np.fromfile(file, dtype=np.int64).reshape(-1, 3)
 
+    def generation(self, fed: Fed, **given: Any) -> tuple[np.ndarray, float | None]:
+        """Return the nanoseconds of each call, int64 [runs, calls], and the memory's GB a second (bench.generation)."""
+        import numpy as np
+
+        file = self._folder / "generation.i64"
+        memory = self._ask("generation", "measuring generation", file=str(file), **given, **self._write(fed))
+        return np.fromfile(file, dtype=np.int64).reshape(-1, len(trace_of(fed))), memory
+
     def precision(self) -> Precision:
         """Return the precision that really runs, by the runtime."""
         return Precision.from_dict(self._ask("precision", "reporting its precision"))

@@ -48,8 +48,18 @@ class Workload(Record):
     """Of `offline`: parallel inferences, by default one, which uses all cores."""
     batch: int | None = None
     """Of `offline`: samples in one inference, by default 8 where the graph's batch is free."""
+    prompt_tokens: int | None = None
+    """Of a model that continues a text: the prompt's length, by default that of the stored sample."""
+    new_tokens: int | None = None
+    """The tokens that follow it, by default those of the stored sample."""
 
     def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "new_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} {value} is not valid: it must be at least 1.", hint=f"give {option} 128, or leave it out"
+                )
         for name, scenario in _BELONGS.items():
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
             if value is not None and self.scenario != scenario:

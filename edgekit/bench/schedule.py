@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import sensors
-from edgekit.bench import end_to_end, noise, summary
+from edgekit.bench import end_to_end, generation, noise, summary
 from edgekit.bench.environment import emulated
 from edgekit.bench.latency_blocks import blocks, cycles_per_block
 from edgekit.bench.outcome import Entry, Outcome, Round, Settings
@@ -22,7 +22,9 @@ from edgekit.bench.process import Worker
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime
 from edgekit.progress import Progress, Silent
+from edgekit.result.generation_times import GenerationTimes
 from edgekit.result.measurement import UNITS, EndToEnd, Measurement, Pace
+from edgekit.runner import Program, trace_of
 from edgekit.sensors import SensorSet
 from edgekit.sensors.sampler import Sampler
 from edgekit.target import host
@@ -34,7 +36,7 @@ PACED_S = 10.0
 """The longest round of a schedule: progress is reported after each."""
 
 END_TO_END_S = 10.0
-"""The longest time for the measurement from end to end; it has no rounds."""
+"""The longest time for the measurement from end to end, and for that of generation; they have no rounds."""
 
 
 @dataclass
@@ -233,9 +235,15 @@ def _measurement(
     pace: Pace | None = None
     if settings.rate_per_s is not None:
         pace = summary.pace(settings, latencies, run.worker.service_ns(), run.left)
+    seconds = min(settings.min_seconds, settings.max_seconds, END_TO_END_S)
+    tokens: GenerationTimes | None = None
+    if generation.generates(fed := run.entry.arrays()):
+        size_mb = generation.read_mb(Program.of(run.entry.payload), trace_of(fed)[-1][0])
+        memory = size_mb >= generation.BEYOND_CACHES_MB
+        times, speed = run.worker.generation(fed, seconds=seconds, memory=memory)
+        tokens = generation.summarise(times, fed, size_mb, speed)
     from_end_to_end: EndToEnd | None = None
     if (raw := run.entry.raw) is not None:
-        seconds = min(settings.min_seconds, settings.max_seconds, END_TO_END_S)
         parts = run.worker.end_to_end(end_to_end.plain(raw), seconds=seconds)
         from_end_to_end = end_to_end.summarise(parts, raw.name)
     return summary.measurement(
@@ -250,5 +258,6 @@ def _measurement(
         precision=precision,
         pace=pace,
         end_to_end=from_end_to_end,
+        generation=tokens,
         sampler=sampler,
     )

@@ -9,6 +9,7 @@ from edgekit.bench import sustained
 from edgekit.bench.outcome import Entry, Round, Settings, summarise
 from edgekit.bench.percentile import nearest_rank
 from edgekit.plugin import Precision
+from edgekit.result.generation_times import GenerationTimes
 from edgekit.result.measurement import ColdStart, EndToEnd, Measurement, Noise, Pace
 from edgekit.sensors.sampler import Sampler
 
@@ -29,6 +30,7 @@ def measurement(
     precision: Precision | None,
     pace: Pace | None,
     end_to_end: EndToEnd | None,
+    generation: GenerationTimes | None,
     sampler: Sampler | None,
 ) -> Measurement:
     """Return the measurement of one model; `opened` and `warmed` are the answers of `Worker.open` and `Worker.warm`."""
@@ -65,6 +67,7 @@ def measurement(
         pace=pace,
         sustained=windows,
         end_to_end=end_to_end,
+        generation=generation,
     )
 
 

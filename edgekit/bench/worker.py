@@ -230,6 +230,13 @@ class _LoadedModel:
 
         return end_to_end.run(self._runner, raw, seconds, Path(file))
 
+    def generation(self, feeds: str, calls: list[_Names], file: str, seconds: float, memory: bool) -> float | None:
+        """Time each call of one sample for `seconds`; return how fast memory is, in GB a second, with `memory`."""
+        from edgekit.bench import generation
+
+        generation.run(self._runner, _read(feeds, calls), seconds, Path(file))
+        return generation.memory_gb_per_s() if memory else None
+
     def close(self) -> None:
         """Release the sessions."""
         runner = getattr(self, "_runner", None)

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import bench, catalog, data
 from edgekit._share import share
-from edgekit.bundle import integrity
+from edgekit.bundle import bench_feeds, integrity
 from edgekit.bundle.bundle import Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.stored_samples import compared, exported_quality
 from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
-from edgekit.errors import ArtifactError, UnsupportedError, UsageError
+from edgekit.errors import UsageError
 from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
 from edgekit.project import DEFAULT_MAX_DROP
 from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
-from edgekit.runner import Fed, Runner
+from edgekit.runner import Runner
 from edgekit.target import host
 from edgekit.tasks.text import count_cut
 
@@ -104,7 +104,7 @@ def benchmark(
     entries = []
     for bundle in bundles:
         bundle.check_finished()
-        feeds, size = _fed(bundle, workload)
+        feeds, size = bench_feeds.feeds(bundle, workload)
         raw = _raw_sample(bundle, end_to_end) if end_to_end else None
         entries.append(bench.Entry(str(bundle.path), bundle.manifest.backend, bundle.program, feeds, size, raw=raw))
     if len(set(map(str, paths))) < len(paths):
@@ -125,24 +125,6 @@ def benchmark(
         candidate = _candidate(bundle, None, "passed", effective)
         candidates.append(replace(candidate, measurement=measurement, layers=outcome.layers))
     return _report("bench", bundles[0], tuple(candidates), ())
-
-
-def _fed(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
-    """Return what to run, from the stored samples, and the number of samples in it."""
-    traces = bundle.traces()
-    if not traces:
-        raise ArtifactError(
-            f"the bundle '{bundle.path}' has no stored samples to run.",
-            hint="export it again with --samples synthetic, or a number",
-        )
-    if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
-        stored = [call.feeds for trace in traces for call in trace]
-        return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
-    if workload.batch is not None and workload.batch > 1:
-        raise UnsupportedError(
-            f"the bundle '{bundle.path}' has several graphs, which run one sample at a time.", hint="leave out --batch"
-        )
-    return [(call.part, call.feeds) for call in traces[0]], 1
 
 
 def _raw_sample(bundle: Bundle, words: Sequence[str]) -> bench.RawSample:

@@ -214,7 +214,7 @@ def build_options(function: F) -> F:
     )(function)  # fmt: skip
 
 
-WORKLOAD = ("scenario", "rate", "deadline_ms", "minutes", "streams", "batch")
+WORKLOAD = ("scenario", "rate", "deadline_ms", "minutes", "streams", "batch", "prompt_tokens", "new_tokens")
 """The parameters that make an `edgekit.bench.Workload`."""
 
 
@@ -234,6 +234,10 @@ def scenario_options(function: F) -> F:
                 help="offline: inferences at the same time."),
         _option("--batch", metavar="N", type=int, group=_SCENARIO, unset="8 where the graph leaves it free, else 1",
                 help="offline: samples in one inference."),
+        _option("--prompt-tokens", metavar="N", type=int, group=_SCENARIO, unset="those of the stored sample",
+                help="Text generation: the length of the prompt, the stored sample's tokens repeated."),
+        _option("--new-tokens", metavar="N", type=int, group=_SCENARIO, unset="those of the stored sample",
+                help="Text generation: how many tokens follow it."),
         _option("--end-to-end", metavar="INPUT", multiple=True, group=_SCENARIO, unset="off",
                 help="Also time the way from INPUT (an image file, a text, a row as JSON) to the answer. Twice for a "
                      "pair of texts."),

@@ -32,6 +32,8 @@ class Row:
     end_to_end: str
     """p50 from a raw sample to the answer."""
     ratio: str
+    tokens: str
+    """Tokens a second after the first, of a model that generates."""
     rate: str
     size: str
     memory: str
@@ -78,6 +80,7 @@ def row(candidate: Candidate, best_p50: float | None, *, prepared: bool = False)
         p90=figures.significant(figures.percentile(candidate, "p90")),
         end_to_end=figures.significant(measured.end_to_end.p50_ms if measured and measured.end_to_end else None),
         ratio=figures.ratio(1.0 if shipped else p50 / best_p50 if p50 is not None and best_p50 else None),
+        tokens=figures.significant(measured.generation.tokens_per_s if measured and measured.generation else None),
         rate=figures.significant(measured.throughput_per_s if measured else None),
         size=figures.significant(candidate.size_mb),
         memory=figures.significant(measured.peak_memory_mb if measured else None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.report.figures import clean, ms, significant
+from edgekit.result.generation_times import GenerationTimes
 from edgekit.result.measurement import UNITS, EndToEnd, Measurement, Pace, Quantity, Sensors, Sustained, Throttle
 
 Line = tuple[str, str, bool]
@@ -12,6 +13,8 @@ Line = tuple[str, str, bool]
 def lines(measured: Measurement) -> tuple[Line, ...]:
     """Return what is known besides the latencies; nothing for a measurement without sensors and scenario."""
     lines: list[Line] = []
+    if measured.generation:
+        lines.append(("generation", generation(measured.generation), False))
     if measured.end_to_end:
         lines.append(("end to end", end_to_end(measured.end_to_end), False))
     if measured.pace:
@@ -25,6 +28,24 @@ def lines(measured: Measurement) -> tuple[Line, ...]:
         lines.append(("energy", energy(measured), False))
         lines += [(name, words, False) for name, words in sensors(measured.sensors)]
     return tuple(lines)
+
+
+def generation(timed: GenerationTimes) -> str:
+    """Return the time to the first token at the prompt's length, and the tokens a second after it."""
+    prompt = "" if timed.prompt_tokens is None else f" after a prompt of {counted(timed.prompt_tokens)}"
+    words = f"first token {ms(timed.first_token_ms)}{prompt}"
+    if timed.tokens_per_s is not None:
+        words += f", then {significant(timed.tokens_per_s)} tokens per second ({ms(timed.token_ms)} each)"
+    if (read := timed.read_gb_per_s) is not None:
+        words += f"; {significant(timed.read_mb)} MB of weights a token are {significant(read)} GB per second"
+        if timed.memory_gb_per_s:
+            share = 100 * read / timed.memory_gb_per_s
+            words += f", {significant(share)}% of the {significant(timed.memory_gb_per_s)} that memory gives here"
+    return f"{words}; medians of {timed.count} runs of {counted(timed.tokens)}"
+
+
+def counted(tokens: int) -> str:
+    return "1 token" if tokens == 1 else f"{tokens} tokens"
 
 
 def end_to_end(timed: EndToEnd) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from edgekit.report import candidates, conditions, figures, layers, noise, plot, provenance, timeline, tradeoff
+from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Report
 
 _REPAIR = ("stays in", "relative L2", "kind", "layer")
@@ -65,12 +66,7 @@ def _cards(report: Report) -> str:
             gain = figures.gain(report, fastest, time / (figures.reference_p50(report) or p50))
             mark = ", on a NOISY machine" if figures.noisy(report) else ""
             cards.append((gain, f"as fast as the fastest fp32{mark}"))
-        cards.append(
-            (
-                f"{figures.significant(chosen.measurement.throughput_per_s)}/s",
-                "inferences" if chosen.measurement.batch == 1 else "samples",
-            )
-        )
+        cards.append(_rate(chosen.measurement))
     if chosen.quality and chosen.quality.score is not None and chosen.quality.metric:
         cards.append((f"{chosen.quality.score:.4f}", f"{chosen.quality.metric}, {figures.points(chosen.quality.drop)}"))
     elif chosen.quality and chosen.quality.agreement is not None:
@@ -82,6 +78,17 @@ def _cards(report: Report) -> str:
         cards.append((figures.mb(chosen.size_mb), f"in {figures.precision(figures.effective(chosen))}"))
     inner = "".join(f'<div class="card"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in cards)
     return f'<div class="cards">{inner}</div>'
+
+
+def _rate(measured: Measurement) -> tuple[str, str]:
+    """Return the card of how much is done in a second: tokens, of a model that generates."""
+    if measured.generation and measured.generation.tokens_per_s:
+        first = figures.ms(measured.generation.first_token_ms)
+        return f"{figures.significant(measured.generation.tokens_per_s)}/s", f"tokens, the first after {first}"
+    return (
+        f"{figures.significant(measured.throughput_per_s)}/s",
+        "inferences" if measured.batch == 1 else "samples",
+    )
 
 
 def _summary(report: Report) -> str:
@@ -142,6 +149,7 @@ def _candidate(report: Report, candidate: Candidate, longest: float, metric: str
     time = f"<b>{row.p50}</b> ms &nbsp; {row.ratio}" if p50 is not None else "not measured"
     cells = [
         (f"p90 {row.p90} ms", row.p90),
+        (f"{row.tokens} tokens per s", row.tokens),
         (f"{row.rate} per s", row.rate if report.objective == "throughput" else figures.NONE),
         (f"{row.size} MB", row.size),
         (f"{row.memory} MB of memory", row.memory),

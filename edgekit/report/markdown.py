@@ -20,6 +20,8 @@ def render(report: Report) -> str:
     if chosen is not None:
         summary += [("objective", figures.objective(report))] if report.objective != "latency" else []
         summary += [("speed", speed)] if (speed := figures.speed(report)) else []
+        if chosen.measurement and chosen.measurement.generation and report.kind == "export":
+            summary += [("generation", conditions.generation(chosen.measurement.generation))]
         if chosen.quality:
             summary += figures.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
@@ -77,13 +79,13 @@ def escape(text: str) -> str:
 def _candidates(report: Report) -> str:
     metric, front = figures.metric_name(report.candidates), candidates.has_front(report)
     header = (
-        "candidate", "status", "p50 ms", "p90 ms", "end to end ms", "ratio", "per s", "MB", "RAM, MB", "runs in",
-        metric, "drop, points", "agreement", "why",
+        "candidate", "status", "p50 ms", "p90 ms", "end to end ms", "ratio", "tokens/s", "per s", "MB", "RAM, MB",
+        "runs in", metric, "drop, points", "agreement", "why",
     )  # fmt: skip
     cells = [
         (f"{row.name} {candidates.FRONT}" if row.front and front else row.name, row.status, row.p50, row.p90,
-         row.end_to_end, row.ratio, row.rate if report.objective == "throughput" else figures.NONE, row.size,
-         row.memory, row.precision, row.score, row.drop, row.agreement, row.reason or figures.NONE)
+         row.end_to_end, row.ratio, row.tokens, row.rate if report.objective == "throughput" else figures.NONE,
+         row.size, row.memory, row.precision, row.score, row.drop, row.agreement, row.reason or figures.NONE)
         for row in candidates.rows(report)
     ]  # fmt: skip
     keep = [i for i in range(len(header)) if i < 2 or any(row[i] != figures.NONE for row in cells)]

@@ -139,6 +139,8 @@ def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
         page.entry("objective", figures.objective(report))
     if speed := figures.speed(report):
         page.entry("speed", speed)
+    if chosen.measurement and chosen.measurement.generation and report.kind == "export":
+        page.entry("generation", conditions.generation(chosen.measurement.generation))
     if chosen.quality:
         for name, words in figures.judged(chosen.quality):
             page.entry(name, words, "yellow" if name == "note" else None)
@@ -163,6 +165,7 @@ def _columns(report: Report, cells: Sequence[Row]) -> list[tuple[str, str, int]]
         "p90": "p90",
         "end_to_end": "end to end",
         "ratio": "ratio",
+        "tokens": "tokens/s",
         "rate": "per s",
         "size": "MB",
         "memory": "RAM",

@@ -12,6 +12,7 @@ from edgekit._record import Record
 from edgekit.errors import UsageError
 from edgekit.plugin import Precision
 from edgekit.result import bounds
+from edgekit.result.generation_times import GenerationTimes
 from edgekit.result.latency_block import LatencyBlock
 
 Scenario = Literal["single-stream", "offline", "fixed-rate", "sustained"]
@@ -227,6 +228,8 @@ class Measurement(Record):
     """Of the scenario `sustained`."""
     end_to_end: EndToEnd | None = None
     """Where a raw sample was given: measured separately, after the model-only latencies."""
+    generation: GenerationTimes | None = None
+    """Of a model that generates, one token a call: measured separately, on the same sample."""
     turns: tuple[LatencyBlock, ...] = ()
     """The latencies' distribution in each block of the measurement, in the order in which the blocks ran."""
 

@@ -112,6 +112,25 @@ class TextGeneration:
         }
         return {spec.name: available[spec.name] for spec in self.prepare.inputs}
 
+    def calls(self, trace: Sequence[Call], prompt: int | None, new: int | None) -> list[Call]:
+        """Return calls with so many tokens of a prompt and after it, of the tokens of `trace` repeated; None: as many
+        as there. Raises UsageError for more than the model takes.
+        """
+        ids = [int(number) for _, feeds in trace for number in feeds[IDS][0]]
+        prompt, new = prompt or trace[0][1][IDS].shape[1], new or len(trace)
+        context = self.generation.context
+        if context is not None and prompt + new > context:
+            raise UsageError(
+                f"a prompt of {prompt} tokens and {new} new ones are more than the {context} that the model takes.",
+                hint="give smaller numbers to --prompt-tokens and --new-tokens",
+            )
+        tokens = [ids[place % len(ids)] for place in range(prompt + new - 1)]
+        later = range(prompt, len(tokens))
+        return [
+            (DECODER, self.feeds([tokens[:prompt]], 0)),
+            *((DECODER, self.feeds([tokens[place : place + 1]], place)) for place in later),
+        ]
+
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Return the likeliest token after each call."""
         choices = tuple(int(last(each)[0].argmax()) for each in outputs)
