@@ -82,8 +82,8 @@ def test_scores_and_ids_do_not_depend_on_who_keeps_the_states(exported, backend)
             for beams in (1, 3):
                 searching = with_beams(task, beams)
                 expected = ids(module, feeds, num_beams=beams)
-                assert searching.generate(sample(size), kept) == expected
-                assert searching.generate(sample(size), in_numpy) == expected
+                assert list(searching.stream(sample(size), kept)) == expected
+                assert list(searching.stream(sample(size), in_numpy)) == expected
 
 
 def with_beams(task, beams):
@@ -98,11 +98,11 @@ def test_threads_generate_with_states_of_their_own(exported, backend):
     _, task, programs = exported
     searching = with_beams(task, 2)
     with programs[backend].open(BACKENDS[backend]) as runner:
-        expected = [searching.generate(sample(size), runner) for size in range(1, 7)]
+        expected = [list(searching.stream(sample(size), runner)) for size in range(1, 7)]
 
         def work(number):
             for _ in range(3):
-                assert searching.generate(sample(number + 1), runner) == expected[number]
+                assert list(searching.stream(sample(number + 1), runner)) == expected[number]
 
         in_threads(work)
     assert len({tuple(each) for each in expected}) > 1

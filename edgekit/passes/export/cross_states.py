@@ -17,8 +17,8 @@ _PREFIX = "cross/"
 
 
 def move(encoder: Any, decoder: Any, output: str, hidden: str, crosses: Sequence[str]) -> None:
-    """Replace the encoder's output `output`, which the decoder reads as `hidden`, by the outputs `crosses` of the
-    decoder: its nodes that compute them are copied. Raises UnsupportedError where they need another input.
+    """Give the encoder the outputs `crosses` of the decoder, which reads the encoder's `output` as `hidden`: the nodes
+    that compute them are copied. Raises UnsupportedError where they need another input.
     """
     nodes, weights = _behind(decoder.graph, hidden, crosses)
     kept = {hidden: output, **{name: name for name in crosses}, "": ""}
@@ -37,9 +37,7 @@ def move(encoder: Any, decoder: Any, output: str, hidden: str, crosses: Sequence
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = renamed(tensor.name)
-    values = [value for value in decoder.graph.output if value.name in crosses]
-    del graph.output[:]
-    graph.output.extend(values)
+    graph.output.extend(value for value in decoder.graph.output if value.name in crosses)
 
 
 def _behind(graph: Any, hidden: str, outputs: Sequence[str]) -> tuple[list[Any], list[Any]]:

@@ -22,7 +22,10 @@ from edgekit.passes.export import cross_states
 from edgekit.passes.export.last_position import keep_last_position
 from edgekit.spec import DECODER, ENCODER, TensorSpec
 
-_PAST = re.compile(r"(?:past_key_values|present)\.(\d+)\.(decoder|encoder)\.(key|value)$")
+_HIDDEN, _ENCODED = "encoder_hidden_states", "last_hidden_state"
+"""The encoder's output, as the decoder reads it and as the encoder writes it."""
+
+_PAST = re.compile(r"(?:past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)$")
 
 
 def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], tuple[State, ...]]:
@@ -39,8 +42,8 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
         with torch.no_grad(), config_kept(module):
             export_one(module, part_config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
     encoder = onnx_model.load(graphs["encoder_model"])
-    _move_cross_states(encoder, onnx_model.load(graphs["decoder_model"]))
     decoder = onnx_model.load(graphs["decoder_with_past_model"])
+    _move_cross_states(encoder, onnx_model.load(graphs["decoder_model"]), decoder)
     keep_last_position(decoder, "logits")
     for graph in graphs.values():
         shutil.rmtree(graph.parent)
@@ -53,9 +56,14 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
     return _described(*parts)
 
 
-def _move_cross_states(encoder: Any, decoder: Any) -> None:
-    crosses = [value.name for value in decoder.graph.output if ".cross." in _state(value.name)]
-    cross_states.move(encoder, decoder, encoder.graph.output[0].name, "encoder_hidden_states", crosses)
+def _move_cross_states(encoder: Any, first: Any, decoder: Any) -> None:
+    """Give the encoder what the decoder of the first token makes of its output, and take its output where the decoder
+    of the others does not read it.
+    """
+    crosses = [value.name for value in first.graph.output if ".cross." in _state(value.name)]
+    cross_states.move(encoder, first, encoder.graph.output[0].name, _HIDDEN, crosses)
+    if _HIDDEN not in {value.name for value in decoder.graph.input}:
+        del encoder.graph.output[0]
 
 
 @contextlib.contextmanager
@@ -84,8 +92,10 @@ def _with_states(part: Part) -> Part:
 
 def _state(tensor: str) -> str:
     """Return the state that a tensor of optimum's graphs is; empty for one that is fed or returned."""
+    if tensor in (_HIDDEN, _ENCODED):
+        return "hidden"
     match = _PAST.match(tensor)
-    return f"past.{match[1]}.{'self' if match[2] == 'decoder' else 'cross'}.{match[3]}" if match else ""
+    return f"past.{match[1]}.{'cross' if match[2] == 'encoder' else 'self'}.{match[3]}" if match else ""
 
 
 def _described(encoder: Part, decoder: Part) -> tuple[tuple[Part, ...], tuple[State, ...]]:
