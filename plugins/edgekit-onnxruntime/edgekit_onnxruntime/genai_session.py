@@ -95,7 +95,7 @@ class GenAiSession:
         payload.check()
         self.inputs: tuple[TensorSpec, ...] = payload.part.inputs
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
-        self._names = [spec.name for spec in self.inputs if spec.name in payload.part.reads]
+        (self._past,) = payload.part.reads
         self._options = Options.from_dict(payload.options, "onnxruntime options")
         self._folder = payload.folder
         self._og = runtime()
@@ -108,9 +108,9 @@ class GenAiSession:
         """Read the ids that are known and those that follow, and return the scores with all ids."""
         import numpy as np
 
-        states: dict[str, Any] = {KNOWN: feeds[name] for name in self._names if name in feeds}
-        if not states:
-            raise UsageError(f"the input '{self._names[0]}' is missing.", hint=f"feed {IDS} and {self._names[0]}")
+        if self._past not in feeds:
+            raise UsageError(f"the input '{self._past}' is missing.", hint=f"feed {IDS} and {self._past}")
+        states: dict[str, Any] = {KNOWN: feeds[self._past]}
         outputs = self.step(feeds, states)
         return {**outputs, self.outputs[-1].name: np.asarray(states[KNOWN])}
 
@@ -174,9 +174,9 @@ class GenAiSession:
     def generate(self, ids: Sequence[int], most: int) -> Iterator[int]:
         """Yield the ids that follow `ids`, by the runtime's own greedy search, at most `most` of them."""
         self._check_open()
-        room = min(self._context, len(ids) + most)
-        engine = Engine(self._og, self._model, room)
+        self._check_length(len(ids) + 1)
         try:
+            engine = Engine(self._og, self._model, min(self._context, len(ids) + most))
             engine.feed(ids)
             while not engine.generator.is_done():
                 engine.generator.generate_next_token()
@@ -191,10 +191,7 @@ class GenAiSession:
     def _continued(self, text: Text, more: Sequence[int]) -> tuple[Engine, np.ndarray]:
         """Return the engine that has read the text and `more`, and the scores of the id that follows."""
         length = len(text.ids) + len(more)
-        if length > self._context:
-            raise UsageError(
-                f"the text has {length} tokens, and the model takes {self._context}.", hint="give a shorter text"
-            )
+        self._check_length(length)
         engine = text.engine
         try:
             if engine is not None and engine.read == text.ids and length <= engine.room:
@@ -217,6 +214,12 @@ class GenAiSession:
             )
         rows: list[list[int]] = ids.tolist()
         return rows
+
+    def _check_length(self, length: int) -> None:
+        if length > self._context:
+            raise UsageError(
+                f"the text has {length} tokens, and the model takes {self._context}.", hint="give a shorter text"
+            )
 
     def _check_open(self) -> None:
         if self._model is None:
