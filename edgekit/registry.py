@@ -34,10 +34,11 @@ KNOWN_PLUGINS = {
 ALIASES = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "engine": "tensorrt"}
 """Other names of those backends."""
 
-KNOWN_PASSES = {"nncf": "edgekit-openvino[build]"}
+KNOWN_PASSES = {"nncf": "edgekit-openvino[build]", "genai": "edgekit-onnxruntime[genai]"}
 KNOWN_RECIPES = {
     "int8-nncf": "edgekit-openvino[build]",
     "int8-nncf-bf16": "edgekit-openvino[build]",
+    **dict.fromkeys(("genai-fp32", "genai-int8", "genai-int4", "genai-int4-exact"), "edgekit-onnxruntime[genai]"),
     "int8-fp16": "edgekit-tensorrt",
     "fp8": "edgekit-tensorrt",
     "int4-fp16": "edgekit-tensorrt",
@@ -79,8 +80,7 @@ def pass_type(name: str) -> type[Pass]:
 
 def is_torch_pass(name: str) -> bool:
     """Return whether a pass works on the torch module, before the export."""
-    kind = pass_type(name)
-    return "torch" in kind.accepts and kind.gives == "torch"
+    return "torch" in pass_type(name).accepts
 
 
 @functools.cache

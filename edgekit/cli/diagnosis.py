@@ -29,6 +29,7 @@ def findings(*, imports: bool) -> Iterator[Finding]:
         yield from package_checks.imports()
     yield from package_checks.optional_packages()
     yield _disk()
+    yield from _environments()
     yield from _targets()
     yield _telemetry()
     yield _hub()
@@ -90,6 +91,16 @@ def _disk() -> Finding:
     if free < COMFORTABLE_FREE_MB:
         return Finding("cache", "warning", f"{words}: little for larger models", "edgekit cache clear")
     return Finding("cache", "ok", words)
+
+
+def _environments() -> Iterator[Finding]:
+    """Yield the packages of builders that cannot share edgekit's environment, which it installed into its cache."""
+    from edgekit import cache
+
+    for entry in cache.usage():
+        if entry.step.endswith("-environment"):
+            words = f"{entry.bytes / 1e6:.0f} MB of packages apart from these, in the cache since {entry.created}"
+            yield Finding(entry.step, "ok", words)
 
 
 def _targets() -> Iterator[Finding]:

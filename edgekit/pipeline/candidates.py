@@ -147,7 +147,7 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
         compiled.model.precision,
         max_drop=project.allowed_drop,
         min_agreement=DEFAULT_MIN_AGREEMENT if project.min_agreement is None else project.min_agreement,
-        retrained=bool(recipe_passes.before_export(planned.recipe)),
+        retrained=recipe_passes.changes_module(planned.recipe),
     )
     return BuiltCandidate(planned, compiled, quality, Precision.from_dict(judged["effective"]))
 

@@ -97,6 +97,11 @@ def before_export(recipe: Recipe) -> tuple[PassConfig, ...]:
     return tuple(itertools.takewhile(lambda step: registry.is_torch_pass(step.name), recipe.passes))
 
 
+def changes_module(recipe: Recipe) -> bool:
+    """Return whether a recipe changes the torch module, so that it computes something else than the original."""
+    return any(registry.pass_type(step.name).gives == "torch" for step in before_export(recipe))
+
+
 def after_export(recipe: Recipe) -> tuple[PassConfig, ...]:
     """Return the other passes of a recipe, which work on graphs."""
     return recipe.passes[len(before_export(recipe)) :]

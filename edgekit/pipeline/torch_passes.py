@@ -1,4 +1,5 @@
-"""Apply the passes that a recipe begins with to the torch module, and export the result.
+"""Apply the passes that a recipe begins with to the torch module, and export the result; a pass may write the model of
+its own format from the module, which is then not exported.
 
 A module in memory has no bytes to keep, so the cached step is the graph that it is exported to, under a digest of all
 that decides it. A pass that trains keeps its progress in a folder of its own, which a killed run finds again.
@@ -28,7 +29,7 @@ def graph(export: Export, planned: PlannedCandidate) -> Model:
     passes = [recipe_passes.configured(step, planned.recipe) for step in recipe_passes.before_export(planned.recipe)]
     if not passes:
         return export.model
-    if not export.model.is_single:
+    if not export.model.is_single and recipe_passes.changes_module(planned.recipe):
         raise UnsupportedError(
             f"the pass '{passes[0].name}' changes torch modules of one graph; this model has several.",
             hint="choose a recipe that changes graphs alone, such as int8-dynamic",
@@ -45,8 +46,8 @@ def graph(export: Export, planned: PlannedCandidate) -> Model:
     def make(work: Path) -> Model:
         module = builder.loaded()
         for count, instance in enumerate(passes, 1):
-            module = _applied(export, module, instance, {**key, "passes": inputs[:count]}, planned)
-        return builder.export(module, work)
+            module = _applied(export, module, instance, {**key, "passes": inputs[:count]}, planned, work)
+        return builder.export(module, work) if module.format == "torch" else module
 
     name = "-".join(instance.name for instance in passes)
     return builder.cached_model(name, key, registry.pass_type("export"), make)
@@ -66,8 +67,10 @@ def _inputs(instance: Pass, export: Export) -> Mapping[str, Any]:
     }
 
 
-def _applied(export: Export, module: Model, instance: Any, key: Mapping[str, Any], planned: PlannedCandidate) -> Model:
-    """Apply one pass; one that trains shows its own progress."""
+def _applied(
+    export: Export, module: Model, instance: Any, key: Mapping[str, Any], planned: PlannedCandidate, place: Path
+) -> Model:
+    """Apply one pass; one that trains shows its own progress, and one that writes a model writes it into `place`."""
     evaluation, builder = export.evaluation, export.builder
     samples = evaluation.feeds if instance.needs_samples else None
     with contextlib.ExitStack() as stack:
@@ -75,7 +78,7 @@ def _applied(export: Export, module: Model, instance: Any, key: Mapping[str, Any
         if not recipe_passes.trains(instance):
             stack.enter_context(export.progress.step(f"{instance.name} ({planned.recipe.name})"))
             stack.enter_context(blamed_pass(instance.name))
-            return instance.apply(module, samples, work)  # type: ignore[no-any-return]
+            return instance.apply(module, samples, work if instance.gives == "torch" else place)  # type: ignore[no-any-return]
         assert evaluation.training is not None, "a plan without training data leaves out what trains"
         folder = stack.enter_context(cache.partial(digest_of(dict(key)), instance.name))
         seed = export.plan.project.seed

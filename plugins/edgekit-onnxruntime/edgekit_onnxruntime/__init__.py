@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.plugin import (
     Built,
@@ -22,7 +22,11 @@ from edgekit.plugin import (
     package_versions,
     probe_host,
 )
-from edgekit_onnxruntime.options import CPU, Options
+from edgekit_onnxruntime.options import CPU, GENAI, GENAI_CONFIG, Options
+from edgekit_onnxruntime.recipes import DEFAULT_RECIPES, RECIPES
+
+if TYPE_CHECKING:
+    from edgekit_onnxruntime.genai_session import GenAiSession
 
 __all__ = ["OnnxRuntime"]
 
@@ -50,13 +54,15 @@ class OnnxRuntime:
     api = 2
     name = "onnxruntime"
     summary = "ONNX Runtime: x86-64 and 64-bit ARM processors"
-    accepts = frozenset({"onnx"})
+    accepts = frozenset({"onnx", GENAI})
     options = Options
+    recipes = RECIPES
+    default_recipes = DEFAULT_RECIPES
     runtime = Runtime(DISTRIBUTIONS, modules=("onnxruntime",), alone=("onnxruntime",), faults=(CRASHING,))
 
     def probe(self) -> Probe:
         """Return which ONNX Runtime is here and which execution providers it has."""
-        versions = package_versions(DISTRIBUTIONS)
+        versions = package_versions((*DISTRIBUTIONS, GENAI))
         problem = _known_crash(versions)
         if problem:
             return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
@@ -72,6 +78,8 @@ class OnnxRuntime:
     def supports(self, model: Model, target: Target) -> Support:
         """Return every problem; where the model has its graph, that of its operators too."""
         problems = [*_format_problems(self, model), *_precision_problems(model), *_target_problems(target)]
+        if model.format == GENAI:
+            return Support((*problems, *_genai_problems(target)))
         if not problems and model.parts:
             from edgekit.frameworks import onnx_graph
             from edgekit_onnxruntime import graph
@@ -82,20 +90,34 @@ class OnnxRuntime:
     def build(self, model: Model, target: Target, options: Mapping[str, Any], workdir: Path) -> Built:
         """Check that the runtime loads the graph, then copy it with its external data."""
         chosen = Options.from_dict(options, "onnxruntime options")
+        if model.format == GENAI:
+            from edgekit_onnxruntime import genai_build
+
+            return genai_build.build(model, target, chosen, workdir)
         from edgekit_onnxruntime.build import build
 
         return build(model, target, chosen, workdir)
 
     def open(self, payload: Payload) -> Session:
         """Load what `build` wrote; needs onnxruntime and numpy only."""
+        if payload.files[0] == GENAI_CONFIG:
+            return self.generator(payload)
         from edgekit_onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(payload)
+
+    def generator(self, payload: Payload) -> GenAiSession:
+        """Load what `build` wrote of a model for onnxruntime-genai."""
+        from edgekit_onnxruntime.genai_session import GenAiSession
+
+        return GenAiSession(payload)
 
     def variants(self, payload: Payload, cores: int) -> tuple[Mapping[str, Any], ...]:
         """Return fewer threads, the graph without the last level of optimization, and threads that do not spin."""
         if Options.from_dict(payload.options, "onnxruntime options").provider != CPU:
             return ()
+        if payload.files[0] == GENAI_CONFIG:
+            return (*fewer_threads(cores), {"allow_spinning": False})
         return (*fewer_threads(cores), {"graph_level": "extended"}, {"allow_spinning": False})
 
 
@@ -134,6 +156,15 @@ def _format_problems(backend: OnnxRuntime, model: Model) -> list[str]:
             for spec in (*part.inputs, *part.outputs)
             if spec.dtype == "bf16"
         ]
+    return problems
+
+
+def _genai_problems(target: Target) -> list[str]:
+    problems = []
+    if not package_versions((GENAI,)):
+        problems.append(f"{GENAI} is not installed (pip install 'edgekit-onnxruntime[genai]')")
+    if Options.from_dict(target.options.get("onnxruntime", {})).provider != CPU:
+        problems.append(f"edgekit runs {GENAI} on processors only")
     return problems
 
 

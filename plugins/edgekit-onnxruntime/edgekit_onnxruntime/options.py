@@ -11,6 +11,13 @@ from edgekit.plugin import Record
 
 CPU = "CPUExecutionProvider"
 
+GENAI = "onnxruntime-genai"
+"""The format of models for the generation engine of that name."""
+GENAI_CONFIG = "genai_config.json"
+GENAI_FILES = (GENAI_CONFIG, "model.onnx", "model.onnx.data")
+GENAI_RELEASE = "0.18"
+IDS, LOGITS, KNOWN = "input_ids", "logits", "known"
+"""Its input, its output, and its state: the ids that it has read."""
 
 MOST_THREADS = 1024
 """More than any board has processors; a runtime starts as many as it is asked for, and a hundred thousand never end."""
