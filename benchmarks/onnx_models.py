@@ -214,7 +214,8 @@ def _raw_answers(runtime: str, case: Case, file: Path) -> list[Answer]:
     if answer.message or not difference(answer.outputs, [outputs for _, outputs in case.data], case):
         return [answer]
     # Memory that it leaves as it finds it (OpenVINO's Tile with repeats as an input) must not look repeatable.
-    filled = [np.full(output.size, fill, output.dtype) for output in answer.outputs[0] for fill in (1, 2, 3)]
+    arrays = [output for output in answer.outputs[0] if isinstance(output, np.ndarray)]
+    filled = [np.full(output.size, fill, output.dtype) for output in arrays for fill in (1, 2, 3)]
     del filled
     return [answer, _answer(RAW[runtime], case, file)]
 

@@ -255,6 +255,11 @@ class Model(Record):
         return self.parts[0]
 
     @property
+    def is_single(self) -> bool:
+        """Whether the model is one graph without states, so that one call answers."""
+        return len(self.parts) == 1 and not self.states
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that a sample is prepared for: those of the first part, which are not states."""
         return self.parts[0].fed

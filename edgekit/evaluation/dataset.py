@@ -181,7 +181,7 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
     config, notes = task_record(project, model)
     # A model of several parts can only be driven by its own task, which takes ids as well as texts.
-    driven = TaskConfig("tensor") if len(model.parts) == 1 else config
+    driven = TaskConfig("tensor") if model.is_single else config
     task = tasks.load(driven, model.assets, model.inputs)
     note = (
         f"no data was given: outputs were compared on {SYNTHETIC_SAMPLES} synthetic inputs (seed {project.seed}), "
@@ -193,7 +193,7 @@ def _synthetic(project: Project, model: Model) -> Evaluation:
 
 
 def _limits(config: TaskConfig) -> tuple[str, ...]:
-    return (ONE_PASS,) if config.task == "text-generation" else ()
+    return (ONE_PASS,) if config.task == "text-generation" and config.generation is None else ()
 
 
 def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
     if config.task in tasks.CLASSIFICATION:
         config, more = _classifier(project, config, model, samples)
         notes += more
-    elif config.output is None and config.task in tasks.OWN and config.task != tasks.TENSOR and len(model.parts) == 1:
+    elif config.output is None and config.task in tasks.OWN and config.task != tasks.TENSOR and model.is_single:
         config = replace(config, output=_first_answer(model.part.outputs))
     return config, tuple(notes)
 

@@ -148,6 +148,30 @@ def seq2seq_config(module: Any) -> Any:
         ) from error
 
 
+def causal_config(module: Any) -> Any:
+    """Return optimum's config with a cache, for a model that continues a text; None for an architecture that it exports
+    without one, or whose cache is not one of keys and values.
+    """
+    from optimum.exporters.onnx import model_configs  # noqa: F401  # registers the architectures
+    from optimum.exporters.tasks import TasksManager
+
+    if getattr(module.config, "is_encoder_decoder", False):
+        return None
+    try:
+        constructor = TasksManager.get_exporter_config_constructor(
+            "onnx",
+            model_type=module.config.model_type,
+            task="text-generation-with-past",
+            library_name="transformers",
+        )
+        config = constructor(
+            module.config, int_dtype="int64", float_dtype="fp32", use_past=True, use_past_in_inputs=True
+        )
+    except (KeyError, ValueError):
+        return None
+    return config if any("past_key_values" in name for name in config.inputs) else None
+
+
 def _one_graph(config: Any, task: str) -> Any:
     """Narrow a config to one self-contained graph: no position ids as input, the pooled vector as output."""
     from optimum.exporters.onnx.config import TextDecoderWithPositionIdsOnnxConfig

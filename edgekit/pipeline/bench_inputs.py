@@ -49,7 +49,7 @@ def feeds(
 
     reference = export.reference
     sample = representative(reference)
-    if len(export.model.parts) > 1:
+    if not export.model.is_single:
         return [inference.call for inference in reference[sample]], 1
     alone = reference[sample][0].feeds
     throughput = (objective or export.plan.project.objective) == "throughput"

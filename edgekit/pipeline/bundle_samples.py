@@ -128,7 +128,7 @@ def _allowing(quality: Quality, random: Quality) -> tuple[OutputDeviation, ...]:
 def _synthetic(export: Export) -> tuple[ReferenceOutputs, Samples]:
     """Return the original's trace on random inputs, and these. Raises UsageError where it does not run on them."""
     model, seed = export.model, export.plan.project.seed
-    if len(model.parts) > 1:
+    if not model.is_single:
         raise UsageError(
             f"--samples synthetic is not possible for a model of {len(model.parts)} graphs.", hint="--samples none"
         )

@@ -94,7 +94,7 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     start = torch_passes.graph(export, planned)
 
     feeds: Feeds | Mapping[str, Feeds] | None = export.evaluation.feeds
-    if len(export.model.parts) > 1:
+    if not export.model.is_single:
         feeds = part_feeds.of_parts(export, planned) if recipe_passes.needs_samples(planned.recipe) else None
 
     def build_and_judge(changed: PlannedCandidate) -> BuiltCandidate:
@@ -103,7 +103,7 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     watch = Stopwatch()
     with watch.running():
         first = build_and_judge(planned)
-    mend = mend and export.plan.project.repair and len(export.model.parts) == 1
+    mend = mend and export.plan.project.repair and export.model.is_single
     if first.quality.ok or planned.baseline or not mend or not repairable(planned):
         return [first]
     try:
@@ -131,7 +131,7 @@ def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> Buil
                 export.reference,
                 export.progress,
                 title,
-                export.model.part if len(export.model.parts) == 1 else None,
+                export.model.part if export.model.is_single else None,
             )
             precision = runner.precision
             if off_target:

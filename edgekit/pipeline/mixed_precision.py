@@ -66,7 +66,7 @@ def add_mixes(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCand
 
     Nothing is added where the project wants no mixes, or nothing can be measured that counts for the target.
     """
-    if not wanted(export.plan) or len(export.model.parts) > 1:
+    if not wanted(export.plan) or not export.model.is_single:
         return list(built)
     feeds, _ = bench_inputs.feeds(export, [candidate.compiled.inputs for candidate in built])
     profiled = [(pair, times) for pair in pairs(built) if (times := _times(export, pair, feeds))]

@@ -118,7 +118,7 @@ def add_trials(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCan
 
 def search(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandidate]:
     """Run the trials that are left of those asked for, and return the best that keep the gate and the budgets."""
-    if len(export.model.parts) > 1:
+    if not export.model.is_single:
         raise UnsupportedError(
             "a search works on models of one graph; this one has several.", hint="leave out --search"
         )

@@ -28,7 +28,7 @@ def graph(export: Export, planned: PlannedCandidate) -> Model:
     passes = [recipe_passes.configured(step, planned.recipe) for step in recipe_passes.before_export(planned.recipe)]
     if not passes:
         return export.model
-    if len(export.model.parts) > 1:
+    if not export.model.is_single:
         raise UnsupportedError(
             f"the pass '{passes[0].name}' changes torch modules of one graph; this model has several.",
             hint="choose a recipe that changes graphs alone, such as int8-dynamic",

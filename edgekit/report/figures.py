@@ -137,7 +137,7 @@ def _verdict(report: Report, subject: str) -> tuple[str, str]:
         return "FAILED", f"{subject}: " + ("nothing was shipped" if report.shipped is None else "a budget was missed")
     if report.shipped is None:
         return "NOTHING SHIPPED", subject
-    limit = f" ({ONE_PASS})" if report.task == "text-generation" else ""
+    limit = f" ({ONE_PASS})" if any("as one pass without a cache" in note for note in report.notes) else ""
     return (PREPARED if prepared(report) else "SHIPPED"), f"{clean(report.shipped.name)}: {subject}{limit}"
 
 

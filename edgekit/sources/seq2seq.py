@@ -1,4 +1,4 @@
-"""Encoder-decoder models of transformers: how they generate, and the original that is run part by part."""
+"""Encoder-decoder models of transformers: their task, and the original that is run part by part."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgekit.errors import BuildError, UsageError
+from edgekit.errors import BuildError
 from edgekit.frameworks.torch_model import first_line, limited_threads, to_torch
-from edgekit.sources.tokenizer import position_limit
 from edgekit.spec import DECODER, ENCODER, TensorSpec
-from edgekit.tasks.config import SEQ2SEQ, Generation
+from edgekit.tasks.config import SEQ2SEQ
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +22,6 @@ INPUTS = tuple(
 
 _TRANSLATES = ("marian", "m2m_100", "mbart", "nllb-moe")
 _SUMMARISES = ("pegasus", "bigbird_pegasus", "led")
-
-_FOLLOWED = {
-    *("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens"),
-    *("min_length", "min_new_tokens", "num_beams", "length_penalty", "early_stopping", "repetition_penalty"),
-    *("no_repeat_ngram_size", "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"),
-    *("begin_suppress_tokens",),
-}
-_NO_EFFECT = {
-    *("transformers_version", "_from_model_config", "use_cache", "return_dict_in_generate", "output_attentions"),
-    *("output_hidden_states", "output_scores", "output_logits", "renormalize_logits", "remove_invalid_values"),
-    *("temperature", "top_k", "top_p", "typical_p", "min_p", "cache_implementation"),
-}
-"""Keys that change no text without sampling."""
 
 
 def is_seq2seq(config: Any, task: str) -> bool:
@@ -50,52 +36,6 @@ def task_name(config: Any, asked: str | None) -> str:
     if config.model_type in _TRANSLATES:
         return "translation"
     return "summarization" if config.model_type in _SUMMARISES else "text2text-generation"
-
-
-def generation(module: Any) -> Generation:
-    """Return how the model generates, by its generation_config.json or, where it has none, its config.json.
-
-    Raises UsageError where it does not state the first token.
-    """
-    settings = module.generation_config
-    start = settings.decoder_start_token_id
-    start = settings.bos_token_id if start is None else start
-    if not isinstance(start, int):
-        raise UsageError(
-            "the model does not state the token that its text begins with.",
-            hint="set decoder_start_token_id in its generation_config.json",
-        )
-    longest = settings.max_length if settings.max_new_tokens is None else settings.max_new_tokens + 1
-    if settings.max_new_tokens is None and longest == type(settings)().max_length:
-        longest += 1  # transformers' default counts the tokens behind the first
-    if (limit := position_limit(module.config)) is not None:
-        longest = min(longest, limit)
-    early = settings.early_stopping
-    return Generation(
-        start=start,
-        stops=_ids(settings.eos_token_id),
-        max_length=longest,
-        min_length=settings.min_length if settings.min_new_tokens is None else settings.min_new_tokens + 1,
-        beams=settings.num_beams,
-        length_penalty=float(settings.length_penalty),
-        early_stopping="never" if early == "never" else "yes" if early else "no",
-        repetition_penalty=float(settings.repetition_penalty or 1.0),
-        no_repeat_ngram=settings.no_repeat_ngram_size or 0,
-        bad_words=tuple(
-            tuple(word)
-            for word in settings.bad_words_ids or ()
-            if list(word) not in [[stop] for stop in _ids(settings.eos_token_id)]
-        ),
-        forced_first=settings.forced_bos_token_id,
-        forced_last=_ids(settings.forced_eos_token_id),
-        suppressed=_ids(settings.suppress_tokens),
-        suppressed_first=_ids(settings.begin_suppress_tokens),
-        not_followed=tuple(sorted(key for key in settings.to_diff_dict() if key not in _FOLLOWED | _NO_EFFECT)),
-    )
-
-
-def _ids(value: Any) -> tuple[int, ...]:
-    return () if value is None else (value,) if isinstance(value, int) else tuple(value)
 
 
 @dataclass
@@ -136,4 +76,4 @@ class Seq2SeqOriginal:
             use_cache=True,
         )
         self._cache = outputs.past_key_values
-        return {"logits": outputs.logits.cpu().numpy()}
+        return {"logits": outputs.logits[:, -1:].cpu().numpy()}

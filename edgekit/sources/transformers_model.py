@@ -15,7 +15,7 @@ from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import optimum_config
 from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
 from edgekit.model import InputHints, ModelInfo, Original, Reference
-from edgekit.sources import checkpoint, sentence, seq2seq, transformers5
+from edgekit.sources import causal, checkpoint, generation, sentence, seq2seq, transformers5
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import Generation, ProblemType
 
@@ -81,6 +81,8 @@ def describe(
     refuse_non_finite(module, what)
     if examples is None and seq2seq.is_seq2seq(module.config, task):
         return _seq2seq(module, asked)
+    if examples is None and task == causal.TASK and (cached := optimum_config.causal_config(module)) is not None:
+        return _causal(module, cached)
     _require_padding(module, task, what)
     exporter = optimum_config.exporter_config(module, task, examples)
     hints = InputHints(
@@ -129,7 +131,22 @@ def _seq2seq(module: Any, asked: str | None) -> Loaded:
         seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
         ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
         InputHints(vocabulary_size=getattr(module.config, "vocab_size", None)),
-        seq2seq.generation(module),
+        generation.of_decoder(module),
+    )
+
+
+def _causal(module: Any, cached: Any) -> Loaded:
+    """Return how a model that continues a text is exported and run; `cached` is optimum's config with a cache."""
+    return Loaded(
+        module,
+        module.config,
+        causal.TASK,
+        causal.inputs(cached),
+        "logits",
+        causal.CausalOriginal(module, versions("torch", "transformers")),
+        ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
+        InputHints(vocabulary_size=getattr(module.config, "vocab_size", None)),
+        generation.of_language_model(module),
     )
 
 

@@ -167,6 +167,11 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs))
     if config.metric is not None:
         check_metric(config.metric, (), task)
+    if task == "text-generation" and config.generation is not None:
+        from edgekit.tasks.causal import TextGeneration
+        from edgekit.tasks.text import Texts
+
+        return TextGeneration(config, Texts(config.text or TextConfig(), assets, inputs))
     if task in ("token-classification", "fill-mask", "text-generation"):
         return _on_tokens(config, assets, inputs, Classes.of(config.labels))
     from edgekit.tasks.tensor import Raw
@@ -200,7 +205,7 @@ def _embedding(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -
 
 def _on_tokens(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes: Any) -> Task:
     from edgekit.tasks.text import Texts
-    from edgekit.tasks.tokens import FillMask, TextGeneration, TokenClassification
+    from edgekit.tasks.tokens import FillMask, NextToken, TokenClassification
 
     prepare = _preparation(config, assets, inputs)
     if config.task == "token-classification":
@@ -210,7 +215,7 @@ def _on_tokens(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], c
     if isinstance(prepare, Texts):
         # The next token follows the last position, which must not be padding.
         prepare = replace(prepare, pad_side="left")
-    return TextGeneration(config, prepare)
+    return NextToken(config, prepare)
 
 
 def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Preparation:

@@ -119,9 +119,26 @@ class Generation(Record):
     stops: tuple[int, ...] = ()
     """Tokens that end the text."""
     max_length: int = 20
-    """The most tokens, the first included."""
+    """The most tokens, those of the prompt (or the first) included."""
     min_length: int = 0
+    max_new: int | None = None
+    """The most tokens after the prompt, in place of `max_length`."""
+    min_new: int | None = None
+    context: int | None = None
+    """The most tokens that the model has positions for; None without a limit."""
+    vocabulary: int | None = None
+    """The number of tokens that the model knows."""
     beams: int = 1
+    sampled: bool = False
+    """Whether tokens are drawn by their probabilities, and not taken by them."""
+    temperature: float = 1.0
+    """Scores are divided by it before a token is drawn."""
+    top_k: int = 0
+    """Only so many of the best tokens are drawn from; 0: all."""
+    top_p: float = 1.0
+    """Only the best tokens of this share of the probability are drawn from."""
+    min_p: float = 0.0
+    """Only tokens of at least this share of the best one's probability are drawn."""
     length_penalty: float = 1.0
     early_stopping: Literal["yes", "no", "never"] = "no"
     repetition_penalty: float = 1.0
@@ -138,6 +155,15 @@ class Generation(Record):
     """Settings of generation_config.json that are not among these."""
     tokenizer: str = TOKENIZER
     """The file whose vocabulary the ids are of; where it is not that of the source's text, tokens are mapped by it."""
+
+    def longest(self, prompt: int) -> int:
+        """Return the most tokens, the `prompt` included."""
+        most = self.max_length if self.max_new is None else prompt + self.max_new
+        return most if self.context is None else min(most, self.context)
+
+    def shortest(self, prompt: int) -> int:
+        """Return the number of tokens, the `prompt` included, before which no stop id follows."""
+        return self.min_length if self.min_new is None else prompt + self.min_new
 
 
 @dataclass(frozen=True)

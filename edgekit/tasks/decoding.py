@@ -1,6 +1,8 @@
-"""From a decoder's scores to token ids: greedy and beam search, as transformers' `generate` does them, in numpy.
+"""From a decoder's scores to token ids: greedy and beam search and sampling, as transformers' `generate` does them, in
+numpy.
 
-A search is a generator: it yields which tokens to feed, and is sent the scores that follow them.
+A search is a generator: it yields which tokens to feed, and is sent the scores that follow the last of them. It begins
+with a prompt: the start token of an encoder-decoder model, the user's text of a language model.
 The formulas are those of transformers' generation/utils.py and generation/logits_process.py.
 """
 
@@ -21,40 +23,104 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Feed:
-    """The next token of each hypothesis, and from which hypothesis of the call before each continues."""
+    """The next tokens of each hypothesis, and from which hypothesis of the call before each continues.
 
-    tokens: tuple[int, ...]
+    The first feed is the prompt, once, whatever the number of beams.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
     order: tuple[int, ...] | None = None
     """None before the first call, and where each continues itself."""
 
 
 Search = Generator[Feed, "np.ndarray", list[int]]
-"""Yields what to feed, is sent the scores [hypotheses, vocabulary], and returns the ids without the start token."""
+"""Yields what to feed, is sent the scores [hypotheses, vocabulary], and returns the ids that follow the prompt."""
 
 
-def search(settings: Generation) -> Search:
-    """Return the search that the settings ask for."""
-    return beams(settings) if settings.beams > 1 else greedy(settings)
+def search(settings: Generation, prompt: Sequence[int] = (), *, seed: int = 0) -> Search:
+    """Return the search that the settings ask for, from the start token where no prompt is given.
+
+    With `sampled` each `seed` gives a text of its own, the same at each run.
+    """
+    if settings.beams > 1:
+        return beams(settings, prompt)
+    return sample(settings, prompt, seed) if settings.sampled else greedy(settings, prompt)
 
 
-def greedy(settings: Generation) -> Search:
+def greedy(settings: Generation, prompt: Sequence[int] = ()) -> Search:
     """Take the token of the highest score, until a stop id or the longest length."""
-    ids = [settings.start]
-    while len(ids) < settings.max_length:
-        scores = yield Feed((ids[-1],))
-        ids.append(choose(settings, ids, scores[0]))
+    ids = list(prompt) or [settings.start]
+    begun, longest = len(ids), settings.longest(len(prompt) or 1)
+    fed = tuple(ids)
+    while len(ids) < longest:
+        scores = yield Feed((fed,))
+        ids.append(choose(settings, ids, scores[0], begun))
+        fed = (ids[-1],)
         if ids[-1] in settings.stops:
             break
-    return ids[1:]
+    return ids[begun:]
 
 
-def choose(settings: Generation, ids: Sequence[int], scores: np.ndarray) -> int:
-    """Return the token that greedy search takes after `ids`."""
-    return int(allowed(settings, ids, scores).argmax())
+def choose(settings: Generation, ids: Sequence[int], scores: np.ndarray, begun: int = 1) -> int:
+    """Return the token that greedy search takes after `ids`, of which the first `begun` are the prompt."""
+    return int(allowed(settings, ids, scores, begun).argmax())
 
 
-def allowed(settings: Generation, ids: Sequence[int], scores: np.ndarray) -> np.ndarray:
-    """Return the scores [vocabulary] of the token after `ids`, with penalties, and -inf for what must not follow."""
+def sample(settings: Generation, prompt: Sequence[int] = (), seed: int = 0) -> Search:
+    """Draw each token by its probability, of those that temperature, top-k, top-p and min-p leave."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    ids = list(prompt) or [settings.start]
+    begun, longest = len(ids), settings.longest(len(prompt) or 1)
+    fed = tuple(ids)
+    while len(ids) < longest:
+        scores = yield Feed((fed,))
+        drawn = likely(settings, allowed(settings, ids, scores[0], begun)).astype(np.float64)
+        powers = np.exp(drawn - drawn.max())
+        ids.append(int(generator.choice(len(powers), p=powers / powers.sum())))
+        fed = (ids[-1],)
+        if ids[-1] in settings.stops:
+            break
+    return ids[begun:]
+
+
+def likely(settings: Generation, scores: np.ndarray) -> np.ndarray:
+    """Return the scores [vocabulary] divided by the temperature, with -inf for tokens that are not drawn: those behind
+    the `top_k` best, behind the share `top_p` of the probability, and below `min_p` of the best one's.
+    """
+    import numpy as np
+
+    scores = scores / np.float32(settings.temperature)
+    if 0 < settings.top_k < len(scores):
+        scores = np.where(scores < np.partition(scores, -settings.top_k)[-settings.top_k], -np.inf, scores)
+    if settings.top_p < 1.0:
+        order = np.argsort(scores, kind="stable")
+        behind = np.cumsum(_softmax(scores[order])) <= np.float32(1 - settings.top_p)
+        behind[-1] = False
+        scores = scores.copy()
+        scores[order[behind]] = -np.inf
+    if settings.min_p:
+        probabilities = _softmax(scores)
+        kept = probabilities >= np.float32(settings.min_p) * probabilities.max()
+        scores = np.where(kept, scores, -np.inf)
+    result: np.ndarray = scores.astype(np.float32)
+    return result
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    powers: np.ndarray = np.exp(scores - scores.max())
+    probabilities: np.ndarray = powers / powers.sum(dtype=np.float32)
+    return probabilities
+
+
+def allowed(settings: Generation, ids: Sequence[int], scores: np.ndarray, begun: int = 1) -> np.ndarray:
+    """Return the scores [vocabulary] of the token after `ids`, with penalties, and -inf for what must not follow.
+
+    The first `begun` ids are the prompt.
+    """
     import numpy as np
 
     scores = scores.astype(np.float32)
@@ -67,14 +133,14 @@ def allowed(settings: Generation, ids: Sequence[int], scores: np.ndarray) -> np.
     for word in settings.bad_words:
         if len(word) <= max(length, 1) and (len(word) == 1 or list(ids[1 - len(word) :]) == list(word[:-1])):
             scores[word[-1]] = -np.inf
-    if length < settings.min_length:
+    if length < settings.shortest(begun):
         scores[list(settings.stops)] = -np.inf
     if length == 1 and settings.forced_first is not None:
         scores = _only(scores, (settings.forced_first,))
-    if length == settings.max_length - 1 and settings.forced_last:
+    if length == settings.longest(begun) - 1 and settings.forced_last:
         scores = _only(scores, settings.forced_last)
     scores[list(settings.suppressed)] = -np.inf
-    if length == (1 if settings.forced_first is None else 2):
+    if length == (begun if begun > 1 or settings.forced_first is None else 2):
         scores[list(settings.suppressed_first)] = -np.inf
     return scores
 
@@ -97,40 +163,47 @@ def _repeats(ids: Sequence[int], size: int) -> list[int]:
     ]
 
 
-def beams(settings: Generation) -> Search:
+def beams(settings: Generation, prompt: Sequence[int] = ()) -> Search:
     """Keep the best hypotheses in parallel, and return the finished one of the best score for its length."""
     import numpy as np
 
     width = settings.beams
     kept = max(2, 1 + len(settings.stops)) * width
-    running: list[list[int]] = [[settings.start] for _ in range(width)]
+    start = list(prompt) or [settings.start]
+    begun, longest = len(start), settings.longest(len(start))
+    if longest <= begun:
+        return []
+    running: list[list[int]] = [start for _ in range(width)]
     totals = np.array([0.0] + [NEVER] * (width - 1), np.float32)
-    finished = _Finished(settings)
-    order: tuple[int, ...] | None = None
+    finished = _Finished(settings, start)
+    scores = np.repeat((yield Feed((tuple(start),))), width, axis=0)
     while True:
-        scores = yield Feed(tuple(ids[-1] for ids in running), order)
-        logs = np.stack([allowed(settings, ids, row) for ids, row in zip(running, _log_softmax(scores), strict=True)])
+        logs = np.stack(
+            [allowed(settings, ids, row, begun) for ids, row in zip(running, _log_softmax(scores), strict=True)]
+        )
         flat = (logs + totals[:, None]).ravel()
         best = _top(flat, kept)
         longer = [[*running[index // logs.shape[1]], int(index % logs.shape[1])] for index in best]
-        ended = np.array([ids[-1] in settings.stops or len(ids) >= settings.max_length for ids in longer])
+        ended = np.array([ids[-1] in settings.stops or len(ids) >= longest for ids in longer])
         finished.add(longer, flat[best], ended)
         continued = flat[best] + np.where(ended, np.float32(NEVER), np.float32(0))
         chosen = _top(continued, width)
-        order = tuple(int(best[place] // logs.shape[1]) for place in chosen)
+        # All hypotheses of the first call are one row.
+        before = [0 if len(running[0]) == begun else int(best[place] // logs.shape[1]) for place in chosen]
         running, totals = [longer[place] for place in chosen], continued[chosen]
-        if finished.complete(len(running[0]) - 1, float(totals[0])) or ended.all():
+        if finished.complete(len(running[0]), float(totals[0])) or ended.all():
             return finished.best()
+        scores = yield Feed(tuple((ids[-1],) for ids in running), tuple(before))
 
 
 class _Finished:
     """The best finished hypotheses so far, as many as there are beams."""
 
-    def __init__(self, settings: Generation) -> None:
+    def __init__(self, settings: Generation, prompt: list[int]) -> None:
         import numpy as np
 
-        self._settings = settings
-        self._ids: list[list[int]] = [[settings.start] for _ in range(settings.beams)]
+        self._settings, self._begun = settings, len(prompt)
+        self._ids: list[list[int]] = [prompt for _ in range(settings.beams)]
         self._scores = np.full(settings.beams, NEVER, np.float32)
         self._done = np.zeros(settings.beams, bool)
         self._improvable = True
@@ -141,7 +214,7 @@ class _Finished:
 
         settings = self._settings
         ended = ended & (np.arange(len(ids)) < settings.beams)
-        scores = totals / np.float32((len(ids[0]) - 1) ** settings.length_penalty)
+        scores = totals / np.float32((len(ids[0]) - self._begun) ** settings.length_penalty)
         full = self._done.all() and settings.early_stopping == "yes"
         closed = np.float32(NEVER) * (full + (not self._improvable))
         scores = scores + closed + np.where(ended, np.float32(0), np.float32(NEVER))
@@ -151,20 +224,20 @@ class _Finished:
         self._ids, self._scores, self._done = [everything[place] for place in best], merged[best], done[best]
 
     def complete(self, length: int, running: float) -> bool:
-        """Return whether no hypothesis of `length` new tokens, the best of which has the sum `running`, is awaited."""
+        """Return whether no hypothesis of `length` tokens, the best of which has the sum `running`, is awaited."""
         import numpy as np
 
         settings = self._settings
         longest = settings.early_stopping == "never" and settings.length_penalty > 0.0
-        best_length = settings.max_length - 1 if longest else length
+        best_length = (settings.longest(self._begun) if longest else length) - self._begun
         possible = np.float32(running) / np.float32(best_length**settings.length_penalty)
         worst = np.where(self._done, self._scores.min(), np.float32(NEVER))
         self._improvable = self._improvable and bool((possible > worst).any())
         return not self._improvable or bool(self._done.all() and settings.early_stopping == "yes")
 
     def best(self) -> list[int]:
-        """Return the ids of the best one without the start token."""
-        return self._ids[0][1:]
+        """Return the ids of the best one without the prompt."""
+        return self._ids[0][self._begun :]
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:

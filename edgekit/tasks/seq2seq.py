@@ -15,6 +15,7 @@ from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
 from edgekit.tasks import decoding
+from edgekit.tasks.causal import last
 from edgekit.tasks.chrf import chrf
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Stepping
@@ -58,9 +59,9 @@ class Seq2Seq:
         try:
             step = next(search)
             while True:
-                ids = np.array([step.tokens], np.int64)
+                ids = np.array(step.tokens, np.int64)
                 outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
-                step, part = search.send(_last(outputs)), DECODER_WITH_PAST
+                step, part = search.send(last(outputs)), DECODER_WITH_PAST
         except StopIteration:
             return
 
@@ -68,20 +69,19 @@ class Seq2Seq:
         """Return the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
-        feeds, search, beams = self.feeds(sample), decoding.search(self.generation), self.generation.beams
+        feeds, search, part = self.feeds(sample), decoding.search(self.generation), DECODER
+        mask = feeds["attention_mask"]
         runner.start()(ENCODER, feeds)
-        runner.reorder([0] * beams)
-        mask, part = np.repeat(feeds["attention_mask"], beams, axis=0), DECODER
         try:
             step = next(search)
             while True:
+                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64), MASK: mask})
+                step = search.send(last(outputs))
                 if step.order is not None:
-                    runner.reorder(step.order, part)
-                    part = DECODER_WITH_PAST
-                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64)[:, None], MASK: mask})
-                if beams == 1:
-                    part = DECODER_WITH_PAST
-                step = search.send(_last(outputs))
+                    # After the first call the states of the encoder have one row too; then they are alike.
+                    runner.reorder(step.order, None if part == DECODER else DECODER_WITH_PAST)
+                    mask = np.repeat(mask[:1], len(step.order), axis=0)
+                part = DECODER_WITH_PAST
         except StopIteration as end:
             ids: list[int] = end.value
             return ids
@@ -98,7 +98,7 @@ class Seq2Seq:
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Return the text that greedy search takes from the outputs, and its tokens."""
-        settings, scores = self.generation, [_last(each)[0] for each in outputs[1:]]
+        settings, scores = self.generation, [last(each)[0] for each in outputs[1:]]
         ids = [settings.start]
         for each in scores:
             ids.append(decoding.choose(settings, ids, each))
@@ -133,9 +133,3 @@ class Seq2Seq:
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         """Return chrF of the texts, between 0 and 1."""
         return chrf([str(prediction.value) for prediction in predictions], labels)
-
-
-def _last(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the scores of the last token, [hypotheses, vocabulary]."""
-    scores: np.ndarray = outputs["logits"][:, -1]
-    return scores

@@ -115,7 +115,7 @@ class FillMask(TokenTask):
 ONE_PASS = "one pass without a cache: it gives the next token, and cannot generate text"
 
 
-class TextGeneration(TokenTask):
+class NextToken(TokenTask):
     """The next token of a causal model without a cache."""
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:

@@ -46,17 +46,18 @@ def decoded(module, source, settings):
 
     with torch.no_grad():
         encoded = module.get_encoder()(input_ids=source)
-        encoded.last_hidden_state = encoded.last_hidden_state.repeat_interleave(settings.beams, 0)
         steps, cache = search(settings), None
         feed = next(steps)
         try:
             while True:
+                rows = len(feed.tokens)
                 if feed.order is not None:
                     cache.reorder_cache(torch.tensor(feed.order))
+                    encoded.last_hidden_state = encoded.last_hidden_state[:1].repeat_interleave(rows, 0)
                 outputs = module(
                     encoder_outputs=encoded,
-                    decoder_input_ids=torch.tensor(feed.tokens)[:, None],
-                    attention_mask=torch.ones(settings.beams, source.shape[1], dtype=torch.long),
+                    decoder_input_ids=torch.tensor(feed.tokens),
+                    attention_mask=torch.ones(rows, source.shape[1], dtype=torch.long),
                     past_key_values=cache,
                     use_cache=True,
                 )

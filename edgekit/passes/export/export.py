@@ -63,11 +63,11 @@ class Export(Record):
         """Write `model.onnx` and the assets into `workdir`. Raises BuildError with the exporter's reason."""
         start = time.perf_counter()
         onnx_model.copy_assets(model, workdir)
-        if model.format == "torch" and model.task in SEQ2SEQ and model.info.exporter == "optimum":
+        config = TaskConfig.load(workdir / ASSETS)
+        if model.format == "torch" and config is not None and config.generation is not None:
             return self._export_parts(model, workdir, start)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
-        config = TaskConfig.load(workdir / ASSETS)
         if model.format == "onnx":
             onnx_model.copy_graph(model.graph, graph)
             before = model.digest
@@ -121,17 +121,18 @@ class Export(Record):
         return exported.with_step(step)
 
     def _export_parts(self, model: Model, workdir: Path, start: float) -> Model:
-        """Export a model of an encoder and a decoder."""
-        from edgekit.passes.export import seq2seq
+        """Export a model that generates: an encoder and a decoder, or a decoder alone, with states between calls."""
+        from edgekit.passes.export import causal, seq2seq
 
         # The batch stays free too: each row is a beam.
         if given := [name for name, size in self.shapes.items() if (name, size) != ("batch", 1)]:
             raise UnsupportedError(
-                f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
+                f"the sizes of a model that generates stay free; these are given: {', '.join(given)}.",
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
         with _reported(_TRANSFORMERS_HINT):
-            parts, states = seq2seq.export(model, workdir, self.opset or OPSET)
+            exporter = seq2seq if model.task in SEQ2SEQ else causal
+            parts, states = exporter.export(model, workdir, self.opset or OPSET)
         exported = replace(
             model,
             format="onnx",

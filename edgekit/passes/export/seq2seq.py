@@ -16,6 +16,7 @@ from typing import Any
 
 from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
+from edgekit.passes.export.last_position import keep_last_position
 from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, TensorSpec
 
 HIDDEN = "hidden"
@@ -37,15 +38,17 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
         part = _OPTIMUM[name]
         (workdir / part).mkdir()
         graph = workdir / part / onnx_model.GRAPH_FILE
-        with torch.no_grad(), _config_kept(module):
+        with torch.no_grad(), config_kept(module):
             export_one(module, part_config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
-        proto = onnx_model.load(graph, weights=False)
+        proto = onnx_model.load(graph)
+        if keep_last_position(proto, "logits"):
+            onnx_model.save(proto, graph)
         parts.append(_with_states(onnx_model.part_of(proto, name=part, file=f"{part}/{onnx_model.GRAPH_FILE}")))
     return _described(parts)
 
 
 @contextlib.contextmanager
-def _config_kept(module: Any) -> Iterator[None]:
+def config_kept(module: Any) -> Iterator[None]:
     """Restore the configs of the module and of its parts: optimum sets values for the tracer, and the original is run
     after it.
     """

@@ -1,0 +1,103 @@
+"""How a model of transformers turns its scores into text: its generation_config.json as a Generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.errors import UsageError
+from edgekit.sources.tokenizer import position_limit
+from edgekit.tasks.config import Generation
+
+DEFAULT_NEW = 20
+"""Tokens after the prompt where nothing states how many: transformers' default."""
+
+_FOLLOWED = {
+    *("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens"),
+    *("min_length", "min_new_tokens", "num_beams", "length_penalty", "early_stopping", "repetition_penalty"),
+    *("no_repeat_ngram_size", "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"),
+    *("begin_suppress_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p"),
+}
+_NO_EFFECT = {
+    *("transformers_version", "_from_model_config", "use_cache", "return_dict_in_generate", "output_attentions"),
+    *("output_hidden_states", "output_scores", "output_logits", "renormalize_logits", "remove_invalid_values"),
+    *("cache_implementation",),
+}
+_SAMPLING = {"typical_p", "epsilon_cutoff", "eta_cutoff"}
+"""Keys that change no text without sampling."""
+
+
+def of_decoder(module: Any) -> Generation:
+    """Return how the decoder of an encoder-decoder model generates. Raises UsageError where it does not state the first
+    token.
+    """
+    settings = module.generation_config
+    start = settings.decoder_start_token_id
+    start = settings.bos_token_id if start is None else start
+    if not isinstance(start, int):
+        raise UsageError(
+            "the model does not state the token that its text begins with.",
+            hint="set decoder_start_token_id in its generation_config.json",
+        )
+    longest = settings.max_length if settings.max_new_tokens is None else settings.max_new_tokens + 1
+    if settings.max_new_tokens is None and longest == type(settings)().max_length:
+        longest += 1  # transformers' default counts the tokens behind the first
+    return _generation(
+        module,
+        start=start,
+        max_length=longest,
+        min_length=settings.min_length if settings.min_new_tokens is None else settings.min_new_tokens + 1,
+    )
+
+
+def of_language_model(module: Any) -> Generation:
+    """Return how a model that continues a text generates."""
+    settings = module.generation_config
+    start = settings.bos_token_id
+    most = settings.max_new_tokens
+    if most is None and settings.max_length == type(settings)().max_length:
+        most = DEFAULT_NEW
+    return _generation(
+        module,
+        start=start if isinstance(start, int) else 0,
+        max_length=settings.max_length,
+        min_length=settings.min_length,
+        max_new=most,
+        min_new=settings.min_new_tokens,
+    )
+
+
+def _generation(module: Any, **lengths: Any) -> Generation:
+    settings = module.generation_config
+    early = settings.early_stopping
+    sampled = bool(settings.do_sample)
+    not_followed = {*settings.to_diff_dict()} - _FOLLOWED - _NO_EFFECT - (set() if sampled else _SAMPLING)
+    return Generation(
+        **lengths,
+        stops=_ids(settings.eos_token_id),
+        context=position_limit(module.config),
+        vocabulary=getattr(module.config.get_text_config(), "vocab_size", None),
+        beams=settings.num_beams,
+        sampled=sampled,
+        temperature=float(settings.temperature or 1.0),
+        top_k=int(settings.top_k or 0),
+        top_p=float(settings.top_p or 1.0),
+        min_p=float(settings.min_p or 0.0),
+        length_penalty=float(settings.length_penalty),
+        early_stopping="never" if early == "never" else "yes" if early else "no",
+        repetition_penalty=float(settings.repetition_penalty or 1.0),
+        no_repeat_ngram=settings.no_repeat_ngram_size or 0,
+        bad_words=tuple(
+            tuple(word)
+            for word in settings.bad_words_ids or ()
+            if list(word) not in [[stop] for stop in _ids(settings.eos_token_id)]
+        ),
+        forced_first=settings.forced_bos_token_id,
+        forced_last=_ids(settings.forced_eos_token_id),
+        suppressed=_ids(settings.suppress_tokens),
+        suppressed_first=_ids(settings.begin_suppress_tokens),
+        not_followed=tuple(sorted(not_followed)),
+    )
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    return () if value is None else (value,) if isinstance(value, int) else tuple(value)

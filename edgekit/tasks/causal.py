@@ -1,0 +1,168 @@
+"""Text generation: a language model continues a text, one token a call, with its keys and values as states.
+
+The recorded steps feed the user's own text: its first part as the prompt, then token by token (teacher forcing), and
+behind the text what greedy search takes. So a candidate is compared at every token, on the calls that a device makes.
+For a user the text goes on as the model's generation_config.json asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgekit.data import Problem, Sample
+from edgekit.errors import UsageError
+from edgekit.spec import DECODER, Call
+from edgekit.tasks import decoding
+from edgekit.tasks.config import Generation, TaskConfig
+from edgekit.tasks.task import Prediction, Stepping
+from edgekit.tasks.text import IDS, Texts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PROMPT = 64
+"""The most tokens of a sample that are the prompt of the recorded calls: at most the first half of its text."""
+
+RECORDED = 32
+"""The calls that are recorded of a sample."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextGeneration:
+    """Text from the text before it."""
+
+    problem: ClassVar[Problem] = "outputs"
+    compares_top: ClassVar[bool] = True
+
+    config: TaskConfig
+    prepare: Texts
+    metric: str | None = None
+
+    @property
+    def generation(self) -> Generation:
+        if self.config.generation is None:
+            raise UsageError(
+                f"the task '{self.config.task}' needs a model that states how it generates.",
+                hint="export a language model of transformers again",
+            )
+        return self.config.generation
+
+    def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
+        """Yield the calls of the sample's text: its prompt, then one token each."""
+        prompt, forced = self.parts(sample)
+        settings, ids = self.generation, list(prompt)
+        most = min(RECORDED, settings.context - len(prompt) + 1) if settings.context else RECORDED
+        fed = tuple(prompt)
+        for place in range(most):
+            outputs = yield DECODER, self.feeds([fed], len(ids) - len(fed))
+            if place < len(forced):
+                ids.append(forced[place])
+            else:
+                ids.append(decoding.choose(settings, ids, last(outputs)[0], len(prompt)))
+                if ids[-1] in settings.stops:
+                    return
+            fed = (ids[-1],)
+
+    def parts(self, sample: Sample) -> tuple[list[int], list[int]]:
+        """Return the ids of the sample's prompt, and those behind it that are fed after it."""
+        ids = self.ids(sample)
+        length = min(PROMPT, max(1, len(ids) // 2))
+        return ids[:length], ids[length : length + RECORDED - 1]
+
+    def ids(self, sample: Sample) -> list[int]:
+        """Return the token ids of a sample's text. Raises UsageError for none, more than the model takes, or one that
+        it does not know.
+        """
+        settings = self.generation
+        if IDS in sample.fields:
+            import numpy as np
+
+            ids = [int(number) for number in np.asarray(sample.fields[IDS]).ravel()]
+        else:
+            texts = self.prepare.texts(sample)
+            if len(texts) > 1:
+                raise UsageError(
+                    f"the task '{self.config.task}' takes one text, two are given.",
+                    hint="name its column with --text-column",
+                )
+            ids = list(self.prepare.tokenizer.encode(self.prepare.config.prefix + texts[0]).ids)
+        if not ids:
+            raise UsageError("the text is empty, and this model needs a beginning.", hint="give at least one word")
+        if settings.vocabulary and not 0 <= min(ids) <= max(ids) < settings.vocabulary:
+            raise UsageError(
+                f"the tokens {min(ids)} to {max(ids)} are given, and the model knows 0 to {settings.vocabulary - 1}.",
+                hint="use the tokenizer that the model was trained with",
+            )
+        return ids
+
+    def feeds(self, tokens: Sequence[Sequence[int]], past: int) -> dict[str, np.ndarray]:
+        """Return the inputs of a call on rows of tokens that follow `past` others."""
+        import numpy as np
+
+        ids = np.array(tokens, np.int64)
+        rows, count = ids.shape
+        available = {
+            IDS: ids,
+            "attention_mask": np.ones((rows, past + count), np.int64),
+            "position_ids": np.broadcast_to(np.arange(past, past + count), (rows, count)).astype(np.int64),
+        }
+        return {spec.name: available[spec.name] for spec in self.prepare.inputs}
+
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+        """Return the likeliest token after each call."""
+        choices = tuple(int(last(each)[0].argmax()) for each in outputs)
+        return Prediction(choices, choices=choices)
+
+    def stream(self, sample: Sample, runner: Stepping, *, seed: int = 0) -> Iterator[int]:
+        """Yield the ids that follow a sample's text, each as soon as it is known: with beams, all at the end."""
+        prompt, settings = self.ids(sample), self.generation
+        if settings.context is not None and len(prompt) >= settings.context:
+            raise UsageError(
+                f"the text has {len(prompt)} tokens, and the model takes {settings.context}, its answer included.",
+                hint="give a shorter text",
+            )
+        search, run, known = decoding.search(settings, prompt, seed=seed), runner.start(), 0
+        given = 0
+        try:
+            step = next(search)
+            while True:
+                outputs = run(DECODER, self.feeds(step.tokens, known))
+                known += len(step.tokens[0])
+                step = search.send(last(outputs))
+                if step.order is not None:
+                    runner.reorder(step.order)
+                elif settings.beams == 1:
+                    given += 1
+                    yield step.tokens[0][0]
+        except StopIteration as end:
+            yield from end.value[given:]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, without special tokens; the ids themselves where the model has no tokenizer."""
+        if self.config.text is None:
+            return " ".join(map(str, ids))
+        text: str = self.prepare.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
+        """Return the text of the likeliest tokens after each call."""
+        return {"text": self.text(self.predict(outputs).value)}
+
+    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
+        return {"text": self.text(list(self.stream(sample, runner)))}
+
+    def label(self, raw: Any) -> str:
+        return str(raw)
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
+        raise UsageError(
+            f"'{self.config.task}' has no metric: tokens are compared with the original's.", hint="leave --metric out"
+        )
+
+
+def last(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the scores of the last token, [hypotheses, vocabulary]."""
+    scores: np.ndarray = outputs["logits"][:, -1]
+    return scores

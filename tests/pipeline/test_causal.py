@@ -1,0 +1,164 @@
+"""Text generation with a cache: from a checkpoint to a bundle that continues a text as transformers does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import edgekit
+from edgekit.data import Sample
+from edgekit.errors import UnsupportedError
+from edgekit.passes.export.export import Export
+from edgekit.plugin import Payload
+from edgekit.runner import Program, Runner
+from edgekit.spec import DECODER
+from edgekit.target.target import load as load_target
+from edgekit.tasks import load as load_task
+from edgekit.tasks.config import TaskConfig
+from tests import stories
+from tests.wording import raises
+
+torch = pytest.importorskip("torch")
+
+SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+LENGTHS = {"max_position_embeddings": 64}
+IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+ARCHITECTURES = {
+    "Llama": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 2},
+    "Qwen2": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 2},
+    "Qwen3": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 4},
+    "Mistral": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 4},
+    "Gemma": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 4},
+    "Gemma2": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 4},
+    "Phi": {**SIZES, **LENGTHS, "intermediate_size": 32},
+    "Phi3": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 2, "pad_token_id": 0},
+    "GPT2": {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "GPTNeoX": {**SIZES, **LENGTHS, "intermediate_size": 32},
+    "GPTNeo": {
+        **{"vocab_size": 60, "hidden_size": 16, "num_layers": 2, "num_heads": 4, "max_position_embeddings": 64},
+        **{"attention_types": [[["global", "local"], 1]], "intermediate_size": 32, "window_size": 4},
+    },
+    "OPT": {**SIZES, **LENGTHS, "ffn_dim": 32, "word_embed_proj_dim": 16},
+    "Bloom": {"vocab_size": 60, "hidden_size": 16, "n_layer": 2, "n_head": 4},
+    "Falcon": {**SIZES, "new_decoder_architecture": False, "multi_query": True, "alibi": False},
+    "StableLm": {**SIZES, **LENGTHS, "intermediate_size": 32, "partial_rotary_factor": 0.5},
+}
+
+FAST = ("Llama", "GPT2")
+TEXTS = ["Once upon a time, there was a little girl named Lily.", "The big dog", "She was sad because"]
+
+
+def model_of(name, **settings):
+    """Return a causal model of random weights, so large that each token depends on the text."""
+    import transformers
+
+    prefix = {"GPT2": "GPT2LMHead"}.get(name, f"{name}ForCausalLM")
+    kind = getattr(transformers, f"{prefix}Model" if prefix.endswith("LMHead") else prefix)
+    torch.manual_seed(3)
+    module = kind(getattr(transformers, f"{name}Config")(**{**ARCHITECTURES[name], **IDS}))
+    for parameter in module.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.5
+    module.generation_config.update(max_new_tokens=12, eos_token_id=2, **settings)
+    return module.eval()
+
+
+def exported_task(module, tmp_path, **changes):
+    """Return the exported model and its task."""
+    from edgekit.model import Reference
+    from edgekit.sources.torch_module import InMemoryModule
+
+    for name in ("loaded", "exported"):
+        (tmp_path / name).mkdir()
+    loaded = InMemoryModule(module).load(Reference("model"), tmp_path / "loaded")
+    exported = Export().apply(loaded, None, tmp_path / "exported")
+    config = TaskConfig.load(exported.assets)
+    config = replace(config, generation=replace(config.generation, **changes))
+    return exported, load_task(config, exported.assets, exported.inputs)
+
+
+def opened(backend, model, target, workdir) -> Runner:
+    workdir.mkdir()
+    built = backend.build(model, target, {}, workdir)
+    payload = Payload(workdir, built.files, built.part or model.parts[0], built.options)
+    return Program((payload,), model.states).open(backend)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.nightly) for name in ARCHITECTURES]
+)
+def test_the_ids_are_those_of_generate(name, tmp_path):
+    from edgekit_onnxruntime import OnnxRuntime
+    from edgekit_openvino import OpenVino
+
+    module = model_of(name)
+    exported, task = exported_task(module, tmp_path)
+    (part,) = exported.parts
+    assert part.name == DECODER and {state.start for state in exported.states} == {"empty"}
+    assert next(spec for spec in part.given if spec.name == "logits").shape[1] == 1
+    target = load_target("host")
+    prompts = [[1, 17, 33, 8, 21], [1], [1, 50, 50, 4, 9, 9, 30, 2, 41]]
+    for backend in (OnnxRuntime(), OpenVino()):
+        with opened(backend, exported, target, tmp_path / backend.name) as runner:
+            for prompt in prompts:
+                for beams in (1, 3):
+                    asked = replace(task, config=with_settings(task, beams=beams))
+                    ids = list(asked.stream(Sample({"input_ids": np.array([prompt])}), runner))
+                    expected = module.generate(torch.tensor([prompt]), do_sample=False, num_beams=beams)
+                    assert ids == expected[0, len(prompt) :].tolist(), (backend.name, prompt, beams)
+
+
+def with_settings(task, **changes):
+    return replace(task.config, generation=replace(task.config.generation, **changes))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(assets, tmp_path_factory):
+    return stories.checkpoint(assets, tmp_path_factory.mktemp("stories") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def shipped(checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shipped")
+    (folder / "texts.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in TEXTS * 2))
+    return edgekit.export(
+        str(checkpoint),
+        data=str(folder / "texts.csv"),
+        candidates=["onnxruntime/fp32", "onnxruntime/int8-dynamic", "openvino/fp32"],
+        bench=False,
+        output=str(folder / "out"),
+    )
+
+
+def test_candidates_are_judged_at_every_token_of_the_users_text(shipped):
+    by_name = {candidate.name: candidate for candidate in shipped.report.candidates}
+    assert by_name["onnxruntime/fp32"].quality.agreement == 1.0 and by_name["openvino/fp32"].quality.agreement == 1.0
+    assert by_name["onnxruntime/fp32"].quality.rel_l2 < 1e-5 < by_name["onnxruntime/int8-dynamic"].quality.rel_l2
+    assert not any("without a cache" in note for note in shipped.report.notes)
+
+
+def test_two_hundred_tokens_are_those_of_torch(shipped, checkpoint):
+    from transformers import AutoModelForCausalLM
+
+    bundle = edgekit.open(shipped.bundle.path)
+    task = bundle.task()
+    task = replace(task, config=with_settings(task, max_new=200, stops=()))
+    prompt = task.ids(Sample({"text": TEXTS[0]}, None, ("text",)))
+    module = AutoModelForCausalLM.from_pretrained(checkpoint)
+    expected = module.generate(torch.tensor([prompt]), max_new_tokens=200, do_sample=False, eos_token_id=None)
+    with bundle.runner() as runner:
+        ids = list(task.stream(Sample({"text": TEXTS[0]}, None, ("text",)), runner))
+    assert len(ids) == 200 and ids == expected[0, len(prompt) :].tolist()
+
+
+def test_the_bundle_is_verified_call_by_call(shipped):
+    report = edgekit.verify(shipped.bundle.path)
+    quality = report.candidates[0].quality
+    assert report.ok and quality.samples == 4 and quality.rel_l2 < 1e-5
+
+
+def test_a_fixed_size_is_refused(checkpoint, tmp_path):
+    with raises(UnsupportedError, ("stay free", "sequence_length"), hint="--shape"):
+        edgekit.export(str(checkpoint), shapes={"sequence_length": 8}, bench=False, output=str(tmp_path / "out"))
