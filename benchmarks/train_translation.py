@@ -14,7 +14,6 @@ import argparse
 import csv
 import gzip
 import json
-import os
 import random
 import shutil
 import time
@@ -138,7 +137,7 @@ def train(model: MarianMTModel, pairs: list[Pair], steps: int, saved: Path) -> N
             print(f"step {step + 1} loss {loss.item():.3f} after {time.monotonic() - began:.0f} s", flush=True)
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             torch.save(state, saved.with_suffix(".new"))
-            os.replace(saved.with_suffix(".new"), saved)
+            saved.with_suffix(".new").replace(saved)
 
 
 def pairs_file(data: Path, name: str, path: Path) -> list[tuple[str, str]]:
