@@ -151,12 +151,24 @@ def test_a_metric_of_the_users_own_is_given_the_texts(checkpoint, shipped, tmp_p
 
 
 def test_greedy_and_beam_ids_are_those_of_transformers(shipped, checkpoint):
+    answers_as_transformers(shipped, checkpoint, TEXTS)
+
+
+@pytest.mark.nightly
+def test_many_texts_are_those_of_transformers(shipped, checkpoint):
+    draw = np.random.default_rng(3)
+    words = [word for text in TEXTS for word in text.split()]
+    answers_as_transformers(shipped, checkpoint, [" ".join(draw.choice(words, size)) for size in range(1, 41)])
+
+
+def answers_as_transformers(shipped, checkpoint, texts):
+    """Assert that greedy search and beams give the ids of `generate`."""
     from transformers import MarianMTModel
 
     module, bundle = MarianMTModel.from_pretrained(checkpoint).eval(), shipped.bundle
     task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.program.inputs)
     with bundle.runner() as runner:
-        for text in TEXTS:
+        for text in texts:
             sample = user_input.sample(task, [text])
             feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample).items()}
             inferences = drive(task, sample, runner.start())
