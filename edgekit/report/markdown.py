@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgekit._text import visible
-from edgekit.report import candidates, conditions, figures, layers, noise, provenance
+from edgekit.report import accuracy, candidates, conditions, figures, layers, noise, provenance
 from edgekit.result.report import Report
 
 
@@ -23,7 +23,7 @@ def render(report: Report) -> str:
         if chosen.measurement and chosen.measurement.generation and report.kind == "export":
             summary += [("generation", conditions.generation(chosen.measurement.generation))]
         if chosen.quality:
-            summary += figures.judged(chosen.quality)
+            summary += accuracy.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
         summary += [("options", options)] if (options := candidates.options(chosen)) else []
