@@ -157,6 +157,14 @@ class State(Record):
     """Before the first call: `written` by a part before another reads it, `empty` (free sizes are 0) or `zeros` (free
     sizes are 1). A free size that comes first is the batch, and is 1."""
 
+    def first(self) -> np.ndarray:
+        """Return what a state that is not `written` is before the first call."""
+        import numpy as np
+
+        free = 0 if self.start == "empty" else 1
+        sizes = [size if isinstance(size, int) else free if place else 1 for place, size in enumerate(self.spec.shape)]
+        return np.zeros(sizes, self.spec.numpy_dtype)
+
 
 def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
     """Raise UsageError for repeated names, and for a part that reads or writes a state that is not in `states`."""

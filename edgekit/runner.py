@@ -182,16 +182,11 @@ class Runner(contextlib.ExitStack):
         return described is not None and bool(described.reads or described.writes)
 
     def _start(self, name: str, part: str) -> np.ndarray:
-        """Return the first value of a state: zeros of its shape, free sizes 1, or 0 where it starts empty."""
-        import numpy as np
-
+        """Return the first value of a state. Raises UsageError for one that a part must write first."""
         state = self._specs.get(name)
         if state is None or state.start == "written":
             raise UsageError(
                 f"the part '{part}' reads the state '{name}' before any part wrote it.",
                 hint="run the part that writes it first",
             )
-        free = 0 if state.start == "empty" else 1
-        batch, *others = state.spec.shape or (1,)
-        sizes = [1 if isinstance(batch, str) else batch, *(free if isinstance(size, str) else size for size in others)]
-        return np.zeros(sizes[: len(state.spec.shape)], state.spec.numpy_dtype)
+        return state.first()

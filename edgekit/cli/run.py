@@ -54,6 +54,7 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 
     with output.job({}):
         from edgekit.bundle.bundle import open as open_bundle
+        from edgekit.data import Sample
         from edgekit.errors import UsageError
         from edgekit.spec import MODEL
         from edgekit.tasks import drive, user_input
@@ -62,6 +63,8 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool) -> None:
         opened = open_bundle(bundle)
         task = user_input.by_position(opened.task(), opened.path / "assets", opened.program.inputs)
         sample = None if _is_arrays(inputs) else user_input.sample(task, inputs)
+        if sample is None and task.config.calls is not None:
+            sample = Sample(_arrays(Path(inputs[0])))
         if sample is None and len(opened.manifest.parts) > 1:
             raise UsageError(
                 f"the bundle '{bundle}' has several graphs, and arrays are the inputs of one.",

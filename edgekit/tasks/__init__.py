@@ -136,6 +136,10 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
             )
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     task = check(config.task)
+    if config.calls is not None:
+        from edgekit.tasks import graphs
+
+        return graphs.load(config, assets, config.calls)
     if task in _METRICS:
         from edgekit.tasks.classification import Classification, MultiLabel, Regression
 

@@ -64,8 +64,8 @@ class Export(Record):
         start = time.perf_counter()
         onnx_model.copy_assets(model, workdir)
         config = TaskConfig.load(workdir / ASSETS)
-        if model.format == "torch" and config is not None and config.generation is not None:
-            return self._export_parts(model, workdir, start)
+        if model.format == "torch" and config is not None and (config.generation or config.calls):
+            return self._export_parts(model, workdir, start, config)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
         if model.format == "onnx":
@@ -120,19 +120,20 @@ class Export(Record):
         )
         return exported.with_step(step)
 
-    def _export_parts(self, model: Model, workdir: Path, start: float) -> Model:
-        """Export a model that generates: an encoder and a decoder, or a decoder alone, with states between calls."""
-        from edgekit.passes.export import causal, seq2seq
+    def _export_parts(self, model: Model, workdir: Path, start: float, config: TaskConfig) -> Model:
+        """Export a model of several graphs, or one that generates, with states between calls."""
+        from edgekit.passes.export import causal, graphs, seq2seq
 
-        # The batch stays free too: each row is a beam.
+        # A model that generates keeps its batch free too: each row is a beam.
         if given := [name for name, size in self.shapes.items() if (name, size) != ("batch", 1)]:
             raise UnsupportedError(
-                f"the sizes of a model that generates stay free; these are given: {', '.join(given)}.",
+                f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
-        with _reported(_TRANSFORMERS_HINT):
-            exporter = seq2seq if model.task in SEQ2SEQ else causal
+        with _reported(_MODULE_HINT if config.calls else _TRANSFORMERS_HINT):
+            exporter = graphs if config.calls else seq2seq if model.task in SEQ2SEQ else causal
             parts, states = exporter.export(model, workdir, self.opset or OPSET)
+        loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
         exported = replace(
             model,
             format="onnx",
@@ -146,7 +147,7 @@ class Export(Record):
             name=self.name,
             config={**self.to_dict(), "opset": self.opset or OPSET},
             tools=_requirement.versions(self.packages),
-            before=model.steps[-1].after if model.steps else model.info.source_digest or "",
+            before=model.steps[-1].after if model.steps else loaded,
             after=exported.digest,
             seconds=round(time.perf_counter() - start, 3),
         )
