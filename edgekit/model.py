@@ -66,6 +66,8 @@ class Reference(Record):
     """A folder or file with the tokenizer or image processor, for a model without one."""
     inputs: tuple[TensorSpec, ...] = ()
     """Input specs for a plain module without example inputs."""
+    states: tuple[str, ...] = ()
+    """States of an ONNX file, as `input=output`, or `input=output:empty` for one that grows."""
     revision: str | None = None
     offline: bool = False
     trust_remote_code: bool = False

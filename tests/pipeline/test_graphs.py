@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx.parser
 import pytest
 from click.testing import CliRunner
 
@@ -18,6 +19,8 @@ from edgekit.cli import cli
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Reference
 from edgekit.passes.export.export import Export
+from edgekit.pipeline.source import source_for
+from edgekit.sources.onnx_file import OnnxFile
 from edgekit.sources.torch_module import InMemoryModule
 
 torch = pytest.importorskip("torch")
@@ -146,25 +149,66 @@ def smoother(**starts):
     )
 
 
-def test_a_recurrent_graph_is_called_for_each_step(tmp_path):
+@pytest.fixture(scope="module")
+def smoothing(tmp_path_factory):
+    """Write the same graph as an ONNX file, and samples of five steps each."""
+    folder = tmp_path_factory.mktemp("smoothing")
+    graph = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 18]>
+        cell (float[batch,3] x, float[batch,3] kept) => (float[batch,1] y, float[batch,3] new)
+        <float half = {0.5}, int64[1] axis = {1}>
+        { faded = Mul(kept, half) new = Add(faded, x) y = ReduceSum(new, axis) }"""
+    )
+    onnx.save(graph, folder / "cell.onnx")
     steps = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
-    np.savez(tmp_path / "data.npz", x=steps)
+    np.savez(folder / "data.npz", x=steps)
+    np.savez(folder / "one.npz", x=steps[0])
+    return folder, steps[0]
+
+
+@pytest.mark.parametrize("kind", ["modules", "file"])
+def test_a_recurrent_graph_is_called_for_each_step(kind, smoothing, tmp_path):
+    folder, steps = smoothing
+    named = {"states": ("kept=new",)} if kind == "file" else {}
     result = edgekit.export(
-        smoother(s="zeros"),
-        data=tmp_path / "data.npz",
+        folder / "cell.onnx" if kind == "file" else smoother(s="zeros"),
+        data=folder / "data.npz",
         candidates=["onnxruntime/fp32", "openvino/fp32"],
         bench=False,
         output=tmp_path / "out",
+        **named,
     )
     assert all(each.quality.rel_l2 < 1e-6 for each in result.report.candidates)
-    np.savez(tmp_path / "one.npz", x=steps[0])
-    run = CliRunner().invoke(cli, ["run", str(tmp_path / "out"), str(tmp_path / "one.npz"), "--json"])
+    assert edgekit.verify(tmp_path / "out").ok
+    run = CliRunner().invoke(cli, ["run", str(tmp_path / "out"), str(folder / "one.npz"), "--json"])
     kept, sums = np.zeros(3), []
-    for row in steps[0]:
+    for row in steps:
         kept = kept * 0.5 + row
         sums.append(kept.sum())
     summary = json.loads(run.output)["answer"]["outputs"]["y"]
     assert summary["shape"] == [5, 1, 1] and np.allclose(summary["first"], sums, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        (("kept",), "cannot read the state 'kept'"),
+        (("kept=newer",), "names the output 'newer', which the graph does not have. Did you mean 'new'?"),
+        (("keep=new",), "names the input 'keep'"),
+        (("kept=y",), "cannot take what the output 'y:f32[batch,1]' leaves"),
+        (("kept=new", "kept=y"), "two states are named with 'kept'"),
+        (("kept=new", "x=y"), "cannot take"),
+    ],
+)
+def test_a_state_that_the_file_does_not_have_is_refused(states, message, smoothing, tmp_path):
+    with pytest.raises(UsageError, match=re.escape(message)) as fault:
+        OnnxFile().load(Reference(str(smoothing[0] / "cell.onnx"), states=states), tmp_path)
+    assert fault.value.hint
+
+
+def test_states_are_named_for_an_onnx_file_alone():
+    with pytest.raises(UsageError, match="names the states of an ONNX file, and 'package:factory' is not"):
+        source_for(Reference("package:factory", states=("a=b",)))
 
 
 X, KEPT = "x:f32[batch,3]", "kept:f32[batch,3]"

@@ -14,7 +14,7 @@ from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
-from edgekit.model import ASSETS, Model, Part, Step
+from edgekit.model import ASSETS, Model, Part, State, Step
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import SEQ2SEQ, TaskConfig
 
@@ -98,10 +98,14 @@ class Export(Record):
         info = replace(model.info, opset=opset, parameters=parameters)
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
+        states = model.states
+        if model.format == "onnx":
+            part, states = _with_states(part, model)
         exported = replace(
             model,
             format="onnx",
             parts=(part,),
+            states=states,
             info=info,
             input_hints=hints,
             output_hints=onnx_classifier.output_hints(proto),
@@ -205,6 +209,17 @@ def _with_fixed_length(config: TaskConfig, part: Part) -> TaskConfig:
     length = lengths[0]
     limit = min(config.text.max_length or length, length)
     return replace(config, text=replace(config.text, pad_to=length, max_length=limit))
+
+
+def _with_states(part: Part, model: Model) -> tuple[Part, tuple[State, ...]]:
+    """Return the part with the states of the model that it was made from, and these with the sizes that it has now."""
+    reads, specs = model.part.reads, {spec.name: spec for spec in part.inputs}
+    sizes = {state: specs[name].shape for name, state in reads.items()}
+    states = tuple(
+        replace(state, spec=replace(state.spec, shape=sizes.get(state.name, state.spec.shape)))
+        for state in model.states
+    )
+    return replace(part, reads=reads, writes=model.part.writes), states
 
 
 def _reason(error: BaseException) -> str:
