@@ -101,8 +101,8 @@ class Stateful(Protocol):
     def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
         """Run once: read the part's states from `states`, write its new states there, and return the other outputs.
 
-        Values are the session's own, by the state's name; before the first call there are only those that start `empty`
-        or as `zeros`, as numpy arrays.
+        It takes numpy arrays, as states start, and may write values of its own, by the state's name. These have, as
+        arrays do, `__array__` and `take(order, axis=0)`: the rows that beams continue. No later call changes them.
         """
         ...
 

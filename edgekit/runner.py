@@ -43,6 +43,11 @@ class Program(Record):
         return compiled if isinstance(compiled, Program) else cls((compiled,))
 
     @property
+    def is_single(self) -> bool:
+        """Whether it is one graph without states, so that one call answers."""
+        return len(self.payloads) == 1 and not self.states
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that a sample is prepared for: those of the first part."""
         return self.payloads[0].part.fed
@@ -96,6 +101,8 @@ class Runner(contextlib.ExitStack):
 
         Raises UsageError for an unknown part and for a state that is read before any part wrote it.
         """
+        import numpy as np
+
         session = self._session(part)
         if not self._stateful(part):
             return session.run(feeds)
@@ -105,26 +112,17 @@ class Runner(contextlib.ExitStack):
                 states[state] = self._start(state, part)
         if isinstance(session, Stateful):
             return session.step(feeds, states)
-        outputs = session.run({**feeds, **{name: states[state] for name, state in described.reads.items()}})
+        read = {name: np.asarray(states[state]) for name, state in described.reads.items()}
+        outputs = session.run({**feeds, **read})
         for name, state in described.writes.items():
             states[state] = outputs.pop(name)
         return outputs
 
     def reorder(self, order: Sequence[int], part: str | None = None) -> None:
-        """Take from every state, or from those that `part` writes, the rows `order` of the batch: beams.
-
-        Raises UnsupportedError where a runtime keeps the states itself.
-        """
-        import numpy as np
-
+        """Take from every state, or from those that `part` writes, the rows `order` of the batch: beams."""
         states = self._states
         for name in list(states if part is None else self._parts[part].writes.values()):
-            if not isinstance(states[name], np.ndarray):
-                raise UnsupportedError(
-                    f"the runtime keeps the state '{name}' itself, so beams cannot be reordered.",
-                    hint="export the model for another backend (see `edgekit plugins`)",
-                )
-            states[name] = np.take(states[name], order, axis=0)
+            states[name] = states[name].take(order, axis=0)
 
     def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
         """Run the recorded calls of one sample from fresh states and return the outputs of each."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MODEL = "model"
 """The name of the part of a model that has one."""
 
-ENCODER, DECODER, DECODER_WITH_PAST = "encoder", "decoder", "decoder_with_past"
-"""The parts of a model that generates text from another: the decoder is run once, then the one with past."""
+ENCODER, DECODER = "encoder", "decoder"
+"""The parts of a model that generates; one that continues its input has a decoder alone."""
 
 Call = tuple[str, Mapping[str, Any]]
 """One call of a model: the name of a part, and the arrays that it is fed, by input."""

@@ -13,11 +13,12 @@ Opening it checks every hash and every requirement before anything is loaded; `s
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import _reading, registry
 from edgekit.bundle import integrity, manifest
@@ -33,6 +34,7 @@ from edgekit.spec import MODEL
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgekit.bundle.predictor import Predictor
     from edgekit.result.report import Report
     from edgekit.tasks import Task
 
@@ -127,6 +129,29 @@ class Bundle:
                 f"the bundle '{self.path}' is portable: its engine is built on the device.",
                 hint=f"finish it there with `edgekit finish {self.path}`, or from here with `edgekit deploy`",
             )
+
+    def predict(self, given: Any, **settings: Any) -> Any:
+        """Return the answer for one input, or those for a list of them; the model is loaded once for all calls.
+
+        Inputs, settings and errors are those of `Predictor.predict`.
+        """
+        return self._predictor.predict(given, **settings)
+
+    def generate(self, text: Any, **settings: Any) -> Iterator[str]:
+        """Yield the generated text piece by piece, as `Predictor.generate`."""
+        return self._predictor.generate(text, **settings)
+
+    def predictor(self) -> Predictor:
+        """Load the model and return what answers; close it, or use it in a `with` block."""
+        from edgekit.bundle.predictor import Predictor
+        from edgekit.tasks import user_input
+
+        task = user_input.by_position(self.task(), self.path / "assets", self.program.inputs)
+        return Predictor(task, self.runner())
+
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        return self.predictor()
 
     def task(self) -> Task:
         """Return the task, which converts samples to feeds and outputs to an answer."""

@@ -18,7 +18,7 @@ VERBS = {
         "Export a model to the fastest artifact that its target can run within the budget.",
     ),
     "init": ("edgekit.cli.init:init", "Write a commented edgekit.toml to start from."),
-    "run": ("edgekit.cli.run:run", "Run a bundle on an image, a text or arrays."),
+    "run": ("edgekit.cli.run:run", "Run a bundle on images, texts or arrays."),
     "verify": ("edgekit.cli.verify:verify", "Check a bundle's outputs against the original model's."),
     "bench": ("edgekit.cli.verify:bench", "Measure the latency of one or more bundles on this machine."),
     "deploy": ("edgekit.cli.deploy:deploy", "Verify and measure a bundle on your own boards."),

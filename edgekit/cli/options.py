@@ -22,6 +22,7 @@ _BUDGET = "Budget"
 _BUILD = "Build"
 _BENCH = "Benchmark"
 _SCENARIO = "Scenario"
+_GENERATION = "Generation"
 
 
 def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -274,6 +275,24 @@ def report_option(function: F) -> F:
                    group="Output", unset="none",
                    help="Write the report to FILE too, in the format of its suffix: .html, .md, .txt or .json. "
                         "Repeatable.")(function)  # fmt: skip
+
+
+def generation_options(function: F) -> F:
+    """Add the settings of generated text, in place of the model's own."""
+    return _stack(
+        _option("--max-new-tokens", type=int, metavar="N", group=_GENERATION, unset="the model's own",
+                help="The most tokens to generate."),
+        _option("--beams", type=int, metavar="N", group=_GENERATION, unset="the model's own",
+                help="The number of texts that beam search keeps; 1 is greedy search."),
+        _option("--temperature", type=float, metavar="X", group=_GENERATION, unset="the model's own",
+                help="Draw tokens, the likelier the lower it is; 0 takes the best one each time."),
+        _option("--top-k", type=int, metavar="N", group=_GENERATION, unset="the model's own",
+                help="Draw from the N best tokens alone."),
+        _option("--top-p", type=float, metavar="X", group=_GENERATION, unset="the model's own",
+                help="Draw from the best tokens of this share of the probability alone."),
+        _option("--seed", type=int, default=0, metavar="N", group=_GENERATION, unset="0",
+                help="Which text is drawn: the same seed gives the same text."),
+    )(function)  # fmt: skip
 
 
 def json_option(function: F) -> F:

@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -24,9 +24,10 @@ from edgekit.progress import Progress
 
 @dataclass(frozen=True)
 class Work:
-    """A running job and its progress."""
+    """A running job: its progress, and the stream of its result for what is shown before the job ends."""
 
     progress: Progress
+    result: IO[str]
 
 
 @contextlib.contextmanager
@@ -41,8 +42,8 @@ def job(given: Mapping[str, Any]) -> Iterator[Work]:
         stack.enter_context(cache_at(given.get("cache_dir")))
         if not verbose:
             stack.enter_context(_without_warnings())
-        stack.enter_context(_stdout_to_stderr())
-        yield Work(stack.enter_context(for_terminal(quiet=bool(given.get("quiet")), verbose=verbose)))
+        result = stack.enter_context(_stdout_to_stderr())
+        yield Work(stack.enter_context(for_terminal(quiet=bool(given.get("quiet")), verbose=verbose)), result)
 
 
 @contextlib.contextmanager
@@ -90,16 +91,20 @@ def _finite(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    ours = sys.stdout
+def _stdout_to_stderr() -> Iterator[IO[str]]:
+    """Yield the stream of the result, which is still stdout."""
+    ours = result = sys.stdout
     ours.flush()
     saved: int | None = None
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         saved = os.dup(1)
         os.dup2(2, 1)
+        if ours.fileno() == 1:
+            result = os.fdopen(saved, "w", encoding=ours.encoding, errors=ours.errors, closefd=False)
     sys.stdout = sys.stderr
     try:
-        yield
+        yield result
+        result.flush()
     finally:
         sys.stdout = ours
         if saved is not None:

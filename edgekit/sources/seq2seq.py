@@ -10,7 +10,7 @@ import torch
 
 from edgekit.errors import BuildError
 from edgekit.frameworks.torch_model import first_line, limited_threads, to_torch
-from edgekit.spec import DECODER, ENCODER, TensorSpec
+from edgekit.spec import ENCODER, TensorSpec
 from edgekit.tasks.config import SEQ2SEQ
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def task_name(config: Any, asked: str | None) -> str:
 
 @dataclass
 class Seq2SeqOriginal:
-    """Run the torch module as its three parts, with a cache of its own."""
+    """Run the torch module as its two parts, with a cache of its own."""
 
     module: Any
     framework: str
@@ -59,20 +59,20 @@ class Seq2SeqOriginal:
         tensors = to_torch(feeds)
         try:
             with torch.inference_mode(), limited_threads(self.module):
-                return self._encode(tensors) if part == ENCODER else self._decode(part, tensors)
+                return self._encode(tensors) if part == ENCODER else self._decode(tensors)
         except Exception as error:  # the model's own code can raise anything
             raise BuildError(f"the original model does not run: {first_line(error)}") from error
 
     def _encode(self, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        self._encoded = self.module.get_encoder()(**tensors)
+        self._encoded, self._cache = self.module.get_encoder()(**tensors), None
         return {}
 
-    def _decode(self, part: str, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _decode(self, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
         outputs = self.module(
             encoder_outputs=self._encoded,
             attention_mask=tensors["encoder_attention_mask"],
             decoder_input_ids=tensors["input_ids"],
-            past_key_values=None if part == DECODER else self._cache,
+            past_key_values=self._cache,
             use_cache=True,
         )
         self._cache = outputs.past_key_values

@@ -7,6 +7,7 @@ For a user the text goes on as the model's generation_config.json asks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,6 +36,7 @@ class TextGeneration:
 
     problem: ClassVar[Problem] = "outputs"
     compares_top: ClassVar[bool] = True
+    continues: ClassVar[bool] = True
 
     config: TaskConfig
     prepare: Texts
@@ -123,35 +125,38 @@ class TextGeneration:
                 f"the text has {len(prompt)} tokens, and the model takes {settings.context}, its answer included.",
                 hint="give a shorter text",
             )
-        search, run, known = decoding.search(settings, prompt, seed=seed), runner.start(), 0
-        given = 0
-        try:
-            step = next(search)
-            while True:
-                outputs = run(DECODER, self.feeds(step.tokens, known))
-                known += len(step.tokens[0])
-                step = search.send(last(outputs))
-                if step.order is not None:
-                    runner.reorder(step.order)
-                elif settings.beams == 1:
-                    given += 1
-                    yield step.tokens[0][0]
-        except StopIteration as end:
-            yield from end.value[given:]
+        run, known = runner.start(), 0
+
+        def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
+            nonlocal known
+            outputs = run(DECODER, self.feeds(tokens, known))
+            known += len(tokens[0])
+            return last(outputs)
+
+        yield from decoding.stream(decoding.search(settings, prompt, seed=seed), scores_of, runner.reorder)
 
     def text(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, without special tokens; the ids themselves where the model has no tokenizer."""
+        """Return the text of ids that follow others, without special tokens; the ids themselves where the model has no
+        tokenizer.
+        """
         if self.config.text is None:
             return " ".join(map(str, ids))
-        text: str = self.prepare.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        tokenizer, before = self.prepare.tokenizer, self._before
+        # Some tokenizers drop the space at the beginning, which here is the middle of a text.
+        whole: str = tokenizer.decode([*before, *ids], skip_special_tokens=True)
+        return whole[len(tokenizer.decode(before, skip_special_tokens=True)) :]
+
+    @functools.cached_property
+    def _before(self) -> list[int]:
+        """The ids of a word that stands before a text to decode."""
+        return list(self.prepare.tokenizer.encode("a", add_special_tokens=False).ids)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         """Return the text of the likeliest tokens after each call."""
         return {"text": self.text(self.predict(outputs).value)}
 
-    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
-        return {"text": self.text(list(self.stream(sample, runner)))}
+    def generated(self, ids: Sequence[int]) -> dict[str, Any]:
+        return {"text": self.text(ids)}
 
     def label(self, raw: Any) -> str:
         return str(raw)

@@ -8,7 +8,7 @@ The formulas are those of transformers' generation/utils.py and generation/logit
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,31 @@ def search(settings: Generation, prompt: Sequence[int] = (), *, seed: int = 0) -
     if settings.beams > 1:
         return beams(settings, prompt)
     return sample(settings, prompt, seed) if settings.sampled else greedy(settings, prompt)
+
+
+def stream(
+    steps: Search,
+    scores_of: Callable[[tuple[tuple[int, ...], ...]], np.ndarray],
+    reorder: Callable[[Sequence[int]], None],
+) -> Iterator[int]:
+    """Yield the ids of a search, each as soon as it is known: those of beams at the end.
+
+    `scores_of` runs the model on rows of tokens and returns the scores that follow them; `reorder` takes rows of its
+    states.
+    """
+    given = 0
+    try:
+        feed = next(steps)
+        while True:
+            scores = scores_of(feed.tokens)
+            feed = steps.send(scores)
+            if feed.order is not None:
+                reorder(feed.order)
+            elif len(feed.tokens) == 1:
+                given += 1
+                yield feed.tokens[0][0]
+    except StopIteration as end:
+        yield from end.value[given:]
 
 
 def greedy(settings: Generation, prompt: Sequence[int] = ()) -> Search:

@@ -7,13 +7,13 @@ every token. For a user the text is generated as the model's generation_config.j
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
-from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, Call
+from edgekit.spec import DECODER, ENCODER, Call
 from edgekit.tasks import decoding
 from edgekit.tasks.causal import last
 from edgekit.tasks.chrf import chrf
@@ -35,6 +35,7 @@ class Seq2Seq:
 
     problem: ClassVar[Problem] = "outputs"
     compares_top: ClassVar[bool] = True
+    continues: ClassVar[bool] = False
 
     config: TaskConfig
     prepare: Texts
@@ -55,36 +56,35 @@ class Seq2Seq:
 
         feeds = self.feeds(sample)
         yield ENCODER, feeds
-        search, part = decoding.greedy(self.generation), DECODER
+        search = decoding.greedy(self.generation)
         try:
             step = next(search)
             while True:
                 ids = np.array(step.tokens, np.int64)
-                outputs = yield part, {IDS: ids, MASK: feeds["attention_mask"]}
-                step, part = search.send(last(outputs)), DECODER_WITH_PAST
+                outputs = yield DECODER, {IDS: ids, MASK: feeds["attention_mask"]}
+                step = search.send(last(outputs))
         except StopIteration:
             return
 
-    def generate(self, sample: Sample, runner: Stepping) -> list[int]:
-        """Return the ids that the model generates for a sample, with its own number of beams."""
+    def stream(self, sample: Sample, runner: Stepping, *, seed: int = 0) -> Iterator[int]:
+        """Yield the ids that the model generates for a sample, with its own number of beams."""
         import numpy as np
 
-        feeds, search, part = self.feeds(sample), decoding.search(self.generation), DECODER
+        feeds = self.feeds(sample)
         mask = feeds["attention_mask"]
+        changed: str | None = None
         runner.start()(ENCODER, feeds)
-        try:
-            step = next(search)
-            while True:
-                outputs = runner.run(part, {IDS: np.array(step.tokens, np.int64), MASK: mask})
-                step = search.send(last(outputs))
-                if step.order is not None:
-                    # After the first call the states of the encoder have one row too; then they are alike.
-                    runner.reorder(step.order, None if part == DECODER else DECODER_WITH_PAST)
-                    mask = np.repeat(mask[:1], len(step.order), axis=0)
-                part = DECODER_WITH_PAST
-        except StopIteration as end:
-            ids: list[int] = end.value
-            return ids
+
+        def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
+            return last(runner.run(DECODER, {IDS: np.array(tokens, np.int64), MASK: mask}))
+
+        def reorder(order: Sequence[int]) -> None:
+            nonlocal mask, changed
+            # After the first call the states of the encoder have one row too; then their rows are alike.
+            runner.reorder(order, changed)
+            mask, changed = np.repeat(mask[:1], len(order), axis=0), DECODER
+
+        yield from decoding.stream(decoding.search(self.generation, seed=seed), scores_of, reorder)
 
     def feeds(self, sample: Sample) -> dict[str, np.ndarray]:
         """Return the encoder's inputs. Raises UsageError for a sample of two texts."""
@@ -121,8 +121,8 @@ class Seq2Seq:
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         return self._answer(str(self.predict(outputs).value))
 
-    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
-        return self._answer(self.text(self.generate(sample, runner)))
+    def generated(self, ids: Sequence[int]) -> dict[str, Any]:
+        return self._answer(self.text(ids))
 
     def _answer(self, text: str) -> dict[str, Any]:
         return {"translation" if self.config.task == "translation" else "text": text}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from edgekit.data import Problem, Sample
 from edgekit.spec import MODEL, Call
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import Generation, TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,8 +100,24 @@ class Stepping(Protocol):
 class Generating(Protocol):
     """A task whose answer is generated call by call, in another way than the steps that are recorded."""
 
-    def generated(self, sample: Sample, runner: Stepping) -> dict[str, Any]:
-        """Return the answer for a person, generated as the model's own settings ask."""
+    continues: ClassVar[bool]
+    """Whether the answer continues the user's text, so that it is shown as it is generated."""
+
+    @property
+    def generation(self) -> Generation:
+        """How the model generates."""
+        ...
+
+    def stream(self, sample: Sample, runner: Stepping, *, seed: int = 0) -> Iterator[int]:
+        """Yield the ids that are generated for a sample, each as soon as it is known, as the model's settings ask."""
+        ...
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of ids."""
+        ...
+
+    def generated(self, ids: Sequence[int]) -> dict[str, Any]:
+        """Return the answer for a person: what was generated, as plain JSON values."""
         ...
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.data import Sample
 from edgekit.data.load import FILES
+from edgekit.data.load import load as load_data
+from edgekit.data.picture import SUFFIXES
 from edgekit.errors import UsageError
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task, load
@@ -62,6 +65,82 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
         f"the bundle of the task '{config.task}' reads arrays{why}.",
         hint="give an .npz file with an array for each input of the graph",
     )
+
+
+def of_value(task: Task, value: Any) -> Sample:
+    """Return the sample of a Python value: words as on the command line, a picture's path, array or Pillow image,
+    fields by name, or the array of a graph with one input.
+
+    Raises UsageError for a value that the task does not take.
+    """
+    if isinstance(value, Mapping):
+        return Sample(dict(value))
+    if isinstance(value, (str, Path)):
+        return sample(task, [str(value)])
+    if isinstance(value, tuple) and value and all(isinstance(word, str) for word in value):
+        return sample(task, value)
+    if task.config.image is not None:
+        return Sample({"image": value})
+    names = [spec.name for spec in task_inputs(task)]
+    if hasattr(value, "dtype") and len(names) == 1:
+        return Sample({names[0]: value})
+    raise UsageError(
+        f"the task '{task.config.task}' does not take a value of the type '{type(value).__name__}'.",
+        hint=f"give fields by name, as {{'{names[0] if names else 'input'}': array}}",
+    )
+
+
+def task_inputs(task: Task) -> Sequence[TensorSpec]:
+    """Return the inputs that a task's preparation fills."""
+    prepare = getattr(getattr(task, "task", task), "prepare", None)  # a metric of the user's own wraps the task
+    specs: Sequence[TensorSpec] = getattr(prepare, "inputs", ())
+    return specs
+
+
+def items(task: Task, words: Sequence[str]) -> list[tuple[str, Callable[[], Sample]]] | None:
+    """Return the inputs of many answers, each with its name and how to read it: the pictures of folders and of several
+    words, the rows of tables. None where the words describe one sample.
+
+    Raises UsageError for a folder without inputs.
+    """
+    if task.config.image is not None:
+        if len(words) == 1 and not Path(words[0]).is_dir() and not _is_table(words[0]):
+            return None
+        return [item for word in words for file in _files(word) for item in _read(task, file)]
+    if not any(Path(word).is_dir() or _is_table(word) for word in words if _may_be_path(word)):
+        return None
+    return [item for word in words for item in _read(task, word)]
+
+
+def _files(word: str) -> list[str]:
+    """Return the pictures in a folder and below it, sorted; a file itself."""
+    if not Path(word).is_dir():
+        return [word]
+    files = [str(path) for path in sorted(Path(word).rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not files:
+        raise UsageError(
+            f"the folder '{word}' holds no pictures.", hint=f"give a folder with files named {', '.join(SUFFIXES[:3])}"
+        )
+    return files
+
+
+def _read(task: Task, word: str) -> list[tuple[str, Callable[[], Sample]]]:
+    if Path(word).suffix.lower() in SUFFIXES or not Path(word).exists():
+        return [(word, functools.partial(sample, task, [word]))]
+    rows = load_data(word)
+    return [(f"{word}:{place + 1}", functools.partial(rows.__getitem__, place)) for place in range(len(rows))]
+
+
+def _is_table(word: str) -> bool:
+    """Return whether a word names a file of rows; one of arrays for each input is one sample."""
+    return Path(word).suffix.lower() in FILES and Path(word).suffix.lower() != ".npz" and Path(word).is_file()
+
+
+def _may_be_path(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):  # a long text is not a possible file name
+        return False
 
 
 def notes(task: Task, given: Sample | None) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from edgekit.plugin import API, Backend, Built, Finishable, Payload, Precision, 
 from edgekit.testing._child import code_for, code_to_block, run_in_child
 from edgekit.testing._linear import linear_bias, linear_weight
 from edgekit.testing._optional import OptionalParts
+from edgekit.testing._states import KeptStates
 from edgekit.testing._threads import SharedSessions
 from edgekit.testing.blocking import FRAMEWORKS
 
@@ -40,7 +41,7 @@ __all__ = ["BackendTests", "linear_bias", "linear_weight"]
 REQUIREMENTS = {"arch", "isa", "isa_any", "packages"}
 
 
-class BackendTests(OptionalParts, SharedSessions):
+class BackendTests(OptionalParts, SharedSessions, KeptStates):
     """Test that a backend keeps the contract. Override `backend` and `model`; the rest where the backend differs."""
 
     runtime: ClassVar[tuple[str, ...]] = ()

@@ -46,8 +46,8 @@ def test_run_takes_a_text_a_pair_and_stdin(sentences, run, tmp_path):
     assert run("run", sentences, "long " * 2000, "--json").exit_code == 0
     table = tmp_path / "texts.csv"
     table.write_text("text,label\na man plays,1\n")
-    file = run("run", sentences, table)
-    assert file.exit_code == 2 and mentions(file.stderr, "verify", "--data") and "- <" not in file.stderr
+    (line,) = run("run", sentences, table).stdout.splitlines()
+    assert json.loads(line) == {"input": f"{table}:1", "answer": answer}
     nothing = run("run", sentences, "-", stdin="\n")
     assert nothing.exit_code == 2 and mentions(nothing.stderr, "text", "stdin")
 

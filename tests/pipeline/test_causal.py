@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import edgekit
+from edgekit.cli import cli
 from edgekit.data import Sample
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.passes.export.export import Export
 from edgekit.plugin import Payload
 from edgekit.runner import Program, Runner
 from edgekit.spec import DECODER
 from edgekit.target.target import load as load_target
 from edgekit.tasks import load as load_task
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import Generation, TaskConfig
+from edgekit.tasks.decoding import likely
 from tests import stories
 from tests.wording import raises
 
@@ -44,7 +48,7 @@ ARCHITECTURES = {
     "OPT": {**SIZES, **LENGTHS, "ffn_dim": 32, "word_embed_proj_dim": 16},
     "Bloom": {"vocab_size": 60, "hidden_size": 16, "n_layer": 2, "n_head": 4},
     "Falcon": {**SIZES, "new_decoder_architecture": False, "multi_query": True, "alibi": False},
-    "StableLm": {**SIZES, **LENGTHS, "intermediate_size": 32, "partial_rotary_factor": 0.5},
+    "StableLm": {**SIZES, **LENGTHS, "intermediate_size": 32, "num_key_value_heads": 4, "partial_rotary_factor": 0.5},
 }
 
 FAST = ("Llama", "GPT2")
@@ -162,3 +166,76 @@ def test_the_bundle_is_verified_call_by_call(shipped):
 def test_a_fixed_size_is_refused(checkpoint, tmp_path):
     with raises(UnsupportedError, ("stay free", "sequence_length"), hint="--shape"):
         edgekit.export(str(checkpoint), shapes={"sequence_length": 8}, bench=False, output=str(tmp_path / "out"))
+
+
+def test_a_text_is_continued_on_the_command_line(shipped):
+    words = [str(shipped.bundle.path), "Once upon a time", "--max-new-tokens", "20"]
+    plain = CliRunner().invoke(cli, ["run", *words])
+    answer = json.loads(CliRunner().invoke(cli, ["run", *words, "--json"]).stdout)
+    assert plain.stdout.startswith(answer["answer"]["text"] + "\n") and "generating: 20 tokens" in plain.stdout
+    assert answer["answer"]["text"].startswith(", there was") and answer["tokens"] == 20
+    assert answer["first_token_ms"] > 0 and answer["tokens_per_s"] > 0
+
+
+def test_a_seed_decides_what_is_drawn(shipped):
+    with shipped.bundle.predictor() as predictor:
+        first, second, again = (
+            predictor.predict("Once upon a time", temperature=1.5, max_new_tokens=20, seed=seed) for seed in (1, 2, 1)
+        )
+        best = predictor.predict("Once upon a time", temperature=0, max_new_tokens=20)
+    assert first == again != second and best["text"].startswith(", there was")
+
+
+def test_pieces_are_the_whole_text(shipped):
+    with shipped.bundle.predictor() as predictor:
+        pieces = list(predictor.generate("The dog", max_new_tokens=40))
+        whole = predictor.predict("The dog", max_new_tokens=40)["text"]
+    assert len(pieces) > 20 and "".join(pieces) == whole and whole.startswith(" ")
+
+
+def test_a_table_of_texts_gives_a_line_each(shipped, tmp_path):
+    (tmp_path / "texts.csv").write_text('text\nThe dog\n"One day, Lily"\n')
+    words = ["run", str(shipped.bundle.path), str(tmp_path / "texts.csv"), "--max-new-tokens", "5"]
+    lines = [json.loads(line) for line in CliRunner().invoke(cli, words).stdout.splitlines()]
+    assert [line["input"].rpartition(":")[2] for line in lines] == ["1", "2"]
+    assert lines[0]["answer"] == shipped.bundle.predict("The dog", max_new_tokens=5)
+    result = CliRunner().invoke(cli, [*words, "--output", str(tmp_path / "out.jsonl")])
+    assert result.stdout == "" and (tmp_path / "out.jsonl").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a " * 600], "takes 512"),
+        (["one", "two"], "takes one text"),
+        (["x", "--temperature", "-1"], "of at least 0"),
+        (["x", "--top-p", "3"], "from 0 to 1"),
+        (["x", "--max-new-tokens", "0"], "of at least 1"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(shipped, words, said):
+    result = CliRunner().invoke(cli, ["run", str(shipped.bundle.path), *words])
+    assert result.exit_code == 2 and said in result.stderr and "hint:" in result.stderr
+
+
+def test_ids_outside_the_vocabulary_are_refused(shipped):
+    with raises(UsageError, ("600", "0 to 511")):
+        shipped.bundle.predict({"input_ids": np.array([[1, 600]])})
+
+
+def test_what_is_drawn_from_is_what_transformers_draws_from():
+    from transformers.generation import logits_process as theirs
+
+    scores = np.random.default_rng(5).normal(0, 3, 50).astype(np.float32)
+    for options in ({"top_k": 7}, {"top_p": 0.8}, {"min_p": 0.1}, {"temperature": 0.4, "top_k": 20, "top_p": 0.5}):
+        warpers = [
+            theirs.TemperatureLogitsWarper(options.get("temperature", 1.0)),
+            *([theirs.TopKLogitsWarper(options["top_k"])] if "top_k" in options else []),
+            *([theirs.TopPLogitsWarper(options["top_p"])] if "top_p" in options else []),
+            *([theirs.MinPLogitsWarper(options["min_p"])] if "min_p" in options else []),
+        ]
+        expected = torch.tensor(scores)[None]
+        for warper in warpers:
+            expected = warper(None, expected)
+        ours = likely(Generation(0, sampled=True, **options), scores)
+        np.testing.assert_allclose(ours, expected[0].numpy(), rtol=1e-6)

@@ -1,7 +1,8 @@
-"""Export an encoder-decoder model of transformers as three graphs: encoder, decoder, decoder with past.
+"""Export an encoder-decoder model of transformers as two graphs, encoder and decoder.
 
-Optimum's splitters give them. Between them pass states: the encoder's `hidden`, and the keys and values of each layer,
-`past.N.self.*` of the text so far and `past.N.cross.*` of the encoder's.
+Between them pass states, the keys and values of each layer: `past.N.cross.*` of the encoder's output, which the encoder
+writes, and `past.N.self.*` of the text so far, which the decoder reads, at first empty, and writes longer.
+Optimum's splitters give three graphs: the decoder's first token has one of its own (see `cross_states`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,14 @@ from typing import Any
 
 from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
+from edgekit.passes.export import cross_states
 from edgekit.passes.export.last_position import keep_last_position
-from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER, TensorSpec
+from edgekit.spec import DECODER, ENCODER, TensorSpec
 
-HIDDEN = "hidden"
+_HIDDEN, _ENCODED = "encoder_hidden_states", "last_hidden_state"
+"""The encoder's output, as the decoder reads it and as the encoder writes it."""
 
-_OPTIMUM = {"encoder_model": ENCODER, "decoder_model": DECODER, "decoder_with_past_model": DECODER_WITH_PAST}
-
-_PAST = re.compile(r"(?:past_key_values|present)\.(\d+)\.(decoder|encoder)\.(key|value)$")
+_PAST = re.compile(r"(?:past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)$")
 
 
 def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], tuple[State, ...]]:
@@ -33,18 +35,35 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
     from optimum.exporters.utils import get_encoder_decoder_models_for_export
 
     config = optimum_config.seq2seq_config(model.module)
-    parts = []
+    graphs = {}
     for name, (module, part_config) in get_encoder_decoder_models_for_export(model.module, config).items():
-        part = _OPTIMUM[name]
-        (workdir / part).mkdir()
-        graph = workdir / part / onnx_model.GRAPH_FILE
+        graph = graphs[name] = workdir / name / onnx_model.GRAPH_FILE
+        graph.parent.mkdir()
         with torch.no_grad(), config_kept(module):
             export_one(module, part_config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
-        proto = onnx_model.load(graph)
-        if keep_last_position(proto, "logits"):
-            onnx_model.save(proto, graph)
-        parts.append(_with_states(onnx_model.part_of(proto, name=part, file=f"{part}/{onnx_model.GRAPH_FILE}")))
-    return _described(parts)
+    encoder = onnx_model.load(graphs["encoder_model"])
+    decoder = onnx_model.load(graphs["decoder_with_past_model"])
+    _move_cross_states(encoder, onnx_model.load(graphs["decoder_model"]), decoder)
+    keep_last_position(decoder, "logits")
+    for graph in graphs.values():
+        shutil.rmtree(graph.parent)
+    parts = []
+    for name, proto in ((ENCODER, encoder), (DECODER, decoder)):
+        file = f"{name}/{onnx_model.GRAPH_FILE}"
+        (workdir / name).mkdir()
+        onnx_model.save(proto, workdir / file)
+        parts.append(_with_states(onnx_model.part_of(proto, name=name, file=file)))
+    return _described(*parts)
+
+
+def _move_cross_states(encoder: Any, first: Any, decoder: Any) -> None:
+    """Give the encoder what the decoder of the first token makes of its output, and take its output where the decoder
+    of the others does not read it.
+    """
+    crosses = [value.name for value in first.graph.output if ".cross." in _state(value.name)]
+    cross_states.move(encoder, first, encoder.graph.output[0].name, _HIDDEN, crosses)
+    if _HIDDEN not in {value.name for value in decoder.graph.input}:
+        del encoder.graph.output[0]
 
 
 @contextlib.contextmanager
@@ -63,8 +82,6 @@ def config_kept(module: Any) -> Iterator[None]:
 
 
 def _with_states(part: Part) -> Part:
-    if part.name == ENCODER:
-        return replace(part, writes={part.outputs[0].name: HIDDEN})
     states = {spec.name: _state(spec.name) for spec in (*part.inputs, *part.outputs)}
     return replace(
         part,
@@ -75,21 +92,20 @@ def _with_states(part: Part) -> Part:
 
 def _state(tensor: str) -> str:
     """Return the state that a tensor of optimum's graphs is; empty for one that is fed or returned."""
-    if tensor == "encoder_hidden_states":
-        return HIDDEN
+    if tensor in (_HIDDEN, _ENCODED):
+        return "hidden"
     match = _PAST.match(tensor)
-    return f"past.{match[1]}.{'self' if match[2] == 'decoder' else 'cross'}.{match[3]}" if match else ""
+    return f"past.{match[1]}.{'cross' if match[2] == 'encoder' else 'self'}.{match[3]}" if match else ""
 
 
-def _described(parts: list[Part]) -> tuple[tuple[Part, ...], tuple[State, ...]]:
-    """Return the parts with the sizes that the tracer left open, which the inputs of the last part have, and the
-    states.
-    """
-    encoder, decoder, cached = parts
-    specs = {HIDDEN: encoder.outputs[0]}
-    specs |= {state: next(spec for spec in cached.inputs if spec.name == name) for name, state in cached.reads.items()}
-    states = tuple(State(name, replace(spec, name=name)) for name, spec in specs.items())
-    return (encoder, _with_sizes(decoder, specs), _with_sizes(cached, specs)), states
+def _described(encoder: Part, decoder: Part) -> tuple[tuple[Part, ...], tuple[State, ...]]:
+    """Return the parts with the sizes that the tracer left open, which the decoder's inputs have, and the states."""
+    specs = {state: next(spec for spec in decoder.inputs if spec.name == name) for name, state in decoder.reads.items()}
+    states = tuple(
+        State(name, replace(spec, name=name), "written" if name in encoder.writes.values() else "empty")
+        for name, spec in specs.items()
+    )
+    return (_with_sizes(encoder, specs), _with_sizes(decoder, specs)), states
 
 
 def _with_sizes(part: Part, specs: dict[str, TensorSpec]) -> Part:

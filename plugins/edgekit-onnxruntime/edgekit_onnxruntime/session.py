@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, EnvironmentFault, UnsupportedError, UsageError
 from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, TensorSpec, no_telemetry, probe_host
 from edgekit_onnxruntime import kernels
+from edgekit_onnxruntime import states as kept
 from edgekit_onnxruntime.options import CPU, Options
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ class OnnxRuntimeSession:
         self._off_target = payload.off_target
         self._main = payload.main
         self._names = [spec.name for spec in payload.part.outputs]
+        self._part = payload.part
         self._check = FeedCheck(payload.part.inputs)
+        self._check_fed = FeedCheck(payload.part.fed)
         self._precision: Precision | None = None
         self._last: Mapping[str, np.ndarray] | None = None
         self._session: Any = _open(payload, self._options)
@@ -101,6 +104,20 @@ class OnnxRuntimeSession:
             raise _run_fault(error) from error
         self._last = feeds
         return dict(zip(self._names, outputs, strict=True))
+
+    def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run once on `feeds` and `states`, which are the runtime's own values from then on."""
+        import numpy as np
+
+        session = self._open_session()
+        self._check_fed(feeds)
+        if self._last is None:  # a copy of the first call's, for the precision
+            read = {name: np.array(states[state]) for name, state in self._part.reads.items()}
+            self._last = {**feeds, **read}
+        try:
+            return kept.step(runtime(), session, self._part, feeds, states)
+        except Exception as error:
+            raise _run_fault(error) from error
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Return a call on bound inputs and, where the shapes of the outputs are known, bound outputs; threads that

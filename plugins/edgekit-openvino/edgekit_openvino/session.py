@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from edgekit.errors import ArtifactError, DeviceError, EdgekitError, Environment
 from edgekit.plugin import FeedCheck, LayerTime, Payload, Precision, TensorSpec, no_telemetry, probe_host
 from edgekit_openvino import layers
 from edgekit_openvino.options import TELEMETRY, Options
+from edgekit_openvino.request import Request
+from edgekit_openvino.states import SteppingRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +113,10 @@ class OpenVinoSession:
             (spec.name, _port(payload, spec, place, ports[1])) for place, spec in enumerate(self.outputs)
         ]
         self._tensor = runtime().Tensor
+        self._part = payload.part
+        self._check_fed = FeedCheck(payload.part.fed)
         self._idle = [self._request()]
+        self._stepping: list[SteppingRequest] = []
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; the outputs belong to the caller."""
@@ -130,6 +135,23 @@ class OpenVinoSession:
         finally:
             idle.append(request)
         return {name: results[port] for name, port in self._output_ports}
+
+    def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run once on `feeds` and `states`, which are the runtime's own tensors from then on."""
+        idle = self._stepping
+        model = self._open_model()
+        self._check_fed(feeds)
+        try:
+            request = idle.pop()
+        except IndexError:  # not one of `run`, which would write into the tensors of states
+            ports = self._input_ports, self._output_ports
+            request = SteppingRequest(model.create_infer_request(), self._part, *ports, runtime())
+        try:
+            return request.step(feeds, states)
+        except Exception as error:
+            raise _run_fault(error) from error
+        finally:
+            idle.append(request)
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Return a call on a request of its own, whose input tensors are set; threads that share it take turns."""
@@ -181,7 +203,7 @@ class OpenVinoSession:
         self._check(feeds)
         model = _network(self._main, self._rounded)
         compiled = compile_model(model, self._options, timed=True, off_target=self._off_target)
-        request = _Request(compiled.create_infer_request(), self._input_ports, self._tensor)
+        request = Request(compiled.create_infer_request(), self._input_ports, self._tensor)
         request.set_inputs(feeds)
         runs = []
         try:
@@ -195,7 +217,10 @@ class OpenVinoSession:
     def close(self) -> None:
         """Release the model; safe to call twice."""
         self._compiled = None
-        self._idle = []  # a call that runs in another thread returns its request to the list that it took it from
+        self._idle, self._stepping = (
+            [],
+            [],
+        )  # a call that runs in another thread returns its request to the list that it took it from
 
     def _open_model(self) -> Any:
         compiled = self._compiled
@@ -203,38 +228,8 @@ class OpenVinoSession:
             raise _closed()
         return compiled
 
-    def _request(self) -> _Request:
-        return _Request(self._open_model().create_infer_request(), self._input_ports, self._tensor)
-
-
-class _Request:
-    """An inference request with the memory of its inputs, for one call at a time."""
-
-    def __init__(self, request: Any, ports: Sequence[tuple[str, int]], tensor: Any) -> None:
-        self.infer = request.infer
-        self._request = request
-        self._ports = ports
-        self._tensor = tensor
-        self._buffers: dict[str, np.ndarray] = {}
-
-    def set_inputs(self, feeds: Mapping[str, np.ndarray]) -> None:
-        """Copy the feeds into memory shared with the request: a new tensor costs more than copying a small one."""
-        import numpy as np
-
-        for name, port in self._ports:
-            array = feeds[name]
-            buffer = self._buffers.get(name)
-            if buffer is None or buffer.shape != array.shape:
-                buffer = self._buffers[name] = np.empty(array.shape, array.dtype)
-                self._request.set_input_tensor(port, self._tensor(buffer, shared_memory=True))
-            np.copyto(buffer, array)
-
-    def forget_inputs(self) -> None:
-        self._buffers.clear()
-
-    def profile(self) -> Any:
-        """Return the times of the last inference's layers."""
-        return self._request.profiling_info
+    def _request(self) -> Request:
+        return Request(self._open_model().create_infer_request(), self._input_ports, self._tensor)
 
 
 def _open(payload: Payload, options: Options, rounded: str | None) -> Any:
