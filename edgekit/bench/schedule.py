@@ -23,6 +23,7 @@ from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.plugin import LayerTime
 from edgekit.progress import Progress, Silent
 from edgekit.result.measurement import UNITS, EndToEnd, Measurement, Pace
+from edgekit.runner import Program
 from edgekit.sensors import SensorSet
 from edgekit.sensors.sampler import Sampler
 from edgekit.target import host
@@ -238,7 +239,9 @@ def _measurement(
         seconds = min(settings.min_seconds, settings.max_seconds, END_TO_END_S)
         parts = run.worker.end_to_end(end_to_end.plain(raw), seconds=seconds)
         from_end_to_end = end_to_end.summarise(parts, raw.name)
-    return summary.measurement(
+    several = len(Program.of(run.entry.payload).payloads) > 1
+    part_times = run.worker.part_times(run.entry.arrays()) if several else ()
+    measured = summary.measurement(
         run.entry,
         settings,
         run.rounds,
@@ -252,3 +255,4 @@ def _measurement(
         end_to_end=from_end_to_end,
         sampler=sampler,
     )
+    return replace(measured, parts=part_times)

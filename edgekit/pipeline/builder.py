@@ -82,6 +82,14 @@ class Compiled:
         return (*self.left, *dict.fromkeys(note for each in self.parts for note in each.built.notes))
 
     @property
+    def part_sizes_mb(self) -> dict[str, float]:
+        """Size of the payload of each part, by its name; empty for one part."""
+        if len(self.parts) == 1:
+            return {}
+        sizes = {each.part.name: [each.folder / name for name in each.built.files] for each in self.parts}
+        return {name: sum(file.stat().st_size for file in files) / 1e6 for name, files in sizes.items()}
+
+    @property
     def size_mb(self) -> float:
         """Size of the payload, in MB of 10^6 bytes."""
         files = [each.folder / name for each in self.parts for name in each.built.files]

@@ -94,6 +94,7 @@ def _summary(report: Report) -> str:
             entries += figures.judged(chosen.quality)
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
+        entries += [("parts", parts)] if (parts := figures.parts(chosen)) else []
         entries += [("options", options)] if (options := candidates.options(chosen)) else []
         if chosen.measurement:
             entries.append(("measured", figures.measurement(chosen.measurement)))

@@ -24,6 +24,7 @@ def render(report: Report) -> str:
             summary += figures.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
+        summary += [("parts", parts)] if (parts := figures.parts(chosen)) else []
         summary += [("options", options)] if (options := candidates.options(chosen)) else []
     blocks.append(items([*summary, ("evidence", figures.EVIDENCE[report.evidence])]))
     if report.candidates:

@@ -145,6 +145,8 @@ def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
     if footprint := figures.footprint(chosen):
         page.entry("size", footprint)
     page.entry("runs in", figures.running(chosen))
+    if parts := figures.parts(chosen):
+        page.entry("parts", parts)
     if options := candidates.options(chosen):
         page.entry("options", options)
 

@@ -13,6 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.plugin import Precision
 from edgekit.result import bounds
 from edgekit.result.latency_block import LatencyBlock
+from edgekit.runner import PartTime
 
 Scenario = Literal["single-stream", "offline", "fixed-rate", "sustained"]
 """How inferences arrive.
@@ -227,6 +228,8 @@ class Measurement(Record):
     """Of the scenario `sustained`."""
     end_to_end: EndToEnd | None = None
     """Where a raw sample was given: measured separately, after the model-only latencies."""
+    parts: tuple[PartTime, ...] = ()
+    """Of a model of several parts: the time of each, measured separately, after the latencies."""
     turns: tuple[LatencyBlock, ...] = ()
     """The latencies' distribution in each block of the measurement, in the order in which the blocks ran."""
 
