@@ -225,11 +225,6 @@ class Builder(contextlib.ExitStack):
             stateful = replace(typed.part, name=part.name, reads=part.reads, writes=part.writes)
             changed.append(replace(typed, parts=(stateful,), states=model.only(part.name).states))
         parts = tuple(self.compiled(each, candidate) for each in changed)
-        if several and any(part.built.portable for part in parts):
-            raise UnsupportedError(
-                f"'{candidate.backend}' compiles on the device, and edgekit finishes only models of one graph there.",
-                hint="export it on the device itself, or choose another backend (see `edgekit plugins`)",
-            )
         # The precision is that of the parts that the passes changed.
         whole = next((each for each in changed if each.part.name not in refusals), changed[0])
         typed = replace(whole, parts=tuple(each.part for each in changed), states=model.states)

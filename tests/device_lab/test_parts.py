@@ -53,5 +53,6 @@ def test_a_translation_is_the_same_on_the_board(bundles, board, lab, monkeypatch
         with connect(address) as transport:
             there = transport.run([outcome.python, "-m", "edgekit.cli", *words], timeout_s=600)
         here = CliRunner().invoke(cli, ["run", str(bundles["host"]), text, "--json"])
-        assert json.loads(there.text)["answer"] == json.loads(here.output)["answer"]
+        answer = json.loads(there.text).get("answer")
+        assert answer == json.loads(here.output)["answer"], there.text
         assert json.loads(here.output)["answer"]["translation"]

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgekit
 from edgekit import catalog
 from edgekit.bench import Workload
+from edgekit.bundle import finish
 from edgekit.cli import cli
 from edgekit.data import Samples
 from edgekit.errors import UnsupportedError, UsageError
@@ -32,6 +33,7 @@ from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.tensor import Raw, Tensors
+from edgekit.testing import install, installed
 
 RANDOM = np.random.default_rng(5)
 ENCODE = RANDOM.standard_normal((3, 32)).astype(np.float32)
@@ -207,3 +209,47 @@ def test_a_lost_part_is_named(export, tmp_path):
     Path(bundle.path / "model/decoder").joinpath(Path(bundle.manifest.parts[1].payload[0]).name).unlink()
     with pytest.raises(edgekit.errors.ArtifactError, match="model/decoder"):
         edgekit.open(tmp_path / "out")
+
+
+PREPARED = """
+from dataclasses import replace
+from pathlib import Path
+import shutil
+
+from edgekit.plugin import Built
+from edgekit_onnxruntime import OnnxRuntime
+
+
+class Prepared(OnnxRuntime):
+    name = "prepared"
+    summary = "ONNX Runtime, compiled on the device, for tests"
+
+    def build(self, model, target, options, workdir):
+        return replace(super().build(model, target, options, workdir), evidence="parsed", portable=True)
+
+    def finish(self, payload, target, workdir):
+        names = tuple(f"compiled-{Path(name).name}" for name in payload.files)
+        for name, file in zip(names, payload.files, strict=True):
+            shutil.copyfile(payload.folder / file, workdir / name)
+        return Built(names, options=payload.options, evidence="built_on_device", notes=(f"{payload.part.name} built",))
+"""
+
+
+def test_each_part_is_finished_on_the_device(export, tmp_path):
+    points = {"edgekit.backends": {"prepared": "prepared_backend:Prepared"}}
+    site = install(tmp_path / "site", "edgekit-prepared", points, {"prepared_backend.py": PREPARED})
+    with installed(site):
+        planned = PlannedCandidate("prepared", catalog.recipe("fp32"))
+        ship(replace(export, plan=replace(export.plan, candidates=(planned,))), tmp_path / "out")
+        with pytest.raises(edgekit.errors.ArtifactError, match="is portable"):
+            edgekit.open(tmp_path / "out").runner()
+        for _ in range(2):  # the second time from what the first one kept
+            report = finish.finish(tmp_path / "out")
+            assert report.ok
+            bundle = edgekit.open(tmp_path / "out")
+            assert [part.payload for part in bundle.manifest.parts] == [
+                (f"model/{name}/compiled-model.onnx",) for name in ("encoder", "decoder")
+            ]
+            assert bundle.manifest.lineage[-1].notes == ("encoder built", "decoder built")
+            assert set(bundle.report().subject.part_sizes_mb) == {"encoder", "decoder"}
+        assert edgekit.verify(tmp_path / "out").ok
