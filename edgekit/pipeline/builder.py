@@ -211,14 +211,17 @@ class Builder(contextlib.ExitStack):
         BuildError.
         """
         several = len(model.parts) > 1
-        changed, refusals = [], {}
+        in_float = candidate.recipe.parts_in_float
+        for name in in_float:
+            model.only(name)  # raises UsageError for a part that the model does not have
+        changed, refusals = [], {name: "the recipe leaves it in float" for name in in_float}
         for part in model.parts:
             own = feeds.get(part.name) if isinstance(feeds, Mapping) else feeds
             typed = model.only(part.name)
             try:
-                typed = self.with_passes(typed, candidate, own)
+                typed = typed if part.name in in_float else self.with_passes(typed, candidate, own)
             except UnsupportedError as fault:
-                refusals[part.name] = fault
+                refusals[part.name] = fault.message.rstrip(".")
                 if len(refusals) == len(model.parts):
                     raise
             # A pass need not know of states: it describes the tensors of its graph.
@@ -236,10 +239,7 @@ class Builder(contextlib.ExitStack):
             for step in each.steps[len(model.steps) :]
         ]
         typed = replace(typed, steps=(*model.steps, *steps))
-        left = tuple(
-            f"the part '{name}' stays as it was exported: {fault.message.rstrip('.')}"
-            for name, fault in refusals.items()
-        )
+        left = tuple(f"the part '{name}' stays as it was exported: {why}" for name, why in refusals.items())
         return Compiled(typed, parts, digest_of([part.key for part in parts]), left)
 
     def compiled(self, model: Model, candidate: PlannedCandidate) -> CompiledPart:

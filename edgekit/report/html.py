@@ -116,6 +116,7 @@ def _measurements(report: Report) -> str:
     for candidate in candidates.ordered(report):
         if candidate.measurement:
             entries = [("size", figures.footprint(candidate)), ("measured", figures.measurement(candidate.measurement))]
+            entries += [("parts", parts)] if (parts := figures.parts(candidate)) else []
             inner = _definitions([*entries, *_conditions(candidate)])
             blocks.append(
                 f'<div class="candidate"><div class="name">{escape(figures.clean(candidate.name))}</div>{inner}</div>'

@@ -42,6 +42,7 @@ def render(report: Report) -> str:
             for candidate in measured:
                 lines.append((candidate.name, figures.footprint(candidate)))
                 prefix = "" if len(measured) == 1 else f"{candidate.name}: "
+                lines += [("parts", prefix + parts)] if (parts := figures.parts(candidate)) else []
                 if candidate.measurement:
                     lines += [(what, prefix + words) for what, words, _ in conditions.lines(candidate.measurement)]
         how = (report.shipped or measured[0]).measurement or measured[0].measurement

@@ -29,6 +29,8 @@ from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.run import ship
 from edgekit.progress import Silent
+from edgekit.recipe import toml_file
+from edgekit.report import html, markdown, text
 from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
@@ -164,8 +166,18 @@ def test_parts_with_states_go_the_whole_way(export, tmp_path):
         for name in computed:
             np.testing.assert_allclose(computed[name], call.outputs[name], atol=1e-2, rtol=1e-2)
     assert edgekit.verify(tmp_path / "out").ok
-    timed = edgekit.benchmark([tmp_path / "out"], seconds=0.05, sensors=False)
-    assert timed.candidates[0].measurement.count > 0
+    timed = edgekit.benchmark([tmp_path / "out"], seconds=0.05, sensors=False, profile=True)
+    (candidate,) = timed.candidates
+    assert candidate.measurement.count > 0
+    assert [(each.part, each.calls) for each in candidate.measurement.parts] == [("encoder", 1), ("decoder", 3)]
+    assert all(each.time_ms > 0 for each in candidate.measurement.parts)
+    assert {layer.name.partition(": ")[0] for layer in candidate.layers} == {"encoder", "decoder"}
+    assert set(candidate.part_sizes_mb) == {"encoder", "decoder"}
+    for words in (text.render(timed), markdown.render(timed), html.render(timed)):
+        assert "decoder 0.00" in words and "3 calls in" in words
+    path = str(tmp_path / "out")
+    compared = CliRunner().invoke(cli, ["compare", path, f"{path}/report.json", "--json"])
+    assert compared.exit_code == 0, compared.output
 
 
 def test_what_works_on_one_graph_says_so(export, tmp_path):
@@ -253,3 +265,26 @@ def test_each_part_is_finished_on_the_device(export, tmp_path):
             assert bundle.manifest.lineage[-1].notes == ("encoder built", "decoder built")
             assert set(bundle.report().subject.part_sizes_mb) == {"encoder", "decoder"}
         assert edgekit.verify(tmp_path / "out").ok
+
+
+def test_a_part_stays_in_float_where_all_in_int8_miss_the_gate(export):
+    whole = PlannedCandidate("onnxruntime", catalog.recipe("int8-dynamic"))
+
+    def planned(*names):
+        return replace(whole, recipe=replace(whole.recipe, parts_in_float=names))
+
+    def judged(*names):
+        (candidate,) = candidates.attempt(export, planned(*names), mend=False)
+        return candidate
+
+    everything, encoder = judged(), judged("encoder")
+    assert encoder.effective.parts == {"encoder": "f32", "decoder": "i8"}
+    limit = (everything.quality.cosine + encoder.quality.cosine) / 2
+    plan = replace(export.plan, project=replace(export.plan.project, min_agreement=limit))
+    missed, repaired = candidates.attempt(replace(export, plan=plan), whole)
+    assert not missed.quality.ok and repaired.quality.ok
+    assert repaired.name == "onnxruntime/int8-dynamic-repaired"
+    assert repaired.compiled.left == ("the part 'encoder' stays as it was exported: the recipe leaves it in float",)
+    assert 'parts_in_float = ["encoder"]' in toml_file.to_toml(repaired.planned.recipe)
+    with pytest.raises(UsageError, match="has no part 'encode'"):
+        judged("encode")
