@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.tensor import Raw, Tensors
 from edgekit.testing import install, installed
+from tests.bundles import change_manifest
 
 RANDOM = np.random.default_rng(5)
 ENCODE = RANDOM.standard_normal((3, 32)).astype(np.float32)
@@ -288,3 +290,23 @@ def test_a_part_stays_in_float_where_all_in_int8_miss_the_gate(export):
     assert 'parts_in_float = ["encoder"]' in toml_file.to_toml(repaired.planned.recipe)
     with pytest.raises(UsageError, match="has no part 'encode'"):
         judged("encode")
+
+
+APART = (
+    (lambda manifest: manifest["parts"][0]["part"]["writes"].clear(), "reads the state 'hidden', which no part writes"),
+    (lambda manifest: manifest["parts"].append(manifest["parts"][0]), "the same name: encoder, decoder, encoder"),
+    (lambda manifest: manifest["parts"].pop(0), "reads the state 'hidden', which no part writes"),
+    (lambda manifest: manifest["states"].clear(), "names the state 'hidden', which the model does not have"),
+)
+
+
+def test_a_bundle_whose_parts_do_not_belong_together_is_refused(export, tmp_path):
+    plan = replace(export.plan, candidates=export.plan.candidates[:1])
+    plan = replace(plan, project=replace(plan.project, bench=False))
+    ship(replace(export, plan=plan), tmp_path / "out")
+    for change, fact in APART:
+        copy = shutil.copytree(tmp_path / "out", tmp_path / "copy", dirs_exist_ok=True)
+        change_manifest(copy, change)
+        with pytest.raises(edgekit.errors.ArtifactError, match=fact) as fault:
+            edgekit.open(copy)
+        assert fault.value.hint
