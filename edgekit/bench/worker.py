@@ -208,6 +208,10 @@ class _LoadedModel:
         """Return the time of each executed layer."""
         return [layer.to_dict() for layer in self._runner.profile(_read(feeds, calls))]
 
+    def part_times(self, feeds: str, calls: list[_Names]) -> list[dict[str, Any]]:
+        """Return the time of each part's calls."""
+        return [each.to_dict() for each in self._runner.part_times(_read(feeds, calls))]
+
     def memory(self) -> float | None:
         """Return the peak of resident memory of this process so far, in MB of 10^6 bytes."""
         return usage.peak_memory_mb()

@@ -238,6 +238,7 @@ def _candidate(bundle: Bundle, quality: Quality | None, status: str, effective: 
         asked=manifest.asked,
         effective=effective or manifest.effective,
         size_mb=bundle.size_mb,
+        part_sizes_mb=bundle.part_sizes_mb,
         quality=quality,
     )
 

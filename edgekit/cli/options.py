@@ -58,6 +58,9 @@ def model_options(function: F) -> F:
                 help="A folder or file with the tokenizer or the image processor."),
         _option("--input", metavar="SPEC", multiple=True, group=_MODEL, unset="read from the model",
                 help="An input of a plain module, as name:dtype[dims], for example x:f32[1,3,32,32]. Repeatable."),
+        _option("--state", metavar="INPUT=OUTPUT", multiple=True, group=_MODEL, unset="none",
+                help="An output of an ONNX file that is this input of the next call: its first value is zeros, with "
+                "INPUT=OUTPUT:empty no elements. Repeatable."),
         _option("--revision", metavar="REV", group=_MODEL, unset="main",
                 help="The branch, tag or commit of a model on the hub."),
         _option("--offline", is_flag=True, group=_MODEL, unset="off",

@@ -112,6 +112,7 @@ def _summary(report: Report) -> str:
             entries += accuracy.judged(chosen.quality)
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
+        entries += [("parts", parts)] if (parts := figures.parts(chosen)) else []
         entries += [("options", options)] if (options := candidates.options(chosen)) else []
         if chosen.measurement:
             entries.append(("measured", figures.measurement(chosen.measurement)))
@@ -133,6 +134,7 @@ def _measurements(report: Report) -> str:
     for candidate in candidates.ordered(report):
         if candidate.measurement:
             entries = [("size", figures.footprint(candidate)), ("measured", figures.measurement(candidate.measurement))]
+            entries += [("parts", parts)] if (parts := figures.parts(candidate)) else []
             inner = _definitions([*entries, *_conditions(candidate)])
             blocks.append(
                 f'<div class="candidate"><div class="name">{escape(figures.clean(candidate.name))}</div>{inner}</div>'

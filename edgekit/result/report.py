@@ -219,6 +219,8 @@ class Candidate(Record):
     asked: str = "f32"
     effective: Precision | None = None
     size_mb: float | None = None
+    part_sizes_mb: Mapping[str, float] = field(default_factory=dict)
+    """Of a model of several parts: the size of each, by its name."""
     quality: Quality | None = None
     measurement: Measurement | None = None
     layers: tuple[LayerTime, ...] = ()

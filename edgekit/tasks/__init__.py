@@ -139,6 +139,10 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs), metric)
     if is_function(config.metric):
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
+    if config.calls is not None:
+        from edgekit.tasks import graphs
+
+        return graphs.load(config, assets, config.calls)
     if task in _METRICS:
         from edgekit.tasks.classification import Classification, MultiLabel, Regression
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError, UsageError
+from edgekit.spec import TensorSpec
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
@@ -167,6 +168,37 @@ class Generation(Record):
 
 
 @dataclass(frozen=True)
+class CalledPart(Record):
+    """A part of a model, and the inputs that it is fed."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Calls(Record):
+    """How a model of several graphs, or with states, is called for a sample, as its author describes it.
+
+    Each part is called once, in order. The last is called for each token where `token` is given, and for each step of
+    the sample where it is `recurrent`.
+    """
+
+    parts: tuple[CalledPart, ...]
+    recurrent: bool = False
+    """Whether the last part writes states that it reads."""
+    token: str | None = None
+    """Its input that takes the token before."""
+    text: str | None = None
+    """The input of the first part that takes the ids of the text."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample has: those of every part, but the token."""
+        specs = {spec.name: spec for part in self.parts for spec in part.inputs}
+        return tuple(spec for name, spec in specs.items() if name != self.token)
+
+
+@dataclass(frozen=True)
 class TaskConfig(Record):
     """What a task needs on the device besides the graph and the tokenizer file."""
 
@@ -191,6 +223,8 @@ class TaskConfig(Record):
     """The form of a classifier's output; None: a single output is a logit, and several are probabilities where they are
     positive and sum to one."""
     generation: Generation | None = None
+    calls: Calls | None = None
+    """The calls of a sample; None: those of the task."""
     no_preprocessing: str | None = None
     """Why the model's own preprocessing is missing, where it has one without an equivalent here."""
     metric_code: str | None = None
