@@ -24,6 +24,7 @@ from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
 from edgekit.runner import Fed, Runner
 from edgekit.target import host
+from edgekit.tasks.metrics import loss
 from edgekit.tasks.text import count_cut
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _on_data(
     if original is None:
         return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
-    drop = original - score
+    drop = loss(task.metric, original, score)
     meaning = (
         f"{task.metric} {score:.4f}, {original:.4f} for the original: {points(drop)}, "
         f"{count_of_points(allowed)} allowed"

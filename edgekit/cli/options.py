@@ -112,8 +112,9 @@ def calibration_options(function: F) -> F:
                 unset="nothing is pruned",
                 help="Try each recipe without this share of the multiply-adds too, recovered on --train."),
         _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
-                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson, or a function "
-                "of your own, package.module:function, called with all outputs and all labels."),
+                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson; of texts chrf, "
+                "bleu, rouge, wer, cer, exact-match; or a function of your own, package.module:function, called with "
+                "all outputs, or all texts, and all labels."),
         _option("--labels", metavar="A,B,C", group=_DATA, unset="the model's own names, or the data's in sorted order",
                 help="The names of the model's classes, in the order of its output."),
         _option("--positive-class", metavar="NAME", group=_DATA, unset="the second class",

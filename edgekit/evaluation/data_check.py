@@ -17,6 +17,7 @@ from edgekit.model import Outline, Outlined, Reference
 from edgekit.plugin import Source
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
+from edgekit.tasks import text_metrics
 from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
 from edgekit.tasks.labels import Classes, is_whole
 from edgekit.tasks.metrics import METRICS, NUMBER_METRICS, check_metric
@@ -34,6 +35,7 @@ def check_data(project: Project, source: Source | None, reference: Reference) ->
         tasks.check(project.task)
     if project.metric and not is_function(project.metric):
         check_metric(project.metric, METRICS, project.task or "the tasks")
+        text_metrics.require(project.metric)
     evaluated, calibrated = references(project)
     training = DataRef(project.train, None, project.text_columns, project.label_column, True) if project.train else None
     outline = source.outline(reference) if isinstance(source, Outlined) else None

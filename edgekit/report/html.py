@@ -6,7 +6,18 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, conditions, figures, layers, noise, plot, provenance, timeline, tradeoff
+from edgekit.report import (
+    accuracy,
+    candidates,
+    conditions,
+    figures,
+    layers,
+    noise,
+    plot,
+    provenance,
+    timeline,
+    tradeoff,
+)
 from edgekit.result.report import Candidate, Report
 
 _REPAIR = ("stays in", "relative L2", "kind", "layer")
@@ -91,7 +102,7 @@ def _summary(report: Report) -> str:
         entries += [("objective", figures.objective(report))] if report.objective != "latency" else []
         entries += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
-            entries += figures.judged(chosen.quality)
+            entries += accuracy.judged(chosen.quality)
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
         entries += [("options", options)] if (options := candidates.options(chosen)) else []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgekit._text import visible
-from edgekit.report import candidates, conditions, figures, layers, noise, provenance
+from edgekit.report import accuracy, candidates, conditions, figures, layers, noise, provenance
 from edgekit.result.report import Report
 
 
@@ -21,7 +21,7 @@ def render(report: Report) -> str:
         summary += [("objective", figures.objective(report))] if report.objective != "latency" else []
         summary += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
-            summary += figures.judged(chosen.quality)
+            summary += accuracy.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
         summary += [("options", options)] if (options := candidates.options(chosen)) else []

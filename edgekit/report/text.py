@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgekit.report import candidates, conditions, figures, layers, noise, provenance
+from edgekit.report import accuracy, candidates, conditions, figures, layers, noise, provenance
 from edgekit.report.candidates import Row
 from edgekit.result.report import Candidate, Report
 
@@ -140,7 +140,7 @@ def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
     if speed := figures.speed(report):
         page.entry("speed", speed)
     if chosen.quality:
-        for name, words in figures.judged(chosen.quality):
+        for name, words in accuracy.judged(chosen.quality):
             page.entry(name, words, "yellow" if name == "note" else None)
     if footprint := figures.footprint(chosen):
         page.entry("size", footprint)

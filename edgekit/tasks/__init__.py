@@ -125,17 +125,20 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     `classes` are the data's labels (`samples.classes`): their names are used where the model has none of its own.
     Raises UsageError for an unknown task or metric.
     """
+    from edgekit.tasks import text_metrics
     from edgekit.tasks.labels import Classes
     from edgekit.tasks.metrics import CLASS_METRICS, NUMBER_METRICS, check_metric
     from edgekit.tasks.own_metric import OwnMetric, is_function
 
-    if is_function(config.metric):
-        if config.task in SEQ2SEQ:
-            raise UsageError(
-                f"the task '{config.task}' is judged by chrf, and not by a function.", hint="leave --metric out"
-            )
-        return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     task = check(config.task)
+    if task in SEQ2SEQ and config.generation is not None:
+        from edgekit.tasks.seq2seq import METRIC, Seq2Seq
+        from edgekit.tasks.text import Texts
+
+        metric = text_metrics.chosen(config.metric, METRIC, task)
+        return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs), metric)
+    if is_function(config.metric):
+        return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     if task in _METRICS:
         from edgekit.tasks.classification import Classification, MultiLabel, Regression
 
@@ -158,13 +161,6 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
-    if task in SEQ2SEQ and config.generation is not None:
-        from edgekit.tasks.seq2seq import METRIC, Seq2Seq
-        from edgekit.tasks.text import Texts
-
-        if config.metric is not None:
-            check_metric(config.metric, (METRIC,), task)
-        return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs))
     if config.metric is not None:
         check_metric(config.metric, (), task)
     if task == "text-generation" and config.generation is not None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.spec import DECODER, ENCODER, Call
-from edgekit.tasks import decoding
+from edgekit.tasks import decoding, text_metrics
 from edgekit.tasks.causal import last
-from edgekit.tasks.chrf import chrf
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Stepping
 from edgekit.tasks.text import IDS, Texts, read_tokenizer
@@ -39,7 +38,7 @@ class Seq2Seq:
 
     config: TaskConfig
     prepare: Texts
-    metric: str | None = METRIC
+    metric: str = METRIC
 
     @property
     def generation(self) -> Generation:
@@ -131,5 +130,4 @@ class Seq2Seq:
         return str(raw)
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        """Return chrF of the texts, between 0 and 1."""
-        return chrf([str(prediction.value) for prediction in predictions], labels)
+        return text_metrics.score(self.metric, [str(prediction.value) for prediction in predictions], labels)
