@@ -79,7 +79,7 @@ class Outline(Record):
     """What the files of a model say about it before it is loaded, so that data that cannot fit is refused at once."""
 
     task: str | None = None
-    takes: Literal["texts", "pictures"] | None = None
+    takes: Literal["texts", "pictures", "sounds"] | None = None
     labels: tuple[str, ...] = ()
     """The names of its classes by index; empty where it does not answer with one class of several."""
 

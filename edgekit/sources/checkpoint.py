@@ -118,8 +118,12 @@ def outline(folder: Path, reference: Reference) -> Outline:
     task = reference.task or next((task for end, task in _TASKS.items() if network.endswith(end)), None)
     beside = folder if reference.processor is None else Path(reference.processor)
     with_text = any((beside / name).is_file() for name in _TEXT_FILES)
-    with_pictures = "image" in _processor_kind(beside)
-    takes: Any = "texts" if with_text and not with_pictures else "pictures" if with_pictures and not with_text else None
+    with_pictures, with_sounds = "image" in _processor_kind(beside), "sound" in _processor_kind(beside)
+    takes: Any = None
+    if with_sounds:
+        takes = "sounds"
+    elif with_text != with_pictures:
+        takes = "texts" if with_text else "pictures"
     return Outline(task, takes, _class_names(settings, network))
 
 
@@ -127,7 +131,7 @@ def _processor_kind(folder: Path) -> str:
     file = folder / "preprocessor_config.json"
     settings = read_json(file) if file.is_file() else {}
     return f"{settings.get('image_processor_type', '')} {settings.get('feature_extractor_type', '')}".casefold() + (
-        " image" if "image_mean" in settings else ""
+        " image" if "image_mean" in settings else " sound" if "sampling_rate" in settings else ""
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from edgekit.errors import UsageError
@@ -22,6 +23,19 @@ _NO_EFFECT = {
     *("output_hidden_states", "output_scores", "output_logits", "renormalize_logits", "remove_invalid_values"),
     *("cache_implementation",),
 }
+_WHISPER = {
+    *(
+        "language",
+        "task",
+        "is_multilingual",
+        "lang_to_id",
+        "task_to_id",
+        "no_timestamps_token_id",
+        "forced_decoder_ids",
+    ),
+    *("alignment_heads", "max_initial_timestamp_index", "prev_sot_token_id", "median_filter_width"),
+}
+"""Keys that make Whisper's prompt, and those of timestamps, which are not written."""
 _SAMPLING = {"typical_p", "epsilon_cutoff", "eta_cutoff"}
 """Keys that change no text without sampling."""
 
@@ -38,15 +52,43 @@ def of_decoder(module: Any) -> Generation:
             "the model does not state the token that its text begins with.",
             hint="set decoder_start_token_id in its generation_config.json",
         )
-    longest = settings.max_length if settings.max_new_tokens is None else settings.max_new_tokens + 1
+    prompt, languages = _prompt(module)
+    begun = 1 + bool(languages) + len(prompt)
+    longest = settings.max_length + begun - 1 if settings.max_new_tokens is None else settings.max_new_tokens + begun
     if settings.max_new_tokens is None and longest == type(settings)().max_length:
         longest += 1  # transformers' default counts the tokens behind the first
     return _generation(
         module,
         start=start,
+        prompt=prompt,
+        languages=languages,
         max_length=longest,
-        min_length=settings.min_length if settings.min_new_tokens is None else settings.min_new_tokens + 1,
+        min_length=settings.min_length if settings.min_new_tokens is None else settings.min_new_tokens + begun,
     )
+
+
+def _prompt(module: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the tokens that follow Whisper's first one, and those of the languages where it is to detect which is
+    spoken; nothing for other models.
+    """
+    if module.config.model_type != "whisper":
+        return (), ()
+    import torch
+
+    settings = copy.deepcopy(module.generation_config)
+    languages: list[int] = []
+
+    def detect(**_: Any) -> Any:
+        languages.extend(sorted(settings.lang_to_id.values()))
+        return torch.tensor(languages[:1])
+
+    settings.return_timestamps = False
+    module.detect_language = detect
+    try:
+        tokens = module._retrieve_init_tokens(None, 1, settings, module.config, 0, {})[0].tolist()
+    finally:
+        del module.detect_language
+    return tuple(tokens[2 if languages else 1 :]), tuple(languages)
 
 
 def of_language_model(module: Any) -> Generation:
@@ -70,11 +112,11 @@ def _generation(module: Any, **lengths: Any) -> Generation:
     settings = module.generation_config
     early = settings.early_stopping
     sampled = bool(settings.do_sample)
-    not_followed = {*settings.to_diff_dict()} - _FOLLOWED - _NO_EFFECT - (set() if sampled else _SAMPLING)
+    not_followed = {*settings.to_diff_dict()} - _FOLLOWED - _NO_EFFECT - _WHISPER - (set() if sampled else _SAMPLING)
     return Generation(
         **lengths,
         stops=_ids(settings.eos_token_id),
-        context=position_limit(module.config),
+        context=position_limit(getattr(module.config, "decoder", module.config)),
         vocabulary=getattr(module.config.get_text_config(), "vocab_size", None),
         beams=settings.num_beams,
         sampled=sampled,

@@ -169,7 +169,7 @@ def _max_length(folder: Path, tokenizer: Any, config: Any) -> int | None:
 
 def position_limit(config: Any) -> int | None:
     """Return the number of tokens for which a model has positions; None where it has no table of them."""
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
             # RoBERTa and its relatives count positions from padding_idx + 1: that many entries of the table are unused.

@@ -80,7 +80,7 @@ def describe(
     """Check the weights and return how the model is exported and run."""
     refuse_non_finite(module, what)
     if examples is None and seq2seq.is_seq2seq(module.config, task):
-        return _seq2seq(module, asked)
+        return _seq2seq(module, task.removesuffix("-with-past"), asked)
     if examples is None and task == causal.TASK and (cached := optimum_config.causal_config(module)) is not None:
         return _causal(module, cached)
     _require_padding(module, task, what)
@@ -119,14 +119,14 @@ def _require_padding(module: Any, task: str, what: str) -> None:
     )
 
 
-def _seq2seq(module: Any, asked: str | None) -> Loaded:
+def _seq2seq(module: Any, task: str, asked: str | None) -> Loaded:
     """Return how a model of an encoder and a decoder is exported and run."""
-    optimum_config.seq2seq_config(module)
+    exporter = optimum_config.seq2seq_config(module, task)
     return Loaded(
         module,
         module.config,
-        seq2seq.task_name(module.config, asked),
-        seq2seq.INPUTS,
+        seq2seq.task_name(module.config, task, asked),
+        seq2seq.inputs(exporter, task),
         "logits",
         seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
         ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),

@@ -12,13 +12,25 @@ from typing import Any
 from edgekit.data import Samples
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import SEQ2SEQ, TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
+from edgekit.tasks.config import (
+    ENCODED,
+    SEQ2SEQ,
+    TOKENIZER,
+    AudioConfig,
+    CtcConfig,
+    ImageConfig,
+    TabularConfig,
+    TaskConfig,
+    TextConfig,
+)
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
     "CLASSIFICATION",
     "GENERIC",
     "OWN",
+    "AudioConfig",
+    "CtcConfig",
     "ImageConfig",
     "Prediction",
     "TabularConfig",
@@ -131,12 +143,18 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     from edgekit.tasks.own_metric import OwnMetric, is_function
 
     task = check(config.task)
-    if task in SEQ2SEQ and config.generation is not None:
-        from edgekit.tasks.seq2seq import METRIC, Seq2Seq
+    if task in ENCODED and config.generation is not None:
+        from edgekit.tasks.seq2seq import METRICS, Seq2Seq
         from edgekit.tasks.text import Texts
 
+        metric = text_metrics.chosen(config.metric, METRICS[task], task)
+        prepare = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
+        return Seq2Seq(config, prepare or _preparation(config, assets, inputs), assets, metric)
+    if config.ctc is not None:
+        from edgekit.tasks.ctc import METRIC, Ctc
+
         metric = text_metrics.chosen(config.metric, METRIC, task)
-        return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs), metric)
+        return Ctc(config, _preparation(config, assets, inputs), config.ctc, metric)
     if is_function(config.metric):
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     if config.calls is not None:
@@ -224,6 +242,10 @@ def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec])
         from edgekit.tasks.image import Pictures
 
         return Pictures(config.image, inputs)
+    if config.audio is not None:
+        from edgekit.tasks.audio import Sounds
+
+        return Sounds(config.audio, inputs)
     names = {spec.name for spec in inputs}
     if config.text is not None or ("input_ids" in names and (assets / TOKENIZER).is_file()):
         from edgekit.tasks.text import Texts

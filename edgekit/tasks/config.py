@@ -26,8 +26,14 @@ LARGEST_EDGE = 1 << 15
 
 MOST_TOKENS = 1 << 31
 
+MOST_AUDIO = 1 << 28
+"""The greatest number of an AudioConfig: samples, frames, seconds."""
+
 SEQ2SEQ = ("translation", "summarization", "text2text-generation")
 """Tasks from text to text, by an encoder and a decoder."""
+
+ENCODED = (*SEQ2SEQ, "automatic-speech-recognition", "image-to-text")
+"""Tasks to text by an encoder and a decoder; a sound or a picture may be what is encoded."""
 
 ProblemType = Literal["multi-label", "regression", "values"]
 """The meaning of a classifier's outputs where they are not one class of several: any number of classes
@@ -62,6 +68,52 @@ class ImageConfig(Record):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, channels):
                 raise UsageError(f"{name} is not one number, or one for each of {channels} channels.", hint=_AGAIN)
+
+
+@dataclass(frozen=True)
+class AudioConfig(Record):
+    """The steps from a sound to one float tensor: one channel, at a rate, as samples or as a mel spectrogram."""
+
+    input: str = "input_values"
+    rate: int = 16000
+    features: Literal["samples", "log-mel", "hann", "povey"] = "samples"
+    """Samples, Whisper's log-mel spectrogram [mels, frames], or Kaldi's filter banks [frames, mels] by their window."""
+    normalized: bool = False
+    """Mean 0 and variance 1: of the samples, or of each filter bank."""
+    length: int | None = None
+    """Samples that a shorter sound is padded to, and a longer one cut."""
+    shortest: int = 1
+    """Samples that a shorter sound is padded to: the least that the network's convolutions take."""
+    frames: int | None = None
+    """Frames of filter banks that they are padded or cut to."""
+    mels: int = 80
+    fft: int = 400
+    hop: int = 160
+    mean: float = 0.0
+    std: float = 1.0
+    """Subtracted from filter banks, and divided by twice."""
+    window: float | None = None
+    """Seconds of the parts that a longer sound is cut into, each answered by itself; None: it is one part."""
+
+    def __post_init__(self) -> None:
+        least = {"rate": 1000, "shortest": 1, "mels": 1, "fft": 2, "hop": 1, "length": 1, "frames": 1, "window": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= MOST_AUDIO:
+                raise UsageError(f"{name} is not a number from {low} to {MOST_AUDIO}.", hint=_AGAIN)
+        if self.std == 0:
+            raise UsageError("std is 0.", hint=_AGAIN)
+
+
+@dataclass(frozen=True)
+class CtcConfig(Record):
+    """How the scores of frames become text: the likeliest token of each, repeated ones once, without blanks."""
+
+    tokens: tuple[str, ...]
+    """By id; empty for those that are not written."""
+    blank: int
+    space: str | None = "|"
+    """The token between words."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +169,10 @@ class Generation(Record):
 
     start: int
     """The token that the decoder is fed first."""
+    prompt: tuple[int, ...] = ()
+    """Tokens that always follow the first: a language, a task."""
+    languages: tuple[int, ...] = ()
+    """The tokens of languages, of which the likeliest follows the first, before `prompt`; empty: none does."""
     stops: tuple[int, ...] = ()
     """Tokens that end the text."""
     max_length: int = 20
@@ -216,6 +272,8 @@ class TaskConfig(Record):
     output: str | None = None
     """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
+    audio: AudioConfig | None = None
+    ctc: CtcConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
     problem_type: ProblemType | None = None

@@ -170,7 +170,7 @@ def answers_as_transformers(shipped, checkpoint, texts):
     with bundle.runner() as runner:
         for text in texts:
             sample = user_input.sample(task, [text])
-            feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample).items()}
+            feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample)[0].items()}
             inferences = drive(task, sample, runner.start())
             assert list(task.predict([each.outputs for each in inferences]).choices) == ids(
                 module, feeds, num_beams=1, encoder_no_repeat_ngram_size=0
@@ -232,7 +232,7 @@ def generates_the_same_ids(module, tmp_path):
     payloads = tuple(Payload(work, (part.file,), part) for part in model.parts)
     source = np.array([[5, 9, 21, 33, 1]])
     sample = Sample({"input_ids": source, "attention_mask": np.ones_like(source)})
-    feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample).items()}
+    feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample)[0].items()}
     with Program(payloads, model.states).open(OnnxRuntime()) as runner:
         assert list(task.stream(sample, runner)) == ids(module, feeds)
     return task.config.task

@@ -16,7 +16,7 @@ from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageErro
 from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
 from edgekit.model import ASSETS, Model, Part, State, Step
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import SEQ2SEQ, TaskConfig
+from edgekit.tasks.config import ENCODED, TaskConfig
 
 OPSET = 18
 """The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
@@ -135,7 +135,7 @@ class Export(Record):
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
         with _reported(_MODULE_HINT if config.calls else _TRANSFORMERS_HINT):
-            exporter = graphs if config.calls else seq2seq if model.task in SEQ2SEQ else causal
+            exporter = graphs if config.calls else seq2seq if model.task in ENCODED else causal
             parts, states = exporter.export(model, workdir, self.opset or OPSET)
         loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
         exported = replace(
