@@ -7,12 +7,14 @@ schema 1 no parts; both are still read.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit import _reading
+from edgekit._files import displaced
 from edgekit._record import Record, digest_of
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.model import Part, State, Step, check_states, check_written
@@ -159,6 +161,11 @@ def read(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     if not file.is_file():
+        if aside := displaced(path):
+            raise ArtifactError(
+                f"an export was killed while it replaced the bundle '{path}', which is now at '{aside}'.",
+                hint=f"move it back: mv {shlex.quote(str(aside))} {shlex.quote(str(path))}",
+            )
         problem = "is not a bundle: it has no manifest.json" if path.exists() else "does not exist"
         raise UsageError(f"'{path}' {problem}.", hint="make a bundle with `edgekit export MODEL --output DIR`")
     if not _reading.inside(path, MANIFEST):

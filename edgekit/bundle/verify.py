@@ -119,8 +119,10 @@ def benchmark(
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):
-        if outcome.fault is not None:
-            raise outcome.fault
+        if isinstance(fault := outcome.fault, ArtifactError):
+            raise ArtifactError(f"the bundle '{bundle.path}': {fault.message}", hint=fault.hint) from fault
+        if fault is not None:
+            raise fault
         measurement = outcome.measurement
         effective = measurement.precision if measurement else None
         candidate = _candidate(bundle, None, "passed", effective)

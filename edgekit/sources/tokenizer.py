@@ -36,6 +36,7 @@ def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: A
     # Truncation and padding in the file come from its author's last call; they are not properties of the model.
     backend.no_truncation()
     backend.no_padding()
+    checkpoint.check_tokens(backend.get_vocab(), folder / TOKENIZER)
     sentence = _sentence_settings(folder)
     if sentence.get("do_lower_case"):
         _lower(backend)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import optimum_config
 from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
 from edgekit.model import InputHints, ModelInfo, Original, Reference
@@ -169,7 +169,9 @@ def _config(folder: Path, reference: Reference) -> Any:
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
         "".join((config.architectures or [])[:1])  # raises TypeError for what is not a list of names
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except EdgekitError:
+        raise
+    except Exception as error:  # whatever a value of a wrong type leads to
         raise UsageError(
             f"transformers does not accept '{path}': {first_line(error)}",
             hint="compare it with the config.json of the model's origin, and correct that value",

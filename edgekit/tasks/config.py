@@ -6,6 +6,7 @@ The export and the device use the same record, so what is measured is what runs.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from edgekit.spec import TensorSpec
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
 
+_CORRECT = "compare the settings with the generation_config.json of the model's origin, and correct them"
+MOST_BEAMS = 1024
 _AGAIN = "correct the checkpoint's preprocessing files, or copy the bundle again"
 
 LARGEST_EDGE = 1 << 15
@@ -212,6 +215,27 @@ class Generation(Record):
     """Settings of generation_config.json that are not among these."""
     tokenizer: str = TOKENIZER
     """The file whose vocabulary the ids are of; where it is not that of the source's text, tokens are mapped by it."""
+
+    def __post_init__(self) -> None:
+        ranges = [
+            ("beams", 1, MOST_BEAMS),
+            ("max_length", 1, math.inf),
+            ("no_repeat_ngram", 0, math.inf),
+            ("length_penalty", -1000, 1000),
+            ("repetition_penalty", 0, math.inf),
+        ]
+        if self.sampled:
+            ranges += [("temperature", 0, math.inf), ("top_k", 0, math.inf), ("top_p", 0, 1), ("min_p", 0, 1)]
+        for name, least, most in ranges:
+            value = getattr(self, name)
+            if not (least <= value <= most and value < math.inf):
+                limits = f"of at least {least}" if most == math.inf else f"from {least} to {most:,}"
+                raise UsageError(f"{name} is {str(value)[:20]}, not a number {limits}.", hint=_CORRECT)
+        first = () if self.forced_first is None else (self.forced_first,)
+        words = (token for word in self.bad_words for token in word)
+        for token in (*first, *self.forced_last, *self.stops, *self.suppressed, *self.suppressed_first, *words):
+            if token < 0 or (self.vocabulary is not None and token >= self.vocabulary):
+                raise UsageError(f"the token {str(token)[:20]} is not one of the model's vocabulary.", hint=_CORRECT)
 
     def longest(self, prompt: int) -> int:
         """Return the most tokens, the `prompt` included."""

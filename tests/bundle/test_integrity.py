@@ -213,3 +213,10 @@ def test_a_bundle_without_payload_files_is_refused(bundle: Path) -> None:
     change_manifest(bundle, lambda manifest: manifest["parts"][0].update(payload=[]))
     with raises(ArtifactError, "'model'"):
         open_bundle(bundle)
+
+
+def test_options_that_a_backend_refuses_are_a_fault_of_the_bundle(tmp_path):
+    path = pictures(tmp_path)
+    change_manifest(path, lambda manifest: manifest["parts"][0]["options"].update(threads="many"))
+    with raises(ArtifactError, "out'", "threads", hint="again"):
+        verify.benchmark([path], seconds=0.05, sensors=False)
