@@ -15,7 +15,7 @@ from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.stored_samples import compared, exported_quality
 from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
-from edgekit.errors import UsageError
+from edgekit.errors import ArtifactError, UsageError
 from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent

@@ -50,4 +50,5 @@ def _weights(times: np.ndarray, scale: float, half: int) -> np.ndarray:
 
     window = np.i0(BETA * np.sqrt(np.clip(1 - (times / half) ** 2, 0, None))) / np.i0(BETA)
     weights = np.sinc(times * scale) * window
-    return (weights / weights.sum()).astype(np.float32)
+    scaled: np.ndarray = (weights / weights.sum()).astype(np.float32)
+    return scaled

@@ -148,8 +148,8 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         from edgekit.tasks.text import Texts
 
         metric = text_metrics.chosen(config.metric, METRICS[task], task)
-        prepare = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
-        return Seq2Seq(config, prepare or _preparation(config, assets, inputs), assets, metric)
+        texts = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
+        return Seq2Seq(config, texts or _preparation(config, assets, inputs), assets, metric)
     if config.ctc is not None:
         from edgekit.tasks.ctc import METRIC, Ctc
 
