@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from edgekit_onnxruntime import OnnxRuntime
 from edgekit_openvino import OpenVino
+from onnx import numpy_helper
 
 from edgekit.data import Sample
 from edgekit.model import Reference
@@ -13,6 +15,7 @@ from edgekit.passes.export.export import Export
 from edgekit.plugin import Payload, Stateful
 from edgekit.runner import Program, Runner
 from edgekit.sources.torch_module import InMemoryModule
+from edgekit.spec import DECODER, ENCODER
 from edgekit.target import host
 from edgekit.target.target import Device, Target
 from edgekit.tasks import drive, load
@@ -106,3 +109,40 @@ def test_threads_generate_with_states_of_their_own(exported, backend):
 
         in_threads(work)
     assert len({tuple(each) for each in expected}) > 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_prompt_of_several_tokens_takes_one_call(exported, backend):
+    """The decoder's text starts empty, and its scores are those of the last token, whatever is fed at once."""
+    _, task, programs = exported
+    feeds, prompt = task.feeds(sample(5)), [task.generation.start, 7, 8, 9]
+
+    def scores(calls):
+        run = runner.start()
+        assert run(ENCODER, feeds) == {}
+        for tokens in calls:
+            outputs = run(DECODER, {"input_ids": np.array([tokens]), "encoder_attention_mask": feeds["attention_mask"]})
+            assert outputs["logits"].shape[:2] == (1, 1)
+        return outputs["logits"]
+
+    with programs[backend].open(BACKENDS[backend]) as runner:
+        one_by_one = scores([[token] for token in prompt])
+        np.testing.assert_allclose(scores([prompt]), one_by_one, atol=1e-5)
+        assert np.abs(scores([prompt[:-1]]) - one_by_one).max() > 1e-3
+
+
+def test_the_decoders_weights_are_there_once(exported):
+    """Of all matrices, only the embedding is in both graphs: the keys and values of the encoder's are made there."""
+    module, _, programs = exported
+    encoder, decoder = (matrices(payload.main) for payload in programs["onnxruntime"].payloads)
+    assert len(encoder) > 8 and len(decoder) > 8
+    assert encoder & decoder <= {key(module.get_input_embeddings().weight.detach().numpy())}
+
+
+def matrices(path):
+    tensors = onnx.load(path).graph.initializer
+    return {key(numpy_helper.to_array(tensor)) for tensor in tensors if len(tensor.dims) == 2 and min(tensor.dims) > 1}
+
+
+def key(matrix):
+    return min(matrix.tobytes(), matrix.T.tobytes())
