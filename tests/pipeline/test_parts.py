@@ -129,7 +129,8 @@ class Steps(Raw):
 
 @pytest.fixture
 def export(model, tmp_path):
-    feeds = [{"x": RANDOM.standard_normal((1, size, 3)).astype(np.float32)} for size in (2, 5, 4)]
+    random = np.random.default_rng(7)
+    feeds = [{"x": random.standard_normal((1, size, 3)).astype(np.float32)} for size in (2, 5, 4)]
     samples = Samples.from_feeds(feeds, source="made up")
     task = Steps(TaskConfig("tensor"), Tensors(model.inputs))
     work = tmp_path / "reference"
