@@ -186,19 +186,6 @@ def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
                 )
 
 
-def check_written(parts: Sequence[Part], states: Sequence[State]) -> None:
-    """Raise UsageError for a state that a part of the whole model reads, and that has a value from no part."""
-    known = {state.name for state in states if state.start != "written"}
-    known |= {state for part in parts for state in part.writes.values()}
-    for part in parts:
-        for state in part.reads.values():
-            if state not in known:
-                raise UsageError(
-                    f"part '{part.name}' reads the state '{state}', which no part writes.{nearest(state, known)}",
-                    hint=f"the states that are written: {', '.join(sorted(known)) or 'none'}",
-                )
-
-
 @dataclass(frozen=True)
 class ModelInfo(Record):
     """Facts of a model and its origin."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from edgekit import _reading
 from edgekit._files import displaced
 from edgekit._record import Record, digest_of
-from edgekit.errors import ArtifactError, UsageError
-from edgekit.model import Part, State, Step, check_states, check_written
+from edgekit.errors import ArtifactError, UsageError, nearest
+from edgekit.model import Part, State, Step, check_states
 from edgekit.plugin import Evidence, Precision
 from edgekit.spec import MODEL, TensorSpec
 from edgekit.target.target import Target
@@ -101,7 +101,7 @@ class Manifest(Record):
     def __post_init__(self) -> None:
         parts = [bundled.part for bundled in self.parts]
         check_states(parts, self.states)
-        check_written(parts, self.states)
+        _check_written(parts, self.states)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Manifest:
@@ -140,6 +140,19 @@ class Manifest(Record):
     def digest(self) -> str:
         """Return the SHA-256 that identifies what runs: the payload and the assets, not the report."""
         return digest_of([[file.path, file.sha256] for file in self.files if file.path.startswith(RUNS)])
+
+
+def _check_written(parts: Sequence[Part], states: Sequence[State]) -> None:
+    """Raise UsageError for a state that a part of the whole model reads, and that has a value from no part."""
+    known = {state.name for state in states if state.start != "written"}
+    known |= {state for part in parts for state in part.writes.values()}
+    for part in parts:
+        for state in part.reads.values():
+            if state not in known:
+                raise UsageError(
+                    f"part '{part.name}' reads the state '{state}', which no part writes.{nearest(state, known)}",
+                    hint=f"the states that are written: {', '.join(sorted(known)) or 'none'}",
+                )
 
 
 def write(folder: Path, manifest: Manifest) -> Manifest:

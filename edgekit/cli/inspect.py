@@ -103,7 +103,7 @@ def _bundle(path: Path, report_files: tuple[Path, ...], as_json: bool) -> None:
 
 def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) -> str:
     from edgekit.bundle import integrity
-    from edgekit.report import figures
+    from edgekit.report import figures, parts
 
     m = bundle.manifest
     layers = "".join(
@@ -116,7 +116,7 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
         "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.fed))),
         "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.given)) or "none"),
-        "parts": figures.parts(_shipped(bundle)),
+        "parts": parts.words(_shipped(bundle)),
         "states": ", ".join(f"{state.spec} starts {state.start}" for state in m.states),
         "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
         "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),

@@ -17,7 +17,7 @@ from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import gate
 from edgekit.pipeline import blame, part_feeds, part_repair, recipe_passes, torch_passes
-from edgekit.pipeline.builder import Compiled
+from edgekit.pipeline.compiled import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.repair import repair, repairable

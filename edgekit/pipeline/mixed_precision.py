@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit import bench, registry
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.pipeline import bench_inputs, candidates, recipe_passes, torch_passes
-from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.candidates import BuiltCandidate
+from edgekit.pipeline.compiled import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.layer_times import attribute, fastest
 from edgekit.pipeline.plan import Plan, PlannedCandidate

@@ -17,8 +17,8 @@ from edgekit.errors import EdgekitError
 from edgekit.evaluation.deviation import Deviation
 from edgekit.pipeline import bench_inputs, blame, candidates
 from edgekit.pipeline.budget import excesses
-from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.candidates import BuiltCandidate
+from edgekit.pipeline.compiled import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.objective import GOALS, TIE, measured, tied
 from edgekit.pipeline.plan import Plan

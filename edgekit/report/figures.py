@@ -227,22 +227,6 @@ def running(candidate: Candidate) -> str:
     return f"{precision.main} (requested {candidate.asked}" + (f"; layers: {layers})" if layers else ")")
 
 
-def parts(candidate: Candidate) -> str:
-    """Return the size, the precision and the time of each part; empty for a model of one."""
-    precision, measured = effective(candidate), candidate.measurement
-    times = {each.part: each for each in measured.parts} if measured else {}
-    words = []
-    for name, size in candidate.part_sizes_mb.items():
-        facts = [mb(size)]
-        if precision is not None and name in precision.parts:
-            facts.append(precision.parts[name])
-        if name in times:
-            count = times[name].calls
-            facts.append(f"{count} {'call' if count == 1 else 'calls'} in {ms(times[name].time_ms)}")
-        words.append(f"{clean(name)} {', '.join(facts)}")
-    return "; ".join(words)
-
-
 def measurement(measured: Measurement) -> str:
     """Return how a measurement was done: scenario, count, seconds, threads, shapes."""
     shapes = ", ".join(f"{name}{list(shape)}" for name, shape in measured.shapes.items())

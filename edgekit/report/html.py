@@ -13,6 +13,7 @@ from edgekit.report import (
     figures,
     layers,
     noise,
+    parts,
     plot,
     provenance,
     timeline,
@@ -112,7 +113,7 @@ def _summary(report: Report) -> str:
             entries += accuracy.judged(chosen.quality)
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
-        entries += [("parts", parts)] if (parts := figures.parts(chosen)) else []
+        entries += [("parts", described)] if (described := parts.words(chosen)) else []
         entries += [("options", options)] if (options := candidates.options(chosen)) else []
         if chosen.measurement:
             entries.append(("measured", figures.measurement(chosen.measurement)))
@@ -134,7 +135,7 @@ def _measurements(report: Report) -> str:
     for candidate in candidates.ordered(report):
         if candidate.measurement:
             entries = [("size", figures.footprint(candidate)), ("measured", figures.measurement(candidate.measurement))]
-            entries += [("parts", parts)] if (parts := figures.parts(candidate)) else []
+            entries += [("parts", described)] if (described := parts.words(candidate)) else []
             inner = _definitions([*entries, *_conditions(candidate)])
             blocks.append(
                 f'<div class="candidate"><div class="name">{escape(figures.clean(candidate.name))}</div>{inner}</div>'

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgekit import bench
 from edgekit.model import Model, Part
-from edgekit.pipeline.builder import Compiled, CompiledPart
 from edgekit.pipeline.candidates import BuiltCandidate
+from edgekit.pipeline.compiled import Compiled, CompiledPart
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.plugin import Built, Precision
 from edgekit.project import Project

@@ -10,7 +10,8 @@ import pytest
 
 from edgekit import cache
 from edgekit.model import Model
-from edgekit.pipeline.builder import Builder, CompiledPart
+from edgekit.pipeline.builder import Builder
+from edgekit.pipeline.compiled import CompiledPart
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.plugin import Built
 from edgekit.progress import Silent
