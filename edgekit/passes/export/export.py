@@ -169,6 +169,7 @@ class Export(Record):
 def _reported(hint: str) -> Iterator[None]:
     """Turn an exporter's exception into BuildError with its reason."""
     from edgekit.frameworks.quiet import quiet
+    from edgekit.frameworks.torch_model import export_reason
 
     try:
         with quiet():
@@ -177,7 +178,7 @@ def _reported(hint: str) -> Iterator[None]:
         raise
     except Exception as error:  # the tracers pass on whatever the model's code raises
         raise BuildError(
-            f"the model cannot be exported to ONNX: {_reason(error)}",
+            f"the model cannot be exported to ONNX: {export_reason(error)}",
             hint=hint,
         ) from error
 
@@ -204,12 +205,3 @@ def _with_fixed_length(config: TaskConfig, part: Part) -> TaskConfig:
     length = lengths[0]
     limit = min(config.text.max_length or length, length)
     return replace(config, text=replace(config.text, pad_to=length, max_length=limit))
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the exception that torch's exporter wraps in its advice on reporting it."""
-    from edgekit.frameworks.torch_model import first_line
-
-    while type(error).__name__ in ("TorchExportError", "ConversionError") and error.__cause__ is not None:
-        error = error.__cause__
-    return first_line(error)
