@@ -34,7 +34,8 @@ def render(rows: list[dict[str, Any]], environment: dict[str, str]) -> str:
         "",
         f"`python benchmarks/architectures.py`; {', '.join(map(' '.join, environment.items()))}.",
         "",
-        f"{len(tried)} checkpoints: {counts['exports']} export ({compared} of them were compared with torch, and agree), {counts['refused']} are refused "
+        f"{len(tried)} checkpoints: {counts['exports']} export ({compared} of them were compared with "
+        f"torch, and agree), {counts['refused']} are refused "
         f"({helped} of them export after the next step that the refusal names; {circles} of the steps lead to the same "
         f"refusal), {counts['WRONG']} differ from torch, {counts['FAULT']} end in a fault. "
         f"{counts['not made']} types were not made: they need packages that are not installed, or have no small "
