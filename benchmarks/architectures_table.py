@@ -27,13 +27,15 @@ def render(rows: list[dict[str, Any]], environment: dict[str, str]) -> str:
     counts = Counter(row["result"] for row in rows)
     tried = [row for row in rows if row["result"] != "not made"]
     helped = sum(str(row.get("came", "")).startswith("exports") for row in rows)
+    compared = sum(bool(row.get("compared")) for row in rows)
     circles = sum(row.get("came") == "CIRCLE" for row in rows)
     lines = [
         "# Small random checkpoints of every model type",
         "",
         f"`python benchmarks/architectures.py`; {', '.join(map(' '.join, environment.items()))}.",
         "",
-        f"{len(tried)} checkpoints: {counts['exports']} export and agree with torch, {counts['refused']} are refused "
+        f"{len(tried)} checkpoints: {counts['exports']} export ({compared} of them were compared with "
+        f"torch, and agree), {counts['refused']} are refused "
         f"({helped} of them export after the next step that the refusal names; {circles} of the steps lead to the same "
         f"refusal), {counts['WRONG']} differ from torch, {counts['FAULT']} end in a fault. "
         f"{counts['not made']} types were not made: they need packages that are not installed, or have no small "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,6 +74,23 @@ _NUMBERS = {
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "sep_token_id", "cls_token_id")
 
+_SWIN = {
+    "model_type": "swin", "embed_dim": 16, "depths": [1] * 4, "num_heads": [2] * 4, "window_size": 4, "image_size": 64,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}  # fmt: skip
+_MASKS = {
+    "backbone_config": _SWIN, "hidden_dim": 32, "encoder_feedforward_dim": 64, "dim_feedforward": 64,
+    "encoder_layers": 2, "decoder_layers": 3, "num_attention_heads": 4, "num_queries": 8,
+}  # fmt: skip
+_DETECTOR = {
+    "backbone_config": {"model_type": "rt_detr_resnet", "embedding_size": 16, "hidden_sizes": [16, 24, 32, 40],
+                        "depths": [1, 1, 2, 1], "layer_type": "bottleneck",
+                        "out_features": ["stage2", "stage3", "stage4"]},
+    "encoder_in_channels": [24, 32, 40], "decoder_in_channels": [32, 32, 32], "encoder_hidden_dim": 32,
+    "encoder_layers": 1, "decoder_layers": 2, "num_queries": 8, "num_feature_levels": 3, "anchor_image_size": None,
+    "num_denoising": 0,
+}  # fmt: skip
+
 OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "xlm-roberta": {"max_position_embeddings": 66},
     "reformer": {"axial_pos_shape": [8, 8], "axial_pos_embds_dim": [8, 24], "attn_layers": ["local", "local"],
@@ -92,11 +110,13 @@ OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "bigbird_pegasus": {"attention_type": "original_full"},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "esm": {"pad_token_id": 1, "mask_token_id": 4, "vocab_size": 33},
-    "maskformer": {"decoder_config": {"model_type": "detr", "decoder_layers": 2, "encoder_layers": 2, "d_model": 32,
-                   "decoder_attention_heads": 4, "encoder_attention_heads": 4, "decoder_ffn_dim": 64, "num_queries": 8},
-                   "backbone_config": {"model_type": "swin", "embed_dim": 16, "depths": [1, 1, 1, 1],
-                   "num_heads": [2, 2, 2, 2], "window_size": 4, "image_size": 64, "out_features":
-                   ["stage1", "stage2", "stage3", "stage4"]}, "mask_feature_size": 32, "fpn_feature_size": 32},
+    "maskformer": {"backbone_config": _SWIN, "mask_feature_size": 32, "fpn_feature_size": 32, "decoder_config":
+                   {"model_type": "detr", "decoder_layers": 2, "encoder_layers": 2, "d_model": 32,
+                   "decoder_attention_heads": 4, "encoder_attention_heads": 4, "decoder_ffn_dim": 64,
+                   "encoder_ffn_dim": 64, "num_queries": 8}},
+    "mask2former": {**_MASKS, "feature_size": 32, "mask_feature_size": 32},
+    "oneformer": {**_MASKS, "conv_dim": 32, "mask_dim": 32, "text_encoder_width": 32, "text_encoder_num_layers": 1,
+                  "text_encoder_vocab_size": 120, "text_encoder_context_length": 16, "task_seq_len": 16},
     "nemotron": {"num_key_value_heads": 2},
     "ministral": {"num_key_value_heads": 2, "head_dim": 8},
     "hunyuan_v1_dense": {"head_dim": 8},
@@ -105,8 +125,14 @@ OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "time_series_transformer": {"prediction_length": 4},
     "informer": {"prediction_length": 4},
     "autoformer": {"prediction_length": 4},
-    "rt_detr": {"num_queries": 8, "encoder_hidden_dim": 32, "anchor_image_size": None},
-    "rt_detr_v2": {"num_queries": 8, "encoder_hidden_dim": 32, "anchor_image_size": None},
+    "rt_detr": _DETECTOR,
+    "rt_detr_v2": _DETECTOR,
+    "d_fine": {**_DETECTOR, "decoder_n_points": [2, 2, 2], "backbone_config": {
+        "model_type": "hgnet_v2", "stem_channels": [3, 8, 8], "stage_in_channels": [8, 16, 24, 32],
+        "stage_mid_channels": [8, 8, 16, 16], "stage_out_channels": [16, 24, 32, 40], "stage_num_blocks": [1] * 4,
+        "stage_numb_of_layers": [1] * 4, "stage_downsample": [False, True, True, True],
+        "stage_light_block": [False, False, True, True], "stage_kernel_size": [3, 3, 5, 5], "embedding_size": 8,
+        "hidden_sizes": [16, 24, 32, 40], "depths": [1] * 4, "out_features": ["stage2", "stage3", "stage4"]}},
     "gemma3n_text": {"num_hidden_layers": 5, "layer_types": ["sliding_attention"] * 4 + ["full_attention"]},
     "mctct": {"num_conv_layers": 1, "conv_kernel": [7], "conv_stride": [3]},
 }  # fmt: skip
@@ -176,7 +202,8 @@ def small(default: Any, model_type: str | None = None) -> dict[str, Any]:
             arguments[name] = 0.0
     if {"conv_kernel", "conv_stride", "conv_dim"} <= accepted and isinstance(default.conv_dim, (list, tuple)):
         arguments.update(_CONVOLUTION)
-    arguments.update(OVERRIDES.get(model_type or default.model_type, {}))
+    # A configuration takes its backbone apart in place.
+    arguments.update(copy.deepcopy(dict(OVERRIDES.get(model_type or default.model_type, {}))))
     arguments.pop("max_length", None) if default.model_type != "audio-spectrogram-transformer" else None
     return arguments
 

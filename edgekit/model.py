@@ -218,6 +218,8 @@ class InputHints(Record):
     """The lowest and the highest value, both inclusive, of integer inputs, by the input's name."""
     vocabulary_size: int | None = None
     """The number of token ids, which start at 0."""
+    end_token: int | None = None
+    """The token id that ends each text, where the model answers from its place."""
 
 
 @dataclass(frozen=True)

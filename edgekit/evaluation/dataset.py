@@ -233,7 +233,18 @@ def synthetic_feeds(specs: tuple[TensorSpec, ...], seed: int, hints: InputHints)
             feeds[spec.name] = np.zeros(shape, spec.numpy_dtype)
         else:
             feeds[spec.name] = generator.integers(min(1, tokens - 1), tokens, shape).astype(spec.numpy_dtype)
+            if hints.end_token is not None and "input_ids" in spec.name:
+                feeds[spec.name] = _ended(feeds[spec.name], hints.end_token)
     return feeds
+
+
+def _ended(ids: Any, end: int) -> Any:
+    """Return token ids of which the last of each text, and no other, is `end`."""
+    import numpy as np
+
+    ids = np.where(ids == end, end + 1 if end == 0 else end - 1, ids)
+    ids[..., -1] = end
+    return ids
 
 
 def _size(symbol: str) -> int:

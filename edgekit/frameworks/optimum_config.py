@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from edgekit import _reading
 from edgekit.errors import UnsupportedError, UsageError, nearest
 from edgekit.frameworks import class_task
 from edgekit.frameworks.torch_model import first_line
@@ -111,13 +112,26 @@ def exporter_config(module: Any, task: str, examples: Mapping[str, Any] | None =
 
 
 def _fits(module: Any, config: Any) -> bool:
-    """Return whether optimum makes example inputs for a model, and its forward takes them."""
+    """Return whether optimum makes example inputs for a model, and one forward on them has the outputs that it names.
+
+    Its descriptions of some classes are those of another class of the same type, or of another version.
+    """
+    import torch
+
     try:
-        names = set(_examples(config))
-    except UnsupportedError:
+        examples = {name: torch.as_tensor(value) for name, value in _examples(config).items()}
+        # What the graph calls an input may be an argument of another name.
+        with torch.no_grad(), _quiet():
+            reader(config)(module(**examples))
+    except Exception:  # the model's own code can raise anything
         return False
-    parameters = inspect.signature(module.forward).parameters
-    return names <= set(parameters) or any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    return True
+
+
+def _quiet() -> contextlib.AbstractContextManager[None]:
+    from edgekit.frameworks.quiet import quiet
+
+    return quiet()
 
 
 def _is_partial(class_name: str, model_type: str) -> bool:
@@ -232,10 +246,22 @@ def sound_frames(config: Any) -> dict[str, int]:
     return {} if positions is None else {"nb_max_frames": 2 * positions}
 
 
+def picture(config: Any) -> dict[str, int]:
+    """Return height and width of an example picture: those that the processor beside the checkpoint makes, else 224."""
+    path = Path(getattr(config._config, "_name_or_path", "") or "") / "preprocessor_config.json"
+    settings = _reading.read_json(path, f"'{path}'") if path.is_file() else {}
+    crops = isinstance(settings, dict) and settings.get("do_center_crop")
+    size = settings.get("crop_size" if crops else "size") if isinstance(settings, dict) else None
+    numbers = [size.get(name) if isinstance(size, dict) else None for name in PICTURE]
+    return {
+        name: n for name, n in zip(PICTURE, numbers, strict=True) if isinstance(n, int) and 0 < n <= 4096
+    } or PICTURE
+
+
 def _examples(config: Any) -> Mapping[str, Any]:
     try:
         # Where the config has no picture size, optimum takes 64, which is too small for a meaningful time.
-        return dict(config.generate_dummy_inputs(framework="np", **PICTURE, **sound_frames(config._config)))
+        return dict(config.generate_dummy_inputs(framework="np", **picture(config), **sound_frames(config._config)))
     except Exception as error:  # optimum reads more settings for some architectures, and fails where they are missing
         raise UnsupportedError(
             f"optimum cannot make example inputs for the architecture '{config._config.model_type}': "

@@ -159,3 +159,10 @@ class TorchOriginal:
         return (
             self.module(**dict(zip(self.parameters, values, strict=True))) if self.parameters else self.module(*values)
         )
+
+
+def export_reason(error: BaseException) -> str:
+    """Return the first line of the exception that torch's exporter wraps in its advice on reporting it."""
+    while type(error).__name__ in ("TorchExportError", "ConversionError") and error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)

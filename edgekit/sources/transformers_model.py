@@ -89,6 +89,7 @@ def describe(
         example_sizes=optimum_config.example_sizes(exporter),
         vocabulary_size=getattr(module.config, "vocab_size", None),
         integer_ranges=exporter.integer_ranges if exporter.traced else {},
+        end_token=_end_token(module),
     )
     return Loaded(
         module,
@@ -100,6 +101,13 @@ def describe(
         ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
         hints,
     )
+
+
+def _end_token(module: Any) -> int | None:
+    """Return the token that a classifier answers from the last of; None where it answers from another place."""
+    # Only the code shows it, as for padding.
+    is_read = "All examples must have the same number of <eos> tokens" in inspect.getsource(type(module).forward)
+    return getattr(module.config, "eos_token_id", None) if is_read else None
 
 
 def _require_padding(module: Any, task: str, what: str) -> None:

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
+import transformers
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._record import digest_of_file
 from edgekit.errors import BuildError, UsageError
 from edgekit.frameworks import onnx_graph, onnx_model, onnx_shapes
+from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model, Reference
+from edgekit.passes.export import optimum_exporter
 from edgekit.passes.export.export import Export
+from edgekit.sources import transformers_model
 from edgekit.sources.hf import HuggingFace
 from edgekit.sources.onnx_file import OnnxFile
 from edgekit.tasks.config import TaskConfig
@@ -219,3 +225,53 @@ def test_an_onnx_file_keeps_its_operator_set_and_records_it(tmp_path):
     assert exported.steps[-1].config["opset"] == exported.info.opset == 13
     with raises(UsageError, ("opset 13", "17"), hint="--opset"):
         Export(opset=17).apply(model, None, tmp_path / "refused")
+
+
+class Transforms(transformers.BertPreTrainedModel):
+    """A classifier whose operator one of the two exporters does not translate, so that the other has to."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.words = torch.nn.Embedding(config.vocab_size, 8)
+        self.head = torch.nn.Linear(8, 3)
+
+    def forward(self, input_ids, attention_mask=None, return_dict=None):
+        return {"logits": self.head(torch.fft.fft(self.words(input_ids), dim=-1).real.mean(1))}
+
+
+def described(module, examples) -> Model:
+    loaded = transformers_model.from_module(module.eval(), Reference(ref="nets:made"), examples)
+    return Model(
+        "torch", info=loaded.info, task=loaded.task, module=module, original=loaded.original, examples=examples
+    )
+
+
+def test_what_the_tracer_does_not_translate_is_exported_whole(tmp_path):
+    network = Transforms(transformers.BertConfig(vocab_size=40, hidden_size=8))
+    ids = torch.randint(0, 40, (2, 6))
+    model = described(network, {"input_ids": ids})
+    with quiet():
+        notes = optimum_exporter.export(model, tmp_path / "model.onnx", 18, lambda specs: {})
+    assert mentions(notes[0], "torch.export", "aten::fft_fft")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    for batch in (1, 3):
+        feeds = np.random.default_rng(batch).integers(0, 40, (batch, 6))
+        with torch.no_grad():
+            expected = network(torch.from_numpy(feeds))["logits"].numpy()
+        np.testing.assert_allclose(session.run(None, {"input_ids": feeds})[0], expected, atol=1e-5)
+
+
+class Sorts(Transforms):
+    """Its sizes follow the values, which no exporter writes down."""
+
+    def forward(self, input_ids, attention_mask=None, return_dict=None):
+        return {"logits": torch.fft.fft(self.words(input_ids.flatten()[: int(input_ids.max().item())]), dim=0).real}
+
+
+def test_what_neither_exporter_translates_names_both_reasons_and_no_step_that_fails(tmp_path):
+    model = described(
+        Sorts(transformers.BertConfig(vocab_size=40, hidden_size=8)), {"input_ids": torch.arange(12)[None]}
+    )
+    with raises(BuildError, "'Sorts'", "neither", "aten::fft_fft", hint="no option") as caught, quiet():
+        optimum_exporter.export(model, tmp_path / "model.onnx", 18, lambda specs: {})
+    assert "factory" not in caught.value.hint

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.frameworks import class_task
+from edgekit.evaluation import dataset
+from edgekit.frameworks import class_task, optimum_config
 from edgekit.model import Reference
 from edgekit.sources.hf import HuggingFace
 from edgekit.sources.torch_module import load_module
+from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 from tests.wording import raises
 
@@ -147,3 +149,29 @@ def test_a_classifier_on_a_decoder_without_a_pad_token_says_how_to_name_it(tmp_p
     graph = run_graph(exported, padded)["logits"]
     np.testing.assert_allclose(graph, loaded.original.run(padded)["logits"], atol=1e-4)
     np.testing.assert_allclose(graph[:1], loaded.original.run(short)["logits"], atol=1e-4)
+
+
+def test_a_classifier_that_answers_from_the_end_token_gets_one_in_each_synthetic_text(tmp_path, load):
+    import transformers
+
+    config = transformers.BartConfig(
+        vocab_size=40, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16,
+        decoder_attention_heads=2, decoder_ffn_dim=16, max_position_embeddings=32, **LETTERS,
+    )  # fmt: skip
+    loaded = load(HuggingFace(), save(tmp_path / "bart", "BartForSequenceClassification", config))
+    specs = tuple(TensorSpec(name, "i64", ("batch_size", "sequence_length")) for name in IDS)
+    feeds = dataset.synthetic_feeds(specs, 0, loaded.input_hints)
+    assert feeds["input_ids"][0, -1] == 2 and (feeds["input_ids"] == 2).sum() == 1
+    assert loaded.original.run(feeds)["logits"].shape == (1, 2)
+
+
+def test_an_example_picture_has_the_size_that_the_processor_makes(tmp_path):
+    class Described:
+        _config = type("Config", (), {"_name_or_path": str(tmp_path)})
+
+    path = tmp_path / "preprocessor_config.json"
+    assert optimum_config.picture(Described) == {"height": 224, "width": 224}
+    path.write_text(json.dumps({"size": {"height": 64, "width": 96}}))
+    assert optimum_config.picture(Described) == {"height": 64, "width": 96}
+    path.write_text(json.dumps({"size": {"shortest_edge": 64}}))
+    assert optimum_config.picture(Described) == {"height": 224, "width": 224}

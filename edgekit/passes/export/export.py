@@ -174,6 +174,7 @@ class Export(Record):
 def _reported(hint: str) -> Iterator[None]:
     """Turn an exporter's exception into BuildError with its reason."""
     from edgekit.frameworks.quiet import quiet
+    from edgekit.frameworks.torch_model import export_reason
 
     try:
         with quiet():
@@ -182,7 +183,7 @@ def _reported(hint: str) -> Iterator[None]:
         raise
     except Exception as error:  # the tracers pass on whatever the model's code raises
         raise BuildError(
-            f"the model cannot be exported to ONNX: {_reason(error)}",
+            f"the model cannot be exported to ONNX: {export_reason(error)}",
             hint=hint,
         ) from error
 
@@ -220,12 +221,3 @@ def _with_states(part: Part, model: Model) -> tuple[Part, tuple[State, ...]]:
         for state in model.states
     )
     return replace(part, reads=reads, writes=model.part.writes), states
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the exception that torch's exporter wraps in its advice on reporting it."""
-    from edgekit.frameworks.torch_model import first_line
-
-    while type(error).__name__ in ("TorchExportError", "ConversionError") and error.__cause__ is not None:
-        error = error.__cause__
-    return first_line(error)

@@ -36,7 +36,7 @@ def check(model: Model, graph: Path, feeds: Mapping[str, np.ndarray], fixed: Map
     import onnxruntime
 
     part = onnx_model.part_of(onnx_model.load(graph, weights=False))
-    symbols = {
+    free = {
         str(dim): feeds[spec.name].shape[index]
         for spec in part.inputs
         for index, dim in enumerate(spec.shape)
@@ -46,15 +46,40 @@ def check(model: Model, graph: Path, feeds: Mapping[str, np.ndarray], fixed: Map
     options.log_severity_level = 4  # a size that does not run is an answer here, not a message for the user
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    groups = _groups(symbols) if _is_repeatable(model, feeds) else []
-    bad = [name for group in groups if not _is_valid(model, session, part.inputs, feeds, group) for name in group]
-    if bad:
-        steps = " ".join(f"--shape {name}={1 if 'batch' in name else symbols[name]}" for name in bad)
-        raise UnsupportedError(
-            f"the graph of '{model.info.architecture}' is valid only for the sizes that it is traced with: "
-            f"{', '.join(bad)}.",
-            hint=f"fix {'them' if len(bad) > 1 else 'it'} to the size that your data has, such as {steps}",
+    if not _is_repeatable(model, feeds):
+        return
+    if not _is_valid(model, session, part.inputs, feeds, {}):
+        raise BuildError(
+            f"the graph of '{model.info.architecture}' computes other values than the model, at the sizes that it is "
+            "traced with.",
+            hint="the exporter loses a part of the model: report it, with the config.json",
         )
+    groups = _groups(free)
+    bad = dict.fromkeys(
+        name for group in groups if not _is_valid(model, session, part.inputs, feeds, group) for name in group
+    )
+    if bad:
+        raise refusal(model, {name: free[name] for name in bad})
+
+
+def symbols(config: Any, feeds: Mapping[str, np.ndarray], fixed: Mapping[str, int]) -> dict[str, int]:
+    """Return the sizes that a config calls free, by name, as they are in `feeds`."""
+    return {
+        size: feeds[name].shape[index]
+        for name, sizes in config.inputs.items()
+        for index, size in sizes.items()
+        if name in feeds and size not in fixed and size != "num_channels"
+    }
+
+
+def refusal(model: Model, sizes: Mapping[str, int]) -> UnsupportedError:
+    """Return the error that names the sizes that a graph is not valid for, with the --shape that helps."""
+    steps = " ".join(f"--shape {name}={1 if 'batch' in name else size}" for name, size in sizes.items())
+    return UnsupportedError(
+        f"the graph of '{model.info.architecture}' is valid only for the sizes that it is traced with: "
+        f"{', '.join(sizes)}.",
+        hint=f"fix {'them' if len(sizes) > 1 else 'it'} to the size that your data has, such as {steps}",
+    )
 
 
 def _groups(symbols: Mapping[str, int]) -> list[dict[str, int]]:
@@ -65,7 +90,9 @@ def _groups(symbols: Mapping[str, int]) -> list[dict[str, int]]:
         for name, size in symbols.items()
         if name not in picture
     ]
-    return [*others, *([picture] if picture else [])]
+    # A sample alone is what most runs take: constants of a batch of two may hold for three.
+    alone = [{name: 1} for name in symbols if "batch" in name]
+    return [*alone, *others, *([picture] if picture else [])]
 
 
 def _is_repeatable(model: Model, feeds: Mapping[str, np.ndarray]) -> bool:
