@@ -34,6 +34,29 @@ def nodes(model: Any) -> Iterator[Any]:
         yield from _nodes_of(holder)
 
 
+_MESSAGE, _STRING = 11, 9
+"""protobuf's types of fields."""
+
+
+def not_text(message: Any) -> bytes | None:
+    """Return a name in a model that is not UTF-8, which protobuf gives as bytes; None where there is none.
+
+    Descriptions have no effect and may have any encoding.
+    """
+    fields = [(None, message.name)] if message.DESCRIPTOR.name == "TensorProto" else message.ListFields()
+    for field, value in fields:
+        several = (value,) if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value
+        if field is None or (field.type == _STRING and field.name != "doc_string"):
+            wrong = next((each for each in several if isinstance(each, bytes)), None)
+        elif field.type == _MESSAGE:
+            wrong = next((each for each in map(not_text, several) if each is not None), None)
+        else:
+            continue
+        if wrong is not None:
+            return wrong
+    return None
+
+
 def foreign(model: Any, domains: Collection[str]) -> Iterator[Any]:
     """Yield the nodes whose operator is neither of one of these domains nor one of the model's own functions."""
     own = {(function.domain, function.name) for function in model.functions}

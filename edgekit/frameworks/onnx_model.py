@@ -15,7 +15,7 @@ from typing import Any
 from edgekit._reading import reason
 from edgekit.errors import UsageError
 from edgekit.frameworks import onnx_external, onnx_shapes
-from edgekit.frameworks.onnx_graph import external_files, graphs
+from edgekit.frameworks.onnx_graph import external_files, graphs, not_text
 from edgekit.model import ASSETS, Model, Part
 from edgekit.spec import TensorSpec
 
@@ -74,6 +74,11 @@ def load(path: Path, *, weights: bool = True) -> Any:
         raise UsageError(
             f"'{path}' is not an ONNX model: it has no graph.",
             hint="it may be empty, truncated or another kind of file; download or export it again",
+        )
+    if (name := not_text(proto)) is not None:
+        raise UsageError(
+            f"'{path}' has the name '{name[:60].decode(errors='replace')}', which is not UTF-8 text.",
+            hint="export it again with names in UTF-8; a copy may be damaged",
         )
     if weights:
         in_functions = (node for function in proto.functions for node in function.node)

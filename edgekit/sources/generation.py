@@ -10,8 +10,12 @@ from typing import Any
 
 from edgekit._reading import guard
 from edgekit.errors import UsageError
+from edgekit.sources import checkpoint
 from edgekit.sources.tokenizer import position_limit
 from edgekit.tasks.config import Generation
+
+NAME = "generation_config.json"
+_CORRECT = "compare it with the one of the model's origin, and correct it"
 
 DEFAULT_NEW = 20
 """Tokens after the prompt where nothing states how many: transformers' default."""
@@ -42,6 +46,17 @@ _WHISPER = {
 """Keys that make Whisper's prompt, and those of timestamps, which are not written."""
 _SAMPLING = {"typical_p", "epsilon_cutoff", "eta_cutoff"}
 """Keys that change no text without sampling."""
+
+
+def check(folder: Path) -> None:
+    """Raise UsageError, naming the file, for a generation_config.json that transformers does not read."""
+    from transformers import GenerationConfig
+
+    file = folder / NAME
+    if file.is_file():
+        settings = checkpoint.read_json(file)
+        with guard(f"'{file}'", hint=_CORRECT):
+            GenerationConfig.from_dict(settings)
 
 
 def of_decoder(module: Any) -> Generation:
@@ -116,15 +131,16 @@ def of_language_model(module: Any) -> Generation:
 
 
 def _file(module: Any) -> str:
-    return f"'{Path(module.config._name_or_path or type(module).__name__) / 'generation_config.json'}'"
+    return f"'{Path(module.config._name_or_path or type(module).__name__) / NAME}'"
 
 
 def _guarded(module: Any) -> AbstractContextManager[None]:
-    return guard(_file(module), hint="compare it with the one of the model's origin, and correct it")
+    return guard(_file(module), hint=_CORRECT)
 
 
 def _generation(module: Any, **lengths: Any) -> Generation:
     """Return the settings, checked as those of a bundle are. Raises UsageError that names their file."""
+    check(Path(module.config._name_or_path))  # transformers ignores one that is not JSON, and takes its defaults
     settings = module.generation_config
     early = settings.early_stopping
     sampled = bool(settings.do_sample)

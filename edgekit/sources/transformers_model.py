@@ -270,6 +270,7 @@ def _unreadable(folder: Path, error: Exception) -> UsageError:
             f"'{pickled[0]}' is a pickle that runs code when it is read, which is not allowed.",
             hint="convert it to safetensors; or, if you trust who made it, allow it with --allow-pickle",
         )
+    generation.check(folder)  # transformers reads it with the weights
     return UsageError(
         f"the weights of '{folder}' cannot be read: {first_line(error)}",
         hint="check that config.json and the weights belong together; the file may be truncated",

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import registry
 from edgekit.errors import BuildError, UnsupportedError, UsageError
+from edgekit.frameworks import onnx_model
 from edgekit.model import Reference
 from edgekit.plugin import Payload
 from edgekit.sources import onnx_reference
@@ -328,3 +329,21 @@ def test_a_detector_from_elsewhere_runs_as_it_is(assets, load, export, run_graph
     assert exported.graph.read_bytes() == path.read_bytes()
     feeds = {"input.1": np.random.default_rng(0).random((1, 3, 352, 352), np.float32)}
     np.testing.assert_allclose(run_graph(exported, feeds)["758"], model.original.run(feeds)["758"], atol=1e-4)
+
+
+@pytest.mark.parametrize("place", ["node", "input", "initializer", "attribute", "key"])
+def test_names_that_are_not_utf8_are_refused(tmp_path, place):
+    proto = linear()
+    if place == "node":
+        proto.graph.node[0].name = "QXQX"
+    elif place == "input":
+        proto.graph.input[0].name = proto.graph.node[0].input[0] = "QXQX"
+    elif place == "initializer":
+        proto.graph.initializer[0].name = proto.graph.node[0].input[1] = "QXQX"
+    elif place == "attribute":
+        proto.graph.node[0].attribute.append(helper.make_attribute("QXQX", 1))
+    else:
+        proto.metadata_props.add(key="QXQX", value="a")
+    (tmp_path / "a.onnx").write_bytes(proto.SerializeToString().replace(b"QXQX", b"Q\xff\xc3Q"))
+    with raises(UsageError, "a.onnx'", "UTF-8", hint="UTF-8"):
+        onnx_model.load(tmp_path / "a.onnx")

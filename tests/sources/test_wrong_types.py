@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,13 @@ def test_the_number_of_a_token_has_a_limit(tmp_path):
         with contextlib.suppress(UsageError):
             checkpoint.check_tokens({"a": number}, tmp_path / "vocab.json")
             pytest.fail(f"{number!r} is accepted")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"watermarking_config": {"a": 1}}', "{"])
+def test_a_damaged_generation_config_is_named(translator, tmp_path, content):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the forced token, which moves to another file
+        translator.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(content)
+    with raises(UsageError, "generation_config.json'"):
+        HuggingFace().load(Reference(ref=str(tmp_path)), tmp_path / "loaded")
