@@ -100,7 +100,7 @@ class OnnxRuntime:
 
     def open(self, payload: Payload) -> Session:
         """Load what `build` wrote; needs onnxruntime and numpy only."""
-        if payload.files[0] == GENAI_CONFIG:
+        if payload.main.name == GENAI_CONFIG:
             return self.generator(payload)
         from edgekit_onnxruntime.session import OnnxRuntimeSession
 
@@ -116,7 +116,7 @@ class OnnxRuntime:
         """Return fewer threads, the graph without the last level of optimization, and threads that do not spin."""
         if Options.from_dict(payload.options, "onnxruntime options").provider != CPU:
             return ()
-        if payload.files[0] == GENAI_CONFIG:
+        if payload.main.name == GENAI_CONFIG:
             return (*fewer_threads(cores), {"allow_spinning": False})
         return (*fewer_threads(cores), {"graph_level": "extended"}, {"allow_spinning": False})
 

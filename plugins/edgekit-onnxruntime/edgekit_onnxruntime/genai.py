@@ -110,11 +110,9 @@ def _save(module: Any, folder: Path) -> None:
 @contextlib.contextmanager
 def _plain_generation(module: Any) -> Iterator[None]:
     """Leave out how the module generates: the task has it, and transformers saves no contradicting settings."""
-    from transformers import GenerationConfig
-
     own = module.generation_config
     ids = {name: getattr(own, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    module.generation_config = GenerationConfig(**ids)
+    module.generation_config = type(own)(**ids)
     try:
         yield
     finally:
