@@ -62,7 +62,7 @@ class OnnxRuntime:
 
     def probe(self) -> Probe:
         """Return which ONNX Runtime is here and which execution providers it has."""
-        versions = package_versions((*DISTRIBUTIONS, GENAI))
+        versions = package_versions(DISTRIBUTIONS)
         problem = _known_crash(versions)
         if problem:
             return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
@@ -73,7 +73,8 @@ class OnnxRuntime:
             devices = tuple(onnxruntime.get_available_providers())
         except Exception as error:
             return Probe(False, versions, (), _import_problems(error, versions), _install_hint(versions))
-        return Probe(True, versions or {"onnxruntime": str(onnxruntime.__version__)}, devices)
+        versions = versions or {"onnxruntime": str(onnxruntime.__version__)}
+        return Probe(True, {**versions, **package_versions((GENAI,))}, devices)
 
     def supports(self, model: Model, target: Target) -> Support:
         """Return every problem; where the model has its graph, that of its operators too."""

@@ -109,7 +109,7 @@ def _others(module: Any) -> tuple[str, ...]:
     config = optimum_config.causal_config(module)
     if config is None:
         raise UnsupportedError(
-            f"edgekit exports {type(module).__name__} without a cache, so no engine that keeps one can be compared with it.",
+            f"edgekit exports {type(module).__name__} without a cache, and can compare no engine that keeps one.",
             hint="choose another recipe (see `edgekit recipes`)",
         )
     return tuple(name for name in config.inputs if name != IDS and "past_key" not in name)
