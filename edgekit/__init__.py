@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from edgekit.graphs import Graph, Graphs, Loop
     from edgekit.pipeline.run import Result
     from edgekit.project import Project
     from edgekit.result.report import Report
@@ -40,6 +41,9 @@ _HOMES = {
     "benchmark": "api",
     "open": "bundle.bundle",
     "Bundle": "bundle.bundle",
+    "Graph": "graphs",
+    "Graphs": "graphs",
+    "Loop": "graphs",
     "Result": "pipeline.run",
     "Project": "project",
     "Report": "result.report",
@@ -62,6 +66,9 @@ __all__ = [
     "DeviceError",
     "EdgekitError",
     "EnvironmentFault",
+    "Graph",
+    "Graphs",
+    "Loop",
     "PerformanceFailure",
     "Project",
     "Report",

@@ -49,6 +49,8 @@ class Precision(Record):
     """How many executed layers run in each type; `i4-weights`: in floats, on weights that are stored in i4."""
     emulated: str = ""
     """Of a session that is `off_target`: how it computes what its device would, in words, such as `Q/DQ in float`."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Of a model of several parts: the `main` of each, by its name."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,12 @@ NAME_BYTES = 200
 
 _TOKEN = "[0-9a-f]" * 16
 
+ASIDE = ".old"
+"""The suffix of the temporary name of what is replaced."""
+
+_FROM_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of renameat2."""
+
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 """The file system supports no locks: then nothing is locked there, and nothing is taken for a leftover."""
 
@@ -117,6 +123,23 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two files or folders in one step, and return whether that was done.
+
+    It is not where one of them is missing, or where the system or the file system cannot.
+    """
+    import ctypes
+
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux with glibc 2.28 or musl 1.2.6
+    return swap is not None and swap(_FROM_HERE, os.fsencode(first), _FROM_HERE, os.fsencode(second), _EXCHANGE) == 0
+
+
+def displaced(path: Path) -> Path | None:
+    """Return the folder that a killed run moved aside from `path`, where it could not exchange the two."""
+    aside = sorted(path.parent.glob(f"{glob.escape(hidden(path))}.{_TOKEN}{ASIDE}"))
+    return aside[-1] if aside and not path.exists() else None
 
 
 def _without_locks(error: Exception) -> bool:

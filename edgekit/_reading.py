@@ -72,6 +72,16 @@ def reason(error: Exception) -> str:
     return (str(error) or type(error).__name__)[:200].rstrip(".")
 
 
+def check_regular(path: Path) -> None:
+    """Raise UsageError for what exists and is neither a file nor a folder: a pipe or a device may never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # missing, or no possible name: whoever opens it reports it
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UsageError(f"'{path}' is not a regular file: it may never end.", hint="copy its content into a file")
+
+
 def inside(folder: Path, name: str) -> bool:
     """Return whether `name` is a file's path relative to a folder and, with links followed, inside it."""
     path = PurePosixPath(name)

@@ -9,6 +9,7 @@ from typing import Any
 from edgekit.bundle import verify as verification
 from edgekit.data import DataRef
 from edgekit.errors import UsageError
+from edgekit.graphs import Graphs
 from edgekit.pipeline import planning, run
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.run import Result
@@ -30,8 +31,8 @@ def export(
 ) -> Result:
     """Export a model to the fastest artifact that keeps its quality, as a bundle in `output`.
 
-    `model` is a reference (a folder, `hf:org/name`, a .onnx file, `package.module:factory`) or a live
-    `torch.nn.Module`, alone or as (module, example_inputs); `options` are the other keys of `edgekit.toml`.
+    `model` is a reference (a folder, `hf:org/name`, a .onnx file, `package.module:factory`), a live `torch.nn.Module`,
+    alone or as (module, example_inputs), or `edgekit.Graphs`; `options` are the other keys of `edgekit.toml`.
     Raises the errors of `edgekit.errors`; AccuracyFailure and PerformanceFailure come after the report was written.
     """
     project, module = _project(
@@ -71,9 +72,9 @@ def _project(model: Any, options: dict[str, Any]) -> tuple[Project, Any]:
         return Project.from_dict({**named, **plain}, "edgekit.export"), None
     module = model[0] if isinstance(model, tuple) and len(model) == 2 else model
     # Duck-typed: the light core does not import torch to ask.
-    if not (hasattr(module, "state_dict") and callable(module)):
+    if not (isinstance(module, Graphs) or (hasattr(module, "state_dict") and callable(module))):
         raise UsageError(
             f"'{type(model).__name__}' is not a model.",
-            hint="give a path, a reference, a torch.nn.Module, or (module, example_inputs)",
+            hint="give a path, a reference, a torch.nn.Module, (module, example_inputs), or edgekit.Graphs",
         )
     return Project.from_dict({"model": type(module).__name__, **plain}, "edgekit.export"), model

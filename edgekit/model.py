@@ -66,6 +66,8 @@ class Reference(Record):
     """A folder or file with the tokenizer or image processor, for a model without one."""
     inputs: tuple[TensorSpec, ...] = ()
     """Input specs for a plain module without example inputs."""
+    states: tuple[str, ...] = ()
+    """States of an ONNX file, as `input=output`, or `input=output:empty` for one that grows."""
     revision: str | None = None
     offline: bool = False
     trust_remote_code: bool = False
@@ -77,7 +79,7 @@ class Outline(Record):
     """What the files of a model say about it before it is loaded, so that data that cannot fit is refused at once."""
 
     task: str | None = None
-    takes: Literal["texts", "pictures"] | None = None
+    takes: Literal["texts", "pictures", "sounds"] | None = None
     labels: tuple[str, ...] = ()
     """The names of its classes by index; empty where it does not answer with one class of several."""
 
@@ -157,6 +159,14 @@ class State(Record):
     """Before the first call: `written` by a part before another reads it, `empty` (free sizes are 0) or `zeros` (free
     sizes are 1). A free size that comes first is the batch, and is 1."""
 
+    def first(self) -> np.ndarray:
+        """Return what a state that is not `written` is before the first call."""
+        import numpy as np
+
+        free = 0 if self.start == "empty" else 1
+        sizes = [size if isinstance(size, int) else free if place else 1 for place, size in enumerate(self.spec.shape)]
+        return np.zeros(sizes, self.spec.numpy_dtype)
+
 
 def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
     """Raise UsageError for repeated names, and for a part that reads or writes a state that is not in `states`."""
@@ -173,6 +183,19 @@ def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:
                     f"part '{part.name}' names the state '{name}', which the model does not have."
                     f"{nearest(name, known)}",
                     hint=f"its states: {', '.join(known) or 'none'}",
+                )
+
+
+def check_written(parts: Sequence[Part], states: Sequence[State]) -> None:
+    """Raise UsageError for a state that a part of the whole model reads, and that has a value from no part."""
+    known = {state.name for state in states if state.start != "written"}
+    known |= {state for part in parts for state in part.writes.values()}
+    for part in parts:
+        for state in part.reads.values():
+            if state not in known:
+                raise UsageError(
+                    f"part '{part.name}' reads the state '{state}', which no part writes.{nearest(state, known)}",
+                    hint=f"the states that are written: {', '.join(sorted(known)) or 'none'}",
                 )
 
 

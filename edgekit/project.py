@@ -80,6 +80,8 @@ class Project(Record):
     processor: str | None = None
     inputs: tuple[str, ...] = ()
     """Input specs as `name:dtype[dims]`, for a plain module without examples."""
+    states: tuple[str, ...] = ()
+    """States of an ONNX file as `input=output`: what a call leaves for the next."""
     shapes: Mapping[str, int | str] = field(default_factory=dict)
     """A number fixes a free size; "dynamic" leaves it free."""
     opset: int | None = None

@@ -7,13 +7,16 @@ Where a session keeps states itself (`Stateful`), they stay in the runtime's mem
 from __future__ import annotations
 
 import contextlib
+import statistics
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit._record import Record
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UsageError
 from edgekit.model import Part, State
 from edgekit.plugin import Backend, LayerTime, Payload, Precision, Session, Stateful
 from edgekit.spec import MODEL, Call, TensorSpec
@@ -25,9 +28,22 @@ Fed = Mapping[str, Any] | Sequence[Call]
 """What a model is run on: the feeds of one call of the part `model`, or the calls of one sample in order."""
 
 
+TIMED_RUNS = 5
+"""Runs of a trace in which each part is timed."""
+
+
 def trace_of(fed: Fed) -> Sequence[Call]:
     """Return the calls of one sample."""
     return [(MODEL, fed)] if isinstance(fed, Mapping) else fed
+
+
+@dataclass(frozen=True)
+class PartTime(Record):
+    """How often a part is called for a sample, and the time of these calls together."""
+
+    part: str
+    calls: int
+    time_ms: float
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,18 @@ class Runner(contextlib.ExitStack):
 
     @property
     def precision(self) -> Precision:
-        """The precision that the first part really runs in."""
-        return next(iter(self.sessions.values())).precision
+        """The precision that the model really runs in; of several parts it is `main` of the one with most layers."""
+        precisions = {name: session.precision for name, session in self.sessions.items()}
+        first = next(iter(precisions.values()))
+        if len(precisions) == 1:
+            return first
+        layers: Counter[str] = Counter()
+        for each in precisions.values():
+            layers.update(each.layers)
+        largest = max(precisions.values(), key=lambda each: sum(each.layers.values()))
+        return Precision(
+            largest.main, dict(layers), first.emulated, {name: each.main for name, each in precisions.items()}
+        )
 
     def reset(self) -> None:
         """Forget this thread's states, as before the first call of a sample."""
@@ -109,7 +135,7 @@ class Runner(contextlib.ExitStack):
         described, states = self._parts[part], self._states
         for state in described.reads.values():
             if state not in states:
-                states[state] = self._start(state, part)
+                states[state] = self._first(state, part)
         if isinstance(session, Stateful):
             return session.step(feeds, states)
         read = {name: np.asarray(states[state]) for name, state in described.reads.items()}
@@ -151,13 +177,48 @@ class Runner(contextlib.ExitStack):
         return replay
 
     def profile(self, trace: Sequence[Call]) -> tuple[LayerTime, ...]:
-        """Return the time of each executed layer. Raises UnsupportedError for more than one call, or one with
-        states.
+        """Return the time of each executed layer. Where a part is called several times it is the time in the middle
+        one, times their number. Raises UnsupportedError where the backend cannot profile.
         """
-        if len(trace) > 1 or self._stateful(trace[0][0]):
-            raise UnsupportedError("the layers of a model of several graphs, or with states, cannot be timed.")
-        part, feeds = trace[0]
-        return self._session(part).profile(feeds)
+        import numpy as np
+
+        counts, before = Counter(part for part, _ in trace), Counter[str]()
+        layers: list[LayerTime] = []
+        self.reset()
+        for part, feeds in trace:
+            count, place = counts[part], before[part]
+            before[part] += 1
+            if place == count // 2:
+                described = self._parts.get(part)
+                reads = described.reads if described is not None else {}
+                for state in reads.values():
+                    if state not in self._states:
+                        self._states[state] = self._first(state, part)
+                read = {name: np.asarray(self._states[state]) for name, state in reads.items()}
+                prefix = f"{part}: " if len(self.sessions) > 1 else ""
+                layers += [
+                    replace(layer, name=prefix + layer.name, time_ms=layer.time_ms * count)
+                    for layer in self._session(part).profile({**feeds, **read})
+                ]
+            if len(trace) > 1:
+                self.run(part, feeds)
+        return tuple(layers)
+
+    def part_times(self, trace: Sequence[Call]) -> tuple[PartTime, ...]:
+        """Return how long the calls of each part take together in one run of the trace: the median of a few runs."""
+        self.replay(trace)
+        runs: dict[str, list[float]] = {part: [] for part in self.sessions}
+        for _ in range(TIMED_RUNS):
+            self.reset()
+            spent: Counter[str] = Counter()
+            for part, feeds in trace:
+                start = time.perf_counter_ns()
+                self.run(part, feeds)
+                spent[part] += time.perf_counter_ns() - start
+            for part, times in runs.items():
+                times.append(spent[part] / 1e6)
+        calls = Counter(part for part, _ in trace)
+        return tuple(PartTime(part, calls[part], statistics.median(times)) for part, times in runs.items())
 
     @property
     def _states(self) -> MutableMapping[str, Any]:
@@ -179,17 +240,12 @@ class Runner(contextlib.ExitStack):
         described = self._parts.get(part)
         return described is not None and bool(described.reads or described.writes)
 
-    def _start(self, name: str, part: str) -> np.ndarray:
-        """Return the first value of a state: zeros of its shape, free sizes 1, or 0 where it starts empty."""
-        import numpy as np
-
+    def _first(self, name: str, part: str) -> np.ndarray:
+        """Return the first value of a state. Raises UsageError for one that a part must write first."""
         state = self._specs.get(name)
         if state is None or state.start == "written":
             raise UsageError(
                 f"the part '{part}' reads the state '{name}' before any part wrote it.",
                 hint="run the part that writes it first",
             )
-        free = 0 if state.start == "empty" else 1
-        batch, *others = state.spec.shape or (1,)
-        sizes = [1 if isinstance(batch, str) else batch, *(free if isinstance(size, str) else size for size in others)]
-        return np.zeros(sizes[: len(state.spec.shape)], state.spec.numpy_dtype)
+        return state.first()

@@ -28,7 +28,7 @@ EXAMPLES = {path.name: path.parent for path in sorted(ROOT.glob("tests/examples/
 
 LAYERS = (
     {"_files", "_in_use", "_privacy", "_process", "_reading", "_text", "_version", "errors", "progress"},
-    {"_record", "_requirement", "_share", "_toml", "embedded"},
+    {"_record", "_requirement", "_share", "_toml", "embedded", "graphs"},
     {"data", "layers", "project", "project_template", "recipe", "spec"},
     {"model", "target", "tasks"},
     {"_contract", "cache", "frameworks", "plugin", "runtime"},

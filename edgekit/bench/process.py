@@ -22,7 +22,7 @@ from edgekit.bench import worker_fault
 from edgekit.bench.child import command_line
 from edgekit.errors import DeviceError, EdgekitError, UsageError
 from edgekit.plugin import LayerTime, Payload, Precision
-from edgekit.runner import Fed, Program, trace_of
+from edgekit.runner import Fed, PartTime, Program, trace_of
 from edgekit.spec import MODEL, Call, storable
 
 if TYPE_CHECKING:
@@ -155,6 +155,11 @@ class Worker:
         """Return the time of each executed layer. Raises UnsupportedError where the backend cannot profile."""
         layers = self._ask("profile", "profiling", **self._write(feeds))
         return tuple(LayerTime.from_dict(layer) for layer in layers)
+
+    def part_times(self, feeds: Fed) -> tuple[PartTime, ...]:
+        """Return the time of each part's calls in one run."""
+        times = self._ask("part_times", "timing its parts", **self._write(feeds))
+        return tuple(PartTime.from_dict(each) for each in times)
 
     def peak_memory_mb(self) -> float | None:
         """Return the peak of resident memory so far, in MB of 10^6 bytes, interpreter, numpy and runtime included."""

@@ -246,7 +246,9 @@ def _measurement(
     if (raw := run.entry.raw) is not None:
         parts = run.worker.end_to_end(end_to_end.plain(raw), seconds=seconds)
         from_end_to_end = end_to_end.summarise(parts, raw.name)
-    return summary.measurement(
+    several = len(Program.of(run.entry.payload).payloads) > 1
+    part_times = run.worker.part_times(run.entry.arrays()) if several else ()
+    measured = summary.measurement(
         run.entry,
         settings,
         run.rounds,
@@ -261,3 +263,4 @@ def _measurement(
         generation=tokens,
         sampler=sampler,
     )
+    return replace(measured, parts=part_times)

@@ -25,14 +25,14 @@ from edgekit._privacy import no_telemetry
 from edgekit._process import die_with
 from edgekit.bench import arrivals, usage
 from edgekit.bench.steady import WINDOW_NS, is_steady
-from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.errors import ArtifactError, EdgekitError, UnsupportedError, UsageError
 from edgekit.spec import storable
 
 if TYPE_CHECKING:
     import numpy as np
 
     from edgekit.plugin import Backend
-    from edgekit.runner import Runner
+    from edgekit.runner import Program, Runner
 
 _Names = tuple[str, list[str]]
 """A part, and the names of its inputs."""
@@ -69,6 +69,16 @@ def _answer(model: _LoadedModel, command: str, request: dict[str, Any]) -> dict[
         return {"crash": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
+def _opened(program: Program, backend: Backend) -> Runner:
+    """Return the runner. Raises ArtifactError for options that the backend refuses: they are in the bundle."""
+    try:
+        return program.open(backend)
+    except UsageError as error:
+        raise ArtifactError(
+            f"the model cannot be opened: {error.message}", hint="copy or export the bundle again"
+        ) from error
+
+
 class _LoadedModel:
     """The open session and its bound calls; each public method is a command."""
 
@@ -96,7 +106,7 @@ class _LoadedModel:
             record = Program.from_dict(program)
             opening = time.perf_counter_ns()
             imported_before = spent()
-            self._runner = record.open(plugin)
+            self._runner = _opened(record, plugin)
             loaded = time.perf_counter_ns()
             imported_in_open = spent() - imported_before
             trace = _read(feeds, calls)
@@ -128,7 +138,7 @@ class _LoadedModel:
         """Load the model without binding it: for outputs, not for times."""
         from edgekit.runner import Program
 
-        self._runner = Program.from_dict(program).open(_backend(backend))
+        self._runner = _opened(Program.from_dict(program), _backend(backend))
 
     def warm(self, min_seconds: float, max_seconds: float) -> dict[str, Any]:
         """Run until the latency is steady after `min_seconds`, or until `max_seconds`; see `edgekit.bench.steady`."""
@@ -207,6 +217,10 @@ class _LoadedModel:
     def profile(self, feeds: str, calls: list[_Names]) -> list[dict[str, Any]]:
         """Return the time of each executed layer."""
         return [layer.to_dict() for layer in self._runner.profile(_read(feeds, calls))]
+
+    def part_times(self, feeds: str, calls: list[_Names]) -> list[dict[str, Any]]:
+        """Return the time of each part's calls."""
+        return [each.to_dict() for each in self._runner.part_times(_read(feeds, calls))]
 
     def memory(self) -> float | None:
         """Return the peak of resident memory of this process so far, in MB of 10^6 bytes."""

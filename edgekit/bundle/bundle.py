@@ -99,6 +99,14 @@ class Bundle:
         files = (file for file in self.manifest.files if file.path.startswith(RUNS))
         return sum({file.sha256: file.bytes for file in files}.values()) / 1e6
 
+    @property
+    def part_sizes_mb(self) -> dict[str, float]:
+        """The size of the payload of each part, by its name; empty for one part."""
+        sizes, parts = {file.path: file.bytes for file in self.manifest.files}, self.manifest.parts
+        if len(parts) == 1:
+            return {}
+        return {each.part.name: sum(sizes.get(path, 0) for path in each.payload) / 1e6 for each in parts}
+
     def session(self) -> BundleSession:
         """Load the model and return its session; close it, or use it as a context manager.
 

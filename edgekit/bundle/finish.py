@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +16,14 @@ from edgekit import cache, registry
 from edgekit._record import digest_of
 from edgekit.bench.process import Worker
 from edgekit.bundle import staging, verify
-from edgekit.bundle.bundle import REPORT, Bundle, only_part
+from edgekit.bundle.bundle import REPORT, Bundle
 from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.integrity import PREPARED, check_files
 from edgekit.bundle.manifest import PAYLOAD, Manifest, Prepared
 from edgekit.bundle.requirements import unmet_requirements
 from edgekit.bundle.stored_samples import on_stored_samples
 from edgekit.errors import AccuracyFailure, ArtifactError, BuildError, EnvironmentFault, UsageError
-from edgekit.model import Step
+from edgekit.model import Part, Step
 from edgekit.plugin import Built, Finishable, Payload
 from edgekit.progress import Progress, Silent
 from edgekit.result.report import Report
@@ -57,11 +58,19 @@ def finish(path: str | Path, *, progress: Progress | None = None) -> Report:
     key = digest_of([STEP, prepared.digest, registry.distribution("backend", name)])
     started = time.perf_counter()
     with cache.partial(key, STEP) as work:
-        with progress.step(f"finishing with {name}"):
-            built = backend.finish(_payload(bundle, prepared), bundle.manifest.target, work)
-        _check_built(built, name, work)
+        compiled = []
+        payloads = _payloads(bundle, prepared)
+        for payload in payloads:
+            part = payload.part
+            title = f"finishing with {name}" + (f" ({part.name})" if len(payloads) > 1 else "")
+            folder = work / part.name if len(payloads) > 1 else work
+            folder.mkdir(exist_ok=True)
+            with progress.step(title):
+                built = backend.finish(payload, bundle.manifest.target, folder)
+            _check_built(built, name, folder)
+            compiled.append((part, built, folder))
         with staging.folder(bundle.path, force=True) as stage:
-            manifest = _assemble(stage, bundle, prepared, built, work, time.perf_counter() - started)
+            manifest = _assemble(stage, bundle, prepared, compiled, time.perf_counter() - started)
             report = _verify(stage, bundle, manifest, progress)
             _seal(stage, bundle, replace(manifest, effective=report.candidates[0].effective), report.notes[-1])
         shutil.rmtree(work, ignore_errors=True)
@@ -77,17 +86,20 @@ def _prepared(bundle: Bundle) -> Prepared:
             f"the bundle '{bundle.path}' is not portable: it is already compiled.",
             hint=f"verify it here with `edgekit verify {bundle.path}`",
         )
-    bundled = only_part(bundle.path, manifest.parts)
-    payload = tuple(f"{PREPARED}/{name.removeprefix(f'{PAYLOAD}/')}" for name in bundled.payload)
-    return Prepared((replace(bundled, payload=payload),), manifest.digest)
+    parts = (
+        replace(each, payload=tuple(f"{PREPARED}/{name.removeprefix(f'{PAYLOAD}/')}" for name in each.payload))
+        for each in manifest.parts
+    )
+    return Prepared(tuple(parts), manifest.digest)
 
 
-def _payload(bundle: Bundle, prepared: Prepared) -> Payload:
-    """Return the prepared payload, from the folder that has it now."""
-    bundled = only_part(bundle.path, prepared.parts)
+def _payloads(bundle: Bundle, prepared: Prepared) -> list[Payload]:
+    """Return the prepared payload of each part, from the folder that has it now."""
     folder = bundle.path / (PAYLOAD if bundle.manifest.portable else PREPARED)
-    names = tuple(name.removeprefix(f"{PREPARED}/") for name in bundled.payload)
-    return Payload(folder, names, bundled.part, bundled.options)
+    return [
+        Payload(folder, tuple(name.removeprefix(f"{PREPARED}/") for name in each.payload), each.part, each.options)
+        for each in prepared.parts
+    ]
 
 
 def _finishable(bundle: Bundle) -> Finishable:
@@ -129,7 +141,9 @@ def _check_built(built: Built, backend: str, work: Path) -> None:
         )
 
 
-def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, work: Path, seconds: float) -> Manifest:
+def _assemble(
+    stage: Path, bundle: Bundle, prepared: Prepared, compiled: Sequence[tuple[Part, Built, Path]], seconds: float
+) -> Manifest:
     """Fill `stage` with the finished bundle, all but its report, and return its manifest."""
     old = bundle.manifest
     for file in old.files:
@@ -139,13 +153,13 @@ def _assemble(stage: Path, bundle: Bundle, prepared: Prepared, built: Built, wor
         moved = payload and old.portable
         path = f"{PREPARED}/{file.path.removeprefix(f'{PAYLOAD}/')}" if moved else file.path
         staging.link(bundle.path / file.path, stage / path)
-    part = only_part(bundle.path, prepared.parts).part
-    filled = staging.fill(stage, [(part, built, work)], old.backend)
+    filled = staging.fill(stage, compiled, old.backend)
     sealed = staging.seal(stage, replace(old, **filled, effective=None, prepared=prepared, files=()))
     here = host.probe()
+    notes = tuple(dict.fromkeys(note for _, built, _ in compiled for note in built.notes))
     config = {"target": old.target.name, "board": here.board or here.cpu or here.arch}
     versions = dict(registry.backend(old.backend).probe().versions)
-    step = Step(STEP, config, versions, prepared.digest, sealed.digest, round(seconds, 3), built.notes)
+    step = Step(STEP, config, versions, prepared.digest, sealed.digest, round(seconds, 3), notes)
     return replace(sealed, lineage=(*(earlier for earlier in old.lineage if earlier.name != STEP), step))
 
 
@@ -156,7 +170,7 @@ def _is_report(name: str) -> bool:
 def _verify(stage: Path, bundle: Bundle, manifest: Manifest, progress: Progress) -> Report:
     """Verify the compiled payload on the stored samples, in a process of its own: a new engine may crash."""
     with Worker(manifest.backend) as worker:
-        worker.load(Bundle(stage, manifest).payload)
+        worker.load(Bundle(stage, manifest).program)
         quality = on_stored_samples(bundle, worker.replay, progress)
         precision = worker.precision()
     report = verify.verification_report(Bundle(bundle.path, manifest), quality, precision)
@@ -183,9 +197,14 @@ def _seal(stage: Path, bundle: Bundle, manifest: Manifest, note: str) -> None:
 
     sealed = staging.seal(stage, manifest)
     old = bundle.report()
-    size_mb = Bundle(stage, sealed).size_mb
+    finished = Bundle(stage, sealed)
     candidates = tuple(
-        replace(candidate, effective=manifest.effective, size_mb=size_mb)
+        replace(
+            candidate,
+            effective=manifest.effective,
+            size_mb=finished.size_mb,
+            part_sizes_mb=finished.part_sizes_mb,
+        )
         if candidate.status == "shipped"
         else candidate
         for candidate in old.candidates

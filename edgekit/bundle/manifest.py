@@ -7,15 +7,17 @@ schema 1 no parts; both are still read.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit import _reading
+from edgekit._files import displaced
 from edgekit._record import Record, digest_of
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.model import Part, State, Step, check_states
+from edgekit.model import Part, State, Step, check_states, check_written
 from edgekit.plugin import Evidence, Precision
 from edgekit.spec import MODEL, TensorSpec
 from edgekit.target.target import Target
@@ -97,7 +99,9 @@ class Manifest(Record):
     """SHA-256 over everything else in the manifest; None before schema 3."""
 
     def __post_init__(self) -> None:
-        check_states([bundled.part for bundled in self.parts], self.states)
+        parts = [bundled.part for bundled in self.parts]
+        check_states(parts, self.states)
+        check_written(parts, self.states)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Manifest:
@@ -111,6 +115,11 @@ class Manifest(Record):
         """Return the paths of the stored samples' inputs, in their order; other files in the folder are not samples."""
         paths = sorted(file.path for file in self.files)
         return tuple(path for path in paths if path.startswith(f"{SAMPLES}/") and path.endswith(INPUTS))
+
+    @property
+    def stored_samples(self) -> int:
+        """The number of stored samples, each of one call or more: `samples/3-0.encoder.inputs.npz` is of sample 3."""
+        return len({path.removeprefix(f"{SAMPLES}/").partition("-")[0] for path in self.stored_inputs})
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -152,6 +161,11 @@ def read(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     if not file.is_file():
+        if aside := displaced(path):
+            raise ArtifactError(
+                f"an export was killed while it replaced the bundle '{path}', which is now at '{aside}'.",
+                hint=f"move it back: mv {shlex.quote(str(aside))} {shlex.quote(str(path))}",
+            )
         problem = "is not a bundle: it has no manifest.json" if path.exists() else "does not exist"
         raise UsageError(f"'{path}' {problem}.", hint="make a bundle with `edgekit export MODEL --output DIR`")
     if not _reading.inside(path, MANIFEST):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgekit import cache, registry
-from edgekit._files import abandoned, claimed, hidden, remove
+from edgekit._files import ASIDE, abandoned, claimed, exchange, hidden, remove
 from edgekit._record import digest_of_file
 from edgekit._version import __version__
 from edgekit.bundle import manifest as manifests
@@ -53,7 +53,7 @@ def folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         place.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(place)
         with claimed(place.parent, hidden(place)) as name:
-            stage, old = place.with_name(f"{name}.new"), place.with_name(f"{name}.old")
+            stage, old = place.with_name(f"{name}.new"), place.with_name(f"{name}{ASIDE}")
             stage.mkdir()
             try:
                 yield stage
@@ -161,9 +161,15 @@ def _try_write(path: Path) -> None:
 
 
 def _take_place(stage: Path, path: Path, old: Path | None, shown: Path) -> None:
-    """Rename `stage` to `path`, after moving an older bundle to `old`; without `old` replace only an empty folder."""
+    """Rename `stage` to `path`; without `old` replace only an empty folder.
+
+    An older bundle is exchanged with it, so that a kill finds one of them at `path`; where the file system cannot, it
+    is moved to `old` before.
+    """
     while True:
         if old is not None:
+            if exchange(stage, path):
+                return
             with contextlib.suppress(FileNotFoundError):
                 path.rename(old)
         try:
@@ -185,6 +191,6 @@ def _take_place(stage: Path, path: Path, old: Path | None, shown: Path) -> None:
 def _clear_leftovers(path: Path) -> None:
     """Remove the files that a killed run left beside the output; first move a displaced older bundle back."""
     for name in abandoned(path.parent, hidden(path)):
-        old = path.with_name(f"{name}.old")
+        old = path.with_name(f"{name}{ASIDE}")
         if old.exists() and not path.exists():
             old.rename(path)

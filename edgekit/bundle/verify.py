@@ -15,7 +15,7 @@ from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.stored_samples import compared, exported_quality
 from edgekit.bundle.unscored import with_finite_outputs
 from edgekit.data import DataRef, Draw, Samples
-from edgekit.errors import UsageError
+from edgekit.errors import ArtifactError, UsageError
 from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.gate import count_of_points, points
 from edgekit.progress import Progress, Silent
@@ -24,6 +24,7 @@ from edgekit.result.data_sources import DataSources
 from edgekit.result.report import Candidate, Check, Quality, Report
 from edgekit.runner import Runner
 from edgekit.target import host
+from edgekit.tasks.metrics import loss
 from edgekit.tasks.text import count_cut
 
 if TYPE_CHECKING:
@@ -118,8 +119,10 @@ def benchmark(
     outcomes = bench.benchmark(entries, settings, progress or Silent())
     candidates = []
     for bundle, outcome in zip(bundles, outcomes, strict=True):
-        if outcome.fault is not None:
-            raise outcome.fault
+        if isinstance(fault := outcome.fault, ArtifactError):
+            raise ArtifactError(f"the bundle '{bundle.path}': {fault.message}", hint=fault.hint) from fault
+        if fault is not None:
+            raise fault
         measurement = outcome.measurement
         effective = measurement.precision if measurement else None
         candidate = _candidate(bundle, None, "passed", effective)
@@ -163,7 +166,7 @@ def _on_data(
     if original is None:
         return scored
     allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
-    drop = original - score
+    drop = loss(task.metric, original, score)
     meaning = (
         f"{task.metric} {score:.4f}, {original:.4f} for the original: {points(drop)}, "
         f"{count_of_points(allowed)} allowed"
@@ -237,6 +240,7 @@ def _candidate(bundle: Bundle, quality: Quality | None, status: str, effective: 
         asked=manifest.asked,
         effective=effective or manifest.effective,
         size_mb=bundle.size_mb,
+        part_sizes_mb=bundle.part_sizes_mb,
         quality=quality,
     )
 

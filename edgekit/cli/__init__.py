@@ -110,11 +110,24 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _open_closed_streams() -> None:
+    """Connect standard streams that the caller closed (`>&-`) to the null device: else the next file that is opened
+    gets their number, and what a runtime prints is written into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # as long as the process
+
+
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     # Importing torch and transformers creates millions of objects that are never freed: searching them for garbage
     # again and again, and once more at the end, took one second in eight of an export.
     gc.set_threshold(*GC_THRESHOLDS)
+    _open_closed_streams()
     interruption = Interruption()
     interruption.listen()
     try:

@@ -21,6 +21,7 @@ FIELDS = {
     "candidate": "candidates",
     "input": "inputs",
     "shape": "shapes",
+    "state": "states",
 }
 """The field of the project file that a parameter overrides, where it has another name."""
 

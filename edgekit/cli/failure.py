@@ -81,16 +81,13 @@ def _general_hint(error: EdgekitError) -> str:
 def translate(error: BaseException) -> EdgekitError | None:
     """Return the EdgekitError for `error`, or None for a bug."""
     if isinstance(error, EdgekitError):
-        return _deeper(error) if isinstance(error, BuildError) else error
+        return error if isinstance(error, DeviceError) else _deeper(error)
     if isinstance(error, click.ClickException):
         from edgekit.cli.mistyped import usage_error
 
         return usage_error(error)
-    if isinstance(error, MemoryError):
-        return DeviceError(
-            "this machine ran out of memory.",
-            hint="close other programs, give a smaller --calibration-samples or --max-samples, or use a larger machine",
-        )
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        return _of_memory()
     if isinstance(error, OSError):
         return _of_system(error)
     return None
@@ -110,7 +107,7 @@ def _of_system(error: OSError) -> EdgekitError | None:
             hint="free some space in /tmp, or name a folder on another disk: TMPDIR=/path",
         )
     if error.errno == errno.ENOMEM:
-        return translate(MemoryError())
+        return _of_memory()
     if error.errno == errno.EROFS:
         return UsageError(
             f"'{error.filename}' is on a read-only file system.",
@@ -148,12 +145,27 @@ def _working_folder_is_gone() -> bool:
     return False
 
 
-def _deeper(error: BuildError) -> EdgekitError:
-    """Return the system's error among the causes, if any: a compiler can fail only because the disk is full."""
+_NO_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "failed to allocate", "out of memory")
+"""What runtimes write, in exceptions of their own, where the system gives them no memory."""
+
+
+def _deeper(error: EdgekitError) -> EdgekitError:
+    """Return the system's error among the causes, if any: a compiler can fail only because the disk or memory is
+    full.
+    """
     for cause in _causes(error):
         if isinstance(cause, (OSError, MemoryError)) and isinstance(fault := translate(cause), DeviceError):
             return fault
+        if not isinstance(cause, EdgekitError) and any(words in str(cause).lower() for words in _NO_MEMORY):
+            return _of_memory()
     return error
+
+
+def _of_memory() -> DeviceError:
+    return DeviceError(
+        "this machine ran out of memory.",
+        hint="close other programs, give a smaller --calibration-samples or --max-samples, or use a larger machine",
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -206,7 +218,7 @@ def _json(value: dict[str, Any]) -> None:
     try:
         click.echo(json.dumps(value, indent=1))
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # nobody reads it, or the disk is full: the message is on stderr
         _silence_stdout()
 
 

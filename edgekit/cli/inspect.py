@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edgekit.bundle.bundle import Bundle, BundledPart, Manifest
+    from edgekit.result.report import Candidate
 
 
 @verb(
@@ -115,6 +116,7 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
         "runs in": f"{m.effective.main if m.effective else 'unknown'} (asked {m.asked}{layers})",
         "inputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.fed))),
         "outputs": _of_parts(m, lambda each: ", ".join(map(str, each.part.given)) or "none"),
+        "parts": figures.parts(_shipped(bundle)),
         "states": ", ".join(f"{state.spec} starts {state.start}" for state in m.states),
         "size": f"{figures.mb(bundle.size_mb)} of model and assets, {len(m.files)} files",
         "options": _of_parts(m, lambda each: ", ".join(f"{name} = {value}" for name, value in each.options.items())),
@@ -140,6 +142,23 @@ def _describe_bundle(bundle: Bundle, problems: tuple[str, ...], *, sound: bool) 
     return "\n".join(lines)
 
 
+def _shipped(bundle: Bundle) -> Candidate:
+    """Return the sizes of a bundle's parts, and what runs in each, as its report gives them."""
+    from edgekit.errors import EdgekitError
+    from edgekit.result.report import Candidate
+
+    manifest = bundle.manifest
+    try:
+        shipped = bundle.report().shipped
+    except EdgekitError:  # a report that was changed: the files are judged elsewhere
+        shipped = None
+    measurement = shipped.measurement if shipped else None
+    return Candidate(
+        manifest.name, manifest.backend, manifest.recipe, "shipped", "",
+        effective=manifest.effective, part_sizes_mb=bundle.part_sizes_mb, measurement=measurement,
+    )  # fmt: skip
+
+
 def _stored_samples(bundle: Bundle) -> str:
     """Return whose samples the bundle holds, in words."""
     from edgekit.errors import EdgekitError
@@ -152,7 +171,7 @@ def _stored_samples(bundle: Bundle) -> str:
     except EdgekitError:
         source = None
     whose = {None: "of the evaluation data", "synthetic": "random inputs"}.get(source, f"of '{source}'")
-    return f"{len(bundle.manifest.stored_inputs) if count is None else count} {whose}, with the original's outputs"
+    return f"{bundle.manifest.stored_samples} {whose}, with the original's outputs"
 
 
 def _of_parts(manifest: Manifest, show: Callable[[BundledPart], str]) -> str:

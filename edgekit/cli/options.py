@@ -58,6 +58,9 @@ def model_options(function: F) -> F:
                 help="A folder or file with the tokenizer or the image processor."),
         _option("--input", metavar="SPEC", multiple=True, group=_MODEL, unset="read from the model",
                 help="An input of a plain module, as name:dtype[dims], for example x:f32[1,3,32,32]. Repeatable."),
+        _option("--state", metavar="INPUT=OUTPUT", multiple=True, group=_MODEL, unset="none",
+                help="An output of an ONNX file that is this input of the next call: its first value is zeros, with "
+                "INPUT=OUTPUT:empty no elements. Repeatable."),
         _option("--revision", metavar="REV", group=_MODEL, unset="main",
                 help="The branch, tag or commit of a model on the hub."),
         _option("--offline", is_flag=True, group=_MODEL, unset="off",
@@ -112,8 +115,9 @@ def calibration_options(function: F) -> F:
                 unset="nothing is pruned",
                 help="Try each recipe without this share of the multiply-adds too, recovered on --train."),
         _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
-                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson, or a function "
-                "of your own, package.module:function, called with all outputs and all labels."),
+                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson; of texts chrf, "
+                "bleu, rouge, wer, cer, exact-match; or a function of your own, package.module:function, called with "
+                "all outputs, or all texts, and all labels."),
         _option("--labels", metavar="A,B,C", group=_DATA, unset="the model's own names, or the data's in sorted order",
                 help="The names of the model's classes, in the order of its output."),
         _option("--positive-class", metavar="NAME", group=_DATA, unset="the second class",

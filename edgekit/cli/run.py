@@ -105,6 +105,7 @@ class _Answer:
         seed: int,
         shown: IO[str] | None,
     ) -> None:
+        from edgekit.data import Sample
         from edgekit.errors import UsageError
         from edgekit.spec import MODEL
         from edgekit.tasks import drive, user_input
@@ -114,6 +115,8 @@ class _Answer:
         self.generated: Generated | None = None
         self.streamed = False
         sample = None if _is_arrays(inputs) else user_input.sample(task, inputs)
+        if sample is None and task.config.calls is not None:
+            sample = Sample(_arrays(Path(inputs[0])))
         self.notes = user_input.notes(task, sample)
         if sample is not None and isinstance(task, Generating):
             self.streamed = shown is not None and task.continues

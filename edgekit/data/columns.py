@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.data.picture import SUFFIXES
 from edgekit.data.samples import DataRef
+from edgekit.data.sound import SOUNDS
 from edgekit.errors import UsageError, nearest
 
 HEAD_ROWS = 200
@@ -23,6 +24,9 @@ NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
 
 LABELS = ("label", "labels", "class", "target", "score", "y", "category", "sentiment", "stars", "rating", "output")
 """Names of label columns, the most reliable first; case does not matter."""
+
+TRANSCRIPTS = ("transcription", "transcript", "caption", "text", "sentence")
+"""Names of the label column beside pictures or sounds, where it is what they say or show."""
 
 LABEL_ENDING = re.compile(r"[_. -](label|class|target|score)$")
 
@@ -51,7 +55,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Columns:
-    """The role of each column."""
+    """The role of each column; `pictures` are those of files, sounds too."""
 
     names: tuple[str, ...]
     text: tuple[str, ...] = ()
@@ -116,7 +120,7 @@ def _heads_labels(name: str, below: Sequence[str]) -> bool:
 def find_columns(
     names: Sequence[str], head: Sequence[Mapping[str, Any]], data: DataRef, where: str, *, named: bool = True
 ) -> Columns:
-    """Return the text, picture and label columns: those that the user names, else chosen by name, then by content.
+    """Return the text, file and label columns: those that the user names, else chosen by name, then by content.
 
     `named` is False for a table whose first row is data. Raises UsageError for a missing column, and for a table
     without any column that a model could be fed from.
@@ -134,6 +138,9 @@ def find_columns(
         if name not in pictures and values[name] and all(isinstance(v, str) for v in values[name])
     ]
     label = data.label_column or _label(names, values, words, named)
+    if label is None and pictures and "input_ids" not in data.inputs:
+        lower = {name.lower(): name for name in reversed(words)}
+        label = next((lower[known] for known in TRANSCRIPTS if known in lower), None)
     texts = [name for name in words if name != label]
     text = data.text_columns or _texts(texts, values)
     unread = () if data.text_columns else tuple(n for n in texts if n not in text and _sentences(values[n]))
@@ -180,7 +187,7 @@ def _sentences(values: Sequence[Any]) -> bool:
 def _pictures(values: Sequence[Any]) -> bool:
     def is_picture(value: Any) -> bool:
         if isinstance(value, str):
-            return value.lower().endswith(SUFFIXES) and "\n" not in value
+            return value.lower().endswith((*SUFFIXES, *SOUNDS)) and "\n" not in value
         return isinstance(value, bytes) or (isinstance(value, Mapping) and set(value) == {"bytes", "path"})
 
     return bool(values) and all(map(is_picture, values))

@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit._reading import guard
-from edgekit.data.folder import ImageFolder, OneImage, is_picture, pictures
+from edgekit._reading import check_regular, guard
+from edgekit.data.folder import ImageFolder, OneImage, OneSound, SoundFolder, files, is_picture
 from edgekit.data.picture import SUFFIXES
 from edgekit.data.samples import DataRef, Rows, Samples
+from edgekit.data.sound import SOUNDS
 from edgekit.data.split import choose_split, is_split, splits_among
 from edgekit.errors import UsageError, nearest
 
@@ -17,7 +18,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
 READABLE = (
-    "an image folder, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
+    "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, "
+    "package.module:function"
 )
 """What `load` reads, for messages and manuals."""
 
@@ -75,8 +77,7 @@ def _function(data: DataRef) -> Rows:
 
 def _file(path: Path, data: DataRef) -> Rows:
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise UsageError(f"'{path}' is not a regular file: it may never end.", hint="copy its content into a file")
+    check_regular(path)
     if path.stat().st_size == 0:
         raise UsageError(f"'{path}' is empty.", hint=f"give {READABLE}")
     if suffix == ".npz":
@@ -87,6 +88,8 @@ def _file(path: Path, data: DataRef) -> Rows:
         raise UsageError(f"'{path}' is one file: it has no split '{data.split}'.", hint="leave out the split")
     if suffix in SUFFIXES:
         return OneImage(path)
+    if suffix in SOUNDS:
+        return OneSound(path)
     if suffix in TABLES:
         from edgekit.data.table import Table
 
@@ -108,20 +111,22 @@ def _folder(path: Path, data: DataRef) -> Rows:
     splits = splits_among(folders)
     if splits and not any(map(is_picture, children)):
         return _of_splits(path, folders, splits, data)
-    if next(pictures(path), None) is not None:
+    kind = next((kind for kind in (ImageFolder, SoundFolder) if next(files(path, kind.suffixes), None)), None)
+    tables = [child for child in (*children, *sorted((path / "data").glob("*"))) if child.suffix.lower() in FILES]
+    if kind is not None and not (kind is SoundFolder and tables):
         if data.split is not None:
             raise UsageError(
                 f"'{path}' has no split '{data.split}': its folders are {', '.join(folders) or 'none'}.",
                 hint="leave out --split, or give the folder above those of the splits",
             )
-        return _images(path)
-    files = [child for child in (*children, *sorted((path / "data").glob("*"))) if child.suffix.lower() in FILES]
-    if files:
-        return _tables(path, files, data)
+        return kind(path)
+    if tables:
+        return _tables(path, tables, data)
     if not children:
         raise UsageError(f"the folder '{path}' is empty.", hint=f"give {READABLE}")
     raise UsageError(
-        f"the folder '{path}' holds neither images ({', '.join(SUFFIXES)}) nor tables ({', '.join(FILES)}).",
+        f"the folder '{path}' holds neither images ({', '.join(SUFFIXES)}), sounds ({', '.join(SOUNDS)}) nor tables "
+        f"({', '.join(FILES)}).",
         hint=f"give {READABLE}",
     )
 
@@ -139,22 +144,15 @@ def _of_splits(path: Path, folders: list[str], splits: list[str], data: DataRef)
     return rows
 
 
-def _images(path: Path) -> Rows:
-    rows = ImageFolder(path)
-    if not len(rows):
-        raise UsageError(f"the folder '{path}' holds no images.", hint=f"it reads {', '.join(SUFFIXES)}")
-    return rows
-
-
-def _tables(path: Path, files: list[Path], data: DataRef) -> Rows:
+def _tables(path: Path, tables: list[Path], data: DataRef) -> Rows:
     """Return the rows of a split from a folder of files named after splits: `train.csv`,
     `test-00000-of-00002.parquet`.
     """
     by_split: dict[str, list[Path]] = {}
-    for file in files:
+    for file in tables:
         by_split.setdefault(re.split(r"[-.]", file.name)[0], []).append(file)
     if data.split is None and len(by_split) > 1 and not all(map(is_split, by_split)):
-        names = ", ".join(file.name for file in files)
+        names = ", ".join(file.name for file in tables)
         raise UsageError(f"the folder '{path}' holds several tables: {names}.", hint="give the path of one of them")
     name, notes = choose_split(list(by_split), data.split, str(path), train=data.train)
     chosen = by_split[name]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit._reading import ARRAYS_BYTES
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data.samples import DataRef, Sample
 from edgekit.data.split import choose_split
-from edgekit.errors import UsageError, nearest
+from edgekit.errors import UsageError, listed, nearest
 
 if TYPE_CHECKING:
     import numpy as np
+
+ROW_BYTES = 1 << 29
+"""The most bytes of one sample: a row is in memory several times while it is prepared and run."""
 
 LABELS = ("label", "labels", "y", "target", "targets")
 
@@ -32,8 +37,11 @@ class Npz:
         self._path = path
         self._digest: str | None = None
         try:
-            archive = zipfile.ZipFile(path)
-            members = {name.removesuffix(".npy"): _Member(archive, name, path) for name in sorted(archive.namelist())}
+            with contextlib.ExitStack() as opened:
+                archive = opened.enter_context(zipfile.ZipFile(path))
+                names = sorted(archive.namelist())
+                members = {name.removesuffix(".npy"): _Member(archive, name, path, opened) for name in names}
+                opened.pop_all()
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise UsageError(
                 f"'{path}' is not a complete npz archive: {error}.", hint="write it again with numpy.savez"
@@ -65,7 +73,7 @@ class Npz:
         asked = data.label_column
         if asked is not None:
             if asked not in self._members:
-                known = ", ".join(self._members)
+                known = listed(self._members)
                 raise UsageError(
                     f"'{self.source}' has no array '{asked}'.{nearest(asked, self._members)}",
                     hint=f"its arrays: {known}",
@@ -100,12 +108,12 @@ class Npz:
 class _Member:
     """An array in the archive, read one row at a time."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path, opened: contextlib.ExitStack) -> None:
         from numpy.lib import format as npy
 
         self._archive = archive
         self._name = name
-        self._file = archive.open(name)
+        self._file = opened.enter_context(archive.open(name))
         try:
             version = npy.read_magic(self._file)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -120,11 +128,23 @@ class _Member:
                 hint="save it with a plain type; arrays of differing length need padding, or use parquet or jsonl",
             )
         self._start = self._file.tell()
+        count = self.shape[0] if self.shape else 1
+        self._bytes = 0 if not count else self.dtype.itemsize * _product(self.shape[1:])
+        if self._bytes > ROW_BYTES:
+            raise UsageError(
+                f"one sample of the array '{name.removesuffix('.npy')}' in '{path}' takes {self._bytes:,} bytes, and "
+                f"at most {ROW_BYTES:,} are read.",
+                hint="the first axis counts the samples: stack them on it, as array[None] for a single one",
+            )
+        if fortran and self._bytes * count > ARRAYS_BYTES:
+            raise UsageError(
+                f"the array '{name.removesuffix('.npy')}' in '{path}' is stored by columns and takes "
+                f"{self._bytes * count:,} bytes, and at most {ARRAYS_BYTES:,} are read of such.",
+                hint="write it by rows: numpy.savez(path, x=numpy.ascontiguousarray(x))",
+            )
         # The rows of a Fortran-ordered array are not contiguous in the file, and a scalar has none: both are read
         # whole.
         self._whole = self._read_whole() if fortran or not self.shape else None
-        count = self.shape[0] if self.shape else 1
-        self._bytes = 0 if not count else self.dtype.itemsize * _product(self.shape[1:])
 
     def row(self, index: int) -> np.ndarray:
         import numpy as np

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,9 @@ from edgekit.data.encoding import BOM, decode, into_copy
 from edgekit.data.quotes import FIELD_LIMIT, allow_long_fields, longest
 from edgekit.data.samples import DataRef, Sample
 from edgekit.errors import UsageError
+
+MOST_COLUMNS = 10_000
+"""Wider tables are arrays: each name would be looked up in each row."""
 
 
 class Table:
@@ -109,14 +113,21 @@ class _Delimited:
         # text/tab-separated-values (IANA) has no quotes; the csv files of a European Excel have semicolons.
         if path.suffix.lower() != ".tsv":
             self._dialect = {"delimiter": ";" if ";" in first and "," not in first else ","}
-        head = [row for _, _, _, row in islice(self._raw(), HEAD_ROWS)]
+        head = [row for _, _, _, row in islice(self._raw(), 1)]
+        if head and len(head[0]) <= MOST_COLUMNS:
+            head = [row for _, _, _, row in islice(self._raw(), HEAD_ROWS)]
         if not head:
             raise UsageError(f"'{path}' is empty.", hint="give a table with at least one sample")
+        if len(head[0]) > MOST_COLUMNS:
+            raise UsageError(
+                f"'{path}' has {len(head[0]):,} columns, and at most {MOST_COLUMNS:,} are read.",
+                hint="give the numbers as one array (npz): numpy.savez('data.npz', x=rows, y=labels)",
+            )
         self._header = has_header(head, data)
         names = [name.strip() for name in head[0]] if self._header else [f"c{index}" for index in range(len(head[0]))]
         if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise UsageError(f"'{path}' has two columns of the name '{twice[0]}'.", hint="rename one")
+            twice = min(name for name, count in Counter(names).items() if count > 1)
+            raise UsageError(f"'{path}' has two columns of the name '{twice}'.", hint="rename one")
         body = head[1:] if self._header else head
         if not body:
             raise UsageError(f"'{path}' has a header and no rows.", hint="give a table with at least one sample")

@@ -17,7 +17,8 @@ from edgekit.model import Outline, Outlined, Reference
 from edgekit.plugin import Source
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import ImageConfig, TaskConfig, TextConfig
+from edgekit.tasks import text_metrics
+from edgekit.tasks.config import AudioConfig, ImageConfig, TaskConfig, TextConfig
 from edgekit.tasks.labels import Classes, is_whole
 from edgekit.tasks.metrics import METRICS, NUMBER_METRICS, check_metric
 from edgekit.tasks.own_metric import is_function, recorded
@@ -34,6 +35,7 @@ def check_data(project: Project, source: Source | None, reference: Reference) ->
         tasks.check(project.task)
     if project.metric and not is_function(project.metric):
         check_metric(project.metric, METRICS, project.task or "the tasks")
+        text_metrics.require(project.metric)
     evaluated, calibrated = references(project)
     training = DataRef(project.train, None, project.text_columns, project.label_column, True) if project.train else None
     outline = source.outline(reference) if isinstance(source, Outlined) else None
@@ -56,7 +58,9 @@ def check_metric_code(project: Project) -> None:
 
 
 def _check_inputs(project: Project, outline: Outline, samples: Samples) -> None:
-    """Raise UsageError for samples without the texts or pictures that the model takes, and for damaged pictures."""
+    """Raise UsageError for samples without the texts, pictures or sounds that the model takes, and for damaged
+    pictures.
+    """
     first = samples[0]
     if _is_prepared(first):
         return
@@ -69,6 +73,13 @@ def _check_inputs(project: Project, outline: Outline, samples: Samples) -> None:
 
         Pictures(ImageConfig(), (TensorSpec("pixel_values", "f32", ("batch", 3, "height", "width")),)).find(first)
         _check_pictures(samples.take(MOST_PICTURES, project.seed))
+    elif outline.takes == "sounds":
+        from edgekit.data.sound import read_sound
+        from edgekit.tasks.audio import Sounds
+
+        config = AudioConfig()
+        name, value = Sounds(config, (TensorSpec(config.input, "f32", ("batch", "samples")),)).find(first)
+        read_sound(value, config.rate, name)
 
 
 def _check_pictures(samples: Samples) -> None:

@@ -77,7 +77,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     evaluated, calibrated = references(project)
     if evaluated is None:
         return _synthetic(project, model)
-    inputs = tuple(spec.name for spec in model.inputs)
+    inputs = tuple(spec.name for spec in _inputs(model))
     samples = data.load(replace(evaluated, inputs=inputs))
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
@@ -118,6 +118,12 @@ def prepare(project: Project, model: Model) -> Evaluation:
         training_samples=len(training.samples) if training else None,
     )
     return Evaluation(task, samples, calibration, sources, training, notes=tuple(notes))
+
+
+def _inputs(model: Model) -> tuple[TensorSpec, ...]:
+    """Return the inputs that a sample has: those of every graph where the author names them, else of the first."""
+    config = TaskConfig.load(model.assets)
+    return model.inputs if config is None or config.calls is None else config.calls.inputs
 
 
 def _training(project: Project, task: Task) -> TrainingData | None:
@@ -177,7 +183,7 @@ def references(project: Project) -> tuple[DataRef | None, DataRef | None]:
 
 def _synthetic(project: Project, model: Model) -> Evaluation:
     seeds = range(project.seed, project.seed + SYNTHETIC_SAMPLES)
-    feeds = [synthetic_feeds(model.inputs, seed, model.input_hints) for seed in seeds]
+    feeds = [synthetic_feeds(_inputs(model), seed, model.input_hints) for seed in seeds]
     samples = Samples.from_feeds(feeds, source=SYNTHETIC)
     config, notes = task_record(project, model)
     # A model of several parts can only be driven by its own task, which takes ids as well as texts.

@@ -28,6 +28,11 @@ def doubts(
             f"WARNING: accuracy {score:.4f} of {whose} is below {share:.4f}, which answering the commonest class alone "
             f"reaches: {ORDER}), or the inputs are prepared in another way",
         )
+    if metric in ("wer", "cer") and score >= 1:
+        return (
+            f"WARNING: {metric} {score:.4f} of {whose} is not below 1, which answering nothing reaches: the labels may "
+            "not be the texts that it generates",
+        )
     if metric in ("spearman", "pearson") and score < 0:
         return (f"WARNING: {metric} {score:.4f} of {whose} is negative: its values fall where the labels rise",)
     return ()

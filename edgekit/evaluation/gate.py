@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Sample, Samples
 from edgekit.errors import BuildError, UsageError
-from edgekit.evaluation import scores
+from edgekit.evaluation import agreement, scores
 from edgekit.evaluation.deviation import Deviation
 from edgekit.evaluation.doubts import doubts
 from edgekit.evaluation.free_sizes import FIXED, FreeSizes
+from edgekit.evaluation.perplexity import Perplexity
 from edgekit.evaluation.scores import Scores
 from edgekit.model import Part
 from edgekit.progress import Progress
 from edgekit.result.quality import OutputDeviation
 from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
-from edgekit.tasks.own_metric import is_function
+from edgekit.tasks.metrics import loss
+from edgekit.tasks.own_metric import OwnMetric
 from edgekit.tasks.task import Prediction, Task, drive
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from edgekit.evaluation.reference_outputs import ReferenceOutputs
 
-VERSION = 4
+VERSION = 5
 """Increased when the result of `evaluate` changes, so that cached results of an older version are not used."""
 
 SIZES = "sizes"
@@ -60,7 +62,7 @@ def evaluate(
 
     `part` describes the original's graph: it decides which outputs may have another size than the original's.
     """
-    deviation, moved = Deviation(), Scores()
+    deviation, moved, perplexity = Deviation(), Scores(), Perplexity()
     sizes = FIXED if part is None else reference.free_sizes(part)
     raw_labels = samples.labels or [None] * len(samples)
     predictions, truths, labels, answers = [], [], [], []
@@ -75,20 +77,23 @@ def evaluate(
             predictions.append(task.predict(outputs))
             truths.append(task.predict(expected))
             moved.add(truths[-1], predictions[-1], expected, outputs)
+            if truths[-1].choices is not None:
+                perplexity.add(trace, outputs)
             labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
             # What follows other choices than the original's is another text: the metric needs the candidate's own.
-            own = labels[-1] is not None and predictions[-1].choices != truths[-1].choices
-            answers.append(_free(runner, task, samples[index]) if own else predictions[-1])
+            free = labels[-1] is not None and predictions[-1].choices != truths[-1].choices
+            answers.append(_free(runner, task, samples[index]) if free else predictions[-1])
             tick()
     quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
     shifts, unjudged = moved.shifts() if deviation.finite else (), _without_answers(task, quality.outputs)
-    return replace(quality, scores=shifts, unjudged=unjudged)
+    before, after = perplexity.values()
+    return replace(quality, scores=shifts, unjudged=unjudged, original_perplexity=before, perplexity=after)
 
 
 def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
     """Return the outputs that hold no answers of the task; a metric of the user's own is given all of them."""
     names = list(dict.fromkeys(part.output for part in parts))
-    judges_one = (task.compares_top or task.metric is not None) and not is_function(task.config.metric)
+    judges_one = (task.compares_top or task.metric is not None) and not isinstance(task, OwnMetric)
     return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
 
 
@@ -142,7 +147,8 @@ def gate(quality: Quality, asked: str, *, max_drop: float, min_agreement: float,
         checks.append(Check(f"{quality.metric} drop", quality.drop, max_drop, passed, meaning))
     elif quality.agreement is not None:
         passed = quality.agreement >= min_agreement
-        meaning = f"top-1 agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
+        what = "top-1" if quality.equal_texts is None else "next-token"
+        meaning = f"{what} agreement {quality.agreement:.2%} on {quality.samples} samples, at least {min_agreement:.0%}"
         checks.append(Check("agreement", quality.agreement, min_agreement, passed, meaning))
         if worst := _worst_unjudged(quality):
             checks.append(_cosine(quality, min_agreement, worst))
@@ -228,10 +234,6 @@ def _quality(
     answers: Sequence[Prediction],
     framework: str,
 ) -> Quality:
-    agreement = None
-    if task.compares_top and predictions:
-        same = [alike for a, b in zip(predictions, truths, strict=True) for alike in _alike(a, b)]
-        agreement = sum(same) / len(same)
     known = [index for index, label in enumerate(labels) if label is not None]
     metric, score, original_score = None, None, None
     if known and task.metric is not None:
@@ -249,27 +251,15 @@ def _quality(
         cosine=deviation.cosine,
         worst=deviation.worst,
         outputs=deviation.with_stored(),
-        agreement=agreement,
+        agreement=agreement.share(predictions, truths) if task.compares_top else None,
+        equal_texts=agreement.equal_texts(answers, truths),
         metric=metric,
         original_score=original_score,
         score=score,
-        drop=None if score is None or original_score is None else original_score - score,
+        drop=None if score is None or original_score is None else loss(metric, original_score, score),
         notes=doubts(metric, original_score, [labels[index] for index in known]),
         reference=framework,
     )
-
-
-def _alike(a: Prediction, b: Prediction) -> list[bool]:
-    """Return whether two predictions of a sample agree, in each choice where it needs several."""
-    if a.choices is None or b.choices is None:
-        return [_same(a.value, b.value)]
-    return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]
-
-
-def _same(a: Any, b: Any) -> bool:
-    import numpy as np
-
-    return bool(np.array_equal(a, b))
 
 
 def points(drop: float) -> str:

@@ -16,7 +16,7 @@ from edgekit.project import Project
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
-from edgekit.tasks.metrics import METRICS, NUMBER_METRICS
+from edgekit.tasks.metrics import CLASS_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS
 from edgekit.tasks.outputs import FLOATS, check_output, scores_of, width
 from edgekit.tasks.own_metric import is_function, recorded
 
@@ -106,7 +106,9 @@ def _why_not(config: TaskConfig, model: Model, samples: Samples) -> str:
         spec = _scores(config, model)
     except UsageError as fault:
         return fault.message.rstrip(".")
-    if config.metric not in (None, "accuracy", "f1", "f1-macro", "auc"):
+    if config.metric in TEXT_METRICS:
+        return "it generates no text"
+    if config.metric not in (None, *CLASS_METRICS):
         return ""  # a correlation: the labels are numbers
     count = width(spec)
     if count is None:

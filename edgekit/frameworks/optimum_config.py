@@ -128,12 +128,14 @@ def _is_partial(class_name: str, model_type: str) -> bool:
     return model_type == "sam" or class_name.endswith("WithProjection") or is_encoder(class_name)
 
 
-def seq2seq_config(module: Any) -> Any:
-    """Return optimum's config with a cache. Raises UnsupportedError for an architecture that it does not export."""
+def seq2seq_config(module: Any, asked: str) -> Any:
+    """Return optimum's config with a cache, for a task to text. Raises UnsupportedError for an architecture that it
+    does not export.
+    """
     from optimum.exporters.onnx import model_configs  # noqa: F401  # registers the architectures
     from optimum.exporters.tasks import TasksManager
 
-    task = "text2text-generation-with-past"
+    task = f"{asked if asked in _GENERATES else _GENERATES[-1]}-with-past"
     kind = module.config.model_type
     try:
         config = TasksManager.get_exporter_config_constructor(
@@ -224,10 +226,16 @@ def example_sizes(config: Any) -> dict[str, int]:
     }
 
 
+def sound_frames(config: Any) -> dict[str, int]:
+    """Return the option of optimum's examples for a network of Whisper's kind, which takes one number of frames."""
+    positions = getattr(config, "max_source_positions", None) if config.model_type == "whisper" else None
+    return {} if positions is None else {"nb_max_frames": 2 * positions}
+
+
 def _examples(config: Any) -> Mapping[str, Any]:
     try:
         # Where the config has no picture size, optimum takes 64, which is too small for a meaningful time.
-        return dict(config.generate_dummy_inputs(framework="np", **PICTURE))
+        return dict(config.generate_dummy_inputs(framework="np", **PICTURE, **sound_frames(config._config)))
     except Exception as error:  # optimum reads more settings for some architectures, and fails where they are missing
         raise UnsupportedError(
             f"optimum cannot make example inputs for the architecture '{config._config.model_type}': "

@@ -50,6 +50,23 @@ class Call:
         return _distinct_outputs(self.specs, result)
 
 
+@dataclass(frozen=True)
+class GraphCall:
+    """How one graph of several is called, and its states."""
+
+    name: str
+    call: Call
+    reads: Mapping[str, str]
+    """Input to state."""
+    writes: Mapping[str, str]
+    """Output to state."""
+
+    @property
+    def fed(self) -> tuple[TensorSpec, ...]:
+        """The inputs that are not states."""
+        return tuple(spec for spec in self.call.specs if spec.name not in self.reads)
+
+
 def describe(
     module: Any, reference_inputs: Sequence[TensorSpec], example_inputs: Any, feeds: Mapping[str, Any] | None
 ) -> Call:
@@ -202,11 +219,12 @@ def _specs(
         shape: list[int | str] = [int(size) for size in example.shape]
         if shared:
             shape[0] = BATCH
-        specs.append(TensorSpec(name, _dtype_of(example), tuple(shape)))
+        specs.append(TensorSpec(name, dtype_of(example), tuple(shape)))
     return tuple(specs)
 
 
-def _dtype_of(example: Any) -> str:
+def dtype_of(example: Any) -> str:
+    """Return the short name of a tensor's element type. Raises UsageError for one that edgekit does not support."""
     name = str(example.dtype).removeprefix("torch.")
     short = SHORT_NAMES.get(name)
     if short is None:

@@ -50,6 +50,22 @@ def _broken(name: str, tensor: Any, what: str) -> UsageError:
     )
 
 
+def in_eval_mode(module: Any) -> Any:
+    """Return the module in eval mode on the processor: the module itself where it already is, else a copy."""
+    import copy
+
+    tensors = [*module.parameters(), *module.buffers()]
+    if not any(part.training for part in module.modules()) and all(tensor.device.type == "cpu" for tensor in tensors):
+        return module
+    try:
+        return copy.deepcopy(module).cpu().eval()
+    except Exception as error:  # tensors with a gradient history do not copy
+        raise UsageError(
+            f"'{type(module).__name__}' is in training mode and cannot be copied: {error}.",
+            hint="call .eval() on it first",
+        ) from error
+
+
 def parameter_count(module: Any) -> int:
     """Return the number of weights; shared ones count once."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,5 +1,5 @@
-"""What a backend raises, whatever it is, costs the candidate that it happens to, and not the export; a pass that breaks
-is named with the package that brings it.
+"""What a backend or a pass raises, whatever it is, costs the candidate that it happens to, and not the export; it is
+named with the package that brings it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ def blamed(backend: str, doing: str) -> Iterator[None]:
         hint = error.hint if _is_the_users(error, doing) else None
         raise BuildError(f"{backend} failed {doing}: {error.message.rstrip('.')}.", hint=hint, doing=doing) from error
     except Exception as error:  # a vendor's own, or a fault of the plugin
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["without a message"]
         owner = registry.distribution("backend", backend)
         raise BuildError(
-            f"{backend} failed {doing}: {type(error).__name__}: {lines[0].rstrip('.')}.",
+            f"{backend} failed {doing}: {_words(error)}.",
             hint=f"report it to the authors of {owner.split()[0]}, or choose another backend with --backend",
         ) from error
 
@@ -134,8 +133,8 @@ def none_left(target: str, reasons: Sequence[str], faults: Sequence[EdgekitError
 
 @contextlib.contextmanager
 def blamed_pass(name: str) -> Iterator[None]:
-    """Name the package of a third party's pass that breaks; what breaks in our own is a bug of ours and shows its
-    trace.
+    """Raise what a pass raises beside errors of edgekit as BuildError, which costs its candidate and names the package
+    that brings the pass; its trace is the cause's.
     """
     try:
         yield
@@ -143,9 +142,13 @@ def blamed_pass(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         owner = registry.distribution("pass", name)
-        if owner.split()[0] == "edgekit":
-            raise
         raise BuildError(
-            f"the pass '{name}' of {owner} failed: {type(error).__name__}: {error}.",
+            f"the pass '{name}' of {owner} failed: {_words(error)}.",
             hint=f"report it to the authors of {owner.split()[0]}, or take a recipe without this pass",
         ) from error
+
+
+def _words(error: Exception) -> str:
+    """Return an exception's type and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["without a message"]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}"

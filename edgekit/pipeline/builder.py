@@ -60,6 +60,8 @@ class Compiled:
     """Its parts may be in different folders; each is compiled already."""
     parts: tuple[CompiledPart, ...]
     key: str
+    left: tuple[str, ...] = ()
+    """Notes on parts that a pass has nothing to do for, beside others that it changed."""
 
     @property
     def program(self) -> Program:
@@ -77,7 +79,15 @@ class Compiled:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return the notes of all parts, each once."""
-        return tuple(dict.fromkeys(note for each in self.parts for note in each.built.notes))
+        return (*self.left, *dict.fromkeys(note for each in self.parts for note in each.built.notes))
+
+    @property
+    def part_sizes_mb(self) -> dict[str, float]:
+        """Size of the payload of each part, by its name; empty for one part."""
+        if len(self.parts) == 1:
+            return {}
+        sizes = {each.part.name: [each.folder / name for name in each.built.files] for each in self.parts}
+        return {name: sum(file.stat().st_size for file in files) / 1e6 for name, files in sizes.items()}
 
     @property
     def size_mb(self) -> float:
@@ -201,20 +211,26 @@ class Builder(contextlib.ExitStack):
         BuildError.
         """
         several = len(model.parts) > 1
-        changed = []
+        in_float = candidate.recipe.parts_in_float
+        for name in in_float:
+            model.only(name)  # raises UsageError for a part that the model does not have
+        changed, refusals = [], {name: "the recipe leaves it in float" for name in in_float}
         for part in model.parts:
             own = feeds.get(part.name) if isinstance(feeds, Mapping) else feeds
-            typed = self.with_passes(model.only(part.name), candidate, own)
+            typed = model.only(part.name)
+            try:
+                typed = typed if part.name in in_float else self.with_passes(typed, candidate, own)
+            except UnsupportedError as fault:
+                refusals[part.name] = fault.message.rstrip(".")
+                if len(refusals) == len(model.parts):
+                    raise
             # A pass need not know of states: it describes the tensors of its graph.
             stateful = replace(typed.part, name=part.name, reads=part.reads, writes=part.writes)
             changed.append(replace(typed, parts=(stateful,), states=model.only(part.name).states))
         parts = tuple(self.compiled(each, candidate) for each in changed)
-        if several and any(part.built.portable for part in parts):
-            raise UnsupportedError(
-                f"'{candidate.backend}' compiles on the device, and edgekit finishes only models of one graph there.",
-                hint="export it on the device itself, or choose another backend (see `edgekit plugins`)",
-            )
-        typed = replace(changed[0], parts=tuple(each.part for each in changed), states=model.states)
+        # The precision is that of the parts that the passes changed.
+        whole = next((each for each in changed if each.part.name not in refusals), changed[0])
+        typed = replace(whole, parts=tuple(each.part for each in changed), states=model.states)
         if not several:
             return Compiled(typed, parts, parts[0].key)
         steps = [
@@ -223,7 +239,8 @@ class Builder(contextlib.ExitStack):
             for step in each.steps[len(model.steps) :]
         ]
         typed = replace(typed, steps=(*model.steps, *steps))
-        return Compiled(typed, parts, digest_of([part.key for part in parts]))
+        left = tuple(f"the part '{name}' stays as it was exported: {why}" for name, why in refusals.items())
+        return Compiled(typed, parts, digest_of([part.key for part in parts]), left)
 
     def compiled(self, model: Model, candidate: PlannedCandidate) -> CompiledPart:
         """Compile a typed model of one part with the candidate's backend. Raises UnsupportedError or BuildError."""

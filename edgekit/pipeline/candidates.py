@@ -16,7 +16,7 @@ from edgekit._record import digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import gate
-from edgekit.pipeline import blame, part_feeds, recipe_passes, torch_passes
+from edgekit.pipeline import blame, part_feeds, part_repair, recipe_passes, torch_passes
 from edgekit.pipeline.builder import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
@@ -103,8 +103,14 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     watch = Stopwatch()
     with watch.running():
         first = build_and_judge(planned)
-    mend = mend and export.plan.project.repair and export.model.is_single
-    if first.quality.ok or planned.baseline or not mend or not repairable(planned):
+    mend = mend and export.plan.project.repair
+    quantizes = bool(recipe_passes.after_export(planned.recipe))
+    if first.quality.ok or planned.baseline or not mend or not quantizes:
+        return [first]
+    if len(export.model.parts) > 1:
+        candidate = part_repair.repaired(export, planned, build_and_judge, watch.spent_s)
+        return [first] if candidate is None else [first, candidate]
+    if not repairable(planned) or not export.model.is_single:
         return [first]
     try:
         attempts, repaired = repair(export, planned, start, build_and_judge, watch.spent_s)

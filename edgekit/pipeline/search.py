@@ -120,7 +120,9 @@ def search(export: Export, built: Sequence[BuiltCandidate]) -> list[BuiltCandida
     """Run the trials that are left of those asked for, and return the best that keep the gate and the budgets."""
     if not export.model.is_single:
         raise UnsupportedError(
-            "a search works on models of one graph; this one has several.", hint="leave out --search"
+            "a search chooses layers by what each costs alone, and in a model of several graphs, or with states, a "
+            "layer's cost also depends on the calls before it.",
+            hint="leave out --search; a recipe of your own may name parts_in_float",
         )
     calibration = export.evaluation.calibration
     baseline = next((candidate for candidate in built if candidate.quality.ok), built[0])

@@ -129,6 +129,7 @@ def _reported(plan: Plan, candidate: BuiltCandidate, status: Any, reason: str) -
         # What this machine's kernels do says nothing of another's.
         effective=None if plan.mismatches or candidate.compiled.portable else candidate.effective,
         size_mb=candidate.compiled.size_mb,
+        part_sizes_mb=candidate.compiled.part_sizes_mb,
         quality=candidate.quality,
         measurement=candidate.measurement,
         layers=candidate.outcome.layers if candidate.outcome else (),

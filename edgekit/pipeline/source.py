@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit import embedded, registry
+from edgekit._reading import check_regular
 from edgekit.errors import UsageError, nearest
 from edgekit.model import Reference
 from edgekit.plugin import Source
@@ -26,6 +27,7 @@ def reference(project: Project) -> Reference:
         task=project.task,
         processor=project.processor,
         inputs=tuple(TensorSpec.parse(text) for text in project.inputs),
+        states=project.states,
         revision=project.revision,
         offline=project.offline,
         trust_remote_code=project.trust_remote_code,
@@ -35,8 +37,14 @@ def reference(project: Project) -> Reference:
 
 def source_for(ref: Reference) -> Source:
     """Return the source that claims a reference, its obvious faults checked."""
+    check_regular(Path(ref.ref))
     for source in registry.sources():
         if source.claims(ref.ref):
+            if ref.states and source.scheme != "onnx":
+                raise UsageError(
+                    f"--state names the states of an ONNX file, and '{ref.ref}' is not one.",
+                    hint="leave it out; the function of package.module:factory names them with edgekit.Graph",
+                )
             source.check(ref)
             return source
     from edgekit.sources import other_formats

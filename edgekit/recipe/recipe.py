@@ -29,6 +29,8 @@ class Recipe(Record):
     passes: tuple[PassConfig, ...] = ()
     precision: str = "f32"
     """The precision that the passes produce; by it backends decide whether the target can run the recipe."""
+    parts_in_float: tuple[str, ...] = ()
+    """The parts of a model of several graphs that the passes leave as they were exported."""
 
 
 PRUNED = "pruned"

@@ -42,6 +42,8 @@ def read(path: Path) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """Return the text of a recipe file for `recipe`; the file's name will be the recipe's name."""
     lines = [f"summary = {_toml.value(recipe.summary)}", f"precision = {_toml.value(recipe.precision)}"]
+    if recipe.parts_in_float:
+        lines.append(f"parts_in_float = {_toml.value(list(recipe.parts_in_float))}")
     for step in recipe.passes:
         lines += ["", "[[passes]]", f"name = {_toml.value(step.name)}"]
         general = {key: value for key, value in step.config.items() if key != OVERRIDES}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgekit.plugin import Precision
 from edgekit.result.measurement import Measurement
-from edgekit.result.report import Candidate, Quality, Report
+from edgekit.result.report import Candidate, Report
 
 NONE = "-"
 
@@ -200,47 +200,6 @@ def _full_precision(report: Report, shipped: Candidate) -> str:
     return f"{own} is the fastest that passes: no lower precision was both faster and good enough"
 
 
-def quality(result: Quality) -> str:
-    """Return how much of the original's quality was kept, and on how many samples."""
-    against = f" ({clean(result.reference)})" if result.reference else ""
-    if result.metric and result.score is not None and result.original_score is not None:
-        words = f"{result.metric} {result.score:.4f} against {result.original_score:.4f} of the original{against}: "
-        words += points(result.drop)
-        words += f", on {result.labelled} labelled samples"
-    elif result.metric and result.score is not None:
-        words = f"{result.metric} {result.score:.4f} on {result.labelled} labelled samples; the original's is unknown"
-    elif result.agreement is not None:
-        words = f"top-1 agreement {100 * result.agreement:.2f}% with the original{against} on {result.samples} samples"
-    else:
-        words = f"least cosine {result.cosine:.6f} to the original's outputs{against} on {result.samples} samples"
-    return words if result.metric else words + (", labels not used" if result.labelled else ", no labels")
-
-
-def differences(result: Quality) -> str:
-    """Return how far the outputs deviate from the original's."""
-    if result.samples == 0:
-        return "not compared: there are no samples of them"
-
-    def where(name: str) -> str:
-        return f" in '{clean(name)}'" if name else ""
-
-    words = (
-        f"greatest absolute {result.max_abs:.2e}, relative L2 {result.rel_l2:.2e}{where(result.furthest)}, "
-        f"least cosine {result.cosine:.6f}{where(result.worst)}"
-    )
-    return words if result.agreement is None else f"{words}, top-1 agreement {100 * result.agreement:.2f}%"
-
-
-def judged(result: Quality) -> tuple[tuple[str, str], ...]:
-    """Return all that is known of a candidate's quality as (what, words)."""
-    lines = [("quality", quality(result)), ("outputs", differences(result))]
-    lines += [("scores", clean(str(shift))) for shift in result.scores]
-    lines += [("check", ("passed: " if check.passed else "FAILED: ") + clean(check.meaning)) for check in result.checks]
-    lines += [("judged", clean(result.arithmetic))] if result.arithmetic else []
-    lines += [("note", clean(note)) for note in result.notes]
-    return tuple(lines)
-
-
 def footprint(candidate: Candidate) -> str:
     """Return a candidate's size, memory and cold start."""
     parts = [mb(candidate.size_mb)] if candidate.size_mb is not None else []
@@ -266,6 +225,22 @@ def running(candidate: Candidate) -> str:
         f"{count} in {name}" for name, count in sorted(precision.layers.items(), key=lambda item: -item[1])
     )
     return f"{precision.main} (requested {candidate.asked}" + (f"; layers: {layers})" if layers else ")")
+
+
+def parts(candidate: Candidate) -> str:
+    """Return the size, the precision and the time of each part; empty for a model of one."""
+    precision, measured = effective(candidate), candidate.measurement
+    times = {each.part: each for each in measured.parts} if measured else {}
+    words = []
+    for name, size in candidate.part_sizes_mb.items():
+        facts = [mb(size)]
+        if precision is not None and name in precision.parts:
+            facts.append(precision.parts[name])
+        if name in times:
+            count = times[name].calls
+            facts.append(f"{count} {'call' if count == 1 else 'calls'} in {ms(times[name].time_ms)}")
+        words.append(f"{clean(name)} {', '.join(facts)}")
+    return "; ".join(words)
 
 
 def measurement(measured: Measurement) -> str:

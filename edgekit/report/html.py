@@ -6,7 +6,18 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from edgekit.report import candidates, conditions, figures, layers, noise, plot, provenance, timeline, tradeoff
+from edgekit.report import (
+    accuracy,
+    candidates,
+    conditions,
+    figures,
+    layers,
+    noise,
+    plot,
+    provenance,
+    timeline,
+    tradeoff,
+)
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Report
 
@@ -98,9 +109,10 @@ def _summary(report: Report) -> str:
         entries += [("objective", figures.objective(report))] if report.objective != "latency" else []
         entries += [("speed", speed)] if (speed := figures.speed(report)) else []
         if chosen.quality:
-            entries += figures.judged(chosen.quality)
+            entries += accuracy.judged(chosen.quality)
         entries += [("size", size)] if (size := figures.footprint(chosen)) else []
         entries.append(("runs in", figures.running(chosen)))
+        entries += [("parts", parts)] if (parts := figures.parts(chosen)) else []
         entries += [("options", options)] if (options := candidates.options(chosen)) else []
         if chosen.measurement:
             entries.append(("measured", figures.measurement(chosen.measurement)))
@@ -122,6 +134,7 @@ def _measurements(report: Report) -> str:
     for candidate in candidates.ordered(report):
         if candidate.measurement:
             entries = [("size", figures.footprint(candidate)), ("measured", figures.measurement(candidate.measurement))]
+            entries += [("parts", parts)] if (parts := figures.parts(candidate)) else []
             inner = _definitions([*entries, *_conditions(candidate)])
             blocks.append(
                 f'<div class="candidate"><div class="name">{escape(figures.clean(candidate.name))}</div>{inner}</div>'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgekit._text import visible
-from edgekit.report import candidates, conditions, figures, layers, noise, provenance
+from edgekit.report import accuracy, candidates, conditions, figures, layers, noise, provenance
 from edgekit.result.report import Report
 
 
@@ -23,9 +23,10 @@ def render(report: Report) -> str:
         if chosen.measurement and chosen.measurement.generation and report.kind == "export":
             summary += [("generation", conditions.generation(chosen.measurement.generation))]
         if chosen.quality:
-            summary += figures.judged(chosen.quality)
+            summary += accuracy.judged(chosen.quality)
         summary += [("size", size)] if (size := figures.footprint(chosen)) else []
         summary += [("runs in", figures.running(chosen))]
+        summary += [("parts", parts)] if (parts := figures.parts(chosen)) else []
         summary += [("options", options)] if (options := candidates.options(chosen)) else []
     blocks.append(items([*summary, ("evidence", figures.EVIDENCE[report.evidence])]))
     if report.candidates:
@@ -43,6 +44,7 @@ def render(report: Report) -> str:
             for candidate in measured:
                 lines.append((candidate.name, figures.footprint(candidate)))
                 prefix = "" if len(measured) == 1 else f"{candidate.name}: "
+                lines += [("parts", prefix + parts)] if (parts := figures.parts(candidate)) else []
                 if candidate.measurement:
                     lines += [(what, prefix + words) for what, words, _ in conditions.lines(candidate.measurement)]
         how = (report.shipped or measured[0]).measurement or measured[0].measurement

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgekit.report import candidates, conditions, figures, layers, noise, provenance
+from edgekit.report import accuracy, candidates, conditions, figures, layers, noise, provenance
 from edgekit.report.candidates import Row
 from edgekit.result.report import Candidate, Report
 
@@ -142,11 +142,13 @@ def _chosen(page: _Page, report: Report, chosen: Candidate) -> None:
     if chosen.measurement and chosen.measurement.generation and report.kind == "export":
         page.entry("generation", conditions.generation(chosen.measurement.generation))
     if chosen.quality:
-        for name, words in figures.judged(chosen.quality):
+        for name, words in accuracy.judged(chosen.quality):
             page.entry(name, words, "yellow" if name == "note" else None)
     if footprint := figures.footprint(chosen):
         page.entry("size", footprint)
     page.entry("runs in", figures.running(chosen))
+    if parts := figures.parts(chosen):
+        page.entry("parts", parts)
     if options := candidates.options(chosen):
         page.entry("options", options)
 
@@ -236,6 +238,8 @@ def _behind(page: _Page, report: Report) -> None:
                 name = "size" if len(measured) == 1 else figures.clean(candidate.name)
                 page.entry(name, figures.footprint(candidate), indent=indent)
                 prefix = "" if len(measured) == 1 else f"{figures.clean(candidate.name)}: "
+                if parts := figures.parts(candidate):
+                    page.entry("parts", prefix + parts, indent=indent)
                 for what, words, warn in conditions.lines(candidate.measurement) if candidate.measurement else ():
                     page.entry(what, prefix + words, "yellow" if warn else None, indent)
         first = (report.shipped or measured[0]).measurement or measured[0].measurement

@@ -14,6 +14,7 @@ from edgekit.plugin import Precision
 from edgekit.result import bounds
 from edgekit.result.generation_times import GenerationTimes
 from edgekit.result.latency_block import LatencyBlock
+from edgekit.runner import PartTime
 
 Scenario = Literal["single-stream", "offline", "fixed-rate", "sustained"]
 """How inferences arrive.
@@ -230,6 +231,8 @@ class Measurement(Record):
     """Where a raw sample was given: measured separately, after the model-only latencies."""
     generation: GenerationTimes | None = None
     """Of a model that generates, one token a call: measured separately, on the same sample."""
+    parts: tuple[PartTime, ...] = ()
+    """Of a model of several parts: the time of each, measured separately, after the latencies."""
     turns: tuple[LatencyBlock, ...] = ()
     """The latencies' distribution in each block of the measurement, in the order in which the blocks ran."""
 

@@ -62,12 +62,12 @@ class Quality(Record):
     cosine: float
     """The least cosine over samples, of the worst output or group of channels."""
     agreement: float | None
-    """Share of samples with the same top-1 answer; None for a task without one."""
+    """Share of samples, or of the tokens of a text, with the same top-1 answer; None for a task without one."""
     metric: str | None = None
     original_score: float | None = None
     score: float | None = None
     drop: float | None = None
-    """original_score - score: positive is a loss, in the metric's own unit (0.01 is one point)."""
+    """How much worse `score` is than the original's: positive is a loss, in the metric's unit (0.01 is one point)."""
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     reference: str = ""
@@ -84,6 +84,11 @@ class Quality(Record):
     """The relative L2 difference over all outputs together; None in reports of older versions, where `rel_l2` is it."""
     arithmetic: str = ""
     """How the outputs were computed where it was not done as on the target; empty where it was."""
+    equal_texts: int | None = None
+    """Of how many samples the generated text is the original's; None for a task that generates none."""
+    original_perplexity: float | None = None
+    perplexity: float | None = None
+    """Of the tokens that both were given; None for a task that generates no text."""
 
     @property
     def furthest(self) -> str:
@@ -214,6 +219,8 @@ class Candidate(Record):
     asked: str = "f32"
     effective: Precision | None = None
     size_mb: float | None = None
+    part_sizes_mb: Mapping[str, float] = field(default_factory=dict)
+    """Of a model of several parts: the size of each, by its name."""
     quality: Quality | None = None
     measurement: Measurement | None = None
     layers: tuple[LayerTime, ...] = ()
@@ -276,8 +283,7 @@ class Report(Record):
     @classmethod
     def load(cls, path: Path) -> Report:
         """Return the report of a file, or of a bundle's folder. Raises UsageError for what is not a report."""
-        if path.is_dir():
-            path = path / "report.json"
+        path = path / "report.json" if path.is_dir() else path
         if not path.exists():
             raise UsageError(
                 f"the report '{path}' does not exist.", hint="give a report.json, or the folder of a bundle"

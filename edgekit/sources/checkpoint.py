@@ -58,6 +58,8 @@ def check(folder: Path, reference: Reference) -> None:
 
     Raises UnsupportedError for one that is quantized already.
     """
+    for file in sorted(folder.iterdir()):
+        _reading.check_regular(file)
     config = folder / "config.json"
     if not config.is_file():
         raise other_formats.of_folder(folder) or UsageError(
@@ -116,8 +118,12 @@ def outline(folder: Path, reference: Reference) -> Outline:
     task = reference.task or next((task for end, task in _TASKS.items() if network.endswith(end)), None)
     beside = folder if reference.processor is None else Path(reference.processor)
     with_text = any((beside / name).is_file() for name in _TEXT_FILES)
-    with_pictures = "image" in _processor_kind(beside)
-    takes: Any = "texts" if with_text and not with_pictures else "pictures" if with_pictures and not with_text else None
+    with_pictures, with_sounds = "image" in _processor_kind(beside), "sound" in _processor_kind(beside)
+    takes: Any = None
+    if with_sounds:
+        takes = "sounds"
+    elif with_text != with_pictures:
+        takes = "texts" if with_text else "pictures"
     return Outline(task, takes, _class_names(settings, network))
 
 
@@ -125,7 +131,7 @@ def _processor_kind(folder: Path) -> str:
     file = folder / "preprocessor_config.json"
     settings = read_json(file) if file.is_file() else {}
     return f"{settings.get('image_processor_type', '')} {settings.get('feature_extractor_type', '')}".casefold() + (
-        " image" if "image_mean" in settings else ""
+        " image" if "image_mean" in settings else " sound" if "sampling_rate" in settings else ""
     )
 
 
@@ -233,16 +239,33 @@ def processor_digest(reference: Reference) -> dict[str, str]:
     return {file.name: digest_of_file(file) for file in files}
 
 
-MOST = {("layers", "n_layer", "depth"): 10_000, ("_size",): 10_000_000}
+MOST = {("layers", "n_layer", "depth", "depths", "blocks"): 10_000, ("_size", "num_labels"): 10_000_000}
 """The greatest values of config.json's keys, by their ends: public models have some hundred layers and 1e6 tokens."""
+
+MOST_TOKENS = 10_000_000
+"""The greatest number of a token: tokenizers write every number up to it."""
 
 
 def check_sizes(settings: Mapping[str, Any], path: Path) -> None:
-    """Raise UsageError for a config so large that making the network would not end."""
+    """Raise UsageError for a config, or one in it, so large that making the network would not end."""
     for name, value in settings.items():
+        if isinstance(value, Mapping):
+            check_sizes(value, path)
         most = next((most for ends, most in MOST.items() if name.endswith(ends)), None)
-        if most is not None and isinstance(value, int) and value > most:
+        for number in value if isinstance(value, list) else [value]:
+            if most is not None and isinstance(number, int) and number > most:
+                raise UsageError(
+                    f"'{path}' sets {name} to {str(number)[:20]}; at most {most:,} is supported.",
+                    hint="compare it with the config.json of the model's origin, and correct that value",
+                )
+
+
+def check_tokens(vocabulary: Mapping[str, Any], path: Path) -> None:
+    """Raise UsageError for a tokenizer's vocabulary with a number that is not a token's."""
+    for token, number in vocabulary.items():
+        if type(number) is not int or not 0 <= number <= MOST_TOKENS:
             raise UsageError(
-                f"'{path}' sets {name} to {str(value)[:20]}; at most {most:,} is supported.",
-                hint="compare it with the config.json of the model's origin, and correct that value",
+                f"'{path}' gives the token '{token[:60]}' the number {str(number)[:20]}, which is not one from 0 to "
+                f"{MOST_TOKENS:,}.",
+                hint="compare it with the file of the model's origin, and copy it again",
             )

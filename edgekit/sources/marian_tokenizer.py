@@ -35,7 +35,8 @@ def write(folder: Path, assets: Path, config: Any) -> TextConfig:
     """Write both files into `assets` and return the TextConfig. Raises UsageError for files that cannot be read,
     UnsupportedError for a kind of SentencePiece model that is not Marian's.
     """
-    vocabulary = {str(piece): int(number) for piece, number in checkpoint.read_json(folder / "vocab.json").items()}
+    vocabulary = checkpoint.read_json(folder / "vocab.json")
+    checkpoint.check_tokens(vocabulary, folder / "vocab.json")
     file = folder / "tokenizer_config.json"
     settings = checkpoint.read_json(file) if file.is_file() else {}
     if settings.get("separate_vocabs") or (folder / "target_vocab.json").is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit import _privacy
@@ -13,7 +14,7 @@ from edgekit.model import ASSETS, Examples, Model, ModelInfo, Reference
 from edgekit.sources import checkpoint, other_formats
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.config import CalledPart, Calls, TaskConfig
 
 TASK = "tensor"
 """The task of a graph without any description: tensors in, tensors out."""
@@ -51,7 +52,9 @@ class OnnxFile:
         path = Path(reference.ref)
         names = onnx_graph.external_files(onnx_model.load(path, weights=False))
         files = [digest_of_file(onnx_external.find(name, path)) for name in names]
-        return digest_of([digest_of_file(path), files, reference.task, checkpoint.processor_digest(reference)])
+        return digest_of(
+            [digest_of_file(path), files, reference.task, reference.states, checkpoint.processor_digest(reference)]
+        )
 
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
         """Check and copy the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
@@ -59,7 +62,9 @@ class OnnxFile:
         _privacy.no_telemetry()
         require("reading an ONNX file", "onnx")
         from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_normal
+        from edgekit.sources import onnx_states
         from edgekit.sources.onnx_original import open_original
+        from edgekit.sources.onnx_states import StatefulOriginal
 
         path = Path(reference.ref)
         graph = workdir / onnx_model.GRAPH_FILE
@@ -82,8 +87,11 @@ class OnnxFile:
             if changes:
                 onnx_model.save(proto, graph)
                 onnx_model.check(graph, given=path)
-            part = onnx_model.part_of(proto)
-        _task_config(reference, classes, part.inputs, workdir).save(workdir / ASSETS)
+            part, states = onnx_states.named(onnx_model.part_of(proto), reference.states)
+        config = _task_config(reference, classes, part.fed, workdir)
+        if states:
+            config = replace(config, calls=Calls((CalledPart(part.name, part.fed),), recurrent=True))
+        config.save(workdir / ASSETS)
         info = ModelInfo(
             architecture=f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
             parameters=onnx_model.parameter_count(proto),
@@ -94,11 +102,12 @@ class OnnxFile:
         return Model(
             format="onnx",
             parts=(part,),
+            states=states,
             task=reference.task or TASK,
             precision=onnx_model.precision_of(proto),
             info=info,
             folder=workdir,
-            original=original,
+            original=StatefulOriginal(original, part, states) if states else original,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from edgekit._reading import guard
 from edgekit.errors import UsageError
 from edgekit.model import Reference
-from edgekit.sources import checkpoint, image_processor
+from edgekit.sources import audio_processor, checkpoint, image_processor
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 
@@ -45,16 +45,20 @@ def with_processor(
     file = path if path.is_file() else path / FILE
     if not file.is_file():
         return base
+    settings = checkpoint.read_json(file)
+    if audio_processor.is_audio(settings):
+        return _with_sound(base, file, settings, assets, reference, config)
     spec = next((spec for spec in inputs if len(spec.shape) == 4), None)
     if spec is None:
         return replace(base, no_preprocessing="no input of the graph takes pictures (four dimensions)")
-    settings = checkpoint.read_json(file)
     with guard(f"the image processor '{file}'", hint="compare it with the one of the model's origin, and correct it"):
         image, reason = image_processor.image_config(
             settings, model_type=getattr(config, "model_type", None), input_name=spec.name
         )
     if image is None:
         return replace(base, no_preprocessing=reason)
+    if base.generation is not None:
+        _with_target(file.parent, assets, reference, config)
     channels_last = spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3)
     gray = spec.shape[3 if channels_last else 1] == 1
     return replace(
@@ -65,6 +69,28 @@ def with_processor(
             channels="gray" if gray else image.channels,
         ),
     )
+
+
+def _with_sound(
+    base: TaskConfig, file: Path, settings: dict[str, Any], assets: Path, reference: Reference, config: Any
+) -> TaskConfig:
+    with guard(f"the feature extractor '{file}'", hint="compare it with the one of the model's origin, and correct it"):
+        audio, reason = audio_processor.audio_config(settings, base.task, config)
+    if audio is None:
+        return replace(base, no_preprocessing=reason)
+    if base.generation is not None:
+        _with_target(file.parent, assets, reference, config)
+        return replace(base, audio=audio)
+    speech = base.task == "automatic-speech-recognition"
+    return replace(base, audio=audio, ctc=audio_processor.ctc_config(file.parent, config) if speech else None)
+
+
+def _with_target(folder: Path, assets: Path, reference: Reference, config: Any) -> None:
+    """Write the tokenizer of generated text, where there is one."""
+    from edgekit.sources import tokenizer
+
+    if tokenizer.has_tokenizer(folder):
+        tokenizer.write_tokenizer(folder, assets, (), config, reference)
 
 
 def _with_text(

@@ -1,4 +1,4 @@
-"""Encoder-decoder models of transformers: their task, and the original that is run part by part."""
+"""Encoder-decoder models of transformers that write text: their task, and the original that is run part by part."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgekit.errors import BuildError
+from edgekit.frameworks import optimum_config
 from edgekit.frameworks.torch_model import first_line, limited_threads, to_torch
 from edgekit.spec import ENCODER, TensorSpec
-from edgekit.tasks.config import SEQ2SEQ
+from edgekit.tasks.config import ENCODED, SEQ2SEQ
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,13 +27,20 @@ _SUMMARISES = ("pegasus", "bigbird_pegasus", "led")
 
 def is_seq2seq(config: Any, task: str) -> bool:
     """Return whether a model of this task generates text from an encoder's output."""
-    return bool(getattr(config, "is_encoder_decoder", False)) and task.removesuffix("-with-past") in SEQ2SEQ
+    return bool(getattr(config, "is_encoder_decoder", False)) and task.removesuffix("-with-past") in ENCODED
 
 
-def task_name(config: Any, asked: str | None) -> str:
+def inputs(exporter: Any, task: str) -> tuple[TensorSpec, ...]:
+    """Return the encoder's inputs, of optimum's config."""
+    return INPUTS if task in SEQ2SEQ else optimum_config.input_specs(exporter.with_behavior("encoder"))
+
+
+def task_name(config: Any, task: str, asked: str | None) -> str:
     """Return the task that the user named, or that models of this type are trained for."""
     if asked in SEQ2SEQ:
         return asked
+    if task not in SEQ2SEQ:
+        return task
     if config.model_type in _TRANSLATES:
         return "translation"
     return "summarization" if config.model_type in _SUMMARISES else "text2text-generation"
@@ -70,7 +78,7 @@ class Seq2SeqOriginal:
     def _decode(self, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
         outputs = self.module(
             encoder_outputs=self._encoded,
-            attention_mask=tensors["encoder_attention_mask"],
+            **({"attention_mask": tensors["encoder_attention_mask"]} if "encoder_attention_mask" in tensors else {}),
             decoder_input_ids=tensors["input_ids"],
             past_key_values=self._cache,
             use_cache=True,

@@ -14,6 +14,9 @@ from edgekit.tasks.config import TOKENIZER, TextConfig
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
+MOST_IDS = 1 << 24
+"""Greater ids are mistakes: the largest vocabularies have about 300,000 tokens."""
+
 _NO_LIMIT = 1_000_000
 """A tokenizer without a limit has a number like 10^30 as its limit."""
 
@@ -33,6 +36,7 @@ def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: A
     # Truncation and padding in the file come from its author's last call; they are not properties of the model.
     backend.no_truncation()
     backend.no_padding()
+    checkpoint.check_tokens(backend.get_vocab(), folder / TOKENIZER)
     sentence = _sentence_settings(folder)
     if sentence.get("do_lower_case"):
         _lower(backend)
@@ -83,9 +87,30 @@ def _pad_of(config: Any) -> int:
     return 0
 
 
+def _check_ids(folder: Path) -> None:
+    """Raise UsageError for an id beyond `MOST_IDS`: a tokenizer takes memory for all ids up to the greatest."""
+    for name in ("tokenizer.json", "vocab.json", "added_tokens.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        content = checkpoint.read_json(path)
+        model = content.get("model") if name == "tokenizer.json" else {"vocab": content}
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else []
+        added = content.get("added_tokens") if name == "tokenizer.json" else None
+        ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+        greatest = max((number for number in ids if isinstance(number, (int, float))), default=0)
+        if greatest > MOST_IDS:
+            raise UsageError(
+                f"the tokenizer '{path}' has the id {greatest:,}, and at most {MOST_IDS:,} are read.",
+                hint="compare it with the file of the model's origin, and correct that token",
+            )
+
+
 def _load(folder: Path, reference: Reference) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    _check_ids(folder)
     settings = {}
     if (folder / "tokenizer_config.json").is_file():
         settings = checkpoint.read_json(folder / "tokenizer_config.json")
@@ -145,7 +170,7 @@ def _max_length(folder: Path, tokenizer: Any, config: Any) -> int | None:
 
 def position_limit(config: Any) -> int | None:
     """Return the number of tokens for which a model has positions; None where it has no table of them."""
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
             # RoBERTa and its relatives count positions from padding_idx + 1: that many entries of the table are unused.

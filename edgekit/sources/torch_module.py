@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import _privacy
 from edgekit._requirement import require
-from edgekit.errors import UsageError, nearest
+from edgekit.errors import EdgekitError, UsageError, nearest
+from edgekit.graphs import Graphs
 from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Reference
 from edgekit.sources import other_formats
 from edgekit.sources.processor import check_processor, with_processor
@@ -31,7 +32,8 @@ class TorchModule:
     """Load the nn.Module that a function of the user's code returns.
 
     The function takes no arguments and returns an nn.Module, or (module, example_inputs); a module may have the
-    attribute `example_inputs` instead. Examples are a tensor, a tuple of tensors, or a dict by argument name.
+    attribute `example_inputs` instead. Examples are a tensor, a tuple of tensors, or a dict by argument name. For a
+    model of several graphs it returns `edgekit.Graphs`.
     """
 
     scheme = "module"
@@ -88,11 +90,21 @@ def load_module(module: Any, reference: Reference, workdir: Path, examples: Exam
     require("loading a torch module", "torch")
     from edgekit.frameworks.quiet import quiet
     from edgekit.frameworks.torch_call import describe
-    from edgekit.frameworks.torch_model import TorchOriginal, parameter_count, refuse_non_finite, versions
+    from edgekit.frameworks.torch_model import (
+        TorchOriginal,
+        in_eval_mode,
+        parameter_count,
+        refuse_non_finite,
+        versions,
+    )
 
+    if isinstance(module, Graphs):
+        from edgekit.sources import torch_graphs
+
+        return torch_graphs.load(module, reference, workdir)
     module, example_inputs = _split_result(module, reference)
     with quiet():
-        module = _in_eval_mode(module)
+        module = in_eval_mode(module)
         if _is_transformers(module) and not _is_part(module, reference, example_inputs):
             return _load_transformers(module, reference, workdir, _examples_by_name(module, reference, example_inputs))
         refuse_non_finite(module, f"'{type(module).__name__}'")
@@ -218,6 +230,8 @@ def _call_factory(reference: Reference) -> Any:
             return value
         try:
             return value()
+        except EdgekitError:  # of edgekit.Graphs: it names what is wrong
+            raise
         except (Exception, SystemExit) as error:
             raise UsageError(
                 f"'{reference.ref}' fails: {first_line(error)}{_where(error)}",
@@ -250,22 +264,6 @@ def _split_result(result: Any, reference: Reference) -> tuple[Any, Any]:
             hint="return the module, or (module, example_inputs)",
         )
     return module, example_inputs if example_inputs is not None else getattr(module, "example_inputs", None)
-
-
-def _in_eval_mode(module: Any) -> Any:
-    """Return the module in eval mode on the processor: the module itself where it already is, else a copy."""
-    import copy
-
-    tensors = [*module.parameters(), *module.buffers()]
-    if not any(part.training for part in module.modules()) and all(tensor.device.type == "cpu" for tensor in tensors):
-        return module
-    try:
-        return copy.deepcopy(module).cpu().eval()
-    except Exception as error:  # tensors with a gradient history do not copy
-        raise UsageError(
-            f"'{type(module).__name__}' is in training mode and cannot be copied: {error}.",
-            hint="call .eval() on it first",
-        ) from error
 
 
 @contextlib.contextmanager

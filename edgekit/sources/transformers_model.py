@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import optimum_config
 from edgekit.frameworks.torch_model import TorchOriginal, first_line, parameter_count, refuse_non_finite, versions
 from edgekit.model import InputHints, ModelInfo, Original, Reference
@@ -80,7 +80,7 @@ def describe(
     """Check the weights and return how the model is exported and run."""
     refuse_non_finite(module, what)
     if examples is None and seq2seq.is_seq2seq(module.config, task):
-        return _seq2seq(module, asked)
+        return _seq2seq(module, task.removesuffix("-with-past"), asked)
     if examples is None and task == causal.TASK and (cached := optimum_config.causal_config(module)) is not None:
         return _causal(module, cached)
     _require_padding(module, task, what)
@@ -119,14 +119,14 @@ def _require_padding(module: Any, task: str, what: str) -> None:
     )
 
 
-def _seq2seq(module: Any, asked: str | None) -> Loaded:
+def _seq2seq(module: Any, task: str, asked: str | None) -> Loaded:
     """Return how a model of an encoder and a decoder is exported and run."""
-    optimum_config.seq2seq_config(module)
+    exporter = optimum_config.seq2seq_config(module, task)
     return Loaded(
         module,
         module.config,
-        seq2seq.task_name(module.config, asked),
-        seq2seq.INPUTS,
+        seq2seq.task_name(module.config, task, asked),
+        seq2seq.inputs(exporter, task),
         "logits",
         seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
         ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
@@ -169,7 +169,9 @@ def _config(folder: Path, reference: Reference) -> Any:
     try:
         config = CONFIG_MAPPING[kind].from_dict(transformers5.adapt(settings, f"'{path}'"))
         "".join((config.architectures or [])[:1])  # raises TypeError for what is not a list of names
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except EdgekitError:
+        raise
+    except Exception as error:  # whatever a value of a wrong type leads to
         raise UsageError(
             f"transformers does not accept '{path}': {first_line(error)}",
             hint="compare it with the config.json of the model's origin, and correct that value",

@@ -12,13 +12,25 @@ from typing import Any
 from edgekit.data import Samples
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import SEQ2SEQ, TOKENIZER, ImageConfig, TabularConfig, TaskConfig, TextConfig
+from edgekit.tasks.config import (
+    ENCODED,
+    SEQ2SEQ,
+    TOKENIZER,
+    AudioConfig,
+    CtcConfig,
+    ImageConfig,
+    TabularConfig,
+    TaskConfig,
+    TextConfig,
+)
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
     "CLASSIFICATION",
     "GENERIC",
     "OWN",
+    "AudioConfig",
+    "CtcConfig",
     "ImageConfig",
     "Prediction",
     "TabularConfig",
@@ -125,17 +137,30 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     `classes` are the data's labels (`samples.classes`): their names are used where the model has none of its own.
     Raises UsageError for an unknown task or metric.
     """
+    from edgekit.tasks import text_metrics
     from edgekit.tasks.labels import Classes
     from edgekit.tasks.metrics import CLASS_METRICS, NUMBER_METRICS, check_metric
     from edgekit.tasks.own_metric import OwnMetric, is_function
 
-    if is_function(config.metric):
-        if config.task in SEQ2SEQ:
-            raise UsageError(
-                f"the task '{config.task}' is judged by chrf, and not by a function.", hint="leave --metric out"
-            )
-        return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     task = check(config.task)
+    if task in ENCODED and config.generation is not None:
+        from edgekit.tasks.seq2seq import METRICS, Seq2Seq
+        from edgekit.tasks.text import Texts
+
+        metric = text_metrics.chosen(config.metric, METRICS[task], task)
+        texts = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
+        return Seq2Seq(config, texts or _preparation(config, assets, inputs), assets, metric)
+    if config.ctc is not None:
+        from edgekit.tasks.ctc import METRIC, Ctc
+
+        metric = text_metrics.chosen(config.metric, METRIC, task)
+        return Ctc(config, _preparation(config, assets, inputs), config.ctc, metric)
+    if is_function(config.metric):
+        return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
+    if config.calls is not None:
+        from edgekit.tasks import graphs
+
+        return graphs.load(config, assets, config.calls)
     if task in _METRICS:
         from edgekit.tasks.classification import Classification, MultiLabel, Regression
 
@@ -158,13 +183,6 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
-    if task in SEQ2SEQ and config.generation is not None:
-        from edgekit.tasks.seq2seq import METRIC, Seq2Seq
-        from edgekit.tasks.text import Texts
-
-        if config.metric is not None:
-            check_metric(config.metric, (METRIC,), task)
-        return Seq2Seq(config, Texts(config.text or TextConfig(), assets, inputs))
     if config.metric is not None:
         check_metric(config.metric, (), task)
     if task == "text-generation" and config.generation is not None:
@@ -224,6 +242,10 @@ def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec])
         from edgekit.tasks.image import Pictures
 
         return Pictures(config.image, inputs)
+    if config.audio is not None:
+        from edgekit.tasks.audio import Sounds
+
+        return Sounds(config.audio, inputs)
     names = {spec.name for spec in inputs}
     if config.text is not None or ("input_ids" in names and (assets / TOKENIZER).is_file()):
         from edgekit.tasks.text import Texts

@@ -6,6 +6,7 @@ The export and the device use the same record, so what is measured is what runs.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any, Literal
 from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError, UsageError
+from edgekit.spec import TensorSpec
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
 
+_CORRECT = "compare the settings with the generation_config.json of the model's origin, and correct them"
+MOST_BEAMS = 1024
 _AGAIN = "correct the checkpoint's preprocessing files, or copy the bundle again"
 
 LARGEST_EDGE = 1 << 15
@@ -25,8 +29,14 @@ LARGEST_EDGE = 1 << 15
 
 MOST_TOKENS = 1 << 31
 
+MOST_AUDIO = 1 << 28
+"""The greatest number of an AudioConfig: samples, frames, seconds."""
+
 SEQ2SEQ = ("translation", "summarization", "text2text-generation")
 """Tasks from text to text, by an encoder and a decoder."""
+
+ENCODED = (*SEQ2SEQ, "automatic-speech-recognition", "image-to-text")
+"""Tasks to text by an encoder and a decoder; a sound or a picture may be what is encoded."""
 
 ProblemType = Literal["multi-label", "regression", "values"]
 """The meaning of a classifier's outputs where they are not one class of several: any number of classes
@@ -61,6 +71,52 @@ class ImageConfig(Record):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, channels):
                 raise UsageError(f"{name} is not one number, or one for each of {channels} channels.", hint=_AGAIN)
+
+
+@dataclass(frozen=True)
+class AudioConfig(Record):
+    """The steps from a sound to one float tensor: one channel, at a rate, as samples or as a mel spectrogram."""
+
+    input: str = "input_values"
+    rate: int = 16000
+    features: Literal["samples", "log-mel", "hann", "povey"] = "samples"
+    """Samples, Whisper's log-mel spectrogram [mels, frames], or Kaldi's filter banks [frames, mels] by their window."""
+    normalized: bool = False
+    """Mean 0 and variance 1: of the samples, or of each filter bank."""
+    length: int | None = None
+    """Samples that a shorter sound is padded to, and a longer one cut."""
+    shortest: int = 1
+    """Samples that a shorter sound is padded to: the least that the network's convolutions take."""
+    frames: int | None = None
+    """Frames of filter banks that they are padded or cut to."""
+    mels: int = 80
+    fft: int = 400
+    hop: int = 160
+    mean: float = 0.0
+    std: float = 1.0
+    """Subtracted from filter banks, and divided by twice."""
+    window: float | None = None
+    """Seconds of the parts that a longer sound is cut into, each answered by itself; None: it is one part."""
+
+    def __post_init__(self) -> None:
+        least = {"rate": 1000, "shortest": 1, "mels": 1, "fft": 2, "hop": 1, "length": 1, "frames": 1, "window": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= MOST_AUDIO:
+                raise UsageError(f"{name} is not a number from {low} to {MOST_AUDIO}.", hint=_AGAIN)
+        if self.std == 0:
+            raise UsageError("std is 0.", hint=_AGAIN)
+
+
+@dataclass(frozen=True)
+class CtcConfig(Record):
+    """How the scores of frames become text: the likeliest token of each, repeated ones once, without blanks."""
+
+    tokens: tuple[str, ...]
+    """By id; empty for those that are not written."""
+    blank: int
+    space: str | None = "|"
+    """The token between words."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +172,10 @@ class Generation(Record):
 
     start: int
     """The token that the decoder is fed first."""
+    prompt: tuple[int, ...] = ()
+    """Tokens that always follow the first: a language, a task."""
+    languages: tuple[int, ...] = ()
+    """The tokens of languages, of which the likeliest follows the first, before `prompt`; empty: none does."""
     stops: tuple[int, ...] = ()
     """Tokens that end the text."""
     max_length: int = 20
@@ -156,6 +216,27 @@ class Generation(Record):
     tokenizer: str = TOKENIZER
     """The file whose vocabulary the ids are of; where it is not that of the source's text, tokens are mapped by it."""
 
+    def __post_init__(self) -> None:
+        ranges = [
+            ("beams", 1, MOST_BEAMS),
+            ("max_length", 1, math.inf),
+            ("no_repeat_ngram", 0, math.inf),
+            ("length_penalty", -1000, 1000),
+            ("repetition_penalty", 0, math.inf),
+        ]
+        if self.sampled:
+            ranges += [("temperature", 0, math.inf), ("top_k", 0, math.inf), ("top_p", 0, 1), ("min_p", 0, 1)]
+        for name, least, most in ranges:
+            value = getattr(self, name)
+            if not (least <= value <= most and value < math.inf):
+                limits = f"of at least {least}" if most == math.inf else f"from {least} to {most:,}"
+                raise UsageError(f"{name} is {str(value)[:20]}, not a number {limits}.", hint=_CORRECT)
+        first = () if self.forced_first is None else (self.forced_first,)
+        words = (token for word in self.bad_words for token in word)
+        for token in (*first, *self.forced_last, *self.stops, *self.suppressed, *self.suppressed_first, *words):
+            if token < 0 or (self.vocabulary is not None and token >= self.vocabulary):
+                raise UsageError(f"the token {str(token)[:20]} is not one of the model's vocabulary.", hint=_CORRECT)
+
     def longest(self, prompt: int) -> int:
         """Return the most tokens, the `prompt` included."""
         most = self.max_length if self.max_new is None else prompt + self.max_new
@@ -164,6 +245,37 @@ class Generation(Record):
     def shortest(self, prompt: int) -> int:
         """Return the number of tokens, the `prompt` included, before which no stop id follows."""
         return self.min_length if self.min_new is None else prompt + self.min_new
+
+
+@dataclass(frozen=True)
+class CalledPart(Record):
+    """A part of a model, and the inputs that it is fed."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Calls(Record):
+    """How a model of several graphs, or with states, is called for a sample, as its author describes it.
+
+    Each part is called once, in order. The last is called for each token where `token` is given, and for each step of
+    the sample where it is `recurrent`.
+    """
+
+    parts: tuple[CalledPart, ...]
+    recurrent: bool = False
+    """Whether the last part writes states that it reads."""
+    token: str | None = None
+    """Its input that takes the token before."""
+    text: str | None = None
+    """The input of the first part that takes the ids of the text."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a sample has: those of every part, but the token."""
+        specs = {spec.name: spec for part in self.parts for spec in part.inputs}
+        return tuple(spec for name, spec in specs.items() if name != self.token)
 
 
 @dataclass(frozen=True)
@@ -184,6 +296,8 @@ class TaskConfig(Record):
     output: str | None = None
     """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
+    audio: AudioConfig | None = None
+    ctc: CtcConfig | None = None
     text: TextConfig | None = None
     tabular: TabularConfig | None = None
     problem_type: ProblemType | None = None
@@ -191,6 +305,8 @@ class TaskConfig(Record):
     """The form of a classifier's output; None: a single output is a logit, and several are probabilities where they are
     positive and sum to one."""
     generation: Generation | None = None
+    calls: Calls | None = None
+    """The calls of a sample; None: those of the task."""
     no_preprocessing: str | None = None
     """Why the model's own preprocessing is missing, where it has one without an equivalent here."""
     metric_code: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit.errors import UsageError
-from edgekit.tasks.config import Generation
+from edgekit.tasks.config import MOST_BEAMS, Generation
 from edgekit.tasks.task import Generating, Task
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -34,7 +34,7 @@ class Asked:
             ("temperature", self.temperature, 0, None),
             ("top-k", self.top_k, 0, None),
             ("top-p", self.top_p, 0, 1),
-            ("beams", self.beams, 1, None),
+            ("beams", self.beams, 1, MOST_BEAMS),
         ):
             if value is not None and not (least <= value and (most is None or value <= most)):
                 limits = f"from {least} to {most}" if most is not None else f"of at least {least}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Sample, open_picture
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, listed
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.tasks.config import ImageConfig
 from edgekit.tasks.tensor import fit
@@ -141,7 +141,7 @@ class Pictures:
         files = [name for name, value in sample.fields.items() if isinstance(value, (Path, bytes)) or _is_array(value)]
         if len(files) == 1:
             return files[0], sample.fields[files[0]]
-        known = ", ".join(sample.fields) or "nothing"
+        known = listed(sample.fields) or "nothing"
         raise UsageError("the sample has no picture.", hint=f"name its column or array 'image'; the sample has {known}")
 
 

@@ -6,7 +6,8 @@ Where a metric is undefined they raise UsageError: an invented number would deci
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import UsageError, nearest
 
@@ -15,9 +16,33 @@ if TYPE_CHECKING:
 
     from edgekit.tasks.task import Prediction
 
-CLASS_METRICS = ("accuracy", "f1", "f1-macro", "auc")
-NUMBER_METRICS = ("spearman", "pearson")
-METRICS = (*CLASS_METRICS, *NUMBER_METRICS)
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric judges, and in which direction."""
+
+    judges: Literal["classes", "numbers", "texts"]
+    lower_is_better: bool = False
+
+
+KNOWN = {
+    "accuracy": Metric("classes"),
+    "f1": Metric("classes"),
+    "f1-macro": Metric("classes"),
+    "auc": Metric("classes"),
+    "spearman": Metric("numbers"),
+    "pearson": Metric("numbers"),
+    "chrf": Metric("texts"),
+    "bleu": Metric("texts"),
+    "rouge": Metric("texts"),
+    "wer": Metric("texts", lower_is_better=True),
+    "cer": Metric("texts", lower_is_better=True),
+    "exact-match": Metric("texts"),
+}
+METRICS = tuple(KNOWN)
+CLASS_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "classes")
+NUMBER_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "numbers")
+TEXT_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "texts")
 ALIASES = {
     "acc": "accuracy",
     "top1": "accuracy",
@@ -25,15 +50,28 @@ ALIASES = {
     "auroc": "auc",
     "f1macro": "f1-macro",
     "macrof1": "f1-macro",
+    "sacrebleu": "bleu",
+    "rougel": "rouge",
+    "worderrorrate": "wer",
+    "charactererrorrate": "cer",
+    "em": "exact-match",
 }
 """Names of metrics elsewhere."""
+
+
+def loss(metric: str | None, original: float, score: float) -> float:
+    """Return how much worse `score` is than the original's: positive is a loss, in whichever direction the metric
+    improves. More of a function of the user's own is better.
+    """
+    known = KNOWN.get(metric or "")
+    return score - original if known is not None and known.lower_is_better else original - score
 
 
 def accuracy(values: Sequence[int], labels: Sequence[int]) -> float:
     """Return the share of values that equal their labels."""
     import numpy as np
 
-    _same_length(values, labels)
+    check_same_length(values, labels)
     return float(np.mean(np.asarray(values) == np.asarray(labels)))
 
 
@@ -44,7 +82,7 @@ def f1(values: Sequence[int], labels: Sequence[int], *, average: str = "binary",
     """
     import numpy as np
 
-    _same_length(values, labels)
+    check_same_length(values, labels)
     predicted, actual = np.asarray(values), np.asarray(labels)
     classes = [positive] if average == "binary" else sorted(set(predicted.tolist()) | set(actual.tolist()))
     scores = []
@@ -68,7 +106,7 @@ def auc(scores: Sequence[float], labels: Sequence[int], *, positive: int = 1) ->
     """
     import numpy as np
 
-    _same_length(scores, labels)
+    check_same_length(scores, labels)
     hits = np.asarray(labels) == positive
     count, others = int(hits.sum()), int((~hits).sum())
     if not count or not others:
@@ -135,7 +173,7 @@ def check_metric(metric: str, known: Sequence[str], task: str) -> str:
 def _varying(values: Sequence[float], labels: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    _same_length(values, labels)
+    check_same_length(values, labels)
     x, y = np.asarray(values, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     for side, name in ((x, "the model's values"), (y, "the labels")):
         if np.all(side == side[0]):
@@ -161,7 +199,8 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return np.asarray(((ends - counts + 1 + ends) / 2)[group], dtype=np.float64)
 
 
-def _same_length(values: Sequence[Any], labels: Sequence[Any]) -> None:
+def check_same_length(values: Sequence[Any], labels: Sequence[Any]) -> None:
+    """Raise UsageError where there is not one label for each value, or none at all."""
     if len(values) != len(labels):
         raise UsageError(
             f"there are {len(values)} predictions and {len(labels)} labels.", hint="give one label for each sample"

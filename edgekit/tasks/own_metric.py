@@ -5,13 +5,14 @@ labels.
         '''outputs: a dict from output name to array for each sample; labels: as they are in the data.'''
         return 0.31  # a number; more is better
 
+Of a task that generates text it is called with the texts in place of the outputs.
 It is imported only where it is computed: a bundle runs without it, and is verified on its stored samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,19 +28,17 @@ from edgekit.tasks.task import Prediction, Task
 if TYPE_CHECKING:
     import numpy as np
 
+TAKES = "the outputs of all samples, and their labels"
+
 
 def is_function(metric: str | None) -> bool:
     """Return whether a metric's name refers to a function."""
     return metric is not None and ":" in metric
 
 
-def _function(metric: str) -> Callable[..., Any]:
-    return imported(metric, "the outputs of all samples, and their labels")
-
-
 def recorded(config: TaskConfig) -> TaskConfig:
     """Return the config with the digest of the file of the metric's function. Raises UsageError where it is missing."""
-    function = _function(str(config.metric))
+    function = imported(str(config.metric), TAKES)
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     return config if file is None else replace(config, metric_code=digest_of_file(Path(file)))
 
@@ -80,24 +79,30 @@ class OwnMetric:
         return self.task.label(raw)
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        """Return the function's value. Raises UsageError where it fails, or does not return a finite number."""
-        function = _function(self.metric)
-        try:
-            value = function([prediction.outputs for prediction in predictions], list(labels))
-        except EdgekitError:
-            raise
-        except Exception as error:  # the user's own code
-            raise UsageError(
-                f"the metric '{self.metric}' failed: {described(error)}.",
-                hint="it is called with a list of dicts from output name to array, and a list of labels",
-            ) from error
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise UsageError(
-                f"the metric '{self.metric}' returned {value!r}, which is not a finite number.",
-                hint="return a number that is greater the better the answers are",
-            )
-        return number
+        return value(self.metric, [prediction.outputs for prediction in predictions], labels, TAKES)
+
+
+def value(metric: str, answers: Sequence[Any], labels: Sequence[Any], takes: str) -> float:
+    """Return the function's value; `takes` names its arguments in messages.
+
+    Raises UsageError where it fails, or does not return a finite number.
+    """
+    function = imported(metric, takes)
+    try:
+        result = function(list(answers), list(labels))
+    except EdgekitError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UsageError(
+            f"the metric '{metric}' failed: {described(error)}.", hint=f"it is called with two lists: {takes}"
+        ) from error
+    try:
+        number = float(result)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(
+            f"the metric '{metric}' returned {result!r}, which is not a finite number.",
+            hint="return a number that is greater the better the answers are",
+        )
+    return number

@@ -1,4 +1,4 @@
-"""Tasks from text to text, by an encoder and a decoder: translation, summarisation.
+"""Tasks to text, by an encoder and a decoder: translation, summarisation, speech recognition, captions of pictures.
 
 The recorded steps are those of greedy search, each a call of the decoder: a candidate that replays them is compared at
 every token. For a user the text is generated as the model's generation_config.json asks, with beams where it does.
@@ -9,37 +9,40 @@ from __future__ import annotations
 import functools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.spec import DECODER, ENCODER, Call
-from edgekit.tasks import decoding
+from edgekit.tasks import decoding, text_metrics
 from edgekit.tasks.causal import last
-from edgekit.tasks.chrf import chrf
-from edgekit.tasks.config import Generation, TaskConfig
-from edgekit.tasks.task import Prediction, Stepping
+from edgekit.tasks.config import ENCODED, Generation, TaskConfig
+from edgekit.tasks.task import Prediction, Preparation, Stepping
 from edgekit.tasks.text import IDS, Texts, read_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-METRIC = "chrf"
+METRICS = {task: "wer" if task == "automatic-speech-recognition" else "chrf" for task in ENCODED}
+"""The metric of each task where the user names none."""
+
 MASK = "encoder_attention_mask"
 
 
 @dataclass(frozen=True, eq=False)
 class Seq2Seq:
-    """Text from text."""
+    """Text from text, a sound or a picture. A long sound is answered window by window."""
 
     problem: ClassVar[Problem] = "outputs"
     compares_top: ClassVar[bool] = True
     continues: ClassVar[bool] = False
 
     config: TaskConfig
-    prepare: Texts
-    metric: str | None = METRIC
+    prepare: Preparation
+    assets: Path
+    metric: str
 
     @property
     def generation(self) -> Generation:
@@ -51,58 +54,93 @@ class Seq2Seq:
         return self.config.generation
 
     def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
-        """Yield the encoder's call, and those of the decoder by greedy search."""
-        import numpy as np
-
-        feeds = self.feeds(sample)
+        """Yield the encoder's call, and those of the decoder by greedy search. Raises UsageError for a sound that is
+        longer than a window: its parts are no calls of one text.
+        """
+        (feeds, *others) = self.feeds(sample)
+        if others:
+            raise UsageError(
+                f"a sound has {len(others) + 1} windows, and candidates are compared on sounds of one.",
+                hint="cut the sounds of the data; a bundle answers long ones: edgekit run BUNDLE long.wav",
+            )
         yield ENCODER, feeds
-        search = decoding.greedy(self.generation)
+        known: list[int] = []
+        if self.generation.languages:
+            known.append(self.generation.start)
+            outputs = yield DECODER, self._fed((tuple(known),), feeds)
+            prompt = self._prompt(last(outputs)[0])
+        else:
+            prompt = self._prompt()
+        search = decoding.greedy(self.generation, prompt)
         try:
             step = next(search)
+            tokens: tuple[tuple[int, ...], ...] = (step.tokens[0][len(known) :],)
             while True:
-                ids = np.array(step.tokens, np.int64)
-                outputs = yield DECODER, {IDS: ids, MASK: feeds["attention_mask"]}
-                step = search.send(last(outputs))
+                outputs = yield DECODER, self._fed(tokens, feeds)
+                tokens = search.send(last(outputs)).tokens
         except StopIteration:
             return
 
     def stream(self, sample: Sample, runner: Stepping, *, seed: int = 0) -> Iterator[int]:
         """Yield the ids that the model generates for a sample, with its own number of beams."""
-        import numpy as np
+        for feeds in self.feeds(sample):
+            yield from self._answered(feeds, runner, seed)
 
-        feeds = self.feeds(sample)
-        mask = feeds["attention_mask"]
+    def _answered(self, feeds: Mapping[str, np.ndarray], runner: Stepping, seed: int) -> Iterator[int]:
         changed: str | None = None
         runner.start()(ENCODER, feeds)
+        known = 0
 
         def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
-            return last(runner.run(DECODER, {IDS: np.array(tokens, np.int64), MASK: mask}))
+            nonlocal known
+            known, skipped = 0, known
+            return last(runner.run(DECODER, self._fed(tuple(row[skipped:] for row in tokens), feeds)))
 
         def reorder(order: Sequence[int]) -> None:
-            nonlocal mask, changed
+            nonlocal changed
             # After the first call the states of the encoder have one row too; then their rows are alike.
             runner.reorder(order, changed)
-            mask, changed = np.repeat(mask[:1], len(order), axis=0), DECODER
+            changed = DECODER
 
-        yield from decoding.stream(decoding.search(self.generation, seed=seed), scores_of, reorder)
+        prompt = self._prompt()
+        if self.generation.languages:
+            prompt = self._prompt(scores_of(((self.generation.start,),))[0])
+            known = 1
+        yield from decoding.stream(decoding.search(self.generation, prompt, seed=seed), scores_of, reorder)
 
-    def feeds(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Return the encoder's inputs. Raises UsageError for a sample of two texts."""
-        if IDS not in sample.fields and len(self.prepare.texts(sample)) > 1:
+    def _prompt(self, scores: np.ndarray | None = None) -> tuple[int, ...]:
+        """Return the tokens that a text begins with; `scores` are those that follow the first one."""
+        settings = self.generation
+        language = () if scores is None else (max(settings.languages, key=lambda each: float(scores[each])),)
+        return settings.start, *language, *settings.prompt
+
+    def _fed(self, tokens: Sequence[Sequence[int]], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the decoder's inputs for rows of tokens; a decoder of padded inputs knows what is padding."""
+        import numpy as np
+
+        fed = {IDS: np.array(tokens, np.int64)}
+        if "attention_mask" in feeds:
+            fed[MASK] = np.repeat(feeds["attention_mask"], len(tokens), axis=0)
+        return fed
+
+    def feeds(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        """Return the encoder's inputs, of each window. Raises UsageError for a sample of two texts."""
+        if isinstance(self.prepare, Texts) and IDS not in sample.fields and len(self.prepare.texts(sample)) > 1:
             raise UsageError(
                 f"the task '{self.config.task}' takes one text, two are given.",
                 hint="name its column with --text-column",
             )
-        (feeds,) = self.prepare(sample)
-        return feeds
+        return self.prepare(sample)
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
         """Return the text that greedy search takes from the outputs, and its tokens."""
         settings, scores = self.generation, [last(each)[0] for each in outputs[1:]]
-        ids = [settings.start]
+        ids = list(self._prompt(scores.pop(0) if settings.languages else None))
+        begun = len(ids)
         for each in scores:
-            ids.append(decoding.choose(settings, ids, each))
-        return Prediction(self.text(ids[1:]), choices=tuple(ids[1:]))
+            ids.append(decoding.choose(settings, ids, each, begun))
+        language = ids[1:2] if settings.languages else []
+        return Prediction(self.text(ids[begun:]), choices=(*language, *ids[begun:]))
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens; the ids themselves where the model has no tokenizer."""
@@ -115,7 +153,7 @@ class Seq2Seq:
     @functools.cached_property
     def target(self) -> Any:
         """The tokenizer of the generated text, None for a model that has none."""
-        path = self.prepare.assets / self.generation.tokenizer
+        path = self.assets / self.generation.tokenizer
         return read_tokenizer(path) if path.is_file() else None
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -131,5 +169,4 @@ class Seq2Seq:
         return str(raw)
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        """Return chrF of the texts, between 0 and 1."""
-        return chrf([str(prediction.value) for prediction in predictions], labels)
+        return text_metrics.score(self.metric, [str(prediction.value) for prediction in predictions], labels)

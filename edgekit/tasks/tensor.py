@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
-from edgekit.errors import UsageError, nearest
+from edgekit.errors import UsageError, listed, nearest
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.task import OnePart, Prediction, Preparation
@@ -114,7 +114,7 @@ class Tensors:
         feeds = {}
         for spec in self.inputs:
             if spec.name not in fields:
-                known = ", ".join(fields) or "nothing"
+                known = listed(fields) or "nothing"
                 row = len(self.inputs) == 1 and all(isinstance(value, (int, float)) for value in fields.values())
                 raise UsageError(
                     f"the sample has nothing for the input '{spec}'.{nearest(spec.name, fields)}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.data import Sample
-from edgekit.errors import ArtifactError, EnvironmentFault, UsageError, nearest
+from edgekit.errors import ArtifactError, EnvironmentFault, UsageError, listed, nearest
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.tasks.config import TOKENIZER, TextConfig
 from edgekit.tasks.tensor import fit
@@ -77,7 +77,7 @@ class Texts:
         """
         names = self.config.columns or sample.text
         names = names or tuple(name for name, value in sample.fields.items() if isinstance(value, str))
-        known = ", ".join(sample.fields) or "nothing"
+        known = listed(sample.fields) or "nothing"
         for name in names:
             if name not in sample.fields:
                 raise UsageError(

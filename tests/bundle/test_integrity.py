@@ -18,7 +18,7 @@ from edgekit.bundle.bundle import open as open_bundle
 from edgekit.bundle.bundle import report_of
 from edgekit.cli import cli
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.report import figures
+from edgekit.report import accuracy
 from edgekit.result.report import Quality
 from tests.bundles import change_manifest, pictures, texts
 from tests.wording import raises
@@ -120,7 +120,7 @@ def test_a_bundle_that_stores_no_samples_is_verified_with_data_alone(tmp_path: P
 
 def test_outputs_that_were_not_compared_are_not_shown_as_numbers() -> None:
     quality = Quality(0, 4, math.nan, math.nan, math.nan, None, metric="accuracy", score=1.0)
-    assert "not compared" in figures.differences(quality) and "nan" not in figures.differences(quality)
+    assert "not compared" in accuracy.differences(quality) and "nan" not in accuracy.differences(quality)
 
 
 def test_samples_without_their_outputs_are_named(bundle: Path) -> None:
@@ -213,3 +213,10 @@ def test_a_bundle_without_payload_files_is_refused(bundle: Path) -> None:
     change_manifest(bundle, lambda manifest: manifest["parts"][0].update(payload=[]))
     with raises(ArtifactError, "'model'"):
         open_bundle(bundle)
+
+
+def test_options_that_a_backend_refuses_are_a_fault_of_the_bundle(tmp_path):
+    path = pictures(tmp_path)
+    change_manifest(path, lambda manifest: manifest["parts"][0]["options"].update(threads="many"))
+    with raises(ArtifactError, "out'", "threads", hint="again"):
+        verify.benchmark([path], seconds=0.05, sensors=False)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bundle import staging
+from edgekit import _files
+from edgekit.bundle import manifest, staging
 from edgekit.bundle.bundle import MANIFEST
-from edgekit.errors import UsageError
+from edgekit.errors import ArtifactError, UsageError
 from tests.wording import raises
 
 
@@ -45,6 +46,42 @@ def test_a_killed_write_is_cleared_by_the_next(tmp_path):
     assert len(list(tmp_path.glob(".b.*.new"))) == 1
     write(tmp_path / "b")
     assert names(tmp_path) == ["b"]
+
+
+def killed_at(path, patch):
+    """Replace the bundle at `path` in a process that `patch` kills on the way."""
+    code = f"""
+    import os, pathlib
+    from edgekit.bundle import staging
+    kill = lambda *_: os.kill(os.getpid(), 9)
+    {patch}
+    with staging.folder(pathlib.Path({str(path)!r}), force=True) as stage:
+        (stage / "manifest.json").write_text("new")
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
+
+
+KILL_AFTER_RENAME = "staging.Path.rename = lambda *paths: (os.rename(*paths), kill())"
+
+
+def test_a_kill_during_a_replacement_leaves_a_whole_bundle_at_the_path(tmp_path):
+    path = write(tmp_path / "b")
+    if not _files.exchange(path, write(tmp_path / "c")):
+        pytest.skip("the file system does not exchange folders")
+    killed_at(path, f"{KILL_AFTER_RENAME}; staging.remove = kill")
+    assert (path / MANIFEST).read_text() == "new"
+    with staging.folder(path, force=True) as stage:
+        (stage / MANIFEST).write_text("next")
+    assert sorted(names(tmp_path)) == ["b", "c"] and (path / MANIFEST).read_text() == "next"
+
+
+def test_where_folders_are_not_exchanged_a_kill_between_the_renames_is_named(tmp_path):
+    path = write(tmp_path / "b c")
+    killed_at(path, f"staging.exchange = lambda *_: False; {KILL_AFTER_RENAME}")
+    with raises(ArtifactError, "killed while it replaced", ".old", hint="mv '") as caught:
+        manifest.read(path)
+    moved = subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=False)
+    assert moved.returncode == 0 and (path / MANIFEST).read_text() == "{}"
 
 
 def test_outputs_that_exist(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 import edgekit.api as api
+from edgekit import registry
 from edgekit.errors import AccuracyFailure, BuildError, DeviceError, EdgekitError, UsageError
+from edgekit.pipeline import blame
 from edgekit.testing import fake_plugin, install, installed
 from tests.testing.test_fake_export import model as model  # a fixture
 from tests.wording import mentions, raises
@@ -99,6 +101,28 @@ def test_the_others_go_on_and_the_broken_ones_are_named(broken, model):
         ("precision", ("KeyError", "layers")),
     ):
         assert mentions(reasons[f"{name}/fp32"], name, facts)
+
+
+@pytest.mark.parametrize("error", [IndexError("no such axis\nwith a second line"), MemoryError(), ZeroDivisionError()])
+def test_a_pass_that_breaks_costs_its_candidates(model, monkeypatch, error):
+    def broken(*_):
+        raise error
+
+    with fake_plugin():
+        monkeypatch.setattr(registry.pass_type("fake-round"), "apply", broken)
+        result = exported(model, "numpy/round8.toml", "numpy/fp32")
+        assert result.report.shipped.name == "numpy/fp32"
+        (lost,) = (c for c in result.report.candidates if c.name == "numpy/round8")
+        assert lost.status == "build-failed"
+        assert mentions(lost.reason, "fake-round", "edgekit-fake", type(error).__name__)
+        assert "second line" not in lost.reason
+
+
+def test_where_none_is_left_the_broken_pass_and_its_package_are_named():
+    expected = raises(BuildError, "quantize-static", "edgekit", "KeyError", hint="recipe without this pass")
+    with expected as caught, blame.blamed_pass("quantize-static"):
+        raise KeyError("scale")
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_what_cannot_be_bound_is_lost_and_the_rest_is_measured(broken, model):

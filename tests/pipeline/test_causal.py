@@ -164,7 +164,7 @@ def test_the_bundle_is_verified_call_by_call(shipped):
 
 
 def test_a_fixed_size_is_refused(checkpoint, tmp_path):
-    with raises(UnsupportedError, ("stay free", "sequence_length"), hint="--shape"):
+    with raises(UnsupportedError, "stay free", "sequence_length", hint="--shape"):
         edgekit.export(str(checkpoint), shapes={"sequence_length": 8}, bench=False, output=str(tmp_path / "out"))
 
 
@@ -219,7 +219,7 @@ def test_what_cannot_be_generated_is_refused(shipped, words, said):
 
 
 def test_ids_outside_the_vocabulary_are_refused(shipped):
-    with raises(UsageError, ("600", "0 to 511")):
+    with raises(UsageError, "600", "0 to 511"):
         shipped.bundle.predict({"input_ids": np.array([[1, 600]])})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgekit
 from edgekit import catalog
 from edgekit.bench import Workload
+from edgekit.bundle import finish
 from edgekit.cli import cli
 from edgekit.data import Samples
 from edgekit.errors import UnsupportedError, UsageError
@@ -28,10 +30,14 @@ from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
 from edgekit.pipeline.run import ship
 from edgekit.progress import Silent
+from edgekit.recipe import toml_file
+from edgekit.report import html, markdown, text
 from edgekit.result.data_sources import DataSources
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.tensor import Raw, Tensors
+from edgekit.testing import install, installed
+from tests.bundles import change_manifest
 
 RANDOM = np.random.default_rng(5)
 ENCODE = RANDOM.standard_normal((3, 32)).astype(np.float32)
@@ -162,8 +168,18 @@ def test_parts_with_states_go_the_whole_way(export, tmp_path):
         for name in computed:
             np.testing.assert_allclose(computed[name], call.outputs[name], atol=1e-2, rtol=1e-2)
     assert edgekit.verify(tmp_path / "out").ok
-    timed = edgekit.benchmark([tmp_path / "out"], seconds=0.05, sensors=False)
-    assert timed.candidates[0].measurement.count > 0
+    timed = edgekit.benchmark([tmp_path / "out"], seconds=0.05, sensors=False, profile=True)
+    (candidate,) = timed.candidates
+    assert candidate.measurement.count > 0
+    assert [(each.part, each.calls) for each in candidate.measurement.parts] == [("encoder", 1), ("decoder", 3)]
+    assert all(each.time_ms > 0 for each in candidate.measurement.parts)
+    assert {layer.name.partition(": ")[0] for layer in candidate.layers} == {"encoder", "decoder"}
+    assert set(candidate.part_sizes_mb) == {"encoder", "decoder"}
+    for words in (text.render(timed), markdown.render(timed), html.render(timed)):
+        assert "decoder 0.00" in words and "3 calls in" in words
+    path = str(tmp_path / "out")
+    compared = CliRunner().invoke(cli, ["compare", path, f"{path}/report.json", "--json"])
+    assert compared.exit_code == 0, compared.output
 
 
 def test_what_works_on_one_graph_says_so(export, tmp_path):
@@ -207,3 +223,90 @@ def test_a_lost_part_is_named(export, tmp_path):
     Path(bundle.path / "model/decoder").joinpath(Path(bundle.manifest.parts[1].payload[0]).name).unlink()
     with pytest.raises(edgekit.errors.ArtifactError, match="model/decoder"):
         edgekit.open(tmp_path / "out")
+
+
+PREPARED = """
+from dataclasses import replace
+from pathlib import Path
+import shutil
+
+from edgekit.plugin import Built
+from edgekit_onnxruntime import OnnxRuntime
+
+
+class Prepared(OnnxRuntime):
+    name = "prepared"
+    summary = "ONNX Runtime, compiled on the device, for tests"
+
+    def build(self, model, target, options, workdir):
+        return replace(super().build(model, target, options, workdir), evidence="parsed", portable=True)
+
+    def finish(self, payload, target, workdir):
+        names = tuple(f"compiled-{Path(name).name}" for name in payload.files)
+        for name, file in zip(names, payload.files, strict=True):
+            shutil.copyfile(payload.folder / file, workdir / name)
+        return Built(names, options=payload.options, evidence="built_on_device", notes=(f"{payload.part.name} built",))
+"""
+
+
+def test_each_part_is_finished_on_the_device(export, tmp_path):
+    points = {"edgekit.backends": {"prepared": "prepared_backend:Prepared"}}
+    site = install(tmp_path / "site", "edgekit-prepared", points, {"prepared_backend.py": PREPARED})
+    with installed(site):
+        planned = PlannedCandidate("prepared", catalog.recipe("fp32"))
+        ship(replace(export, plan=replace(export.plan, candidates=(planned,))), tmp_path / "out")
+        with pytest.raises(edgekit.errors.ArtifactError, match="is portable"):
+            edgekit.open(tmp_path / "out").runner()
+        for _ in range(2):  # the second time from what the first one kept
+            report = finish.finish(tmp_path / "out")
+            assert report.ok
+            bundle = edgekit.open(tmp_path / "out")
+            assert [part.payload for part in bundle.manifest.parts] == [
+                (f"model/{name}/compiled-model.onnx",) for name in ("encoder", "decoder")
+            ]
+            assert bundle.manifest.lineage[-1].notes == ("encoder built", "decoder built")
+            assert set(bundle.report().subject.part_sizes_mb) == {"encoder", "decoder"}
+        assert edgekit.verify(tmp_path / "out").ok
+
+
+def test_a_part_stays_in_float_where_all_in_int8_miss_the_gate(export):
+    whole = PlannedCandidate("onnxruntime", catalog.recipe("int8-dynamic"))
+
+    def planned(*names):
+        return replace(whole, recipe=replace(whole.recipe, parts_in_float=names))
+
+    def judged(*names):
+        (candidate,) = candidates.attempt(export, planned(*names), mend=False)
+        return candidate
+
+    everything, encoder = judged(), judged("encoder")
+    assert encoder.effective.parts == {"encoder": "f32", "decoder": "i8"}
+    limit = (everything.quality.cosine + encoder.quality.cosine) / 2
+    plan = replace(export.plan, project=replace(export.plan.project, min_agreement=limit))
+    missed, repaired = candidates.attempt(replace(export, plan=plan), whole)
+    assert not missed.quality.ok and repaired.quality.ok
+    assert repaired.name == "onnxruntime/int8-dynamic-repaired"
+    assert repaired.compiled.left == ("the part 'encoder' stays as it was exported: the recipe leaves it in float",)
+    assert 'parts_in_float = ["encoder"]' in toml_file.to_toml(repaired.planned.recipe)
+    with pytest.raises(UsageError, match="has no part 'encode'"):
+        judged("encode")
+
+
+APART = (
+    (lambda manifest: manifest["parts"][0]["part"]["writes"].clear(), "reads the state 'hidden', which no part writes"),
+    (lambda manifest: manifest["parts"].append(manifest["parts"][0]), "the same name: encoder, decoder, encoder"),
+    (lambda manifest: manifest["parts"].pop(0), "reads the state 'hidden', which no part writes"),
+    (lambda manifest: manifest["states"].clear(), "names the state 'hidden', which the model does not have"),
+)
+
+
+def test_a_bundle_whose_parts_do_not_belong_together_is_refused(export, tmp_path):
+    plan = replace(export.plan, candidates=export.plan.candidates[:1])
+    plan = replace(plan, project=replace(plan.project, bench=False))
+    ship(replace(export, plan=plan), tmp_path / "out")
+    for change, fact in APART:
+        copy = shutil.copytree(tmp_path / "out", tmp_path / "copy", dirs_exist_ok=True)
+        change_manifest(copy, change)
+        with pytest.raises(edgekit.errors.ArtifactError, match=fact) as fault:
+            edgekit.open(copy)
+        assert fault.value.hint

@@ -15,7 +15,7 @@ from edgekit.errors import UsageError
 from edgekit.evaluation.dataset import ONE_PASS
 from edgekit.pipeline import pareto
 from edgekit.plugin import LayerTime
-from edgekit.report import candidates, figures, html, markdown, noise, plot, text
+from edgekit.report import accuracy, candidates, figures, html, markdown, noise, plot, text
 from edgekit.result.data_sources import DataSources
 from edgekit.result.measurement import Noise, Speed
 from edgekit.result.report import Report
@@ -308,8 +308,8 @@ def test_what_was_not_built_is_not_reported_as_slower(report):
 
 def test_labels_without_a_metric_are_reported_as_unused(report):
     quality = replace(report.candidates[0].quality, metric=None, score=None, agreement=None)
-    assert mentions(figures.quality(replace(quality, labelled=5)), "labels not used")
-    assert figures.quality(replace(quality, labelled=0)).endswith("no labels")
+    assert mentions(accuracy.quality(replace(quality, labelled=5)), "labels not used")
+    assert accuracy.quality(replace(quality, labelled=0)).endswith("no labels")
 
 
 def test_noise_is_reported_once(report):

@@ -14,9 +14,9 @@ from edgekit._record import Record, digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_shapes
-from edgekit.model import ASSETS, Model, Part, Step
+from edgekit.model import ASSETS, Model, Part, State, Step
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import SEQ2SEQ, TaskConfig
+from edgekit.tasks.config import ENCODED, TaskConfig
 
 OPSET = 18
 """The lowest that both exporters write without converting; onnxruntime 1.14, OpenVINO 2023, TensorRT 10 read it."""
@@ -64,8 +64,8 @@ class Export(Record):
         start = time.perf_counter()
         onnx_model.copy_assets(model, workdir)
         config = TaskConfig.load(workdir / ASSETS)
-        if model.format == "torch" and config is not None and config.generation is not None:
-            return self._export_parts(model, workdir, start)
+        if model.format == "torch" and config is not None and (config.generation or config.calls):
+            return self._export_parts(model, workdir, start, config)
         graph = workdir / onnx_model.GRAPH_FILE
         notes: tuple[str, ...] = ()
         if model.format == "onnx":
@@ -98,10 +98,14 @@ class Export(Record):
         info = replace(model.info, opset=opset, parameters=parameters)
         if config is not None and fixed:
             _with_fixed_length(config, part).save(workdir / ASSETS)
+        states = model.states
+        if model.format == "onnx":
+            part, states = _with_states(part, model)
         exported = replace(
             model,
             format="onnx",
             parts=(part,),
+            states=states,
             info=info,
             input_hints=hints,
             output_hints=onnx_classifier.output_hints(proto),
@@ -120,19 +124,20 @@ class Export(Record):
         )
         return exported.with_step(step)
 
-    def _export_parts(self, model: Model, workdir: Path, start: float) -> Model:
-        """Export a model that generates: an encoder and a decoder, or a decoder alone, with states between calls."""
-        from edgekit.passes.export import causal, seq2seq
+    def _export_parts(self, model: Model, workdir: Path, start: float, config: TaskConfig) -> Model:
+        """Export a model of several graphs, or one that generates, with states between calls."""
+        from edgekit.passes.export import causal, graphs, seq2seq
 
-        # The batch stays free too: each row is a beam.
+        # A model that generates keeps its batch free too: each row is a beam.
         if given := [name for name, size in self.shapes.items() if (name, size) != ("batch", 1)]:
             raise UnsupportedError(
-                f"the sizes of a model that generates stay free; these are given: {', '.join(given)}.",
+                f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
-        with _reported(_TRANSFORMERS_HINT):
-            exporter = seq2seq if model.task in SEQ2SEQ else causal
+        with _reported(_MODULE_HINT if config.calls else _TRANSFORMERS_HINT):
+            exporter = graphs if config.calls else seq2seq if model.task in ENCODED else causal
             parts, states = exporter.export(model, workdir, self.opset or OPSET)
+        loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
         exported = replace(
             model,
             format="onnx",
@@ -146,7 +151,7 @@ class Export(Record):
             name=self.name,
             config={**self.to_dict(), "opset": self.opset or OPSET},
             tools=_requirement.versions(self.packages),
-            before=model.steps[-1].after if model.steps else model.info.source_digest or "",
+            before=model.steps[-1].after if model.steps else loaded,
             after=exported.digest,
             seconds=round(time.perf_counter() - start, 3),
         )
@@ -204,6 +209,17 @@ def _with_fixed_length(config: TaskConfig, part: Part) -> TaskConfig:
     length = lengths[0]
     limit = min(config.text.max_length or length, length)
     return replace(config, text=replace(config.text, pad_to=length, max_length=limit))
+
+
+def _with_states(part: Part, model: Model) -> tuple[Part, tuple[State, ...]]:
+    """Return the part with the states of the model that it was made from, and these with the sizes that it has now."""
+    reads, specs = model.part.reads, {spec.name: spec for spec in part.inputs}
+    sizes = {state: specs[name].shape for name, state in reads.items()}
+    states = tuple(
+        replace(state, spec=replace(state.spec, shape=sizes.get(state.name, state.spec.shape)))
+        for state in model.states
+    )
+    return replace(part, reads=reads, writes=model.part.writes), states
 
 
 def _reason(error: BaseException) -> str:

@@ -34,13 +34,21 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
     from optimum.exporters.onnx.convert import export as export_one
     from optimum.exporters.utils import get_encoder_decoder_models_for_export
 
-    config = optimum_config.seq2seq_config(model.module)
+    config = optimum_config.seq2seq_config(model.module, str(model.task))
     graphs = {}
     for name, (module, part_config) in get_encoder_decoder_models_for_export(model.module, config).items():
         graph = graphs[name] = workdir / name / onnx_model.GRAPH_FILE
         graph.parent.mkdir()
         with torch.no_grad(), config_kept(module):
-            export_one(module, part_config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
+            export_one(
+                module,
+                part_config,
+                graph,
+                opset=opset,
+                device="cpu",
+                input_shapes=optimum_config.sound_frames(model.module.config),
+                disable_dynamic_axes_fix=True,
+            )
     encoder = onnx_model.load(graphs["encoder_model"])
     decoder = onnx_model.load(graphs["decoder_with_past_model"])
     _move_cross_states(encoder, onnx_model.load(graphs["decoder_model"]), decoder)
@@ -57,8 +65,8 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
 
 
 def _move_cross_states(encoder: Any, first: Any, decoder: Any) -> None:
-    """Give the encoder what the decoder of the first token makes of its output, and take its output where the decoder
-    of the others does not read it.
+    """Add what the decoder of the first token makes of the encoder's output to the encoder, and remove that output
+    where the decoder of the other tokens does not read it.
     """
     crosses = [value.name for value in first.graph.output if ".cross." in _state(value.name)]
     cross_states.move(encoder, first, encoder.graph.output[0].name, _HIDDEN, crosses)

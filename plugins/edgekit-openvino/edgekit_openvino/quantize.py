@@ -20,11 +20,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgekit.errors import UnsupportedError, UsageError, listed, nearest
-from edgekit.plugin import ASSETS, Feeds, LayerCost, Model, Part, Step, cached_step, package_versions
+from edgekit.plugin import ASSETS, Feeds, LayerCost, Model, Step, cached_step, package_versions
 from edgekit_openvino.nncf_config import NncfConfig
 
 COST_SAMPLES = 16
 """Samples on which each layer's cost is measured: the order of the layers needs far fewer samples than the ranges."""
+
+MASKED = -1e30
+"""A score that is added to this is 0 after the softmax."""
+
+MOVES = {"Broadcast", "Concat", "Convert", "Reshape", "Slice", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
+"""Operators that pass values on."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Nncf(NncfConfig):
         notes = json.loads((folder / "notes.json").read_text())
         if model.assets.is_dir():
             shutil.copytree(model.assets, workdir / ASSETS)
-        part = Part(model.part.name, ir.FILES[0], model.part.inputs, model.part.outputs)
+        part = replace(model.part, file=ir.FILES[0])
         precision = "i8" if model.precision == "f32" else f"i8+{model.precision}"
         quantized = replace(model, format=self.gives, parts=(part,), folder=workdir, precision=precision)
         seconds = round(time.perf_counter() - started, 3)
@@ -121,7 +127,7 @@ class Nncf(NncfConfig):
         transformer = self.architecture == "transformer" or (
             self.architecture == "auto" and ir.is_transformer(converted)
         )
-        ignored = _ignored(converted, self.exclude)
+        ignored = sorted({*_ignored(converted, self.exclude), *masked_sums(converted)})
         quantized = quantize(
             converted, self, samples, model.part.inputs, ignored, transformer=transformer, folded=folded
         )
@@ -132,6 +138,30 @@ class Nncf(NncfConfig):
             )
         ir.make_names_repeatable(quantized, proto)
         return transformer, quantized
+
+
+def masked_sums(model: Any) -> list[str]:
+    """Return the friendly names of the sums of scores and an attention mask, which stay in float.
+
+    A mask holds 0 and -inf, or the lowest float, by design: it has no range that could be quantized.
+    """
+    names = set()
+    for node in model.get_ops():
+        if node.get_type_name() != "Select":
+            continue
+        branches = [node.input_value(place).get_node() for place in (1, 2)]
+        constants = [branch.get_data() for branch in branches if branch.get_type_name() == "Constant"]
+        if not any(values.dtype.kind == "f" and values.size and values.min() <= MASKED for values in constants):
+            continue
+        reached = [node]
+        while reached:
+            for target in reached.pop().output(0).get_target_inputs():
+                reader = target.get_node()
+                if reader.get_type_name() == "Add":
+                    names.add(reader.get_friendly_name())
+                elif reader.get_type_name() in MOVES:
+                    reached.append(reader)
+    return sorted(names)
 
 
 def _ignored(model: Any, exclude: Collection[str]) -> list[str]:

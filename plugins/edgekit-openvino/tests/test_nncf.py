@@ -16,7 +16,7 @@ import onnx
 import pytest
 from edgekit_openvino import OpenVino, ir
 from edgekit_openvino.build import convert
-from edgekit_openvino.quantize import Nncf
+from edgekit_openvino.quantize import Nncf, masked_sums
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import registry
@@ -94,6 +94,29 @@ def attention_net(folder: Path) -> Model:
         helper.make_node("MatMul", ["qx", "kt"], ["s"], "/scores"),
         helper.make_node("Mul", ["s", "scale"], ["m"], "/scale"),
         helper.make_node("Softmax", ["m"], ["a"], "/softmax", axis=-1),
+        helper.make_node("MatMul", ["a", "vx"], ["c"], "/context"),
+        helper.make_node("MatMul", ["c", "o"], ["y"], "/o/MatMul"),
+    ]
+    return write(folder, nodes, [1, "n", 16], [1, "n", 16], weights)
+
+
+def masked_attention_net(folder: Path) -> Model:
+    """Write one head of attention in which keys with a large sum are masked with -inf, as torch exports it."""
+    rng = np.random.default_rng(3)
+    weights = {name: weight(rng, 16, 16) for name in ("q", "k", "v", "o")}
+    weights |= {"most": np.float32(3), "seen": np.float32(0), "hidden": np.float32(-np.inf), "last": np.array([-1])}
+    nodes = [
+        *(helper.make_node("MatMul", ["x", name], [f"{name}x"], f"/{name}/MatMul") for name in ("q", "k", "v")),
+        helper.make_node("Transpose", ["kx"], ["kt"], "/transpose", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["qx", "kt"], ["s"], "/scores"),
+        helper.make_node("ReduceSum", ["x", "last"], ["sums"], "/sums"),
+        helper.make_node("Less", ["sums", "most"], ["small"], "/small"),
+        helper.make_node("Where", ["small", "seen", "hidden"], ["column"], "/mask"),
+        helper.make_node("Transpose", ["column"], ["mask"], "/mask/Transpose", perm=[0, 2, 1]),
+        helper.make_node("Add", ["s", "mask"], ["m"], "/masked/Add"),
+        helper.make_node("Softmax", ["m"], ["p"], "/softmax", axis=-1),
+        helper.make_node("IsNaN", ["p"], ["none"], "/none"),
+        helper.make_node("Where", ["none", "seen", "p"], ["a"], "/guard"),
         helper.make_node("MatMul", ["a", "vx"], ["c"], "/context"),
         helper.make_node("MatMul", ["c", "o"], ["y"], "/o/MatMul"),
     ]
@@ -318,6 +341,24 @@ def test_values_that_become_infinite_in_the_model_are_refused(tmp_path):
         quantized(model, tmp_path / "int8", huge)
 
 
+def test_a_mask_of_infinities_stays_in_float(tmp_path):
+    model = masked_attention_net(tmp_path / "float")
+    rng = np.random.default_rng(5)
+    feeds = Feeds.from_arrays([{"x": rng.standard_normal((1, 6, 16)).astype(np.float32)} for _ in range(8)])
+    assert masked_sums(convert(model, onnx_graph.read(model.graph))) == ["/masked/Add"]
+    result = quantized(model, tmp_path / "int8", feeds)
+    answers = []
+    for name, candidate in (("float", model), ("int8", result)):
+        built = build(candidate, tmp_path / f"{name}-built", target_of())
+        payload = Payload(tmp_path / f"{name}-built", built.files, candidate.part, built.options)
+        with closing(OpenVino().open(payload)) as session:
+            answers.append(session.run(next(iter(feeds)))["y"])
+    expected, outputs = answers
+    assert np.isfinite(expected).all()
+    assert 0 < np.linalg.norm(outputs - expected) / np.linalg.norm(expected) < 0.1
+    assert masked_sums(convert(attention_net(tmp_path / "other"), onnx_graph.read(tmp_path / "other/model.onnx"))) == []
+
+
 def test_a_graph_without_products_says_that_there_is_nothing_to_quantize(tmp_path):
     nodes = [helper.make_node("Exp", ["x"], ["y"], "exp")]
     model = write(tmp_path / "model", nodes, [1, 3, 8, 8], [1, 3, 8, 8], {})
@@ -352,7 +393,7 @@ from pathlib import Path
 from edgekit.model import Model
 from edgekit.data import Feeds
 import numpy as np
-from edgekit_openvino.quantize import Nncf
+from edgekit_openvino.quantize import Nncf, masked_sums
 rng = np.random.default_rng(0)
 feeds = Feeds.from_arrays([{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(4)])
 before = logging.getLoggerClass()

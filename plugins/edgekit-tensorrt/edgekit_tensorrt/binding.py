@@ -32,6 +32,33 @@ class LoadedEngine:
     """Returns TensorRT's last error messages."""
 
 
+def set_input_shape(loaded: LoadedEngine, context: Any, name: str, shape: tuple[int, ...]) -> None:
+    """Set an input's shape. Raises UsageError for one that the engine does not have."""
+    if not context.set_input_shape(name, shape):
+        raise UsageError(
+            f"the input '{name}' cannot have the shape {list(shape)}: {loaded.reasons()}.",
+            hint="use sizes within the range that the bundle was exported for",
+        )
+
+
+def sized(context: Any, name: str) -> tuple[int, ...]:
+    """Return a tensor's shape, for which a buffer can be allocated."""
+    shape = tuple(context.get_tensor_shape(name))
+    if any(size < 0 for size in shape):
+        raise UnsupportedError(
+            f"the size of the output '{name}' depends on the values of the inputs: no buffer can be allocated.",
+            hint="export the model without its last selection (non-maximum suppression), and select on the CPU",
+        )
+    return shape
+
+
+def run_fault(loaded: LoadedEngine) -> UsageError:
+    """Return the error for an inference that TensorRT refused."""
+    return UsageError(
+        f"the model fails on these inputs: {loaded.reasons()}", hint="check the values and sizes of the inputs"
+    )
+
+
 class Binding:
     """Buffers for one set of sizes on host and device, and a context that uses them."""
 
@@ -109,30 +136,17 @@ class Binding:
         for device, host, size in self._uploads:
             driver.to_device(device, host, size, stream)
         if not self.context.execute_async_v3(stream):
-            raise UsageError(
-                f"the model fails on these inputs: {self._loaded.reasons()}",
-                hint="check the values and sizes of the inputs",
-            )
+            raise run_fault(self._loaded)
         for device, host, size in self._downloads:
             driver.to_host(host, device, size, stream)
 
     def _allocate(self) -> None:
         trt, engine = self._loaded.trt, self._loaded.engine
         for name, size in self.sizes.items():
-            if not self.context.set_input_shape(name, size):
-                raise UsageError(
-                    f"the input '{name}' cannot have the shape {list(size)}: {self._loaded.reasons()}.",
-                    hint="use sizes within the range that the bundle was exported for",
-                )
+            set_input_shape(self._loaded, self.context, name, size)
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
-            shape = tuple(self.context.get_tensor_shape(name))
-            if any(size < 0 for size in shape):
-                raise UnsupportedError(
-                    f"the size of the output '{name}' depends on the values of the inputs: no buffer can be allocated.",
-                    hint="export the model without its last selection (non-maximum suppression), and select on the CPU",
-                )
-            array, host, device = self._buffer(name, shape)
+            array, host, device = self._buffer(name, sized(self.context, name))
             self.context.set_tensor_address(name, device)
             if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
                 self._inputs[name] = array

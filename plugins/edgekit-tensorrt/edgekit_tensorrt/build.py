@@ -14,7 +14,7 @@ from edgekit_tensorrt import graph, preflight
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan, Profile
 from edgekit_tensorrt.preflight import PREFLIGHT, Preflight
-from edgekit_tensorrt.rules import ranges
+from edgekit_tensorrt.rules import Sizes, ranges
 
 
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
@@ -84,7 +84,7 @@ def build_plan(model: Model, proto: Any, target: Target, options: Options) -> Bu
         precision=model.precision,
         opset=onnx_graph.opset(proto),
         sm=target.device.sm,
-        profiles=profiles(model.part.inputs, ranges(target)),
+        profiles=profiles(model.part.inputs, ranges(target, model.part)),
         sparse=sparse,
         dla_core=options.dla_core,
         gpu_fallback=options.gpu_fallback,
@@ -94,7 +94,7 @@ def build_plan(model: Model, proto: Any, target: Target, options: Options) -> Bu
     )
 
 
-def profiles(inputs: tuple[TensorSpec, ...], shapes: Mapping[str, int | ShapeRange]) -> tuple[Profile, ...]:
+def profiles(inputs: tuple[TensorSpec, ...], shapes: Mapping[str, int | ShapeRange | Sizes]) -> tuple[Profile, ...]:
     """Return the profile of every input with a free size, by the target's ranges; `supports` has checked that each is
     there.
     """

@@ -120,6 +120,12 @@ class Cuda:
         if size:
             self._call("cuMemcpyDtoHAsync_v2", target, source, ctypes.c_size_t(size), ctypes.c_void_p(stream))
 
+    def copy(self, to: int, at: int, size: int, stream: int) -> None:
+        """Copy on the device."""
+        target, source = ctypes.c_uint64(to), ctypes.c_uint64(at)
+        if size:
+            self._call("cuMemcpyDtoDAsync_v2", target, source, ctypes.c_size_t(size), ctypes.c_void_p(stream))
+
     # Streams and graphs
 
     def stream(self) -> int:

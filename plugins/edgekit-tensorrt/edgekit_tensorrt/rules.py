@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from edgekit.plugin import Model, ShapeRange, Target
+from edgekit.plugin import Model, Part, ShapeRange, Target
 from edgekit_tensorrt import support_matrix
 from edgekit_tensorrt.options import Options
 from edgekit_tensorrt.support_matrix import Version
@@ -39,10 +39,40 @@ ALIASES = {"batch": "batch_size", "sequence": "sequence_length"}
 """The exporters' names of sizes that have a shorter name in targets and options."""
 
 
-def ranges(target: Target) -> dict[str, int | ShapeRange]:
-    """Return the target's sizes and ranges, also by the exporters' names."""
+BEAMS = 8
+"""Most hypotheses that an engine with states takes: each is a row of the batch."""
+
+
+class Sizes(NamedTuple):
+    """The range of a size that may be 0, as the length of a text that is not begun."""
+
+    min: int
+    opt: int
+    max: int
+
+
+def ranges(target: Target, part: Part) -> Mapping[str, int | ShapeRange | Sizes]:
+    """Return the target's sizes and ranges, also by the exporters' names; for a part with states those of its text."""
     shapes = dict(target.shapes)
-    return {**{long: shapes[short] for short, long in ALIASES.items() if short in shapes}, **shapes}
+    named = {**{long: shapes[short] for short, long in ALIASES.items() if short in shapes}, **shapes}
+    return {**named, **_of_states(shapes)} if part.reads or part.writes else named
+
+
+def _of_states(shapes: Mapping[str, int | ShapeRange]) -> dict[str, int | ShapeRange | Sizes]:
+    """Return the ranges of the sizes that a model with states has, where the target does not name them."""
+    sequence = shapes.get("sequence")
+    if sequence is None:
+        return {}
+    longest = sequence if isinstance(sequence, int) else sequence.max
+    past, usual = Sizes(0, longest // 2, longest), Sizes(1, longest // 2, longest)
+    sizes: dict[str, int | ShapeRange | Sizes] = {"encoder_sequence_length": sequence}
+    for prefix in ("", "decoder_"):
+        own, before = f"{prefix}sequence_length", f"past_{prefix}sequence_length"
+        sizes |= {before: past, f"{before} + {own}": usual}
+    sizes["decoder_sequence_length"] = Sizes(1, 1, longest)
+    if shapes.get("batch", 1) == 1:
+        sizes["batch_size"] = Sizes(1, 1, BEAMS)
+    return {name: size for name, size in sizes.items() if name not in shapes}
 
 
 def model_problems(model: Model, target: Target) -> Iterator[str]:
@@ -121,7 +151,7 @@ def _opset_problems(opset: int, oldest: Version) -> Iterator[str]:
 
 def shape_problems(model: Model, target: Target) -> Iterator[str]:
     """Yield each free size without a range: an engine is built for a smallest, a usual and a largest size."""
-    known = ranges(target)
+    known = ranges(target, model.part)
     unbounded: dict[str, list[str]] = {}
     for spec in model.part.inputs:
         for dim in spec.shape:
@@ -139,7 +169,7 @@ def _memory_problems(proto: Any, model: Model, target: Target) -> Iterator[str]:
     from edgekit_tensorrt import graph, memory
 
     weights = memory.weight_bytes(proto)
-    sizes = {name: size if isinstance(size, int) else size.max for name, size in ranges(target).items()}
+    sizes = {name: size if isinstance(size, int) else size.max for name, size in ranges(target, model.part).items()}
     node, width = memory.widest(proto, sizes)
     needed_mb, memory_mb = (weights + width) / 2**20, target.device.memory_mb or 0
     if needed_mb > memory_mb:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from edgekit_tensorrt import cuda, engine_builder, engine_info, engine_layers, r
 from edgekit_tensorrt.binding import DTYPES, Binding, LoadedEngine
 from edgekit_tensorrt.layers import precision
 from edgekit_tensorrt.plan import GRAPH, PLAN, BuildPlan
+from edgekit_tensorrt.states import StateMemory, Stepping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,9 @@ class TensorRtSession:
         self._turn = threading.RLock()
         self._thread = threading.local()
         self._bound: list[Binding] = []
+        self._part = payload.part
+        self._stepping: Stepping | None = None
+        self._memory: StateMemory | None = None
         self._stream = 0
         self._records: list[tuple[str, str]] = []
         self._cuda.retain_context()
@@ -79,6 +83,15 @@ class TensorRtSession:
             self._run_binding.set_inputs(feeds)
             self._run_binding.infer()
             return {name: array.copy() for name, array in self._run_binding.outputs.items()}
+
+    def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run once on `feeds` and `states`, which are buffers on the device from then on."""
+        check_feeds(self._part.fed, feeds)
+        with self._in_turn():
+            if self._stepping is None:
+                self._memory = StateMemory(self._cuda, self._stream, self._in_turn)
+                self._stepping = Stepping(self._loaded(), self._context(), self._part, self._memory)
+            return self._stepping.step(feeds, states)
 
     def bind(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Return a call on buffers of its own: copy in, run, copy out, wait; as a CUDA graph where possible."""
@@ -143,7 +156,9 @@ class TensorRtSession:
     def _release(self) -> None:
         for binding in [*self._bound, *filter(None, [getattr(self, "_run_binding", None)])]:
             binding.free()
-        self._run_binding = None
+        self._run_binding = self._stepping = None
+        if self._memory is not None:
+            self._memory.release()
         self._engine = self._runtime = None
         if self._stream:
             self._cuda.destroy_stream(self._stream)
@@ -151,13 +166,18 @@ class TensorRtSession:
         self._cuda.release_context()
 
     def _binding(self, feeds: Mapping[str, np.ndarray]) -> Binding:
+        return Binding(self._loaded(), self._context(), {name: tuple(array.shape) for name, array in feeds.items()})
+
+    def _context(self) -> Any:
         context = self._engine.create_execution_context()
         if context is None:
             raise DeviceError(
                 f"TensorRT could not create an execution context: {self._errors()}.", hint="free some memory"
             )
-        loaded = LoadedEngine(self._trt, self._engine, self._cuda, self._stream, self._errors)
-        return Binding(loaded, context, {name: tuple(array.shape) for name, array in feeds.items()})
+        return context
+
+    def _loaded(self) -> LoadedEngine:
+        return LoadedEngine(self._trt, self._engine, self._cuda, self._stream, self._errors)
 
     def _profile(self, feeds: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
         """Return the milliseconds of each layer's runs under the profiler."""

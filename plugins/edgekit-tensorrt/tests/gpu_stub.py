@@ -85,6 +85,9 @@ class Driver:
     def cuMemcpyDtoHAsync_v2(self, to, at, size, stream):
         self.enqueue(lambda: ctypes.memmove(to.value, at.value, size.value))
 
+    def cuMemcpyDtoDAsync_v2(self, to, at, size, stream):
+        self.enqueue(lambda: ctypes.memmove(to.value, at.value, size.value))
+
     def cuStreamCreate(self, stream, flags):
         self.streams += 1
         stream._obj.value = 77
@@ -135,7 +138,7 @@ def tensorrt(driver: Driver, weights: np.ndarray, *, version: str = "10.3.0", mo
 
         def set_input_shape(self, name, shape):
             self.rows = shape[0]
-            return 1 <= shape[0] <= most
+            return 1 <= shape[0] <= most and shape[1:] == (4,)
 
         def get_tensor_shape(self, name):
             return (self.rows, 4) if name == "x" else (-1 if unsized else self.rows, 3)

@@ -21,6 +21,7 @@ from edgekit.errors import ArtifactError, DeviceError, EnvironmentFault, Unsuppo
 from edgekit.model import Part
 from edgekit.plugin import Payload, digest_of_file
 from edgekit.spec import TensorSpec
+from edgekit.testing._states import KeptStates
 from edgekit.testing._threads import THREADS, in_threads
 from tests.wording import raises
 
@@ -53,6 +54,41 @@ def payload(folder: Path, driver, engine: bytes = b"engine of a stub", **board) 
 def opened(folder: Path, driver, **more) -> TensorRtSession:
     module = gpu.tensorrt(driver, WEIGHTS, **more)
     return TensorRtSession(payload(folder, driver), trt=module, driver=cuda.Cuda(driver))
+
+
+class TestKeptStates(KeptStates):
+    """The contract of `step`, on the stubs."""
+
+    @pytest.fixture
+    def stepping(self, tmp_path):
+        driver = gpu.Driver()
+        part = replace(PART, reads={"x": "before.x"}, writes={"y": "after.y"})
+        finished = replace(payload(tmp_path, driver), part=part)
+        session = TensorRtSession(finished, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))
+        with closing(session):
+            yield session, session
+        assert driver.streams == driver.contexts == 0 and not driver.memory
+
+    def expected(self, feeds):
+        return {"y": feeds["x"] @ WEIGHTS}
+
+
+def test_states_are_not_copied_between_calls(tmp_path):
+    driver = gpu.Driver()
+    part = replace(PART, reads={"x": "x"}, writes={"y": "y"})
+    finished = replace(payload(tmp_path, driver), part=part)
+    with closing(TensorRtSession(finished, trt=gpu.tensorrt(driver, WEIGHTS), driver=cuda.Cuda(driver))) as session:
+        states = dict(feeds(2))
+        session.step({}, states)
+        assert driver.calls.count("cuMemcpyHtoDAsync_v2") == 1, "the array that the state started as"
+        driver.calls.clear()
+        for _ in range(5):
+            session.step({}, states)
+        states["x"] = states["x"].take([1, 1])
+        assert not [name for name in driver.calls if "HtoD" in name or "DtoH" in name]
+        assert driver.calls.count("cuMemAlloc_v2") <= 2, "buffers are used again"
+        with raises(UsageError, "axis 1"):
+            states["x"].take([0], axis=1)
 
 
 def feeds(rows: int, seed: int = 1) -> dict[str, np.ndarray]:

@@ -1,0 +1,33 @@
+"""How many answers of a candidate are the original's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.tasks.task import Prediction
+
+
+def share(predictions: Sequence[Prediction], truths: Sequence[Prediction]) -> float | None:
+    """Return the share of equal answers, each choice of a sample that needs several; None where there are none."""
+    same = [alike for a, b in zip(predictions, truths, strict=True) for alike in _alike(a, b)]
+    return sum(same) / len(same) if same else None
+
+
+def equal_texts(answers: Sequence[Prediction], truths: Sequence[Prediction]) -> int | None:
+    """Return of how many samples the generated text is the original's; None for a task that generates none."""
+    same = [_same(a.value, b.value) for a, b in zip(answers, truths, strict=True) if b.choices is not None]
+    return sum(same) if same else None
+
+
+def _alike(a: Prediction, b: Prediction) -> list[bool]:
+    """Return whether two predictions of a sample agree, in each choice where it needs several."""
+    if a.choices is None or b.choices is None:
+        return [_same(a.value, b.value)]
+    return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]
+
+
+def _same(a: Any, b: Any) -> bool:
+    import numpy as np
+
+    return bool(np.array_equal(a, b))

@@ -1,0 +1,137 @@
+"""Speech recognition and captions of pictures: small random networks answer as transformers does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from edgekit_onnxruntime import OnnxRuntime
+
+from edgekit.data import Sample
+from edgekit.model import Reference
+from edgekit.passes.export.export import Export
+from edgekit.plugin import Payload
+from edgekit.runner import Program
+from edgekit.sources.torch_module import InMemoryModule
+from edgekit.tasks import drive, load
+from edgekit.tasks.config import TaskConfig
+
+torch = pytest.importorskip("torch")
+
+SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+FRAMES = 40
+
+
+def seeded(module):
+    """Return a module of weights so large that each token depends on the input."""
+    torch.manual_seed(2)
+    for parameter in module.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.4
+    return module.eval()
+
+
+def whisper(**settings):
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    config = WhisperConfig(
+        vocab_size=60,
+        num_mel_bins=8,
+        max_source_positions=FRAMES // 2,
+        max_target_positions=24,
+        pad_token_id=50,
+        bos_token_id=50,
+        eos_token_id=50,
+        decoder_start_token_id=51,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+        attn_implementation="eager",
+        **SIZES,
+        **HEADS,
+    )
+    module = seeded(WhisperForConditionalGeneration(config))
+    module.generation_config.update(
+        lang_to_id={"<|en|>": 52, "<|de|>": 53, "<|fr|>": 54},
+        task_to_id={"transcribe": 55, "translate": 56},
+        no_timestamps_token_id=57,
+        is_multilingual=True,
+        begin_suppress_tokens=[50],
+        suppress_tokens=[3, 4],
+        max_length=14,
+        **settings,
+    )
+    return module
+
+
+def captioner(decoder):
+    from transformers import GPT2Config, TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
+
+    picture = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8
+    )
+    text = {
+        "gpt2": lambda: GPT2Config(
+            vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32, add_cross_attention=True
+        ),
+        "trocr": lambda: TrOCRConfig(
+            vocab_size=40, d_model=24, decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=32,
+            max_position_embeddings=32, cross_attention_hidden_size=16,
+        ),
+    }[decoder]()  # fmt: skip
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(picture, text)
+    config.decoder_start_token_id = config.bos_token_id = 1
+    config.pad_token_id = config.eos_token_id = 2
+    module = seeded(VisionEncoderDecoderModel(config))
+    module.generation_config.update(decoder_start_token_id=1, eos_token_id=2, pad_token_id=2, max_length=12)
+    return module
+
+
+def exported(module, folder):
+    work = folder / "model"
+    work.mkdir()
+    model = Export().apply(InMemoryModule(module).load(Reference("live"), folder), None, work)
+    task = load(TaskConfig.load(model.assets), model.assets, model.inputs)
+    payloads = tuple(Payload(work, (part.file,), part) for part in model.parts)
+    return task, Program(payloads, model.states)
+
+
+def expected(module, inputs, prompt=0, **options):
+    """Return what transformers generates behind the prompt."""
+    ids = module.generate(torch.from_numpy(inputs), **options)[0].tolist()
+    return ids[prompt:]
+
+
+@pytest.mark.parametrize("settings", [{"language": "de", "task": "translate"}, {}], ids=["named", "detected"])
+def test_whisper_writes_the_same_ids(settings, tmp_path):
+    module = whisper(**settings)
+    task, program = exported(module, tmp_path)
+    assert task.config.task == "automatic-speech-recognition" and task.metric == "wer"
+    assert task.generation.languages == (() if settings else (52, 53, 54))
+    draw = np.random.default_rng(0)
+    with program.open(OnnxRuntime()) as runner:
+        for _ in range(4):
+            sound = draw.normal(size=(1, 8, FRAMES)).astype(np.float32)
+            sample = Sample({"input_features": sound})
+            greedy = list(task.stream(sample, runner))
+            assert greedy == expected(module, sound) and len(greedy) > 3
+            recorded = task.predict([each.outputs for each in drive(task, sample, runner.start())])
+            assert list(recorded.choices)[0 if settings else 1 :] == greedy
+
+
+def test_whisper_writes_the_same_ids_with_beams(tmp_path):
+    module = whisper(num_beams=3)
+    task, program = exported(module, tmp_path)
+    sound = np.random.default_rng(0).normal(size=(1, 8, FRAMES)).astype(np.float32)
+    with program.open(OnnxRuntime()) as runner:
+        assert list(task.stream(Sample({"input_features": sound}), runner)) == expected(module, sound)
+
+
+@pytest.mark.parametrize("decoder", ["gpt2", "trocr"])
+def test_a_picture_gets_the_same_caption(decoder, tmp_path):
+    module = captioner(decoder)
+    task, program = exported(module, tmp_path)
+    assert task.config.task == "image-to-text"
+    pictures = np.random.default_rng(0).normal(size=(3, 1, 3, 16, 16)).astype(np.float32)
+    with program.open(OnnxRuntime()) as runner:
+        for picture in pictures:
+            greedy = list(task.stream(Sample({"pixel_values": picture}), runner))
+            assert greedy == expected(module, picture, prompt=1) and len(greedy) > 3
