@@ -94,7 +94,7 @@ DEVICE_SIDE_OF_PLUGINS = ("session.py", "plan.py", "options.py")
 """The files of a plugin that a device imports."""
 
 RUNTIMES = {
-    "edgekit_onnxruntime": {"onnxruntime"},
+    "edgekit_onnxruntime": {"onnxruntime", "onnxruntime_genai"},
     "edgekit_openvino": {"openvino"},
     "edgekit_tensorrt": {"tensorrt", "tensorrt_rtx"},
 }

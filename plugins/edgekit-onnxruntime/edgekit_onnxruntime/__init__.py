@@ -62,7 +62,7 @@ class OnnxRuntime:
 
     def probe(self) -> Probe:
         """Return which ONNX Runtime is here and which execution providers it has."""
-        versions = package_versions((*DISTRIBUTIONS, GENAI))
+        versions = package_versions(DISTRIBUTIONS)
         problem = _known_crash(versions)
         if problem:
             return Probe(False, versions, (), (problem,), "pip install 'onnxruntime>=1.22'")
@@ -73,7 +73,8 @@ class OnnxRuntime:
             devices = tuple(onnxruntime.get_available_providers())
         except Exception as error:
             return Probe(False, versions, (), _import_problems(error, versions), _install_hint(versions))
-        return Probe(True, versions or {"onnxruntime": str(onnxruntime.__version__)}, devices)
+        versions = versions or {"onnxruntime": str(onnxruntime.__version__)}
+        return Probe(True, {**versions, **package_versions((GENAI,))}, devices)
 
     def supports(self, model: Model, target: Target) -> Support:
         """Return every problem; where the model has its graph, that of its operators too."""
@@ -100,7 +101,7 @@ class OnnxRuntime:
 
     def open(self, payload: Payload) -> Session:
         """Load what `build` wrote; needs onnxruntime and numpy only."""
-        if payload.files[0] == GENAI_CONFIG:
+        if payload.main.name == GENAI_CONFIG:
             return self.generator(payload)
         from edgekit_onnxruntime.session import OnnxRuntimeSession
 
@@ -116,7 +117,7 @@ class OnnxRuntime:
         """Return fewer threads, the graph without the last level of optimization, and threads that do not spin."""
         if Options.from_dict(payload.options, "onnxruntime options").provider != CPU:
             return ()
-        if payload.files[0] == GENAI_CONFIG:
+        if payload.main.name == GENAI_CONFIG:
             return (*fewer_threads(cores), {"allow_spinning": False})
         return (*fewer_threads(cores), {"graph_level": "extended"}, {"allow_spinning": False})
 

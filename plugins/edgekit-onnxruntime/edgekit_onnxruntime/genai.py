@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -35,7 +35,7 @@ class GenAi(Record):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
     gives: ClassVar[str] = GENAI
     needs_samples: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = ("onnxruntime-genai", "onnx", "torch", "transformers")
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime-genai", "onnx", "optimum-onnx", "torch", "transformers")
     install: ClassVar[str] = "pip install 'edgekit-onnxruntime[genai]'"
 
     @property
@@ -58,6 +58,7 @@ class GenAi(Record):
                 f"{f' for {model.task}' if model.task else ''}.",
                 hint="choose another recipe (see `edgekit recipes`)",
             )
+        described = part(_others(module))
         with tempfile.TemporaryDirectory(dir=workdir.parent, prefix="genai-") as scratch:
             checkpoint, output = Path(scratch) / "checkpoint", Path(scratch) / "output"
             _save(module, checkpoint)
@@ -70,7 +71,7 @@ class GenAi(Record):
         converted = replace(
             model,
             format=GENAI,
-            parts=(part(),),
+            parts=(described,),
             states=(State(KNOWN, TensorSpec(KNOWN, "i64", ("batch", "known")), "empty"),),
             folder=workdir,
             module=None,
@@ -82,14 +83,36 @@ class GenAi(Record):
         return converted.with_step(step)
 
 
-def part() -> Part:
-    """Return the one part: it takes the ids that follow those that are known, and gives the scores of the next."""
+def part(others: Sequence[str] = ()) -> Part:
+    """Return the one part: it takes the ids that follow those that are known, and gives the scores of the next.
+
+    `others` are the inputs that the original's graph has beside the ids, masks and positions: they are fed to every
+    candidate, and follow from the ids.
+    """
     ids = TensorSpec(IDS, "i64", ("batch", "sequence"))
+    more = [TensorSpec(name, "i64", ("batch", f"{name}_length")) for name in others]
     past, present = TensorSpec("past", "i64", ("batch", "known")), TensorSpec("present", "i64", ("batch", "longer"))
     logits = TensorSpec(LOGITS, "f32", ("batch", 1, "vocabulary"))
     return Part(
-        TRANSFORMERS_PART, GENAI_CONFIG, (ids, past), (logits, present), {past.name: KNOWN}, {present.name: KNOWN}
+        TRANSFORMERS_PART,
+        GENAI_CONFIG,
+        (ids, *more, past),
+        (logits, present),
+        {past.name: KNOWN},
+        {present.name: KNOWN},
     )
+
+
+def _others(module: Any) -> tuple[str, ...]:
+    from edgekit.frameworks import optimum_config
+
+    config = optimum_config.causal_config(module)
+    if config is None:
+        raise UnsupportedError(
+            f"edgekit exports {type(module).__name__} without a cache, and can compare no engine that keeps one.",
+            hint="choose another recipe (see `edgekit recipes`)",
+        )
+    return tuple(name for name in config.inputs if name != IDS and "past_key" not in name)
 
 
 def _save(module: Any, folder: Path) -> None:
@@ -110,11 +133,9 @@ def _save(module: Any, folder: Path) -> None:
 @contextlib.contextmanager
 def _plain_generation(module: Any) -> Iterator[None]:
     """Leave out how the module generates: the task has it, and transformers saves no contradicting settings."""
-    from transformers import GenerationConfig
-
     own = module.generation_config
     ids = {name: getattr(own, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    module.generation_config = GenerationConfig(**ids)
+    module.generation_config = type(own)(**ids)
     try:
         yield
     finally:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.plugin import Built, Model, Payload, Target, package_versions, probe_host
 from edgekit_onnxruntime.genai_session import GenAiSession
@@ -20,6 +18,8 @@ TRIED = 3
 
 def build(model: Model, target: Target, options: Options, workdir: Path) -> Built:
     """Write the model's files into `workdir`. Raises UnsupportedError for a model that the runtime's kernels refuse."""
+    import numpy as np
+
     payload = Payload(model.folder, GENAI_FILES, model.part, options.to_dict())
     session = GenAiSession(payload)
     try:

@@ -97,7 +97,7 @@ class GenAiSession:
         self.outputs: tuple[TensorSpec, ...] = payload.part.outputs
         (self._past,) = payload.part.reads
         self._options = Options.from_dict(payload.options, "onnxruntime options")
-        self._folder = payload.folder
+        self._folder = payload.main.parent
         self._og = runtime()
         described = _described(payload.main)
         self._context, self._vocabulary = int(described["context_length"]), int(described["vocab_size"])

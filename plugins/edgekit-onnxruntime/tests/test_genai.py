@@ -179,3 +179,18 @@ def test_packages_that_cannot_be_installed_are_a_fault_of_the_environment(monkey
     with raises(EnvironmentFault, "missing.whl", hint="network"):
         genai_packages.folder()
     assert edgekit.cache.usage() == ()
+
+
+def test_doctor_names_the_packages_and_the_cache_counts_them(tmp_path, monkeypatch):
+    from edgekit import cache
+    from edgekit.cli import diagnosis
+
+    def install(work):
+        (work / "package.py").write_text("x" * 3_000_000)
+
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path))
+    assert not [finding for finding in diagnosis._environments() if finding.name == genai_packages.STEP]
+    cache.fetch("0" * 64, genai_packages.STEP, install)
+    (finding,) = [finding for finding in diagnosis._environments() if finding.name == genai_packages.STEP]
+    assert finding.state == "ok" and "3 MB" in finding.words
+    assert [entry.step for entry in cache.usage()] == [genai_packages.STEP]

@@ -105,7 +105,9 @@ def payload(model, tmp_path_factory):
     work = tmp_path_factory.mktemp("payload")
     built = OnnxRuntime().build(model, load_target("host"), {"threads": 1}, work)
     assert built.files == GENAI_FILES and "onnxruntime-genai" in built.requires["packages"]
-    return Payload(work, built.files, built.part, built.options)
+    # A bundle has the files in a folder of the part.
+    files = tuple(f"{work.name}/{name}" for name in built.files)
+    return Payload(work.parent, files, built.part, built.options)
 
 
 @pytest.fixture
@@ -180,12 +182,14 @@ def test_bad_ids_are_refused(ids, word, session):
 
 
 def test_a_damaged_payload_is_named(payload, tmp_path):
-    (tmp_path / "genai_config.json").write_text("{")
+    (tmp_path / payload.main.parent.name).mkdir()
+    config = tmp_path / payload.files[0]
+    config.write_text("{")
     for name in payload.files[1:]:
         (tmp_path / name).write_bytes((payload.folder / name).read_bytes())
     with raises(ArtifactError, "genai_config.json"):
         OnnxRuntime().open(replace(payload, folder=tmp_path))
-    (tmp_path / "genai_config.json").write_bytes(payload.main.read_bytes())
-    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    config.write_bytes(payload.main.read_bytes())
+    (tmp_path / payload.files[1]).write_bytes(b"no graph")
     with raises(ArtifactError, "onnxruntime-genai"):
         OnnxRuntime().open(replace(payload, folder=tmp_path))
