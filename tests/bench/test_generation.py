@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import edgekit
 from edgekit.bench import Workload, generation
 from edgekit.errors import UsageError
+from edgekit.pipeline.planning import for_generation, plan
+from edgekit.project import Project
 from edgekit.report import conditions, html, markdown, text
 from edgekit.result.report import Report
-from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER
+from edgekit.spec import DECODER, ENCODER
 from tests import stories
 from tests.wording import mentions, raises
 
@@ -31,7 +35,7 @@ def bundle(assets, tmp_path_factory):
 
 def test_the_medians_are_those_of_the_runs():
     ids = {"input_ids": np.zeros((1, 7), np.int64)}
-    trace = [(ENCODER, ids), (DECODER, {}), *[(DECODER_WITH_PAST, {})] * 2]
+    trace = [(ENCODER, ids), (DECODER, {}), *[(DECODER, {})] * 2]
     times = np.array([[1, 2, 4, 6], [3, 4, 4, 6], [8, 9, 5, 5]], np.int64) * 1_000_000
     summary = generation.summarise(times, trace, 20.0, 10.0)
     assert (summary.count, summary.tokens, summary.prompt_tokens) == (3, 3, 7)
@@ -89,3 +93,16 @@ def test_lengths_that_cannot_be_measured(bundle):
         Workload(prompt_tokens=0)
     with raises(UsageError, ("500", "100", "512"), hint="--prompt-tokens"):
         edgekit.benchmark([bundle], workload=Workload(prompt_tokens=500, new_tokens=100), sensors=False)
+
+
+def test_packed_weights_are_tried_where_no_recipe_is_named(bundle):
+    project = Project(model=str(bundle.parent / "checkpoint"), data=str(bundle.parent / "texts.csv"), bench=False)
+    usual = plan(project)
+    tried = for_generation(usual)
+    added = [candidate.name for candidate in tried.candidates if candidate not in usual.candidates]
+    assert set(added) == {
+        f"{backend}/{recipe}" for backend in ("onnxruntime", "openvino") for recipe in ("int8-weights", "int4-weights")
+    }
+    assert for_generation(tried) == tried
+    asked = plan(replace(project, candidates=("onnxruntime/fp32",)))
+    assert for_generation(asked) == asked
