@@ -59,6 +59,7 @@ ROOMS = {
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
+    "jinja2": {"tasks"},
     "filelock": {"_files", "cache"},
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},

@@ -16,6 +16,7 @@ from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.spec import DECODER, Call
 from edgekit.tasks import decoding
+from edgekit.tasks.chat import MESSAGES, of_text, render
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Stepping
 from edgekit.tasks.text import IDS, Texts
@@ -41,6 +42,8 @@ class TextGeneration:
     config: TaskConfig
     prepare: Texts
     metric: str | None = None
+    chat: bool = False
+    """Whether a text is a user's message."""
 
     @property
     def generation(self) -> Generation:
@@ -82,6 +85,8 @@ class TextGeneration:
             import numpy as np
 
             ids = [int(number) for number in np.asarray(sample.fields[IDS]).ravel()]
+        elif MESSAGES in sample.fields:
+            ids = self._of_messages(sample.fields[MESSAGES])
         else:
             texts = self.prepare.texts(sample)
             if len(texts) > 1:
@@ -89,7 +94,10 @@ class TextGeneration:
                     f"the task '{self.config.task}' takes one text, two are given.",
                     hint="name its column with --text-column",
                 )
-            ids = list(self.prepare.tokenizer.encode(self.prepare.config.prefix + texts[0]).ids)
+            if self.chat:
+                ids = self._of_messages(of_text(texts[0]))
+            else:
+                ids = list(self.prepare.tokenizer.encode(self.prepare.config.prefix + texts[0]).ids)
         if not ids:
             raise UsageError("the text is empty, and this model needs a beginning.", hint="give at least one word")
         if settings.vocabulary and not 0 <= min(ids) <= max(ids) < settings.vocabulary:
@@ -98,6 +106,11 @@ class TextGeneration:
                 hint="use the tokenizer that the model was trained with",
             )
         return ids
+
+    def _of_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return the ids of messages; the template writes the special tokens itself."""
+        text = render(self.prepare.assets, messages)
+        return list(self.prepare.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def feeds(self, tokens: Sequence[Sequence[int]], past: int) -> dict[str, np.ndarray]:
         """Return the inputs of a call on rows of tokens that follow `past` others."""

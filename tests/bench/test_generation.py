@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 
 import edgekit
 from edgekit.bench import Workload, generation
+from edgekit.data import Sample
 from edgekit.errors import UsageError
 from edgekit.pipeline.planning import for_generation, plan
 from edgekit.project import Project
 from edgekit.report import conditions, html, markdown, text
 from edgekit.result.report import Report
 from edgekit.spec import DECODER, ENCODER
+from edgekit.tasks import chat
 from tests import stories
 from tests.wording import mentions, raises
 
@@ -23,8 +26,12 @@ from tests.wording import mentions, raises
 def bundle(assets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("language-model")
     (folder / "texts.csv").write_text('text\n"Once upon a time, there was a little girl named Lily."\n"The big dog"\n')
+    checkpoint = stories.checkpoint(assets, folder / "checkpoint")
+    settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    template = "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}"
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
     edgekit.export(
-        str(stories.checkpoint(assets, folder / "checkpoint")),
+        str(checkpoint),
         data=str(folder / "texts.csv"),
         candidates=["onnxruntime/fp32"],
         bench=False,
@@ -106,3 +113,16 @@ def test_packed_weights_are_tried_where_no_recipe_is_named(bundle):
     assert for_generation(tried) == tried
     asked = plan(replace(project, candidates=("onnxruntime/fp32",)))
     assert for_generation(asked) == asked
+
+
+def test_messages_are_given_by_the_chat_template(bundle, assets):
+    pytest.importorskip("jinja2")
+    opened = edgekit.open(bundle)
+    task, messages = opened.task(), chat.of_text("Once upon a time")
+    ids = task.ids(Sample({chat.MESSAGES: messages}))
+    assert ids[0] == 1 and ids.count(1) == 1, "the template writes the start token, and nothing adds another"
+    assert task.text(ids).strip() == "user: Once upon a time"
+    answer = opened.predict(messages, max_new_tokens=8)
+    assert answer == opened.predict("Once upon a time", max_new_tokens=8, chat=True)
+    assert answer != opened.predict("Once upon a time", max_new_tokens=8)
+    assert "".join(opened.generate("Once upon a time", max_new_tokens=8, chat=True)) == answer["text"]
