@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
-from edgekit.errors import UsageError
+from edgekit.errors import DeviceError, UsageError
 from edgekit.spec import DECODER, Call
+from edgekit.target import host
 from edgekit.tasks import decoding
 from edgekit.tasks.chat import MESSAGES, of_text, render
 from edgekit.tasks.config import Generation, TaskConfig
@@ -157,10 +158,17 @@ class TextGeneration:
                 f"the text has {len(prompt)} tokens, and the model takes {settings.context}, its answer included.",
                 hint="give a shorter text",
             )
-        run, known = runner.start(), 0
+        run, known, memory_mb = runner.start(), 0, host.probe().memory_mb
 
         def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
             nonlocal known
+            needed_mb = runner.grown_bytes(known + len(tokens[0]), len(tokens)) / 1e6
+            if memory_mb is not None and needed_mb > memory_mb:
+                raise DeviceError(
+                    f"the keys and values of {known + len(tokens[0])} tokens take {needed_mb:.0f} MB, and this machine "
+                    f"has {memory_mb} MB.",
+                    hint="give a shorter text, or a smaller --max-new-tokens",
+                )
             outputs = run(DECODER, self.feeds(tokens, known))
             known += len(tokens[0])
             return last(outputs)

@@ -11,12 +11,13 @@ import pytest
 import edgekit
 from edgekit.bench import Workload, generation
 from edgekit.data import Sample
-from edgekit.errors import UsageError
+from edgekit.errors import DeviceError, UsageError
 from edgekit.pipeline.planning import for_generation, plan
 from edgekit.project import Project
 from edgekit.report import conditions, html, markdown, text
 from edgekit.result.report import Report
 from edgekit.spec import DECODER, ENCODER
+from edgekit.target import host
 from edgekit.tasks import chat
 from tests import stories
 from tests.wording import mentions, raises
@@ -126,3 +127,18 @@ def test_messages_are_given_by_the_chat_template(bundle, assets):
     assert answer == opened.predict("Once upon a time", max_new_tokens=8, chat=True)
     assert answer != opened.predict("Once upon a time", max_new_tokens=8)
     assert "".join(opened.generate("Once upon a time", max_new_tokens=8, chat=True)) == answer["text"]
+
+
+def test_keys_and_values_beyond_the_memory_are_refused_where_they_reach_it(bundle, monkeypatch):
+    opened = edgekit.open(bundle)
+    with opened.runner() as runner:
+        one = runner.grown_bytes(1)
+        assert runner.grown_bytes(100, 2) == 200 * one and one == 2 * 5 * 4 * 8 * 4, "keys and values of five layers"
+    here = host.probe()
+    prompt = len(opened.task().ids(Sample({"text": "Once upon a time"}, None, ("text",))))
+    monkeypatch.setattr(host, "probe", lambda: replace(here, memory_mb=one * (prompt + 2.5) / 1e6))
+    pieces = []
+    with raises(DeviceError, (str(prompt + 3), "MB"), hint="--max-new-tokens"):
+        for piece in opened.generate("Once upon a time", max_new_tokens=50):
+            pieces.append(piece)
+    assert pieces, "what was generated before stays"
