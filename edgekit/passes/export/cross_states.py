@@ -17,8 +17,8 @@ _PREFIX = "cross/"
 
 
 def move(encoder: Any, decoder: Any, output: str, hidden: str, crosses: Sequence[str]) -> None:
-    """Give the encoder the outputs `crosses` of the decoder, which reads the encoder's `output` as `hidden`: the nodes
-    that compute them are copied. Raises UnsupportedError where they need another input.
+    """Move the outputs `crosses` of the decoder, which reads the encoder's `output` as `hidden`, into the encoder: the
+    nodes that compute them are copied. Raises UnsupportedError where they need another input.
     """
     nodes, weights = _behind(decoder.graph, hidden, crosses)
     kept = {hidden: output, **{name: name for name in crosses}, "": ""}

@@ -57,8 +57,8 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
 
 
 def _move_cross_states(encoder: Any, first: Any, decoder: Any) -> None:
-    """Give the encoder what the decoder of the first token makes of its output, and take its output where the decoder
-    of the others does not read it.
+    """Move into the encoder what the decoder of the first token makes of its output, and remove that output where the
+    decoder of the others does not read it.
     """
     crosses = [value.name for value in first.graph.output if ".cross." in _state(value.name)]
     cross_states.move(encoder, first, encoder.graph.output[0].name, _HIDDEN, crosses)
