@@ -62,6 +62,7 @@ ROOMS = {
     "sacrebleu": {"tasks"},
     "rouge_score": {"tasks"},
     "tokenizers": {"tasks"},
+    "jinja2": {"tasks"},
     "filelock": {"_files", "cache"},
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},

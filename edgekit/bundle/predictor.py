@@ -11,6 +11,7 @@ from edgekit.data import Sample
 from edgekit.errors import UsageError
 from edgekit.runner import Runner
 from edgekit.tasks import Task, drive, user_input
+from edgekit.tasks.chat import is_messages
 from edgekit.tasks.generating import Asked, asked, pieces
 from edgekit.tasks.task import Generating
 
@@ -53,11 +54,12 @@ class Predictor:
 
     def predict(self, given: Any, *, seed: int = 0, **settings: Any) -> Any:
         """Return the answer for one input: a text or a pair of texts, a picture's path, array or Pillow image, a row or
-        the graph's arrays by name. For a list, return the list of answers; for another iterator, an iterator of them.
+        the graph's arrays by name, or the messages of a chat, each with a role and a content. For another list, return
+        the list of answers; for another iterator, an iterator of them.
 
         `settings` are those of `generate`. Raises UsageError for an input that the task does not take.
         """
-        if isinstance(given, list):
+        if isinstance(given, list) and not is_messages(given):
             return [self.predict(each, seed=seed, **settings) for each in given]
         if isinstance(given, Iterator):
             return (self.predict(each, seed=seed, **settings) for each in given)
@@ -80,6 +82,7 @@ class Predictor:
         top_k: int | None = None,
         top_p: float | None = None,
         beams: int | None = None,
+        chat: bool = False,
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield the generated text piece by piece. Settings that are None are the model's own; `temperature` 0 takes
@@ -87,7 +90,7 @@ class Predictor:
 
         Raises UsageError for a task that generates nothing, and a text that the model does not take.
         """
-        settings = Asked(max_new_tokens, temperature, top_k, top_p, beams)
+        settings = Asked(max_new_tokens, temperature, top_k, top_p, beams, chat)
         task = asked(self.task, settings)
         if not isinstance(task, Generating):
             raise UsageError(

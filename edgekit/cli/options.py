@@ -285,6 +285,8 @@ def report_option(function: F) -> F:
 def generation_options(function: F) -> F:
     """Add the settings of generated text, in place of the model's own."""
     return _stack(
+        _option("--chat", is_flag=True, group=_GENERATION, unset="off",
+                help="Give INPUT as a user's message, by the model's chat template."),
         _option("--max-new-tokens", type=int, metavar="N", group=_GENERATION, unset="the model's own",
                 help="The most tokens to generate."),
         _option("--beams", type=int, metavar="N", group=_GENERATION, unset="the model's own",

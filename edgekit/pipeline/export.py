@@ -18,6 +18,7 @@ from edgekit.evaluation.reference_outputs import VERSION, ReferenceOutputs, reco
 from edgekit.model import Model
 from edgekit.pipeline.builder import Builder, made_by
 from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.planning import for_generation
 from edgekit.progress import Progress
 
 
@@ -36,6 +37,8 @@ class Export:
     def start(cls, plan: Plan, builder: Builder) -> Export:
         """Export the original's graph, bind the data to its task, and run the original once on every sample."""
         model = builder.exported()
+        if model.states:
+            plan = for_generation(plan)
         evaluation = prepare(plan.project, model)
         reference = _reference(builder, model, evaluation)
         evaluation = ordered(with_observed_activation(evaluation, reference, model), reference, model)

@@ -16,6 +16,7 @@ from edgekit.pipeline.feasibility import has_data, problems, refuse
 from edgekit.pipeline.plan import Plan, PlannedCandidate
 from edgekit.pipeline.source import LIVE, reference, source_for
 from edgekit.project import Project
+from edgekit.recipe.builtin import GENERATING
 from edgekit.recipe.recipe import PRUNED, PassConfig, Recipe, pruned
 from edgekit.target import host
 from edgekit.target.target import Target
@@ -85,6 +86,19 @@ def planned(plan: Plan, backend: str, unresolved: Recipe) -> PlannedCandidate:
     start = "torch" if plan.source == LIVE else source_for(reference(plan.project)).gives
     unasked = replace(plan.project, recipe=None, candidates=())  # a loss that nobody asked for needs data to be seen
     return PlannedCandidate(backend, resolved, problems(backend, resolved, plan.target, unasked, start))
+
+
+def for_generation(plan: Plan) -> Plan:
+    """Return the plan of a model that generates, with packed weights on each backend, where the user names no recipes
+    of their own.
+    """
+    if plan.project.candidates or plan.project.recipe:
+        return plan
+    names = {candidate.name for candidate in plan.candidates}
+    backends = dict.fromkeys(candidate.backend for candidate in plan.candidates if not candidate.baseline)
+    packed = [planned(plan, backend, _recipe(recipe)) for backend in backends for recipe in GENERATING]
+    added = tuple(candidate for candidate in packed if not candidate.problems and candidate.name not in names)
+    return replace(plan, candidates=(*plan.candidates, *added))
 
 
 def _candidates(project: Project, target: Target, start: str) -> tuple[PlannedCandidate, ...]:

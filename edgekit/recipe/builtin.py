@@ -85,5 +85,9 @@ BUILTIN |= {
 QAT_RECIPE = "int8-qat"
 """The recipe that `--qat` tries where no int8 candidate passes the gate, not even after repair."""
 
+GENERATING = ("int8-weights", "int4-weights")
+"""The recipes that are tried beside the usual ones for a model that generates a token a call: it reads every weight for
+each, so that fewer bytes are less time."""
+
 USUAL = ("fp32", "fp16", "bf16", "int8-static", "int8-static-bf16", "int8-dynamic")
 """The recipes that are tried for a backend without candidates in the target's file; others are tried on request."""

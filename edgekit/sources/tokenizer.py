@@ -10,6 +10,7 @@ from edgekit.errors import UsageError
 from edgekit.frameworks.torch_model import first_line
 from edgekit.model import Reference
 from edgekit.sources import checkpoint
+from edgekit.tasks import chat
 from edgekit.tasks.config import TOKENIZER, TextConfig
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
@@ -42,6 +43,7 @@ def write_tokenizer(folder: Path, assets: Path, inputs: Sequence[str], config: A
         _lower(backend)
     assets.mkdir(parents=True, exist_ok=True)
     backend.save(str(assets / TOKENIZER))
+    chat.save(assets, getattr(tokenizer, "chat_template", None), tokenizer.special_tokens_map)
     pad = tokenizer.pad_token_id
     if pad is None:
         pad = _pad_of(config)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
-from edgekit.errors import UsageError
+from edgekit.errors import DeviceError, UsageError
 from edgekit.spec import DECODER, Call
+from edgekit.target import host
 from edgekit.tasks import decoding
+from edgekit.tasks.chat import MESSAGES, of_text, render
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Stepping
 from edgekit.tasks.text import IDS, Texts
@@ -41,6 +43,8 @@ class TextGeneration:
     config: TaskConfig
     prepare: Texts
     metric: str | None = None
+    chat: bool = False
+    """Whether a text is a user's message."""
 
     @property
     def generation(self) -> Generation:
@@ -82,6 +86,8 @@ class TextGeneration:
             import numpy as np
 
             ids = [int(number) for number in np.asarray(sample.fields[IDS]).ravel()]
+        elif MESSAGES in sample.fields:
+            ids = self._of_messages(sample.fields[MESSAGES])
         else:
             texts = self.prepare.texts(sample)
             if len(texts) > 1:
@@ -89,7 +95,10 @@ class TextGeneration:
                     f"the task '{self.config.task}' takes one text, two are given.",
                     hint="name its column with --text-column",
                 )
-            ids = list(self.prepare.tokenizer.encode(self.prepare.config.prefix + texts[0]).ids)
+            if self.chat:
+                ids = self._of_messages(of_text(texts[0]))
+            else:
+                ids = list(self.prepare.tokenizer.encode(self.prepare.config.prefix + texts[0]).ids)
         if not ids:
             raise UsageError("the text is empty, and this model needs a beginning.", hint="give at least one word")
         if settings.vocabulary and not 0 <= min(ids) <= max(ids) < settings.vocabulary:
@@ -98,6 +107,11 @@ class TextGeneration:
                 hint="use the tokenizer that the model was trained with",
             )
         return ids
+
+    def _of_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return the ids of messages; the template writes the special tokens itself."""
+        text = render(self.prepare.assets, messages)
+        return list(self.prepare.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def feeds(self, tokens: Sequence[Sequence[int]], past: int) -> dict[str, np.ndarray]:
         """Return the inputs of a call on rows of tokens that follow `past` others."""
@@ -144,10 +158,17 @@ class TextGeneration:
                 f"the text has {len(prompt)} tokens, and the model takes {settings.context}, its answer included.",
                 hint="give a shorter text",
             )
-        run, known = runner.start(), 0
+        run, known, memory_mb = runner.start(), 0, host.probe().memory_mb
 
         def scores_of(tokens: tuple[tuple[int, ...], ...]) -> np.ndarray:
             nonlocal known
+            needed_mb = runner.grown_bytes(known + len(tokens[0]), len(tokens)) / 1e6
+            if memory_mb is not None and needed_mb > memory_mb:
+                raise DeviceError(
+                    f"the keys and values of {known + len(tokens[0])} tokens take {needed_mb:.0f} MB, and this machine "
+                    f"has {memory_mb} MB.",
+                    hint="give a shorter text, or a smaller --max-new-tokens",
+                )
             outputs = run(DECODER, self.feeds(tokens, known))
             known += len(tokens[0])
             return last(outputs)

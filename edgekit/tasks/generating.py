@@ -27,6 +27,8 @@ class Asked:
     top_k: int | None = None
     top_p: float | None = None
     beams: int | None = None
+    chat: bool = False
+    """Whether a text is a user's message, written by the model's chat template."""
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
@@ -68,7 +70,10 @@ def asked(task: Task, settings: Asked) -> Task:
             f"the task '{task.config.task}' generates no text, so nothing can be set for it.",
             hint="leave out --max-new-tokens, --beams, --temperature, --top-k and --top-p",
         )
-    changed: Any = replace(task, config=replace(task.config, generation=settings.of(task.generation)))  # type: ignore[type-var]
+    if settings.chat and not hasattr(task, "chat"):
+        raise UsageError(f"the task '{task.config.task}' does not continue a text.", hint="leave out --chat")
+    more: dict[str, Any] = {"chat": True} if settings.chat else {}
+    changed: Any = replace(task, config=replace(task.config, generation=settings.of(task.generation)), **more)  # type: ignore[type-var]
     return changed  # type: ignore[no-any-return]
 
 

@@ -95,6 +95,10 @@ class Stepping(Protocol):
         """Take the rows of the states by their numbers, of those that `part` reads or of all."""
         ...
 
+    def grown_bytes(self, tokens: int, rows: int = 1) -> int:
+        """Return the bytes of the states that start empty once they hold so many tokens of each row."""
+        ...
+
 
 @runtime_checkable
 class Generating(Protocol):

@@ -17,7 +17,7 @@ from edgekit.data.load import load as load_data
 from edgekit.data.picture import SUFFIXES
 from edgekit.errors import UsageError
 from edgekit.spec import TensorSpec
-from edgekit.tasks import Task, load
+from edgekit.tasks import Task, chat, load
 from edgekit.tasks.text import count_cut
 
 PEEK = 4096
@@ -73,6 +73,8 @@ def of_value(task: Task, value: Any) -> Sample:
 
     Raises UsageError for a value that the task does not take.
     """
+    if chat.is_messages(value):
+        return Sample({chat.MESSAGES: value})
     if isinstance(value, Mapping):
         return Sample(dict(value))
     if isinstance(value, (str, Path)):

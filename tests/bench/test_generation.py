@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import edgekit
 from edgekit.bench import Workload, generation
-from edgekit.errors import UsageError
+from edgekit.data import Sample
+from edgekit.errors import DeviceError, UsageError
+from edgekit.pipeline.planning import for_generation, plan
+from edgekit.project import Project
 from edgekit.report import conditions, html, markdown, text
 from edgekit.result.report import Report
-from edgekit.spec import DECODER, DECODER_WITH_PAST, ENCODER
+from edgekit.spec import DECODER, ENCODER
+from edgekit.target import host
+from edgekit.tasks import chat
 from tests import stories
 from tests.wording import mentions, raises
 
@@ -19,8 +27,12 @@ from tests.wording import mentions, raises
 def bundle(assets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("language-model")
     (folder / "texts.csv").write_text('text\n"Once upon a time, there was a little girl named Lily."\n"The big dog"\n')
+    checkpoint = stories.checkpoint(assets, folder / "checkpoint")
+    settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    template = "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}"
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
     edgekit.export(
-        str(stories.checkpoint(assets, folder / "checkpoint")),
+        str(checkpoint),
         data=str(folder / "texts.csv"),
         candidates=["onnxruntime/fp32"],
         bench=False,
@@ -31,7 +43,7 @@ def bundle(assets, tmp_path_factory):
 
 def test_the_medians_are_those_of_the_runs():
     ids = {"input_ids": np.zeros((1, 7), np.int64)}
-    trace = [(ENCODER, ids), (DECODER, {}), *[(DECODER_WITH_PAST, {})] * 2]
+    trace = [(ENCODER, ids), (DECODER, {}), *[(DECODER, {})] * 2]
     times = np.array([[1, 2, 4, 6], [3, 4, 4, 6], [8, 9, 5, 5]], np.int64) * 1_000_000
     summary = generation.summarise(times, trace, 20.0, 10.0)
     assert (summary.count, summary.tokens, summary.prompt_tokens) == (3, 3, 7)
@@ -89,3 +101,44 @@ def test_lengths_that_cannot_be_measured(bundle):
         Workload(prompt_tokens=0)
     with raises(UsageError, ("500", "100", "512"), hint="--prompt-tokens"):
         edgekit.benchmark([bundle], workload=Workload(prompt_tokens=500, new_tokens=100), sensors=False)
+
+
+def test_packed_weights_are_tried_where_no_recipe_is_named(bundle):
+    project = Project(model=str(bundle.parent / "checkpoint"), data=str(bundle.parent / "texts.csv"), bench=False)
+    usual = plan(project)
+    tried = for_generation(usual)
+    added = [candidate.name for candidate in tried.candidates if candidate not in usual.candidates]
+    assert set(added) == {
+        f"{backend}/{recipe}" for backend in ("onnxruntime", "openvino") for recipe in ("int8-weights", "int4-weights")
+    }
+    assert for_generation(tried) == tried
+    asked = plan(replace(project, candidates=("onnxruntime/fp32",)))
+    assert for_generation(asked) == asked
+
+
+def test_messages_are_given_by_the_chat_template(bundle, assets):
+    pytest.importorskip("jinja2")
+    opened = edgekit.open(bundle)
+    task, messages = opened.task(), chat.of_text("Once upon a time")
+    ids = task.ids(Sample({chat.MESSAGES: messages}))
+    assert ids[0] == 1 and ids.count(1) == 1, "the template writes the start token, and nothing adds another"
+    assert task.text(ids).strip() == "user: Once upon a time"
+    answer = opened.predict(messages, max_new_tokens=8)
+    assert answer == opened.predict("Once upon a time", max_new_tokens=8, chat=True)
+    assert answer != opened.predict("Once upon a time", max_new_tokens=8)
+    assert "".join(opened.generate("Once upon a time", max_new_tokens=8, chat=True)) == answer["text"]
+
+
+def test_keys_and_values_beyond_the_memory_are_refused_where_they_reach_it(bundle, monkeypatch):
+    opened = edgekit.open(bundle)
+    with opened.runner() as runner:
+        one = runner.grown_bytes(1)
+        assert runner.grown_bytes(100, 2) == 200 * one and one == 2 * 5 * 4 * 8 * 4, "keys and values of five layers"
+    here = host.probe()
+    prompt = len(opened.task().ids(Sample({"text": "Once upon a time"}, None, ("text",))))
+    monkeypatch.setattr(host, "probe", lambda: replace(here, memory_mb=one * (prompt + 2.5) / 1e6))
+    pieces = []
+    with raises(DeviceError, (str(prompt + 3), "MB"), hint="--max-new-tokens"):
+        for piece in opened.generate("Once upon a time", max_new_tokens=50):
+            pieces.append(piece)
+    assert pieces, "what was generated before stays"
