@@ -109,8 +109,6 @@ def markdown(figures: list[dict[str, Any]], beams: list[int], count: int, facts:
         f"{machine['cpu']}, {facts['threads']} threads; {facts['model']}; load of the machine "
         f"{facts['load_before']:.2f} before, {facts['load_after']:.2f} after (with this run's own work).",
     ]
-    found: dict[str, str] = {}
-    for entry in figures:
-        found |= {f"{entry['tool']}: {name}": value for name, value in entry["versions"].items()}
-    lines += ["", "Versions: " + "; ".join(f"{name} {value}" for name, value in sorted(found.items())) + "."]
+    found = sorted({f"{name} {value}" for entry in figures for name, value in entry["versions"].items()})
+    lines += ["", f"Versions: {', '.join(found)}."]
     return "\n".join(lines) + "\n"
