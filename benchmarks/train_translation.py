@@ -133,6 +133,8 @@ def train(model: MarianMTModel, pairs: list[Pair], steps: int, saved: Path) -> N
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        with torch.no_grad():  # Marian starts from an embedding of zeros, which other runtimes rely on
+            model.get_input_embeddings().weight[pad] = 0
         if (step + 1) % SAVED_EVERY == 0 or step + 1 == steps:
             print(f"step {step + 1} loss {loss.item():.3f} after {time.monotonic() - began:.0f} s", flush=True)
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}

@@ -40,6 +40,10 @@ EXACT = ("torch", "edgekit-onnxruntime-f32", "edgekit-openvino-f32")
 """Of these the texts must be those of torch."""
 
 
+class Failed(Exception):
+    """A tool that was not built, or whose process ended."""
+
+
 class Worker:
     """The process of a tool."""
 
@@ -51,7 +55,11 @@ class Worker:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=_variables(peer)
             )
-        self.versions: dict[str, str] = self._line()["versions"]
+        try:
+            self.versions: dict[str, str] = self._line()["versions"]
+        except Failed:
+            self.close()
+            raise
 
     def translate(self, texts: list[str], beams: int) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -62,7 +70,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"it ended: {tools.last_lines(self._log)}")
+            raise Failed(tools.last_lines(self._log))
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -98,7 +106,7 @@ def build(peer: Peer, model: Path, place: Path) -> Path:
             command += ["--candidate", peer.candidates, "--no-bench"] if peer.candidates else []
         began = time.monotonic()
         if subprocess.run(command, stdout=errors, stderr=errors, env=_variables(peer), check=False).returncode:
-            raise SystemExit(f"{peer.title} was not built: {tools.last_lines(log)}")
+            raise Failed(tools.last_lines(log))
     print(f"{peer.title}: built in {time.monotonic() - began:.0f} s", file=sys.stderr)
     return folder
 
@@ -123,13 +131,18 @@ def measure(model: Path, place: Path, options: argparse.Namespace) -> tuple[list
     with ExitStack() as stack:
         workers: list[tuple[Row, Worker]] = []
         for peer in PEERS:
-            folder = build(peer, model, place)
-            worker = Worker(peer, folder, options.threads, place / "logs" / f"{peer.name}.log")
-            stack.callback(worker.close)
+            try:
+                folder = build(peer, model, place)
+                worker = Worker(peer, folder, options.threads, place / "logs" / f"{peer.name}.log")
+                stack.callback(worker.close)
+                for count in beams:
+                    worker.translate([source for source, _ in pairs[:3]], count)  # to warm up
+            except (EdgekitError, Failed) as error:
+                rows.append(Row(peer, {}, failure=str(error)))
+                print(f"{peer.title} failed: {error}", file=sys.stderr)
+                continue
             rows.append(Row(peer, worker.versions, detail(peer, folder)))
             workers.append((rows[-1], worker))
-            for count in beams:
-                worker.translate([source for source, _ in pairs[:3]], count)  # to warm up
         for number in range(options.rounds):
             first, end = (part * len(pairs) // options.rounds for part in (number, number + 1))
             share = [source for source, _ in pairs[first:end]]
@@ -159,7 +172,10 @@ def main() -> None:
     place = work() / "translation" / digest_of_file(model / "model.safetensors")[:12]
     if options.stage == "build":
         for peer in PEERS:
-            build(peer, model, place)
+            try:
+                build(peer, model, place)
+            except (EdgekitError, Failed) as error:
+                print(f"{peer.title} failed: {error}", file=sys.stderr)
         return
     began, load = time.monotonic(), os.getloadavg()[0]
     rows, references, beams = measure(model, place, options)

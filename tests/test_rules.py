@@ -67,6 +67,8 @@ ROOMS = {
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},
     "packaging": {"_requirement"},
+    "sacrebleu": {"tasks"},
+    "rouge_score": {"tasks"},
     "pytest": {TESTING},
     "torch": {TESTING},
 }

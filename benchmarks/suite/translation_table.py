@@ -48,6 +48,7 @@ class Row:
     peer: Peer
     versions: dict[str, str]
     detail: str = ""
+    failure: str = ""
     texts: dict[int, list[str]] = field(default_factory=dict)
     rounds_ms: dict[int, list[float]] = field(default_factory=dict)
     """The mean time of a sentence in each round."""
@@ -63,7 +64,8 @@ def result(rows: list[Row], references: list[str], beams: list[int]) -> list[dic
     figures = []
     for row in rows:
         entry: dict[str, Any] = {"tool": row.peer.title, "versions": row.versions, "detail": row.detail, "beams": {}}
-        for count in beams:
+        entry["failure"] = row.failure
+        for count in beams if not row.failure else ():
             bleu = text_metrics.score("bleu", row.texts[count], references)
             lost = text_metrics.score("bleu", original.texts[count], references) - bleu
             entry["beams"][str(count)] = {
@@ -84,6 +86,9 @@ def markdown(figures: list[dict[str, Any]], beams: list[int], count: int, facts:
     lines = [f"# Translation, German to English, {count} sentences", "", f"`{facts['command']}`", ""]
     lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for entry in figures:
+        if entry["failure"]:
+            lines.append(f"| {entry['tool']} | failed: {entry['failure']} |" + " |" * (len(head) - 2))
+            continue
         cells = [entry["tool"] + (f" ({entry['detail']})" if entry["detail"] else "")]
         for number in beams:
             each = entry["beams"][str(number)]
@@ -95,7 +100,7 @@ def markdown(figures: list[dict[str, Any]], beams: list[int], count: int, facts:
     lines += ["", "Milliseconds from text to text of one sentence, the median of the rounds' means, and their range."]
     lines += [f"The gate is a loss of at most {100 * ALLOWED:g} point of BLEU to torch.", ""]
     for number in beams:
-        passing = [entry for entry in figures if entry["beams"][str(number)]["passes"]]
+        passing = [entry for entry in figures if not entry["failure"] and entry["beams"][str(number)]["passes"]]
         best = min(passing, key=lambda entry: entry["beams"][str(number)]["ms"])
         lines.append(f"- Fastest that passes, {'greedy' if number == 1 else f'{number} beams'}: {best['tool']}.")
     machine = facts["environment"]["host"]
@@ -104,8 +109,6 @@ def markdown(figures: list[dict[str, Any]], beams: list[int], count: int, facts:
         f"{machine['cpu']}, {facts['threads']} threads; {facts['model']}; load of the machine "
         f"{facts['load_before']:.2f} before, {facts['load_after']:.2f} after (with this run's own work).",
     ]
-    found: dict[str, str] = {}
-    for entry in figures:
-        found |= {f"{entry['tool']}: {name}": value for name, value in entry["versions"].items()}
-    lines += ["", "Versions: " + "; ".join(f"{name} {value}" for name, value in sorted(found.items())) + "."]
+    found = sorted({f"{name} {value}" for entry in figures for name, value in entry["versions"].items()})
+    lines += ["", f"Versions: {', '.join(found)}."]
     return "\n".join(lines) + "\n"
