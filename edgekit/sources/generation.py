@@ -46,9 +46,9 @@ def of_decoder(module: Any) -> Generation:
         )
     prompt, languages = _prompt(module)
     begun = 1 + bool(languages) + len(prompt)
-    longest = settings.max_length + begun - 1 if settings.max_new_tokens is None else settings.max_new_tokens + begun
+    longest = settings.max_length if settings.max_new_tokens is None else settings.max_new_tokens + begun
     if settings.max_new_tokens is None and longest == type(settings)().max_length:
-        longest += 1  # transformers' default counts the tokens behind the first
+        longest += begun  # transformers' default counts the tokens behind these
     return _generation(
         module,
         start=start,

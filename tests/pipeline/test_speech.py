@@ -51,16 +51,18 @@ def whisper(**settings):
         **HEADS,
     )
     module = seeded(WhisperForConditionalGeneration(config))
-    module.generation_config.update(
+    settings = dict(
         lang_to_id={"<|en|>": 52, "<|de|>": 53, "<|fr|>": 54},
         task_to_id={"transcribe": 55, "translate": 56},
         no_timestamps_token_id=57,
         is_multilingual=True,
         begin_suppress_tokens=[50],
-        suppress_tokens=[3, 4],
+        suppress_tokens=[3, 4, 58, 59],
         max_length=14,
         **settings,
     )
+    for name, value in settings.items():
+        setattr(module.generation_config, name, value)
     return module
 
 
@@ -108,6 +110,7 @@ def test_whisper_writes_the_same_ids(settings, tmp_path):
     task, program = exported(module, tmp_path)
     assert task.config.task == "automatic-speech-recognition" and task.metric == "wer"
     assert task.generation.languages == (() if settings else (52, 53, 54))
+    assert task.generation.prompt == ((53, 56, 57) if settings else (57,))
     draw = np.random.default_rng(0)
     with program.open(OnnxRuntime()) as runner:
         for _ in range(4):
