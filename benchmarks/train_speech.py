@@ -127,7 +127,9 @@ def train(model: Wav2Vec2ForCTC, source: Clips, words: Wav2Vec2CTCTokenizer, ste
         optimizer.step()
         average = loss.item() if not step else 0.98 * average + 0.02 * loss.item()
         if step % 200 == 199:
-            print(f"step {step + 1}  loss {average:.3f}  {time.process_time() - began:.0f} s of the processor", flush=True)
+            print(
+                f"step {step + 1}  loss {average:.3f}  {time.process_time() - began:.0f} s of the processor", flush=True
+            )
     model.eval()
 
 

@@ -17,9 +17,7 @@ from edgekit.errors import UsageError, nearest
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
-READABLE = (
-    "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
-)
+READABLE = "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
 """What `load` reads, for messages and manuals."""
 
 MOST_NAMED = 5

@@ -24,7 +24,15 @@ _NO_EFFECT = {
     *("cache_implementation",),
 }
 _WHISPER = {
-    *("language", "task", "is_multilingual", "lang_to_id", "task_to_id", "no_timestamps_token_id", "forced_decoder_ids"),
+    *(
+        "language",
+        "task",
+        "is_multilingual",
+        "lang_to_id",
+        "task_to_id",
+        "no_timestamps_token_id",
+        "forced_decoder_ids",
+    ),
     *("alignment_heads", "max_initial_timestamp_index", "prev_sot_token_id", "median_filter_width"),
 }
 """Keys that make Whisper's prompt, and those of timestamps, which are not written."""

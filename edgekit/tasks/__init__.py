@@ -12,7 +12,17 @@ from typing import Any
 from edgekit.data import Samples
 from edgekit.errors import UsageError, nearest
 from edgekit.spec import TensorSpec
-from edgekit.tasks.config import ENCODED, SEQ2SEQ, TOKENIZER, AudioConfig, CtcConfig, ImageConfig, TabularConfig, TaskConfig, TextConfig
+from edgekit.tasks.config import (
+    ENCODED,
+    SEQ2SEQ,
+    TOKENIZER,
+    AudioConfig,
+    CtcConfig,
+    ImageConfig,
+    TabularConfig,
+    TaskConfig,
+    TextConfig,
+)
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
