@@ -14,7 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = tuple(sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml")))
 LOCKS = {
-    "build": ("build,cli,dev", "[build]", "everything: the build side, the plugins, and what tests and checks need"),
+    "build": (
+        "build,cli,metrics,dev",
+        "[build]",
+        "everything: the build side, the plugins, and what tests and checks need",
+    ),
     "device": ("tasks", "", "the device side: edgekit and its plugins, to run and measure bundles"),
 }
 

@@ -60,6 +60,7 @@ ROOMS = {
     "pyarrow": {"data"},
     "tokenizers": {"tasks"},
     "filelock": {"_files", "cache"},
+    "soundfile": {"data"},
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},
     "packaging": {"_requirement"},

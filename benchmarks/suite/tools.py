@@ -24,7 +24,14 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "olive": ("olive-ai==0.13.0", "onnxruntime==1.32.0", "onnx==1.23.2", "datasets==5.0.1", *COMMON),
     "sklearn": ("scikit-learn==1.9.1", "skl2onnx==1.20.0", "onnx==1.23.2"),
     "executorch": ("executorch==1.4.1", "torchao==0.18.0", "safetensors==0.8.0", *COMMON),
-}
+    "translation-ctranslate2": ("ctranslate2==4.8.5", "sentencepiece==0.2.3", *COMMON),
+    "translation-optimum": (
+        "optimum-onnx==0.1.0", "optimum==2.1.0", "onnxruntime==1.32.0", "onnx==1.23.2", "sentencepiece==0.2.3", *COMMON,
+    ),
+    "translation-openvino": (
+        "optimum-intel[openvino]==1.27.0", "openvino==2026.4.1", "sentencepiece==0.2.3", *COMMON[:2],
+    ),
+}  # fmt: skip
 """Virtual environments below the work folder, by name, and what pip is asked for; `olive optimize` imports datasets,
 which olive-ai does not ask for.
 """

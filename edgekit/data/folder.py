@@ -17,7 +17,7 @@ class ImageFolder:
 
     kind = "image folder"
     field = "image"
-    suffixes = SUFFIXES
+    suffixes: tuple[str, ...] = SUFFIXES
 
     def __init__(self, folder: Path, notes: tuple[str, ...] = ()) -> None:
         self.source = str(folder)

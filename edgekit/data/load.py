@@ -17,7 +17,10 @@ from edgekit.errors import UsageError, nearest
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
-READABLE = "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, package.module:function"
+READABLE = (
+    "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, "
+    "package.module:function"
+)
 """What `load` reads, for messages and manuals."""
 
 MOST_NAMED = 5
@@ -123,7 +126,8 @@ def _folder(path: Path, data: DataRef) -> Rows:
     if not children:
         raise UsageError(f"the folder '{path}' is empty.", hint=f"give {READABLE}")
     raise UsageError(
-        f"the folder '{path}' holds neither images ({', '.join(SUFFIXES)}), sounds ({', '.join(SOUNDS)}) nor tables ({', '.join(FILES)}).",
+        f"the folder '{path}' holds neither images ({', '.join(SUFFIXES)}), sounds ({', '.join(SOUNDS)}) nor tables "
+        f"({', '.join(FILES)}).",
         hint=f"give {READABLE}",
     )
 

@@ -65,8 +65,9 @@ def audio_config(settings: Mapping[str, Any], task: str, config: Any) -> tuple[A
         scaled = bool(settings.get("do_normalize", True))
         mean, std = float(settings.get("mean", -4.2677393)), float(settings.get("std", 4.5689974))
         frames = int(settings.get("max_length", 1024))
-        numbers = {"mean": mean, "std": std} if scaled else {"mean": 0.0, "std": 0.5}
-        return AudioConfig("input_values", rate, "hann", mels=mels, frames=frames, **numbers), None
+        if not scaled:
+            mean, std = 0.0, 0.5
+        return AudioConfig("input_values", rate, "hann", mels=mels, frames=frames, mean=mean, std=std), None
     normalized = settings.get("do_ceptral_normalize", True)
     if normalized and not (settings.get("normalize_means", True) and settings.get("normalize_vars", True)):
         return None, "the feature extractor normalises means or variances alone"

@@ -148,13 +148,19 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         from edgekit.tasks.text import Texts
 
         metric = text_metrics.chosen(config.metric, METRICS[task], task)
-        prepare = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
-        return Seq2Seq(config, prepare or _preparation(config, assets, inputs), assets, metric)
+        texts = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
+        return Seq2Seq(config, texts or _preparation(config, assets, inputs), assets, metric)
     if config.ctc is not None:
         from edgekit.tasks.ctc import METRIC, Ctc
 
         metric = text_metrics.chosen(config.metric, METRIC, task)
         return Ctc(config, _preparation(config, assets, inputs), config.ctc, metric)
+    if task == "text-generation" and config.generation is not None:
+        from edgekit.tasks.causal import TextGeneration
+        from edgekit.tasks.text import Texts
+
+        own = None if config.metric is None else text_metrics.chosen(config.metric, config.metric, task)
+        return TextGeneration(config, Texts(config.text or TextConfig(), assets, inputs), own)
     if is_function(config.metric):
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
     if task in _METRICS:
@@ -181,11 +187,6 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return _embedding(config, assets, inputs)
     if config.metric is not None:
         check_metric(config.metric, (), task)
-    if task == "text-generation" and config.generation is not None:
-        from edgekit.tasks.causal import TextGeneration
-        from edgekit.tasks.text import Texts
-
-        return TextGeneration(config, Texts(config.text or TextConfig(), assets, inputs))
     if task in ("token-classification", "fill-mask", "text-generation"):
         return _on_tokens(config, assets, inputs, Classes.of(config.labels))
     from edgekit.tasks.tensor import Raw

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgekit.data import Problem, Sample
 from edgekit.errors import UsageError
 from edgekit.spec import DECODER, Call
-from edgekit.tasks import decoding
+from edgekit.tasks import decoding, text_metrics
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Stepping
 from edgekit.tasks.text import IDS, Texts
@@ -52,17 +52,24 @@ class TextGeneration:
         return self.config.generation
 
     def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
-        """Yield the calls of the sample's text: its prompt, then one token each."""
+        """Yield the calls of the sample's text: its prompt, then one token each.
+
+        Where a metric compares the text that is generated with a label, the whole text is the prompt.
+        """
         prompt, forced = self.parts(sample)
         settings, ids = self.generation, list(prompt)
-        most = min(RECORDED, settings.context - len(prompt) + 1) if settings.context else RECORDED
+        most = RECORDED if self.metric is None else settings.longest(len(prompt)) - len(prompt)
+        most = min(most, settings.context - len(prompt) + 1) if settings.context else most
         fed = tuple(prompt)
         for place in range(most):
             outputs = yield DECODER, self.feeds([fed], len(ids) - len(fed))
             if place < len(forced):
                 ids.append(forced[place])
             else:
-                ids.append(decoding.choose(settings, ids, last(outputs)[0], len(prompt)))
+                scores = last(outputs)[0]
+                # What `predict` finds again without knowing the prompt: the likeliest token, without penalties.
+                best = int(scores.argmax()) if self.metric else decoding.choose(settings, ids, scores, len(prompt))
+                ids.append(best)
                 if ids[-1] in settings.stops:
                     return
             fed = (ids[-1],)
@@ -70,6 +77,8 @@ class TextGeneration:
     def parts(self, sample: Sample) -> tuple[list[int], list[int]]:
         """Return the ids of the sample's prompt, and those behind it that are fed after it."""
         ids = self.ids(sample)
+        if self.metric is not None:
+            return ids, []
         length = min(PROMPT, max(1, len(ids) // 2))
         return ids[:length], ids[length : length + RECORDED - 1]
 
@@ -113,9 +122,9 @@ class TextGeneration:
         return {spec.name: available[spec.name] for spec in self.prepare.inputs}
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Return the likeliest token after each call."""
+        """Return the likeliest token after each call; where a metric compares texts, the text of them."""
         choices = tuple(int(last(each)[0].argmax()) for each in outputs)
-        return Prediction(choices, choices=choices)
+        return Prediction(choices if self.metric is None else self.text(choices), choices=choices)
 
     def stream(self, sample: Sample, runner: Stepping, *, seed: int = 0) -> Iterator[int]:
         """Yield the ids that follow a sample's text, each as soon as it is known: with beams, all at the end."""
@@ -162,9 +171,12 @@ class TextGeneration:
         return str(raw)
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
-        raise UsageError(
-            f"'{self.config.task}' has no metric: tokens are compared with the original's.", hint="leave --metric out"
-        )
+        if self.metric is None:
+            raise UsageError(
+                f"the task '{self.config.task}' is judged by tokens where no metric is named.",
+                hint="name one that compares texts, such as --metric chrf, or leave the labels out",
+            )
+        return text_metrics.score(self.metric, [str(prediction.value) for prediction in predictions], labels)
 
 
 def last(outputs: Mapping[str, np.ndarray]) -> np.ndarray:

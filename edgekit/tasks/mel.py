@@ -84,4 +84,5 @@ def _triangles(places: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
     slopes = corners[None] - places[:, None]
     widths = np.diff(corners)
-    return np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+    filters: np.ndarray = np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+    return filters

@@ -74,7 +74,7 @@ class Seq2Seq:
         search = decoding.greedy(self.generation, prompt)
         try:
             step = next(search)
-            tokens = (step.tokens[0][len(known) :],)
+            tokens: tuple[tuple[int, ...], ...] = (step.tokens[0][len(known) :],)
             while True:
                 outputs = yield DECODER, self._fed(tokens, feeds)
                 tokens = search.send(last(outputs)).tokens

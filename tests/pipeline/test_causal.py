@@ -21,6 +21,7 @@ from edgekit.target.target import load as load_target
 from edgekit.tasks import load as load_task
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.decoding import likely
+from edgekit.tasks.task import Prediction
 from tests import stories
 from tests.wording import raises
 
@@ -239,3 +240,15 @@ def test_what_is_drawn_from_is_what_transformers_draws_from():
             expected = warper(None, expected)
         ours = likely(Generation(0, sampled=True, **options), scores)
         np.testing.assert_allclose(ours, expected[0].numpy(), rtol=1e-6)
+
+
+def test_a_metric_compares_what_is_generated_with_the_label(checkpoint, tmp_path):
+    """The data's texts are whole prompts then, and its labels what should follow them."""
+    rows = "Once upon a time,there was a little dog\n" * 3
+    (tmp_path / "pairs.csv").write_text(f"text,label\n{rows}")
+    options = {"candidates": ["onnxruntime/fp32"], "bench": False, "output": str(tmp_path / "out")}
+    exported = edgekit.export(str(checkpoint), data=str(tmp_path / "pairs.csv"), metric="cer", **options)
+    quality, bundle = exported.report.shipped.quality, exported.bundle
+    assert quality.metric == "cer" and quality.drop == 0 and quality.equal_texts == quality.samples == 2
+    generated = Prediction(bundle.predict("Once upon a time", temperature=0)["text"])
+    assert quality.score == pytest.approx(bundle.task().score([generated], ["there was a little dog"]))

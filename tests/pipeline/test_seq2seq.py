@@ -17,16 +17,18 @@ from edgekit_onnxruntime import OnnxRuntime
 import edgekit
 from edgekit.cli import cli
 from edgekit.data import Sample
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Reference
 from edgekit.passes.export.export import Export
 from edgekit.plugin import Payload
+from edgekit.report import accuracy
 from edgekit.runner import Program
 from edgekit.sources.hf import HuggingFace
 from edgekit.sources.torch_module import InMemoryModule
 from edgekit.spec import DECODER, ENCODER
 from edgekit.tasks import drive, load, user_input
 from edgekit.tasks.config import TaskConfig
+from tests.wording import raises
 
 torch = pytest.importorskip("torch")
 
@@ -119,6 +121,9 @@ def test_the_bundle_is_judged_token_by_token(shipped):
     quality = shipped.report.shipped.quality
     assert shipped.report.task == "translation" and quality.agreement == 1.0 and quality.rel_l2 < 1e-5
     assert quality.metric == "chrf" and quality.score == quality.original_score
+    assert quality.equal_texts == quality.samples and quality.perplexity == pytest.approx(quality.original_perplexity)
+    words = dict(accuracy.judged(quality))
+    assert "next-token agreement" in words["outputs"] and "perplexity" in words["texts"]
     assert any("3 beams" in note for note in shipped.report.notes)
     assert any("encoder_no_repeat_ngram_size" in note for note in shipped.report.notes), (
         "a setting that is not followed"
@@ -129,13 +134,41 @@ def test_the_bundle_is_judged_token_by_token(shipped):
     assert states >= {"past.0.self.key", "past.1.cross.value"}
 
 
+def test_a_metric_of_the_users_own_is_given_the_texts(checkpoint, shipped, tmp_path, monkeypatch):
+    (tmp_path / "text_lengths.py").write_text(
+        "def words(texts, labels):\n"
+        "    assert all(isinstance(text, str) for text in [*texts, *labels]), texts\n"
+        "    assert labels[0].startswith('text '), labels\n"
+        "    return sum(len(text.split()) for text in texts) / 100\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = {"data": str(shipped.bundle.path.parent / "data.csv"), "text_columns": ("de",), "label_column": "en"}
+    settings |= {"candidates": ["onnxruntime/fp32"], "bench": False, "output": str(tmp_path / "out")}
+    quality = edgekit.export(str(checkpoint), metric="text_lengths:words", **settings).report.shipped.quality
+    assert quality.metric == "text_lengths:words" and quality.original_score > 0
+    with raises(UsageError, "translation", "accuracy", hint="exact-match"):
+        edgekit.export(str(checkpoint), metric="accuracy", force=True, **settings)
+
+
 def test_greedy_and_beam_ids_are_those_of_transformers(shipped, checkpoint):
+    answers_as_transformers(shipped, checkpoint, TEXTS)
+
+
+@pytest.mark.nightly
+def test_many_texts_are_those_of_transformers(shipped, checkpoint):
+    draw = np.random.default_rng(3)
+    words = [word for text in TEXTS for word in text.split()]
+    answers_as_transformers(shipped, checkpoint, [" ".join(draw.choice(words, size)) for size in range(1, 41)])
+
+
+def answers_as_transformers(shipped, checkpoint, texts):
+    """Assert that greedy search and beams give the ids of `generate`."""
     from transformers import MarianMTModel
 
     module, bundle = MarianMTModel.from_pretrained(checkpoint).eval(), shipped.bundle
     task = user_input.by_position(bundle.task(), bundle.path / "assets", bundle.program.inputs)
     with bundle.runner() as runner:
-        for text in TEXTS:
+        for text in texts:
             sample = user_input.sample(task, [text])
             feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample)[0].items()}
             inferences = drive(task, sample, runner.start())
