@@ -102,7 +102,10 @@ def expected(module, inputs, prompt=0, **options):
     return ids[prompt:]
 
 
-@pytest.mark.parametrize("settings", [{"language": "de", "task": "translate"}, {}], ids=["named", "detected"])
+NAMED = pytest.param({"language": "de", "task": "translate"}, marks=pytest.mark.nightly, id="named")
+
+
+@pytest.mark.parametrize("settings", [NAMED, pytest.param({}, id="detected")])
 def test_whisper_writes_the_same_ids(settings, tmp_path):
     module = whisper(**settings)
     task, program = exported(module, tmp_path)
@@ -120,6 +123,7 @@ def test_whisper_writes_the_same_ids(settings, tmp_path):
             assert list(recorded.choices)[0 if settings else 1 :] == greedy
 
 
+@pytest.mark.nightly
 def test_whisper_writes_the_same_ids_with_beams(tmp_path):
     module = whisper(num_beams=3)
     task, program = exported(module, tmp_path)
@@ -128,7 +132,7 @@ def test_whisper_writes_the_same_ids_with_beams(tmp_path):
         assert list(task.stream(Sample({"input_features": sound}), runner)) == expected(module, sound)
 
 
-@pytest.mark.parametrize("decoder", ["gpt2", "trocr"])
+@pytest.mark.parametrize("decoder", [pytest.param("gpt2", marks=pytest.mark.nightly), "trocr"])
 def test_a_picture_gets_the_same_caption(decoder, tmp_path):
     module = captioner(decoder)
     task, program = exported(module, tmp_path)
