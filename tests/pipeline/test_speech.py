@@ -142,3 +142,39 @@ def test_a_picture_gets_the_same_caption(decoder, tmp_path):
         for picture in pictures:
             greedy = list(task.stream(Sample({"pixel_values": picture}), runner))
             assert greedy == expected(module, picture, prompt=1) and len(greedy) > 3
+
+
+@pytest.mark.nightly
+def test_a_whisper_folder_becomes_a_bundle(tmp_path, monkeypatch):
+    """With its feature extractor and tokenizer; a long sound is answered window by window."""
+    soundfile = pytest.importorskip("soundfile")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
+
+    import edgekit
+
+    monkeypatch.setattr(f"{__name__}.FRAMES", 100)
+    module, folder = whisper(language="de"), tmp_path / "whisper"
+    module.generation_config._from_model_config = False
+    module.save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(60)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w50", eos_token="w50").save_pretrained(folder)
+    extractor = WhisperFeatureExtractor(feature_size=8, chunk_length=1)
+    extractor.save_pretrained(folder)
+    sounds = [np.sin(600 * (place + 1) * (np.arange(6000) / 16000) ** 1.4) * 0.5 for place in range(5)]
+    for place, sound in enumerate(sounds):
+        soundfile.write(tmp_path / f"{place}.wav", sound, 16000)
+    rows = "".join(f"{place}.wav,w13 w36\n" for place in range(5))
+    (tmp_path / "data.csv").write_text(f"path,text\n{rows}")
+    result = edgekit.export(
+        str(folder), data=str(tmp_path / "data.csv"), candidates=["onnxruntime/fp32"], bench=False,
+        output=str(tmp_path / "out"),
+    )  # fmt: skip
+    assert result.report.shipped.quality.metric == "wer" and edgekit.verify(result.bundle.path).ok
+    samples, rate = soundfile.read(tmp_path / "1.wav", dtype="float32")
+    ids = expected(module, extractor(samples, sampling_rate=rate, return_tensors="np").input_features)
+    soundfile.write(tmp_path / "long.wav", np.tile(sounds[0], 8), 16000)
+    with result.bundle.predictor() as predictor:
+        assert predictor.predict(tmp_path / "1.wav") == {"text": " ".join(f"w{each}" for each in ids)}
+        assert len(predictor.predict(str(tmp_path / "long.wav"))["text"].split()) > 2 * len(ids)
