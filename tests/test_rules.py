@@ -64,6 +64,7 @@ ROOMS = {
     "tokenizers": {"tasks"},
     "jinja2": {"tasks"},
     "filelock": {"_files", "cache"},
+    "soundfile": {"data"},
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},
     "packaging": {"_requirement"},

@@ -89,8 +89,8 @@ def data_options(function: F) -> F:
     """Add the options for the evaluation samples."""
     return _stack(
         _option("--data", metavar="REF", group=_DATA, unset="an embedded model's own data; none otherwise",
-                help="Samples to evaluate: an image folder, csv, tsv, jsonl, parquet, npz, a datasets folder, "
-                     "or package.module:function."),
+                help="Samples to evaluate: a folder of images or sounds, csv, tsv, jsonl, parquet, npz, "
+                     "a datasets folder, or package.module:function."),
         _option("--split", metavar="NAME", group=_DATA, unset="the evaluation split where there is one",
                 help="The split of the data to evaluate on."),
         _option("--text-column", metavar="NAME", multiple=True, group=_DATA, unset="chosen by content",

@@ -151,6 +151,7 @@ def optional_packages() -> Iterator[Finding]:
     for package, purpose, extra in (
         ("pillow", "read images", "tasks"),
         ("tokenizers", "read texts", "tasks"),
+        ("soundfile", "read sounds", "audio"),
         ("rich", "draw progress on a terminal", "cli"),
     ):
         version = _requirement.installed(package)

@@ -36,9 +36,10 @@ TIMED = 5
     "run",
     "Run a bundle on images, texts or arrays.",
     description=(
-        "INPUT is an image file, a text (- reads it from stdin), two texts for a pair, or an .npz file with an array "
-        "for each input of the graph; a row of a table is a JSON object. The bundle's own preprocessing is used, and "
-        "the answer is the task's: a label with its score and the next best ones, an embedding, a similarity, a text.",
+        "INPUT is an image file, a sound file, a text (- reads it from stdin), two texts for a pair, or an .npz file "
+        "with an array for each input of the graph; a row of a table is a JSON object. The bundle's own preprocessing "
+        "is used, and the answer is the task's: a label with its score and the next best ones, an embedding, a "
+        "similarity, a text.",
         "Several images, a folder of them, or a table (csv, tsv, jsonl, parquet) are answered one by one, as JSON "
         "lines: an input that cannot be read costs its own line, and the command ends with 2.",
         f"The printed time is of the model alone: the median of {TIMED} inferences after {WARMUPS} to warm up. "
@@ -46,6 +47,7 @@ TIMED = 5
     ),
     examples=(
         ("edgekit run out/digits seven.png", "An image:"),
+        ("edgekit run out/speech clip.wav", "A sound:"),
         ('edgekit run out/sentiment "What a lovely film."', "A text:"),
         ('edgekit run out/stories "Once upon a time" --max-new-tokens 80', "A text that the model continues:"),
         ('edgekit run out/sentences "A man plays." "Someone makes music." --json', "The similarity of two texts:"),

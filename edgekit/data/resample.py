@@ -49,6 +49,6 @@ def _weights(times: np.ndarray, scale: float, half: int) -> np.ndarray:
     import numpy as np
 
     window = np.i0(BETA * np.sqrt(np.clip(1 - (times / half) ** 2, 0, None))) / np.i0(BETA)
-    weights = np.sinc(times * scale) * window
-    scaled: np.ndarray = (weights / weights.sum()).astype(np.float32)
-    return scaled
+    weights: np.ndarray = np.sinc(times * scale) * window
+    weights = (weights / weights.sum()).astype(np.float32)
+    return weights

@@ -143,8 +143,9 @@ def _is_partial(class_name: str, model_type: str) -> bool:
 
 
 def seq2seq_config(module: Any, asked: str) -> Any:
-    """Return optimum's config with a cache, for a task to text. Raises UnsupportedError for an architecture that it
-    does not export.
+    """Return optimum's config with a cache, for a task to text.
+
+    Raises UnsupportedError for an architecture that it does not export.
     """
     from optimum.exporters.onnx import model_configs  # noqa: F401  # registers the architectures
     from optimum.exporters.tasks import TasksManager

@@ -65,7 +65,8 @@ def audio_config(settings: Mapping[str, Any], task: str, config: Any) -> tuple[A
         scaled = bool(settings.get("do_normalize", True))
         mean, std = float(settings.get("mean", -4.2677393)), float(settings.get("std", 4.5689974))
         frames = int(settings.get("max_length", 1024))
-        mean, std = (mean, std) if scaled else (0.0, 0.5)
+        if not scaled:
+            mean, std = 0.0, 0.5
         return AudioConfig("input_values", rate, "hann", mels=mels, frames=frames, mean=mean, std=std), None
     normalized = settings.get("do_ceptral_normalize", True)
     if normalized and not (settings.get("normalize_means", True) and settings.get("normalize_vars", True)):
@@ -99,20 +100,11 @@ def ctc_config(folder: Path, config: Any) -> CtcConfig | None:
         raise UsageError(
             f"'{file}' does not map tokens to their numbers.", hint="copy it from the model's origin: one language each"
         )
-    unwritten = {_token(settings.get(f"{name}_token", usual)) for name, usual in _SPECIAL.items()}
     tokens = [""] * (max(vocabulary.values(), default=-1) + 1)
     for token, number in vocabulary.items():
-        tokens[number] = "" if token in unwritten else token
+        tokens[number] = token
     blank = getattr(config, "pad_token_id", None)
     space = settings.get("word_delimiter_token", "|")
     if settings.get("do_lower_case"):
         tokens = [token if token == space else token.lower() for token in tokens]
     return CtcConfig(tuple(tokens), blank if isinstance(blank, int) else 0, space)
-
-
-_SPECIAL = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
-"""Tokens that are not written, and their usual names."""
-
-
-def _token(value: Any) -> str | None:
-    return value.get("content") if isinstance(value, dict) else value

@@ -75,9 +75,9 @@ def of_decoder(module: Any) -> Generation:
         prompt, languages = _prompt(module)
         begun = 1 + bool(languages) + len(prompt)
         most = settings.max_new_tokens
-        longest = settings.max_length + begun - 1 if most is None else most + begun
+        longest = settings.max_length if most is None else most + begun
         if most is None and longest == type(settings)().max_length:
-            longest += 1  # transformers' default counts the tokens behind the first
+            longest += begun  # transformers' default counts the tokens behind these
         return _generation(
             module,
             start=start,

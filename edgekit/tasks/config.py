@@ -113,7 +113,7 @@ class CtcConfig(Record):
     """How the scores of frames become text: the likeliest token of each, repeated ones once, without blanks."""
 
     tokens: tuple[str, ...]
-    """By id; empty for those that are not written."""
+    """By id."""
     blank: int
     space: str | None = "|"
     """The token between words."""

@@ -84,5 +84,5 @@ def _triangles(places: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
     slopes = corners[None] - places[:, None]
     widths = np.diff(corners)
-    triangles: np.ndarray = np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
-    return triangles
+    filters: np.ndarray = np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+    return filters

@@ -1,4 +1,4 @@
-"""The sample that the words of a command line describe: a picture, a text, two texts, or a row of a table."""
+"""The sample that the words of a command line describe: a picture, a sound, a text, two texts, or a table's row."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.data import Sample
 from edgekit.data.load import FILES
 from edgekit.data.load import load as load_data
 from edgekit.data.picture import SUFFIXES
+from edgekit.data.sound import SOUNDS
 from edgekit.errors import UsageError
 from edgekit.spec import TensorSpec
 from edgekit.tasks import Task, chat, load
@@ -37,18 +38,19 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
     Raises UsageError for words that the task does not accept.
     """
     config = task.config
-    if config.image is not None:
+    if (kind := file_kind(task)) is not None:
         if len(inputs) != 1:
             raise UsageError(
-                f"the task '{config.task}' takes one image, {len(inputs)} inputs are given.",
-                hint="run it once for each picture: edgekit run BUNDLE picture.png",
+                f"the task '{config.task}' takes one {kind}, {len(inputs)} inputs are given.",
+                hint=f"run it once for each {kind}: edgekit run BUNDLE FILE",
             )
         path = Path(inputs[0])
         if not path.is_file():
             raise UsageError(
-                f"the image file '{path}' does not exist.", hint="give the path of a picture, or an .npz file of arrays"
+                f"the {kind} file '{path}' does not exist.",
+                hint=f"give the path of {'an image' if kind == 'image' else 'a sound'}, or an .npz file of arrays",
             )
-        return Sample({"image": path})
+        return Sample({kind: path})
     if config.text is not None:
         if len(inputs) > 2:
             raise UsageError(
@@ -67,6 +69,11 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
     )
 
 
+def file_kind(task: Task) -> Literal["image", "sound"] | None:
+    """Return what the file is that a task takes; None for a task that takes none."""
+    return "image" if task.config.image is not None else "sound" if task.config.audio is not None else None
+
+
 def of_value(task: Task, value: Any) -> Sample:
     """Return the sample of a Python value: words as on the command line, a picture's path, array or Pillow image,
     fields by name, or the array of a graph with one input.
@@ -81,8 +88,8 @@ def of_value(task: Task, value: Any) -> Sample:
         return sample(task, [str(value)])
     if isinstance(value, tuple) and value and all(isinstance(word, str) for word in value):
         return sample(task, value)
-    if task.config.image is not None:
-        return Sample({"image": value})
+    if (kind := file_kind(task)) is not None:
+        return Sample({kind: value})
     names = [spec.name for spec in task_inputs(task)]
     if hasattr(value, "dtype") and len(names) == 1:
         return Sample({names[0]: value})
@@ -105,29 +112,30 @@ def items(task: Task, words: Sequence[str]) -> list[tuple[str, Callable[[], Samp
 
     Raises UsageError for a folder without inputs.
     """
-    if task.config.image is not None:
+    if (kind := file_kind(task)) is not None:
         if len(words) == 1 and not Path(words[0]).is_dir() and not _is_table(words[0]):
             return None
-        return [item for word in words for file in _files(word) for item in _read(task, file)]
+        return [item for word in words for file in _files(word, kind) for item in _read(task, file)]
     if not any(Path(word).is_dir() or _is_table(word) for word in words if _may_be_path(word)):
         return None
     return [item for word in words for item in _read(task, word)]
 
 
-def _files(word: str) -> list[str]:
-    """Return the pictures in a folder and below it, sorted; a file itself."""
+def _files(word: str, kind: Literal["image", "sound"]) -> list[str]:
+    """Return the pictures or sounds in a folder and below it, sorted; a file itself."""
+    suffixes = SUFFIXES if kind == "image" else SOUNDS
     if not Path(word).is_dir():
         return [word]
-    files = [str(path) for path in sorted(Path(word).rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    files = [str(path) for path in sorted(Path(word).rglob("*")) if path.suffix.lower() in suffixes and path.is_file()]
     if not files:
         raise UsageError(
-            f"the folder '{word}' holds no pictures.", hint=f"give a folder with files named {', '.join(SUFFIXES[:3])}"
+            f"the folder '{word}' holds no {kind}s.", hint=f"give a folder with files named {', '.join(suffixes[:3])}"
         )
     return files
 
 
 def _read(task: Task, word: str) -> list[tuple[str, Callable[[], Sample]]]:
-    if Path(word).suffix.lower() in SUFFIXES or not Path(word).exists():
+    if Path(word).suffix.lower() in (*SUFFIXES, *SOUNDS) or not Path(word).exists():
         return [(word, functools.partial(sample, task, [word]))]
     rows = load_data(word)
     return [(f"{word}:{place + 1}", functools.partial(rows.__getitem__, place)) for place in range(len(rows))]

@@ -49,16 +49,18 @@ def whisper(**settings):
         **HEADS,
     )
     module = seeded(WhisperForConditionalGeneration(config))
-    module.generation_config.update(
+    settings = dict(
         lang_to_id={"<|en|>": 52, "<|de|>": 53, "<|fr|>": 54},
         task_to_id={"transcribe": 55, "translate": 56},
         no_timestamps_token_id=57,
         is_multilingual=True,
         begin_suppress_tokens=[50],
-        suppress_tokens=[3, 4],
+        suppress_tokens=[3, 4, 58, 59],
         max_length=14,
         **settings,
     )
+    for name, value in settings.items():
+        setattr(module.generation_config, name, value)
     return module
 
 
@@ -100,12 +102,16 @@ def expected(module, inputs, prompt=0, **options):
     return ids[prompt:]
 
 
-@pytest.mark.parametrize("settings", [{"language": "de", "task": "translate"}, {}], ids=["named", "detected"])
+NAMED = pytest.param({"language": "de", "task": "translate"}, marks=pytest.mark.nightly, id="named")
+
+
+@pytest.mark.parametrize("settings", [NAMED, pytest.param({}, id="detected")])
 def test_whisper_writes_the_same_ids(settings, tmp_path):
     module = whisper(**settings)
     task, program = exported(module, tmp_path)
     assert task.config.task == "automatic-speech-recognition" and task.metric == "wer"
     assert task.generation.languages == (() if settings else (52, 53, 54))
+    assert task.generation.prompt == ((53, 56, 57) if settings else (57,))
     draw = np.random.default_rng(0)
     with program.open(OnnxRuntime()) as runner:
         for _ in range(4):
@@ -117,6 +123,7 @@ def test_whisper_writes_the_same_ids(settings, tmp_path):
             assert list(recorded.choices)[0 if settings else 1 :] == greedy
 
 
+@pytest.mark.nightly
 def test_whisper_writes_the_same_ids_with_beams(tmp_path):
     module = whisper(num_beams=3)
     task, program = exported(module, tmp_path)
@@ -125,7 +132,7 @@ def test_whisper_writes_the_same_ids_with_beams(tmp_path):
         assert list(task.stream(Sample({"input_features": sound}), runner)) == expected(module, sound)
 
 
-@pytest.mark.parametrize("decoder", ["gpt2", "trocr"])
+@pytest.mark.parametrize("decoder", [pytest.param("gpt2", marks=pytest.mark.nightly), "trocr"])
 def test_a_picture_gets_the_same_caption(decoder, tmp_path):
     module = captioner(decoder)
     task, program = exported(module, tmp_path)
@@ -135,3 +142,39 @@ def test_a_picture_gets_the_same_caption(decoder, tmp_path):
         for picture in pictures:
             greedy = list(task.stream(Sample({"pixel_values": picture}), runner))
             assert greedy == expected(module, picture, prompt=1) and len(greedy) > 3
+
+
+@pytest.mark.nightly
+def test_a_whisper_folder_becomes_a_bundle(tmp_path, monkeypatch):
+    """With its feature extractor and tokenizer; a long sound is answered window by window."""
+    soundfile = pytest.importorskip("soundfile")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
+
+    import edgekit
+
+    monkeypatch.setattr(f"{__name__}.FRAMES", 100)
+    module, folder = whisper(language="de"), tmp_path / "whisper"
+    module.generation_config._from_model_config = False
+    module.save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(60)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w50", eos_token="w50").save_pretrained(folder)
+    extractor = WhisperFeatureExtractor(feature_size=8, chunk_length=1)
+    extractor.save_pretrained(folder)
+    sounds = [np.sin(600 * (place + 1) * (np.arange(6000) / 16000) ** 1.4) * 0.5 for place in range(5)]
+    for place, sound in enumerate(sounds):
+        soundfile.write(tmp_path / f"{place}.wav", sound, 16000)
+    rows = "".join(f"{place}.wav,w13 w36\n" for place in range(5))
+    (tmp_path / "data.csv").write_text(f"path,text\n{rows}")
+    result = edgekit.export(
+        str(folder), data=str(tmp_path / "data.csv"), candidates=["onnxruntime/fp32"], bench=False,
+        output=str(tmp_path / "out"),
+    )  # fmt: skip
+    assert result.report.shipped.quality.metric == "wer" and edgekit.verify(result.bundle.path).ok
+    samples, rate = soundfile.read(tmp_path / "1.wav", dtype="float32")
+    ids = expected(module, extractor(samples, sampling_rate=rate, return_tensors="np").input_features)
+    soundfile.write(tmp_path / "long.wav", np.tile(sounds[0], 8), 16000)
+    with result.bundle.predictor() as predictor:
+        assert predictor.predict(tmp_path / "1.wav") == {"text": " ".join(f"w{each}" for each in ids)}
+        assert len(predictor.predict(str(tmp_path / "long.wav"))["text"].split()) > 2 * len(ids)

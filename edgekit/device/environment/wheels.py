@@ -171,12 +171,21 @@ def _requires(name: str) -> list[str]:
 
 
 def _of_task(bundle: Bundle) -> tuple[str, ...]:
-    """Return what a task's inputs need: Pillow for pictures, tokenizers for texts, as in the extra `tasks`."""
+    """Return what a task's inputs need: Pillow for pictures, tokenizers for texts, soundfile for sounds, as in the
+    extras `tasks` and `audio`.
+    """
     from edgekit.tasks import TaskConfig
 
     config = TaskConfig.load(bundle.path / "assets")
-    needed = {"pillow": config is not None and config.image, "tokenizers": config is not None and config.text}
-    lines = (line.partition(";")[0] for line in _requires("edgekit") if "extra == 'tasks'" in line.replace('"', "'"))
+    if config is None:
+        return ()
+    needed = {"pillow": config.image, "tokenizers": config.text or config.generation, "soundfile": config.audio}
+    extras = ("extra == 'tasks'", "extra == 'audio'")
+    lines = (
+        line.partition(";")[0]
+        for line in _requires("edgekit")
+        if any(extra in line.replace('"', "'") for extra in extras)
+    )
     return tuple(line for line in lines if (package := read(line)) is not None and needed.get(package.name))
 
 
