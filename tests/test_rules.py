@@ -58,7 +58,6 @@ ROOMS = {
     "rich": {"cli", "report"},
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
-    "soundfile": {"data"},
     "sacrebleu": {"tasks"},
     "rouge_score": {"tasks"},
     "tokenizers": {"tasks"},
