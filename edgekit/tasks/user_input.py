@@ -129,7 +129,8 @@ def _files(word: str, kind: Literal["image", "sound"]) -> list[str]:
     files = [str(path) for path in sorted(Path(word).rglob("*")) if path.suffix.lower() in suffixes and path.is_file()]
     if not files:
         raise UsageError(
-            f"the folder '{word}' holds no {kind}s.", hint=f"give a folder with files named {', '.join(suffixes[:3])}"
+            f"the folder '{word}' holds no {'pictures' if kind == 'image' else 'sounds'}.",
+            hint=f"give a folder with files named {', '.join(suffixes[:3])}",
         )
     return files
 
