@@ -71,7 +71,8 @@ def test_installed_backends_keep_the_contract(name: str) -> None:
 @pytest.mark.parametrize("name", registry.names("pass"))
 def test_installed_passes_keep_the_contract(name: str) -> None:
     assert registry.pass_type(name).name == name
-    assert registry.distribution("pass", name).startswith("edgekit-openvino " if name == "nncf" else "edgekit ")
+    plugin = {"nncf": "edgekit-openvino ", "genai": "edgekit-onnxruntime "}.get(name, "edgekit ")
+    assert registry.distribution("pass", name).startswith(plugin)
 
 
 def test_installed_sources_keep_the_contract() -> None:

@@ -58,8 +58,6 @@ ROOMS = {
     "rich": {"cli", "report"},
     "PIL": {"data", "tasks"},
     "pyarrow": {"data"},
-    "sacrebleu": {"tasks"},
-    "rouge_score": {"tasks"},
     "tokenizers": {"tasks"},
     "jinja2": {"tasks"},
     "filelock": {"_files", "cache"},

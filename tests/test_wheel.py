@@ -69,7 +69,7 @@ def test_core_wheel_holds_what_is_read_at_run_time_and_nothing_else(wheels: dict
     kinds = {Path(name).suffix for name in held if ".dist-info/" not in name}
     assert kinds == {".css", ".json", ".md", ".npz", ".png", ".py", ".safetensors", ".toml", ".typed"}
     assert not [name for name in held if Path(name).name.startswith(("test_", "conftest", "train_"))]
-    assert wheels["edgekit"].stat().st_size < 1_500_000
+    assert wheels["edgekit"].stat().st_size < 1_800_000  # half of it are the weights of digits
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)

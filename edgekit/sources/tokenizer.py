@@ -15,9 +15,6 @@ from edgekit.tasks.config import TOKENIZER, TextConfig
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
-MOST_IDS = 1 << 24
-"""Greater ids are mistakes: the largest vocabularies have about 300,000 tokens."""
-
 _NO_LIMIT = 1_000_000
 """A tokenizer without a limit has a number like 10^30 as its limit."""
 
@@ -90,23 +87,20 @@ def _pad_of(config: Any) -> int:
 
 
 def _check_ids(folder: Path) -> None:
-    """Raise UsageError for an id beyond `MOST_IDS`: a tokenizer takes memory for all ids up to the greatest."""
+    """Raise UsageError for a number of a token without end: reading it would take memory for all before it."""
     for name in ("tokenizer.json", "vocab.json", "added_tokens.json"):
         path = folder / name
         if not path.is_file():
             continue
         content = checkpoint.read_json(path)
-        model = content.get("model") if name == "tokenizer.json" else {"vocab": content}
+        model = content.get("model") if name == TOKENIZER else {"vocab": content}
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
-        ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else []
-        added = content.get("added_tokens") if name == "tokenizer.json" else None
-        ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
-        greatest = max((number for number in ids if isinstance(number, (int, float))), default=0)
-        if greatest > MOST_IDS:
-            raise UsageError(
-                f"the tokenizer '{path}' has the id {greatest:,}, and at most {MOST_IDS:,} are read.",
-                hint="compare it with the file of the model's origin, and correct that token",
-            )
+        added = content.get("added_tokens") if name == TOKENIZER else None
+        numbers = dict(vocabulary) if isinstance(vocabulary, dict) else {}
+        if isinstance(added, list):
+            numbers |= {str(token.get("content")): token.get("id") for token in added if isinstance(token, dict)}
+        most = checkpoint.MOST_TOKENS
+        checkpoint.check_tokens({token: n for token, n in numbers.items() if isinstance(n, int) and n > most}, path)
 
 
 def _load(folder: Path, reference: Reference) -> Any:

@@ -143,6 +143,10 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     from edgekit.tasks.own_metric import OwnMetric, is_function
 
     task = check(config.task)
+    if config.calls is not None and not is_function(config.metric):
+        from edgekit.tasks import graphs
+
+        return graphs.load(config, assets, config.calls)
     if task in ENCODED and config.generation is not None:
         from edgekit.tasks.seq2seq import METRICS, Seq2Seq
         from edgekit.tasks.text import Texts
@@ -163,10 +167,6 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return TextGeneration(config, Texts(config.text or TextConfig(), assets, inputs), own)
     if is_function(config.metric):
         return OwnMetric(load(replace(config, metric=None), assets, inputs, classes), str(config.metric))
-    if config.calls is not None:
-        from edgekit.tasks import graphs
-
-        return graphs.load(config, assets, config.calls)
     if task in _METRICS:
         from edgekit.tasks.classification import Classification, MultiLabel, Regression
 

@@ -247,7 +247,8 @@ def test_readme_python_runs(digits, common_cache, tmp_path):
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        assert re.match(r"\w+/[\w-]+ \d+\.\d+\n", done.stdout), done.stdout
+        if "print(" in block:
+            assert re.match(r"\w+/[\w-]+ \d+\.\d+\n", done.stdout), done.stdout
 
 
 def test_a_project_file_is_enough(digits, command, tmp_path):

@@ -81,7 +81,7 @@ def test_scores_and_ids_do_not_depend_on_who_keeps_the_states(exported, backend)
                 assert set(ours.outputs) == set(theirs)
                 for name, array in theirs.items():
                     np.testing.assert_allclose(ours.outputs[name], array, rtol=0, atol=TOLERANCE[backend])
-            feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample(size)).items()}
+            feeds = {name: torch.from_numpy(array) for name, array in task.feeds(sample(size))[0].items()}
             for beams in (1, 3):
                 searching = with_beams(task, beams)
                 expected = ids(module, feeds, num_beams=beams)
@@ -115,7 +115,7 @@ def test_threads_generate_with_states_of_their_own(exported, backend):
 def test_a_prompt_of_several_tokens_takes_one_call(exported, backend):
     """The decoder's text starts empty, and its scores are those of the last token, whatever is fed at once."""
     _, task, programs = exported
-    feeds, prompt = task.feeds(sample(5)), [task.generation.start, 7, 8, 9]
+    (feeds,), prompt = task.feeds(sample(5)), [task.generation.start, 7, 8, 9]
 
     def scores(calls):
         run = runner.start()

@@ -153,10 +153,10 @@ def test_what_the_target_sets_is_left_alone(export, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_our_runtimes_offer_variants_that_their_options_know(name):
+def test_our_runtimes_offer_variants_that_their_options_know(name, tmp_path):
     backend = registry.backend(name)
     assert isinstance(backend, Tunable)
-    payload = Payload(None, ("model",), Part("model", "model", (), ()), backend.options().to_dict())
+    payload = Payload(tmp_path, ("model",), Part("model", "model", (), ()), backend.options().to_dict())
     for cores, threads in ((1, []), (2, [1]), (8, [4, 2, 1]), (6, [3, 2, 1])):
         offered = backend.variants(payload, cores)
         assert [change["threads"] for change in offered if "threads" in change] == threads

@@ -26,7 +26,7 @@ def pictures(folder: Path, labels: tuple[str, ...]) -> None:
         picture(folder / labels[index % len(labels)] / f"{index}.png", index)
 
 
-case("no data there", 2, "'val'", "image folder", *_ARGV)
+case("no data there", 2, "'val'", "a folder of images", *_ARGV)
 case(
     "data on the hub",
     2,
@@ -36,7 +36,7 @@ case(
 )
 
 
-@prepared("an empty data folder", 2, ["'val'", "empty"], "image folder", *_ARGV)
+@prepared("an empty data folder", 2, ["'val'", "empty"], "a folder of images", *_ARGV)
 def _(folder: Path) -> None:
     (folder / "val").mkdir()
 
