@@ -128,8 +128,9 @@ def why_shipped(
     goal = GOALS[objective]
     less = [other for other in passing if other is not candidate and _cost(other, goal) < _cost(candidate, goal)]
     if less:
+        first = min(less, key=lambda other: _cost(other, goal))
         next_ = "closer to the original" if goal.timed or candidate.p50_ms is None else "faster"
-        why = f"{goal.ties} {less[0].planned.name} within {'the noise' if goal.timed else f'{TIE:.0%}'}, and {next_}"
+        why = f"{goal.ties} {first.planned.name} within {'the noise' if goal.timed else f'{TIE:.0%}'}, and {next_}"
     else:
         why = f"{goal.best} that passes" if objective in ("latency", "size") else f"{goal.best} of those that pass"
         why = why if len(passing) > 1 else "the only one that passes"
