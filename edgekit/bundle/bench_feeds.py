@@ -17,8 +17,9 @@ def feeds(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
     if not traces:
         raise ArtifactError(
             f"the bundle '{bundle.path}' has no stored samples to run.",
-            hint="export it again with --samples 4"
-            + (", or synthetic" if len(bundle.manifest.parts) == 1 and not bundle.manifest.states else ""),
+            hint="export it again with --samples synthetic, or a number"
+            if len(bundle.manifest.parts) == 1 and not bundle.manifest.states
+            else "export it again with --samples 4",
         )
     if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
         stored = [call.feeds for trace in traces for call in trace]
