@@ -133,15 +133,11 @@ class Runner(contextlib.ExitStack):
         session = self._session(part)
         if not self._stateful(part):
             return session.run(feeds)
-        described, states = self._parts[part], self._states
-        for state in described.reads.values():
-            if state not in states:
-                states[state] = self._first(state, part)
+        read, states = self._read(part), self._states
         if isinstance(session, Stateful):
             return session.step(feeds, states)
-        read = {name: np.asarray(states[state]) for name, state in described.reads.items()}
-        outputs = session.run({**feeds, **read})
-        for name, state in described.writes.items():
+        outputs = session.run({**feeds, **{name: np.asarray(value) for name, value in read.items()}})
+        for name, state in self._parts[part].writes.items():
             states[state] = outputs.pop(name)
         return outputs
 
@@ -203,12 +199,7 @@ class Runner(contextlib.ExitStack):
             count, place = counts[part], before[part]
             before[part] += 1
             if place == count // 2:
-                described = self._parts.get(part)
-                reads = described.reads if described is not None else {}
-                for state in reads.values():
-                    if state not in self._states:
-                        self._states[state] = self._first(state, part)
-                read = {name: np.asarray(self._states[state]) for name, state in reads.items()}
+                read = {name: np.asarray(value) for name, value in self._read(part).items()}
                 prefix = f"{part}: " if len(self.sessions) > 1 else ""
                 layers += [
                     replace(layer, name=prefix + layer.name, time_ms=layer.time_ms * count)
@@ -233,6 +224,16 @@ class Runner(contextlib.ExitStack):
                 times.append(spent[part] / 1e6)
         calls = Counter(part for part, _ in trace)
         return tuple(PartTime(part, calls[part], statistics.median(times)) for part, times in runs.items())
+
+    def _read(self, part: str) -> dict[str, Any]:
+        """Return the states that a part reads, by its inputs; those that nothing wrote yet are begun."""
+        described, states = self._parts.get(part), self._states
+        read = {}
+        for name, state in (described.reads if described is not None else {}).items():
+            if state not in states:
+                states[state] = self._first(state, part)
+            read[name] = states[state]
+        return read
 
     @property
     def _states(self) -> MutableMapping[str, Any]:

@@ -109,6 +109,6 @@ def markdown(figures: list[dict[str, Any]], beams: list[int], count: int, facts:
         f"{machine['cpu']}, {facts['threads']} threads; {facts['model']}; load of the machine "
         f"{facts['load_before']:.2f} before, {facts['load_after']:.2f} after (with this run's own work).",
     ]
-    found = sorted({f"{name} {value}" for entry in figures for name, value in entry["versions"].items()})
-    lines += ["", f"Versions: {', '.join(found)}."]
+    versions = sorted({f"{name} {value}" for entry in figures for name, value in entry["versions"].items()})
+    lines += ["", f"Versions: {', '.join(versions)}."]
     return "\n".join(lines) + "\n"

@@ -120,13 +120,13 @@ def _save(model, folder: Path, out: Path) -> None:
 
 
 def versions(names: list[str]) -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in names:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def serve(kind: str, folder: str, threads: str, *packages: str) -> None:

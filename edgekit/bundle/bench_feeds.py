@@ -18,10 +18,10 @@ def feeds(bundle: Bundle, workload: bench.Workload) -> tuple[Fed, int]:
         raise ArtifactError(
             f"the bundle '{bundle.path}' has no stored samples to run.",
             hint="export it again with --samples synthetic, or a number"
-            if len(bundle.manifest.parts) == 1 and not bundle.manifest.states
+            if bundle.program.is_single
             else "export it again with --samples 4",
         )
-    if len(bundle.manifest.parts) == 1 and not bundle.manifest.states:
+    if bundle.program.is_single:
         stored = [call.feeds for trace in traces for call in trace]
         return workload.feeds(stored, bundle.program.inputs, str(bundle.path))
     if workload.batch is not None and workload.batch > 1:

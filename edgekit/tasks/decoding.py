@@ -74,12 +74,17 @@ def stream(
 
 def greedy(settings: Generation, prompt: Sequence[int] = ()) -> Search:
     """Take the token of the highest score, until a stop id or the longest length."""
+    return _one_by_one(settings, prompt, lambda scores: int(scores.argmax()))
+
+
+def _one_by_one(settings: Generation, prompt: Sequence[int], chosen: Callable[[np.ndarray], int]) -> Search:
+    """Take the token that `chosen` returns for the scores of those that may follow, one after the other."""
     ids = list(prompt) or [settings.start]
-    begun, longest = len(ids), settings.longest(len(prompt) or 1)
-    fed = tuple(ids)
+    begun = len(ids)
+    longest, fed = settings.longest(begun), tuple(ids)
     while len(ids) < longest:
         scores = yield Feed((fed,))
-        ids.append(choose(settings, ids, scores[0], begun))
+        ids.append(chosen(allowed(settings, ids, scores[0], begun)))
         fed = (ids[-1],)
         if ids[-1] in settings.stops:
             break
@@ -96,18 +101,13 @@ def sample(settings: Generation, prompt: Sequence[int] = (), seed: int = 0) -> S
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    ids = list(prompt) or [settings.start]
-    begun, longest = len(ids), settings.longest(len(prompt) or 1)
-    fed = tuple(ids)
-    while len(ids) < longest:
-        scores = yield Feed((fed,))
-        drawn = likely(settings, allowed(settings, ids, scores[0], begun)).astype(np.float64)
-        powers = np.exp(drawn - drawn.max())
-        ids.append(int(generator.choice(len(powers), p=powers / powers.sum())))
-        fed = (ids[-1],)
-        if ids[-1] in settings.stops:
-            break
-    return ids[begun:]
+
+    def drawn(scores: np.ndarray) -> int:
+        left = likely(settings, scores).astype(np.float64)
+        powers = np.exp(left - left.max())
+        return int(generator.choice(len(powers), p=powers / powers.sum()))
+
+    return _one_by_one(settings, prompt, drawn)
 
 
 def likely(settings: Generation, scores: np.ndarray) -> np.ndarray:

@@ -82,8 +82,8 @@ class Chain:
             raise UsageError(f"the inputs of a sample have different numbers of steps: {shown}.",
                              hint="give each the same number of steps")  # fmt: skip
         for step in range(next(iter(lengths.values()), 1)):
-            one = {name: value[step] if name in stepped else value for name, value in fields.items()}
-            yield last.name, _of_sample(last.inputs, one)
+            at_step = {name: value[step] if name in stepped else value for name, value in fields.items()}
+            yield last.name, _of_sample(last.inputs, at_step)
 
     def _fields(self, inputs: Sequence[TensorSpec], sample: Sample) -> dict[str, Any]:
         fields = dict(sample.fields)

@@ -132,11 +132,11 @@ def test_messages_are_given_by_the_chat_template(bundle, assets):
 def test_keys_and_values_beyond_the_memory_are_refused_where_they_reach_it(bundle, monkeypatch):
     opened = edgekit.open(bundle)
     with opened.runner() as runner:
-        one = runner.grown_bytes(1)
-        assert runner.grown_bytes(100, 2) == 200 * one and one == 2 * 5 * 4 * 8 * 4, "keys and values of five layers"
+        of_one_token = runner.grown_bytes(1)
+        assert runner.grown_bytes(100, 2) == 200 * of_one_token and of_one_token == 2 * 5 * 4 * 8 * 4, "keys and values of five layers"
     here = host.probe()
     prompt = len(opened.task().ids(Sample({"text": "Once upon a time"}, None, ("text",))))
-    monkeypatch.setattr(host, "probe", lambda: replace(here, memory_mb=one * (prompt + 2.5) / 1e6))
+    monkeypatch.setattr(host, "probe", lambda: replace(here, memory_mb=of_one_token * (prompt + 2.5) / 1e6))
     pieces = []
     with raises(DeviceError, (str(prompt + 3), "MB"), hint="--max-new-tokens"):
         for piece in opened.generate("Once upon a time", max_new_tokens=50):

@@ -15,31 +15,33 @@ from edgekit.model import Model
 def export(model: Model, graph: Path, opset: int) -> tuple[str, ...]:
     """Write `graph`, self-contained up to 2 GB, and return notes. Free sizes keep their names in the call."""
     require("exporting a plain module", "onnxscript")
-    import torch
-
     call = model.module
     module, parameters = _by_position(call)
     dynamic = tuple({i: dim for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in call.specs)
     by_name = bool(parameters)
-    program = torch.onnx.export(
+    proto = translated(
         module,
+        opset,
         args=() if by_name else call.examples,
         kwargs=dict(zip(parameters, call.examples, strict=True)) if by_name else None,
         input_names=[spec.name for spec in call.specs],
         output_names=list(call.outputs),
         # One name for one size in all inputs: a string is what torch turns into Dim.DYNAMIC and back into its name.
         dynamic_shapes=_tree(parameters, dynamic) if any(dynamic) else None,
-        opset_version=opset,
-        dynamo=True,
-        verbose=False,
-        optimize=True,
     )
-    if program is None:
-        raise BuildError("torch returned no graph.")
-    proto = program.model_proto
     _free_outputs(proto, call)
     onnx_model.save(proto, graph)
     return tuple(call.notes)
+
+
+def translated(module: Any, opset: int, **call: Any) -> Any:
+    """Return the graph that torch.export gives, as a proto; `call` are the other arguments of torch.onnx.export."""
+    import torch
+
+    program = torch.onnx.export(module, opset_version=opset, dynamo=True, verbose=False, optimize=True, **call)
+    if program is None:
+        raise BuildError("torch returned no graph.")
+    return program.model_proto
 
 
 def _by_position(call: Any) -> tuple[Any, tuple[str, ...]]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit._requirement import require
-from edgekit.errors import BuildError
 from edgekit.frameworks import onnx_model
 from edgekit.model import Model
+from edgekit.passes.export.dynamo import translated
 
 
 def export(model: Model, graph: Path, opset: int, config: Any, feeds: Mapping[str, Any], fixed: Sequence[str]) -> None:
@@ -40,20 +40,14 @@ def export(model: Model, graph: Path, opset: int, config: Any, feeds: Mapping[st
     with torch.no_grad():
         outputs = list(read(module(**{name: value.clone() for name, value in parameters.items()})))
         dynamic = tuple(_free(named.get(name, {}), fixed) for name in names)
-        program = torch.onnx.export(
+        proto = translated(
             Forward().eval(),
+            opset,
             args=tuple(parameters.values()),
             input_names=names,
             output_names=outputs,
             dynamic_shapes=(dynamic,) if any(dynamic) else None,
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-            optimize=True,
         )
-    if program is None:
-        raise BuildError("torch returned no graph.")
-    proto = program.model_proto
     for value in proto.graph.input:
         for index, size in _free(named.get(value.name, {})).items():
             value.type.tensor_type.shape.dim[index].dim_param = size
