@@ -133,7 +133,8 @@ def test_keys_and_values_beyond_the_memory_are_refused_where_they_reach_it(bundl
     opened = edgekit.open(bundle)
     with opened.runner() as runner:
         of_one_token = runner.grown_bytes(1)
-        assert runner.grown_bytes(100, 2) == 200 * of_one_token and of_one_token == 2 * 5 * 4 * 8 * 4, "keys and values of five layers"
+        assert runner.grown_bytes(100, 2) == 200 * of_one_token
+        assert of_one_token == 2 * 5 * 4 * 8 * 4, "keys and values of five layers"
     here = host.probe()
     prompt = len(opened.task().ids(Sample({"text": "Once upon a time"}, None, ("text",))))
     monkeypatch.setattr(host, "probe", lambda: replace(here, memory_mb=of_one_token * (prompt + 2.5) / 1e6))
