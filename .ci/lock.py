@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = tuple(sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml")))
 LOCKS = {
     "build": (
-        "build,cli,metrics,dev",
+        "build,cli,metrics,tables,dev",
         "[build,genai]",
         "everything: the build side, the plugins, and what tests and checks need",
     ),

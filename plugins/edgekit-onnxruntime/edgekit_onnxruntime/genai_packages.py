@@ -6,7 +6,7 @@ torch, onnx and numpy are those of edgekit's environment, so the folder takes 20
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.machinery
 import os
 import platform
 import subprocess
@@ -76,7 +76,8 @@ def hashed(words: Sequence[str]) -> str:
 
 
 def _install(work: Path) -> None:
-    if importlib.util.find_spec("pip") is None:
+    # The path alone is searched: a finder of setuptools would warn here where distutils is loaded.
+    if importlib.machinery.PathFinder.find_spec("pip") is None:
         raise EnvironmentFault(
             "the builder of onnxruntime-genai is installed with pip, which this environment lacks.",
             hint=f"{sys.executable} -m ensurepip",
