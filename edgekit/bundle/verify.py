@@ -199,7 +199,7 @@ def _score(task: Task, runner: Runner, samples: Samples, progress: Progress) -> 
                 tick()
                 continue
             inferences = drive(task, sample, runner.start())
-            predictions.append(task.predict([inference.outputs for inference in inferences]))
+            predictions.append(task.predict([inference.outputs for inference in inferences], sample))
             labels.append(task.label(sample.label))
             tick()
     return task.score(predictions, labels), labels

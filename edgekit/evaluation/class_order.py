@@ -33,7 +33,7 @@ def ordered(evaluation: Evaluation, reference: ReferenceOutputs, model: Model) -
     if not labels or len(labels) < len(samples.classes):
         return evaluation
     known = [index for index, label in enumerate(samples.labels) if label is not None]
-    predictions = [task.predict(reference.outputs(index)) for index in known]
+    predictions = [task.predict(reference.outputs(index), samples[index]) for index in known]
     count = len(predictions[0].scores) if predictions and predictions[0].scores is not None else 0
     texts = [_text(label) for label in labels]
     orders = _orders(texts, count, from_text=isinstance(labels[0], str))

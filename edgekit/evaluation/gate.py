@@ -74,15 +74,16 @@ def evaluate(
             for original, output in zip(expected, outputs, strict=True):
                 add_inference(deviation, original, output, sizes)
             deviation.sample_ends()
-            predictions.append(task.predict(outputs))
-            truths.append(task.predict(expected))
+            sample = samples[index]
+            predictions.append(task.predict(outputs, sample))
+            truths.append(task.predict(expected, sample))
             moved.add(truths[-1], predictions[-1], expected, outputs)
             if truths[-1].choices is not None:
                 perplexity.add(trace, outputs)
             labels.append(None if raw_labels[index] is None else task.label(raw_labels[index]))
             # What follows other choices than the original's is another text: the metric needs the candidate's own.
             free = labels[-1] is not None and predictions[-1].choices != truths[-1].choices
-            answers.append(_free(runner, task, samples[index]) if free else predictions[-1])
+            answers.append(_free(runner, task, sample) if free else predictions[-1])
             tick()
     quality = _quality(task, deviation, predictions, truths, labels, answers, reference.framework)
     shifts, unjudged = moved.shifts() if deviation.finite else (), _without_answers(task, quality.outputs)
@@ -99,7 +100,7 @@ def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str,
 
 def _free(runner: Runner, task: Task, sample: Sample) -> Prediction:
     """Return the prediction of calls that follow the candidate's own choices."""
-    return task.predict([inference.outputs for inference in drive(task, sample, runner.start())])
+    return task.predict([inference.outputs for inference in drive(task, sample, runner.start())], sample)
 
 
 def add_inference(

@@ -154,7 +154,7 @@ class TextGeneration:
             *((DECODER, self.feeds([tokens[place : place + 1]], place)) for place in later),
         ]
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         """Return the likeliest token after each call; where a metric compares texts, the text of them."""
         choices = tuple(int(last(each)[0].argmax()) for each in outputs)
         return Prediction(choices if self.metric is None else self.text(choices), choices=choices)

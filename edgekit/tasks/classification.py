@@ -35,7 +35,7 @@ class Classification(OnePart):
     metric: str | None
     compares_top: bool = True
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         scores = self._probabilities(outputs)
         self.classes.check_count(len(scores))
         return Prediction(int(scores.argmax()), scores)
@@ -109,7 +109,7 @@ class MultiLabel(OnePart):
     metric: str | None = None
     compares_top: bool = True
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         scores = self._probabilities(outputs)
         return Prediction(tuple(bool(score > 0.5) for score in scores), scores)
 
@@ -148,7 +148,7 @@ class Regression(OnePart):
     metric: str | None
     compares_top: bool = False
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         array = output_of(outputs, self.config.output)
         if array.size != 1:
             raise UsageError(

@@ -38,7 +38,7 @@ class Ctc(OnePart):
     vocabulary: CtcConfig
     metric: str = METRIC
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         texts = [
             decode(output_of(outputs, self.config.output, place)[0], self.vocabulary) for place in range(len(outputs))
         ]

@@ -92,7 +92,7 @@ class Chain:
             return {fed[0]: next(iter(fields.values()))}
         return {spec.name: fields[spec.name] for spec in inputs if spec.name in fields} or fields
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         return Prediction(None)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class Looped:
         (feeds,) = prepare(sample)
         return {**arrays, name: feeds[IDS]}
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         """Return the text that greedy search takes from the outputs, and its tokens."""
         settings, ids = self.generation, [self.generation.start]
         for each in outputs[len(self.calls.parts) - 1 :]:

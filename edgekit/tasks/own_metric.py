@@ -65,12 +65,12 @@ class OwnMetric:
     def steps(self, sample: Sample) -> Generator[Call, Mapping[str, np.ndarray], None]:
         yield from self.task.steps(sample)
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         """Return the task's prediction with the outputs; those of several calls are joined along the first axis."""
         import numpy as np
 
         joined = {name: np.concatenate([call[name] for call in outputs]) for name in outputs[0]}
-        return replace(self.task.predict(outputs), outputs=joined)
+        return replace(self.task.predict(outputs, sample), outputs=joined)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         return self.task.answer(outputs, sample)

@@ -132,7 +132,7 @@ class Seq2Seq:
             )
         return self.prepare(sample)
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         """Return the text that greedy search takes from the outputs, and its tokens."""
         settings, scores = self.generation, [last(each)[0] for each in outputs[1:]]
         ids = list(self._prompt(scores.pop(0) if settings.languages else None))

@@ -31,7 +31,7 @@ class Embedding(OnePart):
     """Inputs are padded, so that a mean over tokens would include the padding."""
     compares_top: bool = False
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         if len(outputs) != 2:
             return Prediction(None)
         return Prediction(_cosine(self._vector(outputs, 0), self._vector(outputs, 1)))

@@ -62,8 +62,10 @@ class Task(Protocol):
         """
         ...
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
-        """Return the prediction of the outputs of those calls."""
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
+        """Return the prediction of the outputs of those calls; tasks on places in a text or a picture need the sample
+        too.
+        """
         ...
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class Raw(OnePart):
     metric: str | None = None
     compares_top: bool = False
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         return Prediction(None)
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class TokenTask(OnePart):
 class TokenClassification(TokenTask):
     """The class of each token."""
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class TokenClassification(TokenTask):
 class FillMask(TokenTask):
     """The words behind the mask."""
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         # The outputs do not show where the mask is, so whole outputs are compared (compares_top is off).
         return Prediction(None)
 
@@ -118,7 +118,7 @@ ONE_PASS = "one pass without a cache: it gives the next token, and cannot genera
 class NextToken(TokenTask):
     """The next token of a causal model without a cache."""
 
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> Prediction:
+    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
         """Return the most likely next token; texts are padded on the left, so the last position is the text's."""
         return Prediction(int(self.logits(outputs)[-1].argmax()))
 

@@ -30,7 +30,7 @@ class Counting:
             outputs = yield MODEL, {"x": np.array([choice])}
             choice = int(outputs["scores"].argmax())
 
-    def predict(self, outputs):
+    def predict(self, outputs, sample=None):
         choices = tuple(int(each["scores"].argmax()) for each in outputs)
         return Prediction(choices, choices=choices)
 
