@@ -75,8 +75,9 @@ class Columnar:
         """Return the name of a class number where the file has names, else the value; -1, the Hub's "not labelled", is
         None.
         """
-        feature = self._features.get(self._columns.label or "")
-        names = feature.get("names") if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" else None
+        if isinstance(value, list):
+            return [self._class_name(each) for each in value]
+        names = _class_names(self._features.get(self._columns.label or ""))
         if not names or not isinstance(value, int):
             return value
         if value == -1:
@@ -87,6 +88,19 @@ class Columnar:
                 hint=f"give labels from 0 to {len(names) - 1}, or -1 for none",
             )
         return names[value]
+
+
+def _class_names(feature: Any) -> Sequence[str] | None:
+    """Return the names of a column of classes, or of lists of classes in each of the forms that datasets has written;
+    None for another column.
+    """
+    if isinstance(feature, list) and len(feature) == 1:
+        return _class_names(feature[0])
+    if not isinstance(feature, Mapping):
+        return None
+    if feature.get("_type") == "ClassLabel":
+        return feature.get("names")
+    return _class_names(feature["feature"]) if "feature" in feature else None
 
 
 def read_parquet(path: Path, files: Sequence[Path], data: DataRef) -> Columnar:

@@ -28,6 +28,15 @@ LABELS = ("label", "labels", "class", "target", "score", "y", "category", "senti
 TRANSCRIPTS = ("transcription", "transcript", "caption", "text", "sentence")
 """Names of the label column beside pictures or sounds, where it is what they say or show."""
 
+WORDS = ("tokens", "words")
+"""Names of columns that hold a list of words."""
+
+TAGS = ("ner_tags", "tags", "labels", "pos_tags", "chunk_tags")
+"""Names of columns that hold a tag for each of those words, the most reliable first."""
+
+ANSWERS = ("answers", "answer")
+"""Names of the label column beside a question and a context."""
+
 LABEL_ENDING = re.compile(r"[_. -](label|class|target|score)$")
 
 TEXTS = (
@@ -137,7 +146,7 @@ def find_columns(
         for name in names
         if name not in pictures and values[name] and all(isinstance(v, str) for v in values[name])
     ]
-    label = data.label_column or _label(names, values, words, named)
+    label = data.label_column or _tags(values) or _answers(names) or _label(names, values, words, named)
     if label is None and pictures and "input_ids" not in data.inputs:
         lower = {name.lower(): name for name in reversed(words)}
         label = next((lower[known] for known in TRANSCRIPTS if known in lower), None)
@@ -169,6 +178,26 @@ def _label(names: Sequence[str], values: Mapping[str, list[Any]], words: Sequenc
     short = [name for name in words if name not in texts and len(set(values[name])) <= max(2, len(values[name]) // 2)]
     candidates = rest or short
     return candidates[-1] if candidates else None
+
+
+def _tags(values: Mapping[str, list[Any]]) -> str | None:
+    """Return the column with tags of words, where another has the words."""
+    lists = {name.lower(): name for name in reversed(list(values)) if values[name] and _lists(values[name])}
+    if not any(name in lists for name in WORDS):
+        return None
+    return next((lists[name] for name in TAGS if name in lists), None)
+
+
+def _answers(names: Sequence[str]) -> str | None:
+    """Return the column with the answers, beside a question and a context."""
+    lower = {name.lower(): name for name in reversed(names)}
+    if not {"question", "context"} <= set(lower):
+        return None
+    return next((lower[name] for name in ANSWERS if name in lower), None)
+
+
+def _lists(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1 for value in values)
 
 
 def _texts(words: Sequence[str], values: Mapping[str, list[Any]]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
 READABLE = (
-    "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .npz, a folder of datasets.save_to_disk, "
+    "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .conll, .npz, a folder of datasets.save_to_disk, "
     "package.module:function"
 )
 """What `load` reads, for messages and manuals."""
@@ -98,6 +98,14 @@ def _file(path: Path, data: DataRef) -> Rows:
         from edgekit.data.columnar import read_parquet
 
         return read_parquet(path, [path], data)
+    from edgekit.data.conll import Conll, is_conll
+
+    if is_conll(path):
+        return Conll(path, data)
+    from edgekit.data.squad import Squad, is_squad
+
+    if is_squad(path):
+        return Squad(path, data)
     raise UsageError(f"'{path}' is of an unsupported kind ('{suffix or path.name}').", hint=f"give {READABLE}")
 
 

@@ -22,6 +22,8 @@ def equal_texts(answers: Sequence[Prediction], truths: Sequence[Prediction]) -> 
 
 def _alike(a: Prediction, b: Prediction) -> list[bool]:
     """Return whether two predictions of a sample agree, in each choice where it needs several."""
+    if b.several and len(a.value) == len(b.value):
+        return [ours == theirs for ours, theirs in zip(a.value, b.value, strict=True)]
     if a.choices is None or b.choices is None:
         return [_same(a.value, b.value)]
     return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]

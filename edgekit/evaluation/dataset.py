@@ -82,7 +82,7 @@ def prepare(project: Project, model: Model) -> Evaluation:
     if project.metric:
         data.require_labels(samples, f"to compute {project.metric}")
     config, inferred = task_record(project, model, samples)
-    config = tasks.with_columns(config, model.assets, model.inputs, samples)
+    config = tasks.with_data(config, model.assets, model.inputs, samples)
     task = tasks.load(config, model.assets, model.inputs, samples.classes)
     calibration_count = 0
     if calibrated is None:

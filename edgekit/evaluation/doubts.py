@@ -39,5 +39,6 @@ def doubts(
 
 
 def _commonest(labels: Sequence[Any]) -> float:
-    """Return the share of the commonest label."""
-    return Counter(labels).most_common(1)[0][1] / len(labels)
+    """Return the share of the commonest label; those of a sentence's words count one by one."""
+    single = [each for label in labels for each in (label if isinstance(label, tuple) else (label,))]
+    return Counter(single).most_common(1)[0][1] / len(single)

@@ -26,7 +26,7 @@ from edgekit.result.report import Check, Quality
 from edgekit.runner import Runner
 from edgekit.tasks.metrics import loss
 from edgekit.tasks.own_metric import OwnMetric
-from edgekit.tasks.task import Prediction, Task, drive
+from edgekit.tasks.task import Prediction, SeveralOutputs, Task, drive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ def evaluate(
 def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
     """Return the outputs that hold no answers of the task; a metric of the user's own is given all of them."""
     names = list(dict.fromkeys(part.output for part in parts))
-    judges_one = (task.compares_top or task.metric is not None) and not isinstance(task, OwnMetric)
+    judges_one = (task.compares_top or task.metric is not None) and not isinstance(task, (OwnMetric, SeveralOutputs))
     return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.data import Samples
 from edgekit.errors import UsageError
 from edgekit.project import Project
-from edgekit.tasks import CLASSIFICATION, Task
+from edgekit.tasks import CLASSIFICATION, TAGGING, Task
 from edgekit.tasks.own_metric import OwnMetric
 from edgekit.tasks.tensor import Raw
 
@@ -50,8 +50,9 @@ def refuse(project: Project, task: Task, samples: Samples) -> None:
         )
     if name not in CLASSIFICATION:
         for option, is_given in (
-            ("--labels", bool(project.labels)), ("--positive-class", project.positive_class is not None)
-        ):  # fmt: skip
+            ("--labels", bool(project.labels) and name != TAGGING),
+            ("--positive-class", project.positive_class is not None),
+        ):
             if is_given:
                 raise UsageError(
                     f"{option} would have no effect: the task '{name}' has no classes here.",

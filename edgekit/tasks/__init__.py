@@ -23,12 +23,14 @@ from edgekit.tasks.config import (
     TaskConfig,
     TextConfig,
 )
+from edgekit.tasks.span_config import SpanConfig
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
     "CLASSIFICATION",
     "GENERIC",
     "OWN",
+    "TAGGING",
     "AudioConfig",
     "CtcConfig",
     "ImageConfig",
@@ -41,7 +43,7 @@ __all__ = [
     "drive",
     "known",
     "load",
-    "with_columns",
+    "with_data",
 ]
 
 TENSOR = "tensor"
@@ -57,12 +59,18 @@ _METRICS = {
 CLASSIFICATION = tuple(_METRICS)
 """Tasks with one class for a sample."""
 
+QUESTIONS = "question-answering"
+
+TAGGING = "token-classification"
+"""The task with a class for each word."""
+
 OWN = (
     *_METRICS,
+    TAGGING,
+    QUESTIONS,
     "sentence-similarity",
     "feature-extraction",
     "fill-mask",
-    "token-classification",
     "text-generation",
     *SEQ2SEQ,
     TENSOR,
@@ -85,7 +93,6 @@ GENERIC = (
     "masked-im",
     "multiple-choice",
     "object-detection",
-    "question-answering",
     "reinforcement-learning",
     "semantic-segmentation",
     "text-to-audio",
@@ -189,23 +196,44 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return Classification(config, prepare, named, metric)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
+    if task == TAGGING:
+        from edgekit.tasks.tagging import Tagging, chosen_metric
+
+        named = Classes.of(config.labels)
+        metric = chosen_metric(config.metric, named.names)
+        return Tagging(config, _preparation(config, assets, inputs), named, metric)
+    if task == QUESTIONS:
+        return _question_answering(config, assets, inputs)
     if config.metric is not None:
         check_metric(config.metric, (), task)
-    if task in ("token-classification", "fill-mask", "text-generation"):
-        return _on_tokens(config, assets, inputs, Classes.of(config.labels))
+    if task in ("fill-mask", "text-generation"):
+        return _on_tokens(config, assets, inputs)
     from edgekit.tasks.tensor import Raw
 
     return Raw(config, _preparation(config, assets, inputs))
 
 
-def with_columns(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], samples: Samples) -> TaskConfig:
-    """Return the config with a table's columns in the order of the samples: a later row may have another order."""
+def with_data(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], samples: Samples) -> TaskConfig:
+    """Return the config with what only the data shows: the order of a table's columns, since a later row may have
+    another, and whether a question may have no answer.
+    """
     from edgekit.tasks.tabular import Numbers
 
+    if config.task == QUESTIONS:
+        return _with_empty_answers(config, samples)
     numbers = _preparation(config, assets, inputs)
     if not isinstance(numbers, Numbers) or not len(samples) or not (columns := numbers.columns(samples[0])):
         return config
     return replace(config, tabular=replace(numbers.config, columns=columns))
+
+
+def _with_empty_answers(config: TaskConfig, samples: Samples) -> TaskConfig:
+    """Return the config with answers that may be empty, where some of the data's are."""
+    from edgekit.tasks.question import is_empty
+
+    if not any(label is not None and is_empty(label) for label in samples.labels or ()):
+        return config
+    return replace(config, span=replace(config.span or SpanConfig(), may_be_empty=True))
 
 
 def _embedding(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
@@ -222,13 +250,27 @@ def _embedding(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -
     return Embedding(config, replace(prepare, separate=True), metric, padded=prepare.length is not None)
 
 
-def _on_tokens(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes: Any) -> Task:
+def _question_answering(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
+    from edgekit.tasks.metrics import check_metric
+    from edgekit.tasks.question import METRICS, QuestionAnswering
+    from edgekit.tasks.tensor import Raw
     from edgekit.tasks.text import Texts
-    from edgekit.tasks.tokens import FillMask, NextToken, TokenClassification
 
     prepare = _preparation(config, assets, inputs)
-    if config.task == "token-classification":
-        return TokenClassification(config, prepare, classes)
+    if not isinstance(prepare, Texts):
+        return Raw(config, prepare)
+    metric = check_metric(config.metric or METRICS[0], METRICS, config.task)
+    span = config.span or SpanConfig()
+    # Windows share a part of the context, which must fit beside the question: half a window at most.
+    stride = span.stride if prepare.limit is None else min(span.stride, prepare.limit // 3)
+    return QuestionAnswering(config, replace(prepare, stride=stride), metric)
+
+
+def _on_tokens(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Task:
+    from edgekit.tasks.text import Texts
+    from edgekit.tasks.tokens import FillMask, NextToken
+
+    prepare = _preparation(config, assets, inputs)
     if config.task == "fill-mask":
         return FillMask(config, prepare, compares_top=False)
     if isinstance(prepare, Texts):

@@ -16,6 +16,7 @@ from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.spec import TensorSpec
+from edgekit.tasks.span_config import SpanConfig
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
@@ -299,6 +300,8 @@ class TaskConfig(Record):
     audio: AudioConfig | None = None
     ctc: CtcConfig | None = None
     text: TextConfig | None = None
+    span: SpanConfig | None = None
+    """How an answer is read from a text."""
     tabular: TabularConfig | None = None
     problem_type: ProblemType | None = None
     activation: Literal["logits", "probabilities"] | None = None

@@ -27,6 +27,8 @@ class Prediction:
     choices: tuple[int, ...] | None = None
     """The choice of each call, where a sample needs several and each depends on the one before: agreement counts them,
     and a metric needs calls that follow the model's own choices."""
+    several: bool = False
+    """Whether `value` holds an answer for each of several words, which agreement counts one by one."""
 
 
 class Preparation(Protocol):
@@ -82,6 +84,13 @@ class Task(Protocol):
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         """Return the metric's value. Raises UsageError where it is undefined, as AUC on one class."""
         ...
+
+
+@runtime_checkable
+class SeveralOutputs(Protocol):
+    """A task whose answer is read from every output of the model, not from one."""
+
+    reads_every_output: ClassVar[bool]
 
 
 class Stepping(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.data import Sample
+from edgekit.data.columns import WORDS
 from edgekit.errors import ArtifactError, EnvironmentFault, UsageError, listed, nearest
 from edgekit.spec import TensorSpec, check_feeds
 from edgekit.tasks.config import TOKENIZER, TextConfig
@@ -52,6 +53,15 @@ def count_cut(task: Any, samples: Iterable[Sample]) -> tuple[int, int | None]:
     return sum(map(texts.is_cut, samples)), texts.limit
 
 
+def words_of(sample: Sample) -> list[str] | None:
+    """Return the words of a sample whose text is a list of them; None for another sample."""
+    for name in WORDS:
+        words = sample.fields.get(name)
+        if isinstance(words, (list, tuple)) and words and all(isinstance(word, str) for word in words):
+            return list(words)
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Texts:
     """Prepares a text model's inputs from the one or two texts of a sample, or from its token ids."""
@@ -62,19 +72,48 @@ class Texts:
     separate: bool = False
     """One inference for each text, instead of one for the pair."""
     pad_side: Literal["left", "right"] | None = None
+    stride: int | None = None
+    """Where it is set, a pair whose second text is too long is read in windows that share so many tokens of it."""
 
     def __call__(self, sample: Sample) -> list[dict[str, np.ndarray]]:
         if IDS in sample.fields:
             return [self._complete({name: sample.fields[name] for name in self._names & set(sample.fields)})]
         texts = self.texts(sample)
+        if self.stride is not None:
+            return [self._of_encoding(window) for window in self.windows(texts)]
         groups = [(text,) for text in texts] if self.separate else [texts]
         return [self.encode(group) for group in groups]
+
+    def windows(self, texts: Sequence[str]) -> list[Any]:
+        """Return the encodings of a pair, each with the first text and as much of the second as fits.
+
+        Raises UsageError where the first text leaves no room, and for one text alone.
+        """
+        if len(texts) != 2:
+            raise UsageError(
+                "a question and a context are needed, and one text is given.",
+                hint="name both columns, the question first: --text-column question --text-column context",
+            )
+        tokenizer = self._windowed
+        if self.limit is not None:
+            # The other tokenizer: this one cannot encode a text without its pair.
+            tokens = sum(self.tokenizer.encode(texts[0], add_special_tokens=False).attention_mask)
+            special = tokenizer.num_special_tokens_to_add(is_pair=True)
+            if tokens + special + (self.stride or 0) >= self.limit:
+                raise UsageError(
+                    f"the question has {tokens} tokens, and question and context are fed {self.limit} at a time.",
+                    hint="ask a shorter question",
+                )
+        encoding = tokenizer.encode(*texts)
+        return [encoding, *encoding.overflowing]
 
     def texts(self, sample: Sample) -> tuple[str, ...]:
         """Return the one or two texts: the configured columns, those that the reader chose, or every field of text.
 
         Raises UsageError where a column is missing, and for no text or more than two.
         """
+        if not self.config.columns and (words := words_of(sample)) is not None:
+            return (" ".join(words),)
         names = self.config.columns or sample.text
         names = names or tuple(name for name, value in sample.fields.items() if isinstance(value, str))
         known = listed(sample.fields) or "nothing"
@@ -95,7 +134,9 @@ class Texts:
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the model's inputs of one text or a pair, tokenized, each [1, tokens]."""
-        encoding = self.tokenizer.encode(*(self.config.prefix + text for text in texts))
+        return self._of_encoding(self.tokenizer.encode(*(self.config.prefix + text for text in texts)))
+
+    def _of_encoding(self, encoding: Any) -> dict[str, np.ndarray]:
         return self._complete(
             {
                 IDS: [self._ids(encoding)],
@@ -123,7 +164,7 @@ class Texts:
 
     def is_cut(self, sample: Sample) -> bool:
         """Return whether a text of the sample has more tokens than the model is fed."""
-        if self.limit is None or IDS in sample.fields:
+        if self.limit is None or self.stride is not None or IDS in sample.fields:
             return False
         texts = self.texts(sample)
         groups = [(text,) for text in texts] if self.separate else [texts]
@@ -137,11 +178,26 @@ class Texts:
         Raises EnvironmentFault where `tokenizers` is missing, ArtifactError where the file is missing or damaged.
         """
         tokenizer = read_tokenizer(self.assets / TOKENIZER)
-        length = self.length
         if self.limit is None:
             tokenizer.no_truncation()
         else:
             tokenizer.enable_truncation(max_length=self.limit)
+        return self._padded(tokenizer)
+
+    @functools.cached_property
+    def _windowed(self) -> Any:
+        """The tokenizer of pairs whose second text is cut into windows."""
+        tokenizer = read_tokenizer(self.assets / TOKENIZER)
+        if self.limit is None:
+            tokenizer.no_truncation()
+        else:
+            # Where the question fills most of a window, less of the context can be shared.
+            tokenizer.enable_truncation(max_length=self.limit, stride=self.stride or 0, strategy="only_second")
+        return self._padded(tokenizer)
+
+    def _padded(self, tokenizer: Any) -> Any:
+        """Return the tokenizer with the padding of this model's inputs."""
+        length = self.length
         if length is None:
             tokenizer.no_padding()
         else:

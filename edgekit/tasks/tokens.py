@@ -1,4 +1,4 @@
-"""Tasks that predict tokens: the class of each, the word behind a mask, or the next one."""
+"""Tasks that predict tokens: the word behind a mask, or the next one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ MASKS = ("[MASK]", "<mask>")
 
 @dataclass(frozen=True, eq=False)
 class TokenTask(OnePart):
-    """The base of tasks on tokens: logits [1, tokens, size], and no metric, since labels of words would need
-    aligning.
-    """
+    """The base of tasks on tokens: logits [1, tokens, size]. Without a metric the outputs are compared."""
 
     problem: ClassVar[Problem] = "outputs"
 
@@ -62,28 +60,6 @@ class TokenTask(OnePart):
                 hint="export it again with --processor FOLDER, the folder of its tokenizer",
             )
         return self.prepare
-
-
-class TokenClassification(TokenTask):
-    """The class of each token."""
-
-    def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
-        return Prediction(tuple(self.logits(outputs).argmax(axis=-1).tolist()))
-
-    def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
-        """Return the label of each token; where the sample is given, with the token's text and place."""
-        labels = [self.classes.name(index) for index in self.predict(outputs).value]
-        if sample is None or IDS in sample.fields:
-            return {"labels": labels}
-        texts = self.texts().texts(sample)
-        encoding = self.texts().tokenizer.encode(*texts)
-        tokens = zip(labels, encoding.offsets, encoding.special_tokens_mask, strict=True)
-        described = [
-            {"text": texts[0][start:end], "start": start, "end": end, "label": label}
-            for label, (start, end), special in tokens
-            if not special and end > start
-        ]
-        return {"tokens": described}
 
 
 class FillMask(TokenTask):

@@ -212,19 +212,6 @@ def test_fill_mask(minilm, tokenizer):
     assert "[MASK]" in caught.value.hint
 
 
-def test_token_classification(minilm, tokenizer):
-    task = load(TaskConfig("token-classification", labels=("O", "LOC"), text=TextConfig(pad_to=12)), minilm, BERT)
-    sample = Sample({"text": "Paris is unaffable"})
-    logits = np.zeros((1, 12, 2), np.float32)
-    logits[0, :, 0] = 1
-    logits[0, 1, 1] = 2
-    assert task.predict([{"logits": logits}]).value == (0, 1, *[0] * 10)
-    tokens = task.answer([{"logits": logits}], sample)["tokens"]
-    assert tokens[0] == {"text": "Paris", "start": 0, "end": 5, "label": "LOC"}
-    assert [token["text"] for token in tokens] == ["Paris", "is", "una", "ffa", "ble"]
-    assert len(task.answer([{"logits": logits}])["labels"]) == 12
-
-
 @pytest.fixture(scope="module")
 def stories(assets, tmp_path_factory):
     """Return the real Llama and a tokenizer of its vocabulary's size; which pieces they are does not matter here."""
