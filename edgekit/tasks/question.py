@@ -31,7 +31,7 @@ class _Span:
     """The probability among all spans of all windows."""
     start: int
     end: int
-    """Places in the context, in characters; equal where there is no answer."""
+    """Places in the context, in characters; equal for a question without an answer."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,7 @@ class Tagging(TokenTask):
         return words
 
     def label(self, raw: Any) -> tuple[int, ...]:
-        """Return the class of each word. Raises UsageError for a label that is no list of tags."""
+        """Return the class of each word. Raises UsageError for a label that is not a list of tags."""
         if isinstance(raw, (str, bytes)) or not hasattr(raw, "__len__"):
             raise UsageError(
                 f"the label '{raw}' is not a list with a tag for each word.",
