@@ -79,8 +79,37 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
+LARGE_BYTES = 16_000_000
+"""A file of this size is read once for its digest, as long as its place on the disk, size and time stay the same: it
+takes longer to write than the clock of file systems takes to move on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unchanged:
+    """A file as long as it is not written: its name does not count."""
+
+    device: int
+    number: int
+    size: int
+    modified_ns: int
+    path: Path = dataclasses.field(compare=False)
+
+
 def digest_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as hex, reading 1 MiB at a time."""
+    """Return the SHA-256 of a file's bytes, as hex."""
+    facts = path.stat()
+    if facts.st_size < LARGE_BYTES:
+        return _digest(path)
+    return _digest_of_large(_Unchanged(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, path))
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of_large(file: _Unchanged) -> str:
+    return _digest(file.path)
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, reading 1 MiB at a time."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Weights in files beside an ONNX graph: read them, also through links, as the hub's cache has them.
+"""Weights in files beside an ONNX graph: read them, also through links, as the hub's cache has them, and write them.
 
 onnx itself refuses links since 1.21: a file from elsewhere could name one that leads out of its folder. Here the names
 in the file are held to its folder, and a link is read: who owns the folder made it.
@@ -7,13 +7,69 @@ in the file are held to its folder, and a link is read: who owns the folder made
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 EXTERNAL = 1
 """onnx.TensorProto.EXTERNAL"""
+
+LEAST_BYTES = 65_536
+"""Smaller weights stay in the graph: they are what its nodes compute shapes and constants from."""
+
+ALIGNMENT = 4096
+"""Weights begin on a page, so that a runtime can map them."""
+
+
+class DataFile:
+    """Write weights, one after the other, into the file `<name>.data` beside the graph `<name>`."""
+
+    def __init__(self, graph: Path) -> None:
+        self.name = graph.name + ".data"
+        self._path = graph.with_name(self.name)
+
+    def __enter__(self) -> DataFile:
+        self._file = self._path.open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, tensor: Any, pieces: Iterable[np.ndarray]) -> None:
+        """Append the contiguous arrays that together are the weight, and make `tensor` the name of their place."""
+        offset = -(-self._file.tell() // ALIGNMENT) * ALIGNMENT
+        self._file.seek(offset)
+        for piece in pieces:
+            self._file.write(memoryview(piece).cast("B"))
+        place = {"location": self.name, "offset": offset, "length": self._file.tell() - offset}
+        tensor.ClearField("raw_data")
+        tensor.data_location = EXTERNAL
+        del tensor.external_data[:]
+        for key, value in place.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, str(value)
+
+
+def array_of(tensor: Any, folder: Path) -> np.ndarray:
+    """Return the values of a tensor; those in a file of `folder` are mapped, and read as they are used."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    if tensor.data_location != EXTERNAL:
+        return np.asarray(numpy_helper.to_array(tensor))
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    path = folder / "graph"
+    file, offset = find(entries.get("location", ""), path), _number(entries, "offset", tensor, path) or 0
+    dtype, shape = helper.tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims)
+    return np.memmap(file, dtype, "r", offset, shape)
 
 
 def read_into(tensors: Any, path: Path) -> None:

@@ -6,6 +6,7 @@ nothing from here.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
@@ -114,6 +115,8 @@ def copy_model(
 ) -> tuple[str, ...]:
     """Copy the graph at `source` into `folder` as `name`, with its `external_files`; return the names of the copies.
 
+    Files with weights are linked where the file system allows it: a model's files are not written again.
+
     Raises BuildError for weights outside the graph's folder, or in a file whose name is in `taken`.
     """
     for location in external:
@@ -122,7 +125,10 @@ def copy_model(
             raise BuildError(f"the graph has weights in '{location}', outside its own folder.")
         file = folder / location
         file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.parent / location, file)
+        try:
+            os.link((source.parent / location).resolve(), file)
+        except OSError:
+            shutil.copyfile(source.parent / location, file)
     shutil.copyfile(source, folder / name)
     return (name, *external)
 

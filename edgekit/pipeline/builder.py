@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import inspect
 import json
 import shutil
@@ -75,6 +76,12 @@ class Builder(contextlib.ExitStack):
                 examples = functools.partial(example_feeds, self.plan.project)
                 self._loaded = self.source.load(self.reference, work, examples)
         return self._loaded
+
+    def release(self) -> None:
+        """Free the memory of the original model where it can be loaded again."""
+        if self.plan.source != LIVE and self.source_key is not None:
+            self._loaded = None
+            gc.collect()  # modules refer to each other in circles
 
     def original(self) -> Original:
         """Return the original model in its own framework."""

@@ -245,5 +245,5 @@ def test_bytes_of_four_bits() -> None:
     from edgekit.passes.quantize.weight_packing import _raw
 
     values = np.array([[-8, 7, 0], [1, -1, 3]], np.int8)
-    tensor = helper.make_tensor("w", TensorProto.INT4, values.shape, _raw(values, 4), raw=True)
+    tensor = helper.make_tensor("w", TensorProto.INT4, values.shape, _raw(values, 4).tobytes(), raw=True)
     assert np.array_equal(numpy_helper.to_array(tensor).astype(np.int8), values)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
+from edgekit.passes.export import streamed
 from edgekit.passes.export.last_position import keep_last_position
-from edgekit.passes.export.seq2seq import config_kept
 from edgekit.spec import DECODER
 
 LOGITS = "logits"
@@ -23,16 +23,11 @@ _PAST = re.compile(r"(?:past_key_values|present)\.(\d+)\.(key|value)$")
 
 def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], tuple[State, ...]]:
     """Write the graph, and return its part and the states."""
-    import torch
-    from optimum.exporters.onnx.convert import export as export_one
-
     config = optimum_config.causal_config(model.module)
     graph = workdir / onnx_model.GRAPH_FILE
-    with torch.no_grad(), config_kept(model.module):
-        export_one(model.module, config, graph, opset=opset, device="cpu", disable_dynamic_axes_fix=True)
-    proto = onnx_model.load(graph)
+    proto = streamed.export(model.module, config, graph, opset)
     if keep_last_position(proto, LOGITS):
-        onnx_model.save(proto, graph)
+        onnx_model.rewrite(proto, graph)
     part = onnx_model.part_of(proto, name=DECODER)
     reads = {spec.name: _state(spec.name) for spec in part.inputs if _state(spec.name)}
     writes = {spec.name: _state(spec.name) for spec in part.outputs if _state(spec.name)}

@@ -7,11 +7,8 @@ Optimum's splitters give three graphs: the decoder's first token has one of its 
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
 from edgekit.passes.export import cross_states
+from edgekit.passes.export.config_kept import config_kept
 from edgekit.passes.export.last_position import keep_last_position
 from edgekit.spec import DECODER, ENCODER, TensorSpec
 
@@ -72,21 +70,6 @@ def _move_cross_states(encoder: Any, first: Any, decoder: Any) -> None:
     cross_states.move(encoder, first, encoder.graph.output[0].name, _HIDDEN, crosses)
     if _HIDDEN not in {value.name for value in decoder.graph.input}:
         del encoder.graph.output[0]
-
-
-@contextlib.contextmanager
-def config_kept(module: Any) -> Iterator[None]:
-    """Restore the configs of the module and of its parts: optimum sets values for the tracer, and the original is run
-    after it.
-    """
-    configs = {id(each.config): each.config for each in module.modules() if hasattr(each, "config")}
-    before = {key: copy.deepcopy(config.__dict__) for key, config in configs.items()}
-    try:
-        yield
-    finally:
-        for key, config in configs.items():
-            config.__dict__.clear()
-            config.__dict__.update(before[key])
 
 
 def _with_states(part: Part) -> Part:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BuildError, UnsupportedError
 from edgekit.frameworks import onnx_graph
+from edgekit.frameworks.onnx_external import EXTERNAL
 from edgekit.frameworks.onnx_model import QUANTIZED, load, rename, save
 
 LARGE_BYTES = 1_500_000_000
@@ -21,6 +24,9 @@ ADDED = ("_quantized", "_scale", "_zero_point", "_QuantizeLinear_Output", "_Dequ
 """What onnxruntime's quantizers append to a tensor's name for what they add: they do not look whether it is free."""
 
 SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
+
+_UNFOLDED = ("MatMul", "Gemm", "Conv", "Gather", "Add", "Sub", "Mul", "Div")
+"""Operators that read a weight and something that is fed: with the weight as an input too, nothing else is folded."""
 
 INFERRED = "onnx.infer"
 """onnxruntime's mark for "types are known": it saves a deep copy and a second inference."""
@@ -37,8 +43,11 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
+def prepare(source: Path, folder: Path, *, least_opset: int, detach: bool = False) -> Prepared:
     """Read `source` and write a graph that quantizers can work on into `folder`, which is created.
+
+    With `detach`, weights in a file beside the graph are not read: the graph in memory names their places in that file,
+    and `file` is the source. Where an operator that could be folded reads one, they are read all the same.
 
     Raises UnsupportedError for a graph with subgraphs, one quantized already, or an opset that cannot be raised.
     """
@@ -47,7 +56,8 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
     proto = load(source, weights=False)
     _refuse(proto.graph)
     external = onnx_graph.external_files(proto)
-    if external:
+    detached = _detached(proto.graph) if detach else []
+    if external and not detached:
         proto = load(source)
     opset = onnx_graph.opset(proto)
     if opset < least_opset:
@@ -55,10 +65,12 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
         notes.append(f"opset raised from {opset} to {least_opset}")
     # A folded graph still refers to the external weights of its source, so the folded file must hold its own weights.
     unchanged = opset >= least_opset and not external
-    large = sum(path.stat().st_size for path in (source, *(source.parent / name for name in external))) > LARGE_BYTES
+    files = (source, *(source.parent / name for name in external))
+    large = not detached and sum(path.stat().st_size for path in files) > LARGE_BYTES
     proto, note = _fold(proto, source if unchanged else None, folder, large=large)
     if note:
         notes.append(note)
+    _attach(proto.graph, detached)
     _name_nodes(proto.graph)
     rename(proto, _names_in_the_way(proto.graph))
     _copy_shared_weights(proto.graph)
@@ -66,6 +78,8 @@ def prepare(source: Path, folder: Path, *, least_opset: int) -> Prepared:
     proto = infer_types(proto, folder, large=large)
     mark = proto.metadata_props.add()
     mark.key, mark.value = INFERRED, "onnxruntime.quant"
+    if detached:
+        return Prepared(proto, source, large, tuple(notes))
     file = folder / "graph.onnx"
     save(proto, file)
     # Writing weights to a file of their own takes them out of the proto.
@@ -78,6 +92,30 @@ def forget_inference(proto: Any) -> None:
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
     del proto.graph.value_info[:]
+
+
+def _detached(graph: Any) -> list[Any]:
+    """Make inputs of the weights in a file, and return them; none where one is read by what could be folded."""
+    from onnx import helper
+
+    weights = [tensor for tensor in graph.initializer if tensor.data_location == EXTERNAL]
+    names = {tensor.name for tensor in weights}
+    if any(node.op_type not in _UNFOLDED and names & {*node.input} for node in graph.node):
+        return []
+    graph.input.extend(helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in weights)
+    kept = [copy.deepcopy(tensor) for tensor in weights]
+    others = [tensor for tensor in graph.initializer if tensor.name not in names]
+    del graph.initializer[:]
+    graph.initializer.extend(others)
+    return kept
+
+
+def _attach(graph: Any, weights: Sequence[Any]) -> None:
+    names = {tensor.name for tensor in weights}
+    inputs = [value for value in graph.input if value.name not in names]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    graph.initializer.extend(weights)
 
 
 def _refuse(graph: Any) -> None:

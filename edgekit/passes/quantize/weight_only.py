@@ -8,6 +8,7 @@ multiplies. Tables that are looked up become int8 with a scale for each row, whi
 from __future__ import annotations
 
 import builtins
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,15 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.frameworks.onnx_model import save
+from edgekit.frameworks import onnx_model
+from edgekit.frameworks.onnx_external import DataFile
 from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.frameworks.quiet import quiet
 from edgekit.model import Model
 from edgekit.passes.onnx.overrides import by_node, check_operators
-from edgekit.passes.onnx.prepare import Prepared, forget_inference, prepare
+from edgekit.passes.onnx.prepare import forget_inference, prepare
 from edgekit.passes.quantize.layer_costs import layer_costs, weight_costs
 from edgekit.passes.quantize.qdq import choose_nodes, drop_unread_constants
-from edgekit.passes.quantize.weight_packing import pack, quantize_lookup, row_lookups, split_gemm
+from edgekit.passes.quantize.weight_packing import Weights, pack, quantize_lookup, row_lookups, split_gemm
 from edgekit.plugin import LayerCost
 
 if TYPE_CHECKING:
@@ -120,11 +122,10 @@ class WeightOnly(Record):
         rewrite = Rewrite(self.name, self.to_dict(), self.packages)
         notes: list[str] = []
         for part in model.parts:
+            graph = workdir / part.file
+            graph.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="pack-", dir=workdir) as scratch, quiet():
-                _, proto, part_notes = self._packed(model.folder / part.file, Path(scratch))
-                forget_inference(proto)
-                (workdir / part.file).parent.mkdir(parents=True, exist_ok=True)
-                save(proto, workdir / part.file)
+                part_notes = self._write(model.folder / part.file, graph, Path(scratch))
             notes += part_notes if len(model.parts) == 1 else [f"{part.name}: {note}" for note in part_notes]
         precision = f"i{self.bits}-weights" if model.precision == "f32" else f"i{self.bits}-weights+{model.precision}"
         return rewrite.finish(model, workdir, precision=precision, notes=notes)
@@ -139,61 +140,80 @@ class WeightOnly(Record):
                 f"the cost of packing a layer is measured for a model of one graph; this one has {len(model.parts)}.",
                 hint="name the layers to leave in float in the recipe's `exclude`",
             )
+        from onnx import ModelProto
+
         no_telemetry()
         with tempfile.TemporaryDirectory(prefix="costs-", dir=workdir) as scratch, quiet():
-            prepared, proto, _ = self._packed(model.graph, Path(scratch))
+            prepared = prepare(model.graph, Path(scratch) / "prepared", least_opset=self._least_opset)
+            proto = ModelProto()
+            proto.CopyFrom(prepared.proto)
+            self._pack(proto, Weights(model.folder))
+            split = {node.name for node in proto.graph.node if node.op_type == "MatMul"}
+            split_gemm(prepared.proto.graph, split, Weights(model.folder))
             layers = {node.name for node in proto.graph.node if node.op_type in PRODUCTS}
             if samples is None or len(samples) == 0:
                 return weight_costs(prepared.proto, proto, layers)
             file = Path(scratch) / "switched.onnx" if prepared.large else None
             return layer_costs(prepared.proto, proto, layers, samples.subsample(COST_SAMPLES), file=file)
 
-    def _packed(self, source: Path, scratch: Path) -> tuple[Prepared, Any, list[str]]:
-        """Return the float graph with each Gemm split as in the packed one, the packed graph, and notes."""
-        from onnx import ModelProto
+    def _write(self, source: Path, graph: Path, scratch: Path) -> list[str]:
+        """Write the packed graph of `source`, and return notes: weights that are in a file of their own are read and
+        packed one by one into another.
+        """
+        prepared = prepare(source, scratch / "prepared", least_opset=self._least_opset, detach=True)
+        with contextlib.ExitStack() as stack:
+            is_detached = prepared.file == source
+            data = stack.enter_context(DataFile(graph)) if is_detached else None
+            weights = Weights(source.parent, data)
+            notes = self._pack(prepared.proto, weights)
+            weights.copy_rest(prepared.proto.graph)
+        forget_inference(prepared.proto)
+        (onnx_model.rewrite if is_detached else onnx_model.save)(prepared.proto, graph)
+        return [*notes, *prepared.notes]
 
+    @property
+    def _least_opset(self) -> int:
+        """Blocks of a channel, and 4 bits, came with opset 21; scales for each channel with 13."""
         settings = [self, *(self.overrides.operators.values() if self.overrides else ())]
         settings += self.overrides.nodes.values() if self.overrides else ()
-        # Blocks of a channel, and 4 bits, came with opset 21; scales for each channel with 13.
-        least_opset = 21 if any(layer.bits == 4 or layer.block for layer in settings) else 13
-        prepared = prepare(source, scratch / "prepared", least_opset=least_opset)
-        graph = prepared.proto.graph
+        return 21 if any(layer.bits == 4 or layer.block for layer in settings) else 13
+
+    def _pack(self, proto: Any, weights: Weights) -> list[str]:
+        """Pack the weights of a prepared graph in place, and return notes. Raises UnsupportedError."""
+        graph = proto.graph
         layers = by_node(graph, OPERATORS, self._defaults(), self.overrides, self.name)
         exclude = (*self.exclude, *(name for name, layer in layers.items() if layer.float))
         choice = choose_nodes(graph, PRODUCTS, (), exclude, activation_matmul=False)
-        split_gemm(graph, choice.nodes)
-        proto = ModelProto()
-        proto.CopyFrom(prepared.proto)
-        sizes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
         forms: dict[str, int] = {}
         small = unsplit = 0
-        for node in [node for node in proto.graph.node if node.name in choice.nodes]:
-            rows, columns = sizes[node.input[1]]
+        for node in [node for node in graph.node if node.name in choice.nodes]:
+            split_gemm(graph, [node.name], weights)
             if node.op_type == "Gemm":
                 unsplit += 1
                 continue
+            rows, columns = weights.shape(graph, node.input[1])
             if rows * columns < self.least_elements:
                 small += 1
                 continue
             layer = _fitting(layers[node.name], rows)
-            form = pack(proto.graph, node, layer.bits or 8, layer.block, bool(layer.symmetric), self.scale)
+            form = pack(graph, node, layer.bits or 8, layer.block, bool(layer.symmetric), self.scale, weights)
             forms[form] = forms.get(form, 0) + 1
-        tables = row_lookups(proto.graph, self.least_elements, exclude) if self.embeddings else []
+        tables = row_lookups(graph, self.least_elements, exclude) if self.embeddings else []
         for table in tables:
-            quantize_lookup(proto.graph, table)
+            quantize_lookup(graph, table, weights)
         if not forms and not tables:
             raise UnsupportedError(
                 f"there is nothing to pack: no weight has {self.least_elements} elements.",
                 hint="lower least_elements in the recipe, or use the recipe fp32",
             )
-        if least_opset == 21:
+        if self._least_opset == 21:
             proto.ir_version = max(proto.ir_version, 10)
-        drop_unread_constants(proto.graph)
+        drop_unread_constants(graph)
         notes = [f"{count} weights {form}" for form, count in sorted(forms.items())]
         notes += [f"{len(tables)} tables in int8, a scale for each row"] if tables else []
         notes += [f"left in float: {small} of fewer than {self.least_elements} elements"] if small else []
         notes += [f"left in float: {unsplit} Gemm that scale or transpose their terms"] if unsplit else []
-        return prepared, proto, [*notes, *choice.notes, *prepared.notes]
+        return [*notes, *choice.notes]
 
     def _defaults(self) -> WeightLayer:
         return WeightLayer(False, self.bits, self.block, self.symmetric)

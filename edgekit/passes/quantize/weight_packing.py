@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.frameworks.onnx_external import EXTERNAL, LEAST_BYTES, DataFile, array_of
 from edgekit.passes.quantize.qdq import FLOAT
+from edgekit.plugin import probe_host
 
 if TYPE_CHECKING:
     import numpy as np
 
-SHRINKS = 40
-"""Number of scales that are tried, from the one that clips nothing down to half of it."""
+SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)
+"""The first scales that are tried, as parts of the one that clips nothing."""
+
+REFITS = 2
+"""How often the best of them is replaced by the scale that fits its levels best."""
+
+CHUNK_ELEMENTS = 131_072
+"""So many elements are packed at a time: with what they are compared with they stay in a core's cache."""
+
+PIECE_BYTES = 8_000_000
 
 
-def split_gemm(graph: Any, names: Collection[str]) -> None:
+class Weights:
+    """Read and add the constants of a graph: in its message, or in a file of `folder`, from which `data` is written."""
+
+    def __init__(self, folder: Path, data: DataFile | None = None) -> None:
+        self._folder, self._data = folder, data
+        self._added = set[str]()
+
+    def read(self, tensor: Any) -> np.ndarray:
+        return array_of(tensor, self._folder)
+
+    def shape(self, graph: Any, name: str) -> tuple[int, ...]:
+        return next(tuple(tensor.dims) for tensor in graph.initializer if tensor.name == name)
+
+    def add(self, graph: Any, name: str, kind: str, shape: Sequence[int], stored: np.ndarray) -> None:
+        """Add a constant of ONNX's element type `kind` to the graph, of the bytes in `stored`."""
+        from onnx import TensorProto
+
+        tensor = graph.initializer.add()
+        tensor.name, tensor.data_type = name, getattr(TensorProto, kind)
+        self._added.add(name)
+        tensor.dims.extend(shape)
+        if self._data is None or stored.nbytes < LEAST_BYTES:
+            tensor.raw_data = stored.tobytes()
+        else:
+            self._data.add(tensor, [stored])
+
+    def copy_rest(self, graph: Any) -> None:
+        """Copy the weights that are still in the file of the source into the new one."""
+        import numpy as np
+
+        for tensor in graph.initializer:
+            if self._data is None or tensor.data_location != EXTERNAL or tensor.name in self._added:
+                continue
+            flat = self.read(tensor).reshape(-1).view(np.uint8)
+            starts = range(0, flat.size, PIECE_BYTES)
+            self._data.add(tensor, (flat[start : start + PIECE_BYTES] for start in starts))
+
+
+def split_gemm(graph: Any, names: Collection[str], weights: Weights) -> None:
     """Replace each Gemm by a MatMul of the same name and an Add: onnxruntime cannot use transposed packed weights.
 
     A Gemm that scales its terms, or transposes its data, stays as it is.
@@ -29,7 +80,7 @@ def split_gemm(graph: Any, names: Collection[str]) -> None:
             continue
         if attributes.get("transB", 0):
             weight = constants[node.input[1]]
-            transposed = np.ascontiguousarray(numpy_helper.to_array(weight).T)
+            transposed = np.ascontiguousarray(weights.read(weight).T)
             weight.CopyFrom(numpy_helper.from_array(transposed, weight.name))
         bias, output = list(node.input[2:]), node.output[0]
         del node.attribute[:], node.input[2:]
@@ -40,25 +91,23 @@ def split_gemm(graph: Any, names: Collection[str]) -> None:
             graph.node.insert(list(graph.node).index(node) + 1, add)
 
 
-def pack(graph: Any, node: Any, bits: int, block: int | None, symmetric: bool, scale: str) -> str:
+def pack(graph: Any, node: Any, bits: int, block: int | None, symmetric: bool, scale: str, weights: Weights) -> str:
     """Replace the weight of `node`, [rows, columns], by packed levels and their DequantizeLinear; return its new form.
 
     `block` rows of a column share a scale; None is all of them. The form is a phrase for notes.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper
 
-    constants = {tensor.name: tensor for tensor in graph.initializer}
     name = node.input[1]
-    weight = numpy_helper.to_array(constants[name])
-    levels, scales, zeros = quantize_weight(weight, bits, block, symmetric, search=scale == "mse")
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+    levels, scales, zeros = quantize_weight(weights.read(tensor), bits, block, symmetric, search=scale == "mse")
+    if sum(name in other.input for other in graph.node) == 1:
+        tensor.ClearField("raw_data")  # its memory; without a reader, the constant itself is removed at the end
     kind = {(8, True): "INT8", (8, False): "UINT8", (4, True): "INT4", (4, False): "UINT4"}[bits, symmetric]
     for constant, values in ((f"{name}_packed", levels), (f"{name}_zero", zeros)):
-        if values is None:
-            continue
-        graph.initializer.append(
-            helper.make_tensor(constant, getattr(TensorProto, kind), values.shape, _raw(values, bits), raw=True)
-        )
-    graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
+        if values is not None:
+            weights.add(graph, constant, kind, values.shape, _raw(values, bits))
+    weights.add(graph, f"{name}_scale", "FLOAT", scales.shape, scales)
     inputs = [f"{name}_packed", f"{name}_scale", *([f"{name}_zero"] if zeros is not None else [])]
     attributes = {"axis": 0, "block_size": block} if block else {"axis": 1}
     unpack = helper.make_node("DequantizeLinear", inputs, [f"{name}_unpacked"], f"{name}_unpack", **attributes)
@@ -72,50 +121,101 @@ def quantize_weight(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return integer levels like `weight`, scales and zero points, [rows / block, columns] or [columns].
 
-    With `search`, of several scales for a block the one is used that changes the weights least (sum of squares), as in
-    GPTQ's quantizer (Frantar et al. 2022, arXiv 2210.17323, whose code tries shrunken ranges).
+    With `search`, of several scales for a block the one is used that changes the weights least (sum of squares): those
+    that clip a part of the range, as in GPTQ's quantizer (Frantar et al. 2022, arXiv 2210.17323, whose code tries
+    shrunken ranges), and of the best the one of least squares for its levels. Chunks are packed on every core.
     """
     import numpy as np
 
     rows, columns = weight.shape
-    blocks = weight.reshape(-1, block or rows, columns).astype(np.float32)
-    low, high = blocks.min(1, keepdims=True), blocks.max(1, keepdims=True)
+    height = block or rows
+    kind = np.int8 if symmetric else np.uint8
+    levels = np.empty((rows, columns), kind)
+    scales = np.empty((rows // height, columns), np.float32)
+    zeros = None if symmetric else np.empty(scales.shape, kind)
+    width = max(1, min(columns, CHUNK_ELEMENTS // height))
+    count = max(1, CHUNK_ELEMENTS // (height * width))
+
+    def pack_chunk(place: tuple[int, int]) -> None:
+        first, column = place
+        across, down = slice(column, column + width), slice(first, first + count)
+        part = slice(first * height, (first + count) * height)
+        blocks = np.asarray(weight[part, across], np.float32)
+        size = blocks.shape[1]
+        chunk = _quantize(blocks.reshape(-1, height, size), bits, symmetric, search=search)
+        levels[part, across] = chunk[0].reshape(-1, size)
+        scales[down, across] = chunk[1]
+        if zeros is not None:
+            zeros[down, across] = chunk[2]
+
+    places = itertools.product(range(0, len(scales), count), range(0, columns, width))
+    with ThreadPoolExecutor(probe_host().cores) as pool:
+        list(pool.map(pack_chunk, places))
+    if block is None:
+        scales, zeros = scales[0], None if zeros is None else zeros[0]
+    return levels, scales, zeros
+
+
+def _quantize(
+    blocks: np.ndarray, bits: int, symmetric: bool, *, search: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the levels of blocks, f32 [blocks, elements, columns], their scales and zero points [blocks, columns]."""
+    import numpy as np
+
+    low, high = blocks.min(1), blocks.max(1)
     if symmetric:
         high = np.maximum(high, -low)
-        low, least, most = -high, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        # In 8 bits -128 gains nothing, and kernels that negate a level do not take it; in 4 bits -8 is one in sixteen.
+        least, most = -127 if bits == 8 else -8, 2 ** (bits - 1) - 1
+        whole, zero = high / np.float32(most), np.zeros_like(high)
     else:
         low, high, least, most = np.minimum(low, 0), np.maximum(high, 0), 0, 2**bits - 1
-    # In 8 bits -128 gains nothing, and kernels that negate a level do not take it; in 4 bits -8 is a sixteenth of all.
-    least = -127 if symmetric and bits == 8 else least
-    best: Any = None
-    for step in range(SHRINKS if search else 1):
-        shrink = 1 - 0.5 * step / SHRINKS
-        scale = (high * shrink / most if symmetric else (high - low) * shrink / most).astype(np.float32)
-        scale = np.where(scale > 0, scale, np.float32(1))
-        zero = np.zeros_like(scale) if symmetric else np.clip(np.round(-low * shrink / scale), least, most)
-        levels = np.clip(np.round(blocks / scale) + zero, least, most)
-        error = np.square((levels - zero) * scale - blocks).sum(1, keepdims=True)
-        if best is None:
-            best = [error, scale, zero, levels]
-            continue
-        better = error < best[0]
-        best = [np.where(better, new, old) for new, old in zip((error, scale, zero, levels), best, strict=True)]
-    _, scale, zero, levels = best
-    kind = np.int8 if symmetric else np.uint8
-    shape = (-1, columns) if block else (columns,)
-    packed = levels.astype(kind).reshape(rows, columns)
-    return packed, scale.reshape(shape), None if symmetric else zero.astype(kind).reshape(shape)
+        whole = (high - low) / np.float32(most)
+        zero = np.rint(-low / np.where(whole > 0, whole, 1))
+    whole = np.where(whole > 0, whole, np.float32(1)).astype(np.float32)
+    scratch = np.empty_like(blocks)
+
+    def rounded(scale: np.ndarray) -> np.ndarray:
+        """Write the levels for these scales, less the zero points, into `scratch`, and return it."""
+        np.multiply(blocks, (1 / scale)[:, None], out=scratch)
+        np.rint(scratch, out=scratch)
+        if symmetric:  # clipping to numbers is several times as fast as clipping to arrays
+            np.clip(scratch, least, most, out=scratch)
+        else:
+            np.add(scratch, zero[:, None], out=scratch)
+            np.clip(scratch, least, most, out=scratch)
+            np.subtract(scratch, zero[:, None], out=scratch)
+        return scratch
+
+    best = whole
+    if search:
+        least_error = np.full(whole.shape, np.inf, np.float32)
+        fitted = whole
+        for shrink in (*SHRINKS, *(None,) * REFITS):
+            scale = fitted if shrink is None else whole * np.float32(shrink)
+            values = rounded(scale)
+            products, squares = np.einsum("bij,bij->bj", values, blocks), np.einsum("bij,bij->bj", values, values)
+            # The error is that of blocks - scale * levels, whose own square is the same for every scale.
+            error = scale * (scale * squares - 2 * products)
+            better = error < least_error
+            least_error, best = np.where(better, error, least_error), np.where(better, scale, best)
+            refit = np.where((squares > 0) & (products > 0), products / np.where(squares > 0, squares, 1), scale)
+            fitted = np.where(better, refit, fitted).astype(np.float32)
+    return rounded(best) + zero[:, None], best, zero
 
 
-def _raw(values: np.ndarray, bits: int) -> bytes:
+def _raw(values: np.ndarray, bits: int) -> np.ndarray:
     """Return the bytes that ONNX stores: two 4-bit values in a byte, the first in the low half."""
     import numpy as np
 
     if bits == 8:
-        return values.tobytes()
-    halves = values.reshape(-1).astype(np.uint8) & 15
-    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
-    return bytes((halves[0::2] | (halves[1::2] << 4)).tobytes())
+        return values.reshape(-1).view(np.uint8)
+    halves = values.reshape(-1).view(np.uint8)
+    if halves.size % 2:
+        halves = np.append(halves, np.zeros(1, np.uint8))
+    packed: np.ndarray = halves[1::2] << 4
+    packed |= halves[0::2] & 15
+    return packed
 
 
 def row_lookups(graph: Any, least_elements: int, exclude: Collection[str]) -> list[Any]:
@@ -134,21 +234,19 @@ def row_lookups(graph: Any, least_elements: int, exclude: Collection[str]) -> li
     return nodes
 
 
-def quantize_lookup(graph: Any, node: Any) -> None:
+def quantize_lookup(graph: Any, node: Any, weights: Weights) -> None:
     """Make `node` look up int8 rows, and other nodes their scales.
 
     A DequantizeLinear before the Gather would unpack the whole table at every inference in onnxruntime.
     """
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     table, ids, output = node.input[0], node.input[1], node.output[0]
     if f"{table}_packed" not in constants:
-        rows = numpy_helper.to_array(constants[table])
-        levels, scales, _ = quantize_weight(np.ascontiguousarray(rows.T), 8, None, True, search=False)
-        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(levels.T), f"{table}_packed"))
-        graph.initializer.append(numpy_helper.from_array(scales[:, None], f"{table}_scale"))
+        levels, scales = _by_row(weights.read(constants[table]))
+        weights.add(graph, f"{table}_packed", "INT8", levels.shape, levels)
+        weights.add(graph, f"{table}_scale", "FLOAT", scales.shape, scales)
     node.input[0], node.output[0] = f"{table}_packed", f"{output}_levels"
     added = [
         helper.make_node("Cast", [f"{output}_levels"], [f"{output}_cast"], f"{node.name}_cast", to=TensorProto.FLOAT),
@@ -158,3 +256,18 @@ def quantize_lookup(graph: Any, node: Any) -> None:
     place = list(graph.node).index(node) + 1
     for offset, new_node in enumerate(added):
         graph.node.insert(place + offset, new_node)
+
+
+def _by_row(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a table in int8, and the scale of each row, [rows, 1]."""
+    import numpy as np
+
+    levels, scales = np.empty(table.shape, np.int8), np.empty((len(table), 1), np.float32)
+    step = max(1, CHUNK_ELEMENTS // max(1, table.shape[1]))
+    for first in range(0, len(table), step):
+        rows = np.asarray(table[first : first + step], np.float32)
+        scale = np.abs(rows).max(1, keepdims=True) / np.float32(127)
+        scale = np.where(scale > 0, scale, np.float32(1))
+        levels[first : first + step] = np.rint(rows / scale)
+        scales[first : first + step] = scale
+    return levels, scales
