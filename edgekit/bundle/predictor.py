@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.data import Sample
 from edgekit.errors import UsageError
@@ -13,7 +13,10 @@ from edgekit.runner import Runner
 from edgekit.tasks import Task, drive, user_input
 from edgekit.tasks.chat import is_messages
 from edgekit.tasks.generating import Asked, asked, pieces
-from edgekit.tasks.task import Generating
+from edgekit.tasks.task import Drawing, Generating
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass
@@ -72,6 +75,20 @@ class Predictor:
             return task.generated(list(task.stream(sample, self.runner, seed=seed)))
         outputs = [inference.outputs for inference in drive(task, sample, self.runner.start())]
         return task.answer(outputs, sample)
+
+    def drawn(self, sample: Sample, task: Task | None = None) -> tuple[dict[str, Any], Image]:
+        """Return the answer for a sample, and its picture with the answer drawn into it.
+
+        Raises UsageError for a task whose answers are not drawn.
+        """
+        task = task or self.task
+        if not isinstance(task, Drawing):
+            raise UsageError(
+                f"answers of the task '{task.config.task}' are not drawn into pictures.",
+                hint="write them as JSON lines: --output answers.jsonl",
+            )
+        outputs = [inference.outputs for inference in drive(task, sample, self.runner.start())]
+        return task.answer(outputs, sample), task.draw(outputs, sample)
 
     def generate(
         self,

@@ -53,6 +53,7 @@ TIMED = 5
         ('edgekit run out/sentences "A man plays." "Someone makes music." --json', "The similarity of two texts:"),
         ("echo 'What a lovely film.' | edgekit run out/sentiment -", "A text from stdin:"),
         ("edgekit run out/digits scans --output answers.jsonl", "A folder of images:"),
+        ("edgekit run out/detector street.jpg --output drawn.png", "A picture with the answer drawn into it:"),
         ("edgekit run out/net feeds.npz", "Arrays:"),
     ),
     exits=(0, 1, 2, 3, 7, 8),
@@ -60,8 +61,9 @@ TIMED = 5
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @options.generation_options
-@click.option("--output", cls=Option, group="Output", type=click.Path(path_type=Path), metavar="FILE", unset="stdout",
-              help="The file that the answers are written to, as JSON lines.")  # fmt: skip
+@click.option("--output", cls=Option, group="Output", type=click.Path(path_type=Path), metavar="FILE|DIR",
+              unset="stdout", help="A file for the answers as JSON lines; a picture (.png, .jpg) or a folder for "
+              "answers that are drawn, as boxes and masks.")  # fmt: skip
 @options.json_option
 def run(bundle: Path, inputs: tuple[str, ...], as_json: bool, output: Path | None, seed: int, **settings: Any) -> None:
     from edgekit.cli import output as printed
@@ -79,7 +81,7 @@ def run(bundle: Path, inputs: tuple[str, ...], as_json: bool, output: Path | Non
                 from edgekit.cli import run_items
 
                 items = many if many is not None else [(inputs[0], lambda: user_input.sample(task, inputs))]
-                run_items.answer(predictor, task, items, output or work.result, work.progress, seed)
+                run_items.answer(predictor, task, items, output, work.result, work.progress, seed)
                 return
             answer = _Answer(opened, predictor, task, inputs, seed, None if as_json else work.result)
             precision, fault = _precision(predictor.runner)

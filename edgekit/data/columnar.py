@@ -15,7 +15,7 @@ from edgekit._record import digest_of, digest_of_file
 from edgekit.data.columns import HEAD_ROWS, find_columns
 from edgekit.data.samples import DataRef, Sample
 from edgekit.data.split import choose_split
-from edgekit.data.table import sample_of
+from edgekit.data.table import label_of, sample_of
 from edgekit.errors import EnvironmentFault, UsageError
 
 BATCH_ROWS = 64
@@ -68,7 +68,8 @@ class Columnar:
         if self._columns.label is None:
             return None
         name = self._columns.label
-        labels = [self._class_name(value) for piece in self._pieces for value in piece.column(name)]
+        values = (self._class_name(value) for piece in self._pieces for value in piece.column(name))
+        labels = [label_of({name: value}, self._columns, self._folder) for value in values]
         return labels if any(label is not None for label in labels) else None
 
     def _class_name(self, value: Any) -> Any:

@@ -34,6 +34,12 @@ WORDS = ("tokens", "words")
 TAGS = ("ner_tags", "tags", "labels", "pos_tags", "chunk_tags")
 """Names of columns that hold a tag for each of those words, the most reliable first."""
 
+FILE_COLUMNS = ("image", "img", "picture", "path", "file", "filename", "file_name", "image_path", "audio")
+"""Names of columns of files, which show that a first row names columns."""
+
+MASKS = ("mask", "masks", "annotation", "label", "segmentation", "segmentation_mask")
+"""Names of the label column beside pictures, where it holds pictures too: a mask for each."""
+
 ANSWERS = ("answers", "answer")
 """Names of the label column beside a question and a context."""
 
@@ -72,6 +78,8 @@ class Columns:
     label: str | None = None
     unread: tuple[str, ...] = ()
     """Columns of sentences beside those that were chosen as the text."""
+    masked: bool = False
+    """Whether the label is a mask: a picture in a file, or its bytes."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -103,7 +111,7 @@ def has_header(rows: Sequence[Sequence[str]], data: DataRef) -> bool:
     """
     first = [cell.strip() for cell in rows[0]]
     asked = {*data.text_columns, *filter(None, [data.label_column])}
-    known = {*LABELS, *(name for names in TEXTS for name in names)}
+    known = {*LABELS, *MASKS, *FILE_COLUMNS, *(name for names in TEXTS for name in names)}
     if asked & set(first):
         return True
     if any(is_number(cell) or not cell for cell in first):
@@ -146,7 +154,8 @@ def find_columns(
         for name in names
         if name not in pictures and values[name] and all(isinstance(v, str) for v in values[name])
     ]
-    label = data.label_column or _tags(values) or _answers(names) or _label(names, values, words, named)
+    label = data.label_column or _mask(pictures) or _tags(values) or _answers(names)
+    label = label or _label(names, values, words, named)
     if label is None and pictures and "input_ids" not in data.inputs:
         lower = {name.lower(): name for name in reversed(words)}
         label = next((lower[known] for known in TRANSCRIPTS if known in lower), None)
@@ -159,7 +168,9 @@ def find_columns(
             f"'{where}' has no column to feed a model from.",
             hint=f"its columns: {', '.join(names) or 'none'}; name those that hold the text with --text-column",
         )
-    return Columns(tuple(names), tuple(text), pictures, label, unread)
+    masked = label is not None and _pictures(values[label])
+    pictures = tuple(name for name in pictures if name != label)
+    return Columns(tuple(names), tuple(text), pictures, label, unread, masked)
 
 
 def _label(names: Sequence[str], values: Mapping[str, list[Any]], words: Sequence[str], named: bool) -> str | None:
@@ -178,6 +189,12 @@ def _label(names: Sequence[str], values: Mapping[str, list[Any]], words: Sequenc
     short = [name for name in words if name not in texts and len(set(values[name])) <= max(2, len(values[name]) // 2)]
     candidates = rest or short
     return candidates[-1] if candidates else None
+
+
+def _mask(pictures: Sequence[str]) -> str | None:
+    """Return the column of masks, where another has the pictures."""
+    lower = {name.lower(): name for name in reversed(pictures)}
+    return next((lower[name] for name in MASKS if name in lower), None) if len(pictures) > 1 else None
 
 
 def _tags(values: Mapping[str, list[Any]]) -> str | None:

@@ -18,7 +18,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
 READABLE = (
-    "a folder of images or sounds, .csv, .tsv, .jsonl, .parquet, .conll, .npz, a folder of datasets.save_to_disk, "
+    "a folder of images or sounds, folders images and masks, .csv, .tsv, .jsonl, .parquet, .conll, .npz, a folder of datasets.save_to_disk, "
     "package.module:function"
 )
 """What `load` reads, for messages and manuals."""
@@ -114,6 +114,13 @@ def _folder(path: Path, data: DataRef) -> Rows:
         from edgekit.data.columnar import read_dataset
 
         return read_dataset(path, data)
+    from edgekit.data.masks import MaskedPictures, folders_of
+
+    if (pair := folders_of(path)) is not None:
+        if data.split is not None:
+            raise UsageError(f"'{path}' has no split '{data.split}': it is pictures and masks.",
+                             hint="leave out --split, or give the folder above those of the splits")  # fmt: skip
+        return MaskedPictures(path, *pair)
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     folders = [child.name for child in children if child.is_dir()]
     splits = splits_among(folders)

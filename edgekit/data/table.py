@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from edgekit._record import digest_of, digest_of_file
 from edgekit.data.columns import HEAD_ROWS, Columns, find_columns, has_header, is_number
 from edgekit.data.encoding import BOM, decode, into_copy
+from edgekit.data.masks import MASK
 from edgekit.data.quotes import FIELD_LIMIT, allow_long_fields, longest
 from edgekit.data.samples import DataRef, Sample
 from edgekit.errors import UsageError
@@ -63,11 +64,11 @@ class Table:
     def _index(self) -> list[Any] | None:
         labels: list[Any] = []
         end = 0
-        label, seen = self._columns.label, False
+        seen = False
         for start, stop, row in self._format.rows():
             end = stop
             self._offsets.append(start)
-            value = row.get(label) if label is not None else None
+            value = label_of(row, self._columns, self._path.parent)
             seen = seen or value is not None
             labels.append(value)
         self._offsets.append(end)
@@ -82,8 +83,20 @@ def sample_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Sample:
     for name in columns.pictures:
         if isinstance(fields.get(name), str):
             fields[name] = folder / fields[name]
+    return Sample(fields, label_of(row, columns, folder), columns.text)
+
+
+def label_of(row: Mapping[str, Any], columns: Columns, folder: Path) -> Any:
+    """Return the label of a row, None for none; a mask with its path relative to `folder`."""
     label = row.get(columns.label) if columns.label is not None else None
-    return Sample(fields, label, columns.text)
+    if label is None or not columns.masked:
+        return label
+    return {MASK: folder / label if isinstance(label, str) else _bytes(label)}
+
+
+def _bytes(picture: Any) -> Any:
+    """Return the bytes of a picture as datasets stores it, else the picture."""
+    return picture["bytes"] if isinstance(picture, Mapping) and picture.get("bytes") is not None else picture
 
 
 class _Lines:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.tasks.task import Prediction
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def share(predictions: Sequence[Prediction], truths: Sequence[Prediction]) -> float | None:
     """Return the share of equal answers, each choice of a sample that needs several; None where there are none."""
-    same = [alike for a, b in zip(predictions, truths, strict=True) for alike in _alike(a, b)]
-    return sum(same) / len(same) if same else None
+    import numpy as np
+
+    same = [_alike(a, b) for a, b in zip(predictions, truths, strict=True)]
+    count = sum(len(each) for each in same)
+    return sum(int(np.count_nonzero(each)) for each in same) / count if count else None
 
 
 def equal_texts(answers: Sequence[Prediction], truths: Sequence[Prediction]) -> int | None:
@@ -20,10 +26,12 @@ def equal_texts(answers: Sequence[Prediction], truths: Sequence[Prediction]) -> 
     return sum(same) if same else None
 
 
-def _alike(a: Prediction, b: Prediction) -> list[bool]:
+def _alike(a: Prediction, b: Prediction) -> Sequence[bool] | np.ndarray:
     """Return whether two predictions of a sample agree, in each choice where it needs several."""
-    if b.several and len(a.value) == len(b.value):
-        return [ours == theirs for ours, theirs in zip(a.value, b.value, strict=True)]
+    import numpy as np
+
+    if b.several and np.shape(a.value) == np.shape(b.value):
+        return np.asarray(np.equal(a.value, b.value)).reshape(-1)
     if a.choices is None or b.choices is None:
         return [_same(a.value, b.value)]
     return [ours == theirs for ours, theirs in zip(a.choices, b.choices, strict=True)]

@@ -94,7 +94,8 @@ def evaluate(
 def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str, ...]:
     """Return the outputs that hold no answers of the task; a metric of the user's own is given all of them."""
     names = list(dict.fromkeys(part.output for part in parts))
-    judges_one = (task.compares_top or task.metric is not None) and not isinstance(task, (OwnMetric, SeveralOutputs))
+    several = isinstance(task, SeveralOutputs) and task.reads_every_output
+    judges_one = (task.compares_top or task.metric is not None) and not (several or isinstance(task, OwnMetric))
     return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
 
 

@@ -12,7 +12,9 @@ from edgekit.errors import UsageError
 from edgekit.model import Reference
 from edgekit.sources import audio_processor, checkpoint, image_processor
 from edgekit.spec import TensorSpec
+from edgekit.tasks import SEGMENTATION
 from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.segmentation_config import SegmentationConfig
 
 FILE = "preprocessor_config.json"
 
@@ -61,8 +63,10 @@ def with_processor(
         _with_target(file.parent, assets, reference, config)
     channels_last = spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3)
     gray = spec.shape[3 if channels_last else 1] == 1
+    reduced = settings.get("do_reduce_labels", settings.get("reduce_labels"))
     return replace(
         base,
+        segmentation=SegmentationConfig(reduced=True) if reduced and base.task in SEGMENTATION else base.segmentation,
         image=replace(
             image,
             layout="nhwc" if channels_last else "nchw",

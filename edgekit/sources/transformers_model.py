@@ -320,10 +320,15 @@ def problem_type(loaded: Loaded) -> ProblemType | None:
     return "values" if kind == "regression" else None
 
 
+WITH_CLASSES = ("semantic-segmentation", "image-segmentation", "object-detection")
+"""Tasks with classes whose name does not end with `classification`."""
+
+
 def labels(loaded: Loaded) -> tuple[str, ...]:
     """Return the class names by index; empty where the task has no classes."""
     names = getattr(loaded.config, "id2label", None)
     numbers = problem_type(loaded) in ("regression", "values")
-    if not names or numbers or not loaded.task.endswith("classification") or "zero-shot" in loaded.task:
+    classified = loaded.task.endswith("classification") or loaded.task in WITH_CLASSES
+    if not names or numbers or not classified or "zero-shot" in loaded.task:
         return ()
     return tuple(str(names[index]) for index in sorted(names))

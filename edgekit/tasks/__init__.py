@@ -23,6 +23,7 @@ from edgekit.tasks.config import (
     TaskConfig,
     TextConfig,
 )
+from edgekit.tasks.segmentation_config import SegmentationConfig
 from edgekit.tasks.span_config import SpanConfig
 from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
@@ -30,6 +31,7 @@ __all__ = [
     "CLASSIFICATION",
     "GENERIC",
     "OWN",
+    "SEGMENTATION",
     "TAGGING",
     "AudioConfig",
     "CtcConfig",
@@ -59,6 +61,8 @@ _METRICS = {
 CLASSIFICATION = tuple(_METRICS)
 """Tasks with one class for a sample."""
 
+SEGMENTATION = ("semantic-segmentation", "image-segmentation")
+
 QUESTIONS = "question-answering"
 
 TAGGING = "token-classification"
@@ -68,6 +72,7 @@ OWN = (
     *_METRICS,
     TAGGING,
     QUESTIONS,
+    *SEGMENTATION,
     "sentence-similarity",
     "feature-extraction",
     "fill-mask",
@@ -83,7 +88,6 @@ GENERIC = (
     "automatic-speech-recognition",
     "depth-estimation",
     "document-question-answering",
-    "image-segmentation",
     "image-text-to-text",
     "image-to-image",
     "image-to-text",
@@ -94,7 +98,6 @@ GENERIC = (
     "multiple-choice",
     "object-detection",
     "reinforcement-learning",
-    "semantic-segmentation",
     "text-to-audio",
     "text-to-image",
     "time-series-forecasting",
@@ -117,6 +120,8 @@ ALIASES = {
     "llm": "text-generation",
     "asr": "automatic-speech-recognition",
     "qa": "question-answering",
+    "segmentation": "semantic-segmentation",
+    "segment": "semantic-segmentation",
     "vqa": "visual-question-answering",
     "tabular": "tabular-classification",
     "regression": "tensor",
@@ -202,6 +207,12 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         named = Classes.of(config.labels)
         metric = chosen_metric(config.metric, named.names)
         return Tagging(config, _preparation(config, assets, inputs), named, metric)
+    if task in SEGMENTATION:
+        from edgekit.tasks.mask_metrics import METRICS as MASK_METRICS
+        from edgekit.tasks.segmentation import Segmentation
+
+        metric = check_metric(config.metric or MASK_METRICS[0], MASK_METRICS, task)
+        return Segmentation(config, _preparation(config, assets, inputs), Classes.of(config.labels), metric)
     if task == QUESTIONS:
         return _question_answering(config, assets, inputs)
     if config.metric is not None:
@@ -215,12 +226,14 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
 
 def with_data(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], samples: Samples) -> TaskConfig:
     """Return the config with what only the data shows: the order of a table's columns, since a later row may have
-    another, and whether a question may have no answer.
+    another, whether a question may have no answer, and whether masks have two levels alone.
     """
     from edgekit.tasks.tabular import Numbers
 
     if config.task == QUESTIONS:
         return _with_empty_answers(config, samples)
+    if config.task in SEGMENTATION:
+        return _with_levels(config, samples)
     numbers = _preparation(config, assets, inputs)
     if not isinstance(numbers, Numbers) or not len(samples) or not (columns := numbers.columns(samples[0])):
         return config
@@ -234,6 +247,15 @@ def _with_empty_answers(config: TaskConfig, samples: Samples) -> TaskConfig:
     if not any(label is not None and is_empty(label) for label in samples.labels or ()):
         return config
     return replace(config, span=replace(config.span or SpanConfig(), may_be_empty=True))
+
+
+def _with_levels(config: TaskConfig, samples: Samples) -> TaskConfig:
+    """Return the config with binary masks, where those of the data have the levels 0 and 255 alone."""
+    from edgekit.tasks.segmentation import levels_of
+
+    if not samples.labelled or not levels_of(samples) <= {0, 255}:
+        return config
+    return replace(config, segmentation=replace(config.segmentation or SegmentationConfig(), binary=True))
 
 
 def _embedding(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec]) -> Task:

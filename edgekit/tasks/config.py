@@ -16,6 +16,7 @@ from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.spec import TensorSpec
+from edgekit.tasks.segmentation_config import SegmentationConfig
 from edgekit.tasks.span_config import SpanConfig
 
 FILE = "task.json"
@@ -297,6 +298,7 @@ class TaskConfig(Record):
     output: str | None = None
     """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
+    segmentation: SegmentationConfig | None = None
     audio: AudioConfig | None = None
     ctc: CtcConfig | None = None
     text: TextConfig | None = None

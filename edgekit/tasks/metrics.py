@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Metric:
     """What a metric judges, and in which direction."""
 
-    judges: Literal["classes", "numbers", "texts"]
+    judges: Literal["classes", "numbers", "texts", "masks"]
     lower_is_better: bool = False
 
 
@@ -38,6 +38,9 @@ KNOWN = {
     "wer": Metric("texts", lower_is_better=True),
     "cer": Metric("texts", lower_is_better=True),
     "exact-match": Metric("texts"),
+    "miou": Metric("masks"),
+    "dice": Metric("masks"),
+    "pixel-accuracy": Metric("masks"),
 }
 METRICS = tuple(KNOWN)
 CLASS_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "classes")
@@ -55,6 +58,9 @@ ALIASES = {
     "worderrorrate": "wer",
     "charactererrorrate": "cer",
     "em": "exact-match",
+    "meaniou": "miou",
+    "iou": "miou",
+    "jaccard": "miou",
 }
 """Names of metrics elsewhere."""
 

@@ -12,6 +12,7 @@ from edgekit.tasks.config import Generation, TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Prediction:
     """The choice of each call, where a sample needs several and each depends on the one before: agreement counts them,
     and a metric needs calls that follow the model's own choices."""
     several: bool = False
-    """Whether `value` holds an answer for each of several words, which agreement counts one by one."""
+    """Whether `value` holds an answer for each of several words or pixels, which agreement counts one by one."""
 
 
 class Preparation(Protocol):
@@ -90,7 +91,17 @@ class Task(Protocol):
 class SeveralOutputs(Protocol):
     """A task whose answer is read from every output of the model, not from one."""
 
-    reads_every_output: ClassVar[bool]
+    @property
+    def reads_every_output(self) -> bool: ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A task whose answer can be drawn into the picture that it is of."""
+
+    def draw(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample) -> Image:
+        """Return a picture with the answer in it."""
+        ...
 
 
 class Stepping(Protocol):
