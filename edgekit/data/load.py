@@ -18,8 +18,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
 READABLE = (
-    "a folder of images or sounds, folders images and masks, .csv, .tsv, .jsonl, .parquet, .conll, .npz, a folder of datasets.save_to_disk, "
-    "package.module:function"
+    "a folder of images or sounds, folders images and masks, .csv, .tsv, .jsonl, .parquet, .conll, .npz, "
+    "a folder of datasets.save_to_disk, package.module:function"
 )
 """What `load` reads, for messages and manuals."""
 
