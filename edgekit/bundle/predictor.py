@@ -16,7 +16,7 @@ from edgekit.tasks.generating import Asked, asked, pieces
 from edgekit.tasks.task import Drawing, Generating
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from edgekit.tasks.drawing import Image
 
 
 @dataclass

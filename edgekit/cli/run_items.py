@@ -14,12 +14,11 @@ from edgekit.errors import EdgekitError, UsageError
 from edgekit.tasks.task import Drawing
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from edgekit.bundle.predictor import Predictor
     from edgekit.data import Sample
     from edgekit.progress import Progress
     from edgekit.tasks import Task
+    from edgekit.tasks.drawing import Image
 
 
 def answer(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL.Image import Image
+    from PIL.Image import Image as Image  # for annotations elsewhere
 
 GOLDEN = 0.618033988749895
 """The golden ratio's part: steps of it around the circle of hues keep neighbouring numbers far apart."""
