@@ -35,6 +35,21 @@ def nodes(model: Any) -> Iterator[Any]:
         yield from _nodes_of(holder)
 
 
+EXACT = "edgekit.exact"
+"""The metadata of a graph with packed weights whose activations stay in float in a runtime that would round them."""
+
+
+def mark_exact(model: Any) -> None:
+    """Mark a graph with packed weights: its runtime must not round activations."""
+    mark = model.metadata_props.add()
+    mark.key, mark.value = EXACT, "1"
+
+
+def is_exact(model: Any) -> bool:
+    """Return whether a graph has the mark of `mark_exact`."""
+    return any(prop.key == EXACT for prop in model.metadata_props)
+
+
 _MESSAGE, _STRING = 11, 9
 """protobuf's types of fields."""
 

@@ -5,18 +5,19 @@ Measuring and choosing among those that were built come after: `run.py`, `select
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import bench, cache
+from edgekit import bench, cache, catalog
 from edgekit._record import digest_of
 from edgekit.data import Feeds
 from edgekit.errors import BuildError, EdgekitError, UnsupportedError
 from edgekit.evaluation import gate
-from edgekit.pipeline import blame, part_feeds, part_repair, recipe_passes, torch_passes
+from edgekit.pipeline import blame, part_feeds, part_repair, planning, recipe_passes, torch_passes
 from edgekit.pipeline.compiled import Compiled
 from edgekit.pipeline.export import Export
 from edgekit.pipeline.plan import PlannedCandidate
@@ -27,6 +28,9 @@ from edgekit.project import DEFAULT_MIN_AGREEMENT
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate, Mixed, Quality, Repair
 from edgekit.runner import Fed
+
+EXACT = "-exact"
+"""What a backend's recipe with activations in float has behind the name of the same recipe without."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
     if len(export.model.parts) > 1:
         candidate = part_repair.repaired(export, planned, build_and_judge, watch.spent_s)
         return [first] if candidate is None else [first, candidate]
+    if export.model.states and (exact := _exact(export, planned)) is not None:
+        with contextlib.suppress(UnsupportedError, BuildError):
+            return [first, build_and_judge(exact)]
     if not repairable(planned) or not export.model.is_single:
         return [first]
     try:
@@ -118,6 +125,17 @@ def attempt(export: Export, planned: PlannedCandidate, *, mend: bool = True) -> 
         return [replace(first, notes=(*first.notes, f"it could not be repaired: {_reason(fault)}"))]
     first = replace(first, repair=attempts)
     return [first] if repaired is None else [first, replace(repaired, repair=attempts)]
+
+
+def _exact(export: Export, planned: PlannedCandidate) -> PlannedCandidate | None:
+    """Return the candidate with activations in float where its backend has a recipe for it that is not tried anyway."""
+    name = f"{planned.recipe.name}{EXACT}"
+    recipe = catalog.recipes(planned.backend).get(name)
+    tried = {(each.backend, each.recipe.name) for each in export.plan.candidates}
+    if recipe is None or (planned.backend, name) in tried:
+        return None
+    exact = planning.planned(export.plan, planned.backend, recipe)
+    return None if exact.problems else exact
 
 
 def judge(export: Export, planned: PlannedCandidate, compiled: Compiled) -> BuiltCandidate:

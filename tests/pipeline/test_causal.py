@@ -12,9 +12,10 @@ from click.testing import CliRunner
 import edgekit
 from edgekit.cli import cli
 from edgekit.data import Sample
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import AccuracyFailure, UnsupportedError, UsageError
 from edgekit.passes.export.export import Export
 from edgekit.plugin import Payload
+from edgekit.result.report import Report
 from edgekit.runner import Program, Runner
 from edgekit.spec import DECODER
 from edgekit.target.target import load as load_target
@@ -117,6 +118,25 @@ def test_the_ids_are_those_of_generate(name, tmp_path):
 
 def with_settings(task, **changes):
     return replace(task.config, generation=replace(task.config.generation, **changes))
+
+
+def test_activations_stay_in_float_where_rounding_them_misses_the_gate(checkpoint, tmp_path):
+    (tmp_path / "texts.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in TEXTS))
+    with pytest.raises(AccuracyFailure) as caught:
+        edgekit.export(
+            str(checkpoint),
+            data=str(tmp_path / "texts.csv"),
+            candidates=["onnxruntime/int4-weights"],
+            min_agreement=1.0,
+            bench=False,
+            output=str(tmp_path / "out"),
+        )
+    report = Report.load(caught.value.context["report"])
+    by_name = {candidate.name: candidate for candidate in report.candidates}
+    rounded, exact = by_name["onnxruntime/int4-weights"], by_name["onnxruntime/int4-weights-exact"]
+    assert rounded.effective.main == "i8" and exact.effective.main == "f32"
+    assert exact.quality.rel_l2 < rounded.quality.rel_l2
+    assert any("rounds activations" in note for note in rounded.notes) and not exact.notes
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from edgekit._privacy import no_telemetry
 from edgekit._record import Record
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.frameworks import onnx_model
+from edgekit.frameworks import onnx_graph, onnx_model
 from edgekit.frameworks.onnx_external import DataFile
 from edgekit.frameworks.onnx_pass import Rewrite
 from edgekit.frameworks.quiet import quiet
@@ -88,6 +88,9 @@ class WeightOnly(Record):
     weights least is kept."""
     embeddings: bool = True
     """Whether tables that are looked up (Gather) are stored in int8."""
+    exact: bool = False
+    """Whether activations must stay in float. ONNX Runtime rounds them to int8 in blocks where it multiplies them by
+    packed weights, which changes the tokens of models whose activations have channels of large values."""
     least_elements: int = 4096
     """Smaller weights stay in float: packing them saves nothing."""
     exclude: tuple[str, ...] = ()
@@ -168,6 +171,8 @@ class WeightOnly(Record):
             notes = self._pack(prepared.proto, weights)
             weights.copy_rest(prepared.proto.graph)
         forget_inference(prepared.proto)
+        if self.exact:
+            onnx_graph.mark_exact(prepared.proto)
         (onnx_model.rewrite if is_detached else onnx_model.save)(prepared.proto, graph)
         return [*notes, *prepared.notes]
 

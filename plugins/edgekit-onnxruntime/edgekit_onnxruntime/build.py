@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
     Raises UnsupportedError with each operator and node that the runtime lacks, BuildError for what it rejects.
     """
     proto = onnx_graph.read(model.graph)
+    if onnx_graph.is_exact(proto):
+        options = replace(options, accuracy_level=1)
     here = not target.mismatches(probe_host())
     on_x86 = target.device.arch == "x86_64" and options.provider == CPU
     wide_weight = graph.wide_weight(proto, model.graph.parent) if on_x86 else None
@@ -34,7 +37,7 @@ def build(model: Model, target: Target, options: Options, workdir: Path) -> Buil
         requires={**_requires(proto, target, options), **isa},
         options=options.to_dict(),
         evidence="built_on_device" if here else "parsed",
-        notes=(*_notes(model, target), *graph.slow(proto), *notes),
+        notes=(*_notes(model, target, options), *graph.slow(proto), *notes),
     )
 
 
@@ -47,11 +50,12 @@ def _requires(proto: Any, target: Target, options: Options) -> dict[str, Any]:
     return requires
 
 
-def _notes(model: Model, target: Target) -> tuple[str, ...]:
+def _notes(model: Model, target: Target, options: Options) -> tuple[str, ...]:
     notes = []
     if "f16" in model.precision.split("+") and target.device.arch == "x86_64":
         notes.append("the weights are f16; ONNX Runtime's x86 kernels cast them and compute in f32")
-    if not {"i8-weights", "i4-weights"}.isdisjoint(model.precision.split("+")):
+    packed = not {"i8-weights", "i4-weights"}.isdisjoint(model.precision.split("+"))
+    if packed and options.accuracy_level == 4:
         notes.append("ONNX Runtime rounds activations to int8 in blocks where it multiplies them by packed weights")
     return tuple(notes)
 

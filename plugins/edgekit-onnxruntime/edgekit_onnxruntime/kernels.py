@@ -66,7 +66,7 @@ CONTAINERS = {"If", "Loop", "Scan"}
 """Their time is that of the kernels inside, which are listed too."""
 
 PACKED = "MatMulNBits"
-"""Multiplies packed weights: with the settings of `session.py` in int8, with activations rounded in blocks."""
+"""Multiplies packed weights: in int8 with activations rounded in blocks, unless the option accuracy_level is 1."""
 
 INT8_DOT = {"avx2", "dotprod"}
 """Instruction sets for which MLAS has such kernels (onnxruntime 1.32); without them they compute in f32."""
@@ -95,12 +95,14 @@ def emulated(events: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(words)
 
 
-def precision(events: Iterable[Mapping[str, Any]]) -> Precision:
-    """Count kernels by type; the main type is the one in which most convolutions and matrix products ran."""
+def precision(events: Iterable[Mapping[str, Any]], *, rounds: bool = True) -> Precision:
+    """Count kernels by type; the main type is the one in which most convolutions and matrix products ran. `rounds` is
+    whether products with packed weights round activations.
+    """
     layers: Counter[str] = Counter()
     heavy: Counter[str] = Counter()
     for event in events:
-        kind, dtype = event["args"]["op_name"], _precision_of(event)
+        kind, dtype = event["args"]["op_name"], _precision_of(event, rounds)
         layers[dtype] += 1
         if kind in INTEGER or kind in FLOAT or kind == PACKED:
             heavy[dtype] += 1
@@ -110,7 +112,9 @@ def precision(events: Iterable[Mapping[str, Any]]) -> Precision:
     return Precision(main, dict(sorted(layers.items())))
 
 
-def layer_times(events: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> tuple[LayerTime, ...]:
+def layer_times(
+    events: Iterable[Mapping[str, Any]], warmup: int, runs: int, *, rounds: bool = True
+) -> tuple[LayerTime, ...]:
     """Return the median time of each kernel over the last `runs`; what runs several times within one run is summed."""
     by_node: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for event in events:
@@ -123,7 +127,7 @@ def layer_times(events: Iterable[Mapping[str, Any]], warmup: int, runs: int) -> 
         kind = node_events[0]["args"]["op_name"]
         time_ms = statistics.median(sums_us) / 1000
         layer = name[: -len(SUFFIX)]
-        times.append(LayerTime(layer, kind, _precision_of(node_events[0]), time_ms, _covers(layer)))
+        times.append(LayerTime(layer, kind, _precision_of(node_events[0], rounds), time_ms, _covers(layer)))
     return tuple(times)
 
 
@@ -137,9 +141,10 @@ def _covers(name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _precision_of(event: Mapping[str, Any]) -> str:
+def _precision_of(event: Mapping[str, Any], rounds: bool) -> str:
     args = event["args"]
-    if args["op_name"] in INTEGER or (args["op_name"] == PACKED and INT8_DOT.intersection(probe_host().isa)):
+    packed = args["op_name"] == PACKED and rounds
+    if args["op_name"] in INTEGER or (packed and INT8_DOT.intersection(probe_host().isa)):
         return "i8"
     shapes = args.get("input_type_shape") or args.get("output_type_shape") or []
     first = next((name for entry in shapes for name in entry), "unknown")

@@ -32,6 +32,9 @@ class Options(Record):
     allow_spinning: bool = True
     """Let idle threads spin: False saves power and costs 5 to 42 % of latency."""
     graph_level: Literal["disabled", "basic", "extended", "all"] = "all"
+    accuracy_level: Literal[1, 4] = 4
+    """How products with packed weights are computed: 4 rounds activations to int8 in blocks, 1 leaves them in f32. The
+    build sets 1 for a model whose recipe asks for exact activations."""
     provider: str = CPU
     """The execution provider that must come first; where it does not, opening fails and does not fall back."""
     provider_options: Mapping[str, str] = field(default_factory=dict)

@@ -1,10 +1,22 @@
-"""Recipes for onnxruntime-genai: language models, by its own builder."""
+"""Recipes of ONNX Runtime: packed weights with exact activations, and language models for onnxruntime-genai."""
 
 from __future__ import annotations
 
 from edgekit.plugin import USUAL, PassConfig, Recipe
 
 RECIPES = (
+    Recipe(
+        "int8-weights-exact",
+        "int8-weights with activations in float: slower, for models with outlier channels",
+        (PassConfig("weight-only", {"exact": True}),),
+        "i8-weights",
+    ),
+    Recipe(
+        "int4-weights-exact",
+        "int4-weights with activations in float: slower, for models with outlier channels",
+        (PassConfig("weight-only", {"bits": 4, "exact": True}),),
+        "i4-weights",
+    ),
     Recipe(
         "genai-fp32",
         "a language model for onnxruntime-genai's engine, in fp32",

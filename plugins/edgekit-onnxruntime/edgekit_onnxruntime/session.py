@@ -52,9 +52,9 @@ def load(model: Path | bytes, options: Options, profile_prefix: str | None = Non
     levels = {"disabled": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
     settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{levels[options.graph_level]}")
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.allow_spinning else "0")
-    # The default, made explicit: products with packed weights round activations to int8 in blocks. In f32 they take 2
-    # to 20 times as long (1.32, AVX2), longer than with weights that are not packed.
-    settings.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+    # The default, made explicit: products with packed weights round activations to int8 in blocks (4). In f32 they take
+    # 2 to 20 times as long (1.32, AVX2), longer than with weights that are not packed.
+    settings.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", str(options.accuracy_level))
     if off_target:
         # Q/DQ pairs are not fused into integer kernels: they round, and products are summed in float. Products that the
         # graph has in integers take u8 by u8 on x86, whose kernels do not saturate.
@@ -175,7 +175,7 @@ class OnnxRuntimeSession:
         if self._precision is None:
             self._open_session()
             events = self._profile(self._last or self._made_up_feeds(), runs=1)
-            self._precision = kernels.precision(events)
+            self._precision = kernels.precision(events, rounds=self._rounds)
             if self._off_target:
                 self._precision = replace(self._precision, emulated=kernels.emulated(events))
         return self._precision
@@ -184,11 +184,17 @@ class OnnxRuntimeSession:
         """Time each kernel in a second session under ONNX Runtime's profiler; medians over ten runs."""
         self._open_session()
         self._check(feeds)
-        return kernels.layer_times(self._profile(feeds, WARMUP_RUNS + PROFILED_RUNS), WARMUP_RUNS, PROFILED_RUNS)
+        events = self._profile(feeds, WARMUP_RUNS + PROFILED_RUNS)
+        return kernels.layer_times(events, WARMUP_RUNS, PROFILED_RUNS, rounds=self._rounds)
 
     def close(self) -> None:
         """Release the model; safe to call twice."""
         self._session = self._last = None
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether products with packed weights round activations."""
+        return self._options.accuracy_level == 4
 
     def _open_session(self) -> Any:
         if self._session is None:
