@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -166,6 +167,17 @@ class State(Record):
         free = 0 if self.start == "empty" else 1
         sizes = [size if isinstance(size, int) else free if place else 1 for place, size in enumerate(self.spec.shape)]
         return np.zeros(sizes, self.spec.numpy_dtype)
+
+    def grown_bytes(self, tokens: int, rows: int = 1) -> int:
+        """Return the bytes of a state that starts empty once it holds so many tokens of each row; 0 of another."""
+        import numpy as np
+
+        if self.start != "empty":
+            return 0
+        batch, *others = self.spec.shape
+        sizes = [rows if isinstance(batch, str) else batch]
+        sizes += [tokens if isinstance(size, str) else size for size in others]
+        return math.prod(sizes) * np.dtype(self.spec.numpy_dtype).itemsize
 
 
 def check_states(parts: Sequence[Part], states: Sequence[State]) -> None:

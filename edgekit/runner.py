@@ -7,7 +7,6 @@ Where a session keeps states itself (`Stateful`), they stay in the runtime's mem
 from __future__ import annotations
 
 import contextlib
-import math
 import statistics
 import threading
 import time
@@ -149,16 +148,7 @@ class Runner(contextlib.ExitStack):
 
     def grown_bytes(self, tokens: int, rows: int = 1) -> int:
         """Return the bytes of the states that start empty once they hold so many tokens of each row."""
-        import numpy as np
-
-        total = 0
-        for state in self._specs.values():
-            if state.start == "empty":
-                batch, *others = state.spec.shape
-                sizes = [rows if isinstance(batch, str) else batch]
-                sizes += [tokens if isinstance(size, str) else size for size in others]
-                total += math.prod(sizes) * np.dtype(state.spec.numpy_dtype).itemsize
-        return total
+        return sum(state.grown_bytes(tokens, rows) for state in self._specs.values())
 
     def replay(self, trace: Sequence[Call]) -> list[dict[str, np.ndarray]]:
         """Run the recorded calls of one sample from fresh states and return the outputs of each."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgekit.errors import UsageError
+from edgekit.model import Model
 from edgekit.pipeline.plan import Plan
 from edgekit.result.measurement import Measurement
 from edgekit.result.report import Candidate
+from edgekit.tasks.config import Generation
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,21 @@ def excesses(plan: Plan, size_mb: float | None, measured: Measurement | None) ->
         for what, value, limit, unit, option in budgets
         if value is not None and limit is not None and value > limit
     )
+
+
+def check_states(plan: Plan, model: Model, generation: Generation | None) -> None:
+    """Raise UsageError where what a model keeps of its longest answer to one token exceeds the memory budget alone."""
+    limit = plan.memory_budget_mb
+    if limit is None or generation is None:
+        return
+    tokens = generation.longest(1)
+    needed = sum(state.grown_bytes(tokens) for state in model.states) / 1e6
+    if needed > limit:
+        raise UsageError(
+            f"the keys and values of {tokens} tokens, the model's longest answer, take {needed:.3g} MB, and the memory "
+            f"budget is {limit:g} MB.",
+            hint="lower max_new_tokens in its generation_config.json, or raise --max-memory-mb",
+        )
 
 
 def nearest(plan: Plan, candidates: tuple[Candidate, ...]) -> tuple[Candidate, tuple[Excess, ...]]:

@@ -16,7 +16,7 @@ from edgekit.evaluation.class_order import ordered
 from edgekit.evaluation.dataset import Evaluation, prepare
 from edgekit.evaluation.reference_outputs import VERSION, ReferenceOutputs, record
 from edgekit.model import Model
-from edgekit.pipeline import recipe_passes
+from edgekit.pipeline import budget, recipe_passes
 from edgekit.pipeline.builder import Builder, made_by
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.planning import for_generation
@@ -41,6 +41,7 @@ class Export:
         if model.states:
             plan = for_generation(plan)
         evaluation = prepare(plan.project, model)
+        budget.check_states(plan, model, evaluation.task.config.generation)
         reference = _reference(builder, model, evaluation)
         if model.states and not any(recipe_passes.before_export(each.recipe) for each in plan.candidates):
             builder.release()  # a language model fills the memory that its candidates need
