@@ -31,6 +31,8 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "translation-openvino": (
         "optimum-intel[openvino]==1.27.0", "openvino==2026.4.1", "sentencepiece==0.2.3", *COMMON[:2],
     ),
+    "text-llama": ("llama-cpp-python==0.3.36", "gguf", "safetensors==0.8.0", "numpy==2.4.6"),
+    "text-openvino": ("openvino-genai==2026.4.1.0", "openvino==2026.4.1", "numpy==2.4.6"),
 }  # fmt: skip
 """Virtual environments below the work folder, by name, and what pip is asked for; `olive optimize` imports datasets,
 which olive-ai does not ask for.
