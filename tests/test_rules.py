@@ -61,6 +61,8 @@ ROOMS = {
     "tokenizers": {"tasks"},
     "jinja2": {"tasks"},
     "filelock": {"_files", "cache"},
+    "faster_coco_eval": {"tasks"},
+    "yaml": {"data"},
     "soundfile": {"data"},
     "networkx": {"pipeline"},
     "optuna": {"pipeline"},

@@ -18,8 +18,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = (*TABLES, ".parquet", ".npz")
 
 READABLE = (
-    "a folder of images or sounds, folders images and masks, .csv, .tsv, .jsonl, .parquet, .conll, .npz, "
-    "a folder of datasets.save_to_disk, package.module:function"
+    "a folder of images or sounds, folders images and masks, COCO's .json, YOLO's data.yaml or folder, a folder of "
+    "Pascal VOC, .csv, .tsv, .jsonl, .parquet, .conll, .npz, a folder of datasets.save_to_disk, package.module:function"
 )
 """What `load` reads, for messages and manuals."""
 
@@ -80,12 +80,20 @@ def _file(path: Path, data: DataRef) -> Rows:
     check_regular(path)
     if path.stat().st_size == 0:
         raise UsageError(f"'{path}' is empty.", hint=f"give {READABLE}")
+    if suffix in (".yaml", ".yml"):
+        from edgekit.data import yolo
+
+        return yolo.read_description(path, data)
     if suffix == ".npz":
         from edgekit.data.npz import Npz
 
         return Npz(path, data)
     if data.split is not None:
         raise UsageError(f"'{path}' is one file: it has no split '{data.split}'.", hint="leave out the split")
+    if suffix == ".json":
+        from edgekit.data import coco
+
+        return coco.read(path)
     if suffix in SUFFIXES:
         return OneImage(path)
     if suffix in SOUNDS:
@@ -109,11 +117,26 @@ def _file(path: Path, data: DataRef) -> Rows:
     raise UsageError(f"'{path}' is of an unsupported kind ('{suffix or path.name}').", hint=f"give {READABLE}")
 
 
+def _with_boxes(path: Path, data: DataRef) -> Rows | None:
+    """Return the pictures of a folder with their annotated boxes; None for a folder without annotations."""
+    from edgekit.data import coco, voc, yolo
+
+    if (description := yolo.description_in(path)) is not None:
+        return yolo.read_description(description, data)
+    if annotations := coco.files_of(path):
+        return coco.read_folder(path, annotations, data)
+    if voc.is_voc(path):
+        return voc.read(path, data)
+    return yolo.read_folder(path, data) if yolo.is_yolo(path) else None
+
+
 def _folder(path: Path, data: DataRef) -> Rows:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         from edgekit.data.columnar import read_dataset
 
         return read_dataset(path, data)
+    if (rows := _with_boxes(path, data)) is not None:
+        return rows
     from edgekit.data.masks import MaskedPictures, folders_of
 
     if (pair := folders_of(path)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+ORIENTATION, FIRST_TURNED = 0x0112, 5
+"""Exif's tag of the orientation; from 5 on, width and height change places."""
 
 MOST_NAMED = 3
 """How many of the pictures that do not open a message names; the rest are counted."""
@@ -49,6 +53,22 @@ def open_picture(value: Any, name: str = "image") -> Image:
         f"'{name}' is a {type(value).__name__}, not a picture: give a path, bytes or a uint8 array.",
         hint="give the path of a picture, its bytes, or an array of uint8",
     )
+
+
+def picture_size(value: Any, name: str = "image") -> tuple[int, int]:
+    """Return the height and the width that `open_picture` would give it, from a file's header where it is one."""
+    if not isinstance(value, (str, Path, bytes, bytearray)):
+        picture = open_picture(value, name)
+        return picture.height, picture.width
+    file, name = (Path(value), str(value)) if isinstance(value, (str, Path)) else (io.BytesIO(value), name)
+    sizes: list[tuple[int, int]] = []
+
+    def measure(picture: Image) -> None:
+        turned = picture.getexif().get(ORIENTATION, 1) >= FIRST_TURNED
+        sizes.append((picture.width, picture.height) if turned else (picture.height, picture.width))
+
+    _decode(file, name, header_only=True, measure=measure)
+    return sizes[0]
 
 
 def check_pictures(samples: Samples, *, first: UnreadableImage | None = None, decode: bool = True) -> None:
@@ -96,12 +116,16 @@ def _pillow() -> Any:
     return Image
 
 
-def _decode(file: Any, name: str, *, header_only: bool = False) -> Image:
+def _decode(
+    file: Any, name: str, *, header_only: bool = False, measure: Callable[[Image], None] | None = None
+) -> Image:
     pillow = _pillow()
     from PIL import ImageOps
 
     try:
         with pillow.open(file) as picture:
+            if measure is not None:
+                measure(picture)
             if header_only:
                 return picture  # type: ignore[no-any-return]
             picture.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from edgekit._reading import guard
 from edgekit._record import Record, digest_of
@@ -56,6 +56,14 @@ class Rows(Protocol):
         ...
 
 
+@runtime_checkable
+class WithClasses(Protocol):
+    """Rows whose labels are made of classes, as those of boxes."""
+
+    classes: Sequence[Any]
+    """Names by number, or numbers."""
+
+
 class Samples:
     """A lazily read sequence of Sample; `take` and `split` return further ones on the same rows."""
 
@@ -98,7 +106,11 @@ class Samples:
 
     @functools.cached_property
     def classes(self) -> tuple[Any, ...]:
-        """The distinct labels of the whole data set, sorted; empty where there are none and for measurements."""
+        """The distinct labels of the whole data set, sorted; empty where there are none and for measurements. Of boxes,
+        the classes that the data names.
+        """
+        if isinstance(self._rows, WithClasses):
+            return tuple(self._rows.classes)
         return (classes_of(self._rows.labels) or ()) if self._rows.labels is not None else ()
 
     @functools.cached_property

@@ -13,14 +13,15 @@ from edgekit import data, tasks
 from edgekit.data import DataRef, Sample, Samples
 from edgekit.errors import UsageError
 from edgekit.evaluation.dataset import references
+from edgekit.evaluation.detector_record import has_boxes
 from edgekit.model import Outline, Outlined, Reference
 from edgekit.plugin import Source
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
-from edgekit.tasks import text_metrics
+from edgekit.tasks import box_metrics, text_metrics
 from edgekit.tasks.config import AudioConfig, ImageConfig, TaskConfig, TextConfig
 from edgekit.tasks.labels import Classes, is_whole
-from edgekit.tasks.metrics import METRICS, NUMBER_METRICS, check_metric
+from edgekit.tasks.metrics import BOX_METRICS, METRICS, NUMBER_METRICS, check_metric
 from edgekit.tasks.own_metric import is_function, recorded
 
 MOST_PICTURES = 5000
@@ -36,6 +37,8 @@ def check_data(project: Project, source: Source | None, reference: Reference) ->
     if project.metric and not is_function(project.metric):
         check_metric(project.metric, METRICS, project.task or "the tasks")
         text_metrics.require(project.metric)
+        if project.metric in BOX_METRICS:
+            box_metrics.require()
     evaluated, calibrated = references(project)
     training = DataRef(project.train, None, project.text_columns, project.label_column, True) if project.train else None
     outline = source.outline(reference) if isinstance(source, Outlined) else None
@@ -45,6 +48,8 @@ def check_data(project: Project, source: Source | None, reference: Reference) ->
         samples = data.load(ref)
         if ref is evaluated and project.metric:
             data.require_labels(samples, f"to compute {project.metric}")
+        if ref is evaluated and has_boxes(samples) and not is_function(project.metric):
+            box_metrics.require()
         if outline is not None:
             _check_inputs(project, outline, samples)
         if outline is not None and ref is evaluated:

@@ -11,12 +11,14 @@ from typing import Any
 from edgekit import tasks
 from edgekit.data import Samples, require_labels
 from edgekit.errors import UsageError
+from edgekit.evaluation.detector_record import described, has_boxes
 from edgekit.model import Model
 from edgekit.project import Project
 from edgekit.spec import TensorSpec
+from edgekit.tasks import detectors
 from edgekit.tasks.config import Generation, TaskConfig
 from edgekit.tasks.labels import Classes, is_whole, one_hot
-from edgekit.tasks.metrics import CLASS_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS
+from edgekit.tasks.metrics import BOX_METRICS, CLASS_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS
 from edgekit.tasks.outputs import FLOATS, check_output, scores_of, width
 from edgekit.tasks.own_metric import is_function, recorded
 
@@ -43,6 +45,14 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
         config = replace(config, output=check_output(project.output_name, model.part.outputs).name)
     if project.labels:
         config = replace(config, labels=project.labels, numbers="names" if all(map(is_whole, project.labels)) else None)
+    if config.task == tasks.TENSOR and not project.task and (project.metric in BOX_METRICS or has_boxes(samples)):
+        if not is_function(config.metric):
+            config = replace(config, task=detectors.TASK)
+            notes.append(f"no task is named: the labels are boxes, so the model was judged as {detectors.TASK}")
+    if config.task == detectors.TASK:
+        config, more = described(project, config, model, samples)
+        notes += more
+        return config, tuple(notes)
     if config.task == tasks.TENSOR and not project.task and samples is not None and _wants_a_task(project, samples):
         config = replace(config, task=_inferred(project, config, model, samples))
         notes.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.data import Samples
 from edgekit.errors import UsageError
 from edgekit.project import Project
-from edgekit.tasks import CLASSIFICATION, SEGMENTATION, TAGGING, Task
+from edgekit.tasks import CLASSIFICATION, DETECTION, SEGMENTATION, TAGGING, Task
 from edgekit.tasks.own_metric import OwnMetric
 from edgekit.tasks.tensor import Raw
 
@@ -50,7 +50,7 @@ def refuse(project: Project, task: Task, samples: Samples) -> None:
         )
     if name not in CLASSIFICATION:
         for option, is_given in (
-            ("--labels", bool(project.labels) and name not in (TAGGING, *SEGMENTATION)),
+            ("--labels", bool(project.labels) and name not in (TAGGING, DETECTION, *SEGMENTATION)),
             ("--positive-class", project.positive_class is not None),
         ):
             if is_given:

@@ -14,7 +14,7 @@ from edgekit import _reading
 from edgekit._record import digest_of, digest_of_file
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.model import Outline, Reference
-from edgekit.sources import other_formats
+from edgekit.sources import description, other_formats
 
 SAFETENSORS = "model.safetensors"
 BIN = "pytorch_model.bin"
@@ -235,6 +235,8 @@ def processor_digest(reference: Reference) -> dict[str, str]:
     if not reference.processor:
         return {}
     path = Path(reference.processor)
+    if description.is_description(path):
+        return description.digests(path)
     files = [path] if path.is_file() else [path / name for name in _SETTINGS if (path / name).is_file()]
     return {file.name: digest_of_file(file) for file in files}
 

@@ -12,6 +12,7 @@ from edgekit.errors import EdgekitError, UsageError
 from edgekit.model import ASSETS, Examples, Model, Outline, Reference
 from edgekit.sources import checkpoint, hub, other_formats, sentence
 from edgekit.sources.processor import check_processor, with_processor
+from edgekit.tasks import detectors
 from edgekit.tasks.config import TaskConfig
 
 _WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -107,6 +108,7 @@ def _task_config(folder: Path, loaded: Any, reference: Reference, assets: Path) 
         output=loaded.output,
         problem_type=problem_type(loaded),
         generation=loaded.generation,
+        detection=detectors.of_checkpoint(loaded.config) if loaded.task == detectors.TASK else None,
     )
     processor = Path(reference.processor) if reference.processor else folder
     return with_processor(base, processor, assets, reference, inputs=loaded.inputs, config=loaded.config)

@@ -6,7 +6,7 @@ Defaults are those of transformers 4.57 (`models/*/image_processing_*.py`); a ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit.errors import UsageError
@@ -31,7 +31,15 @@ class _Defaults:
     scale: float = 1.0
     """The shortest edge is resized to this multiple of `size`."""
     flips: bool = False
+    longest: int | None = None
+    """The most pixels of the longest edge."""
+    multiple: int = 1
+    normalizes: bool = True
+    pads: bool = False
+    """Whether it pads the pictures of a batch to the greatest of them: one picture stays as it is."""
 
+
+_DETR = _Defaults(800, 2, _IMAGENET, square=False, longest=1333, pads=True)
 
 _PROCESSORS = {
     "ViTImageProcessor": _Defaults(224, 2, _HALF),
@@ -47,6 +55,11 @@ _PROCESSORS = {
     "MobileNetV1ImageProcessor": _Defaults(256, 2, _HALF, square=False, crop=224),
     "MobileNetV2ImageProcessor": _Defaults(256, 2, _HALF, square=False, crop=224),
     "MobileViTImageProcessor": _Defaults(224, 2, None, square=False, crop=256, flips=True),
+    "DetrImageProcessor": _DETR,
+    "ConditionalDetrImageProcessor": _DETR,
+    "DeformableDetrImageProcessor": _DETR,
+    "YolosImageProcessor": replace(_DETR, multiple=16),
+    "RTDetrImageProcessor": _Defaults(640, 2, _IMAGENET, normalizes=False, pads=True),
 }
 
 _BY_MODEL_TYPE = {
@@ -66,6 +79,14 @@ _BY_MODEL_TYPE = {
     "efficientnet": "EfficientNetImageProcessor",
     "levit": "LevitImageProcessor",
     "segformer": "SegformerImageProcessor",
+    "detr": "DetrImageProcessor",
+    "table-transformer": "DetrImageProcessor",
+    "conditional_detr": "ConditionalDetrImageProcessor",
+    "deformable_detr": "DeformableDetrImageProcessor",
+    "yolos": "YolosImageProcessor",
+    "rt_detr": "RTDetrImageProcessor",
+    "rt_detr_v2": "RTDetrImageProcessor",
+    "d_fine": "RTDetrImageProcessor",
 }
 """For files that do not name their class, as transformers resolves them."""
 
@@ -91,20 +112,27 @@ def image_config(
     if kind not in _PROCESSORS:
         return None, f"the image processor {kind or 'of unknown class'} has no equivalent here"
     defaults = _PROCESSORS[kind]
-    size = _size(settings.get("size", settings.get("shortest_edge")) or defaults.size, defaults.square)
-    if size is None or settings.get("do_pad") or settings.get("size_divisor"):
+    asked, longest = settings.get("size", settings.get("shortest_edge")) or defaults.size, defaults.longest
+    if defaults.pads:
+        asked, longest = _bounded(asked, settings.get("max_size") or longest)
+    size = _size(asked, defaults.square)
+    padded = settings.get("pad_size") if defaults.pads else settings.get("do_pad")
+    if size is None or padded or settings.get("size_divisor"):
         return None, f"{kind} pads or bounds both edges, which has no equivalent here"
     crop = _size(settings.get("crop_size") or defaults.crop or 0, True) if _crops(settings, defaults) else None
     if not settings.get("do_resize", True):
         size = None
     elif len(size) == 1:
         size, crop = _shortest_edge(kind, size[0], crop, settings, defaults)
+    bounded = size is not None and len(size) == 1
     rescale, mean, std = _values(kind, settings, defaults)
     return ImageConfig(
         input=input_name,
         channels="bgr" if settings.get("do_flip_channel_order", defaults.flips) else "rgb",
         size=size,
-        resize="shortest_edge" if size is not None and len(size) == 1 else "exact",
+        resize="shortest_edge" if bounded else "exact",
+        longest=longest if bounded else None,
+        multiple=defaults.multiple if bounded else 1,
         resample=int(settings.get("resample", defaults.resample) or 0),
         crop=crop,
         rescale=rescale,
@@ -146,6 +174,13 @@ def _size(value: Any, square: bool) -> tuple[int, ...] | None:
     )
 
 
+def _bounded(size: Any, longest: int | None) -> tuple[Any, int | None]:
+    """Return the size of a detector's processor without the bound of the longer edge, and that bound."""
+    if isinstance(size, Mapping) and set(size) == {"shortest_edge", "longest_edge"}:
+        return {"shortest_edge": size["shortest_edge"]}, int(size["longest_edge"])
+    return size, longest if isinstance(size, int) else None
+
+
 def _shortest_edge(
     kind: str, edge: int, crop: tuple[int, ...] | None, settings: Mapping[str, Any], defaults: _Defaults
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
@@ -163,7 +198,7 @@ def _values(
     rescale = float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    if defaults.norm is not None and settings.get("do_normalize", True):
+    if defaults.norm is not None and settings.get("do_normalize", defaults.normalizes):
         mean = _triple(settings.get("image_mean") or defaults.norm[0])
         std = _triple(settings.get("image_std") or defaults.norm[1])
     if kind == "EfficientNetImageProcessor":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from edgekit._reading import guard
 from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
-from edgekit.model import ASSETS, Examples, Model, ModelInfo, Reference
+from edgekit.model import ASSETS, Examples, Model, ModelInfo, Part, Reference
 from edgekit.sources import checkpoint, other_formats
 from edgekit.sources.processor import check_processor, with_processor
-from edgekit.spec import TensorSpec
+from edgekit.tasks import detector_guess, detectors
 from edgekit.tasks.config import CalledPart, Calls, TaskConfig
 
 TASK = "tensor"
@@ -76,6 +77,7 @@ class OnnxFile:
                     hint="export the model again from a valid checkpoint",
                 )
             classes = onnx_classifier.class_names(proto)
+            metadata = {entry.key: entry.value for entry in proto.metadata_props}
             notes = onnx_classifier.without_zipmap(proto)
             if onnx_normal.drop_weights_from_inputs(proto) or notes:
                 onnx_model.save(proto, graph)
@@ -88,7 +90,7 @@ class OnnxFile:
                 onnx_model.save(proto, graph)
                 onnx_model.check(graph, given=path)
             part, states = onnx_states.named(onnx_model.part_of(proto), reference.states)
-        config = _task_config(reference, classes, part.fed, workdir)
+        config = _task_config(reference, classes, part, metadata, workdir)
         if states:
             config = replace(config, calls=Calls((CalledPart(part.name, part.fed),), recurrent=True))
         config.save(workdir / ASSETS)
@@ -103,7 +105,7 @@ class OnnxFile:
             format="onnx",
             parts=(part,),
             states=states,
-            task=reference.task or TASK,
+            task=config.task,
             precision=onnx_model.precision_of(proto),
             info=info,
             folder=workdir,
@@ -112,9 +114,12 @@ class OnnxFile:
 
 
 def _task_config(
-    reference: Reference, classes: tuple[str, ...], inputs: tuple[TensorSpec, ...], workdir: Path
+    reference: Reference, classes: tuple[str, ...], part: Part, metadata: Mapping[str, str], workdir: Path
 ) -> TaskConfig:
     base = TaskConfig(reference.task or TASK, classes, numbers="names" if classes else None)
+    detector = detector_guess.of_metadata(metadata, part.fed, part.outputs)
+    if detector is not None and reference.task in (None, detectors.TASK):
+        base = TaskConfig(detectors.TASK, detector.labels, image=detector.image, detection=detector.detection)
     if not reference.processor:
         return base
-    return with_processor(base, Path(reference.processor), workdir / ASSETS, reference, inputs=inputs)
+    return with_processor(base, Path(reference.processor), workdir / ASSETS, reference, inputs=part.fed)

@@ -10,7 +10,7 @@ from typing import Any
 from edgekit._reading import guard
 from edgekit.errors import UsageError
 from edgekit.model import Reference
-from edgekit.sources import audio_processor, checkpoint, image_processor
+from edgekit.sources import audio_processor, checkpoint, description, image_processor
 from edgekit.spec import TensorSpec
 from edgekit.tasks import SEGMENTATION
 from edgekit.tasks.config import TaskConfig
@@ -24,8 +24,10 @@ def check_processor(reference: Reference) -> None:
     if reference.processor and not Path(reference.processor).exists():
         raise UsageError(
             f"the processor '{reference.processor}' does not exist.",
-            hint=f"pass a folder with tokenizer.json, or a {FILE}",
+            hint=f"pass a folder with tokenizer.json, a {FILE}, or a {description.SUFFIX} file that describes a detector",
         )
+    if reference.processor and description.is_description(Path(reference.processor)):
+        description.check(Path(reference.processor))
 
 
 def with_processor(
@@ -37,11 +39,13 @@ def with_processor(
     inputs: Sequence[TensorSpec],
     config: Any = None,
 ) -> TaskConfig:
-    """Return `base` with the preprocessing that `path` (a folder, or a preprocessor_config.json) describes.
+    """Return `base` with the preprocessing that `path` (a folder, a preprocessor_config.json or a .toml) describes.
 
     A tokenizer is written into `assets`. Where the description cannot be mapped, `no_preprocessing` is the reason.
     `config` is the checkpoint's own configuration. Raises UsageError for files that cannot be read.
     """
+    if description.is_description(path):
+        return description.apply(base, path, assets, inputs)
     if any(spec.name.startswith("input_ids") for spec in inputs):
         return _with_text(base, path, assets, reference, inputs, config)
     file = path if path.is_file() else path / FILE

@@ -29,6 +29,7 @@ from edgekit.tasks.task import Prediction, Preparation, Task, drive
 
 __all__ = [
     "CLASSIFICATION",
+    "DETECTION",
     "GENERIC",
     "OWN",
     "SEGMENTATION",
@@ -61,6 +62,9 @@ _METRICS = {
 CLASSIFICATION = tuple(_METRICS)
 """Tasks with one class for a sample."""
 
+DETECTION = "object-detection"
+"""The task with boxes."""
+
 SEGMENTATION = ("semantic-segmentation", "image-segmentation")
 
 QUESTIONS = "question-answering"
@@ -76,6 +80,7 @@ OWN = (
     "sentence-similarity",
     "feature-extraction",
     "fill-mask",
+    DETECTION,
     "text-generation",
     *SEQ2SEQ,
     TENSOR,
@@ -96,7 +101,6 @@ GENERIC = (
     "mask-generation",
     "masked-im",
     "multiple-choice",
-    "object-detection",
     "reinforcement-learning",
     "text-to-audio",
     "text-to-image",
@@ -125,6 +129,8 @@ ALIASES = {
     "vqa": "visual-question-answering",
     "tabular": "tabular-classification",
     "regression": "tensor",
+    "detect": "object-detection",
+    "detection": "object-detection",
 }
 """Names of tasks elsewhere."""
 
@@ -199,6 +205,10 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
             return Regression(config, prepare, metric)
         named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names", order=config.order)
         return Classification(config, prepare, named, metric)
+    if task == DETECTION and config.detection is not None:
+        from edgekit.tasks import detection
+
+        return detection.load(config, _preparation(config, assets, inputs), assets, classes)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
     if task == TAGGING:

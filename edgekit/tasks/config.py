@@ -16,6 +16,7 @@ from edgekit._reading import guard, read_json
 from edgekit._record import Record
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.spec import TensorSpec
+from edgekit.tasks.detection_config import DetectionConfig
 from edgekit.tasks.segmentation_config import SegmentationConfig
 from edgekit.tasks.span_config import SpanConfig
 
@@ -52,10 +53,20 @@ class ImageConfig(Record):
     input: str = "pixel_values"
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     size: tuple[int, ...] | None = None
-    """(height, width) for `exact`; (edge,) for `shortest_edge`; None keeps the size."""
-    resize: Literal["exact", "shortest_edge"] = "exact"
+    """(height, width) for `exact` and letterboxes; (edge,) for `shortest_edge`; None keeps the size."""
+    resize: Literal["exact", "shortest_edge", "letterbox", "letterbox-corner"] = "exact"
+    """A letterbox keeps the picture's shape and fills the rest with `pad`: the picture is in the middle, or in the top
+    left corner."""
+    longest: int | None = None
+    """Of `shortest_edge`: the most pixels of the longer edge."""
+    multiple: int = 1
+    """Of `shortest_edge`: both edges are rounded down to multiples of it."""
     resample: int = 2
     """Pillow's filter number: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic."""
+    antialias: bool = True
+    """False: bilinear from the four nearest pixels alone, as OpenCV resizes."""
+    pad: int = 114
+    """The level of the pixels around the picture in a letterbox, 0 to 255."""
     crop: tuple[int, ...] | None = None
     """(height, width) of the centre crop."""
     rescale: float = 1 / 255
@@ -67,6 +78,10 @@ class ImageConfig(Record):
         for name, sizes in (("size", self.size), ("crop", self.crop)):
             if sizes is not None and not (len(sizes) in (1, 2) and all(1 <= size <= LARGEST_EDGE for size in sizes)):
                 raise UsageError(f"{name} is not one or two numbers of pixels from 1 to {LARGEST_EDGE}.", hint=_AGAIN)
+        for name, least, most in (("longest", 1, LARGEST_EDGE), ("multiple", 1, LARGEST_EDGE), ("pad", 0, 255)):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} is not a number from {least} to {most}.", hint=_AGAIN)
         if not 0 <= self.resample <= 5:
             raise UsageError("resample is not the number of a filter, 0 to 5.", hint=_AGAIN)
         channels = 1 if self.channels == "gray" else 3
@@ -294,13 +309,14 @@ class TaskConfig(Record):
     positive: str | None = None
     """The class that AUC and F1 are of; None: the one with index 1."""
     metric: str | None = None
-    """accuracy, f1, auc, spearman, pearson; None means the task's own."""
+    """accuracy, f1, auc, spearman, pearson, map and others; None means the task's own."""
     output: str | None = None
     """The output that holds the answer; None means the first. Of a classifier, an export names it."""
     image: ImageConfig | None = None
     segmentation: SegmentationConfig | None = None
     audio: AudioConfig | None = None
     ctc: CtcConfig | None = None
+    detection: DetectionConfig | None = None
     text: TextConfig | None = None
     span: SpanConfig | None = None
     """How an answer is read from a text."""

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit.data import Sample, open_picture
 from edgekit.errors import UsageError, listed
 from edgekit.spec import TensorSpec, check_feeds
+from edgekit.tasks import bilinear
 from edgekit.tasks.config import ImageConfig
+from edgekit.tasks.placement import place
 from edgekit.tasks.tensor import fit
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 FIELDS = ("image", "images", "img", "picture", "pixel_values", "x", "file", "path")
 """Names of the field that holds the picture, the most reliable first."""
+
+MASK = "pixel_mask"
+"""The input of transformers' detectors that marks the pixels of the picture, and not of padding: all of them here."""
 
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
 
@@ -58,11 +63,16 @@ def pixels(picture: Image, config: ImageConfig) -> np.ndarray:
     picture = _eight_bits(picture)
     if picture.mode != MODES[config.channels]:
         picture = picture.convert(MODES[config.channels])
-    if config.size is not None:
-        height, width = _resized((picture.height, picture.width), config)
-        picture = picture.resize((width, height), resample=config.resample)
+    placement = place((picture.height, picture.width), config)
+    if config.size is not None and config.antialias:
+        picture = picture.resize((placement.width, placement.height), resample=config.resample)
     array = np.asarray(picture)
+    if not config.antialias:
+        array = bilinear.resize(array, placement.height, placement.width)
     array = array[..., None] if array.ndim == 2 else array
+    if placement.size != array.shape[:2]:
+        margins = ((placement.top, placement.bottom), (placement.left, placement.right), (0, 0))
+        array = np.pad(array, margins, constant_values=config.pad)
     if config.channels == "bgr":
         array = array[..., ::-1]
     if config.crop is not None:
@@ -75,17 +85,6 @@ def pixels(picture: Image, config: ImageConfig) -> np.ndarray:
     if config.layout == "nchw":
         scaled = scaled.transpose(2, 0, 1)
     return np.ascontiguousarray(scaled[None])
-
-
-def _resized(size: tuple[int, int], config: ImageConfig) -> tuple[int, int]:
-    assert config.size is not None
-    if config.resize == "exact":
-        return config.size[0], config.size[-1]
-    height, width = size
-    edge = config.size[0]
-    if width <= height:
-        return int(edge * height / width), edge
-    return edge, int(edge * width / height)
 
 
 def _crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -119,6 +118,8 @@ class Pictures:
         for other in self.inputs:
             if other.name != spec.name and other.name in sample.fields:
                 feeds[other.name] = fit(sample.fields[other.name], other)
+            elif other.name == MASK:
+                feeds[MASK] = _ones(feeds[spec.name], other, self.config)
         check_feeds(self.inputs, feeds)
         return [feeds]
 
@@ -143,6 +144,13 @@ class Pictures:
             return files[0], sample.fields[files[0]]
         known = listed(sample.fields) or "nothing"
         raise UsageError("the sample has no picture.", hint=f"name its column or array 'image'; the sample has {known}")
+
+
+def _ones(picture: np.ndarray, spec: TensorSpec, config: ImageConfig) -> np.ndarray:
+    import numpy as np
+
+    height, width = picture.shape[2:] if config.layout == "nchw" else picture.shape[1:3]
+    return np.ones((1, height, width), spec.numpy_dtype)
 
 
 def _is_prepared(value: Any, spec: TensorSpec) -> bool:

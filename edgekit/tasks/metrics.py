@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Metric:
     """What a metric judges, and in which direction."""
 
-    judges: Literal["classes", "numbers", "texts", "masks"]
+    judges: Literal["classes", "numbers", "texts", "masks", "boxes"]
     lower_is_better: bool = False
 
 
@@ -41,11 +41,14 @@ KNOWN = {
     "miou": Metric("masks"),
     "dice": Metric("masks"),
     "pixel-accuracy": Metric("masks"),
+    "map": Metric("boxes"),
+    "map50": Metric("boxes"),
 }
 METRICS = tuple(KNOWN)
 CLASS_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "classes")
 NUMBER_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "numbers")
 TEXT_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "texts")
+BOX_METRICS = tuple(name for name, metric in KNOWN.items() if metric.judges == "boxes")
 ALIASES = {
     "acc": "accuracy",
     "top1": "accuracy",
@@ -61,6 +64,10 @@ ALIASES = {
     "meaniou": "miou",
     "iou": "miou",
     "jaccard": "miou",
+    "map5095": "map",
+    "meanaverageprecision": "map",
+    "cocomap": "map",
+    "ap50": "map50",
 }
 """Names of metrics elsewhere."""
 

@@ -76,7 +76,7 @@ class OwnMetric:
         return self.task.answer(outputs, sample)
 
     def label(self, raw: Any) -> Any:
-        return self.task.label(raw)
+        return raw if self.config.detection is not None else self.task.label(raw)
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[Any]) -> float:
         return value(self.metric, [prediction.outputs for prediction in predictions], labels, TAKES)
