@@ -49,7 +49,8 @@ class BoxRows:
         self.source = str(source)
         self.classes = tuple(classes)
         self.notes = tuple(notes)
-        self.labels: Sequence[Any] = _Labels(pictures)
+        self._labels = _Labels(pictures)
+        self.labels: Sequence[Any] | None = self._labels
         self._pictures = pictures
         if not pictures:
             raise UsageError(f"'{source}' names no pictures.", hint="give annotations of at least one picture")
@@ -66,15 +67,13 @@ class BoxRows:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample({"image": self._pictures[index].path}, self.labels[index])
+        return Sample({"image": self._pictures[index].path}, self._labels[index])
 
     def digest(self, indexes: Sequence[int] | None) -> str:
         """Return the SHA-256 over pictures and boxes."""
         chosen = range(len(self)) if indexes is None else indexes
-        return digest_of(
-            [[self._pictures[index].path.name, digest_of_file(self._pictures[index].path), self.labels[index]]
-             for index in chosen]
-        )  # fmt: skip
+        rows = ((self._pictures[index], self._labels[index]) for index in chosen)
+        return digest_of([[marked.path.name, digest_of_file(marked.path), label] for marked, label in rows])
 
 
 class _Labels(Sequence[Any]):

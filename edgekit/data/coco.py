@@ -62,8 +62,8 @@ def read(path: Path) -> BoxRows:
         for key, known, what in (("category_id", classes, "class"), ("image_id", boxes, "picture")):
             if entry.get(key) not in known:
                 raise UsageError(
-                    f"'{path}': the annotation {entry.get('id')} is of the {what} {entry.get(key)}, which the file does "
-                    "not have.",
+                    f"'{path}': the annotation {entry.get('id')} is of the {what} {entry.get(key)}, which the file "
+                    "does not have.",
                     hint=f"add it to {'categories' if what == 'class' else 'images'}, or remove the annotation; "
                     f"classes: {listed(f'{number} {name}' for number, name in classes.items())}",
                 )

@@ -90,10 +90,6 @@ def _file(path: Path, data: DataRef) -> Rows:
         return Npz(path, data)
     if data.split is not None:
         raise UsageError(f"'{path}' is one file: it has no split '{data.split}'.", hint="leave out the split")
-    if suffix == ".json":
-        from edgekit.data import coco
-
-        return coco.read(path)
     if suffix in SUFFIXES:
         return OneImage(path)
     if suffix in SOUNDS:
@@ -114,6 +110,10 @@ def _file(path: Path, data: DataRef) -> Rows:
 
     if is_squad(path):
         return Squad(path, data)
+    if suffix == ".json":
+        from edgekit.data import coco
+
+        return coco.read(path)
     raise UsageError(f"'{path}' is of an unsupported kind ('{suffix or path.name}').", hint=f"give {READABLE}")
 
 

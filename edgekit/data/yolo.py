@@ -29,7 +29,9 @@ def description_in(folder: Path) -> Path | None:
 
 
 def is_yolo(folder: Path) -> bool:
-    return (folder / "images").is_dir() and (folder / "labels").is_dir()
+    """Return whether a folder has pictures and labels; labels that are pictures are masks."""
+    labels = folder / "labels"
+    return (folder / "images").is_dir() and labels.is_dir() and next(files(labels), None) is None
 
 
 def read_folder(folder: Path, data: DataRef) -> Rows:
@@ -69,16 +71,16 @@ def _pictures(place: str, root: Path, path: Path) -> list[Path]:
     """Return the pictures of a folder, or of a list of pictures."""
     # Roboflow writes ../train/images for what lies beside the file, and ultralytics reads it so.
     options = [root / place, path.parent / place, path.parent / place.removeprefix("../")]
-    found = next((option for option in options if option.exists()), None)
-    if found is None:
+    place_of = next((option for option in options if option.exists()), None)
+    if place_of is None:
         raise UsageError(
             f"'{path}' names the pictures '{place}', which do not exist.",
             hint=f"put them at '{options[0]}', or correct it",
         )
-    if found.is_dir():
-        return list(files(found))
-    lines = [line.strip() for line in found.read_text().splitlines() if line.strip()]
-    return [found.parent / line for line in lines]
+    if place_of.is_dir():
+        return list(files(place_of))
+    lines = [line.strip() for line in place_of.read_text().splitlines() if line.strip()]
+    return [place_of.parent / line for line in lines]
 
 
 def _rows(source: Path, pictures: Sequence[Path], names: Sequence[str], notes: Sequence[str]) -> BoxRows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgekit import tasks
 from edgekit.data import Samples
 from edgekit.errors import UsageError
 from edgekit.model import Model
@@ -50,7 +51,20 @@ def described(
         if not config.labels and guess.classes == len(detectors.COCO) and not _names(samples):
             config = replace(config, labels=detectors.COCO)
             notes = (*notes, "its 80 classes without names are taken to be COCO's; name others with --labels")
-    return _named(config, samples), notes
+    config = _named(config, samples)
+    if samples is not None and config.labels and not set(_names(samples)) <= set(config.labels):
+        _check_classes(config, model, samples)
+    return config, notes
+
+
+def _check_classes(config: TaskConfig, model: Model, samples: Samples) -> None:
+    """Raise UsageError where a labelled box is of a class that the model does not have; a file may name more classes
+    than it uses.
+    """
+    task = tasks.load(replace(config, metric=None), model.assets, model.inputs, samples.classes)
+    for label in samples.labels or ():
+        if label is not None:
+            task.label(label)
 
 
 def _names(samples: Samples | None) -> tuple[str, ...]:

@@ -45,10 +45,10 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
         config = replace(config, output=check_output(project.output_name, model.part.outputs).name)
     if project.labels:
         config = replace(config, labels=project.labels, numbers="names" if all(map(is_whole, project.labels)) else None)
-    if config.task == tasks.TENSOR and not project.task and (project.metric in BOX_METRICS or has_boxes(samples)):
-        if not is_function(config.metric):
-            config = replace(config, task=detectors.TASK)
-            notes.append(f"no task is named: the labels are boxes, so the model was judged as {detectors.TASK}")
+    boxed = project.metric in BOX_METRICS or (has_boxes(samples) and not is_function(config.metric))
+    if config.task == tasks.TENSOR and not project.task and boxed:
+        config = replace(config, task=detectors.TASK)
+        notes.append(f"no task is named: the labels are boxes, so the model was judged as {detectors.TASK}")
     if config.task == detectors.TASK:
         config, more = described(project, config, model, samples)
         notes += more

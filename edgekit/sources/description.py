@@ -57,10 +57,10 @@ def apply(base: TaskConfig, path: Path, assets: Path, inputs: Sequence[TensorSpe
     content = _read(path)
     kind = detectors.family(content["family"]) if "family" in content else None
     pictures = [spec for spec in inputs if len(spec.shape) == 4]
-    image = {} if kind is None else kind.image.to_dict()
+    settings = {} if kind is None else kind.image.to_dict()
     if len(pictures) == 1:
-        image |= _of_input(pictures[0], image)
-    image = ImageConfig.from_dict({**image, **content.get("image", {})}, f"{path}: [image]")
+        settings |= _of_input(pictures[0], settings)
+    image = ImageConfig.from_dict({**settings, **content.get("image", {})}, f"{path}: [image]")
     settings = {} if kind is None else kind.detection.to_dict()
     detection = DetectionConfig.from_dict({**settings, **content.get("detection", {})}, f"{path}: [detection]")
     priors = [file for file in _beside(path, content) if file.name == detection.priors]

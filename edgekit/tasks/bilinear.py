@@ -41,5 +41,5 @@ def _axis(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     share = centres - first.astype(np.float32)
     share[(first < 0) | (first >= length - 1)] = 0
     first = first.clip(0, length - 1)
-    weights = (np.rint(part * SCALE).astype(np.int32) for part in (np.float32(1) - share, share))
-    return first, np.minimum(first + 1, length - 1), *weights
+    before, after = (np.rint(part * SCALE).astype(np.int32) for part in (np.float32(1) - share, share))
+    return first, np.minimum(first + 1, length - 1), before, after

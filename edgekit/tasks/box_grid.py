@@ -52,8 +52,8 @@ def decode(boxes: np.ndarray, config: DetectionConfig, size: tuple[int, int]) ->
     if len(grid) != len(boxes):
         strides = ", ".join(map(str, config.strides))
         raise UsageError(
-            f"the grid of strides {strides} has {len(grid)} places in an input of {size[1]} x {size[0]} pixels, and the "
-            f"output holds {len(boxes)} boxes.",
+            f"the grid of strides {strides} has {len(grid)} places in an input of {size[1]} x {size[0]} pixels, and "
+            f"the output holds {len(boxes)} boxes.",
             hint="correct strides, anchors or the size of [image] in the detector's description",
         )
     at, stride, anchors = grid[:, :2], grid[:, 2:3], grid[:, 3:]

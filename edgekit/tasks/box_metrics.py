@@ -65,7 +65,8 @@ def score(metric: str, detected: Sequence[Detections], truths: Sequence[Truth]) 
 def _dataset(detected: Sequence[Detections], truths: Sequence[Truth]) -> dict[str, Any]:
     """Return the labels as COCO's JSON has them."""
     annotations: list[dict[str, Any]] = []
-    classes = {int(number) for boxes in (*detected, *truths) for number in boxes.classes}
+    numbers = [*(boxes.classes for boxes in detected), *(truth.classes for truth in truths)]
+    classes = {int(number) for each in numbers for number in each}
     for image, truth in enumerate(truths, 1):
         for box, number, ignored in zip(truth.boxes.tolist(), truth.classes, truth.ignored, strict=True):
             x, y, right, bottom = box

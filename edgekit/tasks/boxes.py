@@ -86,21 +86,21 @@ def candidates(
     return Candidates(boxes, scores)
 
 
-def chosen(found: Candidates, config: DetectionConfig, least: float, *, pairs: bool) -> Detections:
+def chosen(proposed: Candidates, config: DetectionConfig, least: float, *, pairs: bool) -> Detections:
     """Return the candidates whose score is above `least`: each of its best class, or a box for each such class."""
     import numpy as np
 
-    if found.classes is not None:
-        scores, rows, classes = found.scores, np.arange(len(found.scores)), found.classes
+    if proposed.classes is not None:
+        scores, rows, classes = proposed.scores, np.arange(len(proposed.scores)), proposed.classes
     elif pairs:
-        rows, classes = (axis.reshape(-1) for axis in np.indices(found.scores.shape))
-        scores = found.scores.reshape(-1)
+        rows, classes = (axis.reshape(-1) for axis in np.indices(proposed.scores.shape))
+        scores = proposed.scores.reshape(-1)
     else:
-        rows, classes = np.arange(len(found.scores)), found.scores.argmax(axis=1)
-        scores = found.scores.max(axis=1, initial=0.0)
+        rows, classes = np.arange(len(proposed.scores)), proposed.scores.argmax(axis=1)
+        scores = proposed.scores.max(axis=1, initial=0.0)
     kept = np.flatnonzero(scores > least)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
-    boxes = found.boxes[rows[kept]]
+    boxes = proposed.boxes[rows[kept]]
     if config.overlap is None:
         kept, boxes = kept[: config.most], boxes[: config.most]
     else:
@@ -176,7 +176,7 @@ def _split(rows: np.ndarray, config: DetectionConfig) -> dict[str, np.ndarray]:
     """Return the values of each row by what they are; scores with their activation."""
     import numpy as np
 
-    widths = {name: 4 * config.bins if name == "box" else 1 for name in config.values}
+    widths: dict[str, int] = {name: 4 * config.bins if name == "box" else 1 for name in config.values}
     if "scores" in widths and config.scores is None:
         widths["scores"] = rows.shape[1] - sum(widths.values()) + 1
     elif "scores" in widths:

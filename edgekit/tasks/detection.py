@@ -53,11 +53,11 @@ class ObjectDetection(OnePart):
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         """Return the boxes above the threshold: label, score, and the corners (left, top, right, bottom) in pixels."""
-        found = self._detections(outputs, sample)
+        kept = self._detections(outputs, sample)
         return {
             "boxes": [
                 {"label": self.name(int(number)), "score": float(score), "box": [float(side) for side in box]}
-                for box, score, number in zip(found.boxes, found.scores, found.classes, strict=True)
+                for box, score, number in zip(kept.boxes, kept.scores, kept.classes, strict=True)
             ]
         }
 
@@ -83,7 +83,7 @@ class ObjectDetection(OnePart):
 
     def _index(self, name: Any) -> int:
         if not isinstance(name, str):
-            if 0 <= int(name) and (not self.config.labels or int(name) < len(self.config.labels)):
+            if int(name) >= 0 and (not self.config.labels or int(name) < len(self.config.labels)):
                 return int(name)
             raise UsageError(
                 f"the data has the class {name}, and the model has {len(self.config.labels)} classes.",
@@ -112,12 +112,12 @@ class ObjectDetection(OnePart):
         self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None, *, in_metric: bool = False
     ) -> Detections:
         config = self.detection
-        found = boxes.candidates(outputs[0], config, self._size, self._priors)
-        if found.classes is None:
-            self._check_count(found.scores.shape[1])
+        proposed = boxes.candidates(outputs[0], config, self._size, self._priors)
+        if proposed.classes is None:
+            self._check_count(proposed.scores.shape[1])
         pairs = config.choose == "pairs" or (in_metric and config.choose == "pairs-in-metric")
         # Overlaps are those of the network's own pixels, where its authors compute them.
-        in_pixels = found if config.units == "pixels" else replace(found, boxes=found.boxes * self._scale)
+        in_pixels = proposed if config.units == "pixels" else replace(proposed, boxes=proposed.boxes * self._scale)
         kept = boxes.chosen(in_pixels, config, config.least if in_metric else config.threshold, pairs=pairs)
         return replace(kept, boxes=self._in_picture(kept.boxes, sample))
 
@@ -134,7 +134,7 @@ class ObjectDetection(OnePart):
                 hint="name the model's classes with --labels, and leave the boxes of others out of the data",
             )
 
-    def _in_picture(self, found: np.ndarray, sample: Sample | None) -> np.ndarray:
+    def _in_picture(self, corners: np.ndarray, sample: Sample | None) -> np.ndarray:
         """Return boxes in pixels of the input as pixels of the sample's picture; where it is an array that is prepared
         already, as they are.
         """
@@ -142,9 +142,9 @@ class ObjectDetection(OnePart):
 
         size = None if sample is None else self._picture(sample)
         if size is None:
-            return found
+            return corners
         placement = self._placed(size)
-        moved = placement.in_picture(found, size)
+        moved = placement.in_picture(corners, size)
         if self.detection.clip:
             moved = np.clip(moved, 0, np.array([size[1], size[0]] * 2, moved.dtype))
         return moved
@@ -172,7 +172,7 @@ class ObjectDetection(OnePart):
             return image.size[0], image.size[-1]
         shapes = [spec.shape for spec in getattr(self.prepare, "inputs", ()) if len(spec.shape) == 4]
         sides = shapes[0][1:3] if shapes and image is not None and image.layout == "nhwc" else shapes[0][2:]
-        return (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None  # type: ignore[return-value]
+        return (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
 
     @functools.cached_property
     def _scale(self) -> np.ndarray:

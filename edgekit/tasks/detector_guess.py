@@ -63,8 +63,8 @@ def of_metadata(
         return None
     sizes = _literal(metadata.get("imgsz", ""))
     size = int(sizes[0]) if isinstance(sizes, (list, tuple)) and sizes else None
-    found = guess(inputs, outputs, len(labels), size=size)
-    return None if found is None else replace(found, labels=labels)
+    shown = guess(inputs, outputs, len(labels), size=size)
+    return None if shown is None else replace(shown, labels=labels)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ PROCESSORS = {
         "EfficientNetImageProcessor", {"rescale_factor": 1 / 127.5, "rescale_offset": True, "include_top": False},
     ),
     "MobileNetV2": ("MobileNetV2ImageProcessor", {}),
+    "DETR": ("DetrImageProcessor", {"size": {"shortest_edge": 240, "longest_edge": 300}}),
+    "DETR, the longer edge free": ("DetrImageProcessor", {"size": {"shortest_edge": 120, "longest_edge": 999}}),
+    "YOLOS": ("YolosImageProcessor", {"size": {"shortest_edge": 240, "longest_edge": 300}}),
+    "RT-DETR": ("RTDetrImageProcessor", {"size": {"height": 160, "width": 96}}),
 }  # fmt: skip
 
 
