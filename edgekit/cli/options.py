@@ -55,7 +55,8 @@ def model_options(function: F) -> F:
         _option("--output-name", metavar="NAME", group=_MODEL, unset="the only one that can",
                 help="The output that holds the answer, such as a classifier's scores."),
         _option("--processor", metavar="PATH", group=_MODEL, unset="the model's own files",
-                help="A folder or file with the tokenizer or the image processor."),
+                help="A folder or file with the tokenizer or the image processor, or a .toml that describes a "
+                "detector."),
         _option("--input", metavar="SPEC", multiple=True, group=_MODEL, unset="read from the model",
                 help="An input of a plain module, as name:dtype[dims], for example x:f32[1,3,32,32]. Repeatable."),
         _option("--state", metavar="INPUT=OUTPUT", multiple=True, group=_MODEL, unset="none",
@@ -89,8 +90,8 @@ def data_options(function: F) -> F:
     """Add the options for the evaluation samples."""
     return _stack(
         _option("--data", metavar="REF", group=_DATA, unset="an embedded model's own data; none otherwise",
-                help="Samples to evaluate: a folder of images or sounds, csv, tsv, jsonl, parquet, npz, "
-                     "a datasets folder, or package.module:function."),
+                help="Samples to evaluate: a folder of images or sounds, boxes as COCO, YOLO or VOC, csv, tsv, jsonl, "
+                     "parquet, npz, a datasets folder, or package.module:function."),
         _option("--split", metavar="NAME", group=_DATA, unset="the evaluation split where there is one",
                 help="The split of the data to evaluate on."),
         _option("--text-column", metavar="NAME", multiple=True, group=_DATA, unset="chosen by content",

@@ -96,9 +96,7 @@ def _without_answers(task: Task, parts: Sequence[OutputDeviation]) -> tuple[str,
     names = list(dict.fromkeys(part.output for part in parts))
     several = isinstance(task, SeveralOutputs) and task.reads_every_output
     judges_one = (task.compares_top or task.metric is not None) and not (several or isinstance(task, OwnMetric))
-    detection = task.config.detection
-    judged = detection.reads(names[0]) if detection is not None and names else (task.config.output or names[0],)
-    return tuple(name for name in names if name not in judged) if judges_one else ()
+    return tuple(name for name in names if name != (task.config.output or names[0])) if judges_one else ()
 
 
 def _free(runner: Runner, task: Task, sample: Sample) -> Prediction:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
-from edgekit.data.picture import picture_size
+from edgekit.data.picture import open_picture, picture_size
 from edgekit.errors import UsageError, listed, nearest
-from edgekit.tasks import box_metrics, boxes
+from edgekit.tasks import box_metrics, boxes, drawing
 from edgekit.tasks.boxes import Detections
 from edgekit.tasks.config import TaskConfig
 from edgekit.tasks.detection_config import DetectionConfig
@@ -23,6 +23,8 @@ from edgekit.tasks.task import OnePart, Prediction, Preparation
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgekit.tasks.drawing import Image
+
 METRIC = "map"
 
 
@@ -32,6 +34,7 @@ class ObjectDetection(OnePart):
 
     problem: ClassVar[Problem] = "outputs"
     compares_top: ClassVar[bool] = False
+    reads_every_output: ClassVar[bool] = True
 
     config: TaskConfig
     prepare: Preparation
@@ -60,6 +63,17 @@ class ObjectDetection(OnePart):
                 for box, score, number in zip(kept.boxes, kept.scores, kept.classes, strict=True)
             ]
         }
+
+    def draw(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample) -> Image:
+        """Return the picture with the boxes of the answer."""
+        kept = self._detections(outputs, sample)
+        if not isinstance(self.prepare, Pictures):
+            raise UsageError("the sample has no picture to draw boxes into.", hint="give the path of a picture")
+        field, value = self.prepare.find(sample)
+        texts = [
+            f"{self.name(int(number))} {score:.2f}" for number, score in zip(kept.classes, kept.scores, strict=True)
+        ]
+        return drawing.with_boxes(open_picture(value, field), kept.boxes.tolist(), texts, kept.classes.tolist())
 
     def name(self, number: int) -> str:
         return self.names[number] if number < len(self.names) else str(number)

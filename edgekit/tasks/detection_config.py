@@ -96,11 +96,6 @@ class DetectionConfig(Record):
                 "the encoding 'priors' needs priors.", hint='name the output or the file: priors = "priors.npy"'
             )
 
-    def reads(self, first: str) -> tuple[str, ...]:
-        """Return the outputs that boxes are made of; `first` is the graph's first."""
-        others = (self.scores, self.classes, self.count)
-        return (*(self.outputs or (first,)), *(name for name in others if name is not None))
-
 
 GRIDS = ("yolov3", "yolov5", "yolox", "fastestdet", "distances")
 """Encodings relative to the cell of a grid."""

@@ -120,6 +120,15 @@ def test_the_boxes_are_in_the_picture_s_pixels(bundle, command, files):
         assert match["label"] == NAMES[box["category_id"]] and match["score"] > 0.9
 
 
+def test_the_boxes_are_drawn_into_the_picture(bundle, command, files, place):
+    path, _ = bundle
+    _, data = files
+    command("run", path, data / "07.png", "--output", place / "drawn")
+    with Image.open(data / "07.png") as before, Image.open(place / "drawn" / "07.png") as after:
+        changed = np.abs(np.asarray(before.convert("RGB"), int) - np.asarray(after.convert("RGB"), int)).max(axis=2) > 0
+    assert after.size == (128, 128) and 0 < changed.mean() < 0.5
+
+
 DEVICE = """
 import json, sys
 from edgekit.testing.blocking import import_blocker
