@@ -94,6 +94,8 @@ class Runner(contextlib.ExitStack):
         self.sessions = dict(sessions)
         for session in self.sessions.values():
             self.callback(session.close)
+        # Whether a session has the method is asked once, not at each token.
+        self._stepping = {name: session for name, session in self.sessions.items() if isinstance(session, Stateful)}
         self._parts = {part.name: part for part in parts}
         self._specs = {state.name: state for state in states}
         self._thread = threading.local()
@@ -133,8 +135,8 @@ class Runner(contextlib.ExitStack):
         if not self._stateful(part):
             return session.run(feeds)
         read, states = self._read(part), self._states
-        if isinstance(session, Stateful):
-            return session.step(feeds, states)
+        if part in self._stepping:
+            return self._stepping[part].step(feeds, states)
         outputs = session.run({**feeds, **{name: np.asarray(value) for name, value in read.items()}})
         for name, state in self._parts[part].writes.items():
             states[state] = outputs.pop(name)

@@ -167,11 +167,12 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return graphs.load(config, assets, config.calls)
     if task in ENCODED and config.generation is not None:
         from edgekit.tasks.seq2seq import METRICS, Seq2Seq
-        from edgekit.tasks.text import Texts
+        from edgekit.tasks.text import Texts, TokenizerFile
 
         metric = text_metrics.chosen(config.metric, METRICS[task], task)
         texts = Texts(config.text or TextConfig(), assets, inputs) if task in SEQ2SEQ else None
-        return Seq2Seq(config, texts or _preparation(config, assets, inputs), assets, metric)
+        tokens = TokenizerFile(assets / config.generation.tokenizer)
+        return Seq2Seq(config, texts or _preparation(config, assets, inputs), tokens, metric)
     if config.ctc is not None:
         from edgekit.tasks.ctc import METRIC, Ctc
 

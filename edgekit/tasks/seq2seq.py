@@ -6,10 +6,8 @@ every token. For a user the text is generated as the model's generation_config.j
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.data import Problem, Sample
@@ -19,7 +17,7 @@ from edgekit.tasks import decoding, text_metrics
 from edgekit.tasks.causal import last
 from edgekit.tasks.config import ENCODED, Generation, TaskConfig
 from edgekit.tasks.task import Prediction, Preparation, Stepping
-from edgekit.tasks.text import IDS, Texts, read_tokenizer
+from edgekit.tasks.text import IDS, Texts, TokenizerFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +39,7 @@ class Seq2Seq:
 
     config: TaskConfig
     prepare: Preparation
-    assets: Path
+    tokens: TokenizerFile
     metric: str
 
     @property
@@ -150,11 +148,10 @@ class Seq2Seq:
         text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
         return text.strip()
 
-    @functools.cached_property
+    @property
     def target(self) -> Any:
         """The tokenizer of the generated text, None for a model that has none."""
-        path = self.assets / self.generation.tokenizer
-        return read_tokenizer(path) if path.is_file() else None
+        return self.tokens.tokenizer
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         return self._answer(str(self.predict(outputs).value))

@@ -53,6 +53,18 @@ def count_cut(task: Any, samples: Iterable[Sample]) -> tuple[int, int | None]:
     return sum(map(texts.is_cut, samples)), texts.limit
 
 
+@dataclass(frozen=True, eq=False)
+class TokenizerFile:
+    """A tokenizer that is read once, on use, however often a task is changed."""
+
+    path: Path
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer, None where there is no file."""
+        return read_tokenizer(self.path) if self.path.is_file() else None
+
+
 def words_of(sample: Sample) -> list[str] | None:
     """Return the words of a sample whose text is a list of them; None for another sample."""
     for name in WORDS:

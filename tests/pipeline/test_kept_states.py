@@ -10,7 +10,9 @@ from edgekit_openvino import OpenVino
 from onnx import numpy_helper
 
 from edgekit.data import Sample
+from edgekit.errors import UsageError
 from edgekit.model import Reference
+from edgekit.passes.export import seq2seq
 from edgekit.passes.export.export import Export
 from edgekit.plugin import Payload, Stateful
 from edgekit.runner import Program, Runner
@@ -22,6 +24,7 @@ from edgekit.tasks import drive, load
 from edgekit.tasks.config import TaskConfig
 from edgekit.testing._threads import in_threads
 from tests.pipeline.test_seq2seq import ids, marian, t5
+from tests.wording import raises
 
 torch = pytest.importorskip("torch")
 
@@ -38,14 +41,17 @@ class InNumpy:
         self.profile = session.profile
 
 
-@pytest.fixture(scope="module", params=[marian, t5], ids=["marian", "t5"])
+@pytest.fixture(scope="module", params=["marian", "t5", "marian with a prompt"])
 def exported(request, tmp_path_factory):
     """Return the module, its task and the parts compiled by each backend."""
     work = tmp_path_factory.mktemp("exported")
-    module = request.param()
+    module = t5() if request.param == "t5" else marian()
     module.generation_config.update(min_new_tokens=6, no_repeat_ngram_size=1)
     (work / "model").mkdir()
-    model = Export().apply(InMemoryModule(module).load(Reference("live"), work), None, work / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        if "prompt" in request.param:
+            patch.setattr(seq2seq, "_fed_one_by_one", lambda model: False)
+        model = Export().apply(InMemoryModule(module).load(Reference("live"), work), None, work / "model")
     here = host.probe()
     target = Target("host", "this machine", device=Device(arch=here.arch, isa=here.isa, cores=here.cores))
     programs = {}
@@ -127,6 +133,10 @@ def test_a_prompt_of_several_tokens_takes_one_call(exported, backend):
 
     with programs[backend].open(BACKENDS[backend]) as runner:
         one_by_one = scores([[token] for token in prompt])
+        if programs[backend].payloads[1].part.inputs[1].shape[1] == 1:
+            with raises(UsageError, "[1, 4]"):  # a decoder whose text begins with one token is made for one
+                scores([prompt])
+            return
         np.testing.assert_allclose(scores([prompt]), one_by_one, atol=1e-5)
         assert np.abs(scores([prompt[:-1]]) - one_by_one).max() > 1e-3
 

@@ -17,11 +17,16 @@ from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
 from edgekit.passes.export import cross_states
 from edgekit.passes.export.config_kept import config_kept
+from edgekit.passes.export.decoder_masks import lean_attention
+from edgekit.passes.export.known_sizes import fold_known_sizes
 from edgekit.passes.export.last_position import keep_last_position
 from edgekit.spec import DECODER, ENCODER, TensorSpec
+from edgekit.tasks.config import TaskConfig
 
 _HIDDEN, _ENCODED = "encoder_hidden_states", "last_hidden_state"
 """The encoder's output, as the decoder reads it and as the encoder writes it."""
+
+IDS = "input_ids"
 
 _PAST = re.compile(r"(?:past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)$")
 
@@ -33,11 +38,12 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
     from optimum.exporters.utils import get_encoder_decoder_models_for_export
 
     config = optimum_config.seq2seq_config(model.module, str(model.task))
+    one_token = _fed_one_by_one(model)
     graphs = {}
     for name, (module, part_config) in get_encoder_decoder_models_for_export(model.module, config).items():
         graph = graphs[name] = workdir / name / onnx_model.GRAPH_FILE
         graph.parent.mkdir()
-        with torch.no_grad(), config_kept(module):
+        with torch.no_grad(), config_kept(module), lean_attention(module, one_token=one_token):
             export_one(
                 module,
                 part_config,
@@ -51,6 +57,10 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
     decoder = onnx_model.load(graphs["decoder_with_past_model"])
     _move_cross_states(encoder, onnx_model.load(graphs["decoder_model"]), decoder)
     keep_last_position(decoder, "logits")
+    if one_token:
+        _fix_to_one(decoder, IDS)
+    for proto in (encoder, decoder):
+        fold_known_sizes(proto)
     for graph in graphs.values():
         shutil.rmtree(graph.parent)
     parts = []
@@ -60,6 +70,23 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
         onnx_model.save(proto, workdir / file)
         parts.append(_with_states(onnx_model.part_of(proto, name=name, file=file)))
     return _described(*parts)
+
+
+def _fed_one_by_one(model: Model) -> bool:
+    """Return whether no call of the decoder has several tokens: no text begins with a prompt of its own."""
+    config = TaskConfig.load(model.assets)
+    settings = None if config is None else config.generation
+    return settings is not None and not settings.prompt and not settings.languages
+
+
+def _fix_to_one(decoder: Any, name: str) -> None:
+    """State in the graph that the input has one token: what is computed from their number becomes constant."""
+    for value in decoder.graph.input:
+        if value.name == name:
+            dimension = value.type.tensor_type.shape.dim[1]
+            dimension.Clear()
+            dimension.dim_value = 1
+    del decoder.graph.value_info[:]
 
 
 def _move_cross_states(encoder: Any, first: Any, decoder: Any) -> None:

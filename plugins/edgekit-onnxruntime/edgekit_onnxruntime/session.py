@@ -93,6 +93,7 @@ class OnnxRuntimeSession:
         self._precision: Precision | None = None
         self._last: Mapping[str, np.ndarray] | None = None
         self._session: Any = _open(payload, self._options)
+        self._device = kept.on_device(self._session)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; the outputs belong to the caller."""
@@ -106,7 +107,7 @@ class OnnxRuntimeSession:
         return dict(zip(self._names, outputs, strict=True))
 
     def step(self, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run once on `feeds` and `states`, which are the runtime's own values from then on."""
+        """Run once on `feeds` and `states`, which stay in the memory of the device."""
         import numpy as np
 
         session = self._open_session()
@@ -115,7 +116,9 @@ class OnnxRuntimeSession:
             read = {name: np.array(states[state]) for name, state in self._part.reads.items()}
             self._last = {**feeds, **read}
         try:
-            return kept.step(runtime(), session, self._part, feeds, states)
+            if self._device is None:
+                return kept.step_on_processor(session, self._names, self._part, feeds, states)
+            return kept.step(runtime(), session, self._part, feeds, states, self._device)
         except Exception as error:
             raise _run_fault(error) from error
 

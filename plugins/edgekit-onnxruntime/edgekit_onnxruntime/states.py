@@ -1,7 +1,7 @@
-"""States as the runtime's own values: what one call writes is an input of the next, and is not copied between them.
+"""States that a session keeps: what one call writes is an input of the next, and is not copied between them.
 
-On a processor that is as fast as arrays in numpy, whose memory `run` borrows and hands over; on a GPU the states stay
-there.
+On a processor they are arrays, whose memory the runtime borrows and hands over; on a GPU they stay there, as values of
+the runtime.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
-"""Where a provider keeps its values; those of the others are kept in the processor's memory."""
+"""Where a provider keeps its values; those of the others are in the processor's memory."""
 
 
 class Kept:
@@ -43,15 +43,19 @@ class Kept:
         return np.asarray(self.value.numpy(), dtype)
 
 
+def on_device(session: Any) -> str | None:
+    """Return the device that keeps the states of a session; None for the processor."""
+    return _DEVICES.get(session.get_providers()[0])
+
+
 def step(
-    ort: Any, session: Any, part: Part, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]
+    ort: Any, session: Any, part: Part, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any], device: str
 ) -> dict[str, np.ndarray]:
     """Run a part once and return the outputs that are not states. A binding holds the outputs of one call only: those
     of the call before are read while it runs.
     """
     import numpy as np
 
-    device = _DEVICES.get(session.get_providers()[0], "cpu")
     binding = session.io_binding()
     for name, state in part.reads.items():
         if not isinstance(states[state], Kept):
@@ -69,3 +73,16 @@ def step(
     for name, state in part.writes.items():
         states[state] = Kept(ort, values.pop(name))
     return {name: value.numpy() for name, value in values.items()}
+
+
+def step_on_processor(
+    session: Any, names: Sequence[str], part: Part, feeds: Mapping[str, np.ndarray], states: MutableMapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Run a part once with its states as arrays: `run` borrows the memory of those that it is given, and hands over
+    that of its outputs. Binding each of them takes longer than a small decoder's arithmetic.
+    """
+    read = {name: states[state] for name, state in part.reads.items()}
+    values = dict(zip(names, session.run(names, {**feeds, **read}), strict=True))
+    for name, state in part.writes.items():
+        states[state] = values.pop(name)
+    return values
