@@ -61,7 +61,7 @@ class TokenizerFile:
 
     @functools.cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer, None where there is no file."""
+        """The tokenizer, None for a model without the file."""
         return read_tokenizer(self.path) if self.path.is_file() else None
 
 
