@@ -13,6 +13,7 @@ from pathlib import Path
 from edgekit.frameworks import onnx_model, optimum_config
 from edgekit.model import Model, Part, State
 from edgekit.passes.export import streamed
+from edgekit.passes.export.constant_shapes import fix_shapes
 from edgekit.passes.export.last_position import keep_last_position
 from edgekit.spec import DECODER
 
@@ -26,8 +27,9 @@ def export(model: Model, workdir: Path, opset: int) -> tuple[tuple[Part, ...], t
     config = optimum_config.causal_config(model.module)
     graph = workdir / onnx_model.GRAPH_FILE
     proto = streamed.export(model.module, config, graph, opset)
-    if keep_last_position(proto, LOGITS):
-        onnx_model.rewrite(proto, graph)
+    keep_last_position(proto, LOGITS)
+    proto = fix_shapes(proto)
+    onnx_model.rewrite(proto, graph)
     part = onnx_model.part_of(proto, name=DECODER)
     reads = {spec.name: _state(spec.name) for spec in part.inputs if _state(spec.name)}
     writes = {spec.name: _state(spec.name) for spec in part.outputs if _state(spec.name)}
