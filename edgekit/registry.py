@@ -39,7 +39,7 @@ KNOWN_RECIPES = {
     "int8-nncf": "edgekit-openvino[build]",
     "int8-nncf-bf16": "edgekit-openvino[build]",
     **dict.fromkeys(("genai-fp32", "genai-int8", "genai-int4", "genai-int4-exact"), "edgekit-onnxruntime[genai]"),
-    **dict.fromkeys(("int8-weights-exact", "int4-weights-exact"), "edgekit-onnxruntime"),
+    "int4-weights-exact": "edgekit-onnxruntime",
     "int8-fp16": "edgekit-tensorrt",
     "fp8": "edgekit-tensorrt",
     "int4-fp16": "edgekit-tensorrt",

@@ -44,7 +44,7 @@ def test_only_calibration_needs_samples() -> None:
 def test_a_backend_brings_recipes_and_lists_those_to_try() -> None:
     own = {"int8-nncf", "int8-nncf-bf16"}
     generating = {"genai-fp32", "genai-int8", "genai-int4", "genai-int4-exact"}
-    generating |= {"int8-weights-exact", "int4-weights-exact"}
+    generating |= {"int4-weights-exact"}
     assert set(catalog.recipes()) - set(BUILTIN) == {*own, *generating, "int8-fp16", "fp8", "int4-fp16"}
     assert set(catalog.recipes("openvino")) - set(BUILTIN) == own
     assert set(catalog.recipes("onnxruntime")) - set(BUILTIN) == generating

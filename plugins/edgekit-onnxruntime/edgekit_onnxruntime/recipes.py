@@ -6,12 +6,6 @@ from edgekit.plugin import USUAL, PassConfig, Recipe
 
 RECIPES = (
     Recipe(
-        "int8-weights-exact",
-        "int8-weights with activations in float: slower, for models with outlier channels",
-        (PassConfig("weight-only", {"exact": True}),),
-        "i8-weights",
-    ),
-    Recipe(
         "int4-weights-exact",
         "int4-weights with activations in float: slower, for models with outlier channels",
         (PassConfig("weight-only", {"bits": 4, "exact": True}),),
