@@ -66,8 +66,8 @@ class _Shapes:
                 tensor = node.attribute[0].t
                 if tensor.data_type == INT64 and len(tensor.dims) < 2 and sum(tensor.dims) <= LONGEST:
                     self._constant(node.output[0], numpy_helper.to_array(tensor))
-            elif (found := self._followed(node)) is not None and len(found) <= LONGEST:
-                self._values[node.output[0]] = found
+            elif (sizes := self._followed(node)) is not None and len(sizes) <= LONGEST:
+                self._values[node.output[0]] = sizes
 
     def rewrite(self, graph: Any) -> bool:
         """Make constants in `graph`, and return whether there were any to make."""
