@@ -19,6 +19,10 @@ SENTENCE_OUTPUT = "sentence_embedding"
 PICTURE = {"height": 224, "width": 224}
 """Height and width of an example picture for a model that takes any size."""
 
+_PREPROCESSOR = (
+    "optimum reads the sizes of its inputs from a preprocessor_config.json: put the model's beside config.json"
+)
+
 _ENCODER_ALONE = "its encoder alone: pass package.module:factory that returns (encoder, a dict of example inputs)"
 
 _GENERATES = ("automatic-speech-recognition", "image-to-text", "visual-question-answering", "text2text-generation")
@@ -267,7 +271,7 @@ def _examples(config: Any) -> Mapping[str, Any]:
         raise UnsupportedError(
             f"optimum cannot make example inputs for the architecture '{config._config.model_type}': "
             f"{first_line(error)}",
-            hint="some need a preprocessor_config.json beside config.json; or pass package.module:factory",
+            hint=_PREPROCESSOR if "reprocessor" in str(error) else f"{_PREPROCESSOR}; or pass package.module:factory",
         ) from error
 
 

@@ -31,6 +31,11 @@ _TRANSFORMERS_HINT = (
     "your own whose forward avoids it, and pass package.module:factory that returns it with example inputs"
 )
 
+_GRAPHS_HINT = (
+    "no option changes this: --verbose shows where it fails; its graphs and their states can be described by a factory "
+    "of your own that returns edgekit.Graphs"
+)
+
 OPSETS = range(17, 23)
 """What optimum 2.1 and torch 2.13 both write."""
 
@@ -134,7 +139,7 @@ class Export(Record):
                 f"the sizes of a model of several graphs stay free; these are given: {', '.join(given)}.",
                 hint="leave --shape out, or choose a target that takes free sizes, such as host",
             )
-        with _reported(_MODULE_HINT if config.calls else _TRANSFORMERS_HINT):
+        with _reported(_MODULE_HINT if config.calls else _GRAPHS_HINT):
             exporter = graphs if config.calls else seq2seq if model.task in ENCODED else causal
             parts, states = exporter.export(model, workdir, self.opset or OPSET)
         loaded = model.info.source_digest or digest_of([model.info.architecture, model.info.parameters])
