@@ -29,8 +29,33 @@ def show(report: Report, given: Mapping[str, Any], *, bundle: Path | None = None
         from edgekit.bundle.bundle import open as open_bundle
 
         portable = open_bundle(bundle, check=False).manifest.effective is None  # it did not run on this machine
-        command = f"edgekit deploy {bundle} --device ssh://BOARD" if portable else f"edgekit run {bundle} INPUT"
+        given_to_run = _example(report.data.evaluation, bundle) or "INPUT"
+        command = (
+            f"edgekit deploy {bundle} --device ssh://BOARD" if portable else f"edgekit run {bundle} {given_to_run}"
+        )
         output.emit(f"\nbundle: {bundle}\nnext:   {command}")
+
+
+def _example(source: str | None, bundle: Path) -> str | None:
+    """Return a picture or a sound of the data, as a word of a command line; None for a task that takes neither."""
+    import shlex
+
+    from edgekit.data.folder import files
+    from edgekit.data.picture import SUFFIXES
+    from edgekit.data.sound import SOUNDS
+    from edgekit.model import ASSETS
+    from edgekit.tasks.config import TaskConfig
+
+    config, path = TaskConfig.load(bundle / ASSETS), Path(source or "").expanduser()
+    suffixes = None if config is None else SUFFIXES if config.image else SOUNDS if config.audio else None
+    if suffixes is None or not source or not path.exists():
+        return None
+    if path.suffix.lower() in suffixes:
+        return shlex.quote(str(path))
+    # Annotations lie beside their pictures; any other file holds its samples itself.
+    folder = path if path.is_dir() else path.parent if path.suffix in (".json", ".yaml", ".yml") else None
+    first = None if folder is None else next(files(folder, suffixes), None)
+    return None if first is None else shlex.quote(str(first))
 
 
 def write_files(report: Report, paths: Sequence[Path], folder: Path | None = None) -> None:

@@ -33,7 +33,7 @@ def described(
     if config.detection is None:
         guess = None
         if model.is_single:
-            count = len(config.labels) or None
+            count = len(config.labels) or len(_names(samples)) or None
             guess = detector_guess.guess(model.part.inputs, model.part.outputs, count)
         if guess is None:
             if has_boxes(samples) or project.metric in BOX_METRICS:

@@ -18,6 +18,7 @@ from edgekit.graphs import Graphs
 from edgekit.model import ASSETS, Examples, InputHints, Model, ModelInfo, Reference
 from edgekit.sources import other_formats
 from edgekit.sources.processor import check_processor, with_processor
+from edgekit.tasks import detectors
 from edgekit.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def _load_transformers(
         labels=transformers_model.labels(loaded),
         problem_type=transformers_model.problem_type(loaded),
         generation=loaded.generation,
+        detection=detectors.of_checkpoint(loaded.config) if loaded.task == detectors.TASK else None,
     )
     if reference.processor:
         processor = Path(reference.processor)

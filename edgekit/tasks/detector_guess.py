@@ -11,7 +11,10 @@ from typing import Any
 from edgekit.spec import TensorSpec
 from edgekit.tasks.config import ImageConfig
 from edgekit.tasks.detection_config import DetectionConfig
-from edgekit.tasks.detectors import FAMILIES, STRIDES
+from edgekit.tasks.detectors import COCO, FAMILIES, STRIDES
+
+COCO_NUMBERS = 91
+"""The classes that DETR's checkpoints count: COCO's numbers, with their gaps, and 0."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ def guess(
     detection, image = kind.detection, replace(kind.image, input=spec.name, layout="nhwc" if last else "nchw")
     if name == "yolov5-heads":
         detection = replace(detection, outputs=tuple(each.name for each in outputs))
-    if image.resize != "shortest_edge" and name not in ("torchvision", "detr"):
-        if None in sides:
-            return None
-        image = replace(image, size=(int(sides[0] or 0), int(sides[1] or 0)))
+    if name != "torchvision" and None not in sides:
+        resize = "exact" if image.resize == "shortest_edge" else image.resize
+        image = replace(image, size=(int(sides[0] or 0), int(sides[1] or 0)), resize=resize, longest=None)
+    elif name != "torchvision" and image.size is None:
+        return None
     return Guess(name, detection, image, classes)
 
 
@@ -93,6 +97,8 @@ def _by_outputs(
         return "tensorflow", None
     if {"boxes", "scores", "labels"} == set(by_name):
         return "torchvision", None
+    if {"logits", "pred_boxes"} <= set(by_name):
+        return _of_queries(by_name["logits"].shape[-1], names)
     shapes = [spec.shape[1:] for spec in outputs]
     if len(shapes) == 3 and all(len(shape) == 4 and shape[0] == 3 for shape in shapes):
         return _known("yolov5-heads", shapes[0][3], 5)
@@ -105,6 +111,15 @@ def _by_outputs(
     if len(shape) != 2:
         return None, None
     return _of_matrix(shape, sides, names)
+
+
+def _of_queries(width: Any, names: int | None) -> tuple[str | None, int | None]:
+    """Return the family of transformers' detectors by the scores of a query: DETR's have one for no object too."""
+    if width in (names, len(COCO)):
+        return "rt-detr", width
+    if isinstance(width, int) and (width - 1 == names or width == COCO_NUMBERS + 1):
+        return "detr", width - 1
+    return None, None
 
 
 def _of_matrix(shape: Sequence[Any], sides: tuple[Any, ...], names: int | None) -> tuple[str | None, int | None]:

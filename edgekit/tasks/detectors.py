@@ -36,6 +36,7 @@ _ANCHORS = (
 _LETTERBOX = ImageConfig(resize="letterbox", antialias=False)
 _PLAIN = ImageConfig(antialias=False)
 _BGR = {"channels": "bgr", "antialias": False, "rescale": 1.0}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE = {"mean": (103.53, 116.28, 123.675), "std": (57.375, 57.12, 58.395)}
 
 
@@ -127,7 +128,7 @@ FAMILIES = {
             most=1000,
             clip=False,
         ),
-        ImageConfig(),
+        ImageConfig(size=(800,), resize="shortest_edge", longest=1333, mean=_MEAN, std=_STD),
     ),
     "rt-detr": Family(
         DetectionConfig(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import edgekit
 from edgekit.testing.blocking import FRAMEWORKS
 
 NAMES = ("red", "green", "blue")
@@ -93,17 +94,19 @@ def bundle(command, files, place):
     model, data = files
     path = place / "out" / "finder"
     done = command(
-        "export", model, "--data", data, "--max-drop", "2%", "-o", path, "--json", "--no-bench",
+        "export", model, "--data", data, "--max-drop", "2%", "-o", path, "--no-bench",
         "--candidate", "onnxruntime/fp32",
     )  # fmt: skip
-    return path, done.report
+    return path, done
 
 
-def test_the_metric_is_coco_s(bundle):
-    _, report = bundle
+def test_the_metric_is_coco_s_and_the_next_line_names_a_picture(bundle, files):
+    path, done = bundle
+    report = edgekit.open(path).report()
     quality = report.candidates[0].quality
     assert (quality.metric, quality.original_score) == ("map", pytest.approx(1.0))
     assert quality.checks[-1].name == "map drop" and quality.checks[-1].passed
+    assert f"edgekit run {path} {files[1] / '01.png'}" in done.stdout
 
 
 def test_the_boxes_are_in_the_picture_s_pixels(bundle, command, files):
@@ -172,7 +175,8 @@ def test_a_detector_that_is_not_understood_is_described_in_a_file(command, files
     model, data = files
     proto = onnx.load(model)
     del proto.metadata_props[:]
-    proto.graph.output[0].type.tensor_type.shape.dim[2].dim_param = "boxes"
+    for place_of, name in ((1, "values"), (2, "boxes")):
+        proto.graph.output[0].type.tensor_type.shape.dim[place_of].dim_param = name
     onnx.save(proto, place / "nameless.onnx")
     options = ("--data", data, "-o", place / "out" / "nameless", "--no-bench", "--candidate", "onnxruntime/fp32")
     done = command("export", place / "nameless.onnx", *options, code=2)

@@ -169,6 +169,15 @@ def test_a_graph_that_chooses_boxes_may_return_none(tmp_path, picture):
         assert task.answer([{"out": np.zeros(shape, np.float32)}], Sample({"image": picture})) == {"boxes": []}
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_suppression_inside_the_graph_gives_as_many_boxes_as_there_are(count, tmp_path, picture):
+    inside = DetectionConfig(outputs=("boxes",), scores="scores", values=("box",), box="corners", overlap=None)
+    task = detector(tmp_path, detection=inside, labels=("cat",))
+    outputs = {"boxes": np.full((count, 4), 8, np.float32), "scores": np.full(count, 0.9, np.float32)}
+    answers = task.answer([outputs], Sample({"image": picture}))["boxes"]
+    assert [box["label"] for box in answers] == ["cat"] * count
+
+
 def test_separate_outputs_with_a_count(tmp_path, picture):
     kind = detectors.family("tensorflow")
     task = detector(tmp_path, detection=kind.detection)

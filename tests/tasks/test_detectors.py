@@ -142,6 +142,22 @@ def test_metadata_of_ultralytics_name_the_classes(tmp_path):
         assert detector_guess.of_metadata(other, part.inputs, part.outputs) is None
 
 
+@pytest.mark.parametrize(
+    ("width", "names", "family"), [(92, None, "detr"), (6, 5, "detr"), (80, None, "rt-detr"), (5, 5, "rt-detr")]
+)
+def test_queries_are_of_detr_where_they_score_no_object_too(width, names, family):
+    from edgekit.spec import TensorSpec
+
+    outputs = [TensorSpec("logits", "f32", (1, 100, width)), TensorSpec("pred_boxes", "f32", (1, 100, 4))]
+    picture = TensorSpec("pixel_values", "f32", (1, 3, 480, 640))
+    guess = detector_guess.guess([picture], outputs, names)
+    assert guess is not None and guess.family == family
+    assert (guess.image.size, guess.image.resize) == ((480, 640), "exact")
+    free = detector_guess.guess([TensorSpec("pixel_values", "f32", (1, 3, "height", "width"))], outputs, names)
+    assert free is not None
+    assert (free.image.size, free.image.longest) == (((800,), 1333) if family == "detr" else ((640, 640), None))
+
+
 def test_a_graph_of_another_kind_is_no_detector():
     from edgekit.spec import TensorSpec
 
