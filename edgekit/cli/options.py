@@ -55,13 +55,13 @@ def model_options(function: F) -> F:
         _option("--output-name", metavar="NAME", group=_MODEL, unset="the only one that can",
                 help="The output that holds the answer, such as a classifier's scores."),
         _option("--processor", metavar="PATH", group=_MODEL, unset="the model's own files",
-                help="A folder or file with the tokenizer or the image processor, or a .toml that describes a "
-                "detector."),
+                help="A folder or file with the tokenizer, the image processor or the feature extractor, or a "
+                ".toml that describes a detector or how sounds are prepared."),
         _option("--input", metavar="SPEC", multiple=True, group=_MODEL, unset="read from the model",
                 help="An input of a plain module, as name:dtype[dims], for example x:f32[1,3,32,32]. Repeatable."),
-        _option("--state", metavar="INPUT=OUTPUT", multiple=True, group=_MODEL, unset="none",
+        _option("--state", metavar="INPUT=OUTPUT", multiple=True, group=_MODEL, unset="found by name and shape",
                 help="An output of an ONNX file that is this input of the next call: its first value is zeros, with "
-                "INPUT=OUTPUT:empty no elements. Repeatable."),
+                "INPUT=OUTPUT:empty no elements; `none` takes no output so. Repeatable."),
         _option("--revision", metavar="REV", group=_MODEL, unset="main",
                 help="The branch, tag or commit of a model on the hub."),
         _option("--offline", is_flag=True, group=_MODEL, unset="off",

@@ -17,6 +17,9 @@ SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 MOST_SECONDS = 4 * 3600
 """The longest sound that is read."""
 
+RATES = (1000, 1_000_000)
+"""The lowest and the highest rate of a file: resampled from a higher one it would fill the memory."""
+
 MOST_SAMPLES = 1 << 28
 """The most values of a sound, of all its channels: 1 GB of single precision."""
 
@@ -55,6 +58,8 @@ def _decode(file: Any, name: str) -> tuple[np.ndarray, int]:
     library = _soundfile()
     try:
         with library.SoundFile(file) as opened:
+            if not RATES[0] <= opened.samplerate <= RATES[1]:
+                raise _fault(name, f"its header states a rate of {opened.samplerate:,} Hz")
             seconds = opened.frames / opened.samplerate
             if seconds > MOST_SECONDS or opened.frames * opened.channels > MOST_SAMPLES:
                 raise UsageError(

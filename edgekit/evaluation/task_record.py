@@ -64,8 +64,8 @@ def task_record(project: Project, model: Model, samples: Samples | None = None) 
     if config.task in tasks.CLASSIFICATION:
         config, more = _classifier(project, config, model, samples)
         notes += more
-    elif config.output is None and config.task in tasks.OWN and config.task != tasks.TENSOR and model.is_single:
-        config = replace(config, output=_first_answer(model.part.outputs))
+    elif config.output is None and config.task in tasks.OWN and config.task != tasks.TENSOR and len(model.parts) == 1:
+        config = replace(config, output=_first_answer(model.part.given))
     return config, tuple(notes)
 
 
@@ -180,7 +180,7 @@ def _task_name(config: TaskConfig, inputs: Sequence[TensorSpec]) -> str | None:
 
 def _scores(config: TaskConfig, model: Model) -> TensorSpec:
     """Return the output that holds the scores. Raises UsageError where the graph does not show it, and for integers."""
-    outputs = model.part.outputs
+    outputs = model.part.given
     if config.output is None:
         return scores_of(outputs)
     spec = check_output(config.output, outputs)
@@ -191,7 +191,7 @@ def _classifier(
     project: Project, config: TaskConfig, model: Model, samples: Samples | None
 ) -> tuple[TaskConfig, tuple[str, ...]]:
     """Return the record of a classifier with its output, its activation, its classes' names and its metric."""
-    if not model.part.outputs:
+    if not model.part.given:
         return _with_names(project, config, samples, None)
     spec = _scores(config, model)
     config = replace(config, output=spec.name)

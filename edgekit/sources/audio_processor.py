@@ -15,6 +15,9 @@ from edgekit.tasks.config import AudioConfig, CtcConfig
 WINDOW = 30.0
 """Seconds of the parts that speech recognition by CTC cuts a long sound into."""
 
+KALDI_FRAMES = 100
+"""Frames of Kaldi's filter banks in a second."""
+
 _KINDS = {
     "Wav2Vec2FeatureExtractor": "samples",
     "WhisperFeatureExtractor": "log-mel",
@@ -40,12 +43,12 @@ def audio_config(settings: Mapping[str, Any], task: str, config: Any) -> tuple[A
         return None, "the feature extractor adds noise (dither)"
     rate = int(settings.get("sampling_rate", 16000))
     if kind == "Wav2Vec2FeatureExtractor":
-        speech = task == "automatic-speech-recognition"
+        cut = task in ("automatic-speech-recognition", "audio-classification")
         return AudioConfig(
             rate=rate,
             normalized=bool(settings.get("do_normalize", True)),
             shortest=_shortest(config),
-            window=WINDOW if speech else None,
+            window=WINDOW if cut else None,
         ), None
     if kind == "WhisperFeatureExtractor":
         seconds = int(settings.get("chunk_length", 30))
@@ -67,7 +70,9 @@ def audio_config(settings: Mapping[str, Any], task: str, config: Any) -> tuple[A
         frames = int(settings.get("max_length", 1024))
         if not scaled:
             mean, std = 0.0, 0.5
-        return AudioConfig("input_values", rate, "hann", mels=mels, frames=frames, mean=mean, std=std), None
+        return AudioConfig(
+            "input_values", rate, "hann", mels=mels, frames=frames, mean=mean, std=std, window=frames / KALDI_FRAMES
+        ), None
     normalized = settings.get("do_ceptral_normalize", True)
     if normalized and not (settings.get("normalize_means", True) and settings.get("normalize_vars", True)):
         return None, "the feature extractor normalises means or variances alone"

@@ -6,6 +6,8 @@ labels = "coco"          # or a list, or a text file with a name on each line
 size = [640, 640]
 [detection]              # the fields of DetectionConfig
 threshold = 0.4
+
+One with a table [audio] is of sounds: `sound_description`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 from edgekit import _toml
 from edgekit._record import digest_of_file
 from edgekit.errors import UsageError, nearest
+from edgekit.sources import sound_description
 from edgekit.spec import TensorSpec
 from edgekit.tasks import detectors
 from edgekit.tasks.config import ImageConfig, TaskConfig
@@ -36,11 +39,16 @@ def is_description(path: Path) -> bool:
 
 def check(path: Path) -> None:
     """Raise UsageError for a file that is not a description, or names a file that is missing."""
-    _read(path)
+    if sound_description.is_of_sounds(path):
+        sound_description.read(path)
+    else:
+        _read(path)
 
 
 def files(path: Path) -> list[Path]:
     """Return the file and those that it names."""
+    if sound_description.is_of_sounds(path):
+        return [path]
     content = _read(path)
     return [path, *_beside(path, content)]
 
@@ -54,6 +62,8 @@ def apply(base: TaskConfig, path: Path, assets: Path, inputs: Sequence[TensorSpe
     """Return `base` with what the file describes, for a graph with these inputs; files that it names are copied to
     `assets`.
     """
+    if sound_description.is_of_sounds(path):
+        return sound_description.apply(base, path, inputs)
     content = _read(path)
     kind = detectors.family(content["family"]) if "family" in content else None
     pictures = [spec for spec in inputs if len(spec.shape) == 4]

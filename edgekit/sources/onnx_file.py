@@ -89,7 +89,7 @@ class OnnxFile:
             if changes:
                 onnx_model.save(proto, graph)
                 onnx_model.check(graph, given=path)
-            part, states = onnx_states.named(onnx_model.part_of(proto), reference.states)
+            part, states, paired = onnx_states.of_file(onnx_model.part_of(proto), reference.states)
         config = _task_config(reference, classes, part, metadata, workdir)
         if states:
             config = replace(config, calls=Calls((CalledPart(part.name, part.fed),), recurrent=True))
@@ -98,7 +98,7 @@ class OnnxFile:
             architecture=f"ONNX graph by {proto.producer_name or 'unknown'} {proto.producer_version}".strip(),
             parameters=onnx_model.parameter_count(proto),
             opset=onnx_graph.opset(proto),
-            notes=(*notes, *changes),
+            notes=(*notes, *changes, *paired),
         )
         original = open_original(graph, proto)
         return Model(

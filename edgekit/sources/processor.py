@@ -24,7 +24,7 @@ def check_processor(reference: Reference) -> None:
     if reference.processor and not Path(reference.processor).exists():
         raise UsageError(
             f"the processor '{reference.processor}' does not exist.",
-            hint=f"pass a folder with tokenizer.json, a {FILE}, or a .toml that describes a detector",
+            hint=f"pass a folder with tokenizer.json, a {FILE}, or a .toml that describes the model",
         )
     if reference.processor and description.is_description(Path(reference.processor)):
         description.check(Path(reference.processor))

@@ -69,11 +69,15 @@ SEGMENTATION = ("semantic-segmentation", "image-segmentation")
 
 QUESTIONS = "question-answering"
 
+FRAMES = "audio-frame-classification"
+"""The task whose answer is the times of speech, where a model takes a sound step by step."""
+
 TAGGING = "token-classification"
 """The task with a class for each word."""
 
 OWN = (
     *_METRICS,
+    FRAMES,
     TAGGING,
     QUESTIONS,
     *SEGMENTATION,
@@ -88,7 +92,6 @@ OWN = (
 """Tasks with pre- and postprocessing of their own."""
 
 GENERIC = (
-    "audio-frame-classification",
     "audio-xvector",
     "automatic-speech-recognition",
     "depth-estimation",
@@ -126,6 +129,9 @@ ALIASES = {
     "qa": "question-answering",
     "segmentation": "semantic-segmentation",
     "segment": "semantic-segmentation",
+    "vad": FRAMES,
+    "voiceactivitydetection": FRAMES,
+    "keywordspotting": "audio-classification",
     "vqa": "visual-question-answering",
     "tabular": "tabular-classification",
     "regression": "tensor",
@@ -161,7 +167,7 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
     from edgekit.tasks.own_metric import OwnMetric, is_function
 
     task = check(config.task)
-    if config.calls is not None and not is_function(config.metric):
+    if config.calls is not None and config.audio is None and not is_function(config.metric):
         from edgekit.tasks import graphs
 
         return graphs.load(config, assets, config.calls)
@@ -212,6 +218,13 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
         return detection.load(config, _preparation(config, assets, inputs), assets, classes)
     if task in ("sentence-similarity", "feature-extraction"):
         return _embedding(config, assets, inputs)
+    if task == FRAMES and config.audio is not None and config.audio.step is not None:
+        from edgekit.tasks.audio import Sounds
+        from edgekit.tasks.speech import METRICS as SPEECH_METRICS
+        from edgekit.tasks.speech import Speech
+
+        metric = check_metric(config.metric or SPEECH_METRICS[0], SPEECH_METRICS, task)
+        return Speech(config, Sounds(config.audio, inputs), metric)
     if task == TAGGING:
         from edgekit.tasks.tagging import Tagging, chosen_metric
 

@@ -17,8 +17,14 @@ from edgekit.tasks.tensor import fit
 if TYPE_CHECKING:
     import numpy as np
 
+FRAMES = "audio-frame-classification"
+"""The task whose answer is the times of speech."""
+
 FIELDS = ("audio", "sound", "speech", "input_values", "input_features", "path", "file", "x")
 """Names of the field that holds the sound, the most reliable first."""
+
+RATES = ("sr", "sample_rate", "sampling_rate")
+"""Names of an input that takes the samples of a second."""
 
 SEARCHED = 0.25
 """The share of a window in whose end its quietest place is looked for, where a long sound is cut."""
@@ -43,6 +49,10 @@ def features(samples: np.ndarray, config: AudioConfig) -> np.ndarray:
         samples = np.pad(samples, (0, short))
     if config.features == "samples":
         return samples.astype(np.float32)
+    if config.spectrum is not None:
+        from edgekit.tasks.spectrum import spectrum
+
+        return spectrum(samples, config.rate, config.spectrum)
     if config.features == "log-mel":
         if config.normalized:
             samples = np.concatenate([_normalized(samples[:spoken]), samples[spoken:]])
@@ -81,6 +91,35 @@ def windows(samples: np.ndarray, config: AudioConfig) -> list[np.ndarray]:
     return [*parts, samples]
 
 
+def steps(values: np.ndarray, config: AudioConfig) -> list[np.ndarray]:
+    """Return what each call of a model that takes a sound step by step is fed: `context` samples or frames of before,
+    zeros at first, and `step` new ones; zeros complete the last.
+    """
+    import numpy as np
+
+    assert config.step is not None
+    axis = 1 if config.spectrum is not None and config.spectrum.layout == "bands-frames" else 0
+    count = -(-values.shape[axis] // config.step)
+    after = count * config.step - values.shape[axis]
+    padding = [(config.context, after) if place == axis else (0, 0) for place in range(values.ndim)]
+    padded = np.moveaxis(np.pad(values, padding), axis, 0)
+    begins = range(0, count * config.step, config.step)
+    return [np.moveaxis(padded[begin : begin + config.context + config.step], 0, axis) for begin in begins]
+
+
+def step_seconds(config: AudioConfig) -> float:
+    """Return the time from one step to the next."""
+    assert config.step is not None
+    return config.step * (1 if config.spectrum is None else config.spectrum.hop) / config.rate
+
+
+def with_channel(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """Return the array with a channel of size 1, where the input has one in the second or the last place."""
+    if len(spec.shape) != array.ndim + 2:
+        return array
+    return array[None] if spec.shape[1] == 1 or spec.shape[-1] != 1 else array[..., None]
+
+
 @dataclass(frozen=True, eq=False)
 class Sounds:
     """Prepares the sound input of a model, from a file or from an array that is prepared already."""
@@ -93,8 +132,16 @@ class Sounds:
         field, value = self.find(sample)
         if field == spec.name and hasattr(value, "dtype"):
             return [self._complete({spec.name: fit(value, spec)}, sample)]
-        parts = windows(read_sound(value, self.config.rate, field), self.config)
-        return [self._complete({spec.name: fit(features(part, self.config), spec)}, sample) for part in parts]
+        return [
+            self._complete({spec.name: fit(part, spec)}, sample)
+            for part in self.parts(read_sound(value, self.config.rate, field))
+        ]
+
+    def parts(self, samples: np.ndarray) -> list[np.ndarray]:
+        """Return what each call is fed of a sound at the model's rate, float32 without the batch."""
+        if self.config.step is not None:
+            return [with_channel(part, self.spec) for part in steps(features(samples, self.config), self.config)]
+        return [with_channel(features(part, self.config), self.spec) for part in windows(samples, self.config)]
 
     def _complete(self, feeds: dict[str, np.ndarray], sample: Sample) -> dict[str, np.ndarray]:
         import numpy as np
@@ -105,6 +152,8 @@ class Sounds:
                 continue
             if other.name in sample.fields:
                 feeds[other.name] = fit(sample.fields[other.name], other)
+            elif other.name in RATES:
+                feeds[other.name] = fit(np.full([1] * len(other.shape), self.config.rate), other)
             elif other.name == "attention_mask":  # one sound at a time has no padding
                 feeds[other.name] = fit(np.ones(array.shape[:2], np.int64), other)
         check_feeds(self.inputs, feeds)

@@ -69,10 +69,17 @@ class Classification(OnePart):
         return metrics.score(self.metric, predictions, labels, positive=positive)
 
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """Return the probabilities, float64 [classes]. Raises UsageError for an output of another shape."""
+        """Return the probabilities, float64 [classes]: of a long sound their mean over its windows. Raises UsageError
+        for an output of another shape.
+        """
         import numpy as np
 
-        array = output_of(outputs, self.config.output)
+        calls = [self._of_call(output_of(outputs, self.config.output, place)) for place in range(len(outputs))]
+        return calls[0] if len(calls) == 1 else np.asarray(np.mean(calls, axis=0))
+
+    def _of_call(self, array: np.ndarray) -> np.ndarray:
+        import numpy as np
+
         scores = np.asarray(array, dtype=np.float64)
         if (
             scores.ndim == 0

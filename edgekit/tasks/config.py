@@ -19,6 +19,8 @@ from edgekit.spec import TensorSpec
 from edgekit.tasks.detection_config import DetectionConfig
 from edgekit.tasks.segmentation_config import SegmentationConfig
 from edgekit.tasks.span_config import SpanConfig
+from edgekit.tasks.spectrum_config import SpectrumConfig
+from edgekit.tasks.speech_config import SpeechConfig
 
 FILE = "task.json"
 TOKENIZER = "tokenizer.json"
@@ -96,8 +98,9 @@ class AudioConfig(Record):
 
     input: str = "input_values"
     rate: int = 16000
-    features: Literal["samples", "log-mel", "hann", "povey"] = "samples"
-    """Samples, Whisper's log-mel spectrogram [mels, frames], or Kaldi's filter banks [frames, mels] by their window."""
+    features: Literal["samples", "log-mel", "hann", "povey", "spectrum"] = "samples"
+    """Samples, Whisper's log-mel spectrogram [mels, frames], Kaldi's filter banks [frames, mels] by their window, or
+    what `spectrum` describes."""
     normalized: bool = False
     """Mean 0 and variance 1: of the samples, or of each filter bank."""
     length: int | None = None
@@ -114,15 +117,26 @@ class AudioConfig(Record):
     """Subtracted from filter banks, and divided by twice."""
     window: float | None = None
     """Seconds of the parts that a longer sound is cut into, each answered by itself; None: it is one part."""
+    step: int | None = None
+    """New samples of each call of a model that takes a sound step by step; None: a call takes all of it."""
+    context: int = 0
+    """Samples before them that are fed again."""
+    spectrum: SpectrumConfig | None = None
+    speech: SpeechConfig | None = None
 
     def __post_init__(self) -> None:
-        least = {"rate": 1000, "shortest": 1, "mels": 1, "fft": 2, "hop": 1, "length": 1, "frames": 1, "window": 1}
+        least = {"rate": 1000, "shortest": 1, "mels": 1, "fft": 2, "hop": 1, "length": 1, "frames": 1, "context": 0,
+                 "step": 1}  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= MOST_AUDIO:
                 raise UsageError(f"{name} is not a number from {low} to {MOST_AUDIO}.", hint=_AGAIN)
+        if self.window is not None and not 0.01 <= self.window <= MOST_AUDIO:
+            raise UsageError("window is not a number of seconds from 0.01.", hint=_AGAIN)
         if self.std == 0:
             raise UsageError("std is 0.", hint=_AGAIN)
+        if (self.features == "spectrum") != (self.spectrum is not None):
+            raise UsageError("features and spectrum do not agree.", hint="give both, or neither")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ def log_mel(samples: np.ndarray, rate: int, mels: int, fft: int, hop: int) -> np
 
     padded = np.pad(samples.astype(np.float64), fft // 2, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(fft) / fft)
-    powers = _powers(np.lib.stride_tricks.sliding_window_view(padded, fft)[::hop][:-1], window, fft)
-    decades = np.log10(np.maximum(powers @ slaney(rate, fft, mels), 1e-10))
+    energies = powers(np.lib.stride_tricks.sliding_window_view(padded, fft)[::hop][:-1], window, fft)
+    decades = np.log10(np.maximum(energies @ slaney(rate, fft, mels), 1e-10))
     result: np.ndarray = ((np.maximum(decades, decades.max() - 8.0) + 4.0) / 4.0).astype(np.float32).T
     return result
 
@@ -39,12 +39,13 @@ def kaldi(samples: np.ndarray, rate: int, mels: int, *, povey: bool) -> np.ndarr
     frames = frames - frames.mean(axis=1, keepdims=True)
     frames = np.concatenate([0.03 * frames[:, :1], frames[:, 1:] - 0.97 * frames[:, :-1]], axis=1)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))
-    powers = _powers(frames, window**0.85 if povey else window, fft)
-    result: np.ndarray = np.log(np.maximum(powers @ _kaldi_filters(rate, fft, mels), FLOOR)).astype(np.float32)
+    energies = powers(frames, window**0.85 if povey else window, fft)
+    result: np.ndarray = np.log(np.maximum(energies @ _kaldi_filters(rate, fft, mels), FLOOR)).astype(np.float32)
     return result
 
 
-def _powers(frames: np.ndarray, window: np.ndarray, fft: int) -> np.ndarray:
+def powers(frames: np.ndarray, window: np.ndarray, fft: int) -> np.ndarray:
+    """Return the squared magnitudes of frames [frames, samples] under a window, [frames, frequencies]."""
     import numpy as np
 
     parts = [
@@ -53,16 +54,32 @@ def _powers(frames: np.ndarray, window: np.ndarray, fft: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-@functools.lru_cache(maxsize=4)
 def slaney(rate: int, fft: int, mels: int) -> np.ndarray:
     """Return filters [frequencies, mels] of one area, linear below 1 kHz and logarithmic above, from 0 to 8 kHz."""
+    return bands(rate, fft, mels, 0.0, 8000.0, "slaney", area=True)
+
+
+@functools.lru_cache(maxsize=4)
+def bands(rate: int, fft: int, mels: int, low: float, high: float, scale: str, *, area: bool) -> np.ndarray:
+    """Return the triangles [frequencies, mels] of bands from `low` to `high` Hz, of one area or of a height of one, on
+    Slaney's scale (linear below 1 kHz, then 27 steps to a factor of 6.4) or HTK's, 2595 log10(1 + Hz / 700).
+    """
     import numpy as np
 
     step = np.log(6.4) / 27.0
-    places = np.linspace(0.0, 15.0 + np.log(8000.0 / 1000.0) / step, mels + 2)
-    hertz = np.where(places < 15.0, 200.0 * places / 3.0, 1000.0 * np.exp(step * (places - 15.0)))
-    filters = _triangles(np.linspace(0, rate // 2, fft // 2 + 1), hertz)
-    result: np.ndarray = filters * (2.0 / (hertz[2:] - hertz[:-2]))
+
+    def mel(hertz: float) -> float:
+        if scale == "htk":
+            return float(2595.0 * np.log10(1.0 + hertz / 700.0))
+        return float(3.0 * hertz / 200.0 if hertz < 1000.0 else 15.0 + np.log(hertz / 1000.0) / step)
+
+    places = np.linspace(mel(low), mel(high), mels + 2)
+    if scale == "htk":
+        hertz = 700.0 * (10.0 ** (places / 2595.0) - 1.0)
+    else:
+        hertz = np.where(places < 15.0, 200.0 * places / 3.0, 1000.0 * np.exp(step * (places - 15.0)))
+    filters = _triangles(np.linspace(0, rate / 2, fft // 2 + 1), hertz)
+    result: np.ndarray = filters * (2.0 / (hertz[2:] - hertz[:-2])) if area else filters
     return result
 
 

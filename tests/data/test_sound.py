@@ -9,6 +9,7 @@ from edgekit.data import load
 from edgekit.data.resample import resample
 from edgekit.data.sound import read_sound
 from edgekit.errors import UsageError
+from tests.wording import raises
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -44,6 +45,27 @@ def test_another_rate_keeps_the_tone_and_no_higher_one(source):
     if source > 2 * 9000:
         above = resample(np.sin(2 * np.pi * 9000 * times).astype(np.float32), source, RATE)
         assert np.abs(above[400:-400]).max() < 1e-4
+
+
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused_before_it_is_resampled(rate, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, TONE, RATE)
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with raises(UsageError, f"{rate:,} Hz", hint="remove it"):
+        read_sound(path, RATE)
+
+
+@pytest.mark.parametrize("place", [4, 40], ids=["file", "data"])
+def test_a_length_of_four_gigabytes_in_the_header_reads_what_is_there(place, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, TONE, RATE)
+    content = bytearray(path.read_bytes())
+    content[place : place + 4] = (0xFFFFFFF0).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert np.abs(read_sound(path, RATE) - TONE).max() < 2**-15
 
 
 def test_a_broken_sound_is_one_error(tmp_path):
