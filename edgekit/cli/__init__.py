@@ -26,6 +26,7 @@ VERBS = {
     "finish": ("edgekit.cli.finish:finish", "Compile a portable bundle on its device, and verify it there."),
     "compare": ("edgekit.cli.compare:compare", "Compare two or more reports or bundles."),
     "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle, a report, a model file or a target is."),
+    "tasks": ("edgekit.cli.listing:tasks", "List what models can do: what each task takes, gives and is judged by."),
     "targets": ("edgekit.cli.listing:targets", "List the devices that can be built for, or show one."),
     "recipes": ("edgekit.cli.listing:recipes", "List the recipes, or write one as a file to start from."),
     "plugins": ("edgekit.cli.listing:plugins", "List the installed backends, passes and sources."),
@@ -38,7 +39,7 @@ FAMILIES = {
     "Build": ("export", "init"),
     "Run and verify": ("run", "verify", "bench", "compare"),
     "On your boards": ("deploy", "devices", "finish"),
-    "Inspect": ("inspect", "targets", "recipes", "plugins"),
+    "Inspect": ("inspect", "tasks", "targets", "recipes", "plugins"),
     "Maintenance": ("doctor", "cache"),
 }
 

@@ -1,9 +1,9 @@
-"""The verbs that list targets, recipes and plugins."""
+"""The verbs that list tasks, targets, recipes and plugins."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +13,49 @@ from edgekit.cli.group import verb
 
 if TYPE_CHECKING:
     from edgekit.target.target import Target
+
+
+@verb(
+    "tasks",
+    "List what models can do: what each task takes, gives and is judged by.",
+    description=(
+        "Without NAME every task is listed with what it takes, its data and its metrics. With NAME one is shown.",
+        "The task is read from the model where it states one, and is inferred from labels where it does not; --task of "
+        "`edgekit export` names it otherwise.",
+    ),
+    examples=(
+        ("edgekit tasks", "List all:"),
+        ("edgekit tasks object-detection", "Show one:"),
+    ),
+    exits=(0, 1, 2),
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@options.json_option
+def tasks(name: str | None, as_json: bool) -> None:
+    from edgekit import tasks as known
+    from edgekit.cli import output
+    from edgekit.tasks.catalogue import ENTRIES, TaskEntry
+
+    entries: Sequence[TaskEntry] = ENTRIES
+    if name is not None:
+        entries = [entry for entry in ENTRIES if entry.name == known.check(name)]
+    if as_json:
+        output.emit_json({"tasks": [entry.to_dict() for entry in entries], "compared": list(known.GENERIC)})
+    elif not entries:
+        output.emit(f"{name} has no answer and no metric here: its outputs are compared with the original's")
+    elif name is None:
+        output.emit(
+            columns(
+                (entry.name, f"{entry.inputs}; {', '.join(entry.metrics) or 'outputs are compared'}")
+                for entry in entries
+            )
+        )
+        described = {entry.name for entry in entries}
+        others = ", ".join(each for each in known.GENERIC if each not in described)
+        output.emit("\n" + textwrap.fill(f"without an answer or a metric, outputs compared: {others}", 100))
+    else:
+        facts = {**entries[0].to_dict(), "metrics": ", ".join(entry.metrics) or "none: outputs are compared"}
+        output.emit("\n".join(f"{fact:8} {value}" for fact, value in facts.items()))
 
 
 @verb(
