@@ -54,7 +54,7 @@ def tasks(name: str | None, as_json: bool) -> None:
         others = ", ".join(each for each in known.GENERIC if each not in described)
         output.emit("\n" + textwrap.fill(f"without an answer or a metric, outputs compared: {others}", 100))
     else:
-        facts = {**entries[0].to_dict(), "metrics": ", ".join(entry.metrics) or "none: outputs are compared"}
+        facts = {**entries[0].to_dict(), "metrics": ", ".join(entries[0].metrics) or "none: outputs are compared"}
         output.emit("\n".join(f"{fact:8} {value}" for fact, value in facts.items()))
 
 
