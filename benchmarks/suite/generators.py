@@ -100,7 +100,7 @@ def openvino_genai(folder: Path, threads: int, **settings: str) -> Continue:
     import openvino_genai as library
 
     config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", **settings}
-    pipe = library.LLMPipeline(str(folder), library.Tokenizer(), "CPU", **config)
+    pipe = library.LLMPipeline(str(folder), "CPU", **config)
 
     def continued(prompt: list[int], new: int) -> Iterator[int]:
         times: list[tuple[int, int]] = []
