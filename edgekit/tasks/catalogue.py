@@ -160,6 +160,15 @@ ENTRIES = (
         "edgekit run out/model clip.wav",
     ),
     TaskEntry(
+        "audio-frame-classification",
+        "Silero VAD and networks with states, in ONNX or as modules",
+        "a sound, step by step",
+        f"a folder of sounds; {_TABLE} with a sound and the times of speech",
+        ("auc", "accuracy", "f1"),
+        "the times at which something is heard",
+        "edgekit run out/model clip.wav",
+    ),
+    TaskEntry(
         "image-to-text",
         "VisionEncoderDecoder: TrOCR, ViT-GPT2",
         "a picture",

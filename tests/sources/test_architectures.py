@@ -83,7 +83,7 @@ def test_the_class_decides_the_task_and_what_is_exported(
     exported = export(loaded)
     settings = TaskConfig.load(exported.assets)
     assert (settings.task, settings.output) == (task, output)
-    assert settings.labels == (("a", "b") if task.endswith("-classification") else ())
+    assert settings.labels == (("a", "b") if task.endswith(("-classification", "-segmentation")) else ())
     wanted = loaded.original.run(feeds)[output]
     np.testing.assert_allclose(run_graph(exported, feeds)[output], wanted, atol=1e-4)
 
