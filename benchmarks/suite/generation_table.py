@@ -94,19 +94,19 @@ def row(
 
 def markdown(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     """Return the page."""
-    place, processor = facts["environment"], facts["environment"].get("processor") or facts["environment"].get("cpu")
+    processor = facts["environment"]["host"]["cpu"]
     lines = [
         "# Text generation beside its peers",
         "",
         f"A Llama of 0.41 B random weights; a prompt of {facts['prompt']} tokens, {facts['new']} new ones, greedy, on "
-        f"{facts['threads']} threads. {processor or place}. Load average {facts['load_before']:.1f} before and "
+        f"{facts['threads']} threads. {processor}. Load average {facts['load_before']:.1f} before and "
         f"{facts['load_after']:.1f} after: where it is above the threads, the machine was noisy, and only ratios mean "
         "something.",
         "",
         f"    {facts['command']}",
         "",
-        f"Medians of {facts['turns']} turns in random order, each a new process and the best of {facts['runs']} runs; "
-        "the least and the greatest turn in brackets. Bandwidth: the weights' files are read once a token.",
+        f"Medians of the turns, {facts['turns']} in random order, each a new process and the best of {facts['runs']} "
+        "runs; the least and the greatest turn in brackets. Bandwidth: the weights' files are read once a token.",
         "",
         "| tool | MB | first token | tokens a second | share of bandwidth | peak memory | torch's ids | built in "
         "| peak of building (PSS; anonymous) |",
