@@ -35,6 +35,13 @@ def inputs(exporter: Any, task: str) -> tuple[TensorSpec, ...]:
     return INPUTS if task in SEQ2SEQ else optimum_config.input_specs(exporter.with_behavior("encoder"))
 
 
+def example_sizes(exporter: Any, task: str) -> dict[str, int]:
+    """Return a number for each free size of the encoder's inputs, as its config and processor have it: of pictures and
+    sounds; a text may have any length.
+    """
+    return {} if task in SEQ2SEQ else optimum_config.example_sizes(exporter.with_behavior("encoder"))
+
+
 def task_name(config: Any, task: str, asked: str | None) -> str:
     """Return the task that the user named, or that models of this type are trained for."""
     if asked in SEQ2SEQ:

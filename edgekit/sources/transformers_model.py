@@ -138,7 +138,10 @@ def _seq2seq(module: Any, task: str, asked: str | None) -> Loaded:
         "logits",
         seq2seq.Seq2SeqOriginal(module, versions("torch", "transformers")),
         ModelInfo(type(module).__name__, parameter_count(module), exporter="optimum"),
-        InputHints(vocabulary_size=getattr(module.config, "vocab_size", None)),
+        InputHints(
+            example_sizes=seq2seq.example_sizes(exporter, task),
+            vocabulary_size=getattr(module.config, "vocab_size", None),
+        ),
         generation.of_decoder(module),
     )
 

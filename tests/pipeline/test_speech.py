@@ -7,13 +7,16 @@ import pytest
 from edgekit_onnxruntime import OnnxRuntime
 
 from edgekit.data import Sample
+from edgekit.evaluation.dataset import synthetic_feeds
 from edgekit.model import Reference
 from edgekit.passes.export.export import Export
 from edgekit.plugin import Payload
 from edgekit.runner import Program
+from edgekit.sources.hf import HuggingFace
 from edgekit.sources.torch_module import InMemoryModule
 from edgekit.tasks import drive, load
 from edgekit.tasks.config import TaskConfig
+from edgekit.tasks.user_input import sample
 
 torch = pytest.importorskip("torch")
 
@@ -88,9 +91,13 @@ def captioner(decoder):
 
 
 def exported(module, folder):
+    return applied(InMemoryModule(module).load(Reference("live"), folder), folder)
+
+
+def applied(loaded, folder):
     work = folder / "model"
     work.mkdir()
-    model = Export().apply(InMemoryModule(module).load(Reference("live"), folder), None, work)
+    model = Export().apply(loaded, None, work)
     task = load(TaskConfig.load(model.assets), model.assets, model.inputs)
     payloads = tuple(Payload(work, (part.file,), part) for part in model.parts)
     return task, Program(payloads, model.states)
@@ -142,6 +149,35 @@ def test_a_picture_gets_the_same_caption(decoder, tmp_path):
         for picture in pictures:
             greedy = list(task.stream(Sample({"pixel_values": picture}), runner))
             assert greedy == expected(module, picture, prompt=1) and len(greedy) > 3
+
+
+def test_a_folder_of_captions_answers_a_picture_file(tmp_path):
+    """With its processor and tokenizer; its pictures have the processor's size where there is no data."""
+    from PIL import Image
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, ViTImageProcessor
+
+    folder, loaded = tmp_path / "captions", tmp_path / "loaded"
+    loaded.mkdir()
+    module, processor = captioner("trocr"), ViTImageProcessor(size={"height": 16, "width": 16})
+    module.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(40)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="w1", eos_token="w2", pad_token="w2")
+    tokenizer.save_pretrained(folder)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8))
+    picture.save(tmp_path / "a.png")
+
+    model = HuggingFace().load(Reference(str(folder)), loaded)
+    task, program = applied(model, loaded)
+    (synthetic,) = synthetic_feeds(program.inputs, 0, model.input_hints).values()
+    assert synthetic.shape == (1, 3, 16, 16)
+    with program.open(OnnxRuntime()) as runner:
+        ids = list(task.stream(sample(task, [str(tmp_path / "a.png")]), runner))
+    wanted = expected(module, processor(picture, return_tensors="np").pixel_values, prompt=1)
+    assert ids == wanted and len(ids) > 3
+    assert task.generated(ids)["text"] == tokenizer.decode(wanted, skip_special_tokens=True)
 
 
 @pytest.mark.nightly
