@@ -139,9 +139,9 @@ class MultiLabel(OnePart):
     def _probabilities(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         import numpy as np
 
-        logits = np.asarray(output_of(outputs, self.config.output), dtype=np.float64).reshape(-1)
+        rows = [output_of(outputs, self.config.output, place).reshape(-1) for place in range(len(outputs))]
         with np.errstate(over="ignore"):
-            return np.asarray(1 / (1 + np.exp(-logits)))
+            return np.asarray(np.mean(1 / (1 + np.exp(-np.stack(rows).astype(np.float64))), axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,13 +156,14 @@ class Regression(OnePart):
     compares_top: bool = False
 
     def predict(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> Prediction:
-        array = output_of(outputs, self.config.output)
-        if array.size != 1:
+        """Return the number, of a long sound the mean over its windows. Raises UsageError for an output of several."""
+        arrays = [output_of(outputs, self.config.output, place) for place in range(len(outputs))]
+        if arrays[0].size != 1:
             raise UsageError(
-                f"an output of shape {list(array.shape)} is not one number, which {self.metric} needs.",
+                f"an output of shape {list(arrays[0].shape)} is not one number, which {self.metric} needs.",
                 hint="for a classifier use --metric accuracy",
             )
-        return Prediction(float(array.reshape(())))
+        return Prediction(sum(float(array.reshape(())) for array in arrays) / len(arrays))
 
     def answer(self, outputs: Sequence[Mapping[str, np.ndarray]], sample: Sample | None = None) -> dict[str, Any]:
         return {"value": self.predict(outputs).value}

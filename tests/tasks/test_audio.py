@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from edgekit.sources.audio_processor import audio_config
+from edgekit.spec import TensorSpec
+from edgekit.tasks import load
 from edgekit.tasks.audio import features, windows
-from edgekit.tasks.config import AudioConfig
+from edgekit.tasks.config import AudioConfig, TaskConfig
 
 transformers = pytest.importorskip("transformers")
 
@@ -48,6 +50,26 @@ def test_log_mel_is_nearer_to_the_exact_one_than_single_precision():
 def test_an_extractor_without_an_equivalent_is_named():
     config, reason = audio_config({"feature_extractor_type": "ClapFeatureExtractor"}, "audio-classification", None)
     assert config is None and "ClapFeatureExtractor" in reason
+
+
+@pytest.mark.parametrize(
+    ("problem", "metric", "wanted"),
+    [(None, "accuracy", [0.4, 0.6]), ("multi-label", None, [0.65, 0.65]), ("regression", None, None)],
+)
+def test_the_answer_to_a_long_sound_is_the_mean_of_its_windows(problem, metric, wanted, tmp_path):
+    inputs = [TensorSpec.parse("input_values:f32[1,n]")]
+    config = TaskConfig(
+        "audio-classification", ("no", "yes"), metric=metric, problem_type=problem, audio=AudioConfig(window=1.0)
+    )
+    task = load(config, tmp_path, inputs)
+    if wanted is None:
+        numbers = [{"value": np.array([[number]], np.float32)} for number in (1.0, 2.0)]
+        assert task.predict(numbers).value == 1.5
+        return
+    rows = [(0.5, 0.5), (0.3, 0.7)] if problem is None else [(0.5, 0.5), (0.8, 0.8)]
+    logits = [np.log(row) if problem is None else np.log(np.divide(row, np.subtract(1, row))) for row in rows]
+    prediction = task.predict([{"logits": each[None].astype(np.float32)} for each in logits])
+    assert np.allclose(prediction.scores, wanted, atol=1e-6)
 
 
 def test_a_long_sound_is_cut_where_it_is_quiet():
