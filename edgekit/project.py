@@ -122,6 +122,8 @@ class Project(Record):
         for name in ("max_latency_ms", "max_size_mb", "max_memory_mb", "bench_seconds", "repair_seconds"):
             _within(name, getattr(self, name), 1e-9, None)
         _within("search", self.search, 0, None)
+        for name in _PATHS:
+            _utf8(name, getattr(self, name))
         _storable(self.samples)
         _measurable(self)
         if self.prune is not None and not 0 < self.prune < 1:
@@ -228,6 +230,17 @@ def _within(name: str, value: float | None, low: float, high: float | None) -> N
             f"{name} = {value:g} is not possible: it must be {bounds}.",
             hint=f"leave {name} out for its default, or give a number that is {bounds}",
         )
+
+
+def _utf8(name: str, value: Any) -> None:
+    """Raise UsageError for the name of a file that is not UTF-8: plans and reports are text, and could not hold it."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the name of {name} is not UTF-8, and the bundle's plan could not hold it.",
+            hint="rename the file or folder, or name it by a link: ln -s OLD NEW",
+        ) from error
 
 
 def _storable(samples: int | str | None) -> None:

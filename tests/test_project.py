@@ -147,3 +147,9 @@ def test_paths_that_are_there_become_absolute(here):
     absolute = Project(model="digits", data="val", recipe="int8-static", output="out/x").absolute()
     assert (absolute.model, absolute.recipe) == ("digits", "int8-static")
     assert (absolute.data, absolute.output) == (str(here / "val"), str(here / "out" / "x"))
+
+
+@pytest.mark.parametrize("name", ["model", "data", "output"])
+def test_names_that_are_not_utf8_are_refused_before_anything_is_built(name):
+    with raises(UsageError, (name, "UTF-8"), hint="ln -s"):
+        Project(**{"model": "digits", name: "out\udcff\udcfe"})

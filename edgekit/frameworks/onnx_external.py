@@ -48,7 +48,7 @@ class DataFile:
         offset = -(-self._file.tell() // ALIGNMENT) * ALIGNMENT
         self._file.seek(offset)
         for piece in pieces:
-            self._file.write(memoryview(piece).cast("B"))
+            self._file.write(piece.data.cast("B"))
         place = {"location": self.name, "offset": offset, "length": self._file.tell() - offset}
         tensor.ClearField("raw_data")
         tensor.data_location = EXTERNAL
