@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.tasks.config import Generation
+from edgekit.tasks.restrictions import allowed, restrict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,9 @@ class Feed:
     order: tuple[int, ...] | None = None
     """None before the first call, and where each continues itself."""
 
+
+GROUP = 64
+"""Scores of which the highest is found first where the best of many are wanted."""
 
 Search = Generator[Feed, "np.ndarray", list[int]]
 """Yields what to feed, is sent the scores [hypotheses, vocabulary], and returns the ids that follow the prompt."""
@@ -141,53 +145,6 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def allowed(settings: Generation, ids: Sequence[int], scores: np.ndarray, begun: int = 1) -> np.ndarray:
-    """Return the scores [vocabulary] of the token after `ids`, with penalties, and -inf for what must not follow.
-
-    The first `begun` ids are the prompt.
-    """
-    import numpy as np
-
-    scores = scores.astype(np.float32)
-    length = len(ids)
-    if settings.repetition_penalty != 1.0:
-        seen = sorted(set(ids))
-        penalty = np.float32(settings.repetition_penalty)
-        scores[seen] = np.where(scores[seen] < 0, scores[seen] * penalty, scores[seen] / penalty)
-    scores[_repeats(ids, settings.no_repeat_ngram)] = -np.inf
-    for word in settings.bad_words:
-        if len(word) <= max(length, 1) and (len(word) == 1 or list(ids[1 - len(word) :]) == list(word[:-1])):
-            scores[word[-1]] = -np.inf
-    if length < settings.shortest(begun):
-        scores[list(settings.stops)] = -np.inf
-    if length == 1 and settings.forced_first is not None:
-        scores = _only(scores, (settings.forced_first,))
-    if length == settings.longest(begun) - 1 and settings.forced_last:
-        scores = _only(scores, settings.forced_last)
-    scores[list(settings.suppressed)] = -np.inf
-    if length == (begun if begun > 1 or settings.forced_first is None else 2):
-        scores[list(settings.suppressed_first)] = -np.inf
-    return scores
-
-
-def _only(scores: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
-    import numpy as np
-
-    forced = np.full_like(scores, -np.inf)
-    forced[list(tokens)] = 0
-    return forced
-
-
-def _repeats(ids: Sequence[int], size: int) -> list[int]:
-    """Return the tokens that would complete a group of `size` tokens that is there already."""
-    if size < 1 or len(ids) + 1 < size:
-        return []
-    last = tuple(ids[len(ids) + 1 - size :])
-    return [
-        ids[place + size - 1] for place in range(len(ids) - size + 1) if tuple(ids[place : place + size - 1]) == last
-    ]
-
-
 def beams(settings: Generation, prompt: Sequence[int] = ()) -> Search:
     """Keep the best hypotheses in parallel, and return the finished one of the best score for its length."""
     import numpy as np
@@ -203,10 +160,10 @@ def beams(settings: Generation, prompt: Sequence[int] = ()) -> Search:
     finished = _Finished(settings, start)
     scores = np.repeat((yield Feed((tuple(start),))), width, axis=0)
     while True:
-        logs = np.stack(
-            [allowed(settings, ids, row, begun) for ids, row in zip(running, _log_softmax(scores), strict=True)]
-        )
-        flat = (logs + totals[:, None]).ravel()
+        logs = _log_softmax(scores)
+        restrict(settings, running, logs, begun)
+        logs += totals[:, None]
+        flat = logs.ravel()
         best = _top(flat, kept)
         longer = [[*running[index // logs.shape[1]], int(index % logs.shape[1])] for index in best]
         ended = np.array([ids[-1] in settings.stops or len(ids) >= longest for ids in longer])
@@ -268,8 +225,9 @@ class _Finished:
 def _log_softmax(scores: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    shifted = scores.astype(np.float32) - scores.max(axis=-1, keepdims=True)
-    logs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    logs: np.ndarray = scores.astype(np.float32)
+    logs -= logs.max(axis=-1, keepdims=True)
+    logs -= np.log(np.exp(logs).sum(axis=-1, keepdims=True))
     return logs
 
 
@@ -277,6 +235,17 @@ def _top(values: np.ndarray, count: int) -> np.ndarray:
     """Return the places of the `count` highest values, the highest first."""
     import numpy as np
 
-    places = np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))
+    groups = len(values) // GROUP
+    if groups > 4 * count:
+        # The highest values are in the `count` groups of the highest maxima: one reading leaves few places. A group is
+        # every `groups`th value: numpy compares whole rows at once.
+        highest = values[: groups * GROUP].reshape(GROUP, groups).max(axis=0)
+        kept = np.argpartition(highest, groups - count)[groups - count :]
+        grouped = (kept + groups * np.arange(GROUP)[:, None]).ravel()
+        places = np.concatenate([grouped, np.arange(groups * GROUP, len(values))])
+    else:
+        places = np.arange(len(values))
+    if count < len(places):
+        places = places[np.argpartition(-values[places], count)[:count]]
     ordered: np.ndarray = places[np.argsort(-values[places], kind="stable")]
     return ordered

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgekit.tasks.config import Generation
-from edgekit.tasks.decoding import allowed, greedy, search
+from edgekit.tasks.decoding import _top, greedy, search
+from edgekit.tasks.restrictions import allowed
 
 START, STOP, VOCABULARY = 59, 0, 60
 
@@ -108,3 +109,12 @@ def test_the_greatest_length_ends_a_text_without_a_stop():
             assert feed.order is None
             feed = steps.send(np.array([[0, 0, 0, 9.0]], np.float32))
     assert stop.value.value == [3, 3, 3]
+
+
+@pytest.mark.parametrize("size", [5, 700, 20011])
+def test_the_best_of_many_scores_are_those_of_a_whole_sort(size):
+    scores = np.random.default_rng(size).integers(0, size, size).astype(np.float32)
+    scores[size // 3] = -np.inf
+    for count in (1, 4, 9):
+        assert scores[_top(scores, count)].tolist() == sorted(scores.tolist(), reverse=True)[:count]
+        assert len(set(_top(scores, count))) == min(count, size)
