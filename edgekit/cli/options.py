@@ -69,7 +69,7 @@ def model_options(function: F) -> F:
         _option("--trust-remote-code", is_flag=True, group=_MODEL, unset="off",
                 help="Let the checkpoint run its own Python code. The bundle records it."),
         _option("--allow-pickle", is_flag=True, group=_MODEL, unset="off",
-                help="Load pickled weights, which can run any code. The bundle records it."),
+                help="Load pickled weights and estimators, which can run any code. The bundle records it."),
     )(function)  # fmt: skip
 
 
@@ -116,8 +116,9 @@ def calibration_options(function: F) -> F:
                 unset="nothing is pruned",
                 help="Try each recipe without this share of the multiply-adds too, recovered on --train."),
         _option("--metric", metavar="NAME", group=_DATA, unset="the task's own",
-                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, spearman, pearson; of texts chrf, "
-                "bleu, rouge, wer, cer, exact-match; or a function of your own, package.module:function, called with "
+                help="The metric on labelled samples: accuracy, f1, f1-macro, auc, average-precision, log-loss, ece; "
+                "of numbers spearman, pearson, r2, mae, rmse; of texts chrf, bleu, rouge, wer, cer, exact-match; or a "
+                "function of your own, package.module:function, called with "
                 "all outputs, or all texts, and all labels."),
         _option("--labels", metavar="A,B,C", group=_DATA, unset="the model's own names, or the data's in sorted order",
                 help="The names of the model's classes, in the order of its output."),

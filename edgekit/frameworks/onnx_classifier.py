@@ -64,6 +64,17 @@ def without_zipmap(proto: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def keep_scores(proto: Any, width: int) -> None:
+    """Take every output but the one of float numbers off the graph of an estimator, in place; it is [N, `width`]."""
+    from onnx import TensorProto, helper
+
+    outputs = proto.graph.output
+    name = next(value.name for value in outputs if value.type.tensor_type.elem_type in _FLOATS)
+    del outputs[:]
+    outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width]))
+    _remove_unused(proto.graph)
+
+
 def output_hints(proto: Any) -> OutputHints:
     """Return which outputs are probabilities."""
     graph = proto.graph

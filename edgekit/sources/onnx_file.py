@@ -12,7 +12,7 @@ from edgekit._record import digest_of, digest_of_file
 from edgekit._requirement import require
 from edgekit.errors import UsageError, nearest
 from edgekit.model import ASSETS, Examples, Model, ModelInfo, Part, Reference
-from edgekit.sources import checkpoint, other_formats
+from edgekit.sources import checkpoint, estimator_file, other_formats
 from edgekit.sources.processor import check_processor, with_processor
 from edgekit.tasks import detector_guess, detectors
 from edgekit.tasks.config import CalledPart, Calls, TaskConfig
@@ -22,18 +22,20 @@ TASK = "tensor"
 
 
 class OnnxFile:
-    """Load an ONNX file, external data included."""
+    """Load an ONNX file, external data included, or the file of an estimator, which is converted to one."""
 
     scheme = "onnx"
     packages: tuple[str, ...] = ("onnx", "onnxruntime")
     gives = "onnx"
 
     def claims(self, ref: str) -> bool:
-        return ref.endswith(".onnx") and "://" not in ref
+        return (ref.endswith(".onnx") and "://" not in ref) or estimator_file.library_of(ref) is not None
 
     def check(self, reference: Reference) -> None:
         """Raise UsageError for a missing or empty file, without reading it."""
         path = Path(reference.ref)
+        if estimator_file.library_of(reference.ref) is not None:
+            estimator_file.check(reference)
         if not path.is_file():
             others = {file.name for file in path.parent.glob("*.onnx")} if path.parent.is_dir() else set()
             raise UsageError(
@@ -47,6 +49,8 @@ class OnnxFile:
 
     def digest(self, reference: Reference) -> str | None:
         """Return the SHA-256 over the file, its external data, the processor and the options."""
+        if estimator_file.library_of(reference.ref) is not None:
+            return estimator_file.digest(reference)
         require("reading an ONNX file", "onnx")
         from edgekit.frameworks import onnx_external, onnx_graph, onnx_model
 
@@ -60,6 +64,8 @@ class OnnxFile:
     def load(self, reference: Reference, workdir: Path, examples: Examples | None = None) -> Model:
         """Check and copy the graph. Raises UsageError for a bad file, UnsupportedError where operators do not run."""
         self.check(reference)
+        if estimator_file.library_of(reference.ref) is not None:
+            return estimator_file.load(reference, workdir)
         _privacy.no_telemetry()
         require("reading an ONNX file", "onnx")
         from edgekit.frameworks import onnx_classifier, onnx_graph, onnx_model, onnx_normal

@@ -21,7 +21,8 @@ _ORIGIN = "give the checkpoint, the module or the ONNX file that it was made fro
 _TF2ONNX = "pip install tf2onnx, then python -m tf2onnx.convert"
 _COMPILED = "give the checkpoint or the ONNX file that it was compiled from, and --target for the board"
 _PICKLE = (
-    "convert it where it was trained: skl2onnx.to_onnx(model, X[:1], options={'zipmap': False}), or onnxmltools for "
+    "give --allow-pickle if you trust it; or convert it where it was trained: "
+    "skl2onnx.to_onnx(model, X[:1], options={'zipmap': False}), or onnxmltools for "
     "other libraries; then give the .onnx file with --task tabular-classification"
 )
 

@@ -263,7 +263,9 @@ def _split_result(result: Any, reference: Reference) -> tuple[Any, Any]:
     if not _is_module(module):
         raise UsageError(
             f"'{reference.ref}' returns a {type(module).__name__}, not an nn.Module.",
-            hint="return the module, or (module, example_inputs)",
+            hint="save it with joblib.dump(model, 'model.joblib'), and give that file with --allow-pickle"
+            if hasattr(module, "predict")
+            else "return the module, or (module, example_inputs)",
         )
     return module, example_inputs if example_inputs is not None else getattr(module, "example_inputs", None)
 

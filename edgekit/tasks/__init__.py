@@ -51,6 +51,11 @@ __all__ = [
 
 TENSOR = "tensor"
 
+REGRESSION = "tabular-regression"
+"""The task with a number for a row of a table."""
+
+TABULAR = ("tabular-classification", REGRESSION)
+
 _METRICS = {
     "image-classification": "accuracy",
     "text-classification": "accuracy",
@@ -85,6 +90,7 @@ OWN = (
     "feature-extraction",
     "fill-mask",
     DETECTION,
+    REGRESSION,
     "text-generation",
     *SEQ2SEQ,
     TENSOR,
@@ -134,7 +140,7 @@ ALIASES = {
     "keywordspotting": "audio-classification",
     "vqa": "visual-question-answering",
     "tabular": "tabular-classification",
-    "regression": "tensor",
+    "regression": "tabular-regression",
     "detect": "object-detection",
     "detection": "object-detection",
 }
@@ -212,6 +218,11 @@ def load(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec], classes
             return Regression(config, prepare, metric)
         named = Classes.of(config.labels, classes, numbers_are_names=config.numbers == "names", order=config.order)
         return Classification(config, prepare, named, metric)
+    if task == REGRESSION:
+        from edgekit.tasks.classification import Regression
+
+        metric = check_metric(config.metric or "r2", NUMBER_METRICS, task)
+        return Regression(config, _preparation(config, assets, inputs), metric)
     if task == DETECTION and config.detection is not None:
         from edgekit.tasks import detection
 
@@ -340,7 +351,7 @@ def _preparation(config: TaskConfig, assets: Path, inputs: Sequence[TensorSpec])
         from edgekit.tasks.text import Texts
 
         return Texts(config.text or TextConfig(), assets, inputs)
-    if config.tabular is not None or config.task == "tabular-classification":
+    if config.tabular is not None or config.task in TABULAR:
         from edgekit.tasks.tabular import Numbers
 
         return Numbers(config.tabular or TabularConfig(), inputs)

@@ -190,6 +190,8 @@ class TabularConfig(Record):
     columns: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    missing: Literal["nan"] | None = None
+    """What an empty cell is to the model; None: it takes none."""
 
     def __post_init__(self) -> None:
         counts = {len(values) for values in (self.mean, self.std, self.columns or None) if values and len(values) > 1}

@@ -30,8 +30,14 @@ KNOWN = {
     "f1": Metric("classes"),
     "f1-macro": Metric("classes"),
     "auc": Metric("classes"),
+    "average-precision": Metric("classes"),
+    "log-loss": Metric("classes", lower_is_better=True),
+    "ece": Metric("classes", lower_is_better=True),
     "spearman": Metric("numbers"),
     "pearson": Metric("numbers"),
+    "r2": Metric("numbers"),
+    "mae": Metric("numbers", lower_is_better=True),
+    "rmse": Metric("numbers", lower_is_better=True),
     "chrf": Metric("texts"),
     "bleu": Metric("texts"),
     "rouge": Metric("texts"),
@@ -54,6 +60,11 @@ ALIASES = {
     "top1": "accuracy",
     "rocauc": "auc",
     "auroc": "auc",
+    "ap": "average-precision",
+    "prauc": "average-precision",
+    "logloss": "log-loss",
+    "crossentropy": "log-loss",
+    "calibrationerror": "ece",
     "f1macro": "f1-macro",
     "macrof1": "f1-macro",
     "sacrebleu": "bleu",
@@ -132,6 +143,78 @@ def auc(scores: Sequence[float], labels: Sequence[int], *, positive: int = 1) ->
     return float((ranks[hits].sum() - count * (count + 1) / 2) / (count * others))
 
 
+def average_precision(scores: Sequence[float], labels: Sequence[int], *, positive: int = 1) -> float:
+    """Return the sum over the thresholds of precision times the recall gained, equal scores together.
+
+    Raises UsageError where no label is of the class.
+    """
+    import numpy as np
+
+    check_same_length(scores, labels)
+    values = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    hits = (np.asarray(labels) == positive)[order]
+    if not hits.any():
+        raise UsageError(
+            f"average precision is undefined: no sample is labelled with class {positive}.",
+            hint="give samples of both classes, or use --metric accuracy",
+        )
+    last = np.append(np.diff(values[order]) != 0, True)
+    true, count = np.cumsum(hits)[last], np.flatnonzero(last) + 1
+    return float(np.sum(np.diff(true, prepend=0) / hits.sum() * (true / count)))
+
+
+def log_loss(scores: Sequence[np.ndarray], labels: Sequence[int]) -> float:
+    """Return the mean of -ln(probability of the label), in nats; a probability of 0 counts as 2.2e-16."""
+    import numpy as np
+
+    check_same_length(scores, labels)
+    given = np.array([row[label] for row, label in zip(scores, labels, strict=True)], dtype=np.float64)
+    return float(-np.log(np.clip(given, np.finfo(np.float64).eps, 1)).mean())
+
+
+def calibration_error(scores: Sequence[np.ndarray], labels: Sequence[int], *, bins: int = 15) -> float:
+    """Return the expected calibration error of the likeliest class over bins of equal width (Guo et al., 2017)."""
+    import numpy as np
+
+    check_same_length(scores, labels)
+    rows = np.asarray(scores, dtype=np.float64)
+    confidence, right = rows.max(1), rows.argmax(1) == np.asarray(labels)
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(rows))
+
+
+def r2(values: Sequence[float], labels: Sequence[float]) -> float:
+    """Return 1 - (squared errors) / (squared deviations of the labels from their mean). Raises UsageError where the
+    labels are all equal.
+    """
+    import numpy as np
+
+    check_same_length(values, labels)
+    x, y = np.asarray(values, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    total = float(((y - y.mean()) ** 2).sum())
+    if total == 0:
+        raise UsageError(f"R2 is undefined: the labels are all {y[0]:g}.", hint="give samples whose labels differ")
+    return 1 - float(((x - y) ** 2).sum()) / total
+
+
+def mae(values: Sequence[float], labels: Sequence[float]) -> float:
+    """Return the mean absolute error, in the unit of the labels."""
+    import numpy as np
+
+    check_same_length(values, labels)
+    return float(np.abs(np.asarray(values, dtype=np.float64) - np.asarray(labels, dtype=np.float64)).mean())
+
+
+def rmse(values: Sequence[float], labels: Sequence[float]) -> float:
+    """Return the root of the mean squared error, in the unit of the labels."""
+    import numpy as np
+
+    check_same_length(values, labels)
+    return float(np.sqrt(((np.asarray(values, dtype=np.float64) - np.asarray(labels, dtype=np.float64)) ** 2).mean()))
+
+
 def pearson(values: Sequence[float], labels: Sequence[float]) -> float:
     """Return the linear correlation. Raises UsageError where one side does not vary."""
     return _correlation(*_varying(values, labels))
@@ -143,6 +226,10 @@ def spearman(values: Sequence[float], labels: Sequence[float]) -> float:
     """
     x, y = _varying(values, labels)
     return _correlation(_ranks(x), _ranks(y))
+
+
+_OF_NUMBERS = {"spearman": spearman, "pearson": pearson, "r2": r2, "mae": mae, "rmse": rmse}
+_OF_PROBABILITIES = {"log-loss": log_loss, "ece": calibration_error}
 
 
 def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any], *, positive: int = 1) -> float:
@@ -159,16 +246,20 @@ def score(metric: str, predictions: Sequence[Prediction], labels: Sequence[Any],
                 f"{metric} needs one number a sample, and this model has none for some samples.",
                 hint="similarity compares two texts: name both columns with --text-column A --text-column B",
             )
-        return spearman(values, labels) if metric == "spearman" else pearson(values, labels)
+        return _OF_NUMBERS[metric](values, labels)
     counts = {len(prediction.scores) for prediction in predictions if prediction.scores is not None}
-    if metric == "auc":
+    if metric in _OF_PROBABILITIES:
+        scored = [prediction.scores for prediction in predictions if prediction.scores is not None]
+        return _OF_PROBABILITIES[metric](scored, labels)
+    if metric in ("auc", "average-precision"):
         if counts != {2}:
             raise UsageError(
-                f"AUC compares two classes, and the model has {max(counts, default=0)}.",
+                f"{'AUC' if metric == 'auc' else metric} compares two classes, and the model has "
+                f"{max(counts, default=0)}.",
                 hint="use --metric accuracy or --metric f1-macro",
             )
         scores = [float(prediction.scores[positive]) for prediction in predictions if prediction.scores is not None]
-        return auc(scores, labels, positive=positive)
+        return (auc if metric == "auc" else average_precision)(scores, labels, positive=positive)
     average = "macro" if metric == "f1-macro" or max(counts, default=2) > 2 else "binary"
     return f1(values, labels, average=average, positive=positive)
 

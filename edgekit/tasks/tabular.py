@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """How many characters of a text a message shows."""
+
+EMPTY = ("", "na", "nan", "n/a", "null", "none")
+"""How tables write that a cell has no value."""
 
 KEYS = ("id", "index", "idx", "row", "key", "unnamed: 0", "")
 """Names of columns that number the rows: left out where the table has more columns than the model."""
@@ -97,6 +101,8 @@ class Numbers:
 
     def _number(self, sample: Sample, name: str) -> float:
         value = sample.fields[name]
+        if self.config.missing is not None and (value is None or str(value).strip().lower() in EMPTY):
+            return math.nan
         if not _is_number(value):
             if value in (None, ""):
                 raise UsageError(

@@ -18,7 +18,7 @@ from edgekit.data.picture import SUFFIXES
 from edgekit.data.sound import SOUNDS
 from edgekit.errors import UsageError
 from edgekit.spec import TensorSpec
-from edgekit.tasks import Task, chat, load
+from edgekit.tasks import TABULAR, Task, chat, load
 from edgekit.tasks.text import count_cut
 
 PEEK = 4096
@@ -60,8 +60,8 @@ def sample(task: Task, inputs: Sequence[str]) -> Sample:
         texts = [_text(text) for text in inputs]
         names = ("text", "text_pair")[: len(texts)]
         return Sample(dict(zip(names, texts, strict=True)), None, names)
-    if (config.tabular is not None or config.task == "tabular-classification") and len(inputs) == 1:
-        return Sample(_row(inputs[0]))
+    if (config.tabular is not None or config.task in TABULAR) and len(inputs) == 1:
+        return Sample(_row(inputs[0], config.tabular.columns if config.tabular is not None else ()))
     why = f": {config.no_preprocessing}" if config.no_preprocessing else ""
     raise UsageError(
         f"the bundle of the task '{config.task}' reads arrays{why}.",
@@ -203,12 +203,19 @@ def _utf8(text: str) -> str:
     return text
 
 
-def _row(text: str) -> dict[str, Any]:
-    """Return the row that is written as a JSON object. Raises UsageError for any other text."""
+def _row(text: str, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the row that is written as a JSON object, or as the cells of `columns` with commas between.
+
+    Raises UsageError for any other text.
+    """
     try:
         row = json.loads(text)
     except ValueError:
         row = None
+    cells = [cell.strip() for cell in text.split(",")]
+    if not isinstance(row, dict) and len(cells) == len(columns):
+        with contextlib.suppress(ValueError):
+            return {name: float(cell) if cell else None for name, cell in zip(columns, cells, strict=True)}
     if not isinstance(row, dict):
         raise UsageError(
             f"cannot read the row '{text}'.", hint="""write it as JSON, for example '{"age": 41, "limit": 20000}'"""

@@ -115,3 +115,27 @@ def test_scoring_by_name(binary, digits, reference):
         metrics.score("auc", three, [0])
     with raises(UsageError, "spearman", hint="--text-column"):
         metrics.score("spearman", [Prediction(None)], [1.0])
+
+
+@pytest.mark.parametrize("decimals", [17, 2, 1])
+def test_metrics_of_probabilities(binary, decimals, reference):
+    labels, _, scores = binary
+    rounded = scores.round(decimals)
+    expected = reference.average_precision_score(labels, rounded[:, 1])
+    assert metrics.average_precision(rounded[:, 1], labels) == pytest.approx(expected, abs=1e-12)
+    assert metrics.log_loss(scores, labels) == pytest.approx(reference.log_loss(labels, scores), abs=1e-12)
+
+
+def test_calibration_error_of_two_bins():
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    assert metrics.calibration_error(scores, [0, 1, 1, 1]) == pytest.approx((2 * 0.4 + 2 * 0.4) / 4)
+
+
+def test_metrics_of_numbers(reference):
+    labels = np.array([1.0, 2.0, 4.0, 8.0])
+    values = np.array([1.5, 2.0, 3.0, 9.0])
+    assert metrics.r2(values, labels) == pytest.approx(reference.r2_score(labels, values))
+    assert metrics.mae(values, labels) == pytest.approx(reference.mean_absolute_error(labels, values))
+    assert metrics.rmse(values, labels) == pytest.approx(reference.mean_squared_error(labels, values) ** 0.5)
+    with raises(UsageError, "R2", hint="differ"):
+        metrics.r2(values, [1.0, 1.0, 1.0, 1.0])
