@@ -179,12 +179,21 @@ ENTRIES = (
     ),
     TaskEntry(
         "tabular-classification",
-        "MLPs as modules, trees and pipelines in ONNX",
+        "MLPs as modules, files of scikit-learn, XGBoost, LightGBM and CatBoost, ONNX",
         "a row of numbers",
         f"{_TABLE} with a column for each number and a label; npz",
-        ("auc", "accuracy", "f1", "f1-macro"),
+        ("auc", "accuracy", "f1", "f1-macro", "average-precision", "log-loss", "ece"),
         "a label with its score",
         """edgekit run out/model '{"age": 41, "limit": 20000}'""",
+    ),
+    TaskEntry(
+        "tabular-regression",
+        "regressors of scikit-learn, XGBoost, LightGBM and CatBoost, ONNX",
+        "a row of numbers",
+        f"{_TABLE} with a column for each number and the number that is wanted; npz",
+        ("r2", "mae", "rmse", "spearman", "pearson"),
+        "a number",
+        """edgekit run out/model '{"rooms": 4, "area": 82.5}'""",
     ),
     TaskEntry(
         "tensor",
