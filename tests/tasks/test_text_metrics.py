@@ -73,7 +73,8 @@ def test_each_metric_has_a_direction():
     assert loss("bleu", 0.3, 0.2) == pytest.approx(0.1) and loss("chrf", 0.2, 0.3) == pytest.approx(-0.1)
     assert loss("wer", 0.2, 0.3) == pytest.approx(0.1) and loss("cer", 0.3, 0.2) == pytest.approx(-0.1)
     assert loss("mine:accuracy", 0.3, 0.2) == pytest.approx(0.1)
-    assert {name for name in METRICS if KNOWN[name].lower_is_better} == {"wer", "cer"}
+    errors = {"wer", "cer", "mae", "rmse", "log-loss", "ece"}
+    assert {name for name in METRICS if KNOWN[name].lower_is_better} == errors
     assert set(TEXT_METRICS) == set(text_metrics.NAMES)
 
 
